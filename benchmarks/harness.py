@@ -1,0 +1,108 @@
+"""Side-by-side timing: both sides in one process, in turn, ratio of medians.
+
+Machines are noisy, so only ratios are worth quoting. Peak memory counts what
+PyTorch's allocator hands out during the call, beyond what was alive before.
+"""
+
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch.profiler import ProfilerActivity, profile
+
+
+@dataclass
+class Measurement:
+    """Median seconds of one call, and peak bytes beyond the inputs."""
+
+    seconds: float
+    peak_bytes: int
+
+    @property
+    def megabytes(self) -> float:
+        return self.peak_bytes / 1e6
+
+
+def measure(
+    functions: Sequence[Callable[[], object]],
+    device: torch.device,
+    repeats: int = 5,
+    warmup: int = 1,
+) -> list[Measurement]:
+    """Time ``functions`` in turn, so that a slow minute hits all of them.
+
+    Each function draws its own fresh inputs outside of what it returns a
+    closure over; what it returns is kept alive until its clock has stopped.
+    """
+    seconds: list[list[float]] = [[] for _ in functions]
+    for round_ in range(warmup + repeats):
+        for times, function in zip(seconds, functions, strict=True):
+            elapsed = _time_once(function, device)
+            if round_ >= warmup:
+                times.append(elapsed)
+    return [
+        Measurement(statistics.median(times), peak_bytes(function, device))
+        for times, function in zip(seconds, functions, strict=True)
+    ]
+
+
+def _time_once(function: Callable[[], object], device: torch.device) -> float:
+    if device.type == 'cuda':
+        start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        function()
+        stop.record()
+        torch.cuda.synchronize(device)
+        return start.elapsed_time(stop) / 1e3
+    begin = time.perf_counter()
+    function()
+    return time.perf_counter() - begin
+
+
+def peak_bytes(function: Callable[[], object], device: torch.device) -> int:
+    """Peak of the allocator during one call, beyond what was alive before."""
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        function()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    with profile(
+        activities=[ProfilerActivity.CPU], profile_memory=True
+    ) as profiler:
+        function()
+    alive = peak = 0
+    for event in profiler.profiler.kineto_results.events():
+        if event.name() == '[memory]':
+            alive += event.nbytes()
+            peak = max(peak, alive)
+    return peak
+
+
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]
+) -> None:
+    table = Table(title=title)
+    for column in columns:
+        table.add_column(column, justify='right')
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    Console(width=120).print(table)
+
+
+def describe(device: torch.device) -> str:
+    """Name of the device, thread count and torch version, for the caption."""
+    if device.type == 'cuda':
+        return (
+            f'{torch.cuda.get_device_name(device)}, torch {torch.__version__}'
+        )
+    return (
+        f'{platform.machine()} CPU, {torch.get_num_threads()} thread(s), '
+        f'torch {torch.__version__}'
+    )
