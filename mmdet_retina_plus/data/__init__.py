@@ -1,0 +1,1 @@
+"""Data that is generated, and transforms of data that is loaded."""
