@@ -1,0 +1,35 @@
+# `make demo` and `make test` do all the set-up that they need.
+PYTHON ?= $(shell command -v python3.11 || echo python3)
+CONFIG := configs/retinanet_r18_fpn_shapes.py
+DEMO := work_dirs/demo
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: setup demo test lint bench
+
+setup: .venv/complete
+
+.venv/complete: setup.py constraints.txt scripts/setup_environment.py
+	@$(PYTHON) scripts/setup_environment.py
+	@touch $@
+
+data/shapes/instances_val.json: | setup
+	retina-plus make-data shapes data/shapes
+
+demo: setup data/shapes/instances_val.json
+	mim train mmdet $(CONFIG) --work-dir $(DEMO)
+	mim test mmdet $(CONFIG) --checkpoint $$(cat $(DEMO)/last_checkpoint) \
+		--work-dir $(DEMO)/test --show-dir predictions
+	retina-plus report $(DEMO)
+
+test: setup
+	python -m pytest
+
+lint: setup
+	ruff check .
+	ruff format --check .
+	mypy
+
+DEVICE ?= cpu
+bench: setup
+	python benchmarks/focal_loss.py --device $(DEVICE)
+	python benchmarks/assigners.py --device $(DEVICE)

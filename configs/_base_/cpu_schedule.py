@@ -1,0 +1,14 @@
+# A few minutes on two CPU cores, from scratch: AdamW, warm-up, cosine.
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=400, val_interval=400)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05),
+    clip_grad=dict(max_norm=10.0),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=40),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=40, eta_min=1e-5),
+]
+auto_scale_lr = dict(enable=False, base_batch_size=8)

@@ -1,0 +1,6 @@
+# What every config of the package needs: our modules, and a stop at the first
+# loss that is not finite (checkpoints of finished epochs stay as they are).
+custom_imports = dict(
+    imports=['mmdet_retina_plus'], allow_failed_imports=False
+)
+custom_hooks = [dict(type='CheckInvalidLossHook', interval=1)]

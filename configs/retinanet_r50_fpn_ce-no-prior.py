@@ -1,0 +1,13 @@
+# A warning: cross entropy from the usual start, without the prior of .01 in
+# the classifier's bias. The focal loss paper (section 4.1) reports that this
+# diverges; CheckInvalidLossHook then stops the run.
+#
+#   mim train mmdet configs/retinanet_r50_fpn_ce-no-prior.py
+_base_ = './retinanet_r50_fpn_ce.py'
+
+model = dict(
+    bbox_head=dict(
+        loss_cls=dict(alpha=None),
+        init_cfg=dict(type='Normal', layer='Conv2d', std=0.01, override=None),
+    )
+)

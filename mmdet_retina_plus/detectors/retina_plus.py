@@ -1,0 +1,102 @@
+"""RetinaNet with two optional slots: a RoI head and a semantic head.
+
+RetinaNet (https://arxiv.org/abs/1708.02002) fills none of them, RetinaMask
+(https://arxiv.org/abs/1901.03353) the first, Retina U-Net
+(https://arxiv.org/abs/1811.08661) the second.
+"""
+
+from mmdet.models.detectors import SingleStageDetector
+from mmdet.registry import MODELS
+from mmdet.structures import OptSampleList, SampleList
+from mmdet.utils import OptConfigType
+from torch import Tensor
+
+
+@MODELS.register_module()
+class RetinaPlus(SingleStageDetector):
+    """Single-stage detector whose detections may feed further heads.
+
+    Args:
+        args: As ``SingleStageDetector``.
+        roi_head: Head on the detections, with mmdet's RoI head interface:
+            ``loss(x, results_list, batch_data_samples)`` and
+            ``predict(x, results_list, batch_data_samples, rescale)``. It sees
+            the same levels as the box head, and detections of shape (n, 4) in
+            network coordinates without gradient.
+        semantic_head: Head on all levels that the neck returns, with mmdet's
+            ``loss(x, batch_data_samples)``.
+        bbox_start_level: Index of the finest level that the box head sees.
+        kwargs: As ``SingleStageDetector``.
+    """
+
+    def __init__(
+        self,
+        *args,
+        roi_head: OptConfigType = None,
+        semantic_head: OptConfigType = None,
+        bbox_start_level: int = 0,
+        **kwargs,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.bbox_start_level = bbox_start_level
+        if roi_head is not None:
+            self.roi_head = MODELS.build(roi_head)
+        if semantic_head is not None:
+            self.semantic_head = MODELS.build(semantic_head)
+
+    @property
+    def with_roi_head(self) -> bool:
+        return hasattr(self, 'roi_head')
+
+    @property
+    def with_semantic(self) -> bool:
+        return hasattr(self, 'semantic_head')
+
+    def loss(
+        self, batch_inputs: Tensor, batch_data_samples: SampleList
+    ) -> dict:
+        levels = self.extract_feat(batch_inputs)
+        bbox_levels = levels[self.bbox_start_level :]
+        if self.with_roi_head:
+            losses, detections = self.bbox_head.loss_and_predict(
+                bbox_levels, batch_data_samples
+            )
+            losses |= self.roi_head.loss(
+                bbox_levels,
+                [detection.detach() for detection in detections],
+                batch_data_samples,
+            )
+        else:
+            losses = self.bbox_head.loss(bbox_levels, batch_data_samples)
+        if self.with_semantic:
+            losses |= self.semantic_head.loss(levels, batch_data_samples)
+        return losses
+
+    def predict(
+        self,
+        batch_inputs: Tensor,
+        batch_data_samples: SampleList,
+        rescale: bool = True,
+    ) -> SampleList:
+        levels = self.extract_feat(batch_inputs)
+        bbox_levels = levels[self.bbox_start_level :]
+        # RoIAlign needs boxes in network coordinates; the RoI head rescales.
+        detections = self.bbox_head.predict(
+            bbox_levels,
+            batch_data_samples,
+            rescale=rescale and not self.with_roi_head,
+        )
+        if self.with_roi_head:
+            detections = self.roi_head.predict(
+                bbox_levels, detections, batch_data_samples, rescale=rescale
+            )
+        return self.add_pred_to_datasample(batch_data_samples, detections)
+
+    def _forward(
+        self,
+        batch_inputs: Tensor,
+        batch_data_samples: SampleList | None = None,
+    ) -> tuple[list[Tensor], ...]:
+        """Raw outputs of the box head, for complexity counts and export."""
+        levels = self.extract_feat(batch_inputs)
+        return self.bbox_head(levels[self.bbox_start_level :])

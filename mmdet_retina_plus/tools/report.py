@@ -1,0 +1,126 @@
+"""`retina-plus report`: what a run came to, as a table and two pictures."""
+
+import json
+from pathlib import Path
+
+import click
+
+TILES = 12
+"""Pictures on a contact sheet, three a row."""
+
+
+@click.command()
+@click.argument(
+    'work_dir', type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
+def main(work_dir: Path) -> None:
+    """Print the last AP of the run in WORK_DIR and draw its losses.
+
+    Writes loss_curve.png and, where `mim test --show-dir predictions` left
+    pictures below WORK_DIR, contact_sheet.png.
+    """
+    from rich.console import Console
+
+    try:
+        records = read_scalars(work_dir)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    console = Console()
+    console.print(metric_table(records))
+    pictures = [draw_losses(records, work_dir / 'loss_curve.png')]
+    drawn = newest_folder(work_dir, '**/predictions')
+    if drawn:
+        pictures.append(contact_sheet(drawn, work_dir / 'contact_sheet.png'))
+    for picture in pictures:
+        console.print(f'{picture.resolve()}', soft_wrap=True)
+
+
+def newest_folder(work_dir: Path, pattern: str) -> Path | None:
+    """The matching folder of the latest run, None where no folder matches."""
+    folders = [path for path in work_dir.glob(pattern) if path.is_dir()]
+    return max(folders, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def read_scalars(work_dir: Path) -> list[dict]:
+    """Records of the latest training run that wrote any loss.
+
+    Raises:
+        ValueError: No run below `work_dir` logged a loss.
+    """
+    files = sorted(
+        work_dir.glob('*/vis_data/scalars.json'),
+        key=lambda path: path.stat().st_mtime,
+        reverse=True,
+    )
+    for file in files:
+        records = [json.loads(line) for line in file.read_text().splitlines()]
+        if any('loss' in record for record in records):
+            return records
+    raise ValueError(
+        f'No training run has logged a loss below {work_dir}: name the '
+        'folder that `mim train mmdet CONFIG --work-dir` got'
+    )
+
+
+def metric_table(records: list[dict]):
+    """Table of the metrics of the last validation, in percent."""
+    from rich.table import Table
+
+    table = Table(title='Last validation')
+    table.add_column('metric')
+    table.add_column('%', justify='right')
+    # mmdet returns no metric at all where nothing was detected.
+    validations = [record for record in records if 'loss' not in record]
+    metrics = {
+        name: value
+        for name, value in (validations or [{}])[-1].items()
+        if name.startswith('coco/')
+    }
+    for name, value in (metrics or {'coco/bbox_mAP': 0.0}).items():
+        # pycocotools answers -1 where no object has the size.
+        shown = f'{100 * value:.1f}' if value >= 0 else 'no such object'
+        table.add_row(name.removeprefix('coco/'), shown)
+    return table
+
+
+def draw_losses(records: list[dict], path: Path) -> Path:
+    """Plot every loss over the training steps."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    training = [record for record in records if 'loss' in record]
+    names = [name for name in training[0] if 'loss' in name]
+    figure = Figure(figsize=(7, 4), layout='constrained')
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot(
+        xlabel='step', ylabel='loss', ylim=(0, None), title='Training loss'
+    )
+    for name in names:
+        axes.plot(
+            [record['step'] for record in training],
+            [record.get(name, float('nan')) for record in training],
+            label=name,
+        )
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=120)
+    return path
+
+
+def contact_sheet(folder: Path, path: Path) -> Path:
+    """Tile the first pictures of a folder, each truth left, guess right."""
+    import cv2
+    import numpy as np
+
+    files = sorted(folder.iterdir())[:TILES]
+    images = [cv2.imread(str(file)) for file in files]
+    height = max(image.shape[0] for image in images) + 8
+    width = max(image.shape[1] for image in images) + 8
+    rows = -(-len(images) // 3)
+    sheet = np.full((rows * height, 3 * width, 3), 255, np.uint8)
+    for number, image in enumerate(images):
+        top, left = number // 3 * height, number % 3 * width
+        sheet[top : top + image.shape[0], left : left + image.shape[1]] = image
+    cv2.imwrite(str(path), sheet)
+    return path

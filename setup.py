@@ -1,0 +1,70 @@
+"""Packaging of mmdet_retina_plus; every bound says why it is there."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(
+    r"__version__ = '(.+)'",
+    (ROOT / 'mmdet_retina_plus/__init__.py').read_text(encoding='utf-8'),
+)[1]
+
+# The two host stacks share their import names but not their distribution
+# names, so neither is a hard dependency: `retina-plus doctor` checks.
+UPSTREAM = [
+    'mmdet>=3.3,<3.4',  # 3.3 is the last release; its heads are our parents
+    'mmengine>=0.10.5,<1',  # the range that mmdet 3.3 accepts
+    'mmcv>=2.0.1,<2.2',  # mmdet 3.3 asserts mmcv < 2.2 at import
+    'setuptools>=77.0.3,<82',  # 82 dropped pkg_resources, which mim imports
+]
+ONEDL = [
+    'onedl-mmdetection>=3.5,<4',  # same import names as mmdet 3.3
+    'onedl-mmengine>=0.10.10',
+    'onedl-mmcv>=2.3',
+    'onedl-mim>=0.5.1',
+]
+TEST = [
+    'pytest>=8',
+    'hypothesis>=6.100',
+    'mpmath>=1.3',  # the 50-digit oracle of the focal loss
+    'ruff==0.17.*',  # formatting differs between minor releases
+    'mypy>=1.15',
+]
+
+setup(
+    name='mmdet_retina_plus',
+    version=VERSION,
+    description='One-stage detection for an installed mmdetection 3.x',
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    python_requires='>=3.10',  # the syntax of our annotations
+    packages=[
+        *find_packages(include=['mmdet_retina_plus*']),
+        'mmdet_retina_plus.configs',
+    ],
+    # Configs live beside the package in a checkout and inside of it in a
+    # wheel; `mmdet_retina_plus.config` finds them in both.
+    package_dir={'mmdet_retina_plus.configs': 'configs'},
+    package_data={'mmdet_retina_plus.configs': ['*.md', '*/*.py']},
+    install_requires=[
+        'click>=8',
+        'matplotlib>=3.7',
+        'numpy>=1.24',
+        'packaging>=22',
+        'pycocotools>=2.0.7',
+        'rich>=13.4',  # not newer: openxlab, which openmim pulls in, pins it
+    ],
+    extras_require={
+        'upstream': UPSTREAM,
+        'onedl': ONEDL,
+        'sweep': ['optuna>=4.5,<6'],  # journal storage as we use it
+        'fast': ['faster-coco-eval>=1.7'],  # torch-free COCO evaluation
+        'test': TEST,
+    },
+    entry_points={
+        'console_scripts': ['retina-plus = mmdet_retina_plus.tools.cli:main']
+    },
+)

@@ -1,0 +1,163 @@
+import copy
+
+import pytest
+import torch
+from builders import data_sample, head_config
+from mmdet.registry import MODELS
+from mmengine.config import ConfigDict
+from torch import nn
+from torch.testing import assert_close
+
+OBJECTS = [((4, 4, 40, 36), 0), ((20, 24, 60, 60), 2)]
+
+
+def detector_config(**slots) -> ConfigDict:
+    head = head_config()
+    return ConfigDict(
+        type='RetinaPlus',
+        backbone=dict(type='ResNet', depth=18, base_channels=8),
+        neck=dict(
+            type='FPN',
+            in_channels=[8, 16, 32, 64],
+            out_channels=8,
+            start_level=1,
+            add_extra_convs='on_input',
+            num_outs=5,
+        ),
+        train_cfg=head.pop('train_cfg'),
+        test_cfg=head.pop('test_cfg'),
+        bbox_head=head,
+        **slots,
+    )
+
+
+class CountingRoIHead(nn.Module):
+    """Follows mmdet's RoI head interface and remembers what it was given."""
+
+    with_bbox = False
+    with_mask = True
+    with_shared_head = False
+
+    def loss(self, x, rpn_results_list, batch_data_samples):
+        self.given = x, rpn_results_list
+        return dict(loss_mask=x[0].mean())
+
+    def predict(self, x, rpn_results_list, batch_data_samples, rescale=False):
+        self.given = x, rpn_results_list
+        self.rescale = rescale
+        for sample, result in zip(
+            batch_data_samples, rpn_results_list, strict=True
+        ):
+            if rescale:
+                result.bboxes /= result.bboxes.new_tensor(
+                    sample.scale_factor
+                ).repeat(2)
+        return rpn_results_list
+
+
+class CountingSemanticHead(nn.Module):
+    def loss(self, x, batch_data_samples):
+        self.given = x
+        return dict(loss_seg=x[0].mean())
+
+
+@pytest.fixture
+def slots():
+    modules = (CountingRoIHead, CountingSemanticHead)
+    for module in modules:
+        MODELS.register_module(module=module)
+    yield
+    for module in modules:
+        MODELS.module_dict.pop(module.__name__)
+
+
+def test_without_slots_it_is_a_single_stage_detector():
+    ours = MODELS.build(detector_config())
+    theirs = MODELS.build(dict(detector_config(), type='SingleStageDetector'))
+    theirs.load_state_dict(ours.state_dict())
+    images = torch.randn(2, 3, 64, 64)
+    samples = [data_sample(OBJECTS), data_sample()]
+    results = []
+    for model in (ours.eval(), theirs.eval()):
+        losses = model.loss(images, copy.deepcopy(samples))
+        predictions = model.predict(images, copy.deepcopy(samples))
+        results.append(
+            (
+                losses['loss_cls'],
+                losses['loss_bbox'],
+                *(p.pred_instances.bboxes for p in predictions),
+                *(
+                    output
+                    for level in model._forward(images)
+                    for output in level
+                ),
+            )
+        )
+    for value, expected in zip(*results, strict=True):
+        assert_close(value, expected)
+    assert not ours.with_mask
+    assert not ours.with_semantic
+
+
+def test_filled_slots_add_their_losses(slots):
+    model = MODELS.build(
+        detector_config(
+            roi_head=dict(type='CountingRoIHead'),
+            semantic_head=dict(type='CountingSemanticHead'),
+        )
+    )
+    losses = model.loss(torch.randn(1, 3, 64, 64), [data_sample(OBJECTS)])
+    assert {'loss_cls', 'loss_bbox', 'loss_mask', 'loss_seg'} <= set(losses)
+    assert model.with_mask
+    assert model.with_semantic
+
+
+def test_detections_reach_the_roi_head_without_gradient(slots):
+    model = MODELS.build(
+        detector_config(roi_head=dict(type='CountingRoIHead'))
+    )
+    nn.init.constant_(model.bbox_head.retina_cls.bias, 2.0)
+    model.loss(torch.randn(1, 3, 64, 64), [data_sample(OBJECTS)])
+    _, detections = model.roi_head.given
+    assert len(detections[0]) > 0
+    assert not detections[0].bboxes.requires_grad
+
+
+def test_the_roi_head_gets_network_coordinates_and_rescales_itself(slots):
+    model = MODELS.build(
+        detector_config(roi_head=dict(type='CountingRoIHead'))
+    ).eval()
+    nn.init.constant_(model.bbox_head.retina_cls.bias, 2.0)
+    images = torch.randn(1, 3, 64, 64)
+    sample = data_sample()
+    sample.set_metainfo(dict(scale_factor=(2.0, 2.0)))
+    boxes = [
+        model.predict(images, [copy.deepcopy(sample)], rescale=rescale)[
+            0
+        ].pred_instances.bboxes
+        for rescale in (False, True)
+    ]
+    assert model.roi_head.rescale
+    assert_close(boxes[0], 2 * boxes[1])
+
+
+def test_the_box_head_starts_at_its_level(slots):
+    config = detector_config(
+        roi_head=dict(type='CountingRoIHead'),
+        semantic_head=dict(type='CountingSemanticHead'),
+        bbox_start_level=1,
+    )
+    config.neck.update(start_level=0, num_outs=6)
+    model = MODELS.build(config)
+    images = torch.randn(1, 3, 64, 64)
+    model.loss(images, [data_sample(OBJECTS)])
+    assert [level.shape[-1] for level in model.semantic_head.given] == [
+        16,
+        8,
+        4,
+        2,
+        1,
+        1,
+    ]
+    assert len(model.roi_head.given[0]) == 5
+    assert len(model._forward(images)[0]) == 5
