@@ -17,7 +17,10 @@ model = dict(
         in_channels=64,
         feat_channels=64,
         stacked_convs=2,
+        # Deltas of about unit size, as RetinaMask scales them.
+        bbox_coder=dict(target_stds=[0.1, 0.1, 0.2, 0.2]),
         loss_cls=dict(type='FusedFocalLoss'),
+        loss_bbox=dict(loss_weight=0.4),
     ),
     train_cfg=dict(assigner=dict(type='StreamingMaxIoUAssigner')),
 )

@@ -7,7 +7,7 @@ RetinaNet (https://arxiv.org/abs/1708.02002) fills none of them, RetinaMask
 
 from mmdet.models.detectors import SingleStageDetector
 from mmdet.registry import MODELS
-from mmdet.structures import OptSampleList, SampleList
+from mmdet.structures import SampleList
 from mmdet.utils import OptConfigType
 from torch import Tensor
 
@@ -51,6 +51,18 @@ class RetinaPlus(SingleStageDetector):
     @property
     def with_semantic(self) -> bool:
         return hasattr(self, 'semantic_head')
+
+    def init_weights(self) -> None:
+        try:
+            super().init_weights()
+        # torchvision:// needs torchvision, everything else a network.
+        except (OSError, ImportError) as error:
+            raise OSError(
+                f'Pretrained weights cannot be loaded: {error}. Name a local '
+                'file by `--cfg-options model.backbone.init_cfg.checkpoint='
+                'FILE`, or train from scratch by '
+                '`model.backbone.init_cfg=None`'
+            ) from error
 
     def loss(
         self, batch_inputs: Tensor, batch_data_samples: SampleList

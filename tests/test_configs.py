@@ -1,0 +1,136 @@
+"""Every shipped config is built and stepped."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+from builders import data_sample
+from mmdet.registry import MODELS
+from mmengine.config import Config
+
+import mmdet_retina_plus
+
+FOLDER = Path(mmdet_retina_plus.config('retinanet_r50_fpn_fl')).parent
+CONFIGS = sorted(path.stem for path in FOLDER.glob('*.py'))
+OBJECTS = [((4, 4, 40, 60), 0), ((60, 24, 124, 90), 0)]
+BATCHES = {
+    'objects': (OBJECTS, OBJECTS[:1]),
+    'one-empty': (OBJECTS, ()),
+    'all-empty': ((), ()),
+}
+
+
+def load(name: str) -> Config:
+    return Config.fromfile(mmdet_retina_plus.config(name))
+
+
+@pytest.fixture(scope='module', params=CONFIGS)
+def model(request):
+    """The config's detector, initialised without a download."""
+    config = load(request.param)
+    config.model.backbone.init_cfg = None
+    detector = MODELS.build(config.model)
+    detector.init_weights()
+    return detector.train()
+
+
+def test_there_are_configs():
+    assert len(CONFIGS) >= 11
+
+
+@pytest.mark.parametrize('batch', BATCHES)
+def test_a_step_has_finite_losses_and_every_gradient(model, batch):
+    samples = [data_sample(objects, (128, 128)) for objects in BATCHES[batch]]
+    model.zero_grad()
+    losses = model.loss(torch.randn(2, 3, 128, 128), samples)
+    total, _ = model.parse_losses(losses)
+    total.backward()
+    assert total.isfinite()
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+
+
+def test_it_predicts(model):
+    model.eval()
+    samples = [data_sample(shape=(128, 128))]
+    with torch.no_grad():
+        results = model.predict(torch.randn(1, 3, 128, 128), samples)
+    assert results[0].pred_instances.bboxes.shape[1] == 4
+    model.train()
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_a_config_is_a_delta_that_says_what_it_is(name):
+    text = (FOLDER / f'{name}.py').read_text()
+    assert text.startswith('# ')
+    assert f'mim train mmdet configs/{name}.py' in text
+    assert '_base_ =' in text
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_the_first_invalid_loss_stops_the_run(name):
+    hooks = load(name).custom_hooks
+    assert dict(type='CheckInvalidLossHook', interval=1) in hooks
+
+
+def test_the_root_config_is_mmdets_recipe_but_for_our_modules(tmp_path):
+    ours = load('retinanet_r50_fpn_fl')
+    stock = tmp_path / 'stock.py'
+    stock.write_text(
+        "_base_ = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'"
+    )
+    theirs = Config.fromfile(stock)
+    theirs.model.type = 'RetinaPlus'
+    theirs.model.bbox_head.type = 'RetinaPlusHead'
+    theirs.model.bbox_head.loss_cls.type = 'FusedFocalLoss'
+    theirs.model.train_cfg.assigner.type = 'StreamingMaxIoUAssigner'
+    difference = {
+        key
+        for key in set(ours) | set(theirs)
+        if ours.get(key) != theirs.get(key)
+    }
+    assert difference == {'custom_imports', 'custom_hooks'}
+
+
+USER_CONFIGS = {
+    'both packages': """
+        _base_ = {path!r}
+        custom_imports = dict(
+            imports=['mmdet_retina_plus', 'colorsys'],
+            allow_failed_imports=False)
+    """,
+    'an import as base': """
+        _base_ = __import__('mmdet_retina_plus').config({name!r})
+        custom_imports = dict(
+            imports=['colorsys'], allow_failed_imports=False)
+    """,
+}
+
+
+@pytest.mark.parametrize('way', USER_CONFIGS)
+def test_a_users_own_imports_leave_our_modules_registered(way, tmp_path):
+    name = 'retinanet_r18_fpn_shapes'
+    text = USER_CONFIGS[way].format(
+        name=name, path=mmdet_retina_plus.config(name)
+    )
+    path = tmp_path / 'users.py'
+    path.write_text(textwrap.dedent(text))
+    code = (
+        'from mmengine.config import Config; from mmdet.registry import *; '
+        f'Config.fromfile({str(path)!r}); assert MODELS.get("RetinaPlus")'
+    )
+    subprocess.run([sys.executable, '-c', code], check=True)
+
+
+@pytest.mark.parametrize('source', ['missing/r50.pth', 'torchvision://none'])
+def test_weights_that_cannot_be_had_name_the_ways_out(source):
+    config = load('retinanet_r50_fpn_fl')
+    config.model.backbone.init_cfg.checkpoint = source
+    detector = MODELS.build(config.model)
+    with pytest.raises(OSError, match='init_cfg=None'):
+        detector.init_weights()
