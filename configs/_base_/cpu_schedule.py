@@ -9,6 +9,6 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=40),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=40, eta_min=1e-5),
+    dict(type='CosineAnnealingLR', by_epoch=False, eta_min=1e-5),
 ]
 auto_scale_lr = dict(enable=False, base_batch_size=8)

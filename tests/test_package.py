@@ -1,0 +1,84 @@
+"""What users get: configs by name, a complete wheel, a clear error."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import mmdet_retina_plus
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_a_config_is_found_by_name_with_or_without_suffix():
+    path = mmdet_retina_plus.config('retinanet_r50_fpn_fl')
+    assert Path(path).name == 'retinanet_r50_fpn_fl.py'
+    assert path == mmdet_retina_plus.config('retinanet_r50_fpn_fl.py')
+
+
+def test_an_unknown_config_names_the_nearest():
+    with pytest.raises(ValueError, match='retinanet_r50_fpn_fl'):
+        mmdet_retina_plus.config('retinanet_r50_fl')
+
+
+def python(code: str, *arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, *arguments, '-c', code],
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_without_mmdet_the_import_error_names_the_doctor():
+    result = python(
+        'import sys; sys.modules["mmdet"] = None; import mmdet_retina_plus'
+    )
+    assert 'ImportError: mmdet_retina_plus needs' in result.stderr
+    assert 'retina-plus doctor' in result.stderr
+
+
+def test_the_command_starts_without_importing_torch():
+    result = python(
+        'import sys; sys.argv = ["retina-plus"]\n'
+        'import mmdet_retina_plus.tools.cli\n'
+        'assert "torch" not in sys.modules'
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_wheel_carries_modules_and_configs(tmp_path):
+    subprocess.run(
+        [
+            *(sys.executable, '-m', 'pip', 'wheel', str(ROOT)),
+            *('--no-deps', '--no-build-isolation', '-w', str(tmp_path)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob('*.whl')
+    installed = tmp_path / 'site'
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(installed)
+    shipped = {
+        path.relative_to(installed / 'mmdet_retina_plus')
+        for path in installed.rglob('*.py')
+    }
+    expected = {
+        path.relative_to(ROOT) for path in (ROOT / 'configs').rglob('*.py')
+    } | {
+        path.relative_to(ROOT / 'mmdet_retina_plus')
+        for path in (ROOT / 'mmdet_retina_plus').rglob('*.py')
+    }
+    assert shipped == expected
+    # -I leaves the checkout off the path, so this is the wheel's own copy.
+    result = python(
+        f'import sys; sys.path.insert(0, {str(installed)!r})\n'
+        'from mmengine.config import Config; import mmdet_retina_plus as m\n'
+        'path = m.config("retinanet_r18_fpn_shapes"); print(path)\n'
+        'assert Config.fromfile(path).model.type == "RetinaPlus"',
+        '-I',
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(str(installed))

@@ -1,0 +1,59 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from mmdet_retina_plus.tools.report import main
+
+
+def write_run(folder, records: list[dict]) -> None:
+    folder.mkdir(parents=True)
+    lines = [json.dumps(record) for record in records]
+    (folder / 'scalars.json').write_text('\n'.join(lines))
+
+
+TRAINING = [
+    dict(loss=2.0 / step, loss_cls=1.5 / step, lr=0.1, step=step)
+    for step in (1, 2, 3)
+]
+VALIDATION = {
+    'coco/bbox_mAP': 0.623,
+    'coco/bbox_mAP_l': -1.0,
+    'time': 0.1,
+    'step': 3,
+}
+
+
+def test_report_shows_the_metrics_and_writes_both_pictures(tmp_path):
+    write_run(tmp_path / 'first' / 'vis_data', [*TRAINING, VALIDATION])
+    pictures = tmp_path / 'test' / 'now' / 'predictions'
+    pictures.mkdir(parents=True)
+    for number in range(4):
+        image = np.full((20, 40, 3), 60 * number, np.uint8)
+        cv2.imwrite(str(pictures / f'{number}.png'), image)
+    result = CliRunner().invoke(main, [str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert '62.3' in result.output
+    assert 'no such object' in result.output
+    assert 'time' not in result.output
+    curve = cv2.imread(str(tmp_path / 'loss_curve.png'))
+    assert curve.std() > 0
+    sheet = cv2.imread(str(tmp_path / 'contact_sheet.png'))
+    assert sheet.shape == (2 * 28, 3 * 48, 3)
+    assert (sheet[28:48, 0:40] == 180).all()
+
+
+def test_a_validation_without_detections_counts_as_zero(tmp_path):
+    write_run(tmp_path / 'run' / 'vis_data', [*TRAINING, dict(time=1, step=3)])
+    result = CliRunner().invoke(main, [str(tmp_path)])
+    assert '0.0' in result.output
+
+
+@pytest.mark.parametrize('records', [[], [VALIDATION]])
+def test_a_folder_without_training_says_which_to_name(tmp_path, records):
+    write_run(tmp_path / 'run' / 'vis_data', records)
+    result = CliRunner().invoke(main, [str(tmp_path)])
+    assert result.exit_code == 1
+    assert '--work-dir' in result.output
