@@ -1,0 +1,309 @@
+"""Value and gradient of a dense sigmoid loss in one pass over the logits.
+
+Every (anchor, class) pair is a binary term of its own (Lin et al., "Focal Loss
+for Dense Object Detection", arXiv 1708.02002), and a positive of logit x costs
+what a background of logit -x does. So a loss is one function of background
+logits; what is here weighs it, sums it and keeps its gradient.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .conventions import (
+    check_classification,
+    check_reduction,
+    factor_of_sum,
+    weight_matrix,
+)
+
+Terms = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+# Logits per chunk. A CPU's buffers, these for each thread, stay in its cache;
+# on an accelerator fewer launches matter more.
+CHUNK_CPU = 2**18
+CHUNK_ACCELERATOR = 2**22
+
+# A torch that cannot tell keeps the graph, so to say, and pays another buffer.
+keeps_graph = getattr(
+    torch._C._autograd, '_get_current_graph_task_keep_graph', lambda: True
+)
+
+
+class FusedSigmoidLoss(nn.Module):
+    """Base of losses whose term is ``alpha_t * term(logit)``.
+
+    The forward pass computes the gradient as well and keeps nothing else; no
+    second derivative exists. Halves are computed in single precision.
+
+    Args:
+        use_sigmoid: Only True; mmdet's heads read it.
+        alpha: Factor of positive terms, background terms get ``1 - alpha``.
+            One number, one per class, or None for no weighting at all.
+        reduction: ``'none'``, ``'mean'`` or ``'sum'``.
+        loss_weight: Factor of the result.
+
+    Raises:
+        ValueError: An option is out of its range.
+    """
+
+    def __init__(
+        self,
+        use_sigmoid: bool,
+        alpha: float | Sequence[float] | None,
+        reduction: str,
+        loss_weight: float,
+    ) -> None:
+        super().__init__()
+        if use_sigmoid is not True:
+            raise ValueError(
+                f'{type(self).__name__} scores every class by its own '
+                'sigmoid: set use_sigmoid=True'
+            )
+        self.use_sigmoid = use_sigmoid
+        self.alpha = alpha
+        self.reduction = check_reduction(reduction)
+        self.loss_weight = loss_weight
+        self.balance = positive_and_background_factors(alpha)
+
+    def terms(self, logits: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss of background logits and its derivative, elementwise.
+
+        Args:
+            logits: Any shape, float32 or float64.
+            out: Shape (3, *logits.shape), scratch; results may lie in it.
+        """
+        raise NotImplementedError
+
+    def forward(
+        self,
+        pred: Tensor,
+        target: Tensor,
+        weight: Tensor | None = None,
+        avg_factor: float | Tensor | None = None,
+        reduction_override: str | None = None,
+    ) -> Tensor:
+        """Loss of N anchors and C classes.
+
+        Args:
+            pred: Logits, shape (N, C).
+            target: Labels of shape (N,), background is C; or shape (N, C),
+                the share of the positive term in [0, 1]. The loss is linear
+                in a share, so one-hot rows equal labels.
+            weight: Shape (N,), (N, C) or flattened (N * C,); a constant.
+            avg_factor: Divisor in place of N * C for ``'mean'``, to which
+                mmdet adds float32's epsilon; ``'none'`` ignores it.
+            reduction_override: Takes the place of ``reduction``.
+
+        Returns:
+            A scalar, or (N, C) for ``'none'``, in the precision it was
+            computed in. No anchors at all cost zero.
+
+        Raises:
+            ValueError: Shapes do not fit, labels lie outside [0, C], shares
+                outside [0, 1], or ``avg_factor`` meets ``'sum'``.
+        """
+        reduction = check_reduction(reduction_override or self.reduction)
+        check_classification(pred, target)
+        dtype = torch.promote_types(pred.dtype, torch.float32)
+        balance = pred.new_tensor(self.balance, dtype=dtype)
+        if balance.size(1) not in (1, pred.size(1)):
+            raise ValueError(
+                f'alpha has {balance.size(1)} entries for {pred.size(1)} '
+                'classes: give one per class, without background'
+            )
+        factor = factor_of_sum(pred, reduction, avg_factor)
+        evaluate = partial(
+            loss_and_slope,
+            target=target,
+            weight=weight_matrix(pred, weight).to(dtype),
+            balance=balance * (self.loss_weight * factor),
+            terms=self.terms,
+            per_element=reduction == 'none',
+        )
+        if torch.is_grad_enabled() and pred.requires_grad:
+            # An empty slice leads a second derivative to its error, and
+            # unlike the logits costs nothing to keep.
+            return _Fused.apply(pred, pred[:0].clone(), evaluate)
+        return evaluate(pred, with_slope=False)[0]
+
+
+class _Fused(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, pred, link, evaluate):
+        loss, slope = evaluate(pred, with_slope=True)
+        ctx.save_for_backward(slope, link)
+        ctx.dtype = pred.dtype
+        return loss
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        slope, link = ctx.saved_tensors
+        with torch.no_grad():
+            grad = scaled(slope, grad_output).to(ctx.dtype)
+        if torch.is_grad_enabled():
+            grad = _Once.apply(grad, link)
+        return grad, None, None
+
+
+class _Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, grad, link):
+        return grad.view_as(grad)
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        raise RuntimeError(
+            'The fused losses have no second derivative, for they keep only '
+            "their gradient: use mmdet's FocalLoss where create_graph=True "
+            'is needed'
+        )
+
+
+def loss_and_slope(
+    pred: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    balance: Tensor,
+    terms: Terms,
+    per_element: bool,
+    with_slope: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """Loss, summed unless ``per_element``, and its slope at every logit.
+
+    Args:
+        pred: Logits, shape (N, C).
+        target: Labels of shape (N,) or shares of shape (N, C).
+        weight: Shape (N, 1) or (N, C).
+        balance: Factors of positive and of background terms, shape (2, 1) or
+            (2, C), in the precision to compute in.
+        terms: As ``FusedSigmoidLoss.terms``.
+        per_element: Return the loss in the shape of ``pred``.
+        with_slope: Return the slope too, else None in its place.
+    """
+    losses = allocate(pred, balance.dtype) if per_element else None
+    slopes = allocate(pred, balance.dtype) if with_slope else None
+    sums = [balance.new_zeros(())]
+    for rows, value, slope in chunks(pred, target, weight, balance, terms):
+        if losses is None:
+            sums.append(value.sum())
+        else:
+            losses[rows] = value
+        if slopes is not None:
+            slopes[rows] = slope
+    return torch.stack(sums).sum() if losses is None else losses, slopes
+
+
+def chunks(
+    pred: Tensor, target: Tensor, weight: Tensor, balance: Tensor, terms: Terms
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Yield rows, their loss and its slope, in buffers used over again."""
+    size = chunk_rows(pred)
+    positive, background = balance
+    buffer = balance.new_empty(3, min(size, len(pred)), pred.size(1))
+    labelled = target.dim() == 1
+    if labelled:
+        hits = positives(pred, target, weight, positive, terms, size)
+    for start in range(0, len(pred), size):
+        rows = slice(start, start + size)
+        logits = pred[rows].to(balance.dtype)
+        value, slope = terms(logits, buffer[:, : len(logits)])
+        factor = weight[rows] * background
+        value.mul_(factor)
+        slope.mul_(factor)
+        if labelled:
+            index, *written = next(hits)
+            value.view(-1).index_copy_(0, index, written[0])
+            slope.view(-1).index_copy_(0, index, written[1])
+        else:
+            share = target[rows].to(balance.dtype)
+            factor = weight[rows] * positive * share
+            other = terms(-logits, logits.new_empty(3, *logits.shape))
+            value.mul_(1 - share).addcmul_(other[0], factor)
+            slope.mul_(1 - share).addcmul_(other[1], factor, value=-1)
+        yield rows, value, slope
+
+
+def positives(
+    pred: Tensor,
+    labels: Tensor,
+    weight: Tensor,
+    factor: Tensor,
+    terms: Terms,
+    size: int,
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Per chunk of ``size`` rows: flat place, loss and slope of positives."""
+    row = (labels < pred.size(1)).nonzero().squeeze(1)
+    column = labels[row].long()
+    logits = -pred[row, column].to(factor.dtype)
+    value, slope = terms(logits, logits.new_empty(3, len(row)))
+    factor = (
+        weight.expand_as(pred)[row, column]
+        * (factor.expand(pred.size(1))[column])
+    )
+    num_chunks = -(-len(pred) // size)
+    counts = torch.bincount(row // size, minlength=num_chunks).tolist()
+    return zip(
+        (row % size * pred.size(1) + column).split(counts),
+        (value * factor).split(counts),
+        (-slope * factor).split(counts),
+        strict=True,
+    )
+
+
+def scaled(slope: Tensor, grad_output: Tensor) -> Tensor:
+    """``slope * grad_output``, in place where the graph is used up."""
+    if keeps_graph():
+        return slope * grad_output
+    scalar_here = grad_output.dim() == 0 and grad_output.device.type == 'cpu'
+    if scalar_here and grad_output == 1:
+        return slope
+    return slope.mul_(grad_output)
+
+
+def allocate(pred: Tensor, dtype: torch.dtype) -> Tensor:
+    if pred.device.type != 'cpu':
+        return torch.empty(pred.shape, dtype=dtype, device=pred.device)
+    # NumPy asks Linux for huge pages: the faults of small ones would take
+    # longer than the arithmetic.
+    return torch.from_numpy(
+        np.empty(pred.shape, str(dtype).removeprefix('torch.'))
+    )
+
+
+def chunk_rows(pred: Tensor) -> int:
+    if pred.device.type == 'cpu':
+        logits = CHUNK_CPU * torch.get_num_threads()
+    else:
+        logits = CHUNK_ACCELERATOR
+    # Multiples of 32 rows fill whole vector registers, so that no result
+    # depends on the place of a chunk's end.
+    return max(1, logits // max(1, pred.size(1)) // 32) * 32
+
+
+def softplus(logits: Tensor, out: Tensor) -> Tensor:
+    # Beyond 40 it is its argument, to the last bit of float64.
+    return F.softplus(logits, 1, 40, out=out)  # type: ignore[call-arg]
+
+
+def positive_and_background_factors(
+    alpha: float | Sequence[float] | None,
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Factors by class, or one for all of them.
+
+    Raises:
+        ValueError: A factor is not in [0, 1].
+    """
+    if alpha is None:
+        return (1.0,), (1.0,)
+    alphas = (alpha,) if isinstance(alpha, (int, float)) else tuple(alpha)
+    if not alphas or not all(0 <= value <= 1 for value in alphas):
+        raise ValueError(
+            f'alpha is {alpha}: give a number in [0, 1], one such per class, '
+            'or None for no weighting'
+        )
+    return alphas, tuple(1 - value for value in alphas)
