@@ -1,0 +1,260 @@
+"""A config beside its data: what would train wrongly, or not at all."""
+
+import json
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import check_annotations, traps
+from .check_anchors import check_anchors
+from .check_annotations import Split, format_errors
+from .findings import Finding
+from .traps import kind, part, walk
+
+MEND = 'mend what the message names, then run this again'
+PROBE_SIZE = 256
+
+
+def load_config(path: Path, options: Sequence[str] = ()) -> Any:
+    """The config as `mim train` reads it, with its custom imports done.
+
+    Args:
+        path: Of the config.
+        options: Changes, each 'key.of.the.config=value'.
+    """
+    from mmengine.config import Config, DictAction
+    from mmengine.registry import init_default_scope
+
+    import mmdet_retina_plus
+
+    # mmengine and mmcv still import it, to nobody's harm below 82.
+    warnings.filterwarnings('ignore', 'pkg_resources')
+    mmdet_retina_plus.register_all_modules()
+    cfg = Config.fromfile(path)
+    for option in options:
+        key, equals, value = option.partition('=')
+        if not equals:
+            raise ValueError(f'the option {option!r} is not KEY=VALUE')
+        cfg.merge_from_dict({key: DictAction._parse_iterable(value)})
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    return cfg
+
+
+def coco_datasets(dataset: Any) -> Iterator[tuple[Mapping, Any]]:
+    """Config and class of the COCO-format data sets within wrappers."""
+    from mmdet.datasets import CocoDataset
+    from mmdet.registry import DATASETS
+
+    for config in walk(dataset):
+        if 'ann_file' in config:
+            built = DATASETS.get(config['type'])
+            # LVIS and panoptic sets inherit, but read other files.
+            if getattr(built, 'COCOAPI', None) is CocoDataset.COCOAPI:
+                yield config, built
+
+
+def read_split(name: str, config: Mapping, dataset: Any) -> Split:
+    """Read the annotation file of a data set's config.
+
+    Raises:
+        ValueError: It is not there, no JSON, or not in COCO format.
+    """
+    root = config.get('data_root') or ''
+    path = os.path.join(root, config['ann_file'])
+    try:
+        with open(path, encoding='utf-8') as file:
+            coco = json.load(file)
+    except (OSError, ValueError) as error:
+        raise ValueError(f'cannot read {path}: {error}') from error
+    problem = format_errors(coco)
+    if problem:
+        raise ValueError(f'{path} is not in COCO format: {problem}')
+    metainfo = config.get('metainfo') or dataset.METAINFO
+    classes = metainfo.get('classes', dataset.METAINFO.get('classes', ()))
+    if isinstance(classes, str) and os.path.isfile(classes):
+        classes = Path(classes).read_text().splitlines()
+    return Split(
+        name=name,
+        coco=coco,
+        image_dir=Path(root, part(config, 'data_prefix').get('img', '')),
+        classes=classes,
+        filter_empty=part(config, 'filter_cfg').get('filter_empty_gt', False),
+        pipeline=config.get('pipeline', ()),
+    )
+
+
+def read_splits(cfg: Mapping) -> tuple[list[Split], list[Finding]]:
+    """The data sets for training and validation that can be read."""
+    splits, findings = [], []
+    for name in ('train', 'val'):
+        loader = f'{name}_dataloader'
+        found = list(coco_datasets(cfg.get(loader)))
+        for number, (config, dataset) in enumerate(found, 1):
+            label = f'{name} {number}' if len(found) > 1 else name
+            try:
+                splits.append(read_split(label, config, dataset))
+            except ValueError as error:
+                way_out = f'set data_root and ann_file in {loader}, or mend it'
+                findings.append(failure(f'{label} data', error, way_out))
+        if cfg.get(loader) and not found:
+            message = 'not in COCO format, so not checked'
+            findings.append(Finding('ok', f'{name} data', message))
+    return splits, findings
+
+
+def check_registration(cfg: Mapping, text: str) -> list[Finding]:
+    """A user's own custom_imports replace those of an inherited config."""
+    from mmdet.registry import MODELS, TASK_UTILS, TRANSFORMS
+
+    ours = {
+        name
+        for registry in (MODELS, TASK_UTILS, TRANSFORMS)
+        for name, member in registry.module_dict.items()
+        if member.__module__.startswith('mmdet_retina_plus')
+    }
+    used = sorted({kind(x) for x in walk(cfg)} & ours)
+    imports = part(cfg, 'custom_imports').get('imports', ())
+    imports = [imports] if isinstance(imports, str) else imports
+    imported = any(x.startswith('mmdet_retina_plus') for x in imports)
+    if not used or imported or '__import__' in text:
+        return []
+    return [
+        Finding(
+            'error',
+            'custom_imports',
+            f'nothing imports the module that has {", ".join(used)}; an own '
+            'custom_imports replaces the inherited one',
+            "custom_imports=dict(imports=['mmdet_retina_plus', 'yours'], "
+            'allow_failed_imports=False)',
+        )
+    ]
+
+
+def check_num_classes(cfg: Mapping, splits: Sequence[Split]) -> list[Finding]:
+    classes = {
+        len(x.classes) for x in splits if not isinstance(x.classes, str)
+    }
+    return [
+        Finding(
+            'error',
+            key,
+            f'num_classes={head["num_classes"]}, but the data has '
+            f'{" or ".join(map(str, sorted(classes)))} classes',
+            f'set num_classes of {key} to the number of classes',
+        )
+        for parent in walk(cfg.get('model'))
+        for key in ('bbox_head', 'mask_head')
+        for head in [part(parent, key)]
+        if 'num_classes' in head and classes - {head['num_classes']}
+    ]
+
+
+def check_labels(splits: Sequence[Split]) -> list[Finding]:
+    """Labels come from the order of categories, in each file by itself."""
+    orders = {
+        tuple(x for x in split.categories if x in split.classes)
+        for split in splits
+    }
+    if len(orders) < 2:
+        return []
+    return [
+        Finding(
+            'error',
+            'data',
+            'the annotation files list the categories differently, so a '
+            'label means another class in training than in validation',
+            'give all annotation files the same list of categories',
+        )
+    ]
+
+
+def check_evaluators(cfg: Mapping) -> list[Finding]:
+    findings = []
+    for name in ('val', 'test'):
+        read = {
+            os.path.normpath(
+                os.path.join(x.get('data_root') or '', x['ann_file'])
+            )
+            for x in walk(part(cfg, f'{name}_dataloader'))
+            if x.get('ann_file')
+        }
+        for evaluator in walk(cfg.get(f'{name}_evaluator')):
+            path = evaluator.get('ann_file')
+            if path and read and os.path.normpath(path) not in read:
+                key = f'{name}_evaluator'
+                message = f'scores against {path}, the data is {min(read)}'
+                way_out = f'set {key}.ann_file to the file of the data set'
+                findings.append(Finding('error', key, message, way_out))
+    return findings
+
+
+def build_model(cfg: Any) -> Any:
+    """The detector, with random weights, and its strides compared.
+
+    Raises:
+        ValueError: The strides of the anchors are not those of the features.
+    """
+    import torch
+    from mmdet.registry import MODELS
+
+    model = MODELS.build(cfg.model).eval()
+    generator = getattr(model.bbox_head, 'prior_generator', None)
+    if generator is not None:
+        with torch.no_grad():
+            features = model.extract_feat(
+                torch.zeros(1, 3, PROBE_SIZE, PROBE_SIZE)
+            )
+        strides = [PROBE_SIZE // x.shape[-1] for x in features]
+        given = [stride[0] for stride in generator.strides]
+        if strides != given:
+            raise ValueError(
+                f'the features have strides {strides}, '
+                f'anchor_generator.strides are {given}'
+            )
+    return model
+
+
+def check_model(cfg: Any, splits: Sequence[Split]) -> list[Finding]:
+    """Build it, and lay its anchors over the objects of the first split."""
+    from mmdet.models.task_modules import AnchorGenerator
+
+    try:
+        model = build_model(cfg)
+    except Exception as error:  # Whatever a constructor may raise.
+        return [failure('model', error)]
+    findings = [Finding('ok', 'model', 'builds and runs')]
+    generator = getattr(model.bbox_head, 'prior_generator', None)
+    if splits and isinstance(generator, AnchorGenerator):
+        preprocessor = cfg.model.get('data_preprocessor', {})
+        divisor = preprocessor.get('pad_size_divisor', 1)
+        findings += check_anchors(splits[0], generator, divisor)
+    return findings
+
+
+def failure(subject: str, error: Exception, way_out: str = MEND) -> Finding:
+    message = f'{type(error).__name__}: {error}'
+    return Finding('error', subject, message, way_out)
+
+
+def check_config(path: Path, options: Sequence[str] = ()) -> list[Finding]:
+    """All findings about a config and the data that it names."""
+    try:
+        cfg = load_config(path, options)
+    except FileNotFoundError as error:
+        way_out = 'give a path; `retina-plus config NAME` prints ours'
+        return [failure('config', error, way_out)]
+    except Exception as error:  # A config is a program, it may raise anything.
+        return [failure('config', error)]
+    settings = cfg.to_dict()
+    findings = check_registration(settings, cfg.text)
+    for check_setting in (*traps.CHECKS, check_evaluators):
+        findings += check_setting(settings)
+    splits, unread = read_splits(settings)
+    findings += unread + check_num_classes(settings, splits)
+    findings += check_labels(splits)
+    for split in splits:
+        for check_split in check_annotations.CHECKS:
+            findings += check_split(split)
+    return findings + check_model(cfg, splits)

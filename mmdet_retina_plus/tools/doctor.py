@@ -1,0 +1,39 @@
+"""`retina-plus doctor`: can training work here, and will this config learn?"""
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument('config', required=False, type=click.Path(path_type=Path))
+@click.option(
+    '--cfg-options',
+    multiple=True,
+    metavar='KEY=VALUE',
+    help='Change the config first, as mim does; may be repeated.',
+)
+def main(config: Path | None, cfg_options: tuple[str, ...]) -> None:
+    """Check the environment and, where given, CONFIG with its annotations.
+
+    Every problem is shown with its way out. The exit code is 0 if training
+    can work and 1 otherwise.
+    """
+    click.echo(f'Environment of {sys.executable}')
+    from .environment import check_environment, gather_facts
+    from .findings import show
+
+    findings = check_environment(gather_facts())
+    show(findings)
+    broken = any(finding.level == 'error' for finding in findings)
+    if config is not None and broken:
+        click.echo(f'\n{config} is checked when the environment works.')
+    elif config is not None:
+        from .check_config import check_config
+
+        click.echo(f'\nConfig {config}')
+        findings = check_config(config, cfg_options)
+        show(findings)
+        broken = any(finding.level == 'error' for finding in findings)
+    sys.exit(int(broken))

@@ -1,0 +1,235 @@
+"""Configs beside generated data: right, then with one fault each."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+import mmdet_retina_plus
+from mmdet_retina_plus.data.shapes import make_shapes
+from mmdet_retina_plus.tools.check_config import check_config
+from mmdet_retina_plus.tools.environment import Facts
+from mmdet_retina_plus.tools.findings import Finding, show
+
+TRAIN = 'train_dataloader.dataset'
+VAL = 'val_dataloader.dataset'
+
+
+@pytest.fixture(scope='module')
+def shapes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('data') / 'shapes'
+    make_shapes(folder, num=8, num_val=4)
+    return folder
+
+
+@pytest.fixture
+def check(shapes, tmp_path):
+    """Findings for the shapes config, on the data, with more lines."""
+
+    def run(lines: str = '', *options: str) -> list[Finding]:
+        path = tmp_path / 'config.py'
+        base = mmdet_retina_plus.config('retinanet_r18_fpn_shapes')
+        path.write_text(
+            f"""
+_base_ = {base!r}
+folder = {str(shapes)!r}
+train_dataloader = dict(dataset=dict(data_root=folder))
+val_dataloader = dict(dataset=dict(data_root=folder))
+val_evaluator = dict(ann_file=folder + '/instances_val.json')
+test_dataloader = val_dataloader
+test_evaluator = val_evaluator
+{lines}
+"""
+        )
+        return check_config(path, options)
+
+    return run
+
+
+def problems(findings):
+    return [finding for finding in findings if finding.level != 'ok']
+
+
+def only_problem(findings):
+    (finding,) = problems(findings)
+    assert finding.way_out
+    return finding
+
+
+def test_a_right_config_has_no_problem(check):
+    findings = check()
+    assert problems(findings) == []
+    assert {x.subject for x in findings} >= {'train data', 'model', 'anchors'}
+
+
+def test_wrappers_are_looked_into(check, shapes):
+    findings = check(
+        """
+dataset = dict(
+    type='CocoDataset',
+    data_root=folder,
+    metainfo=dict(classes=('red', 'yellow', 'green', 'blue')),
+    data_prefix=dict(img='images/'),
+    pipeline=[dict(type='Resize', scale=(256, 256))],
+    ann_file='instances_train.json')
+train_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type='RepeatDataset',
+        times=2,
+        dataset=dict(
+            type='ConcatDataset',
+            datasets=[dataset, dict(dataset, ann_file='instances_val.json')])))
+"""
+    )
+    assert problems(findings) == []
+    subjects = {finding.subject for finding in findings}
+    assert subjects >= {'train 1 data', 'train 2 data', 'val data'}
+
+
+def test_default_classes_are_those_of_coco(check):
+    delete = "metainfo=dict(_delete_=True, note='')"
+    findings = problems(
+        check(
+            f'train_dataloader["dataset"].update({delete})\n'
+            f'val_dataloader["dataset"].update({delete})\n'
+        )
+    )
+    assert any('AP stays 0' in finding.message for finding in findings)
+    assert any('80 classes' in finding.message for finding in findings)
+
+
+@pytest.mark.parametrize(
+    ('option', 'subject', 'words'),
+    [
+        ('model.bbox_head.num_classes=3', 'bbox_head', '4 classes'),
+        (f'{TRAIN}.metainfo.classes=red', 'train data', "('red',)"),
+        (f'{TRAIN}.ann_file=none.json', 'train data', 'cannot read'),
+        (f'{VAL}.data_prefix.img=none/', 'val data', 'data_root'),
+        ('val_evaluator.ann_file=other.json', 'val_evaluator', 'other.json'),
+        ('model.bbox_head.loss_cls.gama=2', 'model', 'gama'),
+        ('model.neck.start_level=0', 'model', '[4, 8, 16, 32, 64]'),
+        ('model.neck.num_outs=4', 'model', '[8, 16, 32, 64]'),
+        ('model.bbox_head.loss_cls.use_sigmoid=False', 'loss_cls', 'True'),
+        ('not an option', 'config', 'KEY=VALUE'),
+    ],
+)
+def test_a_fault_is_found_with_its_way_out(check, option, subject, words):
+    findings = problems(check('', option))
+    assert subject in {finding.subject for finding in findings}
+    assert any(words in x.message + x.way_out for x in findings)
+    assert all(finding.way_out for finding in findings)
+
+
+def test_small_anchors_are_reported(check):
+    finding = only_problem(
+        check('', 'model.bbox_head.anchor_generator.octave_base_scale=32')
+    )
+    assert finding.subject == 'anchors'
+    assert 'small' in finding.message
+
+
+def test_what_is_no_json_is_named(check, tmp_path):
+    (tmp_path / 'text.json').write_text('{"images": [')
+    finding = only_problem(
+        check('', f'{TRAIN}.ann_file={tmp_path / "text.json"}')
+    )
+    assert 'text.json' in finding.message
+
+
+def test_other_formats_are_left_alone(check):
+    findings = check(
+        "train_dataloader = dict(dataset=dict(_delete_=True, type='XMLDataset'"
+        ", ann_file='list.txt'))"
+    )
+    assert problems(findings) == []
+    assert 'not in COCO format' in str(findings)
+
+
+def test_labels_must_agree_between_the_files(check, shapes, tmp_path):
+    coco = json.loads((shapes / 'instances_val.json').read_text())
+    coco['categories'].reverse()
+    path = tmp_path / 'reversed.json'
+    path.write_text(json.dumps(coco))
+    findings = check(f"val_evaluator = dict(ann_file='{path}')\n", *[
+        f'{VAL}.ann_file={path}',
+        f'test_dataloader.dataset.ann_file={path}',
+        f'test_evaluator.ann_file={path}',
+    ])  # fmt: skip
+    errors = [x for x in findings if x.level == 'error']
+    assert [x.subject for x in errors] == ['data']
+    assert 'another class in training' in errors[0].message
+
+
+def test_own_custom_imports_replace_ours(check):
+    lines = "custom_imports = dict(imports=['json'])"
+    finding = only_problem(check(lines))
+    assert finding.subject == 'custom_imports'
+    assert "['mmdet_retina_plus', 'yours']" in finding.way_out
+
+
+def test_a_base_by_import_registers_by_itself(check, shapes, tmp_path):
+    path = tmp_path / 'imports.py'
+    path.write_text(
+        "_base_ = __import__('mmdet_retina_plus')"
+        ".config('retinanet_r18_fpn_shapes')\n"
+        "custom_imports = dict(imports=['json'])\n"
+    )
+    subjects = [finding.subject for finding in check_config(path)]
+    assert 'custom_imports' not in subjects
+
+
+@pytest.mark.parametrize(
+    ('text', 'words'),
+    [
+        (None, 'retina-plus config NAME'),
+        ('model = dict(', 'was never closed'),
+        ("_base_ = './none.py'", 'none.py'),
+        ("custom_imports = dict(imports=['no_module'])", 'no_module'),
+    ],
+)
+def test_a_config_that_does_not_load(tmp_path, text, words):
+    path = tmp_path / 'broken.py'
+    if text is not None:
+        path.write_text(text)
+    finding = only_problem(check_config(path))
+    assert finding.level == 'error'
+    assert words in finding.message + finding.way_out
+
+
+@pytest.mark.parametrize(
+    ('level', 'code'), [('ok', 0), ('warning', 0), ('error', 1)]
+)
+def test_the_exit_code_says_whether_training_can_work(
+    monkeypatch, tmp_path, level, code
+):
+    from mmdet_retina_plus.tools import check_config, doctor, environment
+
+    finding = Finding(level, 'subject', 'message', 'way out')
+    monkeypatch.setattr(environment, 'gather_facts', lambda: Facts({}, {}))
+    monkeypatch.setattr(environment, 'check_environment', lambda facts: [])
+    monkeypatch.setattr(check_config, 'check_config', lambda *_: [finding])
+    result = CliRunner().invoke(doctor.main, [str(tmp_path / 'config.py')])
+    assert result.exit_code == code
+    assert 'subject: way out' in result.output
+
+
+def test_a_broken_environment_comes_first(monkeypatch, tmp_path):
+    from mmdet_retina_plus.tools import doctor, environment
+
+    monkeypatch.setattr(environment, 'gather_facts', lambda: Facts({}, {}))
+    result = CliRunner().invoke(doctor.main, [str(tmp_path / 'config.py')])
+    assert result.exit_code == 1
+    assert 'is checked when the environment works' in result.output
+
+
+def test_a_problem_needs_a_way_out():
+    with pytest.raises(AssertionError, match='way out'):
+        Finding('error', 'subject', 'message')
+
+
+def test_brackets_are_shown_as_they_are(capsys):
+    show([Finding('warning', 'a[b]', 'see [bold]', "pip install '.[test]'")])
+    output = capsys.readouterr().out
+    assert "a[b]: pip install '.[test]'" in output
+    assert 'see [bold]' in output

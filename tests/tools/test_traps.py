@@ -1,0 +1,178 @@
+"""One silent trap at a time, set into a config that is right."""
+
+import copy
+
+import pytest
+
+from mmdet_retina_plus.tools.traps import CHECKS, kind, part, walk
+
+STOCK = {
+    'model': {
+        'bbox_head': {
+            'type': 'RetinaHead',
+            'loss_cls': {'type': 'FocalLoss', 'use_sigmoid': True},
+            'loss_bbox': {'type': 'L1Loss'},
+        },
+        'train_cfg': {
+            'assigner': {
+                'type': 'MaxIoUAssigner',
+                'pos_iou_thr': 0.5,
+                'neg_iou_thr': 0.4,
+                'min_pos_iou': 1e-3,
+            },
+            'sampler': {'type': 'PseudoSampler'},
+        },
+    },
+    'train_dataloader': {'batch_size': 2},
+    'test_dataloader': {
+        'dataset': {
+            'type': 'RepeatDataset',
+            'dataset': {
+                'pipeline': [{'type': 'Resize'}, {'type': 'PackDetInputs'}]
+            },
+        }
+    },
+    'val_dataloader': None,
+    'auto_scale_lr': {'enable': False, 'base_batch_size': 2},
+}
+
+
+def changed(changes):
+    """The right config with values set at dotted keys."""
+    cfg = copy.deepcopy(STOCK)
+    for path, value in changes.items():
+        *parents, last = path.split('.')
+        part(cfg, '.'.join(parents))[last] = value
+    return cfg
+
+
+def findings(changes):
+    return [finding for check in CHECKS for finding in check(changed(changes))]
+
+
+ASSIGNER = 'model.train_cfg.assigner'
+SAMPLER = 'model.train_cfg.sampler'
+HEAD = 'model.bbox_head'
+TRAPS = {
+    'negative threshold as a list': (
+        {f'{ASSIGNER}.neg_iou_thr': [0.1, 0.4]},
+        ('error', 'assigner', 'StreamingMaxIoUAssigner'),
+    ),
+    'negative threshold as an int': (
+        {f'{ASSIGNER}.neg_iou_thr': 0},
+        ('error', 'assigner', '0.4'),
+    ),
+    'objects without overlap': (
+        {f'{ASSIGNER}.min_pos_iou': 0},
+        ('warning', 'assigner', 'min_pos_iou=1e-3'),
+    ),
+    'ATSS on RetinaHead': (
+        {ASSIGNER: {'type': 'mmdet.ATSSAssigner', 'topk': 9}},
+        ('error', 'assigner', 'StreamingATSSAssigner'),
+    ),
+    'grid assigner': (
+        {ASSIGNER: {'type': 'GridAssigner'}},
+        ('error', 'assigner', 'BestPriorAssigner'),
+    ),
+    'point assigner': (
+        {ASSIGNER: {'type': 'PointAssigner'}},
+        ('error', 'assigner', 'StreamingMaxIoUAssigner'),
+    ),
+    'OHEM': (
+        {SAMPLER: {'type': 'OHEMSampler'}},
+        ('error', 'sampler', 'DenseOHEM'),
+    ),
+    'random sampler': (
+        {SAMPLER: {'type': 'RandomSampler', 'num': 256}},
+        ('error', 'sampler', 'add_gt_as_proposals=False'),
+    ),
+    'divisor of the focal loss': (
+        {SAMPLER: {'type': 'RandomSampler', 'add_gt_as_proposals': False}},
+        ('warning', 'sampler', 'PseudoSampler'),
+    ),
+    'focal loss without sigmoid': (
+        {f'{HEAD}.loss_cls': {'type': 'FusedFocalLoss'}},
+        ('error', 'loss_cls', 'use_sigmoid=True'),
+    ),
+    'softmax without prior': (
+        {f'{HEAD}.loss_cls': {'type': 'CrossEntropyLoss'}},
+        ('warning', 'loss_cls', 'RetinaPlusHead'),
+    ),
+    'scale of the boxes': (
+        {f'{HEAD}.loss_bbox': {'type': 'SelfAdjustingSmoothL1Loss'}},
+        ('warning', 'loss_bbox', '[0.1, 0.1, 0.2, 0.2]'),
+    ),
+    'no Resize in the test pipeline': (
+        {'test_dataloader.dataset.dataset.pipeline': [{'type': 'Pad'}]},
+        ('error', 'pipeline', "type='Resize'"),
+    ),
+    'batch size': (
+        {'auto_scale_lr.base_batch_size': 16},
+        ('warning', 'schedule', '8 devices'),
+    ),
+}
+
+
+@pytest.mark.parametrize('trap', TRAPS)
+def test_a_trap_is_found_with_its_way_out(trap):
+    changes, (level, subject, way_out) = TRAPS[trap]
+    (finding,) = findings(changes)
+    assert (finding.level, finding.subject) == (level, subject)
+    assert way_out in finding.way_out
+
+
+FINE = {
+    'as it is': {},
+    'our assigner takes a list': {
+        ASSIGNER: {
+            'type': 'StreamingMaxIoUAssigner',
+            'neg_iou_thr': [0.1, 0.4],
+            'min_pos_iou': 0,
+        }
+    },
+    'one claim per object': {
+        f'{ASSIGNER}.min_pos_iou': 0,
+        f'{ASSIGNER}.gt_max_assign_all': False,
+    },
+    'no low quality match': {
+        f'{ASSIGNER}.min_pos_iou': 0,
+        f'{ASSIGNER}.match_low_quality': False,
+    },
+    'ATSS on its own head': {
+        f'{HEAD}.type': 'ATSSHead',
+        ASSIGNER: {'type': 'ATSSAssigner'},
+    },
+    'sampler without focal loss': {
+        SAMPLER: {'type': 'RandomSampler', 'add_gt_as_proposals': False},
+        f'{HEAD}.loss_cls': {'type': 'CrossEntropyLoss', 'use_sigmoid': True},
+    },
+    'softmax with prior': {
+        f'{HEAD}.type': 'RetinaPlusHead',
+        f'{HEAD}.loss_cls': {'type': 'CrossEntropyLoss'},
+    },
+    'scaled boxes': {
+        f'{HEAD}.loss_bbox': {'type': 'SelfAdjustingSmoothL1Loss'},
+        f'{HEAD}.bbox_coder': {'target_stds': [0.1, 0.1, 0.2, 0.2]},
+    },
+    'scaled learning rate': {
+        'auto_scale_lr.base_batch_size': 16,
+        'auto_scale_lr.enable': True,
+    },
+    'another detector': {'model': {'rpn_head': {}, 'roi_head': {}}},
+}
+
+
+@pytest.mark.parametrize('case', FINE)
+def test_what_is_right_raises_no_alarm(case):
+    assert findings(FINE[case]) == []
+
+
+def test_kind_reads_names_scopes_and_classes():
+    assert kind({'type': 'mmdet.FocalLoss'}) == 'FocalLoss'
+    assert kind({'type': dict}) == 'dict'
+    assert kind({}) == kind(None) == kind([]) == ''
+
+
+def test_walk_finds_mappings_in_lists():
+    config = {'a': [{'b': 1}, ({'c': {}},)], 'd': 2}
+    assert len(list(walk(config))) == 4
