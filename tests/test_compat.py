@@ -88,10 +88,7 @@ def test_mim_trains_resumes_and_tests(shapes, tmp_path):
             [
                 *(sys.executable, '-m', 'mim', command, 'mmdet', config),
                 *('--work-dir', str(tmp_path), *arguments),
-                *(
-                    '--cfg-options',
-                    *(f'{key}={value}' for key, value in pairs),
-                ),
+                *('--cfg-options', *pairs),
             ],
             capture_output=True,
             text=True,
