@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -93,11 +94,12 @@ class Split:
 
 
 def has_box(annotation: Mapping) -> bool:
-    try:
-        box = np.array(annotation['bbox'], float)
-    except (KeyError, TypeError, ValueError):
-        return False
-    return box.shape == (4,) and bool(np.isfinite(box).all())
+    box = annotation.get('bbox')
+    return (
+        isinstance(box, list | tuple)
+        and len(box) == 4
+        and all(isinstance(x, int | float) and isfinite(x) for x in box)
+    )
 
 
 def some(names: Sequence, most: int = 3) -> str:

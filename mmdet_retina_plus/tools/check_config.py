@@ -49,7 +49,7 @@ def coco_datasets(dataset: Any) -> Iterator[tuple[Mapping, Any]]:
 
     for config in walk(dataset):
         if 'ann_file' in config:
-            built = DATASETS.get(config['type'])
+            built = DATASETS.get(config.get('type', ''))
             # LVIS and panoptic sets inherit, but read other files.
             if getattr(built, 'COCOAPI', None) is CocoDataset.COCOAPI:
                 yield config, built
@@ -97,7 +97,9 @@ def read_splits(cfg: Mapping) -> tuple[list[Split], list[Finding]]:
                 splits.append(read_split(label, config, dataset))
             except ValueError as error:
                 way_out = f'set data_root and ann_file in {loader}, or mend it'
-                findings.append(failure(f'{label} data', error, way_out))
+                findings.append(
+                    Finding('error', f'{label} data', str(error), way_out)
+                )
         if cfg.get(loader) and not found:
             message = 'not in COCO format, so not checked'
             findings.append(Finding('ok', f'{name} data', message))
@@ -190,30 +192,31 @@ def check_evaluators(cfg: Mapping) -> list[Finding]:
     return findings
 
 
-def build_model(cfg: Any) -> Any:
-    """The detector, with random weights, and its strides compared.
+def build_model(cfg: Any) -> tuple[Any, Any]:
+    """The detector, with random weights, and the generator of its priors.
 
     Raises:
-        ValueError: The strides of the anchors are not those of the features.
+        ValueError: The strides of the priors are not those of the features.
     """
     import torch
     from mmdet.registry import MODELS
 
     model = MODELS.build(cfg.model).eval()
-    generator = getattr(model.bbox_head, 'prior_generator', None)
+    heads = (getattr(model, name, None) for name in ('bbox_head', 'rpn_head'))
+    generators = (getattr(head, 'prior_generator', None) for head in heads)
+    generator = next(filter(None, generators), None)
     if generator is not None:
+        image = torch.zeros(1, 3, PROBE_SIZE, PROBE_SIZE)
         with torch.no_grad():
-            features = model.extract_feat(
-                torch.zeros(1, 3, PROBE_SIZE, PROBE_SIZE)
-            )
-        strides = [PROBE_SIZE // x.shape[-1] for x in features]
+            features = model.extract_feat(image)
+        strides = [PROBE_SIZE // feature.shape[-1] for feature in features]
         given = [stride[0] for stride in generator.strides]
         if strides != given:
             raise ValueError(
                 f'the features have strides {strides}, '
                 f'anchor_generator.strides are {given}'
             )
-    return model
+    return model, generator
 
 
 def check_model(cfg: Any, splits: Sequence[Split]) -> list[Finding]:
@@ -221,11 +224,11 @@ def check_model(cfg: Any, splits: Sequence[Split]) -> list[Finding]:
     from mmdet.models.task_modules import AnchorGenerator
 
     try:
-        model = build_model(cfg)
+        model, generator = build_model(cfg)
     except Exception as error:  # Whatever a constructor may raise.
         return [failure('model', error)]
-    findings = [Finding('ok', 'model', 'builds and runs')]
-    generator = getattr(model.bbox_head, 'prior_generator', None)
+    size = sum(weight.numel() for weight in model.parameters()) / 1e6
+    findings = [Finding('ok', 'model', f'{size:.1f} million weights')]
     if splits and isinstance(generator, AnchorGenerator):
         preprocessor = cfg.model.get('data_preprocessor', {})
         divisor = preprocessor.get('pad_size_divisor', 1)

@@ -95,7 +95,7 @@ def gather_facts() -> Facts:
     """Look around; modules are imported in a process that may crash."""
     found = metadata.packages_distributions()
     providers = {
-        name: sorted(set(found.get(name, [])))
+        name: sorted(set(filter(None, found.get(name, []))))
         for name in (*IMPORTS, 'setuptools')
     }
     versions = {
@@ -269,8 +269,10 @@ def check_imports(facts: Facts, explained: bool) -> list[Finding]:
         failure = facts.failures.get(module)
         own_fault = not explained or name in ('numpy', 'cv2')
         if failure and own_fault and name != 'mim':
-            providers = ' '.join(facts.providers.get(name) or [name])
-            way_out = f'pip uninstall -y {providers}, then {INSTALL[name]}'
+            way_out = INSTALL[name]
+            if facts.providers.get(name):
+                providers = ' '.join(facts.providers[name])
+                way_out = f'pip uninstall -y {providers}, then {way_out}'
             return [Finding('error', name, failure, way_out)]
     if explained:
         return []

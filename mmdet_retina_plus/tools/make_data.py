@@ -1,5 +1,7 @@
 """`retina-plus make-data`: generated training data."""
 
+import signal
+import sys
 from pathlib import Path
 
 import click
@@ -34,10 +36,16 @@ def main(kind: str, out: Path, **options) -> None:
     """
     from rich.progress import track
 
-    from mmdet_retina_plus.data.shapes import make_shapes
-
+    # What is unfinished goes away at a kill as it does at Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
+        from mmdet_retina_plus.data.shapes import make_shapes
+
         make_shapes(out, progress=track, **options)
+    except ImportError as error:
+        raise click.ClickException(
+            f'{error}; `retina-plus doctor` names what to install'
+        ) from error
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f'{kind} written to {out}')

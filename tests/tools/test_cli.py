@@ -63,3 +63,27 @@ def test_make_data_writes_and_does_not_overwrite(tmp_path):
     again = run(*arguments)
     assert again.exit_code == 1
     assert 'delete it or name another folder' in again.output
+
+
+def test_make_data_without_opencv_names_the_doctor(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'cv2', None)
+    monkeypatch.delitem(sys.modules, 'mmdet_retina_plus.data.shapes', False)
+    result = run('make-data', 'shapes', str(tmp_path / 'set'))
+    assert result.exit_code == 1
+    assert 'retina-plus doctor' in result.output
+
+
+def test_a_killed_make_data_leaves_nothing(tmp_path):
+    command = [
+        sys.executable,
+        '-c',
+        "import sys; sys.argv[0] = 'retina-plus'\n"
+        'from mmdet_retina_plus.tools.cli import main; main()',
+        *['make-data', 'shapes', 'set', '--num', '100000'],
+    ]
+    process = subprocess.Popen(command, cwd=tmp_path)
+    while not list(tmp_path.glob('*/set/images/*')):
+        assert process.poll() is None
+    process.terminate()
+    assert process.wait() == 1
+    assert not list(tmp_path.iterdir())
