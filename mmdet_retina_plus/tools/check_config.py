@@ -176,7 +176,7 @@ def check_evaluators(cfg: Mapping) -> list[Finding]:
     findings = []
     for name in ('val', 'test'):
         read = {
-            os.path.normpath(
+            os.path.abspath(
                 os.path.join(x.get('data_root') or '', x['ann_file'])
             )
             for x in walk(part(cfg, f'{name}_dataloader'))
@@ -184,7 +184,7 @@ def check_evaluators(cfg: Mapping) -> list[Finding]:
         }
         for evaluator in walk(cfg.get(f'{name}_evaluator')):
             path = evaluator.get('ann_file')
-            if path and read and os.path.normpath(path) not in read:
+            if path and read and os.path.abspath(path) not in read:
                 key = f'{name}_evaluator'
                 message = f'scores against {path}, the data is {min(read)}'
                 way_out = f'set {key}.ann_file to the file of the data set'
