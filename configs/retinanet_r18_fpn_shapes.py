@@ -20,6 +20,6 @@ val_dataloader = dict(dataset=dict(metainfo=metainfo))
 test_dataloader = val_dataloader
 
 default_hooks = dict(
-    logger=dict(interval=10), checkpoint=dict(by_epoch=False, interval=400)
+    logger=dict(interval=10), checkpoint=dict(by_epoch=False, interval=100)
 )
 log_processor = dict(by_epoch=False)

@@ -33,6 +33,13 @@ def history_statistic(owner: object, name: str) -> Callable:
     return getattr(HistoryBuffer, name)
 
 
+def constructor(value: np.ndarray | np.generic) -> Callable:
+    """The function that numpy's pickles of such a value call."""
+    function = value.__reduce__()[0]
+    assert callable(function)
+    return function
+
+
 def allow_mmengine_checkpoints() -> None:
     """Name the globals of mmengine's checkpoints as safe for ``torch.load``.
 
@@ -43,14 +50,10 @@ def allow_mmengine_checkpoints() -> None:
         return
     # numpy 2 moved these functions; files name the place of the numpy that
     # wrote them.
-    reconstruct, scalar = (
-        np.array(0).__reduce__()[0],
-        np.float64(0).__reduce__()[0],
-    )
     array_functions = [
         (function, f'numpy.{core}.multiarray.{function.__name__}')
         for core in ('core', '_core')
-        for function in (reconstruct, scalar)
+        for function in map(constructor, (np.array(0), np.float64(0)))
     ]
     dtypes = {type(np.dtype(code)) for code in np.typecodes['AllInteger']}
     dtypes |= {type(np.dtype(code)) for code in np.typecodes['AllFloat']}

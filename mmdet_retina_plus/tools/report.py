@@ -114,7 +114,8 @@ def contact_sheet(folder: Path, path: Path) -> Path:
     import numpy as np
 
     files = sorted(folder.iterdir())[:TILES]
-    images = [cv2.imread(str(file)) for file in files]
+    loaded = [cv2.imread(str(file)) for file in files]
+    images = [image for image in loaded if image is not None]
     height = max(image.shape[0] for image in images) + 8
     width = max(image.shape[1] for image in images) + 8
     rows = -(-len(images) // 3)
