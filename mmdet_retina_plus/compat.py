@@ -33,7 +33,7 @@ def history_statistic(owner: object, name: str) -> Callable:
     return getattr(HistoryBuffer, name)
 
 
-def constructor(value: np.ndarray | np.generic) -> Callable:
+def constructor(value: object) -> Callable:
     """The function that numpy's pickles of such a value call."""
     function = value.__reduce__()[0]
     assert callable(function)
