@@ -1,0 +1,5 @@
+"""Assigners, registered in mmdet's TASK_UTILS."""
+
+from .streaming_max_iou_assigner import StreamingMaxIoUAssigner
+
+__all__ = ['StreamingMaxIoUAssigner']

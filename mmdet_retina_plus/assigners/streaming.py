@@ -1,0 +1,311 @@
+"""Best overlaps of boxes and priors without holding their matrix.
+
+Coordinates come first here: shape (5, n) holds x1, y1, x2, y2 in pixels and
+the area. No result depends on the size of a tile.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Pairs of a box and a prior in a tile: a CPU wants them in its cache, a GPU
+# wants few launches.
+CPU_TILE = 2**16
+GPU_TILE = 2**20
+# Shorter chunks of priors follow the boxes more closely, but are more.
+MIN_CHUNK = 256
+# Boxes that look for chunks together; bounds the list of their pairs.
+MAX_BLOCK = 1024
+# As in mmdet's bbox_overlaps.
+MIN_UNION = 1e-6
+
+Overlap = Callable[[Tensor, Tensor], Tensor]
+
+
+class Claims(NamedTuple):
+    """Which priors a box claims: those where its own overlap is highest.
+
+    Attributes:
+        min_overlap: It claims none below this overlap, and none at 0.
+        all_ties: Claim all priors of equal overlap, else the first.
+    """
+
+    min_overlap: float
+    all_ties: bool
+
+
+class Matches(NamedTuple):
+    """What is left of the matrix.
+
+    Attributes:
+        overlaps: Best overlap of each prior, -1 if ignored, shape (N,).
+        nearest: First box with this overlap, shape (N,).
+        claimed_by: Last box that claims this prior, -1 for none, shape (N,).
+    """
+
+    overlaps: Tensor
+    nearest: Tensor
+    claimed_by: Tensor
+
+
+def may_wait(device: torch.device) -> bool:
+    """Whether Python may look at values without stopping a queue."""
+    return device.type == 'cpu'
+
+
+def rows_per_launch(num_priors: int) -> int:
+    """Boxes that a GPU handles at once, whatever their number.
+
+    Less than eight would come close to a launch per object.
+    """
+    return max(8, GPU_TILE // num_priors)
+
+
+def coordinates(boxes: Tensor, name: str) -> Tensor:
+    """Boxes (n, 4) as coordinates (5, n), in at least single precision.
+
+    On a GPU, where looking would mean waiting, a box that is not finite
+    becomes an empty one, which overlaps nothing.
+
+    Args:
+        boxes: Further columns are left out.
+        name: What an error calls them.
+
+    Raises:
+        ValueError: A box on the CPU is not finite.
+    """
+    boxes = boxes[:, :4]
+    boxes = boxes.to(torch.promote_types(boxes.dtype, torch.float32))
+    finite = boxes.isfinite()
+    if not may_wait(boxes.device):
+        boxes = boxes.where(finite.all(dim=1, keepdim=True), 0)
+    elif not finite.all():
+        raise ValueError(f'{name} must be finite, found NaN or infinity')
+    x1, y1, x2, y2 = boxes.unbind(dim=1)
+    return torch.stack([x1, y1, x2, y2, (x2 - x1) * (y2 - y1)])
+
+
+def _intersection(first: Tensor, second: Tensor) -> Tensor:
+    # In place: no more than three tiles are alive.
+    width = torch.minimum(first[2], second[2])
+    width.sub_(torch.maximum(first[0], second[0])).clamp_(min=0)
+    height = torch.minimum(first[3], second[3])
+    height.sub_(torch.maximum(first[1], second[1])).clamp_(min=0)
+    return width.mul_(height)
+
+
+def iou(first: Tensor, second: Tensor) -> Tensor:
+    """Intersection over union of two broadcastable coordinates (5, ...).
+
+    The order of operations is that of mmdet's bbox_overlaps, for equal bits.
+    """
+    overlap = _intersection(first, second)
+    union = torch.add(first[4], second[4]).sub_(overlap)
+    return overlap.div_(union.clamp_(min=MIN_UNION))
+
+
+def share_of_first(first: Tensor, second: Tensor) -> Tensor:
+    """Intersection over the area of ``first``, otherwise as ``iou``."""
+    area = first[4].clamp(min=MIN_UNION)
+    return _intersection(first, second).div_(area)
+
+
+def share_of_second(first: Tensor, second: Tensor) -> Tensor:
+    """Intersection over the area of ``second``, otherwise as ``iou``."""
+    return share_of_first(second, first)
+
+
+def match(
+    boxes: Tensor,
+    priors: Tensor,
+    overlap: Overlap = iou,
+    ignored: Tensor | None = None,
+    claims: Claims | None = None,
+) -> Matches:
+    """Best box of each prior and, if asked for, best priors of each box.
+
+    Args:
+        boxes: Coordinates (5, G), G > 0.
+        priors: Coordinates (5, N), N > 0.
+        overlap: Overlap of two coordinates, 0 where boxes do not touch.
+        ignored: Flags (N,) of priors that take no part.
+        claims: What boxes claim; None: nothing.
+    """
+    if may_wait(priors.device):
+        return _match_touching(boxes, priors, overlap, ignored, claims)
+    return match_rows(
+        lambda rows: overlap(boxes[:, rows, None], priors[:, None]),
+        torch.arange(boxes.size(1), device=priors.device),
+        priors.size(1),
+        ignored,
+        claims,
+    )
+
+
+def match_rows(
+    overlap_rows: Callable[[Tensor], Tensor],
+    ids: Tensor,
+    num_priors: int,
+    ignored: Tensor | None = None,
+    claims: Claims | None = None,
+) -> Matches:
+    """As ``match``, in whole rows, without a look at any value.
+
+    Args:
+        overlap_rows: Answers some of ``ids``, shape (B,), with the overlaps
+            of these boxes, shape (B, N).
+        ids: 0 to G - 1.
+        num_priors: N.
+        ignored: As in ``match``.
+        claims: As in ``match``.
+    """
+    overlaps = torch.full((num_priors,), -torch.inf, device=ids.device)
+    nearest = ids.new_zeros(num_priors)
+    claimed_by = ids.new_full((num_priors,), -1)
+    for rows in ids.split(rows_per_launch(num_priors)):
+        tile = overlap_rows(rows)
+        if ignored is not None:
+            tile.masked_fill_(ignored, -1)
+        best, which = tile.max(dim=0)
+        nearest = torch.where(best > overlaps, rows[which], nearest)
+        overlaps = torch.maximum(best, overlaps)
+        if claims is None:
+            continue
+        top, first = tile.max(dim=1)
+        strong = (top > 0) & (top >= claims.min_overlap)
+        claimant = torch.where(strong, rows, -1)
+        if claims.all_ties:
+            ties = tile == top[:, None]
+            mine = torch.where(ties, claimant[:, None], -1).amax(dim=0)
+            claimed_by = torch.maximum(claimed_by, mine)
+        else:
+            claimed_by.scatter_reduce_(0, first, claimant, 'amax')
+    return Matches(overlaps, nearest, claimed_by)
+
+
+def _match_touching(
+    boxes: Tensor,
+    priors: Tensor,
+    overlap: Overlap,
+    ignored: Tensor | None,
+    claims: Claims | None,
+) -> Matches:
+    """As ``match``, leaving out the chunks of priors that a box misses."""
+    chunks = _Chunks(boxes, priors, overlap, ignored)
+    overlaps = boxes.new_zeros(chunks.shape)
+    nearest = torch.zeros(chunks.shape, dtype=torch.long)
+    nowhere = overlaps.numel()
+    claimed_by = torch.full((nowhere + 1,), -1)
+    first = torch.full((boxes.size(1),), nowhere)
+    for ids in torch.arange(boxes.size(1)).split(MAX_BLOCK):
+        pairs = chunks.touched_by(ids)
+        for at, rows, peaks in pairs.by_chunk():
+            tile = chunks.overlap(rows, at)
+            torch.amax(tile, dim=1, out=peaks)
+            best, which = tile.max(dim=0)
+            nearer = best > overlaps[at]
+            nearest[at] = torch.where(nearer, rows[which], nearest[at])
+            overlaps[at] = torch.maximum(best, overlaps[at])
+        if claims is None:
+            continue
+        for box, prior in chunks.maxima(pairs, claims.min_overlap):
+            if claims.all_ties:
+                claimed_by.scatter_reduce_(0, prior, box, 'amax')
+            else:
+                first.scatter_reduce_(0, box, prior, 'amin')
+    claimed_by.scatter_reduce_(0, first, torch.arange(len(first)), 'amax')
+    count = priors.size(1)
+    overlaps = overlaps.flatten()[:count]
+    if ignored is not None:
+        overlaps.masked_fill_(ignored, -1)
+    return Matches(overlaps, nearest.flatten()[:count], claimed_by[:count])
+
+
+class _Pairs(NamedTuple):
+    """Boxes and the chunks that they touch, ordered by chunk, shape (P,).
+
+    Attributes:
+        box: Index of the box.
+        chunk: Index of the chunk.
+        counts: Number of pairs of each chunk.
+        peak: Room for the highest overlap within the pair.
+    """
+
+    box: Tensor
+    chunk: Tensor
+    counts: list[int]
+    peak: Tensor
+
+    def by_chunk(self) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Index, boxes and room for their peaks of each chunk touched."""
+        boxes = self.box.split(self.counts)
+        peaks = self.peak.split(self.counts)
+        for at, count in enumerate(self.counts):
+            if count:
+                yield at, boxes[at], peaks[at]
+
+
+class _Chunks:
+    """Priors cut into chunks, and the boxes that look for them.
+
+    Neighbours in a pyramid's list of anchors are neighbours in the image, so
+    the hull of a chunk is small. Any other order is as exact, but slower.
+    """
+
+    def __init__(
+        self,
+        boxes: Tensor,
+        priors: Tensor,
+        overlap: Overlap,
+        ignored: Tensor | None,
+    ) -> None:
+        self.boxes = boxes
+        self.pairwise = overlap
+        count = priors.size(1)
+        self.length = min(max(MIN_CHUNK, CPU_TILE // boxes.size(1)), count)
+        padding = 0, -count % self.length
+        # Copies of the last prior fill the last chunk.
+        padded = F.pad(priors, padding, 'replicate')
+        self.priors = padded.unflatten(1, (-1, self.length))
+        self.shape = self.priors.shape[1:]
+        if ignored is not None:
+            ignored = F.pad(ignored, padding).view(self.shape)
+        self.ignored = ignored
+        self.low = self.priors[:2].amin(dim=2)
+        self.high = self.priors[2:4].amax(dim=2)
+
+    def touched_by(self, ids: Tensor) -> _Pairs:
+        boxes = self.boxes[:4, None, ids]
+        touching = self.low[..., None] < boxes[2:]
+        touching &= self.high[..., None] > boxes[:2]
+        chunk, row = touching.all(dim=0).nonzero(as_tuple=True)
+        counts = chunk.bincount(minlength=self.shape[0]).tolist()
+        return _Pairs(ids[row], chunk, counts, boxes.new_empty(len(row)))
+
+    def overlap(self, box: Tensor, chunk: int | Tensor) -> Tensor:
+        """Overlaps of boxes (B,) with one chunk or one each, (B, length)."""
+        tile = self.pairwise(self.boxes[:, box, None], self.priors[:, chunk])
+        if self.ignored is not None:
+            tile.masked_fill_(self.ignored[chunk], -1)
+        return tile
+
+    def maxima(
+        self, pairs: _Pairs, min_overlap: float
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Boxes and priors (M,) where a box has its highest overlap of all.
+
+        Few pairs hold one, so that going through them again costs less than
+        keeping tiles.
+        """
+        top = pairs.peak.new_zeros(self.boxes.size(1))
+        top.scatter_reduce_(0, pairs.box, pairs.peak, 'amax')
+        top.masked_fill_((top <= 0) | (top < min_overlap), torch.inf)
+        highest = (pairs.peak == top[pairs.box]).nonzero().squeeze(1)
+        for part in highest.split(max(1, CPU_TILE // self.length)):
+            box, chunk = pairs.box[part], pairs.chunk[part]
+            ties = self.overlap(box, chunk) == top[box, None]
+            pair, column = ties.nonzero(as_tuple=True)
+            yield box[pair], chunk[pair] * self.length + column

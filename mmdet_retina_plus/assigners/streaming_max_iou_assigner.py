@@ -1,0 +1,220 @@
+"""MaxIoUAssigner without the matrix of overlaps.
+
+Faster R-CNN: https://arxiv.org/abs/1506.01497
+RetinaMask's matcher: https://arxiv.org/abs/1901.03353
+"""
+
+from collections.abc import Sequence
+from numbers import Real
+
+import torch
+from mmdet.models.task_modules.assigners import (
+    AssignResult,
+    BaseAssigner,
+    BboxOverlaps2D,
+)
+from mmdet.registry import TASK_UTILS
+from mmdet.utils import ConfigType
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from . import streaming
+from .inputs import read_inputs, to_result
+from .streaming import Claims, Matches
+
+
+@TASK_UTILS.register_module()
+class StreamingMaxIoUAssigner(BaseAssigner):
+    """Positive from one IoU on, background below another, best priors too.
+
+    Equal to mmdet's MaxIoUAssigner to the bit, with its options, but for:
+
+    - A ground truth that overlaps no prior claims none. There it claims all.
+    - Ignore regions count in images without ground truth as well.
+    - Thresholds may be integers, a pair may be a list. There such a
+      ``neg_iou_thr`` leaves an image without background, silently.
+    - Half precision boxes are compared in single precision.
+
+    Memory grows with the number of priors, not with that of objects. On a GPU
+    nothing waits for the host, and launches come per block of objects.
+
+    Args:
+        pos_iou_thr: A prior whose best IoU reaches this is positive.
+        neg_iou_thr: A prior whose best IoU is below this, or in the interval
+            [low, high) of a pair, is background.
+        min_pos_iou: A ground truth whose best IoU is below this claims no
+            prior. One whose best IoU is 0 never does.
+        gt_max_assign_all: A ground truth claims all priors that tie for its
+            best IoU, else the first.
+        ignore_iof_thr: Ignore priors of which more than this share lies in an
+            ignore region; off unless above 0.
+        ignore_wrt_candidates: The share is one of the prior, else one of the
+            region.
+        match_low_quality: Whether ground truths claim at all.
+        gpu_assign_thr: Of no effect; accepted since stock configs carry it.
+            It moved a large matrix to the CPU, and there is none here.
+        iou_calculator: Any other one than BboxOverlaps2D, or that one in half
+            precision, sees whole rows for blocks of objects, which takes its
+            own time and memory.
+        perm_repeat_gt_cfg: Must be None.
+        best_match: Who gets a claimed prior: ``'trigger_gt'``, the ground
+            truth that claimed it (the last of several), even from a better
+            one; ``'own_argmax'``, the prior's own best ground truth, as in
+            RetinaMask and detectron2.
+
+    Raises:
+        ValueError: An option is of a wrong kind or not supported.
+    """
+
+    def __init__(
+        self,
+        pos_iou_thr: float,
+        neg_iou_thr: float | Sequence[float],
+        min_pos_iou: float = 0.0,
+        gt_max_assign_all: bool = True,
+        ignore_iof_thr: float = -1,
+        ignore_wrt_candidates: bool = True,
+        match_low_quality: bool = True,
+        gpu_assign_thr: float = -1,
+        iou_calculator: ConfigType = dict(type='BboxOverlaps2D'),  # noqa: B006
+        perm_repeat_gt_cfg: dict | None = None,
+        best_match: str = 'trigger_gt',
+    ) -> None:
+        if perm_repeat_gt_cfg is not None:
+            raise ValueError(
+                'perm_repeat_gt_cfg moves repeated boxes at random and is not '
+                'supported: use gt_max_assign_all=False, or MaxIoUAssigner'
+            )
+        if best_match not in ('trigger_gt', 'own_argmax'):
+            raise ValueError(
+                "best_match must be 'trigger_gt' or 'own_argmax', "
+                f'not {best_match!r}'
+            )
+        if not isinstance(pos_iou_thr, Real):
+            raise ValueError(
+                f'pos_iou_thr must be a number, not {pos_iou_thr!r}'
+            )
+        self.pos_iou_thr = pos_iou_thr
+        self.neg_interval = _interval(neg_iou_thr)
+        self.claims = (
+            Claims(min_pos_iou, gt_max_assign_all)
+            if match_low_quality
+            else None
+        )
+        self.ignore_iof_thr = ignore_iof_thr
+        self.ignore_wrt_candidates = ignore_wrt_candidates
+        self.iou_calculator = TASK_UTILS.build(iou_calculator)
+        self.best_match = best_match
+
+    @torch.no_grad()
+    def assign(
+        self,
+        pred_instances: InstanceData,
+        gt_instances: InstanceData,
+        gt_instances_ignore: InstanceData | None = None,
+        num_level_priors: Sequence[int] | None = None,
+        **kwargs,
+    ) -> AssignResult:
+        """Assign each prior to a ground truth, the background or neither.
+
+        Args:
+            pred_instances: With ``priors``, shape (N, 4).
+            gt_instances: With ``bboxes``, shape (G, 4), and ``labels``, (G,).
+            gt_instances_ignore: With ``bboxes``, shape (R, 4).
+            num_level_priors: Not needed.
+            kwargs: Not used.
+
+        Returns:
+            ``gt_inds`` holds 1-based indices, 0 for background, -1 for
+            neither; ``max_overlaps`` each prior's best IoU, -1 in an ignore
+            region; ``labels`` -1 for all that is not positive. Each (N,).
+
+        Raises:
+            ValueError: A box on the CPU is not finite. On a GPU it overlaps
+                nothing.
+        """
+        inputs = read_inputs(
+            pred_instances, gt_instances, gt_instances_ignore, num_level_priors
+        )
+        priors, gt_bboxes = inputs.priors, inputs.gt_bboxes
+        ignored = None
+        if self.ignore_iof_thr > 0 and len(inputs.regions) and len(priors):
+            mode = 'iof_prior' if self.ignore_wrt_candidates else 'iof'
+            shares = self._match(inputs.regions, priors, mode).overlaps
+            ignored = shares > self.ignore_iof_thr
+        if len(gt_bboxes) and len(priors):
+            matches = self._match(
+                gt_bboxes, priors, 'iou', ignored, self.claims
+            )
+            gt_inds, overlaps = self._decide(matches), matches.overlaps
+        else:
+            # Background is 0 in both, and -1 stands for ignored in both.
+            overlaps = priors.new_zeros(len(priors))
+            if ignored is not None:
+                overlaps.masked_fill_(ignored, -1)
+            gt_inds = overlaps.long()
+        return to_result(gt_inds, overlaps, inputs.gt_labels)
+
+    def _match(
+        self,
+        boxes: Tensor,
+        priors: Tensor,
+        mode: str,
+        ignored: Tensor | None = None,
+        claims: Claims | None = None,
+    ) -> Matches:
+        calculator = self.iou_calculator
+        if type(calculator) is BboxOverlaps2D and calculator.dtype is None:
+            dtype = torch.promote_types(boxes.dtype, priors.dtype)
+            return streaming.match(
+                streaming.coordinates(boxes.to(dtype), 'Ground truths'),
+                streaming.coordinates(priors.to(dtype), 'Priors'),
+                OVERLAPS[mode],
+                ignored,
+                claims,
+            )
+
+        def overlap_rows(rows: Tensor) -> Tensor:
+            if mode == 'iof_prior':
+                return calculator(priors, boxes[rows], mode='iof').t()
+            return calculator(boxes[rows], priors, mode=mode)
+
+        ids = torch.arange(len(boxes), device=boxes.device)
+        return streaming.match_rows(
+            overlap_rows, ids, len(priors), ignored, claims
+        )
+
+    def _decide(self, matches: Matches) -> Tensor:
+        overlaps, nearest, claimed_by = matches
+        low, high = self.neg_interval
+        background = (overlaps >= low) & (overlaps < high)
+        gt_inds = torch.where(background, 0, -1)
+        positive = overlaps >= self.pos_iou_thr
+        gt_inds = torch.where(positive, nearest + 1, gt_inds)
+        claimant = nearest if self.best_match == 'own_argmax' else claimed_by
+        return torch.where(claimed_by >= 0, claimant + 1, gt_inds)
+
+
+OVERLAPS = dict(
+    iou=streaming.iou,
+    iof=streaming.share_of_first,
+    iof_prior=streaming.share_of_second,
+)
+
+
+def _interval(neg_iou_thr: float | Sequence[float]) -> tuple[float, float]:
+    """The overlaps of the background, low <= overlap < high."""
+    pair = (
+        tuple(neg_iou_thr)
+        if isinstance(neg_iou_thr, (list, tuple))
+        else (0.0, neg_iou_thr)
+    )
+    if len(pair) != 2 or not all(isinstance(value, Real) for value in pair):
+        raise ValueError(
+            'neg_iou_thr must be a number or a pair (low, high), '
+            f'not {neg_iou_thr!r}'
+        )
+    low, high = pair
+    if low > high:
+        raise ValueError(f'neg_iou_thr {pair} leaves no background')
+    return low, high
