@@ -1,0 +1,119 @@
+"""The priors whose centres are nearest to a point, ties by index."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import streaming
+
+# Priors in a chunk: a few chunks hold the neighbours of a point.
+CHUNK = 32
+# Distance of priors in ignore regions, as in mmdet: above any other.
+FAR = 1e8
+# Highest ``order`` for ``pack``.
+LAST = 2**32 - 1
+
+
+def pack(value: Tensor, order: Tensor) -> Tensor:
+    """Integers that sort by ``value``, ties by ``order``.
+
+    Args:
+        value: Float32, not below +0.
+        order: Integers from 0 to ``LAST``; both are broadcast.
+    """
+    key = value.view(torch.int32).long()
+    return key.bitwise_left_shift_(32).bitwise_or_(order)
+
+
+def unpack(key: Tensor) -> tuple[Tensor, Tensor]:
+    """Inverse of ``pack``."""
+    return (key >> 32).int().view(torch.float32), key & LAST
+
+
+def centres_of(boxes: Tensor) -> Tensor:
+    """Centres (2, n) of coordinates (4 or 5, n)."""
+    return (boxes[:2] + boxes[2:4]) / 2
+
+
+def _distance(offset: Tensor, least: Tensor) -> Tensor:
+    """Lengths of offsets (2, ...), which are overwritten."""
+    # mmdet's order of operations, for equal bits.
+    x, y = offset.square_()
+    return torch.maximum(x.add_(y).sqrt_(), least, out=x)
+
+
+class Level:
+    """Priors of one pyramid level, ready to be asked for the nearest.
+
+    Args:
+        centres: Shape (2, n), float32, n > 0.
+        ignored: Flags (n,) of priors that come after all others.
+        start: Index of the first prior.
+    """
+
+    def __init__(self, centres: Tensor, ignored: Tensor, start: int) -> None:
+        # The third row is the distance from everywhere, at least.
+        points = torch.cat([centres, FAR * ignored[None]])
+        size = points.size(1)
+        index = torch.arange(start, start + size, device=points.device)
+        self.in_chunks = streaming.may_wait(points.device)
+        if self.in_chunks:
+            padding = 0, -size % CHUNK
+            points = F.pad(points, padding, 'replicate')
+            points[2, size:] = torch.inf
+            points = points.unflatten(1, (-1, CHUNK))
+            index = F.pad(index, padding).unflatten(0, (-1, CHUNK))
+            self.low, self.high = points.amin(dim=2), points.amax(dim=2)
+        self.points = points
+        self.index = index
+
+    def nearest(self, centres: Tensor, k: int) -> Tensor:
+        """Indices (k, B) of the nearest priors, by distance, then by index.
+
+        Args:
+            centres: Points (2, B), float32.
+            k: From 1 to the number of priors.
+        """
+        centres = centres.unsqueeze(2)
+        if not self.in_chunks:
+            return _first(centres, self.points[:, None], self.index, k)
+        chunks = self._candidates(centres, k)
+        at_once = max(1, 4 * streaming.CPU_TILE // (chunks.size(1) * CHUNK))
+        parts = [
+            _first(
+                some,
+                self.points[:, chunk].flatten(2),
+                self.index[chunk].flatten(1),
+                k,
+            )
+            for some, chunk in zip(
+                centres.split(at_once, dim=1),
+                chunks.split(at_once),
+                strict=True,
+            )
+        ]
+        return torch.cat(parts, dim=1)
+
+    def _candidates(self, centres: Tensor, k: int) -> Tensor:
+        """Chunks (B, C) in which the k nearest priors are, and others.
+
+        Rounding is monotonic, so that the distances of a chunk's hull bound
+        those of its priors to the bit.
+        """
+        below = self.low[:2, None] - centres
+        above = centres - self.high[:2, None]
+        closest = torch.maximum(below, above).clamp_(min=0)
+        farthest = torch.minimum(below, above)
+        closest = _distance(closest, self.low[2])
+        farthest = _distance(farthest, self.high[2])
+        # So many chunks, were they full, would hold k priors.
+        enough = -(-k // CHUNK)
+        bound = farthest.topk(enough, largest=False).values[:, -1:]
+        count = int((closest <= bound).sum(dim=1).max())
+        return closest.topk(count, largest=False, sorted=False).indices
+
+
+def _first(centres: Tensor, points: Tensor, index: Tensor, k: int) -> Tensor:
+    """The k first of candidates (3, B or 1, n) for points (2, B, 1)."""
+    keys = pack(_distance(points[:2] - centres, points[2]), index)
+    return unpack(keys.topk(k, largest=False).values)[1].t()

@@ -1,0 +1,115 @@
+"""What a list of anchors tells about its generator: levels and places."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class _Places(NamedTuple):
+    """Where anchors lie and how large they are, shape (n, 2) and (n,).
+
+    Attributes:
+        centre: x and y in pixels.
+        size: Square root of the area, in pixels.
+        slack: How far equal centres or sizes may differ: the same anchor is
+            rounded differently far from the origin.
+    """
+
+    centre: Tensor
+    size: Tensor
+    slack: Tensor
+
+    @classmethod
+    def of(cls, priors: Tensor) -> '_Places':
+        precise = torch.promote_types(priors.dtype, torch.float32)
+        boxes = priors[:, :4].to(precise)
+        noise = (
+            4
+            * torch.finfo(
+                priors.dtype if priors.is_floating_point() else precise
+            ).eps
+        )
+        low, high = boxes[:, :2], boxes[:, 2:]
+        size = (high - low).prod(dim=1).abs().sqrt()
+        slack = size * 1e-3 + boxes.abs().amax(dim=1) * noise
+        return cls((low + high) / 2, size, slack)
+
+    def at_first(self) -> Tensor:
+        """Flags (n,) of those up to the first that lies elsewhere."""
+        distance = (self.centre - self.centre[0]).abs().amax(dim=1)
+        return (distance <= self.slack[0]).long().cumprod(dim=0).bool()
+
+
+def level_sizes(priors: Tensor) -> list[int]:
+    """Number of priors of each pyramid level, with a look at the values.
+
+    The priors of a level cover a grid row by row with one set of shapes, all
+    of the set at each place, and sets grow from level to level.
+
+    Args:
+        priors: Boxes of all levels, shape (N, 4), N > 0.
+
+    Raises:
+        ValueError: The list is not of this kind, or it starts with a level of
+            one place only, whose set cannot be told from the next level's.
+    """
+    if len(priors) == 1:
+        return [1]
+    places = _Places.of(priors)
+    per_place = int(places.at_first().sum())
+    if per_place == len(priors) or len(priors) % per_place:
+        raise _unreadable()
+    centre, size, slack = (
+        values.unflatten(0, (-1, per_place)) for values in places
+    )
+    spread = (centre - centre[:, :1]).abs().amax(dim=2)
+    slack, size = slack.amin(dim=1), size.mean(dim=1)
+    change, room = size.diff(), slack[1:] + slack[:-1]
+    right, down = centre[:, 0].diff(dim=0).unbind(dim=1)
+    onward = (down > room) | ((down >= -room) & (right > room))
+    grows = change > room
+    odd = (change < -room) | ~(onward | grows)
+    if odd.any() or (spread > slack[:, None]).any():
+        raise _unreadable()
+    starts = [0, *(grows.nonzero().squeeze(1) + 1).tolist(), len(size)]
+    return [(stop - start) * per_place for start, stop in pairwise(starts)]
+
+
+def _unreadable() -> ValueError:
+    return ValueError(
+        'Cannot read the sizes of the levels off these priors: they must run '
+        'from fine to coarse levels, be neither clipped nor filtered '
+        '(`allowed_border=-1`) and start with a level of several places. Pass '
+        '`num_level_priors` instead'
+    )
+
+
+def priors_per_place(
+    priors: Tensor, num_level_priors: Sequence[int]
+) -> list[int]:
+    """Number of anchors at a place of each level, with a look at the values.
+
+    Args:
+        priors: Boxes of all levels, shape (N, 4).
+        num_level_priors: Number of priors of each level, above 0.
+
+    Raises:
+        ValueError: A level cannot hold equally many at each place.
+    """
+    counts = torch.stack(
+        [
+            _Places.of(level).at_first().sum()
+            for level in priors.split(list(num_level_priors))
+        ]
+    ).tolist()
+    for size, count in zip(num_level_priors, counts, strict=True):
+        if size % count:
+            raise ValueError(
+                f'A level of {size} priors has {count} at its first place. '
+                '`topk_per_location` needs equally many at each, which '
+                '`allowed_border=-1` keeps'
+            )
+    return counts

@@ -1,0 +1,263 @@
+"""ATSS without matrices of distances and overlaps.
+
+Adaptive training sample selection: https://arxiv.org/abs/1912.02424
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from mmdet.models.task_modules.assigners import AssignResult, BaseAssigner
+from mmdet.registry import TASK_UTILS
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from . import streaming
+from .inputs import read_inputs, to_result
+from .nearest_priors import LAST, Level, centres_of, pack, unpack
+from .prior_levels import level_sizes, priors_per_place
+
+# Ground truths that look for candidates together, on a CPU.
+CPU_BLOCK = 32
+# How far inside of a ground truth a positive prior's centre lies, in pixels.
+MARGIN = 0.01
+# Passes over the ground truths that have fewer than ``min_positives``.
+ROUNDS = 4
+
+
+@TASK_UTILS.register_module()
+class StreamingATSSAssigner(BaseAssigner):
+    """Positive from an IoU on that each ground truth finds for itself.
+
+    A ground truth's candidates are, on each level, the priors whose centres
+    are nearest to its own. Those are positive whose IoU reaches the mean plus
+    the (unbiased) standard deviation of all its candidates' IoUs, and whose
+    centre lies inside. If several ground truths want a prior, the highest IoU
+    has it, then the first ground truth. The rest is background.
+
+    Equal to mmdet's ATSSAssigner, but for:
+
+    - Of equally distant priors the first are candidates, on any device.
+    - A single candidate has a standard deviation of 0, there NaN.
+    - Priors in ignore regions are never positive, and are ignored in images
+      without ground truth as well. As there they are the last candidates.
+    - ``max_overlaps`` are IoUs, there -1e8 where nothing is positive.
+    - Boxes of any precision are compared in single precision.
+
+    Memory grows with the number of priors, not with that of objects. On a GPU
+    nothing waits for the host if ``num_level_priors`` is given and not
+    ``topk_per_location``, and launches come per block of objects.
+
+    Args:
+        topk: Candidates on each level, as far as it has so many priors.
+        topk_per_location: ``topk`` counts places instead of priors, as in
+            the authors' code: with A priors at a place it is A times as many.
+        min_positives: A ground truth that is left with fewer positives takes
+            candidates that nobody has, the highest IoU first and none of IoU
+            0, whatever the threshold and wherever their centres. Where two
+            want the same the above rule decides, and the other one takes its
+            next, in up to four rounds.
+        ignore_iof_thr: Ignore priors of which more than this share lies in an
+            ignore region; off unless above 0.
+    """
+
+    def __init__(
+        self,
+        topk: int = 9,
+        topk_per_location: bool = False,
+        min_positives: int = 0,
+        ignore_iof_thr: float = -1,
+    ) -> None:
+        if topk < 1 or min_positives < 0:
+            raise ValueError(
+                'topk must be at least 1 and min_positives at least 0, not '
+                f'{topk} and {min_positives}'
+            )
+        self.topk = topk
+        self.topk_per_location = topk_per_location
+        self.min_positives = min_positives
+        self.ignore_iof_thr = ignore_iof_thr
+
+    @torch.no_grad()
+    def assign(
+        self,
+        pred_instances: InstanceData,
+        gt_instances: InstanceData,
+        gt_instances_ignore: InstanceData | None = None,
+        num_level_priors: Sequence[int] | None = None,
+        **kwargs,
+    ) -> AssignResult:
+        """Assign each prior to a ground truth, the background or neither.
+
+        ATSSHead's order of arguments, with the list in second place, is
+        understood as well.
+
+        Args:
+            pred_instances: With ``priors``, shape (N, 4).
+            gt_instances: With ``bboxes``, shape (G, 4), and ``labels``, (G,).
+            gt_instances_ignore: With ``bboxes``, shape (R, 4).
+            num_level_priors: Number of priors of each level. Without it they
+                are read off the priors, which must be a whole pyramid then.
+            kwargs: Not used.
+
+        Returns:
+            ``gt_inds`` holds 1-based indices, 0 for background, -1 for
+            ignored; ``max_overlaps`` the IoU with the assigned ground truth
+            or else the best; ``labels`` -1 for all that is not positive. Each
+            of shape (N,).
+
+        Raises:
+            ValueError: Levels do not add up to the priors or cannot be read
+                off them. A box on the CPU is not finite; on a GPU it overlaps
+                nothing.
+        """
+        inputs = read_inputs(
+            pred_instances, gt_instances, gt_instances_ignore, num_level_priors
+        )
+        sizes = inputs.num_level_priors
+        if sizes is not None and sum(sizes) != len(inputs.priors):
+            raise ValueError(
+                f'num_level_priors {list(sizes)} add up to {sum(sizes)}, but '
+                f'there are {len(inputs.priors)} priors'
+            )
+        priors = streaming.coordinates(inputs.priors.float(), 'Priors')
+        gts = streaming.coordinates(inputs.gt_bboxes.float(), 'Ground truths')
+        ignored = self._ignored(priors, inputs.regions)
+        gt_inds = -ignored.long()
+        overlaps = torch.zeros_like(priors[0])
+        if priors.size(1) and gts.size(1):
+            overlaps = streaming.match(gts, priors).overlaps
+            sizes = sizes or level_sizes(inputs.priors)
+            levels = self._levels(priors, ignored, sizes)
+            blocks = _candidates(gts, priors, ignored, levels)
+            nobody = torch.zeros_like(gt_inds)
+            claims = _settle(blocks, nobody, self.min_positives)
+            overlap, gt = _holders(claims)
+            gt_inds = torch.where(claims > 0, gt + 1, gt_inds)
+            overlaps = torch.where(claims > 0, overlap, overlaps)
+        return to_result(gt_inds, overlaps, inputs.gt_labels)
+
+    def _ignored(self, priors: Tensor, regions: Tensor) -> Tensor:
+        if self.ignore_iof_thr <= 0 or not len(regions) or not priors.size(1):
+            return torch.zeros_like(priors[0], dtype=torch.bool)
+        regions = streaming.coordinates(regions.float(), 'Ignore regions')
+        shares = streaming.match(regions, priors, streaming.share_of_second)
+        return shares.overlaps > self.ignore_iof_thr
+
+    def _levels(
+        self, priors: Tensor, ignored: Tensor, sizes: Sequence[int]
+    ) -> list[tuple[Level, int]]:
+        """Levels, each with the number of candidates to take from it."""
+        sizes = [size for size in sizes if size]
+        per_place = [1] * len(sizes)
+        if self.topk_per_location:
+            per_place = priors_per_place(priors[:4].t(), sizes)
+        centres = centres_of(priors)
+        levels = []
+        start = 0
+        for size, factor in zip(sizes, per_place, strict=True):
+            part = slice(start, start + size)
+            level = Level(centres[:, part], ignored[part], start)
+            levels.append((level, min(self.topk * factor, size)))
+            start += size
+        return levels
+
+
+class _Candidates(NamedTuple):
+    """Candidates of some ground truths.
+
+    Attributes:
+        gt: Index of the ground truth, shape (B,).
+        prior: Index of the prior, shape (K, B).
+        overlap: Their IoU, 0 in an ignore region, shape (K, B).
+        positive: Whether the ground truth wants the prior, shape (K, B).
+    """
+
+    gt: Tensor
+    prior: Tensor
+    overlap: Tensor
+    positive: Tensor
+
+    def claim(self, claims: Tensor, wanted: Tensor) -> None:
+        """Enter what is ``wanted``, flags (K, B), into ``claims``.
+
+        Args:
+            claims: Per prior the highest IoU and, in reverse order, the first
+                ground truth, packed; 0 for nobody, shape (N,).
+            wanted: Shape (K, B).
+        """
+        keys = pack(self.overlap, LAST - self.gt).mul_(wanted)
+        claims.scatter_reduce_(0, self.prior.flatten(), keys.flatten(), 'amax')
+
+
+def _holders(claims: Tensor) -> tuple[Tensor, Tensor]:
+    """IoU and ground truth of each prior, without meaning for nobody's."""
+    overlap, order = unpack(claims)
+    return overlap, LAST - order
+
+
+def _candidates(
+    gts: Tensor,
+    priors: Tensor,
+    ignored: Tensor,
+    levels: Sequence[tuple[Level, int]],
+) -> Iterator[_Candidates]:
+    """Candidates of all ground truths, some at a time.
+
+    Args:
+        gts: Coordinates (5, G).
+        priors: Coordinates (5, N).
+        ignored: Flags (N,).
+        levels: With the number of candidates of each.
+    """
+    at_once = CPU_BLOCK
+    if not streaming.may_wait(gts.device):
+        at_once = streaming.rows_per_launch(priors.size(1))
+    centres, gt_centres = centres_of(priors), centres_of(gts)
+    ids = torch.arange(gts.size(1), device=gts.device)
+    for gt in ids.split(at_once):
+        prior = torch.cat(
+            [level.nearest(gt_centres[:, gt], k) for level, k in levels]
+        )
+        boxes, allowed = gts[:, gt], ~ignored[prior]
+        overlap = streaming.iou(priors[:, prior], boxes)
+        threshold = overlap.mean(dim=0)
+        if len(prior) > 1:
+            threshold += overlap.std(dim=0)
+        centre = centres[:, prior]
+        depth = torch.minimum(
+            centre - boxes[:2, None], boxes[2:4, None] - centre
+        ).amin(dim=0)
+        positive = (overlap >= threshold) & (depth > MARGIN) & allowed
+        # Empty boxes may have an IoU of -0, which would not pack.
+        yield _Candidates(gt, prior, overlap.abs_().mul_(allowed), positive)
+
+
+def _settle(
+    blocks: Iterable[_Candidates], claims: Tensor, min_positives: int
+) -> Tensor:
+    """Claims (N,) after all ground truths had their turn.
+
+    Args:
+        blocks: Candidates of all ground truths, some at a time.
+        claims: Zeros (N,).
+        min_positives: Whoever has less takes what is left.
+    """
+    kept = []
+    for block in blocks:
+        block.claim(claims, block.positive)
+        if min_positives:
+            kept.append(block)
+    for _ in range(ROUNDS if kept else 0):
+        extra = torch.zeros_like(claims)
+        holder = _holders(claims)[1]
+        for block in kept:
+            missing = min_positives - (holder[block.prior] == block.gt).sum(0)
+            free = (claims[block.prior] == 0) & (block.overlap > 0)
+            best_first = (block.overlap * free).argsort(
+                dim=0, descending=True, stable=True
+            )
+            rank = best_first.argsort(dim=0)
+            block.claim(extra, free & (rank < missing))
+        claims = torch.where(claims > 0, claims, extra)
+    return claims
