@@ -1,12 +1,14 @@
 """Side-by-side timing: both sides in one process, in turn, ratio of medians.
 
 Machines are noisy, so only ratios are worth quoting. Peak memory counts what
-PyTorch's allocator hands out during the call, beyond what was alive before.
+PyTorch's and NumPy's allocators hand out during the call, beyond what was
+alive before.
 """
 
 import platform
 import statistics
 import time
+import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -33,14 +35,23 @@ def measure(
     device: torch.device,
     repeats: int = 5,
     warmup: int = 1,
+    prepare: Callable[[], object] | None = None,
 ) -> list[Measurement]:
     """Time ``functions`` in turn, so that a slow minute hits all of them.
 
-    Each function draws its own fresh inputs outside of what it returns a
-    closure over; what it returns is kept alive until its clock has stopped.
+    What a function returns is kept alive until its clock has stopped.
+
+    Args:
+        functions: What to compare.
+        device: Where they run.
+        repeats: Timed rounds.
+        warmup: Rounds before these.
+        prepare: Draws fresh inputs, off the clock, before each round.
     """
     seconds: list[list[float]] = [[] for _ in functions]
     for round_ in range(warmup + repeats):
+        if prepare is not None:
+            prepare()
         for times, function in zip(seconds, functions, strict=True):
             elapsed = _time_once(function, device)
             if round_ >= warmup:
@@ -55,17 +66,24 @@ def _time_once(function: Callable[[], object], device: torch.device) -> float:
     if device.type == 'cuda':
         start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
-        function()
+        result = function()
         stop.record()
         torch.cuda.synchronize(device)
+        del result
         return start.elapsed_time(stop) / 1e3
     begin = time.perf_counter()
-    function()
-    return time.perf_counter() - begin
+    result = function()
+    elapsed = time.perf_counter() - begin
+    del result
+    return elapsed
 
 
 def peak_bytes(function: Callable[[], object], device: torch.device) -> int:
-    """Peak of the allocator during one call, beyond what was alive before."""
+    """Peak of the allocators during one call, beyond what was alive before.
+
+    On a CPU the sum of PyTorch's peak and NumPy's, which the profiler does not
+    see.
+    """
     if device.type == 'cuda':
         torch.cuda.synchronize(device)
         before = torch.cuda.memory_allocated(device)
@@ -73,16 +91,19 @@ def peak_bytes(function: Callable[[], object], device: torch.device) -> int:
         function()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
+    tracemalloc.start()
     with profile(
         activities=[ProfilerActivity.CPU], profile_memory=True
     ) as profiler:
         function()
+        _, numpy_peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
     alive = peak = 0
     for event in profiler.profiler.kineto_results.events():
         if event.name() == '[memory]':
             alive += event.nbytes()
             peak = max(peak, alive)
-    return peak
+    return peak + numpy_peak
 
 
 def print_table(

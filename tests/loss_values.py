@@ -1,9 +1,11 @@
 """A loss as numbers: what the tests of losses compare."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
+import torch.distributed as dist
 from torch import Tensor
 
 
@@ -21,3 +23,29 @@ def value_and_gradient(
     value.sum().backward()
     assert pred.grad is not None
     return value.detach(), pred.grad
+
+
+def observe_in_two_processes(
+    rank: int, steps: Sequence[Sequence[Sequence[Tensor]]], folder: Path
+) -> None:
+    """Body of one of two processes: its statistics after every step.
+
+    Args:
+        rank: 0 or 1.
+        steps: Arguments of the loss, by step and rank.
+        folder: Gets one file per rank.
+    """
+    from mmdet_retina_plus.losses import SelfAdjustingSmoothL1Loss
+
+    # Spinning threads of two processes on few cores take turns for ages.
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        'gloo', init_method=f'file://{folder}/meeting', rank=rank, world_size=2
+    )
+    loss = SelfAdjustingSmoothL1Loss(sync=True)
+    seen = []
+    for step in steps:
+        loss(*step[rank])
+        seen.append((loss.running_mean.clone(), loss.running_var.clone()))
+    torch.save(seen, folder / f'{rank}.pt')
+    dist.destroy_process_group()

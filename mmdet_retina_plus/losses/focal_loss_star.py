@@ -18,12 +18,9 @@ class FocalLossStar(FusedSigmoidLoss):
     focal loss's.
 
     Args:
-        use_sigmoid: Only True.
         gamma: Slope, above 0.
         beta: Shift of the scaled logit, any finite number.
-        alpha: As in ``FusedSigmoidLoss``.
-        reduction: ``'none'``, ``'mean'`` or ``'sum'``.
-        loss_weight: Factor of the result.
+        use_sigmoid, alpha, reduction, loss_weight: See ``FusedSigmoidLoss``.
 
     Raises:
         ValueError: An option is out of its range.
@@ -47,24 +44,23 @@ class FocalLossStar(FusedSigmoidLoss):
         self.gamma = gamma
         self.beta = beta
 
-    def terms(self, logits: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
-        return focal_star_terms(logits, self.gamma, self.beta, out)
+    def terms(self, logits: Tensor, factor: Tensor, *out: Tensor) -> None:
+        focal_star_terms(logits, factor, self.gamma, self.beta, *out)
 
 
 def focal_star_terms(
-    logits: Tensor, gamma: float, beta: float, out: Tensor
-) -> tuple[Tensor, Tensor]:
-    """``softplus(gamma x - beta) / gamma`` of background logits; slope.
+    logits: Tensor,
+    factor: Tensor,
+    gamma: float,
+    beta: float,
+    value: Tensor,
+    slope: Tensor,
+    scratch: Tensor,
+) -> None:
+    """``softplus(m) / gamma`` and ``sigmoid(m)``, with m = gamma x - beta.
 
-    Args:
-        logits: Any shape.
-        gamma: Slope.
-        beta: Shift.
-        out: Shape (3, *logits.shape), overwritten; holds the results.
+    Arguments are those of ``FusedSigmoidLoss.terms``.
     """
-    margin, value, slope = out
-    torch.mul(logits, gamma, out=margin)
-    margin.sub_(beta)
-    softplus(margin, out=value)
-    torch.sigmoid(margin, out=slope)
-    return value.div_(gamma), slope
+    margin = torch.mul(logits, gamma, out=scratch).sub_(beta)
+    softplus(margin, out=value).mul_(factor / gamma)
+    torch.sigmoid(margin, out=slope).mul_(factor)

@@ -12,17 +12,15 @@ from .fused_sigmoid_loss import FusedSigmoidLoss, softplus
 
 @MODELS.register_module()
 class FusedFocalLoss(FusedSigmoidLoss):
-    """``-alpha_t (1 - p_t)^gamma ln p_t``, a drop-in for mmdet's FocalLoss.
+    """``-alpha_t (1 - p_t)^gamma ln p_t``, called like mmdet's FocalLoss.
 
-    Differs from it where it is wrong: gradients are finite for gamma in (0, 1)
-    and shares between 0 and 1 blend the two losses linearly.
+    Equal to it on labels and one-hot targets, but exact to 1e-10 in float64
+    and 2e-5 in float32 for |logit| <= 90 (and gamma <= 20), also where the
+    gradient of the other is NaN: gamma in (0, 1) and a saturated logit.
 
     Args:
-        use_sigmoid: Only True.
         gamma: Focusing, at least 0; 0 is (alpha-balanced) cross entropy.
-        alpha: As in ``FusedSigmoidLoss``.
-        reduction: ``'none'``, ``'mean'`` or ``'sum'``.
-        loss_weight: Factor of the result.
+        use_sigmoid, alpha, reduction, loss_weight: See ``FusedSigmoidLoss``.
 
     Raises:
         ValueError: An option is out of its range.
@@ -44,27 +42,28 @@ class FusedFocalLoss(FusedSigmoidLoss):
             )
         self.gamma = gamma
 
-    def terms(self, logits: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
-        return focal_terms(logits, self.gamma, out)
+    def terms(self, logits: Tensor, factor: Tensor, *out: Tensor) -> None:
+        focal_terms(logits, factor, self.gamma, *out)
 
 
 def focal_terms(
-    logits: Tensor, gamma: float, out: Tensor
-) -> tuple[Tensor, Tensor]:
+    logits: Tensor,
+    factor: Tensor,
+    gamma: float,
+    value: Tensor,
+    slope: Tensor,
+    scratch: Tensor,
+) -> None:
     """``q^gamma u`` and ``q^gamma (gamma p u + q)`` of background logits.
 
     With p = p_t, q = 1 - p_t and u = -ln p_t. All summands have one sign, so
-    nothing cancels; see the paper's appendix B for the derivative.
-
-    Args:
-        logits: Any shape.
-        gamma: Focusing.
-        out: Shape (3, *logits.shape), overwritten; holds the results.
+    nothing cancels; see the paper's appendix B for the derivative. Arguments
+    are those of ``FusedSigmoidLoss.terms``.
     """
-    q, value, slope = out
-    torch.sigmoid(logits, out=q)
-    softplus(logits, out=value)
-    torch.mul(value, gamma, out=slope)
+    q = torch.sigmoid(logits, out=scratch)
+    u = softplus(logits, out=value)
+    torch.mul(u, gamma, out=slope)
     torch.lerp(slope, slope.new_ones(()), q, out=slope)
-    q.pow_(gamma)
-    return value.mul_(q), slope.mul_(q)
+    q.pow_(gamma).mul_(factor)
+    value.mul_(q)
+    slope.mul_(q)

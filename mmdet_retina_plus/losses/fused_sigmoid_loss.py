@@ -21,24 +21,25 @@ from .conventions import (
     weight_matrix,
 )
 
-Terms = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Terms = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None]
 
-# Logits per chunk. A CPU's buffers, these for each thread, stay in its cache;
-# on an accelerator fewer launches matter more.
-CHUNK_CPU = 2**18
+# Logits per chunk. The buffers of a CPU stay in its cache; each operation ends
+# in a barrier of the threads, or begins with a launch, so not too few either.
+CHUNK_CPU = 2**19
 CHUNK_ACCELERATOR = 2**22
 
-# A torch that cannot tell keeps the graph, so to say, and pays another buffer.
+# Where torch is too old to tell, backward pays for a second buffer.
 keeps_graph = getattr(
     torch._C._autograd, '_get_current_graph_task_keep_graph', lambda: True
 )
 
 
 class FusedSigmoidLoss(nn.Module):
-    """Base of losses whose term is ``alpha_t * term(logit)``.
+    """Base of losses that only have to say what a background logit costs.
 
     The forward pass computes the gradient as well and keeps nothing else; no
-    second derivative exists. Halves are computed in single precision.
+    second derivative exists. Halves are computed in single precision, and
+    their gradient is rounded after it has met the gradient from above.
 
     Args:
         use_sigmoid: Only True; mmdet's heads read it.
@@ -70,12 +71,22 @@ class FusedSigmoidLoss(nn.Module):
         self.loss_weight = loss_weight
         self.balance = positive_and_background_factors(alpha)
 
-    def terms(self, logits: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss of background logits and its derivative, elementwise.
+    def terms(
+        self,
+        logits: Tensor,
+        factor: Tensor,
+        value: Tensor,
+        slope: Tensor,
+        scratch: Tensor,
+    ) -> None:
+        """Write ``factor`` times loss and derivative of background logits.
 
         Args:
             logits: Any shape, float32 or float64.
-            out: Shape (3, *logits.shape), scratch; results may lie in it.
+            factor: Broadcasts to it.
+            value: Same shape as ``logits``, gets the loss.
+            slope: Same shape, gets the derivative.
+            scratch: Same shape, is overwritten.
         """
         raise NotImplementedError
 
@@ -120,7 +131,7 @@ class FusedSigmoidLoss(nn.Module):
         evaluate = partial(
             loss_and_slope,
             target=target,
-            weight=weight_matrix(pred, weight).to(dtype),
+            weight=weight_matrix(pred, weight),
             balance=balance * (self.loss_weight * factor),
             terms=self.terms,
             per_element=reduction == 'none',
@@ -185,47 +196,42 @@ def loss_and_slope(
         per_element: Return the loss in the shape of ``pred``.
         with_slope: Return the slope too, else None in its place.
     """
-    losses = allocate(pred, balance.dtype) if per_element else None
-    slopes = allocate(pred, balance.dtype) if with_slope else None
-    sums = [balance.new_zeros(())]
-    for rows, value, slope in chunks(pred, target, weight, balance, terms):
-        if losses is None:
-            sums.append(value.sum())
-        else:
-            losses[rows] = value
-        if slopes is not None:
-            slopes[rows] = slope
-    return torch.stack(sums).sum() if losses is None else losses, slopes
-
-
-def chunks(
-    pred: Tensor, target: Tensor, weight: Tensor, balance: Tensor, terms: Terms
-) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Yield rows, their loss and its slope, in buffers used over again."""
-    size = chunk_rows(pred)
+    dtype = balance.dtype
     positive, background = balance
-    buffer = balance.new_empty(3, min(size, len(pred)), pred.size(1))
+    size = chunk_rows(pred)
+    losses, slopes, scratch = balance.new_empty(3, *pred[:size].shape)
+    if per_element:
+        losses = allocate(pred, dtype)
+    if with_slope:
+        slopes = allocate(pred, dtype)
     labelled = target.dim() == 1
     if labelled:
         hits = positives(pred, target, weight, positive, terms, size)
+    sums = [balance.new_zeros(())]
     for start in range(0, len(pred), size):
         rows = slice(start, start + size)
-        logits = pred[rows].to(balance.dtype)
-        value, slope = terms(logits, buffer[:, : len(logits)])
+        logits = pred[rows].to(dtype)
+        first = slice(len(logits))
+        value = losses[rows if per_element else first]
+        slope = slopes[rows if with_slope else first]
         factor = weight[rows] * background
-        value.mul_(factor)
-        slope.mul_(factor)
         if labelled:
-            index, *written = next(hits)
-            value.view(-1).index_copy_(0, index, written[0])
-            slope.view(-1).index_copy_(0, index, written[1])
+            terms(logits, factor, value, slope, scratch[first])
+            places, values_there, slopes_there = next(hits)
+            value.view(-1).index_copy_(0, places, values_there)
+            slope.view(-1).index_copy_(0, places, slopes_there)
         else:
-            share = target[rows].to(balance.dtype)
+            share = target[rows].to(dtype)
+            terms(logits, factor * (1 - share), value, slope, scratch[first])
             factor = weight[rows] * positive * share
-            other = terms(-logits, logits.new_empty(3, *logits.shape))
-            value.mul_(1 - share).addcmul_(other[0], factor)
-            slope.mul_(1 - share).addcmul_(other[1], factor, value=-1)
-        yield rows, value, slope
+            other, other_slope = torch.empty_like(logits.expand(2, -1, -1))
+            terms(-logits, factor, other, other_slope, scratch[first])
+            value.add_(other)
+            slope.sub_(other_slope)
+        if not per_element:
+            sums.append(value.sum())
+    loss = losses if per_element else torch.stack(sums).sum()
+    return loss, slopes if with_slope else None
 
 
 def positives(
@@ -236,21 +242,20 @@ def positives(
     terms: Terms,
     size: int,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Per chunk of ``size`` rows: flat place, loss and slope of positives."""
+    """Per chunk of ``size`` rows: flat places, losses, slopes of positives."""
     row = (labels < pred.size(1)).nonzero().squeeze(1)
     column = labels[row].long()
-    logits = -pred[row, column].to(factor.dtype)
-    value, slope = terms(logits, logits.new_empty(3, len(row)))
-    factor = (
-        weight.expand_as(pred)[row, column]
-        * (factor.expand(pred.size(1))[column])
-    )
-    num_chunks = -(-len(pred) // size)
-    counts = torch.bincount(row // size, minlength=num_chunks).tolist()
+    logits = pred[row, column].to(factor.dtype)
+    factor = factor.expand(pred.size(1))[column]
+    factor = factor * weight.expand_as(pred)[row, column]
+    value, slope, scratch = logits.new_empty(3, len(row))
+    terms(-logits, factor, value, slope, scratch)
+    chunk = row // size
+    counts = chunk.bincount(minlength=-(-len(pred) // size)).tolist()
     return zip(
-        (row % size * pred.size(1) + column).split(counts),
-        (value * factor).split(counts),
-        (-slope * factor).split(counts),
+        ((row - chunk * size) * pred.size(1) + column).split(counts),
+        value.split(counts),
+        slope.neg().split(counts),
         strict=True,
     )
 
@@ -276,10 +281,8 @@ def allocate(pred: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def chunk_rows(pred: Tensor) -> int:
-    if pred.device.type == 'cpu':
-        logits = CHUNK_CPU * torch.get_num_threads()
-    else:
-        logits = CHUNK_ACCELERATOR
+    on_cpu = pred.device.type == 'cpu'
+    logits = CHUNK_CPU if on_cpu else CHUNK_ACCELERATOR
     # Multiples of 32 rows fill whole vector registers, so that no result
     # depends on the place of a chunk's end.
     return max(1, logits // max(1, pred.size(1)) // 32) * 32

@@ -332,10 +332,17 @@ def test_autocast_changes_nothing(loss_type, dtype, labels):
 
 
 @both_losses
-def test_double_weights_do_not_lift_single_logits(loss_type, pred, labels):
-    weight = torch.rand(NUM_ANCHORS).double()
-    value = loss_type()(pred.float(), labels, weight)
-    assert value.dtype == torch.float32
+@pytest.mark.parametrize('dtype', [torch.float64, torch.int64, torch.bool])
+def test_type_of_weights_is_free(loss_type, dtype, pred, labels):
+    weight = torch.randint(0, 2, (NUM_ANCHORS,))
+    for target in (labels, shares_of(labels)):
+        expected = value_and_gradient(
+            loss_type(), pred.float(), target, weight.float()
+        )
+        result = value_and_gradient(
+            loss_type(), pred.float(), target, weight.to(dtype)
+        )
+        assert_close(result, expected)
 
 
 @both_losses
