@@ -17,10 +17,10 @@ model = dict(
         in_channels=64,
         feat_channels=64,
         stacked_convs=2,
-        # Deltas of about unit size, as RetinaMask scales them.
+        # Deltas of unit size give the boxes more weight beside the classes;
+        # from scratch that is worth some points of AP.
         bbox_coder=dict(target_stds=[0.1, 0.1, 0.2, 0.2]),
         loss_cls=dict(type='FusedFocalLoss'),
-        loss_bbox=dict(loss_weight=0.4),
     ),
     train_cfg=dict(assigner=dict(type='StreamingMaxIoUAssigner')),
 )
