@@ -1,12 +1,15 @@
 """Small heads, detectors and batches, shared by the tests."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
 from mmengine.structures import InstanceData
+
+import mmdet_retina_plus  # noqa: F401  registers our modules
 
 STRIDES = (8, 16, 32, 64, 128)
 Objects = Sequence[tuple[Sequence[float], int]]
@@ -88,3 +91,32 @@ def pyramid(
         torch.randn(batch, channels, *(-(-side // stride) for side in shape))
         for stride in STRIDES
     )
+
+
+def loss_in_one_of_two_processes(rank: int, folder: Path) -> None:
+    """Save a head's loss_cls, alone and with a divisor of both processes.
+
+    Process 0 sees two objects, process 1 an empty image.
+    """
+    # Spinning threads of two processes on few cores take turns for ages.
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{folder}/meeting', rank=rank, world_size=2
+    )
+    torch.manual_seed(0)
+    head = build_head()
+    objects = [((4, 4, 40, 36), 0), ((20, 24, 60, 60), 2)]
+    features = pyramid(1)
+    sample = data_sample(() if rank else objects)
+    alone = head.loss(features, [sample])
+    head.sync_avg_factor = True
+    together = head.loss(features, [sample])
+    torch.save(
+        [
+            alone['num_positive'].clamp(min=1),
+            alone['loss_cls'].detach(),
+            together['loss_cls'].detach(),
+        ],
+        folder / f'{rank}.pth',
+    )
+    torch.distributed.destroy_process_group()

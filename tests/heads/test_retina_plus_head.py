@@ -3,7 +3,12 @@ import math
 
 import pytest
 import torch
-from builders import build_head, data_sample, pyramid
+from builders import (
+    build_head,
+    data_sample,
+    loss_in_one_of_two_processes,
+    pyramid,
+)
 from mmdet.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 from torch.testing import assert_close
@@ -265,3 +270,14 @@ def test_loss_and_predict_detects_in_network_coordinates():
     assert losses['loss_cls'].requires_grad
     assert isinstance(detections[0], InstanceData)
     assert detections[0].bboxes.shape[1] == 4
+
+
+def test_a_synchronised_divisor_is_the_mean_over_processes(tmp_path):
+    torch.multiprocessing.spawn(
+        loss_in_one_of_two_processes, (tmp_path,), nprocs=2
+    )
+    ranks = [torch.load(tmp_path / f'{rank}.pth') for rank in (0, 1)]
+    factors = [positives for positives, _, _ in ranks]
+    assert factors[0] > factors[1] == 1
+    for factor, alone, together in ranks:
+        assert_close(together * sum(factors) / 2, alone * factor)
