@@ -1,7 +1,7 @@
 """Anchors, objects and results for the assigners' tests."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -11,7 +11,9 @@ from mmdet.models.task_modules.prior_generators import AnchorGenerator
 from mmdet.structures.bbox import bbox_overlaps
 from mmengine.structures import InstanceData
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmdet_retina_plus.assigners import streaming
 
@@ -61,11 +63,16 @@ def assign(
     priors: Tensor,
     boxes: Tensor,
     regions: Tensor | None = None,
-    **kw,
+    **options,
 ) -> AssignResult:
-    ignore = None if regions is None else InstanceData(bboxes=regions)
+    # By name, since mmdet's ATSSAssigner has another order.
     return assigner.assign(
-        InstanceData(priors=priors), objects(boxes), ignore, **kw
+        pred_instances=InstanceData(priors=priors),
+        gt_instances=objects(boxes),
+        gt_instances_ignore=(
+            None if regions is None else InstanceData(bboxes=regions)
+        ),
+        **options,
     )
 
 
@@ -99,3 +106,41 @@ def tiles(**sizes: int) -> Iterator[None]:
         for name, size in sizes.items():
             patch.setattr(streaming, name, size)
         yield
+
+
+def peak_bytes(function: Callable[[], object]) -> int:
+    """Most that the allocator held during the call, beyond what was there."""
+    with profile(
+        activities=[ProfilerActivity.CPU], profile_memory=True
+    ) as profiler:
+        function()
+    alive = peak = 0
+    for event in profiler.profiler.kineto_results.events():
+        if event.name() == '[memory]':
+            alive += event.nbytes()
+            peak = max(peak, alive)
+    return peak
+
+
+class Launches(TorchDispatchMode):
+    """Counts operations and refuses those that bring values to the host."""
+
+    LOOKS = ('_local_scalar_dense', 'nonzero', 'masked_select', 'unique')
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += 1
+        name = func.__name__
+        looks = any(word in name for word in self.LOOKS)
+        if name.startswith('index'):
+            # A mask as an index has a result of unknown shape.
+            indices = args[1] if isinstance(args[1], (list, tuple)) else ()
+            looks |= any(
+                index is not None and index.dtype == torch.bool
+                for index in indices
+            )
+        assert not looks, f'{name} looks at values'
+        return func(*args, **(kwargs or {}))

@@ -89,7 +89,7 @@ def coordinates(boxes: Tensor, name: str) -> Tensor:
 
 
 def _intersection(first: Tensor, second: Tensor) -> Tensor:
-    # In place: no more than three tiles are alive.
+    # In place, one axis after the other: no more than three tiles are alive.
     width = torch.minimum(first[2], second[2])
     width.sub_(torch.maximum(first[0], second[0])).clamp_(min=0)
     height = torch.minimum(first[3], second[3])
@@ -166,24 +166,34 @@ def match_rows(
     nearest = ids.new_zeros(num_priors)
     claimed_by = ids.new_full((num_priors,), -1)
     for rows in ids.split(rows_per_launch(num_priors)):
-        tile = overlap_rows(rows)
-        if ignored is not None:
-            tile.masked_fill_(ignored, -1)
-        best, which = tile.max(dim=0)
-        nearest = torch.where(best > overlaps, rows[which], nearest)
-        overlaps = torch.maximum(best, overlaps)
-        if claims is None:
-            continue
+        block = _summary(overlap_rows(rows), rows, ignored, claims)
+        nearer = block.overlaps > overlaps
+        nearest = torch.where(nearer, block.nearest, nearest)
+        overlaps = torch.maximum(block.overlaps, overlaps)
+        claimed_by = torch.maximum(block.claimed_by, claimed_by)
+    return Matches(overlaps, nearest, claimed_by)
+
+
+def _summary(
+    tile: Tensor, rows: Tensor, ignored: Tensor | None, claims: Claims | None
+) -> Matches:
+    """Matches of some boxes, with their whole rows (B, N) at hand."""
+    if ignored is not None:
+        tile.masked_fill_(ignored, -1)
+    best, which = tile.max(dim=0)
+    claimed_by = torch.full_like(which, -1)
+    if claims is not None:
         top, first = tile.max(dim=1)
         strong = (top > 0) & (top >= claims.min_overlap)
         claimant = torch.where(strong, rows, -1)
         if claims.all_ties:
+            # Half as wide as indices, for the sake of the tile's size.
+            claimant = claimant.int()[:, None]
             ties = tile == top[:, None]
-            mine = torch.where(ties, claimant[:, None], -1).amax(dim=0)
-            claimed_by = torch.maximum(claimed_by, mine)
+            claimed_by = torch.where(ties, claimant, -1).amax(dim=0)
         else:
             claimed_by.scatter_reduce_(0, first, claimant, 'amax')
-    return Matches(overlaps, nearest, claimed_by)
+    return Matches(best, rows[which], claimed_by)
 
 
 def _match_touching(
@@ -197,13 +207,15 @@ def _match_touching(
     chunks = _Chunks(boxes, priors, overlap, ignored)
     overlaps = boxes.new_zeros(chunks.shape)
     nearest = torch.zeros(chunks.shape, dtype=torch.long)
+    # A box that claims nothing, or not its first prior only, leaves it at an
+    # index behind the last prior.
     nowhere = overlaps.numel()
-    claimed_by = torch.full((nowhere + 1,), -1)
     first = torch.full((boxes.size(1),), nowhere)
+    claimed_by = torch.full((nowhere + 1,), -1)
     for ids in torch.arange(boxes.size(1)).split(MAX_BLOCK):
         pairs = chunks.touched_by(ids)
         for at, rows, peaks in pairs.by_chunk():
-            tile = chunks.overlap(rows, at)
+            tile = chunks.overlap(rows, slice(at, at + 1))
             torch.amax(tile, dim=1, out=peaks)
             best, which = tile.max(dim=0)
             nearer = best > overlaps[at]
@@ -278,6 +290,7 @@ class _Chunks:
         self.high = self.priors[2:4].amax(dim=2)
 
     def touched_by(self, ids: Tensor) -> _Pairs:
+        """Pairs of boxes, by index (B,), and all chunks that they touch."""
         boxes = self.boxes[:4, None, ids]
         touching = self.low[..., None] < boxes[2:]
         touching &= self.high[..., None] > boxes[:2]
@@ -285,7 +298,7 @@ class _Chunks:
         counts = chunk.bincount(minlength=self.shape[0]).tolist()
         return _Pairs(ids[row], chunk, counts, boxes.new_empty(len(row)))
 
-    def overlap(self, box: Tensor, chunk: int | Tensor) -> Tensor:
+    def overlap(self, box: Tensor, chunk: slice | Tensor) -> Tensor:
         """Overlaps of boxes (B,) with one chunk or one each, (B, length)."""
         tile = self.pairwise(self.boxes[:, box, None], self.priors[:, chunk])
         if self.ignored is not None:

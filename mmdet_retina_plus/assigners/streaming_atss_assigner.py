@@ -219,15 +219,15 @@ def _candidates(
         prior = torch.cat(
             [level.nearest(gt_centres[:, gt], k) for level, k in levels]
         )
-        boxes, allowed = gts[:, gt], ~ignored[prior]
+        boxes, allowed = gts[:, None, gt], ~ignored[prior]
         overlap = streaming.iou(priors[:, prior], boxes)
         threshold = overlap.mean(dim=0)
         if len(prior) > 1:
             threshold += overlap.std(dim=0)
         centre = centres[:, prior]
-        depth = torch.minimum(
-            centre - boxes[:2, None], boxes[2:4, None] - centre
-        ).amin(dim=0)
+        depth = torch.minimum(centre - boxes[:2], boxes[2:4] - centre).amin(
+            dim=0
+        )
         positive = (overlap >= threshold) & (depth > MARGIN) & allowed
         # Empty boxes may have an IoU of -0, which would not pack.
         yield _Candidates(gt, prior, overlap.abs_().mul_(allowed), positive)

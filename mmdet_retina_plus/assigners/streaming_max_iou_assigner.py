@@ -5,7 +5,6 @@ RetinaMask's matcher: https://arxiv.org/abs/1901.03353
 """
 
 from collections.abc import Sequence
-from numbers import Real
 
 import torch
 from mmdet.models.task_modules.assigners import (
@@ -90,7 +89,7 @@ class StreamingMaxIoUAssigner(BaseAssigner):
                 "best_match must be 'trigger_gt' or 'own_argmax', "
                 f'not {best_match!r}'
             )
-        if not isinstance(pos_iou_thr, Real):
+        if not isinstance(pos_iou_thr, (int, float)):
             raise ValueError(
                 f'pos_iou_thr must be a number, not {pos_iou_thr!r}'
             )
@@ -209,7 +208,9 @@ def _interval(neg_iou_thr: float | Sequence[float]) -> tuple[float, float]:
         if isinstance(neg_iou_thr, (list, tuple))
         else (0.0, neg_iou_thr)
     )
-    if len(pair) != 2 or not all(isinstance(value, Real) for value in pair):
+    if len(pair) != 2 or not all(
+        isinstance(value, (int, float)) for value in pair
+    ):
         raise ValueError(
             'neg_iou_thr must be a number or a pair (low, high), '
             f'not {neg_iou_thr!r}'

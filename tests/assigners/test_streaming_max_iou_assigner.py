@@ -1,4 +1,5 @@
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -112,26 +113,21 @@ def test_given_overlaps_are_decided_as_by_the_original(
     assert result.gt_inds.tolist() == expected
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(options=OPTIONS, settings=SCENES, on_gpu=st.booleans())
 def test_equals_mmdet_to_the_bit(
     options: dict, settings: dict, on_gpu: bool
 ) -> None:
     priors, boxes, regions = scene(**settings)
     expected = assign(MaxIoUAssigner(**options), priors, boxes, regions)
-    if on_gpu:
-        with as_on_gpu():
-            result = assign(
-                StreamingMaxIoUAssigner(**options), priors, boxes, regions
-            )
-    else:
+    with as_on_gpu() if on_gpu else nullcontext():
         result = assign(
             StreamingMaxIoUAssigner(**options), priors, boxes, regions
         )
     assert_same(result, expected)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     settings=SCENES,
     tile=st.integers(50, 5000),
@@ -228,7 +224,7 @@ def test_regions_count_without_ground_truth(of_prior: bool) -> None:
     assert (result.labels == -1).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(settings=SCENES, floor=st.sampled_from([0.0, 0.3]))
 def test_own_argmax_restores_as_retinamask(
     settings: dict, floor: float
