@@ -23,10 +23,10 @@ from .conventions import (
 
 Terms = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None]
 
-# Logits per chunk. The buffers of a CPU stay in its cache; each operation ends
-# in a barrier of the threads, or begins with a launch, so not too few either.
-CHUNK_CPU = 2**19
-CHUNK_ACCELERATOR = 2**22
+# Logits per chunk. One thread wants its buffers in the cache; several threads
+# meet at a barrier after every operation, and an accelerator launches it.
+CHUNK_SERIAL = 2**19
+CHUNK_PARALLEL = 2**21
 
 # Where torch is too old to tell, backward pays for a second buffer.
 keeps_graph = getattr(
@@ -199,11 +199,9 @@ def loss_and_slope(
     dtype = balance.dtype
     positive, background = balance
     size = chunk_rows(pred)
-    losses, slopes, scratch = balance.new_empty(3, *pred[:size].shape)
-    if per_element:
-        losses = allocate(pred, dtype)
-    if with_slope:
-        slopes = allocate(pred, dtype)
+    losses = allocate(pred if per_element else pred[:size], dtype)
+    slopes = allocate(pred if with_slope else pred[:size], dtype)
+    scratch = allocate(pred[:size], dtype)
     labelled = target.dim() == 1
     if labelled:
         hits = positives(pred, target, weight, positive, terms, size)
@@ -281,8 +279,8 @@ def allocate(pred: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def chunk_rows(pred: Tensor) -> int:
-    on_cpu = pred.device.type == 'cpu'
-    logits = CHUNK_CPU if on_cpu else CHUNK_ACCELERATOR
+    serial = pred.device.type == 'cpu' and torch.get_num_threads() == 1
+    logits = CHUNK_SERIAL if serial else CHUNK_PARALLEL
     # Multiples of 32 rows fill whole vector registers, so that no result
     # depends on the place of a chunk's end.
     return max(1, logits // max(1, pred.size(1)) // 32) * 32
