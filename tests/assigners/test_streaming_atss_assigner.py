@@ -282,6 +282,15 @@ def test_filling_up_leaves_few_without() -> None:
     assert after.count(0) == 0
 
 
+def test_filling_up_does_not_depend_on_blocks() -> None:
+    priors = torch.cat(anchor_levels(per_place=1))
+    boxes = random_boxes(100)
+    assigner = StreamingATSSAssigner(9, min_positives=2)
+    with as_on_gpu(), tiles(GPU_TILE=1):
+        in_eights = assign(assigner, priors, boxes)
+    assert_same(assign(assigner, priors, boxes), in_eights)
+
+
 def test_the_first_of_two_equal_ground_truths_has_all() -> None:
     priors = torch.cat(anchor_levels(per_place=1))
     twins = torch.tensor([[60.0, 60, 140, 130]]).repeat(2, 1)
