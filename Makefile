@@ -31,5 +31,6 @@ lint: setup
 
 DEVICE ?= cpu
 bench: setup
-	python benchmarks/focal_loss.py --device $(DEVICE)
-	python benchmarks/assigners.py --device $(DEVICE)
+	python benchmarks/focal_loss.py --device $(DEVICE) --threads 1
+	python benchmarks/focal_loss.py --device $(DEVICE) --threads 2
+	python benchmarks/assigners.py --device $(DEVICE) --threads 1
