@@ -44,9 +44,10 @@ class StreamingATSSAssigner(BaseAssigner):
     - ``max_overlaps`` are IoUs, there -1e8 where nothing is positive.
     - Boxes of any precision are compared in single precision.
 
-    Memory grows with the number of priors, not with that of objects. On a GPU
-    nothing waits for the host if ``num_level_priors`` is given and not
-    ``topk_per_location``, and launches come per block of objects.
+    Memory grows with the number of priors, not with that of objects, of which
+    ``min_positives`` alone keeps the candidates. On a GPU nothing waits for
+    the host if ``num_level_priors`` is given and not ``topk_per_location``,
+    and launches come per block of objects.
 
     Args:
         topk: Candidates on each level, as far as it has so many priors.
