@@ -52,9 +52,7 @@ def config(name: str) -> str:
             for path in folder.rglob('*.py')
             if '_base_' not in path.parts
         )
-        nearest = (
-            difflib.get_close_matches(name, names, n=3, cutoff=0)
-        )
+        nearest = difflib.get_close_matches(name, names, n=3, cutoff=0)
         raise ValueError(
             f'There is no config {name!r}. Did you mean {", ".join(nearest)}?'
         )
