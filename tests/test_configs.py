@@ -10,6 +10,7 @@ import torch
 from builders import data_sample
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from torch.testing import assert_close
 
 import mmdet_retina_plus
 
@@ -134,3 +135,36 @@ def test_weights_that_cannot_be_had_name_the_ways_out(source):
     detector = MODELS.build(config.model)
     with pytest.raises(OSError, match='init_cfg=None'):
         detector.init_weights()
+
+
+def test_training_steps_equal_those_of_mmdets_modules():
+    """In double precision, so that rounding does not hide a difference."""
+    weights = []
+    for stock in (False, True):
+        config = load('retinanet_r18_fpn_pennfudan')
+        if stock:
+            config.merge_from_dict(
+                {
+                    'model.type': 'RetinaNet',
+                    'model.bbox_head.type': 'RetinaHead',
+                    'model.bbox_head.loss_cls.type': 'FocalLoss',
+                    'model.train_cfg.assigner.type': 'MaxIoUAssigner',
+                }
+            )
+        torch.manual_seed(0)
+        detector = MODELS.build(config.model)
+        detector.init_weights()
+        detector.double().train()
+        optimizer = torch.optim.SGD(detector.parameters(), lr=0.01)
+        for _ in range(5):
+            samples = [
+                data_sample(objects, (128, 128)) for objects in (OBJECTS, ())
+            ]
+            images = torch.randn(2, 3, 128, 128, dtype=torch.float64)
+            loss, _ = detector.parse_losses(detector.loss(images, samples))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        weights.append(detector.state_dict())
+    for name, value in weights[0].items():
+        assert_close(value, weights[1][name], rtol=1e-6, atol=1e-8, msg=name)
