@@ -222,14 +222,18 @@ def _candidates(
         )
         boxes, allowed = gts[:, None, gt], ~ignored[prior]
         overlap = streaming.iou(priors[:, prior], boxes)
-        threshold = overlap.mean(dim=0)
+        # Single precision sums in an order that depends on the block, and
+        # where all overlaps are equal its last bit decides.
+        precise = overlap.double()
+        threshold = precise.mean(dim=0)
         if len(prior) > 1:
-            threshold += overlap.std(dim=0)
+            threshold += precise.std(dim=0)
         centre = centres[:, prior]
         depth = torch.minimum(centre - boxes[:2], boxes[2:4] - centre).amin(
             dim=0
         )
-        positive = (overlap >= threshold) & (depth > MARGIN) & allowed
+        high = overlap >= threshold.to(overlap.dtype)
+        positive = high & (depth > MARGIN) & allowed
         # Empty boxes may have an IoU of -0, which would not pack.
         yield _Candidates(gt, prior, overlap.abs_().mul_(allowed), positive)
 

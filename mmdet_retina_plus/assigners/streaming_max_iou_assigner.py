@@ -139,7 +139,9 @@ class StreamingMaxIoUAssigner(BaseAssigner):
         ignored = None
         if self.ignore_iof_thr > 0 and len(inputs.regions) and len(priors):
             mode = 'iof_prior' if self.ignore_wrt_candidates else 'iof'
-            shares = self._match(inputs.regions, priors, mode).overlaps
+            shares = self._match(
+                inputs.regions, priors, mode, name='Ignore regions'
+            ).overlaps
             ignored = shares > self.ignore_iof_thr
         if len(gt_bboxes) and len(priors):
             matches = self._match(
@@ -148,7 +150,9 @@ class StreamingMaxIoUAssigner(BaseAssigner):
             gt_inds, overlaps = self._decide(matches), matches.overlaps
         else:
             # Background is 0 in both, and -1 stands for ignored in both.
-            overlaps = priors.new_zeros(len(priors))
+            overlaps = streaming.coordinates(priors, 'Priors').new_zeros(
+                len(priors)
+            )
             if ignored is not None:
                 overlaps.masked_fill_(ignored, -1)
             gt_inds = overlaps.long()
@@ -161,12 +165,13 @@ class StreamingMaxIoUAssigner(BaseAssigner):
         mode: str,
         ignored: Tensor | None = None,
         claims: Claims | None = None,
+        name: str = 'Ground truths',
     ) -> Matches:
         calculator = self.iou_calculator
         if type(calculator) is BboxOverlaps2D and calculator.dtype is None:
             dtype = torch.promote_types(boxes.dtype, priors.dtype)
             return streaming.match(
-                streaming.coordinates(boxes.to(dtype), 'Ground truths'),
+                streaming.coordinates(boxes.to(dtype), name),
                 streaming.coordinates(priors.to(dtype), 'Priors'),
                 OVERLAPS[mode],
                 ignored,
@@ -216,6 +221,6 @@ def _interval(neg_iou_thr: float | Sequence[float]) -> tuple[float, float]:
             f'not {neg_iou_thr!r}'
         )
     low, high = pair
-    if low > high:
+    if low >= high:
         raise ValueError(f'neg_iou_thr {pair} leaves no background')
     return low, high

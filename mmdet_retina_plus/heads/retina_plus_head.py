@@ -60,16 +60,15 @@ class RetinaPlusHead(RetinaHead):
                 f'{type(self.loss_cls).__name__} works on sigmoids, but '
                 'loss_cls does not say so: add `use_sigmoid=True` to it'
             )
-        policies = [mining] if isinstance(mining, dict) else mining or []
-        self.mining = [TASK_UTILS.build(policy) for policy in policies]
+        self.mining = [TASK_UTILS.build(policy) for policy in as_list(mining)]
         self.sync_avg_factor = sync_avg_factor
 
     def init_weights(self) -> None:
         first_time = not self.is_init
         super().init_weights()
-        override = (self.init_cfg or {}).get('override') or {}
-        prior = override.get('bias_prob')
-        if first_time and prior is not None and not self.use_sigmoid_cls:
+        if self.use_sigmoid_cls or not first_time:
+            return
+        for prior in bias_probs(self.init_cfg):
             bias = self.retina_cls.bias.new_zeros(
                 self.num_base_priors, self.cls_out_channels
             )
@@ -161,6 +160,27 @@ class RetinaPlusHead(RetinaHead):
                 weight = policy(logits, boxes, label, weight, gt_instances)
             mined.append(weight)
         return torch.stack(mined)
+
+
+def bias_probs(init_cfg: ConfigType | list | None) -> list[float]:
+    """Every ``bias_prob`` in the overrides of an ``init_cfg``.
+
+    mmengine accepts one dict or a list of them, in both places.
+    """
+    overrides = [
+        override
+        for config in as_list(init_cfg)
+        for override in as_list(config.get('override'))
+    ]
+    return [
+        override['bias_prob']
+        for override in overrides
+        if 'bias_prob' in override
+    ]
+
+
+def as_list(configs: ConfigType | Sequence[ConfigType] | None) -> list:
+    return [configs] if isinstance(configs, dict) else list(configs or [])
 
 
 def join_levels(levels: Sequence[Tensor]) -> Tensor:

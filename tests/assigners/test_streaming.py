@@ -38,7 +38,7 @@ def assign_levels(
     config: dict, levels: list[Tensor], boxes: Tensor, **options
 ):
     assigner = TASK_UTILS.build({**config, 'ignore_iof_thr': 0.5, **options})
-    regions = random_boxes(2, seed=1)
+    regions = random_boxes(2, seed=1).to(boxes.device)
     sizes = [len(level) for level in levels]
     return assign(
         assigner,
@@ -123,9 +123,12 @@ def test_memory_does_not_hold_the_matrix(config: dict, on_gpu: bool) -> None:
 
 @config
 def test_no_value_is_looked_at_on_a_gpu(config: dict) -> None:
-    levels = anchor_levels(96, 128)
-    with as_on_gpu(), Launches():
-        assign_levels(config, levels, random_boxes(20, 0, 96, 128))
+    """Tensors of the meta device have none, so that any look fails."""
+    levels = [level.to('meta') for level in anchor_levels(96, 128)]
+    boxes = random_boxes(20, 0, 96, 128).to('meta')
+    with as_on_gpu():
+        result = assign_levels(config, levels, boxes)
+    assert result.gt_inds.is_meta
 
 
 @config

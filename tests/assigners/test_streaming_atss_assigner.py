@@ -299,3 +299,30 @@ def test_the_first_of_two_equal_ground_truths_has_all() -> None:
     assert second == 0
     assigner = StreamingATSSAssigner(9, min_positives=3)
     assert positives(assign(assigner, priors, twins)) == [max(first, 3), 3]
+
+
+@pytest.mark.parametrize('on_gpu', [False, True])
+@pytest.mark.parametrize('seed', range(10))
+def test_an_object_does_not_care_how_many_others_there_are(
+    on_gpu: bool, seed: int
+) -> None:
+    """All IoUs are equal here, so the threshold's last bit decides."""
+    generator = torch.Generator().manual_seed(seed)
+    priors = anchor_levels(per_place=1)[0]
+    centre = 80 + 96 * torch.rand(1, 2, generator=generator)
+    side = 60 + 60 * torch.rand(1, 2, generator=generator)
+    box = torch.cat([centre - side, centre + side], dim=1)
+    elsewhere = random_boxes(33, seed) + 1000
+    assigner = StreamingATSSAssigner()
+    outcomes = set()
+    for count in (0, 1, 2, 4, 8, 16, 32, 33):
+        for boxes in ([box, elsewhere[:count]], [elsewhere[:count], box]):
+            with as_on_gpu() if on_gpu else nullcontext():
+                result = assign(
+                    assigner,
+                    priors,
+                    torch.cat(boxes),
+                    num_level_priors=[len(priors)],
+                )
+            outcomes.add(tuple((result.gt_inds > 0).tolist()))
+    assert len(outcomes) == 1

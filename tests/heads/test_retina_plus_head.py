@@ -111,6 +111,27 @@ def test_without_a_prior_the_softmax_bias_stays_zero():
     assert not head.retina_cls.bias.any()
 
 
+NORMAL = dict(type='Normal', layer='Conv2d', std=0.01)
+PRIOR = dict(type='Normal', name='retina_cls', std=0.01, bias_prob=0.1)
+
+
+@pytest.mark.parametrize(
+    'init_cfg',
+    [dict(NORMAL, override=[PRIOR]), [dict(NORMAL, override=PRIOR)]],
+    ids=['list-of-overrides', 'list-of-configs'],
+)
+def test_the_prior_is_found_wherever_mmengine_accepts_it(init_cfg):
+    softmax = build_head(
+        init_cfg=init_cfg,
+        loss_cls=dict(type='CrossEntropyLoss', _delete_=True),
+    )
+    bias = softmax.retina_cls.bias.reshape(9, 4)
+    foreground = bias.softmax(dim=1)[:, :3].sum(dim=1)
+    assert_close(foreground, torch.full((9,), 0.1))
+    sigmoid = build_head(init_cfg=init_cfg)
+    assert_close(sigmoid.retina_cls.bias[0].item(), -math.log(9))
+
+
 def test_sigmoid_keeps_mmdets_prior():
     bias = build_head().retina_cls.bias
     assert_close(bias, torch.full_like(bias, -math.log(99)))
