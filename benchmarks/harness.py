@@ -91,13 +91,14 @@ def peak_bytes(function: Callable[[], object], device: torch.device) -> int:
         function()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
-    tracemalloc.start()
     with profile(
         activities=[ProfilerActivity.CPU], profile_memory=True
     ) as profiler:
+        # Not before: what the profiler imports on its first use would count.
+        tracemalloc.start()
         function()
         _, numpy_peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
+        tracemalloc.stop()
     alive = peak = 0
     for event in profiler.profiler.kineto_results.events():
         if event.name() == '[memory]':

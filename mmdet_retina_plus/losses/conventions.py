@@ -30,7 +30,12 @@ def factor_of_sum(
             'it, or leave it out'
         )
     if isinstance(avg_factor, Tensor):
-        avg_factor = avg_factor.detach().reshape(())
+        # An integer or a half would lose digits in the reciprocal.
+        avg_factor = (
+            avg_factor.detach()
+            .reshape(())
+            .to(torch.promote_types(pred.dtype, torch.float32))
+        )
     return 1 / (avg_factor + torch.finfo(torch.float32).eps)
 
 
@@ -64,7 +69,7 @@ def check_classification(pred: Tensor, target: Tensor) -> None:
         )
     check_constant(target, 'targets')
     if target.numel():
-        low, high = (bound.item() for bound in target.aminmax())
+        low, high = torch.stack(target.aminmax()).tolist()
         # Written such that NaN fails.
         if not (low >= 0 and high <= largest):
             raise ValueError(

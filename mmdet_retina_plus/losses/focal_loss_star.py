@@ -36,7 +36,8 @@ class FocalLossStar(FusedSigmoidLoss):
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__(use_sigmoid, alpha, reduction, loss_weight)
-        if not 0 < gamma < math.inf or not math.isfinite(beta):
+        numbers = all(isinstance(x, (int, float)) for x in (gamma, beta))
+        if not (numbers and 0 < gamma < math.inf and math.isfinite(beta)):
             raise ValueError(
                 f'gamma is {gamma} and beta is {beta}: FL* divides by gamma, '
                 'use one above 0, with a finite beta'

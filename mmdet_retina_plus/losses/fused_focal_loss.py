@@ -9,14 +9,20 @@ from torch import Tensor
 
 from .fused_sigmoid_loss import FusedSigmoidLoss, softplus
 
+# From here on p = 1 - q is computed by itself, for another pass: gamma times
+# the last bit of q would be seen in the gradient.
+LARGE_GAMMA = 4
+
 
 @MODELS.register_module()
 class FusedFocalLoss(FusedSigmoidLoss):
     """``-alpha_t (1 - p_t)^gamma ln p_t``, called like mmdet's FocalLoss.
 
     Equal to it on labels and one-hot targets, but exact to 1e-10 in float64
-    and 2e-5 in float32 for |logit| <= 90 (and gamma <= 20), also where the
-    gradient of the other is NaN: gamma in (0, 1) and a saturated logit.
+    and 2e-5 in float32 for |logit| <= 90, above the smallest normal number,
+    also where the gradient of the other is NaN: gamma in (0, 1) and a
+    saturated logit. A target between 0 and 1 weighs the losses of both cases,
+    where mmdet's blends alpha_t and p_t before it takes the loss.
 
     Args:
         gamma: Focusing, at least 0; 0 is (alpha-balanced) cross entropy.
@@ -35,7 +41,7 @@ class FusedFocalLoss(FusedSigmoidLoss):
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__(use_sigmoid, alpha, reduction, loss_weight)
-        if not 0 <= gamma < math.inf:
+        if not (isinstance(gamma, (int, float)) and 0 <= gamma < math.inf):
             raise ValueError(
                 f'gamma is {gamma}: use a number of at least 0, and 0 for '
                 'plain cross entropy'
@@ -62,8 +68,11 @@ def focal_terms(
     """
     q = torch.sigmoid(logits, out=scratch)
     u = softplus(logits, out=value)
-    torch.mul(u, gamma, out=slope)
-    torch.lerp(slope, slope.new_ones(()), q, out=slope)
+    if gamma > LARGE_GAMMA:
+        torch.sigmoid(logits.neg(), out=slope).mul_(u).mul_(gamma).add_(q)
+    else:
+        torch.mul(u, gamma, out=slope)
+        torch.lerp(slope, slope.new_ones(()), q, out=slope)
     q.pow_(gamma).mul_(factor)
     value.mul_(q)
     slope.mul_(q)

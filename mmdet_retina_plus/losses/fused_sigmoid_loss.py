@@ -208,7 +208,7 @@ def loss_and_slope(
     sums = [balance.new_zeros(())]
     for start in range(0, len(pred), size):
         rows = slice(start, start + size)
-        logits = pred[rows].to(dtype)
+        logits = pred[rows].to(dtype).contiguous()
         first = slice(len(logits))
         value = losses[rows if per_element else first]
         slope = slopes[rows if with_slope else first]
@@ -301,8 +301,10 @@ def positive_and_background_factors(
     """
     if alpha is None:
         return (1.0,), (1.0,)
-    alphas = (alpha,) if isinstance(alpha, (int, float)) else tuple(alpha)
-    if not alphas or not all(0 <= value <= 1 for value in alphas):
+    alphas = tuple(alpha) if isinstance(alpha, Sequence) else (alpha,)
+    if not alphas or not all(
+        isinstance(value, (int, float)) and 0 <= value <= 1 for value in alphas
+    ):
         raise ValueError(
             f'alpha is {alpha}: give a number in [0, 1], one such per class, '
             'or None for no weighting'

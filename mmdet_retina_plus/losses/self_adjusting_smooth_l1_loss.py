@@ -19,7 +19,8 @@ class SelfAdjustingSmoothL1Loss(nn.Module):
     absolute error towards those of the batch, then uses ``mean - variance``,
     clipped to [beta_min, beta], as the knee. That follows the authors' code;
     the paper clips at 0. As with BatchNorm the mode decides and not the
-    gradient: ``eval()`` freezes the statistics, ``no_grad`` does not.
+    gradient: ``eval()`` freezes the statistics, ``no_grad`` does not, and a
+    forward that gradient checkpointing repeats counts again.
 
     The statistics are meant to see all pyramid levels in one call, on errors
     in units of stds (.1, .1, .2, .2).

@@ -65,7 +65,7 @@ def test_fifty_digits_agree(dtype, width, rtol, target, as_shares, data):
     logits = data.draw(
         st.lists(st.floats(-90, 90, width=width), min_size=35, max_size=35)
     )
-    gamma = data.draw(st.floats(0, 10) | st.sampled_from([0, 0.5, 1, 2]))
+    gamma = data.draw(st.floats(0, 100) | st.sampled_from([0, 0.5, 1, 2, 5]))
     alpha = data.draw(st.floats(0, 1))
     targets = torch.full((35, 1), target)
     result = value_and_gradient(
@@ -176,3 +176,30 @@ def test_a_config_finds_it():
 def test_an_unknown_option_is_refused():
     with pytest.raises(TypeError, match='activated'):
         MODELS.build(dict(type='FusedFocalLoss', activated=True))
+
+
+@pytest.mark.parametrize(
+    'dtype',
+    [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64],
+)
+def test_a_divisor_of_any_type_is_the_stock_losss(dtype):
+    pred = torch.randn(6, 3, dtype=torch.float64)
+    labels = torch.tensor([0, 3, 1, 3, 2, 3])
+    avg_factor = torch.tensor(7, dtype=dtype)
+    assert_close(
+        FusedFocalLoss()(pred, labels, avg_factor=avg_factor),
+        FocalLoss()(pred, labels, avg_factor=7.0),
+        rtol=1e-10,
+        atol=0,
+    )
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.float32, torch.int64])
+def test_a_divisor_of_zero_and_no_weight_cost_nothing(dtype):
+    loss = FusedFocalLoss()(
+        torch.randn(4, 3),
+        torch.zeros(4, dtype=torch.long),
+        torch.zeros(4),
+        avg_factor=torch.tensor(0, dtype=dtype),
+    )
+    assert loss == 0

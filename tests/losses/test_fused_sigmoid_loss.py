@@ -226,9 +226,12 @@ def test_second_derivative_says_that_there_is_none(loss_type, pred, labels):
 
 @both_losses
 @reductions
+@pytest.mark.parametrize('torch_can_tell', [True, False])
 def test_retained_graph_gives_the_same_gradient_again(
-    loss_type, reduction, pred, labels
+    loss_type, reduction, torch_can_tell, pred, labels, monkeypatch
 ):
+    if not torch_can_tell:
+        monkeypatch.setattr(fused_sigmoid_loss, 'keeps_graph', lambda: True)
     pred.requires_grad_()
     value = loss_type(reduction=reduction)(pred, labels).sum()
     value.backward(retain_graph=True)
@@ -334,6 +337,14 @@ def test_autocast_changes_nothing(loss_type, dtype, labels):
 
 
 @both_losses
+def test_layout_of_logits_is_free(loss_type, pred, labels):
+    assert_close(
+        value_and_gradient(loss_type(), pred.t().contiguous().t(), labels),
+        value_and_gradient(loss_type(), pred, labels),
+    )
+
+
+@both_losses
 @pytest.mark.parametrize('dtype', [torch.float64, torch.int64, torch.bool])
 def test_type_of_weights_is_free(loss_type, dtype, pred, labels):
     weight = torch.randint(0, 2, (NUM_ANCHORS,))
@@ -354,6 +365,8 @@ def test_type_of_weights_is_free(loss_type, dtype, pred, labels):
         (dict(use_sigmoid=False), 'set use_sigmoid=True'),
         (dict(gamma=-0.1), 'gamma is -0.1'),
         (dict(gamma=float('nan')), 'gamma is nan'),
+        (dict(gamma='2'), 'gamma is 2'),
+        (dict(alpha='0.25'), 'alpha is 0.25'),
         (dict(gamma=float('inf')), 'gamma is inf'),
         (dict(alpha=-0.1), 'alpha is -0.1: give a number in [0, 1]'),
         (dict(alpha=1.1), 'alpha is 1.1'),
