@@ -4,12 +4,14 @@ import pathlib
 import pickle
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.logging.history_buffer import HistoryBuffer
+from mmengine.optim.scheduler import OneCycleLR
 from mmengine.runner import Runner
 from torch.testing import assert_close
 
@@ -107,6 +109,8 @@ def test_log_history_survives_a_checkpoint(tmp_path):
     history = HistoryBuffer([1.0, 2.0, 4.0], [1, 1, 2])
     numbers = [
         np.float64(0.5),
+        np.float16(0.5),
+        np.uint8(3),
         np.float32(0.5),
         np.int64(3),
         np.bool_(True),
@@ -119,6 +123,32 @@ def test_log_history_survives_a_checkpoint(tmp_path):
     for value, expected in zip(loaded['numbers'], numbers, strict=True):
         assert value.dtype == expected.dtype
         np.testing.assert_array_equal(value, expected)
+
+
+@pytest.mark.parametrize('strategy', ['cos', 'linear'])
+def test_the_state_of_every_scheduler_survives(strategy, tmp_path):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    scheduler = OneCycleLR(
+        optimizer, eta_max=0.1, total_steps=10, anneal_strategy=strategy
+    )
+    torch.save(scheduler.state_dict(), tmp_path / 'c.pth')
+    loaded = torch.load(tmp_path / 'c.pth')
+    assert loaded == scheduler.state_dict()
+
+
+@pytest.mark.parametrize('core', ['core', '_core'])
+def test_arrays_of_any_numpy_load(core, tmp_path):
+    """numpy 1 and numpy 2 name their functions differently."""
+    torch.save(np.arange(3), tmp_path / 'c.pth')
+    with zipfile.ZipFile(tmp_path / 'c.pth') as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(tmp_path / 'd.pth', 'w') as archive:
+        for name, content in files.items():
+            module = f'numpy.{core}.multiarray'.encode()
+            archive.writestr(
+                name, content.replace(b'numpy._core.multiarray', module)
+            )
+    np.testing.assert_array_equal(torch.load(tmp_path / 'd.pth'), np.arange(3))
 
 
 class Calls:
@@ -139,8 +169,13 @@ class Calls:
         lambda path: Calls(path.touch),
         lambda path: Calls(getattr, HistoryBuffer, '__init__'),
         lambda path: Calls(getattr, 'text', 'format'),
+        lambda path: Calls(getattr, np.ndarray, 'tofile'),
+        lambda path: Calls(getattr, HistoryBuffer(), 'mean'),
     ],
-    ids=['function', 'eval', 'method', 'history-method', 'text-method'],
+    ids=[
+        *('function', 'eval', 'method', 'history-method', 'text-method'),
+        *('array-method', 'instance-method'),
+    ],
 )
 def test_a_checkpoint_that_calls_something_else_is_refused(attack, tmp_path):
     victim = tmp_path / 'created'
