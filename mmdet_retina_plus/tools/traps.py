@@ -5,8 +5,11 @@ from typing import Any
 
 from .findings import Finding
 
-RETINA_HEADS = {'RetinaHead', 'RetinaPlusHead', 'RetinaSepBNHead'}
 OUR_SAMPLER = "sampler=dict(type='PseudoSampler')"
+OUR_ASSIGNER = (
+    "assigner=dict(_delete_=True, type='StreamingMaxIoUAssigner', "
+    'pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0)'
+)
 MISFITS = {
     'ATSSAssigner': (
         'RetinaHead does not tell it the level sizes, training crashes',
@@ -14,16 +17,16 @@ MISFITS = {
     ),
     'GridAssigner': (
         "it wants YOLO's responsible_flags, training crashes",
-        "assigner=dict(_delete_=True, type='BestPriorAssigner')",
+        OUR_ASSIGNER,
     ),
     'PointAssigner': (
         'it takes anchors for points and assigns nonsense',
-        "assigner=dict(_delete_=True, type='StreamingMaxIoUAssigner', "
-        'pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0)',
+        OUR_ASSIGNER,
     ),
     'OHEMSampler': (
         'it asks for the box head of a two-stage detector, training crashes',
-        f"{OUR_SAMPLER} and mining=dict(type='DenseOHEM') in RetinaPlusHead",
+        f"{OUR_SAMPLER} with loss_cls=dict(type='FocalLoss', "
+        'use_sigmoid=True), which weighs hard anchors by itself',
     ),
 }
 """Parts of `train_cfg` that RetinaHead cannot use: why, and what instead."""
@@ -32,7 +35,7 @@ MISFITS = {
 def kind(config: Any) -> str:
     """Class name of a config's `type`, without its scope; '' if none."""
     name = config.get('type', '') if isinstance(config, Mapping) else ''
-    name = name if isinstance(name, str) else name.__name__
+    name = name if isinstance(name, str) else getattr(name, '__name__', '')
     return name.rpartition('.')[2]
 
 
@@ -54,7 +57,13 @@ def walk(config: Any) -> Iterator[Mapping]:
 
 
 def is_retina(cfg: Mapping) -> bool:
-    return kind(part(cfg, 'model.bbox_head')) in RETINA_HEADS
+    """Whether the head is RetinaHead or inherits from it."""
+    from mmdet.models import RetinaHead
+    from mmdet.registry import MODELS
+
+    # Not `get`, which takes no unknown name quietly.
+    head = MODELS.module_dict.get(kind(part(cfg, 'model.bbox_head')))
+    return isinstance(head, type) and issubclass(head, RetinaHead)
 
 
 def check_misfits(cfg: Mapping) -> list[Finding]:
@@ -105,10 +114,52 @@ def check_low_quality(cfg: Mapping) -> list[Finding]:
     ]
 
 
+def check_ignore_regions(cfg: Mapping) -> list[Finding]:
+    assigner = part(cfg, 'model.train_cfg.assigner')
+    share = assigner.get('ignore_iof_thr', -1)
+    if share == 0:
+        message = 'ignore_iof_thr=0 switches ignore regions off, as -1 does'
+        way_out = 'ignore_iof_thr=0.5, or 1e-6 for any overlap; -1 if meant'
+    elif share > 0 and kind(assigner) == 'MaxIoUAssigner':
+        message = (
+            'MaxIoUAssigner trains ignore regions as background in images '
+            'without objects'
+        )
+        way_out = "type='StreamingMaxIoUAssigner', with the same options"
+    else:
+        return []
+    return [Finding('warning', 'assigner', message, way_out)]
+
+
+def check_candidates(cfg: Mapping) -> list[Finding]:
+    """ATSS's nine candidates are places, where a place has one anchor."""
+    assigner = part(cfg, 'model.train_cfg.assigner')
+    topk = assigner.get('topk', 9)
+    anchors = part(cfg, 'model.bbox_head.anchor_generator')
+    scales = anchors.get('scales_per_octave') or len(anchors.get('scales', ()))
+    count = scales * len(anchors.get('ratios', ()))
+    if (
+        kind(assigner) != 'StreamingATSSAssigner'
+        or assigner.get('topk_per_location', False)
+        or topk > 9
+        or count < 2
+    ):
+        return []
+    message = (
+        f'topk={topk} counts anchors: with {count} at a place, an object has '
+        f'candidates at {-(-topk // count)} places of a level'
+    )
+    way_out = 'topk_per_location=True, or one anchor per place'
+    return [Finding('warning', 'assigner', message, way_out)]
+
+
 def check_sampler(cfg: Mapping) -> list[Finding]:
     sampler = part(cfg, 'model.train_cfg.sampler')
     name = kind(sampler)
-    if not is_retina(cfg) or name in ('', 'PseudoSampler', *MISFITS):
+    # PISA's ISRPseudoSampler chooses nothing either.
+    if not is_retina(cfg) or not name or name.endswith('PseudoSampler'):
+        return []
+    if name in MISFITS:
         return []
     if name == 'RandomSampler' and sampler.get('add_gt_as_proposals', True):
         message = 'objects added as proposals shift the indices of anchors'
@@ -127,7 +178,7 @@ def check_classifier(cfg: Mapping) -> list[Finding]:
     """The head reads `use_sigmoid` in the config, not in the loss."""
     head = part(cfg, 'model.bbox_head')
     loss = part(head, 'loss_cls')
-    if loss.get('use_sigmoid', False):
+    if not is_retina(cfg) or loss.get('use_sigmoid', False):
         return []
     if 'Focal' in kind(loss):
         message = (
@@ -147,7 +198,7 @@ def check_box_scale(cfg: Mapping) -> list[Finding]:
     head = part(cfg, 'model.bbox_head')
     if kind(head.get('loss_bbox')) != 'SelfAdjustingSmoothL1Loss':
         return []
-    stds = part(head, 'bbox_coder').get('target_stds', (1.0,) * 4)
+    stds = part(head, 'bbox_coder').get('target_stds') or (1.0,) * 4
     if any(std != 1 for std in stds):
         return []
     message = (
@@ -159,10 +210,12 @@ def check_box_scale(cfg: Mapping) -> list[Finding]:
 
 
 def check_test_resize(cfg: Mapping) -> list[Finding]:
+    if not is_retina(cfg):
+        return []
     findings = []
     for name in ('val', 'test'):
         loader = part(cfg, f'{name}_dataloader')
-        pipelines = [x['pipeline'] for x in walk(loader) if 'pipeline' in x]
+        pipelines = [x['pipeline'] for x in walk(loader) if x.get('pipeline')]
         steps = [kind(step) for step in walk(pipelines)]
         if pipelines and not any('Resize' in step for step in steps):
             message = f'no Resize in the {name} pipeline, no scale_factor'
@@ -192,6 +245,8 @@ CHECKS = (
     check_misfits,
     check_negative_threshold,
     check_low_quality,
+    check_ignore_regions,
+    check_candidates,
     check_sampler,
     check_classifier,
     check_box_scale,

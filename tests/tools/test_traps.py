@@ -1,9 +1,15 @@
 """One silent trap at a time, set into a config that is right."""
 
+import ast
 import copy
+import re
+from pathlib import Path
 
 import pytest
+from mmdet.registry import DATASETS, METRICS, MODELS, TASK_UTILS, TRANSFORMS
+from mmengine.hub import get_config
 
+from mmdet_retina_plus.tools import traps
 from mmdet_retina_plus.tools.traps import CHECKS, kind, part, walk
 
 STOCK = {
@@ -53,6 +59,8 @@ def findings(changes):
 ASSIGNER = 'model.train_cfg.assigner'
 SAMPLER = 'model.train_cfg.sampler'
 HEAD = 'model.bbox_head'
+NINE_ANCHORS = {'ratios': [0.5, 1.0, 2.0], 'scales_per_octave': 3}
+ONE_ANCHOR = {'ratios': [1.0], 'scales': [8]}
 TRAPS = {
     'negative threshold as a list': (
         {f'{ASSIGNER}.neg_iou_thr': [0.1, 0.4]},
@@ -72,7 +80,7 @@ TRAPS = {
     ),
     'grid assigner': (
         {ASSIGNER: {'type': 'GridAssigner'}},
-        ('error', 'assigner', 'BestPriorAssigner'),
+        ('error', 'assigner', 'StreamingMaxIoUAssigner'),
     ),
     'point assigner': (
         {ASSIGNER: {'type': 'PointAssigner'}},
@@ -80,7 +88,22 @@ TRAPS = {
     ),
     'OHEM': (
         {SAMPLER: {'type': 'OHEMSampler'}},
-        ('error', 'sampler', 'DenseOHEM'),
+        ('error', 'sampler', 'FocalLoss'),
+    ),
+    'ignore regions switched off': (
+        {f'{ASSIGNER}.ignore_iof_thr': 0},
+        ('warning', 'assigner', '-1 if meant'),
+    ),
+    'ignore regions without objects': (
+        {f'{ASSIGNER}.ignore_iof_thr': 0.5},
+        ('warning', 'assigner', 'StreamingMaxIoUAssigner'),
+    ),
+    'nine candidates at one place': (
+        {
+            ASSIGNER: {'type': 'StreamingATSSAssigner', 'topk': 9},
+            f'{HEAD}.anchor_generator': NINE_ANCHORS,
+        },
+        ('warning', 'assigner', 'topk_per_location=True'),
     ),
     'random sampler': (
         {SAMPLER: {'type': 'RandomSampler', 'num': 256}},
@@ -158,6 +181,22 @@ FINE = {
         'auto_scale_lr.base_batch_size': 16,
         'auto_scale_lr.enable': True,
     },
+    'our assigner ignores regions everywhere': {
+        ASSIGNER: {'type': 'StreamingMaxIoUAssigner', 'ignore_iof_thr': 0.5}
+    },
+    'candidates at nine places': {
+        ASSIGNER: {'type': 'StreamingATSSAssigner', 'topk_per_location': True},
+        f'{HEAD}.anchor_generator': NINE_ANCHORS,
+    },
+    'one anchor per place': {
+        ASSIGNER: {'type': 'StreamingATSSAssigner', 'topk': 9},
+        f'{HEAD}.anchor_generator': ONE_ANCHOR,
+    },
+    'another head without sigmoid or Resize': {
+        f'{HEAD}.type': 'CenterNetHead',
+        f'{HEAD}.loss_cls': {'type': 'GaussianFocalLoss'},
+        'test_dataloader.dataset.dataset.pipeline': [{'type': 'Pad'}],
+    },
     'another detector': {'model': {'rpn_head': {}, 'roi_head': {}}},
 }
 
@@ -165,6 +204,49 @@ FINE = {
 @pytest.mark.parametrize('case', FINE)
 def test_what_is_right_raises_no_alarm(case):
     assert findings(FINE[case]) == []
+
+
+REGISTRIES = (DATASETS, METRICS, MODELS, TASK_UTILS, TRANSFORMS)
+
+
+def test_ways_out_name_what_is_registered():
+    texts = [
+        finding.way_out
+        for changes, _ in TRAPS.values()
+        for finding in findings(changes)
+    ]
+    for name in ('traps.py', 'check_config.py', 'check_weights.py'):
+        tree = ast.parse((Path(traps.__file__).parent / name).read_text())
+        texts += [
+            named
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+            for named in re.findall(r"type='\w+'", node.value)
+        ]
+    known = {name for x in REGISTRIES for name in x.module_dict}
+    # Registered names are of several words: L1Loss, CocoDataset.
+    named = set(re.findall(r'[A-Z]\w*[a-z]\w*[A-Z]\w+', ' '.join(texts)))
+    assert named >= {'StreamingMaxIoUAssigner', 'PseudoSampler', 'FocalLoss'}
+    assert named <= known
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'centernet/centernet_r18_8xb16-crop512-140e_coco',
+        'detr/detr_r50_8xb2-150e_coco',
+        'faster_rcnn/faster-rcnn_r50_fpn_1x_coco',
+        'fsaf/fsaf_r50_fpn_1x_coco',
+        'pisa/retinanet-r50_fpn_pisa_1x_coco',
+        'retinanet/retinanet_r50_fpn_1x_coco',
+        'ssd/ssd300_coco',
+        'yolox/yolox_s_8xb8-300e_coco',
+    ],
+)
+def test_stock_configs_raise_no_false_alarm(name):
+    cfg = get_config(f'mmdet::{name}.py').to_dict()
+    found = [finding for check in CHECKS for finding in check(cfg)]
+    assert [x for x in found if x.level == 'error'] == []
 
 
 def test_kind_reads_names_scopes_and_classes():
