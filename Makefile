@@ -17,7 +17,7 @@ data/shapes/instances_val.json: | setup
 
 demo: setup data/shapes/instances_val.json
 	mim train mmdet $(CONFIG) --work-dir $(DEMO)
-	mim test mmdet $(CONFIG) --checkpoint $$(cat $(DEMO)/last_checkpoint) \
+	mim test mmdet $(CONFIG) --checkpoint "$$(cat $(DEMO)/last_checkpoint)" \
 		--work-dir $(DEMO)/test --show-dir predictions
 	retina-plus report $(DEMO)
 

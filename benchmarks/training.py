@@ -29,12 +29,38 @@ COLUMNS = ('box AP', 'AP50', 's/step', 'peak MB')
 @click.argument('data_root', type=click.Path(exists=True, file_okay=False))
 @click.option('--seeds', default='0,1,2', show_default=True)
 @click.option(
-    '--work-dir', default='work_dirs/training', type=click.Path(path_type=Path)
+    '--cfg-options',
+    multiple=True,
+    metavar='KEY=VALUE',
+    help='Changes both sides; may be repeated.',
 )
-def main(config: str, data_root: str, seeds: str, work_dir: Path) -> None:
+@click.option(
+    '--work-dir',
+    default='work_dirs/training',
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help='Must not hold earlier runs.',
+)
+def main(
+    config: str,
+    data_root: str,
+    seeds: str,
+    cfg_options: tuple[str, ...],
+    work_dir: Path,
+) -> None:
+    """Train CONFIG on the data set in the folder DATA_ROOT, on both sides."""
+    if work_dir.exists():
+        raise click.ClickException(
+            f'{work_dir} exists: delete it or name another by --work-dir'
+        )
+    changes = dict(option.split('=', 1) for option in cfg_options)
     results: dict[str, list[list[float]]] = {side: [] for side in SIDES}
     for seed in seeds.split(','):
-        options = {'randomness.seed': seed, **data_options(data_root)}
+        options = {
+            'randomness.seed': seed,
+            **data_options(data_root),
+            **changes,
+        }
         runs = {
             side: start(config, work_dir / side / seed, options | change)
             for side, change in SIDES.items()

@@ -4,6 +4,9 @@ Safe to interrupt and to run again: pip skips what is there, and the wheel of
 mmcv, once compiled, stays in pip's cache.
 """
 
+# Lets an older Python get as far as the check that refuses it.
+from __future__ import annotations
+
 import os
 import re
 import shutil
@@ -38,6 +41,10 @@ def main() -> None:
         command = [PYTHON, '-m', 'pip', 'uninstall', '-y', 'opencv-python']
         run(command, 'opencv-python')
         pip('opencv-python-headless', what='opencv without libGL')
+    if not python_runs('import mmcv.ops'):
+        # A wheel in pip's cache may have met another torch.
+        say('The operators of mmcv do not load, they are compiled anew.')
+        install_mmcv('--force-reinstall', '--no-deps', '--no-cache-dir')
     if not python_runs('import mmcv.ops, mmdet_retina_plus'):
         fail('The environment is complete but does not import', LOG)
     say('The environment stands: `. .venv/bin/activate` to enter it.')
@@ -59,7 +66,7 @@ def check_machine() -> None:
     if free < FREE_GIGABYTES and not VENV.is_dir():
         fail(
             f'{free:.1f} GB are free on the disk of {ROOT}, the environment '
-            f'needs {FREE_GIGABYTES} GB'
+            f'needs {FREE_GIGABYTES} GB, and 12 where pip brings CUDA along'
         )
 
 
@@ -74,11 +81,13 @@ def make_venv() -> None:
         if result.returncode:
             fail(
                 'Python cannot make a virtual environment: install '
-                f'python3.11-venv\n{result.stdout}{result.stderr}'
+                'python3.11-venv, or see '
+                f'`{sys.executable} -m venv {VENV}`'
             )
 
 
-def install_mmcv() -> None:
+def install_mmcv(*options: str) -> None:
+    """Build the operators, unless they load already."""
     if python_runs('import mmcv.ops'):
         return
     if python_runs(
@@ -87,8 +96,8 @@ def install_mmcv() -> None:
     ):
         fail(
             'torch sees a GPU, but there is no nvcc to compile the GPU code '
-            'of mmcv: install the CUDA toolkit of your torch, or build for '
-            'the CPU by `CUDA_VISIBLE_DEVICES= make setup`'
+            'of mmcv: install the CUDA toolkit of your torch, or do without '
+            'the GPU: `export CUDA_VISIBLE_DEVICES=-1` for set-up and training'
         )
     say(
         'mmcv comes as source: it compiles once, about 7 minutes on two idle '
@@ -98,6 +107,7 @@ def install_mmcv() -> None:
     pip(
         '-v',
         '--no-build-isolation',
+        *options,
         'mmcv',
         what='mmcv',
         on_line=BuildProgress(),
@@ -161,7 +171,7 @@ def run(
     if process.wait():
         output = ''.join(lines)
         if 'No space left on device' in output:
-            fail(f'The disk is full: free {FREE_GIGABYTES} GB and run again')
+            fail('The disk is full: make room and run again')
         errors = [line for line in lines if 'error' in line.lower()]
         reason = (errors or lines or ['no output'])[-1].strip()
         fail(f'Installing {what} failed: {reason}', LOG)

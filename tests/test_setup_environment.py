@@ -1,5 +1,6 @@
 """A machine that cannot hold the environment is told so in one line."""
 
+import ast
 import importlib.util
 import sys
 from pathlib import Path
@@ -40,6 +41,31 @@ def test_the_wrong_python_is_named(setup, monkeypatch):
     text = reason(setup.check_machine)
     assert '3.12.1' in text
     assert 'make PYTHON=' in text
+
+
+def test_an_older_python_reads_as_far_as_the_check():
+    ast.parse(PATH.read_text(), feature_version=(3, 7))
+    assert 'from __future__ import annotations' in PATH.read_text()
+
+
+def test_operators_that_do_not_load_are_compiled_anew(setup, monkeypatch):
+    """As from a cached wheel that met another torch."""
+    commands = []
+    monkeypatch.setattr(setup, 'python_runs', lambda code: 'mmcv' not in code)
+    monkeypatch.setattr(
+        setup, 'pip', lambda *arguments, **_: commands.append(arguments)
+    )
+    monkeypatch.setattr(setup, 'make_venv', lambda: None)
+    with pytest.raises(SystemExit, match='does not import'):
+        setup.main()
+    first, second = (command for command in commands if 'mmcv' in command)
+    assert '--force-reinstall' in second
+    assert '--force-reinstall' not in first
+
+
+def test_a_gpu_without_a_toolkit_is_named(setup, monkeypatch):
+    monkeypatch.setattr(setup, 'python_runs', lambda code: 'nvcc' in code)
+    assert 'CUDA_VISIBLE_DEVICES=-1' in reason(setup.install_mmcv)
 
 
 def test_a_missing_compiler_is_named(setup, monkeypatch):
