@@ -22,10 +22,14 @@ def import_failure(module: str) -> str:
 
 
 def starting_weights(cfg: Mapping) -> list[str]:
-    """Files that the backbone's weights come from."""
-    backbone = part(cfg, 'model.backbone')
-    named = [x.get('checkpoint') for x in walk(backbone.get('init_cfg'))]
-    named += [x.get('pretrained') for x in (part(cfg, 'model'), backbone)]
+    """Files that the backbone's weights come from, or those of the model."""
+    owners = (part(cfg, 'model.backbone'), part(cfg, 'model'))
+    named = [
+        settings.get('checkpoint')
+        for owner in owners
+        for settings in walk(owner.get('init_cfg'))
+    ]
+    named += [owner.get('pretrained') for owner in owners]
     return [name for name in named if isinstance(name, str)]
 
 
@@ -59,7 +63,7 @@ def setting(config: Mapping, key: str, otherwise: Any) -> Any:
     built = MODELS.module_dict.get(kind(config))
     # ResNeXt and others hand their settings on to ResNet.
     for owner in inspect.getmro(built) if isinstance(built, type) else ():
-        parameters = inspect.signature(owner.__init__).parameters
+        parameters = inspect.signature(owner).parameters
         if key in parameters:
             return parameters[key].default
     return otherwise

@@ -5,14 +5,31 @@ from pathlib import Path
 
 import click
 
+from mmdet_retina_plus import __version__
 
-@click.command()
+
+class ManyValues(click.Command):
+    """Takes KEY=VALUE words behind one `--cfg-options`, as mim does."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        words: list[str] = []
+        behind = False
+        for word in args:
+            pair = '=' in word and not word.startswith('-')
+            if pair and behind and words[-1] != '--cfg-options':
+                words.append('--cfg-options')
+            behind = word.startswith('--cfg-options') or (behind and pair)
+            words.append(word)
+        return super().parse_args(ctx, words)
+
+
+@click.command(cls=ManyValues)
 @click.argument('config', required=False, type=click.Path(path_type=Path))
 @click.option(
     '--cfg-options',
     multiple=True,
-    metavar='KEY=VALUE',
-    help='Change the config first, as mim does; may be repeated.',
+    metavar='KEY=VALUE ...',
+    help='Change the config first, as mim does.',
 )
 def main(config: Path | None, cfg_options: tuple[str, ...]) -> None:
     """Check the environment and, where given, CONFIG with its annotations.
@@ -20,8 +37,10 @@ def main(config: Path | None, cfg_options: tuple[str, ...]) -> None:
     Every problem is shown with its way out. The exit code is 0 if training
     can work and 1 otherwise.
     """
+    click.echo(f'mmdet_retina_plus {__version__}')
     click.echo(f'Environment of {sys.executable}')
-    from .environment import check_environment, gather_facts
+    from .environment import check_environment
+    from .facts import gather_facts
     from .findings import show
 
     findings = check_environment(gather_facts())

@@ -1,28 +1,24 @@
-"""What the environment offers, and whether training can work in it."""
+"""Whether training can work in an environment, and what would mend it."""
 
-import json
-import platform
-import shutil
-import subprocess
-import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from importlib import metadata
-
+from .facts import IMPORTS, Facts
 from .findings import Finding
 
 STACK = ('mmengine', 'mmcv', 'mmdet')
+SETUPTOOLS = "pip install 'setuptools>=77.0.3,<82'"
 INSTALL = {
     'numpy': 'pip install numpy',
     'torch': 'pip install torch torchvision',
     # The other OpenCV wants libraries of a desktop, such as libGL.
     'cv2': 'pip install opencv-python-headless',
     'mmengine': 'pip install mmengine==0.10.7',
-    'mmcv': 'MMCV_WITH_OPS=1 pip install --no-cache-dir '
-    '--no-build-isolation mmcv==2.1.0  (compiles for some minutes)',
+    # Its build imports torch and pkg_resources, hence no isolation, in which
+    # pip would bring what else it needs.
+    'mmcv': f'{SETUPTOOLS} wheel ninja psutil && MMCV_WITH_OPS=1 pip install '
+    '--no-cache-dir --no-build-isolation mmcv==2.1.0',
     'mmdet': 'pip install mmdet==3.3.0',
-    'mim': 'pip install --no-deps openmim==0.3.9  (its dependencies would '
-    'downgrade setuptools)',
+    # opendatalab, which it names too but trains without, downgrades much.
+    'mim': 'pip install --no-deps openmim==0.3.9 && pip install click '
+    'colorama model-index pandas requests rich tabulate',
     'mmdet_retina_plus': 'pip install --no-deps . (in its checkout)',
 }
 REQUIRED_BY_MMDET = {
@@ -30,95 +26,6 @@ REQUIRED_BY_MMDET = {
     'mmcv': ('2.0.0rc4', '2.2.0'),
     'mmengine': ('0.7.1', '1.0.0'),
 }
-IMPORTS = {
-    'numpy': 'numpy',
-    'torch': 'torch',
-    'cv2': 'cv2',
-    'mmengine': 'mmengine',
-    'mmcv': 'mmcv.ops',
-    'mmdet': 'mmdet.models',
-    'mmdet_retina_plus': 'mmdet_retina_plus.detectors',
-    'mim': 'mim.cli',
-}
-"""What to import to know that a subject works; each needs those above."""
-
-PROBE = """
-import importlib, json, sys
-# mim does not import from the current folder either.
-sys.path[:] = filter(None, sys.path)
-for module in sys.argv[1:]:
-    print(json.dumps([module, 'crashes the interpreter']), flush=True)
-    try:
-        importlib.import_module(module)
-        failure = ''
-    except BaseException as error:
-        failure = f'{type(error).__name__}: {error}'
-    print(json.dumps([module, failure]), flush=True)
-import torch
-device = f'CPU, {torch.get_num_threads()} threads'
-if torch.cuda.is_available():
-    device = torch.cuda.get_device_name()
-print(json.dumps(['device', device]))
-"""
-
-
-@dataclass(frozen=True)
-class Facts:
-    """An environment, as data.
-
-    Attributes:
-        providers: Distributions by the import name that they provide.
-        versions: Version by distribution.
-        failures: Why a module of `IMPORTS` fails; '' or absent where it does
-            not, or was not tried.
-        device: What torch computes on.
-        compiler: Path of a C++ compiler.
-        python: Version of the interpreter.
-    """
-
-    providers: Mapping[str, list[str]]
-    versions: Mapping[str, str]
-    failures: Mapping[str, str] = field(default_factory=dict)
-    device: str = 'unknown'
-    compiler: str | None = None
-    python: str = platform.python_version()
-
-    def upstream(self, name: str) -> bool:
-        """Whether an import comes from OpenMMLab, not from the onedl fork."""
-        return any(
-            not provider.startswith('onedl-')
-            for provider in self.providers.get(name, [])
-        )
-
-
-def gather_facts() -> Facts:
-    """Look around; modules are imported in a process that may crash."""
-    found = metadata.packages_distributions()
-    providers = {
-        name: sorted(set(filter(None, found.get(name, []))))
-        for name in (*IMPORTS, 'setuptools')
-    }
-    versions = {
-        provider: metadata.version(provider)
-        for names in providers.values()
-        for provider in names
-    }
-    probe = subprocess.run(
-        [sys.executable, '-c', PROBE, *IMPORTS.values()],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    # Whatever else a module prints when it is imported is not ours.
-    lines = [x for x in probe.stdout.splitlines() if x.startswith('["')]
-    answers = dict(map(json.loads, lines))
-    return Facts(
-        providers=providers,
-        versions=versions,
-        device=answers.pop('device', 'unknown'),
-        failures=answers,
-        compiler=next(filter(None, map(shutil.which, ('c++', 'g++'))), None),
-    )
 
 
 def check_python(facts: Facts) -> list[Finding]:
@@ -199,19 +106,18 @@ def check_setuptools(facts: Facts) -> list[Finding]:
     from packaging.version import Version
 
     version = facts.versions.get('setuptools')
-    pin = "pip install 'setuptools>=77.0.3,<82'"
     old_tools = facts.upstream('mmengine') or facts.upstream('mim')
     # distutils left Python in 3.12; setuptools brings it back for mmengine.
     if version is None and (
         old_tools or Version(facts.python) >= Version('3.12')
     ):
-        return [Finding('error', 'setuptools', 'not installed', pin)]
+        return [Finding('error', 'setuptools', 'not installed', SETUPTOOLS)]
     if version and old_tools and Version(version) >= Version('82'):
         message = (
             f'{version} has no pkg_resources, which mim and the bases '
             "'mmdet::…' of configs import"
         )
-        return [Finding('error', 'setuptools', message, pin)]
+        return [Finding('error', 'setuptools', message, SETUPTOOLS)]
     return [Finding('ok', 'setuptools', version or 'not installed')]
 
 
@@ -257,6 +163,23 @@ def check_compiler(facts: Facts) -> list[Finding]:
     return [Finding('ok', 'compiler', facts.compiler or f'none; {need}')]
 
 
+def check_operators(facts: Facts) -> list[Finding]:
+    """mmengine trains on a GPU if there is one, whatever mmcv can do."""
+    if not facts.gpu or facts.mmcv_cuda != 'not available':
+        return []
+    message = (
+        f'mmcv is built without CUDA: training would start on {facts.device} '
+        'and fail in its first NMS'
+    )
+    way_out = (
+        'with the CUDA toolkit of torch (nvcc) installed: pip uninstall -y '
+        f'{" ".join(facts.providers.get("mmcv", ["mmcv"]))}, then '
+        f'{INSTALL["mmcv"]}; or train on the CPU: export '
+        'CUDA_VISIBLE_DEVICES=-1'
+    )
+    return [Finding('error', 'operators', message, way_out)]
+
+
 def check_imports(facts: Facts, explained: bool) -> list[Finding]:
     """The first import that fails; what comes after it fails through it.
 
@@ -290,6 +213,7 @@ CHECKS = (
     check_mim,
     check_checkpoints,
     check_compiler,
+    check_operators,
 )
 
 

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 import mmdet_retina_plus
 from mmdet_retina_plus.data.shapes import make_shapes
 from mmdet_retina_plus.tools.check_config import check_config
-from mmdet_retina_plus.tools.environment import Facts
+from mmdet_retina_plus.tools.facts import Facts
 from mmdet_retina_plus.tools.findings import Finding, show
 
 TRAIN = 'train_dataloader.dataset'
@@ -203,11 +203,16 @@ def test_a_config_that_does_not_load(tmp_path, text, words):
 def test_the_exit_code_says_whether_training_can_work(
     monkeypatch, tmp_path, level, code
 ):
-    from mmdet_retina_plus.tools import check_config, doctor, environment
+    from mmdet_retina_plus.tools import (
+        check_config,
+        doctor,
+        environment,
+        facts,
+    )
 
     finding = Finding(level, 'subject', 'message', 'way out')
-    monkeypatch.setattr(environment, 'gather_facts', lambda: Facts({}, {}))
-    monkeypatch.setattr(environment, 'check_environment', lambda facts: [])
+    monkeypatch.setattr(facts, 'gather_facts', lambda: Facts({}, {}))
+    monkeypatch.setattr(environment, 'check_environment', lambda _: [])
     monkeypatch.setattr(check_config, 'check_config', lambda *_: [finding])
     result = CliRunner().invoke(doctor.main, [str(tmp_path / 'config.py')])
     assert result.exit_code == code
@@ -215,9 +220,9 @@ def test_the_exit_code_says_whether_training_can_work(
 
 
 def test_a_broken_environment_comes_first(monkeypatch, tmp_path):
-    from mmdet_retina_plus.tools import doctor, environment
+    from mmdet_retina_plus.tools import doctor, facts
 
-    monkeypatch.setattr(environment, 'gather_facts', lambda: Facts({}, {}))
+    monkeypatch.setattr(facts, 'gather_facts', lambda: Facts({}, {}))
     result = CliRunner().invoke(doctor.main, [str(tmp_path / 'config.py')])
     assert result.exit_code == 1
     assert 'is checked when the environment works' in result.output

@@ -6,11 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from mmdet_retina_plus.tools.environment import (
-    IMPORTS,
-    Facts,
-    check_environment,
-)
+from mmdet_retina_plus.tools.environment import INSTALL, check_environment
+from mmdet_retina_plus.tools.facts import IMPORTS, Facts
 
 UPSTREAM = Facts(
     providers={
@@ -84,8 +81,15 @@ HYBRID = changed(
 
 @pytest.mark.parametrize(
     'facts',
-    [UPSTREAM, ONEDL, HYBRID, replace(UPSTREAM, compiler=None)],
-    ids=['upstream', 'onedl', 'hybrid', 'no compiler'],
+    [
+        UPSTREAM,
+        ONEDL,
+        HYBRID,
+        replace(UPSTREAM, compiler=None),
+        replace(UPSTREAM, mmcv_cuda='not available'),
+        replace(UPSTREAM, gpu=True, mmcv_cuda='12.6'),
+    ],
+    ids=['upstream', 'onedl', 'hybrid', 'no compiler', 'CPU', 'GPU'],
 )
 def test_a_healthy_environment_has_nothing_to_mend(facts):
     findings = check_environment(facts)
@@ -191,6 +195,14 @@ AILMENTS = {
         changed(failures={'mim.cli': 'ModuleNotFoundError'}),
         ('warning', 'mim', 'openmim'),
     ),
+    'mim lacks a module': (
+        changed(failures={'mim.cli': "No module named 'modelindex'"}),
+        ('warning', 'mim', 'model-index'),
+    ),
+    'a GPU that mmcv is not built for': (
+        replace(UPSTREAM, gpu=True, device='H200', mmcv_cuda='not available'),
+        ('error', 'operators', 'export CUDA_VISIBLE_DEVICES=-1'),
+    ),
 }
 
 
@@ -200,6 +212,20 @@ def test_an_ailment_is_found_with_its_way_out(ailment):
     findings = [x for x in check_environment(facts) if x.level != 'ok']
     assert [(x.level, x.subject) for x in findings] == [(level, subject)]
     assert way_out in findings[0].way_out
+
+
+def test_mmcv_is_built_with_what_its_build_imports():
+    tools, build = INSTALL['mmcv'].split(' && ')
+    assert tools == ("pip install 'setuptools>=77.0.3,<82' wheel ninja psutil")
+    assert build == (
+        'MMCV_WITH_OPS=1 pip install --no-cache-dir --no-build-isolation '
+        'mmcv==2.1.0'
+    )
+
+
+def test_mim_comes_with_what_its_modules_import():
+    modules = 'click colorama model-index pandas requests rich tabulate'
+    assert INSTALL['mim'].endswith(f'pip install {modules}')
 
 
 def test_the_first_broken_import_is_the_one_to_mend():
