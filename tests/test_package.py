@@ -1,5 +1,6 @@
 """What users get: configs by name, a complete wheel, a clear error."""
 
+import ast
 import subprocess
 import sys
 import zipfile
@@ -82,3 +83,31 @@ def test_the_wheel_carries_modules_and_configs(tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith(str(installed))
+
+
+ROOMS = ('detectors', 'heads', 'losses', 'assigners')
+
+
+def imported_names(path: Path) -> list[str]:
+    """Absolute names of what a module imports."""
+    names = []
+    package = path.relative_to(ROOT).parent.parts
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) + 1 - node.level]
+            start = '.'.join(above) + '.' if node.level else ''
+            names += [start + (node.module or '')]
+    return names
+
+
+@pytest.mark.parametrize('room', ROOMS)
+def test_rooms_meet_in_the_registry_and_not_by_imports(room):
+    """The layer rule: nothing of ours but the room itself."""
+    files = list((ROOT / 'mmdet_retina_plus' / room).glob('*.py'))
+    assert files
+    for path in files:
+        for name in imported_names(path):
+            if name.startswith('mmdet_retina_plus'):
+                assert name.startswith(f'mmdet_retina_plus.{room}'), path

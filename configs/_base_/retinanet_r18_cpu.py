@@ -17,8 +17,8 @@ model = dict(
         in_channels=64,
         feat_channels=64,
         stacked_convs=2,
-        # Deltas of unit size give the boxes more weight beside the classes;
-        # from scratch that is worth some points of AP.
+        # Deltas of about unit size, as RetinaMask scales them, give the boxes
+        # as much weight as the classes.
         bbox_coder=dict(target_stds=[0.1, 0.1, 0.2, 0.2]),
         loss_cls=dict(type='FusedFocalLoss'),
     ),

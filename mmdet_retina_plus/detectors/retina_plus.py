@@ -60,8 +60,10 @@ class RetinaPlus(SingleStageDetector):
             raise OSError(
                 f'Pretrained weights cannot be loaded: {error}. Name a local '
                 'file by `--cfg-options model.backbone.init_cfg.checkpoint='
-                'FILE`, or train from scratch by '
-                '`model.backbone.init_cfg=None`'
+                'FILE`; or `pip install torchvision` for torchvision://; or '
+                'train from scratch by `model.backbone.init_cfg=None '
+                'model.backbone.frozen_stages=-1 '
+                'model.backbone.norm_eval=False`'
             ) from error
 
     def loss(

@@ -22,8 +22,8 @@ class RetinaPlusHead(RetinaHead):
     Losses with running statistics need that. The values of losses without
     state equal RetinaHead's, summed over its levels. Beside the losses, the
     head logs the images' mean number of positive, ignored and background
-    anchors: ``num_positive``, ``num_ignored`` (padding included) and
-    ``num_background``.
+    anchors: ``num_positive``, ``num_ignored`` (weight zero, from padding,
+    assigner or mining) and ``num_background``.
 
     A softmax classifier (``use_sigmoid=False``) starts with the foreground
     probability of ``bias_prob`` in ``init_cfg``, .01 by default: the bias of

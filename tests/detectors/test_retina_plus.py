@@ -141,6 +141,21 @@ def test_the_roi_head_gets_network_coordinates_and_rescales_itself(slots):
     assert_close(boxes[0], 2 * boxes[1])
 
 
+@pytest.mark.parametrize('rescale', [False, True])
+def test_without_a_roi_head_boxes_rescale_on_demand(rescale):
+    model = MODELS.build(detector_config()).eval()
+    nn.init.constant_(model.bbox_head.retina_cls.bias, 2.0)
+    sample = data_sample()
+    sample.set_metainfo(dict(scale_factor=(2.0, 2.0)))
+    images = torch.randn(1, 3, 64, 64)
+    original = model.predict(images, [data_sample()], rescale=False)[0]
+    result = model.predict(images, [sample], rescale=rescale)[0]
+    assert_close(
+        result.pred_instances.bboxes * (2 if rescale else 1),
+        original.pred_instances.bboxes,
+    )
+
+
 def test_the_box_head_starts_at_its_level(slots):
     config = detector_config(
         roi_head=dict(type='CountingRoIHead'),

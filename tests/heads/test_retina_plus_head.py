@@ -302,3 +302,39 @@ def test_a_synchronised_divisor_is_the_mean_over_processes(tmp_path):
     assert factors[0] > factors[1] == 1
     for factor, alone, together in ranks:
         assert_close(together * sum(factors) / 2, alone * factor)
+
+
+def test_ignore_regions_reach_the_assigner():
+    head = build_head(**{'train_cfg.assigner.ignore_iof_thr': 0.5})
+    plain, ignoring = (data_sample(OBJECTS) for _ in range(2))
+    ignoring.ignored_instances.bboxes = torch.tensor([[30.0, 0, 64, 30]])
+    features = pyramid(1)
+    before = head.loss(features, [plain])['num_ignored']
+    assert head.loss(features, [ignoring])['num_ignored'] > before
+
+
+def test_a_positive_of_weight_zero_stays_a_positive():
+    counts = count_anchors(torch.tensor([[0, 3]]), torch.zeros(1, 2), 3)
+    assert [counts[f'num_{kind}'].item() for kind in KINDS] == [1, 1, 0]
+
+
+def test_a_second_initialisation_keeps_trained_weights():
+    head = build_head(loss_cls=dict(type='CrossEntropyLoss', _delete_=True))
+    head.retina_cls.bias.data.fill_(7.0)
+    head.init_weights()
+    assert (head.retina_cls.bias == 7).all()
+
+
+def test_mining_gets_values_without_a_graph():
+    head = build_head()
+
+    def check(cls_score, boxes, labels, weights, gt_instances):
+        assert not cls_score.requires_grad
+        assert not boxes.requires_grad
+        assert not torch.is_grad_enabled()
+        return weights
+
+    head.mining = [check]
+    assert head.loss(pyramid(1), [data_sample(OBJECTS)])[
+        'loss_cls'
+    ].requires_grad
