@@ -1,15 +1,14 @@
 """Annotation files as a config reads them, and what may be wrong in them."""
 
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import isfinite
 from pathlib import Path
 
 import numpy as np
 
+from .coco_format import has_box, some
 from .findings import Finding
 
 END_OF_FILE = {'.jpg': b'\xff\xd9', '.jpeg': b'\xff\xd9', '.png': b'IEND'}
@@ -39,6 +38,11 @@ class Split:
     @property
     def subject(self) -> str:
         return f'{self.name} data'
+
+    @property
+    def scored(self) -> bool:
+        """Whether pycocotools reads the file, to score predictions."""
+        return self.name.startswith(('val', 'test'))
 
     @cached_property
     def categories(self) -> list[str]:
@@ -91,44 +95,6 @@ class Split:
 
     def fail(self, message: str, way_out: str) -> list[Finding]:
         return [Finding('error', self.subject, message, way_out)]
-
-
-def has_box(annotation: Mapping) -> bool:
-    box = annotation.get('bbox')
-    return (
-        isinstance(box, list | tuple)
-        and len(box) == 4
-        and all(isinstance(x, int | float) and isfinite(x) for x in box)
-    )
-
-
-def some(names: Sequence, most: int = 3) -> str:
-    """The first few names, and how many more there are."""
-    more = f' and {len(names) - most} more' if len(names) > most else ''
-    return ', '.join(map(str, names[:most])) + more
-
-
-def format_errors(coco: object) -> str:
-    """What keeps a parsed file from being COCO annotations, or ''."""
-    needs = {
-        'images': {'id', 'file_name', 'width', 'height'},
-        'annotations': {'id', 'image_id', 'category_id', 'area'},
-        'categories': {'id', 'name'},
-    }
-    if not isinstance(coco, Mapping):
-        return 'it holds no object with images, annotations and categories'
-    for key, fields in needs.items():
-        if not isinstance(coco.get(key), list):
-            return f'it has no list {key!r}'
-        for position, item in enumerate(coco[key]):
-            absent = fields - set(item)
-            if absent:
-                return f'{key}[{position}] has no {some(sorted(absent))}'
-        counts = Counter(item['id'] for item in coco[key])
-        twice = [number for number, count in counts.items() if count > 1]
-        if twice:
-            return f'ids in {key} are not unique: {some(twice)}'
-    return ''
 
 
 def check_classes(split: Split) -> list[Finding]:
@@ -218,6 +184,38 @@ def check_boxes(split: Split) -> list[Finding]:
     return findings
 
 
+def check_scoring(split: Split) -> list[Finding]:
+    """What training does not read, but pycocotools does."""
+    annotations = split.coco['annotations'] if split.scored else []
+    bare = [
+        annotation['id']
+        for annotation in annotations
+        if not isinstance(annotation.get('iscrowd'), int)
+    ]
+    findings = []
+    if bare:
+        findings += split.fail(
+            f'{len(bare)} annotations have no iscrowd of 0 or 1, which '
+            f'pycocotools fails on: ids {some(bare)}',
+            'add "iscrowd": 0 to every annotation',
+        )
+    ids = [annotation['id'] for annotation in annotations]
+    texts = [number for number in ids if isinstance(number, str)]
+    if texts:
+        findings += split.fail(
+            f'pycocotools fails on annotation ids that are no numbers: '
+            f'{some(list(map(repr, texts)))}',
+            'number the annotations, ids from 1 on',
+        )
+    if 0 in ids:
+        findings += split.warn(
+            'pycocotools takes an annotation of id 0 for unmatched, so AP '
+            'is too low',
+            'number the annotations, ids from 1 on',
+        )
+    return findings
+
+
 def check_empty_images(split: Split) -> list[Finding]:
     number = len(split.image_sizes)
     taken = {
@@ -226,7 +224,7 @@ def check_empty_images(split: Split) -> list[Finding]:
         if usable
     }
     objects = int(split.usable.sum())
-    if not taken:
+    if not taken and not split.name.startswith('test'):
         return split.fail(
             f'all of its {number} images are empty',
             'give it an annotation file with objects',
@@ -247,8 +245,9 @@ def check_files(split: Split) -> list[Finding]:
         try:
             with path.open('rb') as file:
                 end = END_OF_FILE.get(path.suffix.lower(), b'')
-                file.seek(max(file.seek(0, os.SEEK_END) - 64, 0))
-                if end not in file.read():
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(size - 64, 0))
+                if not size or end not in file.read():
                     truncated.append(name)
         except OSError:
             missing.append(name)
@@ -262,7 +261,8 @@ def check_files(split: Split) -> list[Finding]:
         )
     if truncated:
         findings += split.warn(
-            f'{len(truncated)} image files seem truncated: {some(truncated)}',
+            f'{len(truncated)} image files are empty or truncated: '
+            f' {some(truncated)}',
             'copy them again, or delete them from the annotation file',
         )
     return findings
@@ -272,6 +272,7 @@ CHECKS = (
     check_classes,
     check_references,
     check_boxes,
+    check_scoring,
     check_empty_images,
     check_files,
 )

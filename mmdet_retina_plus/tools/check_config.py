@@ -1,16 +1,16 @@
 """A config beside its data: what would train wrongly, or not at all."""
 
-import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import check_annotations, traps
+from . import check_annotations, check_weights, traps
 from .check_anchors import check_anchors
-from .check_annotations import Split, format_errors
+from .check_annotations import Split
 from .findings import Finding
+from .read_data import annotation_path, datasets_in, read_splits
 from .traps import kind, part, walk
 
 MEND = 'mend what the message names, then run this again'
@@ -42,70 +42,6 @@ def load_config(path: Path, options: Sequence[str] = ()) -> Any:
     return cfg
 
 
-def coco_datasets(dataset: Any) -> Iterator[tuple[Mapping, Any]]:
-    """Config and class of the COCO-format data sets within wrappers."""
-    from mmdet.datasets import CocoDataset
-    from mmdet.registry import DATASETS
-
-    for config in walk(dataset):
-        if 'ann_file' in config:
-            built = DATASETS.get(config.get('type', ''))
-            # LVIS and panoptic sets inherit, but read other files.
-            if getattr(built, 'COCOAPI', None) is CocoDataset.COCOAPI:
-                yield config, built
-
-
-def read_split(name: str, config: Mapping, dataset: Any) -> Split:
-    """Read the annotation file of a data set's config.
-
-    Raises:
-        ValueError: It is not there, no JSON, or not in COCO format.
-    """
-    root = config.get('data_root') or ''
-    path = os.path.join(root, config['ann_file'])
-    try:
-        with open(path, encoding='utf-8') as file:
-            coco = json.load(file)
-    except (OSError, ValueError) as error:
-        raise ValueError(f'cannot read {path}: {error}') from error
-    problem = format_errors(coco)
-    if problem:
-        raise ValueError(f'{path} is not in COCO format: {problem}')
-    metainfo = config.get('metainfo') or dataset.METAINFO
-    classes = metainfo.get('classes', dataset.METAINFO.get('classes', ()))
-    if isinstance(classes, str) and os.path.isfile(classes):
-        classes = Path(classes).read_text().splitlines()
-    return Split(
-        name=name,
-        coco=coco,
-        image_dir=Path(root, part(config, 'data_prefix').get('img', '')),
-        classes=classes,
-        filter_empty=part(config, 'filter_cfg').get('filter_empty_gt', False),
-        pipeline=config.get('pipeline', ()),
-    )
-
-
-def read_splits(cfg: Mapping) -> tuple[list[Split], list[Finding]]:
-    """The data sets for training and validation that can be read."""
-    splits, findings = [], []
-    for name in ('train', 'val'):
-        loader = f'{name}_dataloader'
-        found = list(coco_datasets(cfg.get(loader)))
-        for number, (config, dataset) in enumerate(found, 1):
-            label = f'{name} {number}' if len(found) > 1 else name
-            try:
-                splits.append(read_split(label, config, dataset))
-            except ValueError as error:
-                way_out = f'set data_root and ann_file in {loader}, or mend it'
-                findings.append(
-                    Finding('error', f'{label} data', str(error), way_out)
-                )
-        if cfg.get(loader) and not found:
-            message = 'not in COCO format, so not checked'
-            findings.append(Finding('ok', f'{name} data', message))
-    return splits, findings
-
-
 def check_registration(cfg: Mapping, text: str) -> list[Finding]:
     """A user's own custom_imports replace those of an inherited config."""
     from mmdet.registry import MODELS, TASK_UTILS, TRANSFORMS
@@ -119,15 +55,16 @@ def check_registration(cfg: Mapping, text: str) -> list[Finding]:
     used = sorted({kind(x) for x in walk(cfg)} & ours)
     imports = part(cfg, 'custom_imports').get('imports', ())
     imports = [imports] if isinstance(imports, str) else imports
-    imported = any(x.startswith('mmdet_retina_plus') for x in imports)
+    imported = any(x.startswith('mmdet_retina_plus') for x in imports or ())
     if not used or imported or '__import__' in text:
         return []
+    # Not an error: a module of the user may import ours.
     return [
         Finding(
-            'error',
+            'warning',
             'custom_imports',
-            f'nothing imports the module that has {", ".join(used)}; an own '
-            'custom_imports replaces the inherited one',
+            f'nothing here imports the module that has {", ".join(used)}, '
+            'unless yours does; an own custom_imports replaces the inherited',
             "custom_imports=dict(imports=['mmdet_retina_plus', 'yours'], "
             'allow_failed_imports=False)',
         )
@@ -176,19 +113,20 @@ def check_evaluators(cfg: Mapping) -> list[Finding]:
     findings = []
     for name in ('val', 'test'):
         read = {
-            os.path.abspath(
-                os.path.join(x.get('data_root') or '', x['ann_file'])
+            os.path.abspath(annotation_path(config))
+            for config in datasets_in(
+                part(cfg, f'{name}_dataloader').get('dataset')
             )
-            for x in walk(part(cfg, f'{name}_dataloader'))
-            if x.get('ann_file')
+            if config.get('ann_file')
         }
-        for evaluator in walk(cfg.get(f'{name}_evaluator')):
-            path = evaluator.get('ann_file')
-            if path and read and os.path.abspath(path) not in read:
-                key = f'{name}_evaluator'
-                message = f'scores against {path}, the data is {min(read)}'
-                way_out = f'set {key}.ann_file to the file of the data set'
-                findings.append(Finding('error', key, message, way_out))
+        key = f'{name}_evaluator'
+        paths = [x.get('ann_file') for x in walk(cfg.get(key))]
+        scored = [path for path in paths if isinstance(path, str) and path]
+        # Of several evaluators one may score against a part of the data.
+        if scored and read and not read & set(map(os.path.abspath, scored)):
+            message = f'scores against {scored[0]}, the data is {min(read)}'
+            way_out = f'set {key}.ann_file to the file of the data set'
+            findings.append(Finding('error', key, message, way_out))
     return findings
 
 
@@ -230,15 +168,31 @@ def check_model(cfg: Any, splits: Sequence[Split]) -> list[Finding]:
     size = sum(weight.numel() for weight in model.parameters()) / 1e6
     findings = [Finding('ok', 'model', f'{size:.1f} million weights')]
     if splits and isinstance(generator, AnchorGenerator):
-        preprocessor = cfg.model.get('data_preprocessor', {})
+        preprocessor = cfg.model.get('data_preprocessor') or {}
         divisor = preprocessor.get('pad_size_divisor', 1)
-        findings += check_anchors(splits[0], generator, divisor)
+        findings += guarded(check_anchors, splits[0], generator, divisor)
     return findings
+
+
+SETTING_CHECKS = (*traps.CHECKS, *check_weights.CHECKS, check_evaluators)
 
 
 def failure(subject: str, error: Exception, way_out: str = MEND) -> Finding:
     message = f'{type(error).__name__}: {error}'
     return Finding('error', subject, message, way_out)
+
+
+def guarded(check: Callable[..., list[Finding]], *given: Any) -> list[Finding]:
+    """Findings of a check, or one about the exception that it raises."""
+    try:
+        return check(*given)
+    except Exception as error:  # Values in a config are of any kind.
+        subject = check.__name__.removeprefix('check_')
+        way_out = (
+            f'{check.__name__} met a value that it does not understand: '
+            'correct it in the config or the data; if it is right, report it'
+        )
+        return [failure(subject, error, way_out)]
 
 
 def check_config(path: Path, options: Sequence[str] = ()) -> list[Finding]:
@@ -251,13 +205,13 @@ def check_config(path: Path, options: Sequence[str] = ()) -> list[Finding]:
     except Exception as error:  # A config is a program, it may raise anything.
         return [failure('config', error)]
     settings = cfg.to_dict()
-    findings = check_registration(settings, cfg.text)
-    for check_setting in (*traps.CHECKS, check_evaluators):
-        findings += check_setting(settings)
+    findings = guarded(check_registration, settings, cfg.text)
+    for check_setting in SETTING_CHECKS:
+        findings += guarded(check_setting, settings)
     splits, unread = read_splits(settings)
-    findings += unread + check_num_classes(settings, splits)
-    findings += check_labels(splits)
+    findings += unread + guarded(check_num_classes, settings, splits)
+    findings += guarded(check_labels, splits)
     for split in splits:
         for check_split in check_annotations.CHECKS:
-            findings += check_split(split)
-    return findings + check_model(cfg, splits)
+            findings += guarded(check_split, split)
+    return findings + guarded(check_model, cfg, splits)

@@ -7,11 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mmdet_retina_plus.tools.check_annotations import (
-    CHECKS,
-    Split,
-    format_errors,
-)
+from mmdet_retina_plus.tools.check_annotations import CHECKS, Split
+from mmdet_retina_plus.tools.coco_format import format_errors
 
 COCO = {
     'images': [
@@ -26,6 +23,7 @@ COCO = {
             'category_id': category,
             'bbox': [5.0, 5.0, 20.0, 10.0],
             'area': 200,
+            'iscrowd': 0,
         }
         for number, image, category in [(1, 1, 3), (2, 2, 7), (3, 2, 3)]
     ],
@@ -153,6 +151,74 @@ def test_truncated_images(split, tmp_path, name, share):
     finding = only_problem(split)
     assert 'truncated' in finding.message
     assert name in finding.message
+
+
+def test_an_empty_file_of_any_format(split, tmp_path):
+    split.coco['images'][0]['file_name'] = 'c.bmp'
+    (tmp_path / 'c.bmp').touch()
+    assert 'c.bmp' in only_problem(split).message
+
+
+SCORING = {
+    'no iscrowd': (lambda x: x.pop('iscrowd'), 'error', '"iscrowd": 0'),
+    'iscrowd null': (lambda x: x.update(iscrowd=None), 'error', 'iscrowd'),
+    'id 0': (lambda x: x.update(id=0), 'warning', 'from 1'),
+    'text as id': (lambda x: x.update(id='a'), 'error', 'from 1'),
+}
+
+
+@pytest.mark.parametrize('case', SCORING)
+def test_what_only_scoring_reads(split, case):
+    change, level, way_out = SCORING[case]
+    change(split.coco['annotations'][0])
+    assert not problems(split)
+    for name in ('val', 'test 2'):
+        finding = only_problem(replace(split, name=name))
+        assert finding.level == level
+        assert way_out in finding.way_out
+
+
+@pytest.mark.parametrize('value', [None, [1], {}, '', float('nan')])
+@pytest.mark.parametrize(
+    ('key', 'field'),
+    [
+        ('images', 'id'),
+        ('images', 'file_name'),
+        ('images', 'width'),
+        ('annotations', 'id'),
+        ('annotations', 'image_id'),
+        ('annotations', 'category_id'),
+        ('annotations', 'area'),
+        ('categories', 'id'),
+        ('categories', 'name'),
+    ],
+)
+def test_a_value_of_another_kind_is_named(key, field, value):
+    coco = copy.deepcopy(COCO)
+    coco[key][1][field] = value
+    assert format_errors(coco).startswith(f'{key}[1] has {field} {value!r}')
+
+
+@pytest.mark.parametrize(
+    ('key', 'field', 'value'),
+    [
+        ('annotations', 'area', '200'),
+        ('images', 'height', '48'),
+        ('images', 'height', 0),
+        ('images', 'file_name', 7),
+    ],
+)
+def test_text_is_no_number_nor_a_number_text(key, field, value):
+    coco = copy.deepcopy(COCO)
+    coco[key][0][field] = value
+    assert f'has {field} {value!r}' in format_errors(coco)
+
+
+@pytest.mark.parametrize('key', ['images', 'annotations', 'categories'])
+def test_null_is_no_entry(key):
+    coco = copy.deepcopy(COCO)
+    coco[key].append(None)
+    assert 'is None, not an object' in format_errors(coco)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from click.testing import CliRunner
 
 import mmdet_retina_plus
 from mmdet_retina_plus.data.shapes import make_shapes
+from mmdet_retina_plus.tools import check_annotations
 from mmdet_retina_plus.tools.check_config import check_config
 from mmdet_retina_plus.tools.facts import Facts
 from mmdet_retina_plus.tools.findings import Finding, show
@@ -121,6 +122,84 @@ def test_a_fault_is_found_with_its_way_out(check, option, subject, words):
     assert all(finding.way_out for finding in findings)
 
 
+DATASET = 'train_dataloader = dict(dataset=dict('
+WRONG_VALUES = {
+    'no type': ("val_dataloader['dataset'].pop('type')", 'val data'),
+    'unknown type': (DATASET + "type='CoCoDataset'))", 'train data'),
+    'type of a number': (DATASET + 'type=3))', 'train data'),
+    'no file': (DATASET + 'ann_file=None))', 'train data'),
+    'no folder': (DATASET + 'data_prefix=dict(img=None)))', 'train data'),
+    'no prefix': (DATASET + 'data_prefix=None))', 'train data'),
+    'no classes': (DATASET + 'metainfo=dict(classes=None)))', 'train data'),
+    'a number as metainfo': (DATASET + 'metainfo=3))', 'train data'),
+    'no dataset': ('train_dataloader = dict(dataset=None)', 'train data'),
+    'a text as rate': ("auto_scale_lr = dict(base_batch_size='8')", 'learn'),
+}
+
+
+@pytest.mark.parametrize('case', WRONG_VALUES)
+def test_a_wrong_value_is_an_error_and_no_traceback(check, case):
+    line, subject = WRONG_VALUES[case]
+    line = line.replace(
+        "val_dataloader['dataset'].pop('type')",
+        "val_dataloader['dataset']['type'] = None",
+    )
+    errors = [x for x in check(line) if x.level == 'error']
+    assert any(subject in x.subject for x in errors)
+    assert all(finding.way_out for finding in errors)
+
+
+@pytest.mark.parametrize(
+    'line',
+    [
+        DATASET + 'pipeline=None))',
+        'model = dict(data_preprocessor=None)',
+        DATASET + 'filter_cfg=None, data_root=folder))',
+    ],
+)
+def test_none_where_none_is_allowed_is_no_problem(check, line):
+    assert problems(check(line)) == []
+
+
+def test_a_check_that_raises_is_a_finding(check, monkeypatch):
+    def check_nothing(*_):
+        raise KeyError('key')
+
+    monkeypatch.setattr(check_annotations, 'CHECKS', [check_nothing])
+    finding = problems(check())[0]
+    assert (finding.level, finding.subject) == ('error', 'nothing')
+    assert finding.message == "KeyError: 'key'"
+    assert 'check_nothing' in finding.way_out
+
+
+def test_the_data_for_the_test_is_read_too(check):
+    path = 'test_dataloader.dataset.ann_file=none.json'
+    findings = problems(check('', path))
+    assert 'test data' in {finding.subject for finding in findings}
+
+
+def test_a_test_without_annotations_is_no_problem(check, shapes, tmp_path):
+    coco = json.loads((shapes / 'instances_val.json').read_text())
+    del coco['annotations']
+    path = tmp_path / 'image_info.json'
+    path.write_text(json.dumps(coco))
+    findings = check('', *[
+        f'test_dataloader.dataset.ann_file={path}',
+        f'test_evaluator.ann_file={path}',
+    ])  # fmt: skip
+    assert problems(findings) == []
+    assert any('0 objects in 4 images' in x.message for x in findings)
+
+
+def test_one_evaluator_of_several_scores_the_data(check):
+    evaluators = """
+val_evaluator = [
+    dict(type='CocoMetric', ann_file=folder + '/instances_val.json'),
+    dict(type='CocoMetric', ann_file='part.json')]
+"""
+    assert problems(check(evaluators)) == []
+
+
 def test_small_anchors_are_reported(check):
     finding = only_problem(
         check('', 'model.bbox_head.anchor_generator.octave_base_scale=32')
@@ -164,6 +243,7 @@ def test_labels_must_agree_between_the_files(check, shapes, tmp_path):
 def test_own_custom_imports_replace_ours(check):
     lines = "custom_imports = dict(imports=['json'])"
     finding = only_problem(check(lines))
+    assert finding.level == 'warning'
     assert finding.subject == 'custom_imports'
     assert "['mmdet_retina_plus', 'yours']" in finding.way_out
 
