@@ -29,8 +29,9 @@ def main(work_dir: Path) -> None:
     console.print(metric_table(records))
     pictures = [draw_losses(records, work_dir / 'loss_curve.png')]
     drawn = newest_folder(work_dir, '**/predictions')
-    if drawn:
-        pictures.append(contact_sheet(drawn, work_dir / 'contact_sheet.png'))
+    sheet = drawn and contact_sheet(drawn, work_dir / 'contact_sheet.png')
+    if sheet:
+        pictures.append(sheet)
     for picture in pictures:
         console.print(f'{picture.resolve()}', soft_wrap=True)
 
@@ -41,11 +42,26 @@ def newest_folder(work_dir: Path, pattern: str) -> Path | None:
     return max(folders, key=lambda path: path.stat().st_mtime, default=None)
 
 
+def read_records(file: Path) -> list[dict]:
+    """One record a line; a run that is at work may have half of its last."""
+    lines = file.read_text().splitlines()
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            if number < len(lines):
+                raise ValueError(
+                    f'Line {number} of {file} is no JSON: delete the line'
+                ) from None
+    return records
+
+
 def read_scalars(work_dir: Path) -> list[dict]:
     """Records of the latest training run that wrote any loss.
 
     Raises:
-        ValueError: No run below `work_dir` logged a loss.
+        ValueError: No run below `work_dir` logged a loss, or a log is broken.
     """
     files = sorted(
         work_dir.glob('*/vis_data/scalars.json'),
@@ -53,7 +69,7 @@ def read_scalars(work_dir: Path) -> list[dict]:
         reverse=True,
     )
     for file in files:
-        records = [json.loads(line) for line in file.read_text().splitlines()]
+        records = read_records(file)
         if any('loss' in record for record in records):
             return records
     raise ValueError(
@@ -93,7 +109,7 @@ def draw_losses(records: list[dict], path: Path) -> Path:
     figure = Figure(figsize=(7, 4), layout='constrained')
     FigureCanvasAgg(figure)
     axes = figure.add_subplot(
-        xlabel='step', ylabel='loss', ylim=(0, None), title='Training loss'
+        xlabel='step', ylabel='loss', title='Training loss'
     )
     for name in names:
         axes.plot(
@@ -101,6 +117,7 @@ def draw_losses(records: list[dict], path: Path) -> Path:
             [record.get(name, float('nan')) for record in training],
             label=name,
         )
+    # Now, since a limit that is set stays where it is when lines come.
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
@@ -108,14 +125,20 @@ def draw_losses(records: list[dict], path: Path) -> Path:
     return path
 
 
-def contact_sheet(folder: Path, path: Path) -> Path:
-    """Tile the first pictures of a folder, each truth left, guess right."""
+def contact_sheet(folder: Path, path: Path) -> Path | None:
+    """Tile the first pictures of a folder, each truth left, guess right.
+
+    Returns:
+        `path`, or None where the folder has no picture.
+    """
     import cv2
     import numpy as np
 
     files = sorted(folder.iterdir())[:TILES]
     loaded = [cv2.imread(str(file)) for file in files]
     images = [image for image in loaded if image is not None]
+    if not images:
+        return None
     height = max(image.shape[0] for image in images) + 8
     width = max(image.shape[1] for image in images) + 8
     rows = -(-len(images) // 3)

@@ -1,11 +1,12 @@
 import json
+import os
 
 import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from mmdet_retina_plus.tools.report import main
+from mmdet_retina_plus.tools.report import main, read_scalars
 
 
 def write_run(folder, records: list[dict]) -> None:
@@ -57,3 +58,44 @@ def test_a_folder_without_training_says_which_to_name(tmp_path, records):
     result = CliRunner().invoke(main, [str(tmp_path)])
     assert result.exit_code == 1
     assert '--work-dir' in result.output
+
+
+@pytest.mark.parametrize('files', [[], ['notes.txt']])
+def test_a_folder_without_pictures_gives_no_contact_sheet(tmp_path, files):
+    write_run(tmp_path / 'run' / 'vis_data', TRAINING)
+    folder = tmp_path / 'test' / 'predictions'
+    folder.mkdir(parents=True)
+    for name in files:
+        (folder / name).write_text('no picture')
+    result = CliRunner().invoke(main, [str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / 'loss_curve.png').is_file()
+    assert not (tmp_path / 'contact_sheet.png').exists()
+
+
+def test_half_of_a_last_line_is_left_out(tmp_path):
+    write_run(tmp_path / 'run' / 'vis_data', TRAINING)
+    file = tmp_path / 'run' / 'vis_data' / 'scalars.json'
+    file.write_text(file.read_text() + '\n{"loss": 0.')
+    assert read_scalars(tmp_path) == TRAINING
+
+
+def test_a_broken_line_is_named(tmp_path):
+    write_run(tmp_path / 'run' / 'vis_data', TRAINING)
+    file = tmp_path / 'run' / 'vis_data' / 'scalars.json'
+    file.write_text('{"loss": 0.\n' + file.read_text())
+    result = CliRunner().invoke(main, [str(tmp_path)])
+    assert result.exit_code == 1
+    assert 'Line 1' in result.output
+
+
+@pytest.mark.parametrize('newest', ['a', 'b'])
+def test_the_newest_run_is_taken(tmp_path, newest):
+    for name, loss in (('a', 1.0), ('b', 2.0)):
+        folder = tmp_path / name / 'vis_data'
+        write_run(folder, [dict(loss=loss, step=1)])
+        # Names say nothing; times are those of the files.
+        time = 2000 if name == newest else 1000
+        os.utime(folder / 'scalars.json', (time, time))
+    (record,) = read_scalars(tmp_path)
+    assert record['loss'] == {'a': 1.0, 'b': 2.0}[newest]
