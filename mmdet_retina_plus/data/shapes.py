@@ -226,7 +226,8 @@ def make_shapes(
         ValueError: Unknown preset, no images, a negative seed, or images
             smaller than the preset's largest object.
     """
-    out = Path(out).absolute()
+    # Of a link, the folder that it leads to is filled.
+    out = Path(out).resolve()
     if preset not in PRESETS:
         raise ValueError(f'No preset {preset!r}, choose of {list(PRESETS)}')
     style = PRESETS[preset]

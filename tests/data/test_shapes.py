@@ -165,6 +165,14 @@ def test_fills_an_empty_folder(tmp_path):
     assert (tmp_path / 'instances_train.json').is_file()
 
 
+def test_fills_the_empty_folder_that_a_link_leads_to(tmp_path):
+    (tmp_path / 'disk').mkdir()
+    (tmp_path / 'link').symlink_to(tmp_path / 'disk')
+    make_shapes(tmp_path / 'link', num=1)
+    assert (tmp_path / 'link').is_symlink()
+    assert (tmp_path / 'disk' / 'instances_train.json').is_file()
+
+
 def test_an_interrupted_run_leaves_nothing(tmp_path):
     def interrupt(indices, split):
         yield indices[0]
