@@ -2,18 +2,17 @@
 
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from . import check_annotations, check_weights, traps
 from .check_anchors import check_anchors
 from .check_annotations import Split
-from .findings import Finding
+from .findings import Finding, failure, guarded
 from .read_data import annotation_path, datasets_in, read_splits
 from .traps import kind, part, walk
 
-MEND = 'mend what the message names, then run this again'
 PROBE_SIZE = 256
 
 
@@ -175,24 +174,6 @@ def check_model(cfg: Any, splits: Sequence[Split]) -> list[Finding]:
 
 
 SETTING_CHECKS = (*traps.CHECKS, *check_weights.CHECKS, check_evaluators)
-
-
-def failure(subject: str, error: Exception, way_out: str = MEND) -> Finding:
-    message = f'{type(error).__name__}: {error}'
-    return Finding('error', subject, message, way_out)
-
-
-def guarded(check: Callable[..., list[Finding]], *given: Any) -> list[Finding]:
-    """Findings of a check, or one about the exception that it raises."""
-    try:
-        return check(*given)
-    except Exception as error:  # Values in a config are of any kind.
-        subject = check.__name__.removeprefix('check_')
-        way_out = (
-            f'{check.__name__} met a value that it does not understand: '
-            'correct it in the config or the data; if it is right, report it'
-        )
-        return [failure(subject, error, way_out)]
 
 
 def check_config(path: Path, options: Sequence[str] = ()) -> list[Finding]:

@@ -1,7 +1,7 @@
 """Whether training can work in an environment, and what would mend it."""
 
 from .facts import IMPORTS, Facts
-from .findings import Finding
+from .findings import Finding, guarded
 
 STACK = ('mmengine', 'mmcv', 'mmdet')
 SETUPTOOLS = "pip install 'setuptools>=77.0.3,<82'"
@@ -219,6 +219,8 @@ CHECKS = (
 
 def check_environment(facts: Facts) -> list[Finding]:
     """All findings; without an error among them training can work."""
-    findings = [finding for check in CHECKS for finding in check(facts)]
+    findings = [
+        finding for check in CHECKS for finding in guarded(check, facts)
+    ]
     explained = any(finding.level == 'error' for finding in findings)
     return findings + check_imports(facts, explained)

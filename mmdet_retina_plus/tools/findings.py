@@ -1,9 +1,10 @@
 """What a check found, and how findings are shown."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+MEND = 'mend what the message names, then run this again'
 COLOURS = {'ok': 'green', 'warning': 'yellow', 'error': 'bold red'}
 
 
@@ -26,6 +27,24 @@ class Finding:
 
     def __post_init__(self) -> None:
         assert self.way_out or self.level == 'ok', f'{self} has no way out'
+
+
+def failure(subject: str, error: Exception, way_out: str = MEND) -> Finding:
+    message = f'{type(error).__name__}: {error}'
+    return Finding('error', subject, message, way_out)
+
+
+def guarded(check: Callable[..., list[Finding]], *given: Any) -> list[Finding]:
+    """Findings of a check, or one about the exception that it raises."""
+    try:
+        return check(*given)
+    except Exception as error:  # What is looked at may be of any kind.
+        subject = check.__name__.removeprefix('check_')
+        way_out = (
+            f'{check.__name__} met a value that it does not understand: '
+            'correct what the message names; if it is right, report it'
+        )
+        return [failure(subject, error, way_out)]
 
 
 def show(findings: Sequence[Finding]) -> None:

@@ -1,6 +1,7 @@
 """Configs beside generated data: right, then with one fault each."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -159,6 +160,37 @@ def test_a_wrong_value_is_an_error_and_no_traceback(check, case):
 )
 def test_none_where_none_is_allowed_is_no_problem(check, line):
     assert problems(check(line)) == []
+
+
+def paths_in(config, above=()):
+    for key, value in config.items():
+        yield (*above, key)
+        if isinstance(value, dict):
+            yield from paths_in(value, (*above, key))
+
+
+@pytest.mark.parametrize('value', [None, 3, 'x', [1], {}, [None]])
+def test_no_value_anywhere_gives_a_traceback(monkeypatch, shapes, value):
+    """All but the model, whose constructors raise what they like."""
+    from mmdet_retina_plus.tools import check_config as module
+
+    loaders = [f'{name}_dataloader' for name in ('train', 'val', 'test')]
+    cfg = module.load_config(
+        mmdet_retina_plus.config('retinanet_r18_fpn_shapes'),
+        [f'{loader}.dataset.data_root={shapes}' for loader in loaders],
+    )
+    settings = cfg.to_dict()
+    loaded = SimpleNamespace(text='', to_dict=lambda: settings)
+    monkeypatch.setattr(module, 'check_model', lambda *_: [])
+    monkeypatch.setattr(module, 'load_config', lambda *_: loaded)
+    for *parents, last in list(paths_in(settings)):
+        inner = settings
+        for key in parents:
+            inner = inner[key]
+        right = inner[last]
+        inner[last] = value
+        assert isinstance(module.check_config('config.py'), list)
+        inner[last] = right
 
 
 def test_a_check_that_raises_is_a_finding(check, monkeypatch):

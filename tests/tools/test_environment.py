@@ -228,6 +228,13 @@ def test_mim_comes_with_what_its_modules_import():
     assert INSTALL['mim'].endswith(f'pip install {modules}')
 
 
+def test_a_version_that_is_none_is_an_error_and_no_traceback():
+    findings = check_environment(changed(versions={'mmcv': 'unknown'}))
+    errors = [x for x in findings if x.level == 'error']
+    assert [x.subject for x in errors] == ['versions']
+    assert 'unknown' in errors[0].message
+
+
 def test_the_first_broken_import_is_the_one_to_mend():
     broken = dict.fromkeys(list(IMPORTS.values())[3:], 'ImportError')
     findings = check_environment(changed(failures=broken))
