@@ -18,7 +18,7 @@ model = dict(
         feat_channels=64,
         stacked_convs=2,
         # Deltas of about unit size, as RetinaMask scales them, give the boxes
-        # as much weight as the classes.
+        # several times the weight that mmdet's stds of 1 do.
         bbox_coder=dict(target_stds=[0.1, 0.1, 0.2, 0.2]),
         loss_cls=dict(type='FusedFocalLoss'),
     ),
