@@ -23,10 +23,10 @@ from .conventions import (
 
 Terms = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None]
 
-# Logits per chunk. One thread wants its buffers in the cache; several threads
-# meet at a barrier after every operation, and an accelerator launches it.
-CHUNK_SERIAL = 2**19
-CHUNK_PARALLEL = 2**21
+# Logits per chunk. A CPU wants the buffers in its cache, an accelerator few
+# launches.
+CHUNK_CPU = 2**19
+CHUNK_ACCELERATOR = 2**21
 
 # Where torch is too old to tell, backward pays for a second buffer.
 keeps_graph = getattr(
@@ -279,8 +279,8 @@ def allocate(pred: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def chunk_rows(pred: Tensor) -> int:
-    serial = pred.device.type == 'cpu' and torch.get_num_threads() == 1
-    logits = CHUNK_SERIAL if serial else CHUNK_PARALLEL
+    on_cpu = pred.device.type == 'cpu'
+    logits = CHUNK_CPU if on_cpu else CHUNK_ACCELERATOR
     # Multiples of 32 rows fill whole vector registers, so that no result
     # depends on the place of a chunk's end.
     return max(1, logits // max(1, pred.size(1)) // 32) * 32

@@ -194,7 +194,7 @@ def test_end_of_a_chunk_changes_no_bit(loss_type, dtype, monkeypatch):
     loss = loss_type(gamma=1.7, reduction='none')
     for target in (labels, torch.rand_like(pred)):
         whole = value_and_gradient(loss, pred, target)
-        monkeypatch.setattr(fused_sigmoid_loss, 'CHUNK_SERIAL', 7 * 96)
+        monkeypatch.setattr(fused_sigmoid_loss, 'CHUNK_CPU', 7 * 96)
         parts = value_and_gradient(loss, pred, target)
         monkeypatch.undo()
         assert_close(parts, whole, rtol=0, atol=0)
@@ -272,8 +272,7 @@ def test_logits_are_not_kept_alive(loss_type, labels):
 
 @both_losses
 def test_no_gradient_costs_no_buffer(loss_type, monkeypatch):
-    monkeypatch.setattr(fused_sigmoid_loss, 'CHUNK_SERIAL', 2**14)
-    monkeypatch.setattr(fused_sigmoid_loss, 'CHUNK_PARALLEL', 2**14)
+    monkeypatch.setattr(fused_sigmoid_loss, 'CHUNK_CPU', 2**14)
     pred = torch.randn(200_000, 10)
     labels = torch.full((200_000,), 10)
 
