@@ -100,7 +100,7 @@ def install_mmcv(*options: str) -> None:
             'the GPU: `export CUDA_VISIBLE_DEVICES=-1` for set-up and training'
         )
     say(
-        'mmcv comes as source: it compiles once, about 7 minutes on two idle '
+        'mmcv comes as source: it compiles once, 7 to 10 minutes on two idle '
         'cores; pip keeps the result for later environments.'
     )
     os.environ['MMCV_WITH_OPS'] = '1'
