@@ -61,5 +61,6 @@ def config(name: str) -> str:
 
 # `retina-plus doctor` must be able to speak where mmdet is broken, so the
 # command registers when one of its sub-commands needs it.
-if Path(sys.argv[0] if sys.argv else '').stem != 'retina-plus':
+COMMAND = ('retina-plus', 'retina-plus.exe')
+if Path(sys.argv[0] if sys.argv else '').name not in COMMAND:
     register_all_modules()

@@ -49,6 +49,15 @@ def test_the_command_starts_without_importing_torch():
     assert result.returncode == 0, result.stderr
 
 
+def test_any_script_but_the_command_registers(tmp_path):
+    script = tmp_path / 'retina-plus.py'
+    script.write_text(
+        'import mmdet_retina_plus; from mmdet.registry import MODELS\n'
+        'assert MODELS.get("RetinaPlus")'
+    )
+    subprocess.run([sys.executable, str(script)], check=True)
+
+
 def test_the_wheel_carries_modules_and_configs(tmp_path):
     subprocess.run(
         [
