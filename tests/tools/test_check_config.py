@@ -153,7 +153,7 @@ def test_a_wrong_value_is_an_error_and_no_traceback(check, case):
 @pytest.mark.parametrize(
     'line',
     [
-        DATASET + 'pipeline=None))',
+        DATASET + 'pipeline=None, data_root=folder))',
         'model = dict(data_preprocessor=None)',
         DATASET + 'filter_cfg=None, data_root=folder))',
     ],
