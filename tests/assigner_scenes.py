@@ -1,7 +1,7 @@
 """Anchors, objects and results for the assigners' tests."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -11,7 +11,6 @@ from mmdet.models.task_modules.prior_generators import AnchorGenerator
 from mmdet.structures.bbox import bbox_overlaps
 from mmengine.structures import InstanceData
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -106,20 +105,6 @@ def tiles(**sizes: int) -> Iterator[None]:
         for name, size in sizes.items():
             patch.setattr(streaming, name, size)
         yield
-
-
-def peak_bytes(function: Callable[[], object]) -> int:
-    """Most that the allocator held during the call, beyond what was there."""
-    with profile(
-        activities=[ProfilerActivity.CPU], profile_memory=True
-    ) as profiler:
-        function()
-    alive = peak = 0
-    for event in profiler.profiler.kineto_results.events():
-        if event.name() == '[memory]':
-            alive += event.nbytes()
-            peak = max(peak, alive)
-    return peak
 
 
 class Launches(TorchDispatchMode):

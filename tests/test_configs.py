@@ -11,6 +11,7 @@ from builders import data_sample
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from torch.testing import assert_close
+from training import STOCK
 
 import mmdet_retina_plus
 
@@ -143,14 +144,7 @@ def test_training_steps_equal_those_of_mmdets_modules():
     for stock in (False, True):
         config = load('retinanet_r18_fpn_pennfudan')
         if stock:
-            config.merge_from_dict(
-                {
-                    'model.type': 'RetinaNet',
-                    'model.bbox_head.type': 'RetinaHead',
-                    'model.bbox_head.loss_cls.type': 'FocalLoss',
-                    'model.train_cfg.assigner.type': 'MaxIoUAssigner',
-                }
-            )
+            config.merge_from_dict(STOCK)
         torch.manual_seed(0)
         detector = MODELS.build(config.model)
         detector.init_weights()

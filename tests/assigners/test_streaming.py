@@ -12,11 +12,11 @@ from assigner_scenes import (
     assert_same,
     assign,
     objects,
-    peak_bytes,
     random_boxes,
     tiles,
 )
 from builders import build_head, data_sample, pyramid
+from harness import peak_bytes
 from mmdet.registry import MODELS, TASK_UTILS
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
@@ -117,7 +117,9 @@ def test_memory_does_not_hold_the_matrix(config: dict, on_gpu: bool) -> None:
     levels, boxes = anchor_levels(300, 400), random_boxes(400, 0, 300, 400)
     matrix = 4 * len(boxes) * sum(len(level) for level in levels)
     with as_on_gpu() if on_gpu else nullcontext(), tiles(GPU_TILE=1):
-        peak = peak_bytes(lambda: assign_levels(config, levels, boxes))
+        peak = peak_bytes(
+            lambda: assign_levels(config, levels, boxes), boxes.device
+        )
     assert peak < 0.2 * matrix
 
 
