@@ -9,7 +9,7 @@ from mmdet.models.detectors import SingleStageDetector
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from mmdet.utils import OptConfigType
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @MODELS.register_module()
@@ -21,12 +21,15 @@ class RetinaPlus(SingleStageDetector):
         roi_head: Head on the detections, with mmdet's RoI head interface:
             ``loss(x, results_list, batch_data_samples)`` and
             ``predict(x, results_list, batch_data_samples, rescale)``. It sees
-            the same levels as the box head, and detections of shape (n, 4) in
-            network coordinates without gradient.
+            all levels that the neck returns, and detections of shape (n, 4)
+            in network coordinates without gradient.
         semantic_head: Head on all levels that the neck returns, with mmdet's
             ``loss(x, batch_data_samples)``.
         bbox_start_level: Index of the finest level that the box head sees.
         kwargs: As ``SingleStageDetector``.
+
+    Raises:
+        ValueError: Box head and mask head differ in ``num_classes``.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class RetinaPlus(SingleStageDetector):
         self.bbox_start_level = bbox_start_level
         if roi_head is not None:
             self.roi_head = MODELS.build(roi_head)
+            check_num_classes(self.bbox_head, self.roi_head)
         if semantic_head is not None:
             self.semantic_head = MODELS.build(semantic_head)
 
@@ -76,7 +80,7 @@ class RetinaPlus(SingleStageDetector):
                 bbox_levels, batch_data_samples
             )
             losses |= self.roi_head.loss(
-                bbox_levels,
+                levels,
                 [detection.detach() for detection in detections],
                 batch_data_samples,
             )
@@ -102,7 +106,7 @@ class RetinaPlus(SingleStageDetector):
         )
         if self.with_roi_head:
             detections = self.roi_head.predict(
-                bbox_levels, detections, batch_data_samples, rescale=rescale
+                levels, detections, batch_data_samples, rescale=rescale
             )
         return self.add_pred_to_datasample(batch_data_samples, detections)
 
@@ -114,3 +118,22 @@ class RetinaPlus(SingleStageDetector):
         """Raw outputs of the box head, for complexity counts and export."""
         levels = self.extract_feat(batch_inputs)
         return self.bbox_head(levels[self.bbox_start_level :])
+
+
+def check_num_classes(bbox_head: nn.Module, roi_head: nn.Module) -> None:
+    """Refuse a mask head that has not one mask for each class.
+
+    Raises:
+        ValueError: Inheriting configs change one of two `num_classes`.
+    """
+    mask_head = getattr(roi_head, 'mask_head', None)
+    if mask_head is None or mask_head.class_agnostic:
+        return
+    if mask_head.num_classes != bbox_head.num_classes:
+        raise ValueError(
+            f'bbox_head has {bbox_head.num_classes} classes and '
+            f'roi_head.mask_head {mask_head.num_classes}: set num_classes of '
+            'both to the number of classes in `metainfo`, '
+            'model=dict(bbox_head=dict(num_classes=C), '
+            'roi_head=dict(mask_head=dict(num_classes=C)))'
+        )

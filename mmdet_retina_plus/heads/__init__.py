@@ -1,5 +1,6 @@
 """Heads, registered in mmdet's MODELS."""
 
+from .mask_roi_head import MaskRoIHead
 from .retina_plus_head import RetinaPlusHead
 
-__all__ = ['RetinaPlusHead']
+__all__ = ['MaskRoIHead', 'RetinaPlusHead']

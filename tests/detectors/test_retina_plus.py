@@ -156,7 +156,7 @@ def test_without_a_roi_head_boxes_rescale_on_demand(rescale):
     )
 
 
-def test_the_box_head_starts_at_its_level(slots):
+def test_the_box_head_starts_at_its_level_the_others_see_all(slots):
     config = detector_config(
         roi_head=dict(type='CountingRoIHead'),
         semantic_head=dict(type='CountingSemanticHead'),
@@ -174,5 +174,5 @@ def test_the_box_head_starts_at_its_level(slots):
         1,
         1,
     ]
-    assert len(model.roi_head.given[0]) == 5
+    assert len(model.roi_head.given[0]) == 6
     assert len(model._forward(images)[0]) == 5

@@ -1,0 +1,314 @@
+"""RetinaMask's mask branch (Fu et al., https://arxiv.org/abs/1901.03353)."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from mmdet.models.roi_heads import StandardRoIHead
+from mmdet.models.utils import unpack_gt_instances
+from mmdet.registry import MODELS
+from mmdet.structures import SampleList
+from mmdet.structures.bbox import bbox2roi, scale_boxes
+from mmdet.utils import ConfigType, InstanceList, OptConfigType
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+TRAIN_CFG = dict(
+    assigner=dict(
+        type='MaxIoUAssigner',
+        pos_iou_thr=0.5,
+        neg_iou_thr=0.5,
+        min_pos_iou=0.5,
+        match_low_quality=False,
+        ignore_iof_thr=-1,
+    ),
+    # All that match an object, and the objects themselves. Neither negatives
+    # nor a limit: both would cost a choice that the loss does not need.
+    sampler=dict(
+        type='RandomSampler',
+        num=2**31,
+        pos_fraction=1.0,
+        neg_pos_ub=0,
+        add_gt_as_proposals=True,
+    ),
+    mask_size=28,
+)
+TEST_CFG = dict(
+    with_mask=True, max_masks=50, keep_all_boxes=True, mask_thr_binary=0.5
+)
+PASTED_PIXELS = 2**24
+"""Pixels of masks that are pasted at once; each takes some 16 bytes."""
+
+
+@MODELS.register_module()
+class MaskRoIHead(StandardRoIHead):
+    """Masks on the detections of a single-stage detector.
+
+    Training sees each image's detections and its ground truth boxes, those
+    that match an object at IoU .5; class and mask are the matched object's.
+    No gradient reaches the boxes. The loss is the mean binary cross entropy
+    over all pixels of all matched boxes, 0 without any.
+
+    A test predicts masks for the first ``max_masks`` detections, which are in
+    order of their score. ``keep_all_boxes=True`` returns the others with an
+    empty mask and ``mask_scores`` of 0, which mmdet's COCO metrics rank last,
+    so that neither box AP nor mask AP suffers; ``False`` drops them, as the
+    authors' code does.
+
+    Args:
+        mask_roi_extractor: As ``StandardRoIHead``.
+        mask_head: As ``StandardRoIHead``.
+        start_level: Index of the finest level to pool from, among those that
+            the neck returns.
+        train_cfg: Changes of ``TRAIN_CFG``: ``assigner``, ``sampler`` (its
+            ``num`` bounds the boxes of an image), ``mask_size`` in pixels.
+        test_cfg: Changes of ``TEST_CFG``: ``with_mask`` (``False``: boxes
+            only, at the price of a RetinaNet), ``max_masks``,
+            ``keep_all_boxes``, ``mask_thr_binary``.
+        init_cfg: As ``StandardRoIHead``.
+
+    Raises:
+        ValueError: ``max_masks`` is negative, or an option is unknown.
+    """
+
+    def __init__(
+        self,
+        mask_roi_extractor: ConfigType,
+        mask_head: ConfigType,
+        start_level: int = 0,
+        train_cfg: OptConfigType = None,
+        test_cfg: OptConfigType = None,
+        init_cfg: OptConfigType = None,
+    ) -> None:
+        super().__init__(
+            mask_roi_extractor=mask_roi_extractor,
+            mask_head=mask_head,
+            train_cfg=merge_options('train_cfg', TRAIN_CFG, train_cfg),
+            test_cfg=merge_options('test_cfg', TEST_CFG, test_cfg),
+            init_cfg=init_cfg,
+        )
+        if self.test_cfg.max_masks < 0:
+            raise ValueError(
+                f'max_masks is {self.test_cfg.max_masks}: use 0 or more, '
+                'max_per_img of the box head for all detections'
+            )
+        self.start_level = start_level
+
+    def loss(
+        self,
+        x: Sequence[Tensor],
+        rpn_results_list: InstanceList,
+        batch_data_samples: SampleList,
+    ) -> dict[str, Tensor]:
+        """``loss_mask``, and the images' mean number of boxes behind it.
+
+        Args:
+            x: Levels of the neck, each of shape (N, C, H, W).
+            rpn_results_list: Detections of each image with ``bboxes`` (n, 4)
+                and ``labels``, in network coordinates.
+            batch_data_samples: Ground truth with ``bboxes``, ``labels`` and
+                ``masks``.
+
+        Raises:
+            ValueError: The ground truth has no masks, or the levels have not
+                the strides of the RoI extractor.
+        """
+        gt_instances, ignored_instances, _ = unpack_gt_instances(
+            batch_data_samples
+        )
+        check_masks(gt_instances)
+        sampling_results = []
+        for detections, gt, ignored in zip(
+            rpn_results_list, gt_instances, ignored_instances, strict=True
+        ):
+            priors = InstanceData(priors=detections.bboxes)
+            assigned = self.bbox_assigner.assign(priors, gt, ignored)
+            sampling_results.append(
+                self.bbox_sampler.sample(assigned, priors, gt)
+            )
+        results = self.mask_loss(
+            self._pooled_levels(x, batch_data_samples),
+            sampling_results,
+            None,
+            gt_instances,
+        )
+        count = sum(len(result.pos_priors) for result in sampling_results)
+        return dict(
+            results['loss_mask'],
+            num_mask_rois=x[0].new_tensor(count / len(sampling_results)),
+        )
+
+    def predict(
+        self,
+        x: Sequence[Tensor],
+        rpn_results_list: InstanceList,
+        batch_data_samples: SampleList,
+        rescale: bool = False,
+    ) -> InstanceList:
+        """Add ``masks`` and ``mask_scores`` to the detections.
+
+        Args:
+            x: Levels of the neck, each of shape (N, C, H, W).
+            rpn_results_list: Detections of each image in network coordinates,
+                best first.
+            batch_data_samples: Meta information of the images.
+            rescale: Whether boxes and masks are those of the original image.
+
+        Returns:
+            Detections with ``masks`` (n, H, W), bool, and ``mask_scores``
+            (n,); without both where ``with_mask`` is off.
+        """
+        metas = [sample.metainfo for sample in batch_data_samples]
+        if not self.test_cfg.with_mask:
+            return [
+                to_original(results, meta) if rescale else results
+                for results, meta in zip(rpn_results_list, metas, strict=True)
+            ]
+        if not self.test_cfg.keep_all_boxes:
+            rpn_results_list = [
+                results[: self.test_cfg.max_masks]
+                for results in rpn_results_list
+            ]
+        logits = self.mask_logits(
+            x,
+            [
+                results.bboxes[: self.test_cfg.max_masks]
+                for results in rpn_results_list
+            ],
+            batch_data_samples,
+        )
+        return [
+            self.paste(*args, rescale=rescale)
+            for args in zip(logits, rpn_results_list, metas, strict=True)
+        ]
+
+    def mask_logits(
+        self,
+        x: Sequence[Tensor],
+        boxes: Sequence[Tensor],
+        batch_data_samples: SampleList,
+    ) -> tuple[Tensor, ...]:
+        """Logits (n, num_classes, h, w) for each image's boxes.
+
+        Args:
+            x: Levels of the neck, each of shape (N, C, H, W).
+            boxes: Of each image, shape (n, 4), in network coordinates.
+            batch_data_samples: Meta information of the images.
+        """
+        levels = self._pooled_levels(x, batch_data_samples)
+        results = self._mask_forward(levels, bbox2roi(boxes))
+        return results['mask_preds'].split([len(box) for box in boxes])
+
+    def paste(
+        self,
+        mask_preds: Tensor,
+        results: InstanceData,
+        meta: dict,
+        rescale: bool,
+        activate_map: bool = False,
+    ) -> InstanceData:
+        """Put the masks of the first detections into an image.
+
+        Args:
+            mask_preds: Of m <= n detections, (m, num_classes, h, w).
+            results: n detections in network coordinates.
+            meta: Meta information of the image.
+            rescale: Whether to answer in coordinates of the original image.
+            activate_map: Whether `mask_preds` are probabilities, not logits.
+
+        Returns:
+            The detections with ``masks`` and ``mask_scores``.
+        """
+        pixels = math.prod(meta['ori_shape'][:2])
+        size = max(1, PASTED_PIXELS // pixels)
+        masks = None
+        # At least once, which gives the masks' shape where there are none.
+        for first in range(0, max(1, len(mask_preds)), size):
+            chosen = results[: len(mask_preds)][first : first + size]
+            chunk = InstanceData(
+                bboxes=chosen.bboxes.clone(), labels=chosen.labels
+            )
+            (chunk,) = self.mask_head.predict_by_feat(
+                mask_preds=(mask_preds[first : first + size],),
+                results_list=[chunk],
+                batch_img_metas=[meta],
+                rcnn_test_cfg=self.test_cfg,
+                rescale=rescale,
+                activate_map=activate_map,
+            )
+            if masks is None:
+                shape = (len(results), *chunk.masks.shape[1:])
+                masks = chunk.masks.new_zeros(shape)
+            masks[first : first + len(chunk)] = chunk.masks
+        if rescale:
+            results = to_original(results, meta)
+        results.masks = masks
+        results.mask_scores = results.scores.clone()
+        results.mask_scores[len(mask_preds) :] = 0
+        return results
+
+    def _pooled_levels(
+        self, x: Sequence[Tensor], batch_data_samples: SampleList
+    ) -> Sequence[Tensor]:
+        """The levels that masks are pooled from.
+
+        Raises:
+            ValueError: Their strides are not those of the RoI extractor.
+        """
+        strides = self.mask_roi_extractor.featmap_strides
+        levels = x[self.start_level : self.start_level + len(strides)]
+        shape = batch_data_samples[0].batch_input_shape
+        sizes = [tuple(level.shape[-2:]) for level in levels]
+        # Backbones round up or down.
+        if len(levels) < len(strides) or any(
+            abs(cells - side / stride) >= 1
+            for size, stride in zip(sizes, strides, strict=True)
+            for cells, side in zip(size, shape, strict=True)
+        ):
+            raise ValueError(
+                f'Levels of {sizes} cells cannot have the strides {strides} '
+                f'in images of {tuple(shape)} pixels: let start_level of '
+                f'{type(self).__name__} count the levels of the neck that are '
+                'finer than the first of featmap_strides'
+            )
+        return levels
+
+
+def merge_options(
+    name: str, defaults: dict, given: OptConfigType
+) -> ConfigDict:
+    """`defaults` with what a user gave in its place.
+
+    Raises:
+        ValueError: An option is unknown.
+    """
+    unknown = set(given or {}) - set(defaults)
+    if unknown:
+        raise ValueError(
+            f'{name} of MaskRoIHead has {", ".join(sorted(unknown))}: it '
+            f'knows {", ".join(defaults)}'
+        )
+    return ConfigDict({**defaults, **(given or {})})
+
+
+def check_masks(batch_gt_instances: InstanceList) -> None:
+    """Refuse ground truth without masks.
+
+    Raises:
+        ValueError: The pipeline did not load them.
+    """
+    if all('masks' in gt for gt in batch_gt_instances):
+        return
+    raise ValueError(
+        'The ground truth has no masks: load them by '
+        "dict(type='LoadAnnotations', with_bbox=True, with_mask=True) in the "
+        'training pipeline; to train boxes only, set model.roi_head=None'
+    )
+
+
+def to_original(results: InstanceData, meta: dict) -> InstanceData:
+    """The detections in coordinates of the original image."""
+    factors = [1 / factor for factor in meta['scale_factor']]
+    results.bboxes = scale_boxes(results.bboxes, factors)
+    return results
