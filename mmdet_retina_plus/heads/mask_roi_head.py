@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 
-import torch
 from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.models.utils import unpack_gt_instances
 from mmdet.registry import MODELS
@@ -128,7 +127,7 @@ class MaskRoIHead(StandardRoIHead):
                 self.bbox_sampler.sample(assigned, priors, gt)
             )
         results = self.mask_loss(
-            self._pooled_levels(x, batch_data_samples),
+            self.pooled_levels(x, batch_data_samples),
             sampling_results,
             None,
             gt_instances,
@@ -165,18 +164,12 @@ class MaskRoIHead(StandardRoIHead):
                 to_original(results, meta) if rescale else results
                 for results, meta in zip(rpn_results_list, metas, strict=True)
             ]
-        if not self.test_cfg.keep_all_boxes:
-            rpn_results_list = [
-                results[: self.test_cfg.max_masks]
-                for results in rpn_results_list
-            ]
         logits = self.mask_logits(
-            x,
+            self.pooled_levels(x, batch_data_samples),
             [
                 results.bboxes[: self.test_cfg.max_masks]
                 for results in rpn_results_list
             ],
-            batch_data_samples,
         )
         return [
             self.paste(*args, rescale=rescale)
@@ -184,19 +177,14 @@ class MaskRoIHead(StandardRoIHead):
         ]
 
     def mask_logits(
-        self,
-        x: Sequence[Tensor],
-        boxes: Sequence[Tensor],
-        batch_data_samples: SampleList,
+        self, levels: Sequence[Tensor], boxes: Sequence[Tensor]
     ) -> tuple[Tensor, ...]:
         """Logits (n, num_classes, h, w) for each image's boxes.
 
         Args:
-            x: Levels of the neck, each of shape (N, C, H, W).
+            levels: Those of ``pooled_levels``.
             boxes: Of each image, shape (n, 4), in network coordinates.
-            batch_data_samples: Meta information of the images.
         """
-        levels = self._pooled_levels(x, batch_data_samples)
         results = self._mask_forward(levels, bbox2roi(boxes))
         return results['mask_preds'].split([len(box) for box in boxes])
 
@@ -218,8 +206,11 @@ class MaskRoIHead(StandardRoIHead):
             activate_map: Whether `mask_preds` are probabilities, not logits.
 
         Returns:
-            The detections with ``masks`` and ``mask_scores``.
+            The detections with ``masks`` and ``mask_scores``; the first m
+            where ``keep_all_boxes`` is off.
         """
+        if not self.test_cfg.keep_all_boxes:
+            results = results[: len(mask_preds)]
         pixels = math.prod(meta['ori_shape'][:2])
         size = max(1, PASTED_PIXELS // pixels)
         masks = None
@@ -248,10 +239,14 @@ class MaskRoIHead(StandardRoIHead):
         results.mask_scores[len(mask_preds) :] = 0
         return results
 
-    def _pooled_levels(
+    def pooled_levels(
         self, x: Sequence[Tensor], batch_data_samples: SampleList
     ) -> Sequence[Tensor]:
         """The levels that masks are pooled from.
+
+        Args:
+            x: Levels of the neck, each of shape (N, C, H, W).
+            batch_data_samples: Meta information of the images.
 
         Raises:
             ValueError: Their strides are not those of the RoI extractor.
