@@ -9,6 +9,7 @@ from typing import Any
 from . import check_annotations, check_weights, traps
 from .check_anchors import check_anchors
 from .check_annotations import Split
+from .check_masks import check_masks
 from .findings import Finding, failure, guarded
 from .read_data import annotation_path, datasets_in, read_splits
 from .traps import kind, part, walk
@@ -193,6 +194,6 @@ def check_config(path: Path, options: Sequence[str] = ()) -> list[Finding]:
     findings += unread + guarded(check_num_classes, settings, splits)
     findings += guarded(check_labels, splits)
     for split in splits:
-        for check_split in check_annotations.CHECKS:
+        for check_split in (*check_annotations.CHECKS, check_masks):
             findings += guarded(check_split, split)
     return findings + guarded(check_model, cfg, splits)

@@ -209,6 +209,37 @@ def check_box_scale(cfg: Mapping) -> list[Finding]:
     return [Finding('warning', 'loss_bbox', message, way_out)]
 
 
+def has_masks(cfg: Mapping) -> bool:
+    """Whether the detector has a mask head, below a RoI head or not."""
+    model = part(cfg, 'model')
+    return any(
+        part(parent, 'mask_head')
+        for parent in (model, part(model, 'roi_head'))
+    )
+
+
+def check_mask_loading(cfg: Mapping) -> list[Finding]:
+    """Between pipeline, model and evaluator; each would stop a run late."""
+    loader = part(cfg, 'train_dataloader')
+    loads = [x for x in walk(loader) if kind(x) == 'LoadAnnotations']
+    findings = []
+    if has_masks(cfg) and loads and not any(x.get('with_mask') for x in loads):
+        message = 'the mask head gets no masks from the training pipeline'
+        way_out = (
+            "dict(type='LoadAnnotations', with_bbox=True, with_mask=True)"
+        )
+        findings.append(Finding('error', 'pipeline', message, way_out))
+    for name in ('val', 'test'):
+        key = f'{name}_evaluator'
+        metrics = [x.get('metric') for x in walk(cfg.get(key))]
+        scored = any('segm' in metric for metric in metrics if metric)
+        if scored and is_retina(cfg) and not has_masks(cfg):
+            message = 'scores masks, which the detector does not predict'
+            way_out = f"{key}.metric='bbox'"
+            findings.append(Finding('error', key, message, way_out))
+    return findings
+
+
 def check_test_resize(cfg: Mapping) -> list[Finding]:
     if not is_retina(cfg):
         return []
@@ -250,6 +281,7 @@ CHECKS = (
     check_sampler,
     check_classifier,
     check_box_scale,
+    check_mask_loading,
     check_test_resize,
     check_learning_rate,
 )

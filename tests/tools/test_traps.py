@@ -39,6 +39,7 @@ STOCK = {
         }
     },
     'val_dataloader': None,
+    'val_evaluator': {'metric': 'bbox'},
     'auto_scale_lr': {'enable': False, 'base_batch_size': 2},
 }
 
@@ -56,6 +57,7 @@ def findings(changes):
     return [finding for check in CHECKS for finding in check(changed(changes))]
 
 
+MASKS = {'type': 'MaskRoIHead', 'mask_head': {'type': 'FCNMaskHead'}}
 ASSIGNER = 'model.train_cfg.assigner'
 SAMPLER = 'model.train_cfg.sampler'
 HEAD = 'model.bbox_head'
@@ -129,6 +131,19 @@ TRAPS = {
         {'test_dataloader.dataset.dataset.pipeline': [{'type': 'Pad'}]},
         ('error', 'pipeline', "type='Resize'"),
     ),
+    'mask head without masks': (
+        {
+            'model.roi_head': MASKS,
+            'train_dataloader.dataset': {
+                'pipeline': [{'type': 'LoadAnnotations', 'with_bbox': True}]
+            },
+        },
+        ('error', 'pipeline', 'with_mask=True'),
+    ),
+    'masks scored and not predicted': (
+        {'val_evaluator.metric': ['bbox', 'segm']},
+        ('error', 'val_evaluator', "metric='bbox'"),
+    ),
     'batch size': (
         {'auto_scale_lr.base_batch_size': 16},
         ('warning', 'schedule', '8 devices'),
@@ -192,6 +207,13 @@ FINE = {
         ASSIGNER: {'type': 'StreamingATSSAssigner', 'topk': 9},
         f'{HEAD}.anchor_generator': ONE_ANCHOR,
     },
+    'masks loaded, predicted and scored': {
+        'model.roi_head': MASKS,
+        'train_dataloader.dataset': {
+            'pipeline': [{'type': 'LoadAnnotations', 'with_mask': True}]
+        },
+        'val_evaluator.metric': ['bbox', 'segm'],
+    },
     'another head without sigmoid or Resize': {
         f'{HEAD}.type': 'CenterNetHead',
         f'{HEAD}.loss_cls': {'type': 'GaussianFocalLoss'},
@@ -236,6 +258,7 @@ def test_ways_out_name_what_is_registered():
         'centernet/centernet_r18_8xb16-crop512-140e_coco',
         'detr/detr_r50_8xb2-150e_coco',
         'faster_rcnn/faster-rcnn_r50_fpn_1x_coco',
+        'mask_rcnn/mask-rcnn_r50_fpn_1x_coco',
         'fsaf/fsaf_r50_fpn_1x_coco',
         'pisa/retinanet-r50_fpn_pisa_1x_coco',
         'retinanet/retinanet_r50_fpn_1x_coco',
