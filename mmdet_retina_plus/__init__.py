@@ -20,7 +20,14 @@ def register_all_modules() -> None:
             be imported.
     """
     try:
-        from . import assigners, compat, detectors, heads, losses  # noqa: F401
+        from . import (  # noqa: F401
+            assigners,
+            compat,
+            detectors,
+            heads,
+            losses,
+            necks,
+        )
     # mmdet answers an mmcv that it does not know with an AssertionError.
     except (ImportError, AssertionError) as error:
         raise ImportError(

@@ -1,0 +1,5 @@
+"""Necks, registered in mmdet's MODELS."""
+
+from .norm_fpn import NormFPN
+
+__all__ = ['NormFPN']
