@@ -1,6 +1,6 @@
 # `make demo` and `make test` do all the set-up that they need.
 PYTHON ?= $(shell command -v python3.11 || echo python3)
-CONFIG := configs/retinanet_r18_fpn_shapes.py
+CONFIG := configs/retinamask_r18_fpn_shapes.py
 DEMO := work_dirs/demo
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -34,3 +34,4 @@ bench: setup
 	python benchmarks/focal_loss.py --device $(DEVICE) --threads 1
 	python benchmarks/focal_loss.py --device $(DEVICE) --threads 2
 	python benchmarks/assigners.py --device $(DEVICE) --threads 1
+	python benchmarks/mask_branch.py --device $(DEVICE) --threads 1

@@ -1,4 +1,4 @@
-# RetinaNet on generated shapes, from scratch on a CPU: what `make demo` runs.
+# RetinaNet on generated shapes, from scratch on a CPU.
 #
 #   retina-plus make-data shapes data/shapes
 #   mim train mmdet configs/retinanet_r18_fpn_shapes.py
