@@ -21,8 +21,9 @@ class RetinaPlus(SingleStageDetector):
         roi_head: Head on the detections, with mmdet's RoI head interface:
             ``loss(x, results_list, batch_data_samples)`` and
             ``predict(x, results_list, batch_data_samples, rescale)``. It sees
-            all levels that the neck returns, and detections of shape (n, 4)
-            in network coordinates without gradient.
+            all levels that the neck returns, and detections as ``test_cfg``
+            makes them: boxes (n, 4) in network coordinates, best first,
+            without gradient.
         semantic_head: Head on all levels that the neck returns, with mmdet's
             ``loss(x, batch_data_samples)``.
         bbox_start_level: Index of the finest level that the box head sees.
