@@ -24,6 +24,7 @@ def register_all_modules() -> None:
             assigners,
             compat,
             detectors,
+            fusion,
             heads,
             losses,
             necks,

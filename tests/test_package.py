@@ -94,7 +94,7 @@ def test_the_wheel_carries_modules_and_configs(tmp_path):
     assert result.stdout.startswith(str(installed))
 
 
-ROOMS = ('detectors', 'heads', 'necks', 'losses', 'assigners')
+ROOMS = ('detectors', 'heads', 'necks', 'losses', 'assigners', 'fusion')
 
 
 def imported_names(path: Path) -> list[str]:

@@ -1,0 +1,217 @@
+"""Test-time augmentation of boxes and masks, as Mask R-CNN's.
+
+He et al., https://arxiv.org/abs/1703.06870; Detectron2 has the same under
+detectron2/modeling/test_time_augmentation.py.
+"""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from mmdet.models import BaseDetector, BaseRoIHead, DetTTAModel
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample, SampleList
+from mmdet.structures.bbox import bbox_flip, scale_boxes
+from mmdet.utils import ConfigType, OptConfigType
+from mmengine.config import ConfigDict
+from torch import Tensor, nn
+
+TTA_CFG = dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
+NEEDED_KEYS = (
+    'ori_shape',
+    'img_shape',
+    'scale_factor',
+    'flip',
+    'flip_direction',
+)
+FLIPPED_AXES = dict(horizontal=(-1,), vertical=(-2,), diagonal=(-2, -1))
+
+
+@MODELS.register_module()
+class MaskTTAModel(DetTTAModel):
+    """Boxes and masks from an image's flipped and scaled views.
+
+    Boxes are merged as ``DetTTAModel`` does. Then the mask head looks at the
+    merged boxes in every view, on features that the boxes came from, and the
+    mean of its probabilities, flipped back, makes the masks.
+
+    With ``with_mask=False`` in the RoI head's ``test_cfg`` it is a
+    ``DetTTAModel``. Until an image's last view is done, memory holds the
+    features of all, which the batch size of the test multiplies.
+
+    Args:
+        module: Detector with a RoI head such as ``MaskRoIHead``, that has
+            ``pooled_levels``, ``mask_logits`` and ``paste``.
+        tta_cfg: As ``DetTTAModel``, ``TTA_CFG`` by default.
+        kwargs: As ``DetTTAModel``.
+
+    Raises:
+        ValueError: The detector predicts no masks, or not in these steps.
+    """
+
+    def __init__(
+        self,
+        module: ConfigType | nn.Module,
+        tta_cfg: OptConfigType = None,
+        **kwargs,
+    ) -> None:
+        super().__init__(
+            tta_cfg=ConfigDict(tta_cfg or TTA_CFG), module=module, **kwargs
+        )
+        steps = ('pooled_levels', 'mask_logits', 'paste')
+        roi_head = getattr(self.module, 'roi_head', None)
+        missing = [step for step in steps if not hasattr(roi_head, step)]
+        if missing:
+            raise ValueError(
+                f'{type(self).__name__} needs a detector with a MaskRoIHead, '
+                f'{type(self.module).__name__}.roi_head has no '
+                f'{", ".join(missing)}: for boxes alone take '
+                "tta_model=dict(type='DetTTAModel')"
+            )
+
+    def test_step(self, data: dict) -> SampleList:
+        """Merged results of a batch's images.
+
+        Args:
+            data: ``inputs`` and ``data_samples``, each a list of views, each
+                of these a list of images.
+
+        Raises:
+            ValueError: The views do not say how they came about.
+        """
+        check_views(data['data_samples'])
+        roi_head = self.module.roi_head
+        if not roi_head.test_cfg.with_mask:
+            return super().test_step(data)
+        levels_of_views, predictions = [], []
+        for inputs, samples in zip(
+            data['inputs'], data['data_samples'], strict=True
+        ):
+            with boxes_only(roi_head), neck_outputs(self.module) as outputs:
+                samples = self.module.test_step(
+                    dict(inputs=inputs, data_samples=samples)
+                )
+            [levels] = outputs
+            levels_of_views.append(roi_head.pooled_levels(levels, samples))
+            predictions.append(samples)
+        # The merged results are in the first view's samples.
+        merged = self.merge_preds(list(zip(*predictions, strict=True)))
+        boxes = [
+            sample.pred_instances.bboxes[: roi_head.test_cfg.max_masks]
+            for sample in merged
+        ]
+        masks = self._mean_masks(levels_of_views, predictions, boxes)
+        for sample, mask in zip(merged, masks, strict=True):
+            self._paste(sample, mask)
+        return merged
+
+    def _mean_masks(
+        self,
+        levels_of_views: Sequence[Sequence[Tensor]],
+        predictions: Sequence[SampleList],
+        boxes: Sequence[Tensor],
+    ) -> list[Tensor]:
+        """Probabilities (n, num_classes, h, w) for each image's boxes.
+
+        Args:
+            levels_of_views: Levels of each view to pool from.
+            predictions: Samples of each view.
+            boxes: Of each image, shape (n, 4), in the original image.
+        """
+        views = []
+        for levels, samples in zip(levels_of_views, predictions, strict=True):
+            metas = [sample.metainfo for sample in samples]
+            logits = self.module.roi_head.mask_logits(
+                levels, list(map(boxes_in_view, boxes, metas))
+            )
+            views.append(
+                [
+                    flip_masks(logit.sigmoid(), meta)
+                    for logit, meta in zip(logits, metas, strict=True)
+                ]
+            )
+        return [
+            torch.stack(masks).mean(dim=0)
+            for masks in zip(*views, strict=True)
+        ]
+
+    def _paste(self, sample: DetDataSample, masks: Tensor) -> None:
+        """Put masks into the original image, where the boxes already are."""
+        with warnings.catch_warnings():
+            # mmdet copies activated masks in a way that torch advises against.
+            warnings.filterwarnings('ignore', 'To copy construct')
+            sample.pred_instances = self.module.roi_head.paste(
+                masks,
+                sample.pred_instances,
+                dict(ori_shape=sample.ori_shape, scale_factor=(1.0, 1.0)),
+                rescale=True,
+                activate_map=True,
+            )
+
+
+def check_views(views: Sequence[SampleList]) -> None:
+    """Refuse views that do not say how they came about.
+
+    Raises:
+        ValueError: The pipeline makes no views, or leaves out how.
+    """
+    if not all(isinstance(samples, Sequence) for samples in views):
+        raise ValueError(
+            'The test pipeline makes no views of an image: test with '
+            '`mim test mmdet CONFIG --checkpoint FILE --tta`, and a '
+            "tta_pipeline that ends in dict(type='TestTimeAug')"
+        )
+    missing = {
+        key
+        for samples in views
+        for sample in samples
+        for key in NEEDED_KEYS
+        if key not in sample.metainfo
+    }
+    if missing:
+        raise ValueError(
+            f'Views have no {", ".join(sorted(missing))}: TestTimeAug wants a '
+            "Resize with keep_ratio=True; a dict(type='RandomFlip', "
+            'prob=0.0), for views without flips, too; and at its end a '
+            "dict(type='PackDetInputs'), whose own meta_keys name them all"
+        )
+
+
+@contextmanager
+def boxes_only(roi_head: BaseRoIHead) -> Iterator[None]:
+    """Leave out the masks of a view's own boxes."""
+    roi_head.test_cfg.with_mask = False
+    try:
+        yield
+    finally:
+        roi_head.test_cfg.with_mask = True
+
+
+@contextmanager
+def neck_outputs(detector: BaseDetector) -> Iterator[list[Sequence[Tensor]]]:
+    """A list that fills with what the heads are given."""
+    outputs: list[Sequence[Tensor]] = []
+    source = detector.neck if detector.with_neck else detector.backbone
+    handle = source.register_forward_hook(
+        lambda module, inputs, levels: outputs.append(levels)
+    )
+    try:
+        yield outputs
+    finally:
+        handle.remove()
+
+
+def boxes_in_view(boxes: Tensor, meta: dict) -> Tensor:
+    """Boxes (n, 4) of the original image in a view's network coordinates."""
+    if meta['flip']:
+        # DetTTAModel's way back; img_shape may count a padding after the flip.
+        boxes = bbox_flip(boxes, meta['ori_shape'], meta['flip_direction'])
+    return scale_boxes(boxes, meta['scale_factor'])
+
+
+def flip_masks(masks: Tensor, meta: dict) -> Tensor:
+    """Masks (..., h, w) of a view as the original image has them."""
+    if not meta['flip']:
+        return masks
+    return masks.flip(FLIPPED_AXES[meta['flip_direction']])
