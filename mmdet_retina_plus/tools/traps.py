@@ -240,6 +240,20 @@ def check_mask_loading(cfg: Mapping) -> list[Finding]:
     return findings
 
 
+def check_views(cfg: Mapping) -> list[Finding]:
+    """What `--tta` does with the masks of each view."""
+    roi_head = part(cfg, 'model.roi_head')
+    if (
+        kind(cfg.get('tta_model')) != 'DetTTAModel'
+        or not part(roi_head, 'mask_head')
+        or not part(roi_head, 'test_cfg').get('with_mask', True)
+    ):
+        return []
+    message = "mmdet's TTA stops at the first image with masks"
+    way_out = "tta_model=dict(type='MaskTTAModel'), for a MaskRoIHead"
+    return [Finding('error', 'tta_model', message, way_out)]
+
+
 def check_test_resize(cfg: Mapping) -> list[Finding]:
     if not is_retina(cfg):
         return []
@@ -282,6 +296,7 @@ CHECKS = (
     check_classifier,
     check_box_scale,
     check_mask_loading,
+    check_views,
     check_test_resize,
     check_learning_rate,
 )

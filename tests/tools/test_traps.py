@@ -49,7 +49,8 @@ def changed(changes):
     cfg = copy.deepcopy(STOCK)
     for path, value in changes.items():
         *parents, last = path.split('.')
-        part(cfg, '.'.join(parents))[last] = value
+        parent = part(cfg, '.'.join(parents)) if parents else cfg
+        parent[last] = value
     return cfg
 
 
@@ -144,6 +145,10 @@ TRAPS = {
         {'val_evaluator.metric': ['bbox', 'segm']},
         ('error', 'val_evaluator', "metric='bbox'"),
     ),
+    "mmdet's views of masks": (
+        {'model.roi_head': MASKS, 'tta_model': {'type': 'DetTTAModel'}},
+        ('error', 'tta_model', "type='MaskTTAModel'"),
+    ),
     'batch size': (
         {'auto_scale_lr.base_batch_size': 16},
         ('warning', 'schedule', '8 devices'),
@@ -213,6 +218,15 @@ FINE = {
             'pipeline': [{'type': 'LoadAnnotations', 'with_mask': True}]
         },
         'val_evaluator.metric': ['bbox', 'segm'],
+    },
+    'views of boxes': {'tta_model': {'type': 'DetTTAModel'}},
+    'views of boxes of a mask model': {
+        'model.roi_head': {**MASKS, 'test_cfg': {'with_mask': False}},
+        'tta_model': {'type': 'DetTTAModel'},
+    },
+    'views of masks': {
+        'model.roi_head': MASKS,
+        'tta_model': {'type': 'MaskTTAModel'},
     },
     'another head without sigmoid or Resize': {
         f'{HEAD}.type': 'CenterNetHead',
