@@ -1,8 +1,8 @@
 """RetinaMask's mask branch (Fu et al., https://arxiv.org/abs/1901.03353)."""
 
-import math
 from collections.abc import Sequence
 
+import torch
 from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.models.utils import unpack_gt_instances
 from mmdet.registry import MODELS
@@ -62,13 +62,16 @@ class MaskRoIHead(StandardRoIHead):
             the neck returns.
         train_cfg: Changes of ``TRAIN_CFG``: ``assigner``, ``sampler`` (its
             ``num`` bounds the boxes of an image), ``mask_size`` in pixels.
+            An assigner or sampler without ``type`` changes the default's
+            options, ``dict(assigner=dict(pos_iou_thr=0.6))``.
         test_cfg: Changes of ``TEST_CFG``: ``with_mask`` (``False``: boxes
             only, at the price of a RetinaNet), ``max_masks``,
             ``keep_all_boxes``, ``mask_thr_binary``.
         init_cfg: As ``StandardRoIHead``.
 
     Raises:
-        ValueError: ``max_masks`` is negative, or an option is unknown.
+        ValueError: ``max_masks`` is not a number from 0, or an option is
+            unknown.
     """
 
     def __init__(
@@ -87,10 +90,11 @@ class MaskRoIHead(StandardRoIHead):
             test_cfg=merge_options('test_cfg', TEST_CFG, test_cfg),
             init_cfg=init_cfg,
         )
-        if self.test_cfg.max_masks < 0:
+        max_masks = self.test_cfg.max_masks
+        if not isinstance(max_masks, int) or max_masks < 0:
             raise ValueError(
-                f'max_masks is {self.test_cfg.max_masks}: use 0 or more, '
-                'max_per_img of the box head for all detections'
+                f'max_masks is {max_masks}: use 0 or more, max_per_img of the '
+                'box head for all detections'
             )
         self.start_level = start_level
 
@@ -135,7 +139,10 @@ class MaskRoIHead(StandardRoIHead):
         count = sum(len(result.pos_priors) for result in sampling_results)
         return dict(
             results['loss_mask'],
-            num_mask_rois=x[0].new_tensor(count / len(sampling_results)),
+            # Half precision would round it.
+            num_mask_rois=torch.tensor(
+                count / len(sampling_results), device=x[0].device
+            ),
         )
 
     def predict(
@@ -211,33 +218,51 @@ class MaskRoIHead(StandardRoIHead):
         """
         if not self.test_cfg.keep_all_boxes:
             results = results[: len(mask_preds)]
-        pixels = math.prod(meta['ori_shape'][:2])
-        size = max(1, PASTED_PIXELS // pixels)
-        masks = None
-        # At least once, which gives the masks' shape where there are none.
-        for first in range(0, max(1, len(mask_preds)), size):
-            chosen = results[: len(mask_preds)][first : first + size]
-            chunk = InstanceData(
-                bboxes=chosen.bboxes.clone(), labels=chosen.labels
-            )
+        height, width = mask_shape(meta, rescale)
+        binary = self.test_cfg.mask_thr_binary >= 0
+        masks = torch.zeros(
+            (len(results), height, width),
+            dtype=torch.bool if binary else torch.uint8,
+            device=mask_preds.device,
+        )
+        boxes = results.bboxes[: len(mask_preds)]
+        # Outside of the image mmdet would stop, without area paint lines.
+        drawn = visible(boxes, mask_shape(meta, rescale=False)).nonzero()[:, 0]
+        size = max(1, PASTED_PIXELS // (height * width))
+        for first in range(0, len(drawn), size):
+            indices = drawn[first : first + size]
             (chunk,) = self.mask_head.predict_by_feat(
-                mask_preds=(mask_preds[first : first + size],),
-                results_list=[chunk],
+                mask_preds=(mask_preds[indices],),
+                results_list=[results[indices]],  # copies, changed in place
                 batch_img_metas=[meta],
                 rcnn_test_cfg=self.test_cfg,
                 rescale=rescale,
                 activate_map=activate_map,
             )
-            if masks is None:
-                shape = (len(results), *chunk.masks.shape[1:])
-                masks = chunk.masks.new_zeros(shape)
-            masks[first : first + len(chunk)] = chunk.masks
+            masks[indices] = chunk.masks
         if rescale:
             results = to_original(results, meta)
         results.masks = masks
         results.mask_scores = results.scores.clone()
         results.mask_scores[len(mask_preds) :] = 0
         return results
+
+    def _mask_forward(
+        self, x: Sequence[Tensor], rois: Tensor
+    ) -> dict[str, Tensor]:
+        # In single precision: beyond 1024 pixels float16 has steps of 1,
+        # bfloat16 of 8, which mmcv's RoIAlign on a CPU has not at all.
+        dtype = torch.promote_types(x[0].dtype, torch.float32)
+        levels = [level.to(dtype) for level in x]
+        mask_feats = self.mask_roi_extractor(levels, rois)
+        if len(rois) == 0:
+            # An extractor of one level leaves no graph then, and distributed
+            # processes would wait for its gradients.
+            mask_feats = mask_feats + sum(level[:0].sum() for level in levels)
+        mask_feats = mask_feats.to(x[0].dtype)
+        return dict(
+            mask_preds=self.mask_head(mask_feats), mask_feats=mask_feats
+        )
 
     def pooled_levels(
         self, x: Sequence[Tensor], batch_data_samples: SampleList
@@ -284,7 +309,11 @@ def merge_options(
             f'{name} of MaskRoIHead has {", ".join(sorted(unknown))}: it '
             f'knows {", ".join(defaults)}'
         )
-    return ConfigDict({**defaults, **(given or {})})
+    options = {**defaults, **(given or {})}
+    for name, part in options.items():
+        if isinstance(part, dict) and 'type' not in part:
+            options[name] = {**defaults[name], **part}
+    return ConfigDict(options)
 
 
 def check_masks(batch_gt_instances: InstanceList) -> None:
@@ -300,6 +329,22 @@ def check_masks(batch_gt_instances: InstanceList) -> None:
         "dict(type='LoadAnnotations', with_bbox=True, with_mask=True) in the "
         'training pipeline; to train boxes only, set model.roi_head=None'
     )
+
+
+def mask_shape(meta: dict, rescale: bool) -> tuple[int, int]:
+    """Height and width of an image's masks."""
+    height, width = meta['ori_shape'][:2]
+    if rescale:
+        return height, width
+    # Rounded as mmdet does, from single precision.
+    across, down = torch.tensor(meta['scale_factor']).float().tolist()
+    return round(height * down), round(width * across)
+
+
+def visible(boxes: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Which boxes (n, 4) have an area in an image of (height, width)."""
+    end = boxes.new_tensor(shape[::-1])
+    return (boxes[:, :2].clamp(min=0) < boxes[:, 2:].minimum(end)).all(dim=1)
 
 
 def to_original(results: InstanceData, meta: dict) -> InstanceData:
