@@ -3,25 +3,46 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config, ConfigDict
 from mmengine.structures import InstanceData
 
-import mmdet_retina_plus  # noqa: F401  registers our modules
+import mmdet_retina_plus
 
 STRIDES = (8, 16, 32, 64, 128)
 Objects = Sequence[tuple[Sequence[float], int]]
 """Boxes x1, y1, x2, y2 in pixels, each with its label."""
+OBJECTS: Objects = [((4, 4, 40, 60), 0), ((30, 12, 62, 45), 0)]
+BATCHES: dict[str, tuple[Objects, Objects]] = {
+    'objects': (OBJECTS, OBJECTS[:1]),
+    'one-empty': (OBJECTS, ()),
+    'all-empty': ((), ()),
+}
+"""Batches of two images of 64 x 64 pixels."""
 
 
-def instances(objects: Objects = ()) -> InstanceData:
+def instances(
+    objects: Objects = (), shape: tuple[int, int] = (64, 64)
+) -> InstanceData:
+    """Objects that fill their boxes, in an image of `shape` (H, W)."""
     boxes = [box for box, _ in objects]
     return InstanceData(
         bboxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
         labels=torch.tensor([label for _, label in objects]).long(),
+        masks=BitmapMasks([filled(box, shape) for box in boxes], *shape),
     )
+
+
+def filled(box: Sequence[float], shape: tuple[int, int]) -> np.ndarray:
+    """Pixels of an image whose centre lies in a box, uint8 of `shape`."""
+    x1, y1, x2, y2 = box
+    y, x = np.ogrid[0.5 : shape[0], 0.5 : shape[1]]
+    return ((x1 <= x) & (x < x2) & (y1 <= y) & (y < y2)).astype(np.uint8)
 
 
 def data_sample(
@@ -37,7 +58,7 @@ def data_sample(
             scale_factor=(1.0, 1.0),
         )
     )
-    sample.gt_instances = instances(objects)
+    sample.gt_instances = instances(objects, shape)
     sample.ignored_instances = InstanceData(bboxes=torch.zeros(0, 4))
     return sample
 
@@ -81,6 +102,39 @@ def build_head(**changes):
     head = MODELS.build(head_config(**changes))
     head.init_weights()
     return head
+
+
+def load(name: str) -> Config:
+    """A shipped config."""
+    return Config.fromfile(mmdet_retina_plus.config(name))
+
+
+def shrink(config: Config) -> None:
+    """Put a ResNet-18 in place of a larger one, for quick steps."""
+    config.model.backbone.depth = 18
+    config.model.neck.in_channels = [64, 128, 256, 512]
+
+
+def build_detector(config: Config) -> BaseDetector:
+    """A config's detector, initialised without a download."""
+    config.model.backbone.init_cfg = None
+    detector = MODELS.build(config.model)
+    detector.init_weights()
+    return detector.train()
+
+
+def check_step(detector: BaseDetector, batch: Sequence[Objects]) -> None:
+    """A step on images of 64 x 64 pixels reaches every parameter."""
+    detector.zero_grad()
+    images = torch.randn(len(batch), 3, 64, 64)
+    losses = detector.loss(images, [data_sample(image) for image in batch])
+    total, _ = detector.parse_losses(losses)
+    total.backward()
+    assert total.isfinite()
+    for name, parameter in detector.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
 
 
 def pyramid(
