@@ -1,5 +1,5 @@
-# RetinaMask on the 170 photographs of Penn-Fudan (COCO format), from scratch on
-# a CPU. With the set in $ROOT (images/, instances_train.json and
+# RetinaMask on the 170 photographs of Penn-Fudan (COCO format), from scratch
+# on a CPU. With the set in $ROOT (images/, instances_train.json and
 # instances_val.json):
 #
 #   mim train mmdet configs/retinamask_r18_fpn_pennfudan.py --cfg-options \

@@ -7,9 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from builders import data_sample
+from builders import (
+    BATCHES,
+    OBJECTS,
+    build_detector,
+    check_step,
+    data_sample,
+    load,
+)
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from torch import nn
 from torch.testing import assert_close
 from training import STOCK
 
@@ -17,53 +25,35 @@ import mmdet_retina_plus
 
 FOLDER = Path(mmdet_retina_plus.config('retinanet_r50_fpn_fl')).parent
 CONFIGS = sorted(path.stem for path in FOLDER.glob('*.py'))
-OBJECTS = [((4, 4, 40, 60), 0), ((60, 24, 124, 90), 0)]
-BATCHES = {
-    'objects': (OBJECTS, OBJECTS[:1]),
-    'one-empty': (OBJECTS, ()),
-    'all-empty': ((), ()),
-}
-
-
-def load(name: str) -> Config:
-    return Config.fromfile(mmdet_retina_plus.config(name))
 
 
 @pytest.fixture(scope='module', params=CONFIGS)
 def model(request):
-    """The config's detector, initialised without a download."""
-    config = load(request.param)
-    config.model.backbone.init_cfg = None
-    detector = MODELS.build(config.model)
-    detector.init_weights()
-    return detector.train()
+    return build_detector(load(request.param))
 
 
 def test_there_are_configs():
-    assert len(CONFIGS) >= 11
+    assert len(CONFIGS) >= 20
 
 
 @pytest.mark.parametrize('batch', BATCHES)
 def test_a_step_has_finite_losses_and_every_gradient(model, batch):
-    samples = [data_sample(objects, (128, 128)) for objects in BATCHES[batch]]
-    model.zero_grad()
-    losses = model.loss(torch.randn(2, 3, 128, 128), samples)
-    total, _ = model.parse_losses(losses)
-    total.backward()
-    assert total.isfinite()
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            assert parameter.grad is not None, name
-            assert parameter.grad.isfinite().all(), name
+    check_step(model, BATCHES[batch])
 
 
-def test_it_predicts(model):
+def test_it_predicts_boxes_and_masks_in_the_original_image(model):
     model.eval()
-    samples = [data_sample(shape=(128, 128))]
+    nn.init.zeros_(model.bbox_head.retina_cls.bias)
+    model.bbox_head.test_cfg.max_per_img = 3
+    sample = data_sample()
+    sample.set_metainfo(dict(ori_shape=(48, 32), scale_factor=(2.0, 4 / 3)))
     with torch.no_grad():
-        results = model.predict(torch.randn(1, 3, 128, 128), samples)
-    assert results[0].pred_instances.bboxes.shape[1] == 4
-    model.train()
+        (result,) = model.predict(torch.randn(1, 3, 64, 64), [sample])
+    assert result.pred_instances.bboxes.shape == (3, 4)
+    assert ('masks' in result.pred_instances) == model.with_mask
+    if model.with_mask:
+        assert result.pred_instances.masks.shape == (3, 48, 32)
+        assert result.pred_instances.masks.dtype == torch.bool
 
 
 @pytest.mark.parametrize('name', CONFIGS)
@@ -151,10 +141,8 @@ def test_training_steps_equal_those_of_mmdets_modules():
         detector.double().train()
         optimizer = torch.optim.SGD(detector.parameters(), lr=0.01)
         for _ in range(5):
-            samples = [
-                data_sample(objects, (128, 128)) for objects in (OBJECTS, ())
-            ]
-            images = torch.randn(2, 3, 128, 128, dtype=torch.float64)
+            samples = [data_sample(OBJECTS), data_sample()]
+            images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
             loss, _ = detector.parse_losses(detector.loss(images, samples))
             optimizer.zero_grad()
             loss.backward()

@@ -17,7 +17,10 @@ retinamask = dict(
         mask_roi_extractor=dict(
             type='SingleRoIExtractor',
             roi_layer=dict(
-                type='RoIAlign', output_size=14, sampling_ratio=2, aligned=False
+                type='RoIAlign',
+                output_size=14,
+                sampling_ratio=2,
+                aligned=False,
             ),
             out_channels=256,
             featmap_strides=[8, 16, 32],
