@@ -161,6 +161,16 @@ def build(name: str) -> nn.Module:
         return MODELS.build(config.model).train()
 
 
+@pytest.mark.parametrize('name', [*SCHEDULES, MMDET])
+def test_tta_merges_masks_and_suppresses_as_the_model_does(name):
+    config = load(name)
+    assert config.tta_model.tta_cfg.nms == config.model.test_cfg.nms
+    assert config.tta_model.tta_cfg.max_per_img == 100
+    with torch.device('meta'):
+        tta = MODELS.build(dict(config.tta_model, module=config.model))
+    assert type(tta).__name__ == 'MaskTTAModel'
+
+
 @pytest.mark.parametrize('name', SCHEDULES)
 def test_all_batch_norm_is_frozen(name):
     layers = [
