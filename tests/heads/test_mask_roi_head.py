@@ -153,14 +153,14 @@ def test_images_with_more_boxes_weigh_more():
 
 def test_all_boxes_on_one_object_count():
     head = build_roi_head()
-    boxes = torch.tensor([4.0, 4, 40, 36]) + torch.rand(300, 4)
+    boxes = torch.tensor([4.0, 4, 40, 36]) + torch.rand(520, 4)
     losses = train(head, [detections(boxes)], [mask_sample(OBJECTS[:1])])
-    assert losses['num_mask_rois'] == 301
+    assert losses['num_mask_rois'] == 521
 
 
 def test_a_sampler_may_bound_the_boxes():
     head = build_roi_head(train_cfg=dict(sampler=dict(num=16)))
-    boxes = torch.tensor([4.0, 4, 40, 36]) + torch.rand(300, 4)
+    boxes = torch.tensor([4.0, 4, 40, 36]) + torch.rand(520, 4)
     losses = train(head, [detections(boxes)], [mask_sample(OBJECTS[:1])])
     assert losses['num_mask_rois'] == 16
 
@@ -394,15 +394,26 @@ def test_features_of_half_precision_are_pooled_in_single():
     assert_close(losses['loss_mask'], single['loss_mask'], rtol=0, atol=5e-3)
 
 
+def test_a_head_of_half_precision_trains_and_predicts():
+    head = build_roi_head().bfloat16()
+    features = [level.bfloat16() for level in pyramid(1)]
+    found = detections([(4, 4, 40, 36)])
+    losses = train(head, [found], [mask_sample(OBJECTS)], features)
+    losses['loss_mask'].backward()
+    assert losses['loss_mask'].isfinite()
+    [result] = head.predict(features, [found], [mask_sample()])
+    assert result.masks.shape == (1, 64, 64)
+
+
 def test_counts_survive_half_precision():
     head = build_roi_head()
-    boxes = torch.tensor([4.0, 4, 40, 36]) + torch.rand(300, 4)
+    boxes = torch.tensor([4.0, 4, 40, 36]) + torch.rand(520, 4)
     features = [level.bfloat16() for level in pyramid(1)]
     with torch.autocast('cpu', torch.bfloat16):
         losses = train(
             head, [detections(boxes)], [mask_sample(OBJECTS[:1])], features
         )
-    assert losses['num_mask_rois'] == 301
+    assert losses['num_mask_rois'] == 521
 
 
 def test_a_class_agnostic_head_trains_its_one_channel():
