@@ -310,9 +310,9 @@ def merge_options(
             f'knows {", ".join(defaults)}'
         )
     options = {**defaults, **(given or {})}
-    for name, part in options.items():
-        if isinstance(part, dict) and 'type' not in part:
-            options[name] = {**defaults[name], **part}
+    for key, value in options.items():
+        if isinstance(value, dict) and 'type' not in value:
+            options[key] = {**defaults[key], **value}
     return ConfigDict(options)
 
 

@@ -132,6 +132,21 @@ class RetinaPlusHead(RetinaHead):
             **count_anchors(labels, label_weights, self.num_classes),
         )
 
+    def predict_by_feat(
+        self,
+        cls_scores: list[Tensor],
+        bbox_preds: list[Tensor],
+        *args,
+        **kwargs,
+    ) -> InstanceList:
+        # mmcv's NMS on a CPU refuses half precision.
+        return super().predict_by_feat(
+            [score.float() for score in cls_scores],
+            [pred.float() for pred in bbox_preds],
+            *args,
+            **kwargs,
+        )
+
     @torch.no_grad()
     def _mine(
         self,

@@ -2,7 +2,7 @@ import copy
 
 import pytest
 import torch
-from builders import data_sample, head_config
+from builders import data_sample, head_config, load
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from torch import nn
@@ -176,3 +176,20 @@ def test_the_box_head_starts_at_its_level_the_others_see_all(slots):
     ]
     assert len(model.roi_head.given[0]) == 6
     assert len(model._forward(images)[0]) == 5
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_boxes_and_masks_train_and_predict_in_half_precision(dtype):
+    config = load('retinamask_r18_fpn_shapes')
+    model = MODELS.build(config.model)
+    nn.init.zeros_(model.bbox_head.retina_cls.bias)  # scores that detect
+    images = torch.randn(1, 3, 64, 64)
+    with torch.autocast('cpu', dtype):
+        loss, log = model.parse_losses(
+            model.loss(images, [data_sample(OBJECTS)])
+        )
+        results = model.eval().predict(images, [data_sample()])
+    loss.backward()
+    assert loss.isfinite()
+    assert log['num_mask_rois'] > len(OBJECTS)
+    assert results[0].pred_instances.masks.any()
