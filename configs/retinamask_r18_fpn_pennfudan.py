@@ -1,5 +1,5 @@
-# RetinaMask on the 170 photographs of Penn-Fudan (COCO format), from scratch
-# on a CPU. With the set in $ROOT (images/, instances_train.json and
+# RetinaMask on the 170 photographs of Penn-Fudan (COCO format), from scratch on
+# a CPU. With the set in $ROOT (images/, instances_train.json and
 # instances_val.json):
 #
 #   mim train mmdet configs/retinamask_r18_fpn_pennfudan.py --cfg-options \
@@ -7,18 +7,13 @@
 #     {val,test}_evaluator.ann_file=$ROOT/instances_val.json
 #
 # What to expect: docs/results.md.
-_base_ = ['./retinanet_r18_fpn_pennfudan.py', './_base_/retinamask.py']
+_base_ = [
+    './retinanet_r18_fpn_pennfudan.py',
+    './_base_/retinamask_r18_cpu.py',
+]
 
 model = _base_.retinamask
-model.bbox_head.loss_bbox.loss_weight = 1.0
-model.roi_head.mask_roi_extractor.out_channels = 64
-model.roi_head.mask_head = dict(
-    type='FCNMaskHead',
-    num_convs=2,
-    in_channels=64,
-    conv_out_channels=64,
-    num_classes=1,
-)
+model.roi_head.mask_head.update(num_classes=1, conv_out_channels=64)
 
 train_pipeline = _base_.train_pipeline
 train_pipeline[1].with_mask = True
@@ -29,5 +24,7 @@ val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 val_evaluator = dict(metric=['bbox', 'segm'])
 test_evaluator = val_evaluator
+tta_pipeline = _base_.tta_pipeline
+tta_pipeline[1].transforms[0][0].scale = (384, 384)
 
 train_cfg = dict(max_iters=1200, val_interval=1200)

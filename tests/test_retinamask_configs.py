@@ -10,9 +10,9 @@ from builders import load, shrink
 from mmdet.models.backbones import ResNeXt
 from mmdet.registry import MODELS, TRANSFORMS
 from mmdet.structures import DetDataSample
-from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
+from pycocotools.mask import frPyObjects
 from torch import nn
 
 ELEVEN = [640, 672, 704, 736, 768, 800, 840, 880, 920, 960, 1000]
@@ -43,18 +43,12 @@ def differences(ours: Any, theirs: Any, prefix: str = '') -> Iterator[str]:
         yield prefix.removeprefix('.')
 
 
-LOADED_MASKS = {
-    f'{pipeline}.{option}'
-    for pipeline in (
-        'train_pipeline.1',
-        'train_dataloader.dataset.pipeline.1',
-        'test_pipeline.2',
-        'val_dataloader.dataset.pipeline.2',
-        'test_dataloader.dataset.pipeline.2',
-    )
-    for option in ('with_mask', 'poly2mask')
-}
 MASKS = {
+    'train_pipeline.1.with_mask',
+    'train_dataloader.dataset.pipeline.1.with_mask',
+    'test_pipeline.2.with_mask',
+    'val_dataloader.dataset.pipeline.2.with_mask',
+    'test_dataloader.dataset.pipeline.2.with_mask',
     'retinamask',  # the fragment itself
     'model.roi_head',
     'model.bbox_head.loss_bbox.type',
@@ -74,7 +68,6 @@ def test_the_root_config_is_retinanets_but_for_retinamask():
     )
     assert set(found) == {
         *MASKS,
-        *LOADED_MASKS,
         'model.neck.add_extra_convs',
         'model.neck.relu_before_extra_convs',
         'model.train_cfg.assigner.best_match',
@@ -89,8 +82,7 @@ def test_the_variant_of_mmdets_habits_adds_masks_and_the_loss_alone():
     found = differences(
         load(MMDET)._cfg_dict, load('retinanet_r50_fpn_fl')._cfg_dict
     )
-    bitmaps = {key for key in LOADED_MASKS if key.endswith('with_mask')}
-    assert set(found) == MASKS | bitmaps
+    assert set(found) == MASKS
 
 
 @pytest.mark.parametrize('name', SCHEDULES)
@@ -135,9 +127,14 @@ def record() -> dict:
     )
 
 
+@pytest.mark.parametrize('encoding', ['polygons', 'run lengths'])
 @pytest.mark.parametrize('name', [*SCHEDULES, MMDET])
-def test_training_images_come_with_masks_that_can_be_cropped(name):
+def test_training_images_come_with_masks_that_can_be_cropped(name, encoding):
     result = record()
+    if encoding == 'run lengths':
+        instance = result['instances'][0]
+        [mask] = frPyObjects(instance['mask'], 60, 80)
+        instance['mask'] = dict(mask, counts=mask['counts'].decode())
     pipeline = load(name).train_dataloader.dataset.pipeline
     # RandomChoiceResize looks for mmdet's Resize where a run does.
     with DefaultScope.overwrite_default_scope('mmdet'):
@@ -148,7 +145,6 @@ def test_training_images_come_with_masks_that_can_be_cropped(name):
     assert min(result['inputs'].shape[1:]) in sides
     masks = sample.gt_instances.masks
     assert len(sample.gt_instances) == 1
-    assert type(masks) is (BitmapMasks if name == MMDET else PolygonMasks)
     boxes = sample.gt_instances.bboxes.numpy()
     cropped = masks.crop_and_resize(boxes, (28, 28), np.arange(1))
     assert cropped.to_ndarray().mean() > 0.9
