@@ -104,6 +104,27 @@ def build_head(**changes):
     return head
 
 
+def detector_config(**slots) -> ConfigDict:
+    """A narrow RetinaPlus around `head_config`, levels P3 to P7."""
+    head = head_config()
+    return ConfigDict(
+        type='RetinaPlus',
+        backbone=dict(type='ResNet', depth=18, base_channels=8),
+        neck=dict(
+            type='FPN',
+            in_channels=[8, 16, 32, 64],
+            out_channels=8,
+            start_level=1,
+            add_extra_convs='on_input',
+            num_outs=5,
+        ),
+        train_cfg=head.pop('train_cfg'),
+        test_cfg=head.pop('test_cfg'),
+        bbox_head=head,
+        **slots,
+    )
+
+
 def load(name: str) -> Config:
     """A shipped config."""
     return Config.fromfile(mmdet_retina_plus.config(name))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from builders import Objects, data_sample, head_config, pyramid
+from builders import Objects, data_sample, detector_config, pyramid
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
@@ -50,25 +50,7 @@ def build_roi_head(**changes):
 
 def build_retinamask(roi_head: dict | None = None, **changes):
     """A narrow detector that finds something in noise."""
-    head = head_config()
-    config = Config(
-        dict(
-            type='RetinaPlus',
-            backbone=dict(type='ResNet', depth=18, base_channels=8),
-            neck=dict(
-                type='FPN',
-                in_channels=[8, 16, 32, 64],
-                out_channels=8,
-                start_level=1,
-                add_extra_convs='on_output',
-                num_outs=5,
-            ),
-            train_cfg=head.pop('train_cfg'),
-            test_cfg=head.pop('test_cfg'),
-            bbox_head=head,
-            roi_head=roi_head,
-        )
-    )
+    config = Config(detector_config(roi_head=roi_head))
     config.merge_from_dict(changes)
     model = MODELS.build(config._cfg_dict)
     model.init_weights()

@@ -2,33 +2,12 @@ import copy
 
 import pytest
 import torch
-from builders import data_sample, head_config, load
+from builders import data_sample, detector_config, load
 from mmdet.registry import MODELS
-from mmengine.config import ConfigDict
 from torch import nn
 from torch.testing import assert_close
 
 OBJECTS = [((4, 4, 40, 36), 0), ((20, 24, 60, 60), 2)]
-
-
-def detector_config(**slots) -> ConfigDict:
-    head = head_config()
-    return ConfigDict(
-        type='RetinaPlus',
-        backbone=dict(type='ResNet', depth=18, base_channels=8),
-        neck=dict(
-            type='FPN',
-            in_channels=[8, 16, 32, 64],
-            out_channels=8,
-            start_level=1,
-            add_extra_convs='on_input',
-            num_outs=5,
-        ),
-        train_cfg=head.pop('train_cfg'),
-        test_cfg=head.pop('test_cfg'),
-        bbox_head=head,
-        **slots,
-    )
 
 
 class CountingRoIHead(nn.Module):

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from builders import head_config
+from builders import detector_config
 from mmcv.transforms import TestTimeAug as Views
 from mmdet.datasets.transforms import PackDetInputs, Pad, RandomFlip, Resize
 from mmdet.models import DetTTAModel, FCNMaskHead
@@ -332,50 +332,37 @@ def test_the_detector_is_as_before(seeing):
 
 def detector_with_masks() -> nn.Module:
     """A narrow RetinaMask with random weights, that finds something."""
-    head = head_config()
-    detector = MODELS.build(
-        ConfigDict(
-            type='RetinaPlus',
-            data_preprocessor=dict(
-                type='mmdet.DetDataPreprocessor',
-                mean=[127.5] * 3,
-                std=[50.0] * 3,
-                pad_size_divisor=32,
-            ),
-            backbone=dict(type='ResNet', depth=18, base_channels=8),
-            neck=dict(
-                type='FPN',
-                in_channels=[8, 16, 32, 64],
+    config = detector_config(
+        data_preprocessor=dict(
+            type='mmdet.DetDataPreprocessor',
+            mean=[127.5] * 3,
+            std=[50.0] * 3,
+            pad_size_divisor=32,
+        ),
+        bbox_start_level=1,
+        roi_head=dict(
+            type='MaskRoIHead',
+            start_level=1,
+            mask_roi_extractor=dict(
+                type='SingleRoIExtractor',
+                roi_layer=dict(
+                    type='RoIAlign', output_size=14, sampling_ratio=2
+                ),
                 out_channels=8,
-                # P2 is there for others: neither head takes it.
-                num_outs=6,
-                add_extra_convs='on_input',
+                featmap_strides=[8, 16, 32],
             ),
-            bbox_start_level=1,
-            train_cfg=head.pop('train_cfg'),
-            test_cfg=head.pop('test_cfg'),
-            bbox_head=head,
-            roi_head=dict(
-                type='MaskRoIHead',
-                start_level=1,
-                mask_roi_extractor=dict(
-                    type='SingleRoIExtractor',
-                    roi_layer=dict(
-                        type='RoIAlign', output_size=14, sampling_ratio=2
-                    ),
-                    out_channels=8,
-                    featmap_strides=[8, 16, 32],
-                ),
-                mask_head=dict(
-                    type='FCNMaskHead',
-                    num_convs=1,
-                    in_channels=8,
-                    conv_out_channels=8,
-                    num_classes=3,
-                ),
+            mask_head=dict(
+                type='FCNMaskHead',
+                num_convs=1,
+                in_channels=8,
+                conv_out_channels=8,
+                num_classes=3,
             ),
-        )
+        ),
     )
+    # P2 is there for others: neither head takes it.
+    config.neck.update(start_level=0, num_outs=6)
+    detector = MODELS.build(config)
     detector.init_weights()
     nn.init.constant_(detector.bbox_head.retina_cls.bias, 1.0)
     nn.init.normal_(detector.roi_head.mask_head.conv_logits.weight, std=10.0)
