@@ -23,7 +23,8 @@ class RetinaPlus(SingleStageDetector):
             ``predict(x, results_list, batch_data_samples, rescale)``. It sees
             all levels that the neck returns, and detections as ``test_cfg``
             makes them: boxes (n, 4) in network coordinates, best first,
-            without gradient.
+            without gradient. ``with_mask=False`` in its ``test_cfg`` leaves
+            it out of a test.
         semantic_head: Head on all levels that the neck returns, with mmdet's
             ``loss(x, batch_data_samples)``.
         bbox_start_level: Index of the finest level that the box head sees.
@@ -99,13 +100,12 @@ class RetinaPlus(SingleStageDetector):
     ) -> SampleList:
         levels = self.extract_feat(batch_inputs)
         bbox_levels = levels[self.bbox_start_level :]
+        in_use = self.with_roi_head and uses_masks(self.roi_head)
         # RoIAlign needs boxes in network coordinates; the RoI head rescales.
         detections = self.bbox_head.predict(
-            bbox_levels,
-            batch_data_samples,
-            rescale=rescale and not self.with_roi_head,
+            bbox_levels, batch_data_samples, rescale=rescale and not in_use
         )
-        if self.with_roi_head:
+        if in_use:
             detections = self.roi_head.predict(
                 levels, detections, batch_data_samples, rescale=rescale
             )
@@ -128,7 +128,7 @@ def check_num_classes(bbox_head: nn.Module, roi_head: nn.Module) -> None:
         ValueError: Inheriting configs change one of two `num_classes`.
     """
     mask_head = getattr(roi_head, 'mask_head', None)
-    if mask_head is None or mask_head.class_agnostic:
+    if mask_head is None or getattr(mask_head, 'class_agnostic', True):
         return
     if mask_head.num_classes != bbox_head.num_classes:
         raise ValueError(
@@ -138,3 +138,9 @@ def check_num_classes(bbox_head: nn.Module, roi_head: nn.Module) -> None:
             'model=dict(bbox_head=dict(num_classes=C), '
             'roi_head=dict(mask_head=dict(num_classes=C)))'
         )
+
+
+def uses_masks(roi_head: nn.Module) -> bool:
+    """Whether a test asks a RoI head for anything."""
+    test_cfg = getattr(roi_head, 'test_cfg', None) or {}
+    return test_cfg.get('with_mask', True)

@@ -4,14 +4,13 @@ He et al., https://arxiv.org/abs/1703.06870; Detectron2 has the same under
 detectron2/modeling/test_time_augmentation.py.
 """
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from mmdet.models import BaseDetector, BaseRoIHead, DetTTAModel
 from mmdet.registry import MODELS
-from mmdet.structures import DetDataSample, SampleList
+from mmdet.structures import SampleList
 from mmdet.structures.bbox import bbox_flip, scale_boxes
 from mmdet.utils import ConfigType, OptConfigType
 from mmengine.config import ConfigDict
@@ -103,7 +102,13 @@ class MaskTTAModel(DetTTAModel):
         ]
         masks = self._mean_masks(levels_of_views, predictions, boxes)
         for sample, mask in zip(merged, masks, strict=True):
-            self._paste(sample, mask)
+            # The boxes already are in the original image.
+            sample.pred_instances = roi_head.paste(
+                mask.logit(),
+                sample.pred_instances,
+                dict(ori_shape=sample.ori_shape, scale_factor=(1.0, 1.0)),
+                rescale=True,
+            )
         return merged
 
     def _mean_masks(
@@ -135,19 +140,6 @@ class MaskTTAModel(DetTTAModel):
             torch.stack(masks).mean(dim=0)
             for masks in zip(*views, strict=True)
         ]
-
-    def _paste(self, sample: DetDataSample, masks: Tensor) -> None:
-        """Put masks into the original image, where the boxes already are."""
-        with warnings.catch_warnings():
-            # mmdet copies activated masks in a way that torch advises against.
-            warnings.filterwarnings('ignore', 'To copy construct')
-            sample.pred_instances = self.module.roi_head.paste(
-                masks,
-                sample.pred_instances,
-                dict(ori_shape=sample.ori_shape, scale_factor=(1.0, 1.0)),
-                rescale=True,
-                activate_map=True,
-            )
 
 
 def check_views(views: Sequence[SampleList]) -> None:

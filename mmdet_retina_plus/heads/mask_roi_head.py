@@ -8,10 +8,14 @@ from mmdet.models.utils import unpack_gt_instances
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from mmdet.structures.bbox import bbox2roi, scale_boxes
+from mmdet.structures.mask import BitmapMasks
 from mmdet.utils import ConfigType, InstanceList, OptConfigType
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
+from mmengine.utils import to_2tuple
 from torch import Tensor
+
+from .shared_bitmaps import SharedBitmaps
 
 TRAIN_CFG = dict(
     assigner=dict(
@@ -32,12 +36,17 @@ TRAIN_CFG = dict(
         add_gt_as_proposals=True,
     ),
     mask_size=28,
+    soft_mask_target=False,
+    # mmdet's RoI heads have these two; masks do not use them.
+    pos_weight=-1,
+    debug=False,
 )
 TEST_CFG = dict(
     with_mask=True, max_masks=50, keep_all_boxes=True, mask_thr_binary=0.5
 )
+BOX_OPTIONS = {'score_thr', 'nms', 'max_per_img', 'min_bbox_size', 'nms_pre'}
 PASTED_PIXELS = 2**24
-"""Pixels of masks that are pasted at once; each takes some 16 bytes."""
+"""Pixels of masks that are pasted at once: on a GPU, each takes 16 bytes."""
 
 
 @MODELS.register_module()
@@ -61,12 +70,14 @@ class MaskRoIHead(StandardRoIHead):
         start_level: Index of the finest level to pool from, among those that
             the neck returns.
         train_cfg: Changes of ``TRAIN_CFG``: ``assigner``, ``sampler`` (its
-            ``num`` bounds the boxes of an image), ``mask_size`` in pixels.
-            An assigner or sampler without ``type`` changes the default's
-            options, ``dict(assigner=dict(pos_iou_thr=0.6))``.
+            ``num`` bounds the boxes of an image), ``mask_size`` in pixels,
+            ``soft_mask_target``. An assigner or sampler without ``type``
+            changes the default's options,
+            ``dict(assigner=dict(pos_iou_thr=0.6))``.
         test_cfg: Changes of ``TEST_CFG``: ``with_mask`` (``False``: boxes
             only, at the price of a RetinaNet), ``max_masks``,
-            ``keep_all_boxes``, ``mask_thr_binary``.
+            ``keep_all_boxes``, ``mask_thr_binary`` (below 0: masks are
+            probabilities times 255, uint8).
         init_cfg: As ``StandardRoIHead``.
 
     Raises:
@@ -134,7 +145,7 @@ class MaskRoIHead(StandardRoIHead):
             self.pooled_levels(x, batch_data_samples),
             sampling_results,
             None,
-            gt_instances,
+            [share_bitmaps(gt) for gt in gt_instances],
         )
         count = sum(len(result.pos_priors) for result in sampling_results)
         return dict(
@@ -163,14 +174,9 @@ class MaskRoIHead(StandardRoIHead):
 
         Returns:
             Detections with ``masks`` (n, H, W), bool, and ``mask_scores``
-            (n,); without both where ``with_mask`` is off.
+            (n,).
         """
         metas = [sample.metainfo for sample in batch_data_samples]
-        if not self.test_cfg.with_mask:
-            return [
-                to_original(results, meta) if rescale else results
-                for results, meta in zip(rpn_results_list, metas, strict=True)
-            ]
         logits = self.mask_logits(
             self.pooled_levels(x, batch_data_samples),
             [
@@ -201,16 +207,14 @@ class MaskRoIHead(StandardRoIHead):
         results: InstanceData,
         meta: dict,
         rescale: bool,
-        activate_map: bool = False,
     ) -> InstanceData:
         """Put the masks of the first detections into an image.
 
         Args:
-            mask_preds: Of m <= n detections, (m, num_classes, h, w).
+            mask_preds: Logits of m <= n detections, (m, num_classes, h, w).
             results: n detections in network coordinates.
             meta: Meta information of the image.
             rescale: Whether to answer in coordinates of the original image.
-            activate_map: Whether `mask_preds` are probabilities, not logits.
 
         Returns:
             The detections with ``masks`` and ``mask_scores``; the first m
@@ -237,7 +241,6 @@ class MaskRoIHead(StandardRoIHead):
                 batch_img_metas=[meta],
                 rcnn_test_cfg=self.test_cfg,
                 rescale=rescale,
-                activate_map=activate_map,
             )
             masks[indices] = chunk.masks
         if rescale:
@@ -253,16 +256,18 @@ class MaskRoIHead(StandardRoIHead):
         # In single precision: beyond 1024 pixels float16 has steps of 1,
         # bfloat16 of 8, which mmcv's RoIAlign on a CPU has not at all.
         dtype = torch.promote_types(x[0].dtype, torch.float32)
-        levels = [level.to(dtype) for level in x]
+        # In order, since mmcv's reads memory so whatever the strides say.
+        levels = [level.to(dtype).contiguous() for level in x]
         mask_feats = self.mask_roi_extractor(levels, rois)
         if len(rois) == 0:
             # An extractor of one level leaves no graph then, and distributed
             # processes would wait for its gradients.
             mask_feats = mask_feats + sum(level[:0].sum() for level in levels)
         mask_feats = mask_feats.to(x[0].dtype)
-        return dict(
-            mask_preds=self.mask_head(mask_feats), mask_feats=mask_feats
-        )
+        mask_preds = self.mask_head(mask_feats)
+        if self.training:
+            check_mask_size(mask_preds, self.train_cfg.mask_size)
+        return dict(mask_preds=mask_preds, mask_feats=mask_feats)
 
     def pooled_levels(
         self, x: Sequence[Tensor], batch_data_samples: SampleList
@@ -278,17 +283,18 @@ class MaskRoIHead(StandardRoIHead):
         """
         strides = self.mask_roi_extractor.featmap_strides
         levels = x[self.start_level : self.start_level + len(strides)]
-        shape = batch_data_samples[0].batch_input_shape
         sizes = [tuple(level.shape[-2:]) for level in levels]
+        # The data preprocessor's; without it, only the count can be checked.
+        shape = batch_data_samples[0].get('batch_input_shape')
         # Backbones round up or down.
         if len(levels) < len(strides) or any(
             abs(cells - side / stride) >= 1
             for size, stride in zip(sizes, strides, strict=True)
-            for cells, side in zip(size, shape, strict=True)
+            for cells, side in zip(size, shape or (), strict=bool(shape))
         ):
             raise ValueError(
                 f'Levels of {sizes} cells cannot have the strides {strides} '
-                f'in images of {tuple(shape)} pixels: let start_level of '
+                f'in images of {shape} pixels: let start_level of '
                 f'{type(self).__name__} count the levels of the neck that are '
                 'finer than the first of featmap_strides'
             )
@@ -301,9 +307,16 @@ def merge_options(
     """`defaults` with what a user gave in its place.
 
     Raises:
-        ValueError: An option is unknown.
+        ValueError: It is no dict, or an option is unknown.
     """
+    if not isinstance(given, dict | None):
+        raise ValueError(f'{name} of MaskRoIHead is {given!r}: write a dict')
     unknown = set(given or {}) - set(defaults)
+    if unknown & BOX_OPTIONS:
+        raise ValueError(
+            f'{name} of MaskRoIHead has {", ".join(sorted(unknown))}: boxes '
+            'are those of the box head, set these in model.test_cfg'
+        )
     if unknown:
         raise ValueError(
             f'{name} of MaskRoIHead has {", ".join(sorted(unknown))}: it '
@@ -327,8 +340,36 @@ def check_masks(batch_gt_instances: InstanceList) -> None:
     raise ValueError(
         'The ground truth has no masks: load them by '
         "dict(type='LoadAnnotations', with_bbox=True, with_mask=True) in the "
-        'training pipeline; to train boxes only, set model.roi_head=None'
+        'training pipeline; to train boxes only, set model.roi_head=None and '
+        "metric='bbox' of both evaluators"
     )
+
+
+def check_mask_size(
+    mask_preds: Tensor, mask_size: int | tuple[int, int]
+) -> None:
+    """Refuse targets of another size than the predictions.
+
+    Raises:
+        ValueError: RoI extractor, upsampling and `mask_size` do not fit.
+    """
+    predicted = tuple(mask_preds.shape[-2:])
+    if predicted != to_2tuple(mask_size):
+        raise ValueError(
+            f'The mask head predicts {predicted} pixels, mask_size is '
+            f'{mask_size}: set train_cfg=dict(mask_size={predicted}) of the '
+            'RoI head, or output_size of its RoIAlign to half of mask_size'
+        )
+
+
+def share_bitmaps(gt: InstanceData) -> InstanceData:
+    """The ground truth, its bitmaps ready to be cropped many times."""
+    masks = gt.masks
+    if type(masks) is not BitmapMasks:
+        return gt
+    gt = gt.new()
+    gt.masks = SharedBitmaps(masks.masks, masks.height, masks.width)
+    return gt
 
 
 def mask_shape(meta: dict, rescale: bool) -> tuple[int, int]:

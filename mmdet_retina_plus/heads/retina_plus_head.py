@@ -139,7 +139,7 @@ class RetinaPlusHead(RetinaHead):
         *args,
         **kwargs,
     ) -> InstanceList:
-        # mmcv's NMS on a CPU refuses half precision.
+        # mmcv's NMS on a CPU refuses any other precision.
         return super().predict_by_feat(
             [score.float() for score in cls_scores],
             [pred.float() for pred in bbox_preds],

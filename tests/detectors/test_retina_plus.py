@@ -7,6 +7,8 @@ from mmdet.registry import MODELS
 from torch import nn
 from torch.testing import assert_close
 
+from mmdet_retina_plus.detectors.retina_plus import check_num_classes
+
 OBJECTS = [((4, 4, 40, 36), 0), ((20, 24, 60, 60), 2)]
 
 
@@ -172,3 +174,22 @@ def test_boxes_and_masks_train_and_predict_in_half_precision(dtype):
     assert loss.isfinite()
     assert log['num_mask_rois'] > len(OBJECTS)
     assert results[0].pred_instances.masks.any()
+
+
+def test_mask_heads_of_a_cascade_are_not_looked_into():
+    cascade = nn.Module()
+    cascade.mask_head = nn.ModuleList([nn.Identity()])
+    check_num_classes(nn.Identity(), cascade)
+
+
+@pytest.mark.parametrize('masks', [False, True])
+def test_double_precision_predicts(masks):
+    config = load('retinamask_r18_fpn_shapes')
+    if not masks:
+        config.model.roi_head = None
+    model = MODELS.build(config.model).double().eval()
+    nn.init.zeros_(model.bbox_head.retina_cls.bias)
+    images = torch.randn(1, 3, 64, 64, dtype=torch.float64)
+    [sample] = model.predict(images, [data_sample()])
+    assert len(sample.pred_instances) > 0
+    assert ('masks' in sample.pred_instances) == masks

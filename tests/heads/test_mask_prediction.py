@@ -91,15 +91,25 @@ def test_detections_are_those_of_the_detector_without_masks(
 
 
 @pytest.mark.parametrize('rescale', [False, True])
-def test_without_masks_nothing_is_pooled(model, rescale):
-    roi_head = copy.deepcopy(model.roi_head)
-    roi_head.test_cfg.with_mask = False
-    roi_head.mask_roi_extractor.forward = Mock()
-    roi_head.mask_head.forward = Mock()
-    [result] = predict(roi_head, [detections(spread_boxes(5))], None, rescale)
-    assert set(result.keys()) == {'bboxes', 'labels', 'scores'}
-    roi_head.mask_roi_extractor.forward.assert_not_called()
-    roi_head.mask_head.forward.assert_not_called()
+def test_without_masks_it_is_a_retinanet(model, rescale):
+    """To the bit, also where boxes are sorted out by their size."""
+    detector = copy.deepcopy(model)
+    plain = build_retinamask().eval()
+    plain.load_state_dict(model.state_dict(), strict=False)
+    plain.bbox_head.test_cfg.min_bbox_size = 20
+    detector.bbox_head.test_cfg.min_bbox_size = 20
+    detector.roi_head.test_cfg.with_mask = False
+    detector.roi_head.forward = detector.roi_head.predict = Mock()
+    images = torch.randn(1, 3, *SHAPE)
+    [ours], [theirs] = (
+        each.predict(images, [scaled_sample()], rescale)
+        for each in (detector, plain)
+    )
+    detector.roi_head.predict.assert_not_called()
+    results = ours.pred_instances
+    assert set(results.keys()) == {'bboxes', 'labels', 'scores'}
+    for name, value in results.items():
+        assert torch.equal(value, theirs.pred_instances[name])
 
 
 def test_a_config_for_tests_alone_needs_no_train_cfg():
@@ -231,14 +241,22 @@ def test_pasting_equals_mmdets_in_chunks_of_any_size(
     assert_close(result.bboxes, expected.bboxes)
 
 
-def test_probabilities_are_pasted_as_they_are():
+def test_a_negative_threshold_leaves_probabilities():
+    head = build_roi_head(test_cfg=dict(mask_thr_binary=-1))
+    boxes = torch.tensor([[10.0, 10, 60, 60]])
+    logits = torch.zeros(1, 3, 28, 28)
+    result = head.paste(logits, detections(boxes), META, rescale=False)
+    assert result.masks.dtype == torch.uint8
+    assert result.masks[0, 35, 35] == 127
+
+
+def test_sides_are_rounded_as_mmdet_does():
+    """15 px times 1.1 is 17 in single precision and 16 in double."""
     head = build_roi_head()
-    found, logits = detections(spread_boxes(3)), logits_for(3)
-    expected = head.paste(logits, copy.deepcopy(found), META, rescale=False)
-    result = head.paste(
-        logits.sigmoid(), found, META, rescale=False, activate_map=True
-    )
-    assert torch.equal(result.masks, expected.masks)
+    meta = dict(ori_shape=(15, 15), scale_factor=(1.1, 1.1))
+    boxes = torch.tensor([[1.0, 1, 12, 12]])
+    result = head.paste(logits_for(1), detections(boxes), meta, rescale=False)
+    assert result.masks.shape == (1, 17, 17)
 
 
 INVISIBLE = {
@@ -285,7 +303,7 @@ def test_boxes_across_the_border_are_cut():
 
 @pytest.mark.parametrize('rescale', [False, True])
 def test_large_images_take_little_more_than_their_masks(rescale):
-    """All twelve at once would take 16 bytes for each of their pixels."""
+    """Float masks of all twelve would take 36 bytes for each pixel."""
     height, width = 4000, 6000
     head = build_roi_head()
     boxes = torch.tensor([[0.0, 0, width, height]] + [[9.0, 9, 99, 99]] * 11)

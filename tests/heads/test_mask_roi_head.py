@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from builders import data_sample, pyramid
+from harness import peak_bytes
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from mask_scenes import (
@@ -24,11 +25,16 @@ from mask_scenes import (
     train,
 )
 from mmdet.registry import MODELS
+from mmdet.structures.mask import BitmapMasks
+from mmdet.testing import demo_mm_inputs, demo_mm_proposals
 from mmengine.config import Config
+from mmengine.hub import get_config
 from torch.nn import functional as F
 from torch.testing import assert_close
 
+from mmdet_retina_plus.heads import shared_bitmaps
 from mmdet_retina_plus.heads.mask_roi_head import TRAIN_CFG
+from mmdet_retina_plus.heads.shared_bitmaps import SharedBitmaps
 
 OBJECTS = [((4, 4, 40, 36), 0), ((20, 24, 60, 60), 2)]
 OUTLINES = [
@@ -183,12 +189,14 @@ def test_objects_in_the_same_box_train_a_mask_each():
         assert_close(objects[i, label], torch.tensor(expected).bool())
 
 
-def test_regions_to_ignore_keep_their_detections():
-    head = build_roi_head()
+@pytest.mark.parametrize(('share', 'count'), [(-1, 3), (0.5, 2)])
+def test_regions_to_ignore_keep_their_detections_unless_asked(share, count):
+    """Two objects, and a detection within the region."""
+    head = build_roi_head(train_cfg=dict(assigner=dict(ignore_iof_thr=share)))
     sample = mask_sample(OBJECTS)
     sample.ignored_instances.bboxes = torch.tensor([[0.0, 0, 64, 64]])
     losses = train(head, [detections([OBJECTS[0][0]])], [sample])
-    assert losses['num_mask_rois'] == 3
+    assert losses['num_mask_rois'] == count
 
 
 def targets(masks, box) -> np.ndarray:
@@ -314,10 +322,17 @@ def test_only_mask_head_levels_and_backbone_learn_from_masks():
     assert not any(name.startswith('neck.fpn_convs.4') for name in learning)
 
 
-def test_boxes_carry_no_gradient():
+def test_boxes_carry_no_gradient(monkeypatch):
+    """Even if a box head's detections do, which mmdet's do not."""
     model = build_retinamask(roi_head_config())
+    found = detections([OBJECTS[0][0]])
+    found.bboxes.requires_grad_()
+    monkeypatch.setattr(
+        model.bbox_head, 'predict_by_feat', lambda *_, **__: [found]
+    )
     spy = Spy(model.roi_head)
     model.loss(torch.randn(1, 3, 64, 64), [mask_sample(OBJECTS)])
+    assert len(spy.rois[0]) > len(OBJECTS)
     assert not spy.rois[0].requires_grad
 
 
@@ -473,6 +488,8 @@ def test_levels_of_sides_that_no_stride_divides_are_taken():
     [
         (dict(train_cfg=dict(mask_sise=28)), 'train_cfg of .* mask_sise'),
         (dict(test_cfg=dict(max_mask=50)), 'test_cfg of .* max_mask:'),
+        (dict(train_cfg='dict(mask_size=56)'), 'write a dict'),
+        (dict(test_cfg=dict(score_thr=0.1)), 'score_thr: .* model.test_cfg'),
         (dict(test_cfg=dict(max_masks=-1)), 'max_masks is -1: use 0 or more'),
         (dict(test_cfg=dict(max_masks=None)), 'max_masks is None: use 0'),
     ],
@@ -497,6 +514,89 @@ def test_options_that_are_not_given_keep_their_defaults():
     assert head.bbox_assigner.pos_iou_thr == 0.7
     assert not head.bbox_assigner.match_low_quality
     assert TRAIN_CFG['assigner']['pos_iou_thr'] == 0.5
+
+
+def test_targets_of_another_size_than_the_predictions_are_refused():
+    head = build_roi_head(train_cfg=dict(mask_size=14))
+    with pytest.raises(ValueError, match=r'mask_size is 14: set .*28'):
+        train(head, [NOTHING], [mask_sample(OBJECTS)])
+
+
+def test_mmdets_rcnn_options_are_taken():
+    """Those of its Mask R-CNN, word for word."""
+    config = get_config('mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py').model
+    head = build_roi_head(train_cfg=config.train_cfg.rcnn)
+    losses = train(head, [detections([OBJECTS[0][0]])], [mask_sample(OBJECTS)])
+    assert losses['loss_mask'] > 0
+
+
+@pytest.mark.parametrize('count', [0, 1])
+def test_mmdets_own_test_inputs_train_and_predict(count):
+    """They do not pass a data preprocessor."""
+    samples = demo_mm_inputs(
+        batch_size=1,
+        image_shapes=[(3, 64, 64)],
+        num_items=[count],
+        num_classes=3,
+        with_mask=True,
+    )['data_samples']
+    proposals = demo_mm_proposals([(3, 64, 64)], 10)
+    for proposal in proposals:
+        proposal.labels = torch.zeros(10).long()
+    head = build_roi_head()
+    losses = head.loss(pyramid(1), copy.deepcopy(proposals), samples)
+    assert losses['loss_mask'].isfinite()
+    [result] = head.predict(pyramid(1), proposals, samples, rescale=True)
+    assert result.masks.shape == (10, 64, 64)
+
+
+@pytest.mark.parametrize('order', ['as mmdet loads', 'image by image'])
+@pytest.mark.parametrize('binarize', [True, False])
+@pytest.mark.parametrize('pixels', [1, 2 * 40 * 50, 2**24])
+def test_shared_bitmaps_crop_as_mmdets_do(
+    pixels, binarize, order, monkeypatch
+):
+    monkeypatch.setattr(shared_bitmaps, 'CROPPED_PIXELS', pixels)
+    rng = np.random.default_rng(0)
+    masks = rng.integers(2, size=(5, 40, 50), dtype=np.uint8)
+    if order == 'image by image':
+        masks = np.ascontiguousarray(masks.transpose(1, 2, 0))
+        masks = masks.transpose(2, 0, 1)
+    corners = rng.uniform(0, 30, (20, 2)).astype(np.float32)
+    boxes = np.hstack([corners, corners + rng.uniform(0, 20, (20, 2))])
+    boxes = boxes.astype(np.float32)
+    inds = rng.integers(5, size=20)
+    theirs, ours = (
+        kind(masks, 40, 50).crop_and_resize(
+            boxes, (28, 28), inds, binarize=binarize
+        )
+        for kind in (BitmapMasks, SharedBitmaps)
+    )
+    assert np.array_equal(theirs.to_ndarray(), ours.to_ndarray())
+    assert ours.to_ndarray().any()
+
+
+def test_targets_of_many_boxes_do_not_copy_their_mask():
+    head = build_roi_head()
+    sample = mask_sample([((0.0, 0, 900, 700), 0)], shape=(800, 1000))
+    found = detections([(0.0, 0, 900, 700)] * 100)
+    levels = [level.detach() for level in pyramid(1, shape=(800, 1000))]
+    peak = peak_bytes(
+        lambda: head.loss(levels, [found], [sample]), torch.device('cpu')
+    )
+    assert peak < 100 * 800 * 1000 * 4 / 4
+
+
+def test_the_order_of_features_in_memory_does_not_matter():
+    head = build_roi_head()
+    sample = mask_sample(OBJECTS)
+    losses = []
+    for order in (torch.contiguous_format, torch.channels_last):
+        torch.manual_seed(0)
+        levels = [level.to(memory_format=order) for level in pyramid(1)]
+        found = detections([OBJECTS[0][0]])
+        losses.append(head.loss(levels, [found], [sample])['loss_mask'])
+    assert_close(*losses)
 
 
 def test_other_numbers_of_classes_than_the_box_heads_are_refused():
