@@ -135,6 +135,7 @@ def build_model(cfg: Any) -> tuple[Any, Any]:
 
     Raises:
         ValueError: The strides of the priors are not those of the features.
+        Exception: Whatever the losses of boxes and masks may raise.
     """
     import torch
     from mmdet.registry import MODELS
@@ -143,10 +144,11 @@ def build_model(cfg: Any) -> tuple[Any, Any]:
     heads = (getattr(model, name, None) for name in ('bbox_head', 'rpn_head'))
     generators = (getattr(head, 'prior_generator', None) for head in heads)
     generator = next(filter(None, generators), None)
+    image = torch.zeros(1, 3, PROBE_SIZE, PROBE_SIZE)
     if generator is not None:
-        image = torch.zeros(1, 3, PROBE_SIZE, PROBE_SIZE)
         with torch.no_grad():
             features = model.extract_feat(image)
+        features = features[getattr(model, 'bbox_start_level', 0) :]
         strides = [PROBE_SIZE // feature.shape[-1] for feature in features]
         given = [stride[0] for stride in generator.strides]
         if strides != given:
@@ -154,7 +156,39 @@ def build_model(cfg: Any) -> tuple[Any, Any]:
                 f'the features have strides {strides}, '
                 f'anchor_generator.strides are {given}'
             )
-    return model, generator
+    if hasattr(model, 'bbox_head') and getattr(model, 'with_roi_head', False):
+        with torch.no_grad():
+            model.train().loss(image, [probe_sample()])
+    return model.eval(), generator
+
+
+def probe_sample() -> Any:
+    """A sample with one object in the middle, for a step on a blank image."""
+    import numpy as np
+    import torch
+    from mmdet.structures import DetDataSample
+    from mmdet.structures.mask import BitmapMasks
+    from mmengine.structures import InstanceData
+
+    shape = (PROBE_SIZE, PROBE_SIZE)
+    near, far = PROBE_SIZE // 4, 3 * PROBE_SIZE // 4
+    mask = np.zeros((1, *shape), np.uint8)
+    mask[:, near:far, near:far] = 1
+    sample = DetDataSample(
+        metainfo=dict(
+            img_shape=shape,
+            pad_shape=shape,
+            ori_shape=shape,
+            batch_input_shape=shape,
+            scale_factor=(1.0, 1.0),
+        )
+    )
+    sample.gt_instances = InstanceData(
+        bboxes=torch.tensor([[near, near, far, far]]).float(),
+        labels=torch.zeros(1).long(),
+        masks=BitmapMasks(mask, *shape),
+    )
+    return sample
 
 
 def check_model(cfg: Any, splits: Sequence[Split]) -> list[Finding]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from .check_annotations import Split
-from .coco_format import some
+from .coco_format import is_number, some
 from .findings import Finding
 from .traps import kind, walk
 
@@ -11,14 +11,31 @@ CORNERS = 3
 """Fewest corners of a polygon; mmdet leaves out those with less."""
 
 
-def has_area(mask: object) -> bool:
-    """Whether mmdet finds a polygon among `mask`, or run lengths."""
-    if not isinstance(mask, list):
-        return True
+def is_readable(mask: object) -> bool:
+    """Whether it is lists of numbers, or run lengths with their size."""
+    if isinstance(mask, Mapping):
+        return isinstance(mask.get('size'), list) and isinstance(
+            mask.get('counts'), str | list
+        )
+    return isinstance(mask, list) and all(
+        isinstance(polygon, list) and all(map(is_number, polygon))
+        for polygon in mask
+    )
+
+
+def has_pixels(mask: Mapping | list) -> bool:
+    """Whether a readable mask leaves an object to train on."""
+    from pycocotools.mask import area
+
+    if isinstance(mask, Mapping):
+        counts = mask['counts']
+        return (
+            sum(counts[1::2]) > 0
+            if isinstance(counts, list)
+            else area(mask) > 0
+        )
     return any(
-        isinstance(polygon, list)
-        and len(polygon) >= 2 * CORNERS
-        and len(polygon) % 2 == 0
+        len(polygon) >= 2 * CORNERS and len(polygon) % 2 == 0
         for polygon in mask
     )
 
@@ -32,36 +49,54 @@ def check_masks(split: Split) -> list[Finding]:
     ]
     if not loads:
         return []
+    present, readable = [], []
+    for annotation in split.objects:
+        mask = annotation.get('segmentation')
+        if mask:
+            present.append(annotation)
+            if is_readable(mask):
+                readable.append(annotation)
 
-    def ids(wrong: Callable[[object, Mapping], bool]) -> list:
+    def ids(annotations: list[Mapping], wrong: Callable) -> list:
         return [
             annotation['id']
-            for annotation in split.objects
-            if wrong(annotation.get('segmentation'), annotation)
+            for annotation in annotations
+            if wrong(annotation, annotation.get('segmentation'))
         ]
 
     findings = []
-    bare = ids(lambda mask, _: not mask)
+    bare = ids(split.objects, lambda _, mask: not mask)
     if bare:
         findings += split.fail(
             f'{len(bare)} annotations have no segmentation, loading their '
             f"images stops with KeyError 'mask': ids {some(bare)}",
             'add segmentation (polygons or run lengths), delete them, or '
-            'train boxes only: model.roi_head=None and no with_mask=True',
+            'train boxes only: model.roi_head=None, no with_mask=True, and '
+            "metric='bbox' of both evaluators",
         )
-    lost = ids(lambda mask, _: bool(mask) and not has_area(mask))
+    broken = ids(present, lambda _, mask: not is_readable(mask))
+    if broken:
+        findings += split.fail(
+            f'{len(broken)} annotations have a segmentation that is neither '
+            f'polygons nor run lengths: ids {some(broken)}',
+            'write [[x1, y1, x2, y2, …], …] or '
+            '{"size": [height, width], "counts": …}',
+        )
+    lost = ids(readable, lambda _, mask: not has_pixels(mask))
     if lost:
         findings += split.warn(
             f'{len(lost)} annotations have no polygon of {CORNERS} corners '
-            f'(x1, y1, x2, y2, …) and are ignored: ids {some(lost)}',
+            f'and no pixel, so are ignored or train as empty: ids '
+            f'{some(lost)}',
             'mend their segmentation or delete them',
         )
     if any(step.get('poly2mask', True) is False for step in loads):
         # Those of crowds are ignored in any case.
         runs = ids(
-            lambda mask, annotation: (
+            readable,
+            lambda annotation, mask: (
                 isinstance(mask, Mapping) and not annotation.get('iscrowd')
-            )
+            ),
         )
         if runs:
             findings += split.fail(
@@ -70,11 +105,12 @@ def check_masks(split: Split) -> list[Finding]:
                 'leave poly2mask out of LoadAnnotations',
             )
     misfits = ids(
-        lambda mask, annotation: (
+        readable,
+        lambda annotation, mask: (
             isinstance(mask, Mapping)
-            and list(mask.get('size', ()))
+            and mask['size']
             != list(split.image_sizes[annotation['image_id']])[::-1]
-        )
+        ),
     )
     if misfits:
         findings += split.fail(

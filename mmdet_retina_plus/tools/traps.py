@@ -209,8 +209,8 @@ def check_box_scale(cfg: Mapping) -> list[Finding]:
     return [Finding('warning', 'loss_bbox', message, way_out)]
 
 
-def has_masks(cfg: Mapping) -> bool:
-    """Whether the detector has a mask head, below a RoI head or not."""
+def has_mask_head(cfg: Mapping) -> bool:
+    """Whether the detector has one, below a RoI head or not."""
     model = part(cfg, 'model')
     return any(
         part(parent, 'mask_head')
@@ -218,12 +218,18 @@ def has_masks(cfg: Mapping) -> bool:
     )
 
 
+def predicts_masks(cfg: Mapping) -> bool:
+    test_cfg = part(cfg, 'model.roi_head.test_cfg')
+    return has_mask_head(cfg) and test_cfg.get('with_mask', True)
+
+
 def check_mask_loading(cfg: Mapping) -> list[Finding]:
     """Between pipeline, model and evaluator; each would stop a run late."""
     loader = part(cfg, 'train_dataloader')
     loads = [x for x in walk(loader) if kind(x) == 'LoadAnnotations']
     findings = []
-    if has_masks(cfg) and loads and not any(x.get('with_mask') for x in loads):
+    loaded = any(x.get('with_mask') for x in loads)
+    if has_mask_head(cfg) and loads and not loaded:
         message = 'the mask head gets no masks from the training pipeline'
         way_out = (
             "dict(type='LoadAnnotations', with_bbox=True, with_mask=True)"
@@ -233,7 +239,7 @@ def check_mask_loading(cfg: Mapping) -> list[Finding]:
         key = f'{name}_evaluator'
         metrics = [x.get('metric') for x in walk(cfg.get(key))]
         scored = any('segm' in metric for metric in metrics if metric)
-        if scored and is_retina(cfg) and not has_masks(cfg):
+        if scored and is_retina(cfg) and not predicts_masks(cfg):
             message = 'scores masks, which the detector does not predict'
             way_out = f"{key}.metric='bbox'"
             findings.append(Finding('error', key, message, way_out))
@@ -242,12 +248,7 @@ def check_mask_loading(cfg: Mapping) -> list[Finding]:
 
 def check_views(cfg: Mapping) -> list[Finding]:
     """What `--tta` does with the masks of each view."""
-    roi_head = part(cfg, 'model.roi_head')
-    if (
-        kind(cfg.get('tta_model')) != 'DetTTAModel'
-        or not part(roi_head, 'mask_head')
-        or not part(roi_head, 'test_cfg').get('with_mask', True)
-    ):
+    if kind(cfg.get('tta_model')) != 'DetTTAModel' or not predicts_masks(cfg):
         return []
     message = "mmdet's TTA stops at the first image with masks"
     way_out = "tta_model=dict(type='MaskTTAModel'), for a MaskRoIHead"

@@ -28,9 +28,11 @@ def shapes(tmp_path_factory):
 def check(shapes, tmp_path):
     """Findings for the shapes config, on the data, with more lines."""
 
-    def run(lines: str = '', *options: str) -> list[Finding]:
+    def run(
+        lines: str = '', *options: str, name: str = 'retinanet_r18_fpn_shapes'
+    ) -> list[Finding]:
         path = tmp_path / 'config.py'
-        base = mmdet_retina_plus.config('retinanet_r18_fpn_shapes')
+        base = mmdet_retina_plus.config(name)
         path.write_text(
             f"""
 _base_ = {base!r}
@@ -62,6 +64,43 @@ def test_a_right_config_has_no_problem(check):
     findings = check()
     assert problems(findings) == []
     assert {x.subject for x in findings} >= {'train data', 'model', 'anchors'}
+
+
+MASKED = 'retinamask_r18_fpn_shapes'
+EXTRACTOR = 'model.roi_head.mask_roi_extractor'
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        [],
+        [  # masks on P2 to P5
+            'model.neck.start_level=0',
+            'model.neck.num_outs=6',
+            'model.bbox_start_level=1',
+            f'{EXTRACTOR}.featmap_strides=[4,8,16,32]',
+        ],
+    ],
+    ids=['P3', 'P2'],
+)
+def test_a_right_config_with_masks_has_no_problem(check, options):
+    assert problems(check('', *options, name=MASKED)) == []
+
+
+@pytest.mark.parametrize(
+    ('option', 'words'),
+    [
+        ('model.roi_head.train_cfg.mask_size=14', 'mask_size is 14'),
+        ('model.roi_head.mask_head.in_channels=256', 'channels'),
+        (f'{EXTRACTOR}.out_channels=256', 'shape'),
+        (f'{EXTRACTOR}.featmap_strides=[4,8,16]', 'start_level'),
+        ('model.bbox_head.num_classes=3', 'num_classes of both'),
+    ],
+)
+def test_parts_of_the_mask_branch_that_do_not_fit(check, option, words):
+    findings = problems(check('', option, name=MASKED))
+    (message,) = [x.message for x in findings if x.subject == 'model']
+    assert words in message
 
 
 def test_wrappers_are_looked_into(check, shapes):

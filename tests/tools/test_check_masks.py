@@ -2,13 +2,22 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from pycocotools.mask import encode
 
 from mmdet_retina_plus.tools.check_annotations import Split
 from mmdet_retina_plus.tools.check_masks import check_masks
 
 POLYGON = [[5, 5, 25, 5, 25, 15]]
-RUN_LENGTHS = {'size': [48, 64], 'counts': 'PPT1'}
+
+
+def run_lengths(mask: np.ndarray) -> dict:
+    return {'size': [48, 64], 'counts': encode(mask)['counts'].decode()}
+
+
+RUN_LENGTHS = run_lengths(np.ones((48, 64), np.uint8, order='F'))
+EMPTY_RUN_LENGTHS = run_lengths(np.zeros((48, 64), np.uint8, order='F'))
 
 
 def findings(masks, pipeline, **fields):
@@ -47,6 +56,13 @@ POLYGONS = loads(poly2mask=False)
         ([[[5, 5, 25, 5, 25, 15, 9]]], POLYGONS, 'warning', 'ignored'),
         ([RUN_LENGTHS, POLYGON], POLYGONS, 'error', 'ids 1'),
         ([RUN_LENGTHS | {'size': [64, 48]}], BITMAPS, 'error', 'width]'),
+        ([EMPTY_RUN_LENGTHS, POLYGON], BITMAPS, 'warning', 'ids 1'),
+        ([{'size': [48, 64], 'counts': [3072]}], BITMAPS, 'warning', 'empty'),
+        ([[[5, 5, 'x', 5, 25, 15]]], BITMAPS, 'error', 'neither'),
+        ([{'size': [48, 64]}], BITMAPS, 'error', 'neither'),
+        ([{'size': None, 'counts': 'PPT1'}], BITMAPS, 'error', 'neither'),
+        (['PPT1'], BITMAPS, 'error', 'neither'),
+        ([7], BITMAPS, 'error', 'neither'),
     ],
 )
 def test_a_fault_is_found_with_its_way_out(masks, pipeline, level, words):

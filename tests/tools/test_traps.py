@@ -149,6 +149,13 @@ TRAPS = {
         {'model.roi_head': MASKS, 'tta_model': {'type': 'DetTTAModel'}},
         ('error', 'tta_model', "type='MaskTTAModel'"),
     ),
+    'masks scored and switched off': (
+        {
+            'model.roi_head': {**MASKS, 'test_cfg': {'with_mask': False}},
+            'val_evaluator.metric': ['bbox', 'segm'],
+        },
+        ('error', 'val_evaluator', "metric='bbox'"),
+    ),
     'batch size': (
         {'auto_scale_lr.base_batch_size': 16},
         ('warning', 'schedule', '8 devices'),
