@@ -1,5 +1,5 @@
-# RetinaMask on the 170 photographs of Penn-Fudan (COCO format), from scratch on
-# a CPU. With the set in $ROOT (images/, instances_train.json and
+# RetinaMask on the 170 photographs of Penn-Fudan (COCO format), from scratch
+# on a CPU. With the set in $ROOT (images/, instances_train.json and
 # instances_val.json):
 #
 #   mim train mmdet configs/retinamask_r18_fpn_pennfudan.py --cfg-options \
@@ -25,6 +25,9 @@ test_dataloader = val_dataloader
 val_evaluator = dict(metric=['bbox', 'segm'])
 test_evaluator = val_evaluator
 tta_pipeline = _base_.tta_pipeline
-tta_pipeline[1].transforms[0][0].scale = (384, 384)
+tta_pipeline[1].transforms[0] = [
+    dict(type='Resize', scale=(320, 320), keep_ratio=True),
+    dict(type='Resize', scale=(384, 384), keep_ratio=True),
+]
 
 train_cfg = dict(max_iters=1200, val_interval=1200)

@@ -10,9 +10,10 @@ _base_ = ['./retinanet_r50-caffe_fpn_fl.py', './_base_/retinamask.py']
 
 model = _base_.retinamask
 
-# The authors crop polygons and draw each crop at 28 x 28; poly2mask=False here
-# does so. It is not the default because mmdet then leaves out, in silence,
-# every object whose mask is run-length encoded.
+# The authors crop polygons and draw each crop at 28 x 28, as
+# `--cfg-options train_dataloader.dataset.pipeline.1.poly2mask=False` does. It
+# is not the default because mmdet then leaves out, in silence, every object
+# whose mask is run-length encoded.
 train_pipeline = _base_.train_pipeline
 train_pipeline[1].with_mask = True
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

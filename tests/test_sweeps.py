@@ -56,10 +56,9 @@ def test_there_are_sweeps():
 
 
 @pytest.mark.parametrize('name', SWEEPS)
-def test_a_sweep_says_what_is_published(name):
+def test_a_sweep_says_what_it_is(name):
     text = (FOLDER / f'{name}.py').read_text()
     assert text.startswith('# ')
-    assert 'author' in text
 
 
 @pytest.mark.parametrize('key', ['neck.typo', 'typo.num_outs', 'typo'])
@@ -115,5 +114,5 @@ def test_mask_levels_follow_the_reference_rule(point):
     rois = torch.zeros(len(sizes), 5)
     rois[:, 3] = rois[:, 4] = sizes
     levels = extractor.map_roi_levels(rois, extractor.num_inputs) + finest
-    rule = (k0 + (sizes / 224).log2() + 1e-6).floor()
+    rule = (k0 + (sizes / 224 + 1e-6).log2()).floor()
     assert levels.tolist() == rule.clamp(finest, coarsest).tolist()

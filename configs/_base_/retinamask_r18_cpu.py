@@ -28,7 +28,7 @@ tta_pipeline = [
                 dict(type='RandomFlip', prob=0.0),
                 dict(type='RandomFlip', prob=1.0),
             ],
-            [dict(type='LoadAnnotations', with_bbox=True, with_mask=True)],
+            [dict(type='LoadAnnotations', with_bbox=True)],
             [dict(type='PackDetInputs')],
         ],
     ),
