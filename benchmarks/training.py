@@ -9,7 +9,7 @@ import statistics
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from math import nan
+from math import isnan, nan
 from pathlib import Path
 
 import click
@@ -157,6 +157,9 @@ def train(config: str, folder: Path, options: dict[str, str]) -> list[float]:
 
 
 def summary(values: tuple[float, ...]) -> str:
+    """Mean and spread; nothing where a run has no such metric."""
+    if any(map(isnan, values)):
+        return ''
     spread = statistics.stdev(values) if len(values) > 1 else nan
     return f'{statistics.mean(values):.3f} ({spread:.3f})'
 
