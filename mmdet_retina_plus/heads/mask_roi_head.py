@@ -346,7 +346,7 @@ def check_masks(batch_gt_instances: InstanceList) -> None:
 
 
 def check_mask_size(
-    mask_preds: Tensor, mask_size: int | tuple[int, int]
+    mask_preds: Tensor, mask_size: int | Sequence[int]
 ) -> None:
     """Refuse targets of another size than the predictions.
 
@@ -354,7 +354,7 @@ def check_mask_size(
         ValueError: RoI extractor, upsampling and `mask_size` do not fit.
     """
     predicted = tuple(mask_preds.shape[-2:])
-    if predicted != to_2tuple(mask_size):
+    if predicted != tuple(to_2tuple(mask_size)):
         raise ValueError(
             f'The mask head predicts {predicted} pixels, mask_size is '
             f'{mask_size}: set train_cfg=dict(mask_size={predicted}) of the '

@@ -156,10 +156,24 @@ def build_model(cfg: Any) -> tuple[Any, Any]:
                 f'the features have strides {strides}, '
                 f'anchor_generator.strides are {given}'
             )
-    if hasattr(model, 'bbox_head') and getattr(model, 'with_roi_head', False):
+    branches = ('bbox_head', 'roi_head', 'train_cfg')
+    if all(getattr(model, name, None) is not None for name in branches):
         with torch.no_grad():
-            model.train().loss(image, [probe_sample()])
+            probe_branches(model.train(), image)
     return model.eval(), generator
+
+
+def probe_branches(model: Any, image: Any) -> None:
+    """Boxes and masks of a training step, on two equal images.
+
+    Of one alone, BatchNorm would refuse features of a single place.
+    """
+    samples = [probe_sample(), probe_sample()]
+    levels = model.extract_feat(image.expand(2, -1, -1, -1))
+    _, detections = model.bbox_head.loss_and_predict(
+        levels[getattr(model, 'bbox_start_level', 0) :], samples
+    )
+    model.roi_head.loss(levels, detections, samples)
 
 
 def probe_sample() -> Any:

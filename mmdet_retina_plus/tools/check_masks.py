@@ -14,8 +14,15 @@ CORNERS = 3
 def is_readable(mask: object) -> bool:
     """Whether it is lists of numbers, or run lengths with their size."""
     if isinstance(mask, Mapping):
-        return isinstance(mask.get('size'), list) and isinstance(
-            mask.get('counts'), str | list
+        size, counts = mask.get('size'), mask.get('counts')
+        return (
+            isinstance(size, list)
+            and len(size) == 2
+            and all(map(is_number, size))
+            and (
+                isinstance(counts, str)
+                or (isinstance(counts, list) and all(map(is_number, counts)))
+            )
         )
     return isinstance(mask, list) and all(
         isinstance(polygon, list) and all(map(is_number, polygon))
@@ -85,9 +92,9 @@ def check_masks(split: Split) -> list[Finding]:
     lost = ids(readable, lambda _, mask: not has_pixels(mask))
     if lost:
         findings += split.warn(
-            f'{len(lost)} annotations have no polygon of {CORNERS} corners '
-            f'and no pixel, so are ignored or train as empty: ids '
-            f'{some(lost)}',
+            f'{len(lost)} annotations have no polygon of {CORNERS} corners, '
+            'or run lengths without a pixel, and are ignored or train as '
+            f'empty: ids {some(lost)}',
             'mend their segmentation or delete them',
         )
     if any(step.get('poly2mask', True) is False for step in loads):

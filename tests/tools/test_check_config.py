@@ -80,8 +80,15 @@ EXTRACTOR = 'model.roi_head.mask_roi_extractor'
             'model.bbox_start_level=1',
             f'{EXTRACTOR}.featmap_strides=[4,8,16,32]',
         ],
+        ['model.roi_head.train_cfg.mask_size=28,28'],
+        ['model.train_cfg=None'],
+        [  # BatchNorm on a level of one place
+            'model.neck.num_outs=6',
+            'model.neck.norm_cfg.type=BN',
+            'model.bbox_head.anchor_generator.strides=[8,16,32,64,128,256]',
+        ],
     ],
-    ids=['P3', 'P2'],
+    ids=['P3', 'P2', 'size of two sides', 'for tests', 'BatchNorm'],
 )
 def test_a_right_config_with_masks_has_no_problem(check, options):
     assert problems(check('', *options, name=MASKED)) == []
