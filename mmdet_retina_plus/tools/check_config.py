@@ -168,41 +168,23 @@ def probe_branches(model: Any, image: Any) -> None:
 
     Of one alone, BatchNorm would refuse features of a single place.
     """
-    samples = [probe_sample(), probe_sample()]
+    from mmdet.testing import demo_mm_inputs
+
+    samples = demo_mm_inputs(
+        image_shapes=image.shape[1:],
+        num_items=[1, 1],
+        num_classes=2,
+        with_mask=True,
+    )['data_samples']
+    shape = tuple(image.shape[2:])
+    for sample in samples:
+        sample.gt_instances.labels.zero_()  # the class that all models have
+        sample.set_metainfo(dict(pad_shape=shape, batch_input_shape=shape))
     levels = model.extract_feat(image.expand(2, -1, -1, -1))
     _, detections = model.bbox_head.loss_and_predict(
         levels[getattr(model, 'bbox_start_level', 0) :], samples
     )
     model.roi_head.loss(levels, detections, samples)
-
-
-def probe_sample() -> Any:
-    """A sample with one object in the middle, for a step on a blank image."""
-    import numpy as np
-    import torch
-    from mmdet.structures import DetDataSample
-    from mmdet.structures.mask import BitmapMasks
-    from mmengine.structures import InstanceData
-
-    shape = (PROBE_SIZE, PROBE_SIZE)
-    near, far = PROBE_SIZE // 4, 3 * PROBE_SIZE // 4
-    mask = np.zeros((1, *shape), np.uint8)
-    mask[:, near:far, near:far] = 1
-    sample = DetDataSample(
-        metainfo=dict(
-            img_shape=shape,
-            pad_shape=shape,
-            ori_shape=shape,
-            batch_input_shape=shape,
-            scale_factor=(1.0, 1.0),
-        )
-    )
-    sample.gt_instances = InstanceData(
-        bboxes=torch.tensor([[near, near, far, far]]).float(),
-        labels=torch.zeros(1).long(),
-        masks=BitmapMasks(mask, *shape),
-    )
-    return sample
 
 
 def check_model(cfg: Any, splits: Sequence[Split]) -> list[Finding]:

@@ -1,6 +1,6 @@
 """Masks in annotation files, where a pipeline loads them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from .check_annotations import Split
 from .coco_format import is_number, some
@@ -56,23 +56,13 @@ def check_masks(split: Split) -> list[Finding]:
     ]
     if not loads:
         return []
-    present, readable = [], []
-    for annotation in split.objects:
-        mask = annotation.get('segmentation')
-        if mask:
-            present.append(annotation)
-            if is_readable(mask):
-                readable.append(annotation)
-
-    def ids(annotations: list[Mapping], wrong: Callable) -> list:
-        return [
-            annotation['id']
-            for annotation in annotations
-            if wrong(annotation, annotation.get('segmentation'))
-        ]
-
+    masked = [x for x in split.objects if x.get('segmentation')]
+    readable = [x for x in masked if is_readable(x['segmentation'])]
+    run_lengths = [
+        x for x in readable if isinstance(x['segmentation'], Mapping)
+    ]
     findings = []
-    bare = ids(split.objects, lambda _, mask: not mask)
+    bare = [x['id'] for x in split.objects if not x.get('segmentation')]
     if bare:
         findings += split.fail(
             f'{len(bare)} annotations have no segmentation, loading their '
@@ -81,7 +71,7 @@ def check_masks(split: Split) -> list[Finding]:
             'train boxes only: model.roi_head=None, no with_mask=True, and '
             "metric='bbox' of both evaluators",
         )
-    broken = ids(present, lambda _, mask: not is_readable(mask))
+    broken = [x['id'] for x in masked if not is_readable(x['segmentation'])]
     if broken:
         findings += split.fail(
             f'{len(broken)} annotations have a segmentation that is neither '
@@ -89,7 +79,7 @@ def check_masks(split: Split) -> list[Finding]:
             'write [[x1, y1, x2, y2, …], …] or '
             '{"size": [height, width], "counts": …}',
         )
-    lost = ids(readable, lambda _, mask: not has_pixels(mask))
+    lost = [x['id'] for x in readable if not has_pixels(x['segmentation'])]
     if lost:
         findings += split.warn(
             f'{len(lost)} annotations have no polygon of {CORNERS} corners, '
@@ -99,26 +89,19 @@ def check_masks(split: Split) -> list[Finding]:
         )
     if any(step.get('poly2mask', True) is False for step in loads):
         # Those of crowds are ignored in any case.
-        runs = ids(
-            readable,
-            lambda annotation, mask: (
-                isinstance(mask, Mapping) and not annotation.get('iscrowd')
-            ),
-        )
+        runs = [x['id'] for x in run_lengths if not x.get('iscrowd')]
         if runs:
             findings += split.fail(
                 f'{len(runs)} objects have run-length masks, which '
                 f'poly2mask=False makes mmdet ignore: ids {some(runs)}',
                 'leave poly2mask out of LoadAnnotations',
             )
-    misfits = ids(
-        readable,
-        lambda annotation, mask: (
-            isinstance(mask, Mapping)
-            and mask['size']
-            != list(split.image_sizes[annotation['image_id']])[::-1]
-        ),
-    )
+    misfits = [
+        x['id']
+        for x in run_lengths
+        if tuple(x['segmentation']['size'][::-1])
+        != split.image_sizes[x['image_id']]
+    ]
     if misfits:
         findings += split.fail(
             f'{len(misfits)} run-length masks have not the size of their '
