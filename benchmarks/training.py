@@ -133,12 +133,13 @@ def train(config: str, folder: Path, options: dict[str, str]) -> list[float]:
         *(f'{key}={value}' for key, value in options.items()),
     ]
     log = folder / 'output.log'
-    process = subprocess.Popen(
-        command,
-        stdout=log.open('w'),
-        stderr=subprocess.STDOUT,
-        env=os.environ | {'OMP_NUM_THREADS': '1'},
-    )
+    with log.open('w') as output:
+        process = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {'OMP_NUM_THREADS': '1'},
+        )
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise click.ClickException(f'A run failed, see {log}')
