@@ -1,6 +1,7 @@
 """Small heads, detectors and batches, shared by the tests."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,20 @@ STRIDES = (8, 16, 32, 64, 128)
 Objects = Sequence[tuple[Sequence[float], int]]
 """Boxes x1, y1, x2, y2 in pixels, each with its label."""
 OBJECTS: Objects = [((4, 4, 40, 60), 0), ((30, 12, 62, 45), 0)]
-BATCHES: dict[str, tuple[Objects, Objects]] = {
-    'objects': (OBJECTS, OBJECTS[:1]),
-    'one-empty': (OBJECTS, ()),
-    'all-empty': ((), ()),
-}
-"""Batches of two images of 64 x 64 pixels."""
+HEAD_OBJECTS: Objects = [((4, 4, 40, 36), 0), ((20, 24, 60, 60), 2)]
+"""Of the classes of `head_config`, in an image of 64 x 64 pixels."""
+
+
+def batches(objects: Objects) -> dict[str, tuple[Objects, Objects]]:
+    """Batches of two images, with objects and without."""
+    return {
+        'objects': (objects, objects[:1]),
+        'one-empty': (objects, ()),
+        'all-empty': ((), ()),
+    }
+
+
+BATCHES = batches(OBJECTS)
 
 
 def instances(
@@ -168,30 +177,36 @@ def pyramid(
     )
 
 
-def loss_in_one_of_two_processes(rank: int, folder: Path) -> None:
-    """Save a head's loss_cls, alone and with a divisor of both processes.
-
-    Process 0 sees two objects, process 1 an empty image.
-    """
+@contextmanager
+def one_of_two_processes(rank: int, folder: Path) -> Iterator[None]:
+    """Meet the other one in a folder, on CPUs."""
     # Spinning threads of two processes on few cores take turns for ages.
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
         'gloo', init_method=f'file://{folder}/meeting', rank=rank, world_size=2
     )
-    torch.manual_seed(0)
-    head = build_head()
-    objects = [((4, 4, 40, 36), 0), ((20, 24, 60, 60), 2)]
-    features = pyramid(1)
-    sample = data_sample(() if rank else objects)
-    alone = head.loss(features, [sample])
-    head.sync_avg_factor = True
-    together = head.loss(features, [sample])
-    torch.save(
-        [
-            alone['num_positive'].clamp(min=1),
-            alone['loss_cls'].detach(),
-            together['loss_cls'].detach(),
-        ],
-        folder / f'{rank}.pth',
-    )
+    yield
     torch.distributed.destroy_process_group()
+
+
+def loss_in_one_of_two_processes(rank: int, folder: Path) -> None:
+    """Save a head's loss_cls, alone and with a divisor of both processes.
+
+    Process 0 sees two objects, process 1 an empty image.
+    """
+    with one_of_two_processes(rank, folder):
+        torch.manual_seed(0)
+        head = build_head()
+        features = pyramid(1)
+        sample = data_sample(() if rank else HEAD_OBJECTS)
+        alone = head.loss(features, [sample])
+        head.sync_avg_factor = True
+        together = head.loss(features, [sample])
+        torch.save(
+            [
+                alone['num_positive'].clamp(min=1),
+                alone['loss_cls'].detach(),
+                together['loss_cls'].detach(),
+            ],
+            folder / f'{rank}.pth',
+        )

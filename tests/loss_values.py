@@ -5,8 +5,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
+from builders import one_of_two_processes
 from torch import Tensor
+
+from mmdet_retina_plus.losses import SelfAdjustingSmoothL1Loss
 
 
 def oracle(name: str) -> dict:
@@ -35,17 +37,10 @@ def observe_in_two_processes(
         steps: Arguments of the loss, by step and rank.
         folder: Gets one file per rank.
     """
-    from mmdet_retina_plus.losses import SelfAdjustingSmoothL1Loss
-
-    # Spinning threads of two processes on few cores take turns for ages.
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        'gloo', init_method=f'file://{folder}/meeting', rank=rank, world_size=2
-    )
-    loss = SelfAdjustingSmoothL1Loss(sync=True)
-    seen = []
-    for step in steps:
-        loss(*step[rank])
-        seen.append((loss.running_mean.clone(), loss.running_var.clone()))
-    torch.save(seen, folder / f'{rank}.pt')
-    dist.destroy_process_group()
+    with one_of_two_processes(rank, folder):
+        loss = SelfAdjustingSmoothL1Loss(sync=True)
+        seen = []
+        for step in steps:
+            loss(*step[rank])
+            seen.append((loss.running_mean.clone(), loss.running_var.clone()))
+        torch.save(seen, folder / f'{rank}.pt')

@@ -6,7 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from builders import Objects, data_sample, detector_config, pyramid
+from builders import (
+    Objects,
+    data_sample,
+    detector_config,
+    one_of_two_processes,
+    pyramid,
+)
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
@@ -58,6 +64,11 @@ def build_retinamask(roi_head: dict | None = None, **changes):
     torch.nn.init.constant_(model.bbox_head.retina_cls.bias, -1.0)
     torch.nn.init.normal_(model.bbox_head.retina_reg.weight, std=0.05)
     return model
+
+
+def exact_level(scale: np.ndarray | float, k0: int) -> np.ndarray | float:
+    """The authors' level of boxes of sqrt(area) `scale`, neither cut."""
+    return k0 + np.log2(scale / 224 + 1e-6)
 
 
 def rectangle(box: Sequence[float]) -> list[float]:
@@ -157,30 +168,32 @@ def steps_in_one_of_two_processes(rank: int, folder: Path) -> None:
     before the first there are no detections. Once with all levels, once with
     one.
     """
-    # Spinning threads of two processes on few cores take turns for ages.
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        'gloo', init_method=f'file://{folder}/meeting', rank=rank, world_size=2
-    )
-    torch.manual_seed(0)
-    parameters = []
-    for strides in ([8, 16, 32], [8]):
-        model = build_retinamask(
-            roi_head_config(mask_roi_extractor=dict(featmap_strides=strides))
-        )
-        torch.nn.init.constant_(model.bbox_head.retina_cls.bias, -100.0)
-        parallel = DistributedDataParallel(model, find_unused_parameters=False)
-        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-        for step in range(2):
-            objects = [((8, 8, 40, 40), 1)] if rank == step else []
-            images, samples = torch.randn(1, 3, 64, 64), [mask_sample(objects)]
-            losses = parallel(images, samples, mode='loss')
-            loss, _ = model.parse_losses(losses)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            with torch.no_grad():
-                model.bbox_head.retina_cls.bias.fill_(-1.0)
-        parameters += [p.detach() for p in model.parameters()]
-    torch.save(parameters, folder / f'{rank}.pth')
-    torch.distributed.destroy_process_group()
+    with one_of_two_processes(rank, folder):
+        torch.manual_seed(0)
+        parameters = []
+        for strides in ([8, 16, 32], [8]):
+            model = build_retinamask(
+                roi_head_config(
+                    mask_roi_extractor=dict(featmap_strides=strides)
+                )
+            )
+            torch.nn.init.constant_(model.bbox_head.retina_cls.bias, -100.0)
+            parallel = DistributedDataParallel(
+                model, find_unused_parameters=False
+            )
+            optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+            for step in range(2):
+                objects = [((8, 8, 40, 40), 1)] if rank == step else []
+                images, samples = (
+                    torch.randn(1, 3, 64, 64),
+                    [mask_sample(objects)],
+                )
+                losses = parallel(images, samples, mode='loss')
+                loss, _ = model.parse_losses(losses)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                with torch.no_grad():
+                    model.bbox_head.retina_cls.bias.fill_(-1.0)
+            parameters += [p.detach() for p in model.parameters()]
+        torch.save(parameters, folder / f'{rank}.pth')

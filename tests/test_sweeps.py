@@ -5,9 +5,11 @@ import runpy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from builders import BATCHES, build_detector, check_step, load, shrink
+from mask_scenes import exact_level
 from mmdet.registry import MODELS, TASK_UTILS
 from mmengine.config import Config
 
@@ -114,5 +116,5 @@ def test_mask_levels_follow_the_reference_rule(point):
     rois = torch.zeros(len(sizes), 5)
     rois[:, 3] = rois[:, 4] = sizes
     levels = extractor.map_roi_levels(rois, extractor.num_inputs) + finest
-    rule = (k0 + (sizes / 224 + 1e-6).log2()).floor()
-    assert levels.tolist() == rule.clamp(finest, coarsest).tolist()
+    rule = np.floor(exact_level(sizes.numpy(), k0))
+    assert levels.tolist() == rule.clip(finest, coarsest).tolist()

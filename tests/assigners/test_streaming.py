@@ -15,7 +15,12 @@ from assigner_scenes import (
     random_boxes,
     tiles,
 )
-from builders import build_head, data_sample, pyramid
+from builders import (
+    HEAD_OBJECTS,
+    build_head,
+    data_sample,
+    pyramid,
+)
 from harness import peak_bytes
 from mmdet.registry import MODELS, TASK_UTILS
 from mmengine.config import ConfigDict
@@ -28,7 +33,6 @@ CONFIGS = {
     ),
     'atss': dict(type='StreamingATSSAssigner', min_positives=1),
 }
-OBJECTS = [((4, 4, 40, 36), 0), ((20, 24, 60, 60), 2)]
 
 config = pytest.mark.parametrize('config', CONFIGS.values(), ids=list(CONFIGS))
 on_gpu = pytest.mark.parametrize('on_gpu', [False, True], ids=['cpu', 'gpu'])
@@ -50,7 +54,7 @@ def assign_levels(
 
 
 def train_once(head) -> dict[str, Tensor]:
-    losses = head.loss(pyramid(), [data_sample(OBJECTS), data_sample()])
+    losses = head.loss(pyramid(), [data_sample(HEAD_OBJECTS), data_sample()])
     return {
         name: sum(value) if isinstance(value, list) else value
         for name, value in losses.items()

@@ -2,14 +2,17 @@ import copy
 
 import pytest
 import torch
-from builders import data_sample, detector_config, load
+from builders import (
+    HEAD_OBJECTS,
+    data_sample,
+    detector_config,
+    load,
+)
 from mmdet.registry import MODELS
 from torch import nn
 from torch.testing import assert_close
 
 from mmdet_retina_plus.detectors.retina_plus import check_num_classes
-
-OBJECTS = [((4, 4, 40, 36), 0), ((20, 24, 60, 60), 2)]
 
 
 class CountingRoIHead(nn.Module):
@@ -57,7 +60,7 @@ def test_without_slots_it_is_a_single_stage_detector():
     theirs = MODELS.build(dict(detector_config(), type='SingleStageDetector'))
     theirs.load_state_dict(ours.state_dict())
     images = torch.randn(2, 3, 64, 64)
-    samples = [data_sample(OBJECTS), data_sample()]
+    samples = [data_sample(HEAD_OBJECTS), data_sample()]
     results = []
     for model in (ours.eval(), theirs.eval()):
         losses = model.loss(images, copy.deepcopy(samples))
@@ -87,7 +90,7 @@ def test_filled_slots_add_their_losses(slots):
             semantic_head=dict(type='CountingSemanticHead'),
         )
     )
-    losses = model.loss(torch.randn(1, 3, 64, 64), [data_sample(OBJECTS)])
+    losses = model.loss(torch.randn(1, 3, 64, 64), [data_sample(HEAD_OBJECTS)])
     assert {'loss_cls', 'loss_bbox', 'loss_mask', 'loss_seg'} <= set(losses)
     assert model.with_mask
     assert model.with_semantic
@@ -98,7 +101,7 @@ def test_detections_reach_the_roi_head_without_gradient(slots):
         detector_config(roi_head=dict(type='CountingRoIHead'))
     )
     nn.init.constant_(model.bbox_head.retina_cls.bias, 2.0)
-    model.loss(torch.randn(1, 3, 64, 64), [data_sample(OBJECTS)])
+    model.loss(torch.randn(1, 3, 64, 64), [data_sample(HEAD_OBJECTS)])
     _, detections = model.roi_head.given
     assert len(detections[0]) > 0
     assert not detections[0].bboxes.requires_grad
@@ -146,7 +149,7 @@ def test_the_box_head_starts_at_its_level_the_others_see_all(slots):
     config.neck.update(start_level=0, num_outs=6)
     model = MODELS.build(config)
     images = torch.randn(1, 3, 64, 64)
-    model.loss(images, [data_sample(OBJECTS)])
+    model.loss(images, [data_sample(HEAD_OBJECTS)])
     assert [level.shape[-1] for level in model.semantic_head.given] == [
         16,
         8,
@@ -167,12 +170,12 @@ def test_boxes_and_masks_train_and_predict_in_half_precision(dtype):
     images = torch.randn(1, 3, 64, 64)
     with torch.autocast('cpu', dtype):
         loss, log = model.parse_losses(
-            model.loss(images, [data_sample(OBJECTS)])
+            model.loss(images, [data_sample(HEAD_OBJECTS)])
         )
         results = model.eval().predict(images, [data_sample()])
     loss.backward()
     assert loss.isfinite()
-    assert log['num_mask_rois'] > len(OBJECTS)
+    assert log['num_mask_rois'] > len(HEAD_OBJECTS)
     assert results[0].pred_instances.masks.any()
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from builders import detector_config
+from mask_scenes import roi_head_config
 from mmcv.transforms import TestTimeAug as Views
 from mmdet.datasets.transforms import PackDetInputs, Pad, RandomFlip, Resize
 from mmdet.models import DetTTAModel, FCNMaskHead
@@ -340,25 +341,7 @@ def detector_with_masks() -> nn.Module:
             pad_size_divisor=32,
         ),
         bbox_start_level=1,
-        roi_head=dict(
-            type='MaskRoIHead',
-            start_level=1,
-            mask_roi_extractor=dict(
-                type='SingleRoIExtractor',
-                roi_layer=dict(
-                    type='RoIAlign', output_size=14, sampling_ratio=2
-                ),
-                out_channels=8,
-                featmap_strides=[8, 16, 32],
-            ),
-            mask_head=dict(
-                type='FCNMaskHead',
-                num_convs=1,
-                in_channels=8,
-                conv_out_channels=8,
-                num_classes=3,
-            ),
-        ),
+        roi_head=roi_head_config(start_level=1),
     )
     # P2 is there for others: neither head takes it.
     config.neck.update(start_level=0, num_outs=6)

@@ -5,7 +5,12 @@ import copy
 import numpy as np
 import pytest
 import torch
-from builders import data_sample, pyramid
+from builders import (
+    HEAD_OBJECTS,
+    batches,
+    data_sample,
+    pyramid,
+)
 from harness import peak_bytes
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -17,6 +22,7 @@ from mask_scenes import (
     build_retinamask,
     build_roi_head,
     detections,
+    exact_level,
     mask_sample,
     polygon_masks,
     reference_target,
@@ -36,7 +42,6 @@ from mmdet_retina_plus.heads import shared_bitmaps
 from mmdet_retina_plus.heads.mask_roi_head import TRAIN_CFG
 from mmdet_retina_plus.heads.shared_bitmaps import SharedBitmaps
 
-OBJECTS = [((4, 4, 40, 36), 0), ((20, 24, 60, 60), 2)]
 OUTLINES = [
     [[4, 4, 40, 8, 30, 36, 6, 30]],
     [[20, 24, 40, 24, 40, 60, 20, 60], [45, 30, 60, 30, 52, 58]],
@@ -95,12 +100,12 @@ def test_loss_and_gradients_are_those_of_the_reference_rule(seed):
     head = build_roi_head()
     features = [level.requires_grad_() for level in pyramid()]
     found = [
-        detections(jittered([box for box, _ in OBJECTS], 20, seed), 1),
-        detections(jittered([OBJECTS[0][0]], 7, seed + 10)),
+        detections(jittered([box for box, _ in HEAD_OBJECTS], 20, seed), 1),
+        detections(jittered([HEAD_OBJECTS[0][0]], 7, seed + 10)),
     ]
     samples = [
-        mask_sample(OBJECTS, outlines=OUTLINES),
-        mask_sample(OBJECTS[:1], outlines=OUTLINES[:1]),
+        mask_sample(HEAD_OBJECTS, outlines=OUTLINES),
+        mask_sample(HEAD_OBJECTS[:1], outlines=OUTLINES[:1]),
     ]
     expected = reference_loss(head, features, found, samples)
     inputs = [*head.mask_head.parameters(), *features[:3]]
@@ -131,7 +136,7 @@ def test_the_objects_class_and_mask_train_not_the_predicted_ones():
     spy = Spy(head)
     # Both detections say 1, which neither object is.
     found = detections([(4, 4, 40, 36), (20, 24, 60, 60)], labels=1)
-    losses = train(head, [found], [mask_sample(OBJECTS)])
+    losses = train(head, [found], [mask_sample(HEAD_OBJECTS)])
     losses['loss_mask'].backward()
     (logits,) = spy.logits
     trained = logits.grad.abs().amax(dim=(2, 3)) > 0
@@ -142,8 +147,8 @@ def test_images_with_more_boxes_weigh_more():
     """The mean is over the boxes of all images."""
     head = build_roi_head()
     features = pyramid()
-    samples = [mask_sample(OBJECTS), mask_sample(OBJECTS[:1])]
-    found = [detections([OBJECTS[1][0]] * 3), NOTHING]
+    samples = [mask_sample(HEAD_OBJECTS), mask_sample(HEAD_OBJECTS[:1])]
+    found = [detections([HEAD_OBJECTS[1][0]] * 3), NOTHING]
     together = train(head, found, samples, features)['loss_mask']
     first, second = (
         train(
@@ -160,14 +165,14 @@ def test_images_with_more_boxes_weigh_more():
 def test_all_boxes_on_one_object_count():
     head = build_roi_head()
     boxes = torch.tensor([4.0, 4, 40, 36]) + torch.rand(520, 4)
-    losses = train(head, [detections(boxes)], [mask_sample(OBJECTS[:1])])
+    losses = train(head, [detections(boxes)], [mask_sample(HEAD_OBJECTS[:1])])
     assert losses['num_mask_rois'] == 521
 
 
 def test_a_sampler_may_bound_the_boxes():
     head = build_roi_head(train_cfg=dict(sampler=dict(num=16)))
     boxes = torch.tensor([4.0, 4, 40, 36]) + torch.rand(520, 4)
-    losses = train(head, [detections(boxes)], [mask_sample(OBJECTS[:1])])
+    losses = train(head, [detections(boxes)], [mask_sample(HEAD_OBJECTS[:1])])
     assert losses['num_mask_rois'] == 16
 
 
@@ -193,9 +198,9 @@ def test_objects_in_the_same_box_train_a_mask_each():
 def test_regions_to_ignore_keep_their_detections_unless_asked(share, count):
     """Two objects, and a detection within the region."""
     head = build_roi_head(train_cfg=dict(assigner=dict(ignore_iof_thr=share)))
-    sample = mask_sample(OBJECTS)
+    sample = mask_sample(HEAD_OBJECTS)
     sample.ignored_instances.bboxes = torch.tensor([[0.0, 0, 64, 64]])
-    losses = train(head, [detections([OBJECTS[0][0]])], [sample])
+    losses = train(head, [detections([HEAD_OBJECTS[0][0]])], [sample])
     assert losses['num_mask_rois'] == count
 
 
@@ -297,7 +302,7 @@ def test_levels_follow_the_area(width, height, corner):
     roi = torch.tensor([[0, corner, corner, corner + width, corner + height]])
     x1, y1, x2, y2 = roi[0, 1:].tolist()
     assume(x2 > x1 and y2 > y1)
-    exact = 4 + np.log2(np.sqrt((x2 - x1) * (y2 - y1)) / 224 + 1e-6)
+    exact = exact_level(np.sqrt((x2 - x1) * (y2 - y1)), k0=4)
     assume(abs(exact - np.rint(exact)) > 1e-4)
     level = EXTRACTOR.map_roi_levels(roi, 3).item() + 3
     assert level == np.clip(np.floor(exact), 3, 5)
@@ -305,7 +310,7 @@ def test_levels_follow_the_area(width, height, corner):
 
 def test_only_mask_head_levels_and_backbone_learn_from_masks():
     model = build_retinamask(roi_head_config())
-    samples = [mask_sample(OBJECTS), mask_sample(OBJECTS[:1])]
+    samples = [mask_sample(HEAD_OBJECTS), mask_sample(HEAD_OBJECTS[:1])]
     losses = model.loss(torch.randn(2, 3, 64, 64), samples)
     losses['loss_mask'].sum().backward()
     learning = {
@@ -325,22 +330,18 @@ def test_only_mask_head_levels_and_backbone_learn_from_masks():
 def test_boxes_carry_no_gradient(monkeypatch):
     """Even if a box head's detections do, which mmdet's do not."""
     model = build_retinamask(roi_head_config())
-    found = detections([OBJECTS[0][0]])
+    found = detections([HEAD_OBJECTS[0][0]])
     found.bboxes.requires_grad_()
     monkeypatch.setattr(
         model.bbox_head, 'predict_by_feat', lambda *_, **__: [found]
     )
     spy = Spy(model.roi_head)
-    model.loss(torch.randn(1, 3, 64, 64), [mask_sample(OBJECTS)])
-    assert len(spy.rois[0]) > len(OBJECTS)
+    model.loss(torch.randn(1, 3, 64, 64), [mask_sample(HEAD_OBJECTS)])
+    assert len(spy.rois[0]) > len(HEAD_OBJECTS)
     assert not spy.rois[0].requires_grad
 
 
-BATCHES = {
-    'objects': [OBJECTS, OBJECTS[:1]],
-    'one-empty': [OBJECTS, ()],
-    'all-empty': [(), ()],
-}
+BATCHES = batches(HEAD_OBJECTS)
 
 
 @pytest.mark.parametrize('batch', BATCHES)
@@ -413,7 +414,7 @@ def test_a_head_of_half_precision_trains_and_predicts():
     head = build_roi_head().bfloat16()
     features = [level.bfloat16() for level in pyramid(1)]
     found = detections([(4, 4, 40, 36)])
-    losses = train(head, [found], [mask_sample(OBJECTS)], features)
+    losses = train(head, [found], [mask_sample(HEAD_OBJECTS)], features)
     losses['loss_mask'].backward()
     assert losses['loss_mask'].isfinite()
     [result] = head.predict(features, [found], [mask_sample()])
@@ -426,7 +427,10 @@ def test_counts_survive_half_precision():
     features = [level.bfloat16() for level in pyramid(1)]
     with torch.autocast('cpu', torch.bfloat16):
         losses = train(
-            head, [detections(boxes)], [mask_sample(OBJECTS[:1])], features
+            head,
+            [detections(boxes)],
+            [mask_sample(HEAD_OBJECTS[:1])],
+            features,
         )
     assert losses['num_mask_rois'] == 521
 
@@ -434,7 +438,7 @@ def test_counts_survive_half_precision():
 def test_a_class_agnostic_head_trains_its_one_channel():
     head = build_roi_head(mask_head=dict(class_agnostic=True))
     spy = Spy(head)
-    losses = train(head, [NOTHING], [mask_sample(OBJECTS)])
+    losses = train(head, [NOTHING], [mask_sample(HEAD_OBJECTS)])
     losses['loss_mask'].backward()
     assert spy.logits[0].shape == (2, 1, 28, 28)
     assert spy.logits[0].grad.all()
@@ -452,7 +456,7 @@ def test_ground_truth_is_left_as_it_was():
 
 @pytest.mark.parametrize('count', [0, 2])
 def test_ground_truth_without_masks_is_refused(count):
-    sample = data_sample(OBJECTS[:count])
+    sample = data_sample(HEAD_OBJECTS[:count])
     sample.gt_instances.pop('masks', None)
     with pytest.raises(ValueError, match='with_mask=True'):
         train(build_roi_head(), [NOTHING], [sample])
@@ -472,14 +476,14 @@ def test_ground_truth_without_masks_is_refused(count):
 def test_levels_of_other_strides_are_refused(changes):
     head = build_roi_head(**changes)
     with pytest.raises(ValueError, match='let start_level of MaskRoIHead'):
-        train(head, [NOTHING], [mask_sample(OBJECTS)])
+        train(head, [NOTHING], [mask_sample(HEAD_OBJECTS)])
     with pytest.raises(ValueError, match='let start_level of MaskRoIHead'):
         head.predict(pyramid(1), [NOTHING], [mask_sample()])
 
 
 def test_levels_of_sides_that_no_stride_divides_are_taken():
     shape = (70, 99)
-    sample = mask_sample(OBJECTS, shape)
+    sample = mask_sample(HEAD_OBJECTS, shape)
     assert train(build_roi_head(), [NOTHING], [sample])['loss_mask'] > 0
 
 
@@ -519,14 +523,16 @@ def test_options_that_are_not_given_keep_their_defaults():
 def test_targets_of_another_size_than_the_predictions_are_refused():
     head = build_roi_head(train_cfg=dict(mask_size=14))
     with pytest.raises(ValueError, match=r'mask_size is 14: set .*28'):
-        train(head, [NOTHING], [mask_sample(OBJECTS)])
+        train(head, [NOTHING], [mask_sample(HEAD_OBJECTS)])
 
 
 def test_mmdets_rcnn_options_are_taken():
     """Those of its Mask R-CNN, word for word."""
     config = get_config('mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py').model
     head = build_roi_head(train_cfg=config.train_cfg.rcnn)
-    losses = train(head, [detections([OBJECTS[0][0]])], [mask_sample(OBJECTS)])
+    losses = train(
+        head, [detections([HEAD_OBJECTS[0][0]])], [mask_sample(HEAD_OBJECTS)]
+    )
     assert losses['loss_mask'] > 0
 
 
@@ -589,12 +595,12 @@ def test_targets_of_many_boxes_do_not_copy_their_mask():
 
 def test_the_order_of_features_in_memory_does_not_matter():
     head = build_roi_head()
-    sample = mask_sample(OBJECTS)
+    sample = mask_sample(HEAD_OBJECTS)
     losses = []
     for order in (torch.contiguous_format, torch.channels_last):
         torch.manual_seed(0)
         levels = [level.to(memory_format=order) for level in pyramid(1)]
-        found = detections([OBJECTS[0][0]])
+        found = detections([HEAD_OBJECTS[0][0]])
         losses.append(head.loss(levels, [found], [sample])['loss_mask'])
     assert_close(*losses)
 

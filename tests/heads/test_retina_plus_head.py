@@ -4,6 +4,7 @@ import math
 import pytest
 import torch
 from builders import (
+    HEAD_OBJECTS,
     build_head,
     data_sample,
     loss_in_one_of_two_processes,
@@ -21,7 +22,6 @@ from mmdet_retina_plus.heads.retina_plus_head import (
 ANCHORS = 9 * (64 + 16 + 4 + 1 + 1)
 """In an image of 64 x 64 pixels."""
 KINDS = ('positive', 'ignored', 'background')
-OBJECTS = [((4, 4, 40, 36), 0), ((20, 24, 60, 60), 2)]
 
 
 def total(losses: dict, name: str) -> torch.Tensor:
@@ -47,7 +47,10 @@ def test_losses_and_gradients_equal_retina_heads(changes):
     theirs.load_state_dict(ours.state_dict())
     features = pyramid(shape=(96, 64))
     # The second image is smaller than its batch, so that it has padding.
-    samples = [data_sample(OBJECTS, (96, 64)), data_sample(OBJECTS, (64, 64))]
+    samples = [
+        data_sample(HEAD_OBJECTS, (96, 64)),
+        data_sample(HEAD_OBJECTS, (64, 64)),
+    ]
     gradients = []
     for head in (ours, theirs):
         losses = head.loss(features, copy.deepcopy(samples))
@@ -68,7 +71,7 @@ def test_each_loss_is_called_once_for_all_levels():
     head.loss_bbox.register_forward_hook(
         lambda module, args, result: calls.append(args[0].shape)
     )
-    head.loss(pyramid(), [data_sample(OBJECTS), data_sample()])
+    head.loss(pyramid(), [data_sample(HEAD_OBJECTS), data_sample()])
     assert calls == [(2 * ANCHORS, 4)]
 
 
@@ -139,7 +142,7 @@ def test_sigmoid_keeps_mmdets_prior():
 
 def test_every_anchor_is_counted_once():
     head = build_head()
-    losses = head.loss(pyramid(), [data_sample(OBJECTS), data_sample()])
+    losses = head.loss(pyramid(), [data_sample(HEAD_OBJECTS), data_sample()])
     counts = [losses[f'num_{kind}'] for kind in KINDS]
     assert sum(counts) == ANCHORS
     assert counts[0] > 0
@@ -153,7 +156,7 @@ def test_counts_are_means_over_images():
 
 
 def test_counts_do_not_enter_the_total_loss():
-    losses = build_head().loss(pyramid(1), [data_sample(OBJECTS)])
+    losses = build_head().loss(pyramid(1), [data_sample(HEAD_OBJECTS)])
     assert [name for name in losses if 'loss' in name] == [
         'loss_cls',
         'loss_bbox',
@@ -163,7 +166,7 @@ def test_counts_do_not_enter_the_total_loss():
 @pytest.mark.parametrize('batch', ['mixed', 'empty'])
 def test_every_parameter_gets_a_finite_gradient(batch):
     head = build_head()
-    objects = OBJECTS if batch == 'mixed' else ()
+    objects = HEAD_OBJECTS if batch == 'mixed' else ()
     losses = head.loss(pyramid(), [data_sample(objects), data_sample()])
     (losses['loss_cls'] + losses['loss_bbox']).backward()
     for name, parameter in head.named_parameters():
@@ -209,7 +212,10 @@ def test_assigners_swap_by_one_line(head_type, assigner):
         }
     )
     # Padding of the second image takes whole places out of its levels.
-    samples = [data_sample(OBJECTS, (96, 64)), data_sample(OBJECTS, (64, 64))]
+    samples = [
+        data_sample(HEAD_OBJECTS, (96, 64)),
+        data_sample(HEAD_OBJECTS, (64, 64)),
+    ]
     losses = head.loss(pyramid(shape=(96, 64)), samples)
     assert total(losses, 'loss_bbox') > 0
     assert total(losses, 'loss_cls').isfinite()
@@ -234,7 +240,7 @@ def test_a_mining_policy_sees_one_image_and_sets_its_weights():
     plain = build_head()
     plain.load_state_dict(mined.state_dict())
     features = pyramid()
-    batch = [data_sample(OBJECTS), data_sample()]
+    batch = [data_sample(HEAD_OBJECTS), data_sample()]
     assert_close(
         mined.loss(features[:], [batch[1]] * 2)['loss_cls'],
         plain.loss(features[:], [batch[1]] * 2)['loss_cls'] / 4,
@@ -257,7 +263,7 @@ def test_mining_sees_scores_and_boxes_in_the_order_of_the_labels():
 
     head.mining = [catch]
     features = pyramid(1)
-    sample = data_sample(OBJECTS)
+    sample = data_sample(HEAD_OBJECTS)
     head.loss(features, [sample])
     scores, deltas = head(features)
     level, anchor = 1, 5
@@ -286,7 +292,7 @@ def test_mining_sees_scores_and_boxes_in_the_order_of_the_labels():
 def test_loss_and_predict_detects_in_network_coordinates():
     head = build_head()
     losses, detections = head.loss_and_predict(
-        pyramid(1), [data_sample(OBJECTS)]
+        pyramid(1), [data_sample(HEAD_OBJECTS)]
     )
     assert losses['loss_cls'].requires_grad
     assert isinstance(detections[0], InstanceData)
@@ -306,7 +312,7 @@ def test_a_synchronised_divisor_is_the_mean_over_processes(tmp_path):
 
 def test_ignore_regions_reach_the_assigner():
     head = build_head(**{'train_cfg.assigner.ignore_iof_thr': 0.5})
-    plain, ignoring = (data_sample(OBJECTS) for _ in range(2))
+    plain, ignoring = (data_sample(HEAD_OBJECTS) for _ in range(2))
     ignoring.ignored_instances.bboxes = torch.tensor([[30.0, 0, 64, 30]])
     features = pyramid(1)
     before = head.loss(features, [plain])['num_ignored']
@@ -335,6 +341,6 @@ def test_mining_gets_values_without_a_graph():
         return weights
 
     head.mining = [check]
-    assert head.loss(pyramid(1), [data_sample(OBJECTS)])[
+    assert head.loss(pyramid(1), [data_sample(HEAD_OBJECTS)])[
         'loss_cls'
     ].requires_grad
