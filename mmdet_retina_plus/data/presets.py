@@ -62,3 +62,43 @@ PRESETS = {
     'tiny': Preset(sides=(4, 12), objects=(4, 24), distractors=4),
     'empty': Preset(empty=0.8),
 }
+
+
+@dataclass(frozen=True)
+class DonutPreset:
+    """What the images of a toy task have in common; lengths are in pixels.
+
+    Attributes:
+        size: Height and width of an image where none is asked for.
+        classes: Names of the two labels.
+        diameters: Of the discs of each class.
+        holes: Diameters of the holes of each class, 0 is none. A hole and
+            its disc are both odd or both even, so that they share a centre.
+        hole_in_mask: Whether an object's mask covers its hole.
+    """
+
+    size: int = 320
+    classes: tuple[str, str] = ('disc', 'donut')
+    diameters: tuple[int, int] = (20, 20)
+    holes: tuple[int, int] = (0, 4)
+    hole_in_mask: bool = False
+
+
+DONUT_PRESETS = {
+    # Classes differ in shape, and the masks show how.
+    'donuts': DonutPreset(),
+    # The same images, but the masks of both classes are whole discs.
+    'pattern': DonutPreset(hole_in_mask=True),
+    # Classes differ in scale only.
+    'scale': DonutPreset(
+        classes=('disc-19', 'disc-20'), diameters=(19, 20), holes=(0, 0)
+    ),
+    # The authors' generator takes the diameters of their text as radii.
+    'donuts-2x': DonutPreset(diameters=(40, 40), holes=(0, 8)),
+    'pattern-2x': DonutPreset(
+        diameters=(40, 40), holes=(0, 8), hole_in_mask=True
+    ),
+    'scale-2x': DonutPreset(
+        classes=('disc-38', 'disc-40'), diameters=(38, 40), holes=(0, 0)
+    ),
+}

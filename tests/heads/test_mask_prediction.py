@@ -27,7 +27,7 @@ from pycocotools import mask as rle_tools
 from torch.testing import assert_close
 
 import mmdet_retina_plus
-from mmdet_retina_plus.data.shapes import encode_mask
+from mmdet_retina_plus.data.coco_writer import encode_mask
 from mmdet_retina_plus.heads import mask_roi_head
 
 SHAPE = (96, 128)

@@ -1,5 +1,7 @@
 """The command line: quick, and clear about mistakes."""
 
+import inspect
+import re
 import subprocess
 import sys
 
@@ -7,6 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 import mmdet_retina_plus
+from mmdet_retina_plus.data.donuts import make_donuts
+from mmdet_retina_plus.data.presets import DONUT_PRESETS, PRESETS
+from mmdet_retina_plus.data.shapes import make_shapes
 from mmdet_retina_plus.tools.cli import COMMANDS, main
 
 
@@ -27,7 +32,12 @@ def test_every_command_has_help(command):
 
 
 @pytest.mark.parametrize(
-    'arguments', [['--help'], ['make-data', 'shapes', 'set', '--num', '1']]
+    'arguments',
+    [
+        ['--help'],
+        ['make-data', 'shapes', 'set', '--num', '1'],
+        ['make-data', 'donuts', 'set', '--num', '1', '--num-val', '1'],
+    ],
 )
 def test_light_commands_do_not_import_torch(tmp_path, arguments):
     code = (
@@ -65,9 +75,43 @@ def test_make_data_writes_and_does_not_overwrite(tmp_path):
     assert 'delete it or name another folder' in again.output
 
 
+def test_make_data_draws_the_preset_that_is_asked_for(tmp_path):
+    arguments = ['--num', '1', '--num-val', '1', '--preset', 'scale']
+    result = run('make-data', 'donuts', str(tmp_path / 'set'), *arguments)
+    assert result.exit_code == 0
+    assert 'disc-19' in (tmp_path / 'set/instances_val.json').read_text()
+
+
+@pytest.mark.parametrize(
+    ('kind', 'preset'), [('shapes', 'scale'), ('donuts', 'easy')]
+)
+def test_make_data_names_the_presets_of_the_kind(tmp_path, kind, preset):
+    out = str(tmp_path / 'set')
+    result = run('make-data', kind, out, '--preset', preset)
+    assert result.exit_code == 1
+    own = {'shapes': PRESETS, 'donuts': DONUT_PRESETS}[kind]
+    assert str(list(own)) in result.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_help_of_make_data_tells_the_true_defaults():
+    text = ' '.join(run('make-data', '--help').output.split())
+    for kind, make in (('shapes', make_shapes), ('donuts', make_donuts)):
+        defaults = inspect.signature(make).parameters
+        assert re.search(rf'num.*{kind} {defaults["num"].default}\b', text)
+        assert f'{kind}: {defaults["preset"].default} ' in text
+        assert defaults['seed'].default == 0
+    # The last of the two is of `make_donuts`.
+    assert f'donuts {defaults["num_val"].default}]' in text
+    for name, style in (PRESETS | DONUT_PRESETS).items():
+        assert f'{name} {style.size}' in text
+
+
 def test_make_data_without_opencv_names_the_doctor(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'cv2', None)
-    monkeypatch.delitem(sys.modules, 'mmdet_retina_plus.data.shapes', False)
+    for name in ('shapes', 'coco_writer'):
+        module = f'mmdet_retina_plus.data.{name}'
+        monkeypatch.delitem(sys.modules, module, False)
     result = run('make-data', 'shapes', str(tmp_path / 'set'))
     assert result.exit_code == 1
     assert 'retina-plus doctor' in result.output
