@@ -22,13 +22,16 @@ def register_all_modules() -> None:
     try:
         from . import (  # noqa: F401
             assigners,
+            backbones,
             compat,
             detectors,
             fusion,
             heads,
             losses,
+            mining,
             necks,
         )
+        from .data import masks_to_seg_map  # noqa: F401
     # mmdet answers an mmcv that it does not know with an AssertionError.
     except (ImportError, AssertionError) as error:
         raise ImportError(

@@ -9,6 +9,7 @@ from mmdet.models.detectors import SingleStageDetector
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from mmdet.utils import OptConfigType
+from mmengine.structures import PixelData
 from torch import Tensor, nn
 
 
@@ -26,7 +27,9 @@ class RetinaPlus(SingleStageDetector):
             without gradient. ``with_mask=False`` in its ``test_cfg`` leaves
             it out of a test.
         semantic_head: Head on all levels that the neck returns, with mmdet's
-            ``loss(x, batch_data_samples)``.
+            ``loss(x, batch_data_samples)`` and ``predict(x, batch_img_metas,
+            rescale)``. It predicts where ``test_cfg`` has ``with_seg=True``;
+            results then have ``pred_sem_seg``, labels of shape (1, H, W).
         bbox_start_level: Index of the finest level that the box head sees.
         kwargs: As ``SingleStageDetector``.
 
@@ -109,7 +112,15 @@ class RetinaPlus(SingleStageDetector):
             detections = self.roi_head.predict(
                 levels, detections, batch_data_samples, rescale=rescale
             )
-        return self.add_pred_to_datasample(batch_data_samples, detections)
+        samples = self.add_pred_to_datasample(batch_data_samples, detections)
+        if self.with_semantic and (self.test_cfg or {}).get('with_seg'):
+            logits = self.semantic_head.predict(
+                levels, [sample.metainfo for sample in samples], rescale
+            )
+            for sample, logit in zip(samples, logits, strict=True):
+                labels = logit.argmax(dim=0, keepdim=True)
+                sample.pred_sem_seg = PixelData(sem_seg=labels)
+        return samples
 
     def _forward(
         self,

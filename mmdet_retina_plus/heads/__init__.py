@@ -2,5 +2,6 @@
 
 from .mask_roi_head import MaskRoIHead
 from .retina_plus_head import RetinaPlusHead
+from .unet_semantic_head import UNetSemanticHead
 
-__all__ = ['MaskRoIHead', 'RetinaPlusHead']
+__all__ = ['MaskRoIHead', 'RetinaPlusHead', 'UNetSemanticHead']

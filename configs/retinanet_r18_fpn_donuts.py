@@ -1,0 +1,35 @@
+# RetinaNet on Retina U-Net's toy set, discs with and without a hole, from
+# scratch on a CPU: its levels P2 to P5, but no pixel supervision.
+#
+#   retina-plus make-data donuts data/donuts
+#   mim train mmdet configs/retinanet_r18_fpn_donuts.py
+#
+# What to expect: docs/results.md.
+_base_ = './retinanet_r18_fpn_shapes.py'
+
+model = dict(
+    neck=dict(start_level=0, add_extra_convs=False, num_outs=4),
+    bbox_head=dict(
+        num_classes=2,
+        # 8, 16, 32 and 64 pixels, as the authors' code has them.
+        anchor_generator=dict(octave_base_scale=2, strides=[4, 8, 16, 32]),
+    ),
+)
+
+metainfo = dict(classes=('disc', 'donut'))
+data_root = 'data/donuts/'
+ann_file = data_root + 'instances_val.json'
+train_pipeline = _base_.train_pipeline
+train_pipeline[2].scale = (320, 320)
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].scale = (320, 320)
+dataset = dict(data_root=data_root, metainfo=metainfo)
+train_dataloader = dict(
+    batch_size=4, dataset=dict(pipeline=train_pipeline, **dataset)
+)
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline, **dataset))
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file=ann_file)
+test_evaluator = val_evaluator
+
+train_cfg = dict(max_iters=600, val_interval=600)

@@ -1,0 +1,51 @@
+"""ResNet with the two levels above its pyramid, for Retina U-Net.
+
+Retina U-Net: https://arxiv.org/abs/1811.08661, section 2
+"""
+
+from mmcv.cnn import ConvModule
+from mmdet.models.backbones import ResNet
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+
+
+@MODELS.register_module()
+class StemResNet(ResNet):
+    """mmdet's ResNet that returns C0 and C1 before C2 to C5.
+
+    C0 (stride 1) comes from two convolutions on the image, C1 (stride 2) is
+    what the stem gives to its max pooling. The paper's stem reads C0; here C0
+    stands beside it, so that weights of any ResNet load as they are. Where
+    they do, C0 alone starts at random, and mmengine lists its keys as missing.
+
+    Args:
+        args: As ``ResNet``.
+        c0_channels: Channels of C0. Two maps of that many channels at the
+            image's size are kept for the backward pass.
+        kwargs: As ``ResNet``. ``in_channels`` is the image's, for C0 too;
+            ``out_indices`` chooses among C2 to C5, C0 and C1 always come.
+    """
+
+    def __init__(self, *args, c0_channels: int = 32, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        in_channels = (
+            self.stem[0] if self.deep_stem else self.conv1
+        ).in_channels
+        self.c0 = nn.Sequential(
+            ConvModule(in_channels, c0_channels, 3, padding=1),
+            ConvModule(c0_channels, c0_channels, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Levels of an image (N, C, H, W), the finest first.
+
+        Returns:
+            C0 of shape (N, ``c0_channels``, H, W), C1 of half that size, and
+            what ``ResNet`` returns.
+        """
+        c1: list[Tensor] = []
+        with self.maxpool.register_forward_pre_hook(
+            lambda module, inputs: c1.extend(inputs)
+        ):
+            levels = super().forward(x)
+        return (self.c0(x), *c1, *levels)

@@ -1,0 +1,111 @@
+"""Semantic head on a U-Net's finest level, for Retina U-Net.
+
+Retina U-Net: https://arxiv.org/abs/1811.08661, section 2
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmdet.models.seg_heads.base_semantic_head import BaseSemanticHead
+from mmdet.registry import MODELS
+from mmdet.structures import SampleList
+from mmdet.utils import OptConfigType, OptMultiConfig
+from torch import Tensor, nn
+
+IGNORE_INDEX = 255
+
+
+@MODELS.register_module()
+class UNetSemanticHead(BaseSemanticHead):
+    """One 1x1 convolution on the finest level, and a loss over its pixels.
+
+    Channel 0 is the background. The truth is ``gt_sem_seg`` as
+    ``PaintInstances`` makes it: 0, label + 1 or 255, which the loss ignores.
+
+    Args:
+        num_classes: Classes of the objects, without background.
+        in_channels: Of the finest level.
+        class_specific: A channel for each class; otherwise one for all
+            objects, as in the paper.
+        loss_seg: Called with logits (N, C, H, W) and labels (N, H, W). It has
+            to ignore label 255. ``BatchDiceCELoss`` by default.
+        init_cfg: As ``BaseModule``.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        class_specific: bool = False,
+        loss_seg: OptConfigType = None,
+        init_cfg: OptMultiConfig = None,
+    ) -> None:
+        super().__init__(
+            num_classes,
+            seg_rescale_factor=1.0,
+            loss_seg=loss_seg or dict(type='BatchDiceCELoss'),
+            init_cfg=init_cfg,
+        )
+        self.class_specific = class_specific
+        self.conv_seg = nn.Conv2d(
+            in_channels, 1 + (num_classes if class_specific else 1), 1
+        )
+
+    def forward(self, x: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Logits as ``seg_preds``, of the size of the first of the levels.
+
+        Args:
+            x: All levels of the neck, the finest first.
+        """
+        return dict(seg_preds=self.conv_seg(x[0]))
+
+    def loss(
+        self, x: Sequence[Tensor], batch_data_samples: SampleList
+    ) -> dict[str, Tensor]:
+        """``loss_seg``, 0 where no pixel has a label.
+
+        Args:
+            x: All levels of the neck, the finest first.
+            batch_data_samples: With ``gt_sem_seg`` of the batch's size.
+
+        Raises:
+            ValueError: There is no map, or not of this size.
+        """
+        logits = self(x)['seg_preds']
+        labels = stack_maps(batch_data_samples)
+        if logits.shape[-2:] != labels.shape[-2:]:
+            logits = F.interpolate(
+                logits,
+                size=labels.shape[-2:],
+                mode='bilinear',
+                align_corners=False,
+            )
+        if not self.class_specific:
+            objects = (labels != 0) & (labels != IGNORE_INDEX)
+            labels = labels.masked_fill(objects, 1)
+        return dict(loss_seg=self.loss_seg(logits, labels.long()))
+
+
+def stack_maps(batch_data_samples: SampleList) -> Tensor:
+    """Maps of a batch, shape (N, H, W).
+
+    Raises:
+        ValueError: A sample has no map, or one that is not padded.
+    """
+    if not all('gt_sem_seg' in sample for sample in batch_data_samples):
+        raise ValueError(
+            'A semantic head needs `gt_sem_seg`: put '
+            "dict(type='PaintInstances') before PackDetInputs, and "
+            "dict(type='LoadAnnotations', with_bbox=True, with_mask=True)"
+        )
+    maps = [sample.gt_sem_seg.sem_seg[0] for sample in batch_data_samples]
+    size = tuple(batch_data_samples[0].batch_input_shape)
+    for seg_map in maps:
+        if tuple(seg_map.shape) != size:
+            raise ValueError(
+                f'A map of {tuple(seg_map.shape)} pixels stands beside images '
+                f'padded to {size}: set `model.data_preprocessor.pad_seg=True`'
+                ', and `seg_pad_value=255`'
+            )
+    return torch.stack(maps)

@@ -1,0 +1,5 @@
+"""Policies that choose anchors to train on, in mmdet's TASK_UTILS."""
+
+from .stochastic_hard_mining import StochasticHardMining
+
+__all__ = ['StochasticHardMining']
