@@ -1,6 +1,7 @@
 """Train variants of one config side by side: same seeds, same steps.
 
-Two runs at a time, one thread each. Prints AP, time per step and peak memory.
+Two runs at a time, one thread each. Prints AP, time per step and peak memory;
+writes them to results.json, and a picture where shares of the data differ.
 """
 
 import json
@@ -9,6 +10,7 @@ import statistics
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
 from math import isnan, nan
 from pathlib import Path
 
@@ -27,13 +29,33 @@ NO_MASKS = {
     'val_evaluator.metric': 'bbox',
     'test_evaluator.metric': 'bbox',
 }
-COMPARISONS: dict[str, dict[str, dict[str, str]]] = {
-    'stock': {'ours': {}, 'stock': STOCK},
+
+
+@dataclass(frozen=True)
+class Side:
+    """What differs from the config that is named.
+
+    Attributes:
+        options: Changes to the config.
+        family: First word of the name of a config to take instead, such as
+            retinanet for retinaunet_r18_fpn_donuts.py.
+    """
+
+    options: dict[str, str] = field(default_factory=dict)
+    family: str = ''
+
+
+COMPARISONS: dict[str, dict[str, Side]] = {
+    'stock': {'ours': Side(), 'stock': Side(STOCK)},
     # Each line adds one part of RetinaMask to the line above.
     'retinamask': {
-        'RetinaNet': FIXED_BETA | NO_MASKS,
-        'RetinaMask, fixed beta': FIXED_BETA,
-        'RetinaMask': {},
+        'RetinaNet': Side(FIXED_BETA | NO_MASKS),
+        'RetinaMask, fixed beta': Side(FIXED_BETA),
+        'RetinaMask': Side(),
+    },
+    'retinaunet': {
+        'RetinaNet': Side(family='retinanet'),
+        'Retina U-Net': Side(),
     },
 }
 COLUMNS = {
@@ -52,7 +74,14 @@ COLUMNS = {
     type=click.Choice(list(COMPARISONS)),
     default='stock',
     show_default=True,
-    help="Our modules with mmdet's, or the parts of RetinaMask.",
+    help="Our modules with mmdet's, the parts of RetinaMask, or what pixel "
+    'supervision adds.',
+)
+@click.option(
+    '--shares',
+    default='1',
+    show_default=True,
+    help='Of the training images, the first of the file, such as 1,0.2.',
 )
 @click.option('--seeds', default='0,1,2', show_default=True)
 @click.option('--jobs', default=2, show_default=True, help='Runs at a time.')
@@ -73,6 +102,7 @@ def main(
     config: str,
     data_root: str,
     compare: str,
+    shares: str,
     seeds: str,
     jobs: int,
     cfg_options: tuple[str, ...],
@@ -86,30 +116,96 @@ def main(
     options = data_options(data_root)
     options |= dict(option.split('=', 1) for option in cfg_options)
     sides = COMPARISONS[compare]
+    num_images = count_images(Path(data_root) / 'instances_train.json')
     with ThreadPoolExecutor(jobs) as pool:
-        runs = {
-            (side, seed): pool.submit(
+        runs = [
+            pool.submit(
                 train,
-                config,
-                work_dir / side.replace(', ', '-').replace(' ', '-') / seed,
-                options | {'randomness.seed': seed} | change,
+                Run(side, float(share), int(seed)),
+                sibling(config, sides[side].family),
+                work_dir,
+                options
+                | subset(float(share), num_images)
+                | {'randomness.seed': seed}
+                | sides[side].options,
             )
             for seed in seeds.split(',')
-            for side, change in sides.items()
-        }
-    rows = []
-    for side in sides:
-        results = [
-            run.result() for (name, _), run in runs.items() if name == side
+            for share in shares.split(',')
+            for side in sides
         ]
-        rows.append(
-            [side, *(summary(values) for values in zip(*results, strict=True))]
-        )
+    results = [run.result() for run in runs]
+    (work_dir / 'results.json').write_text(
+        json.dumps([asdict(run) for run in results], indent=1)
+    )
+    variants = list(dict.fromkeys(run.variant for run in results))
     print_table(
         f'{Path(config).stem}, seeds {seeds}: mean (spread), one thread a run',
         ('', *COLUMNS, 's/step', 'peak MB'),
-        rows,
+        [
+            [
+                variant,
+                *(
+                    summary(values)
+                    for values in zip(
+                        *(
+                            run.numbers
+                            for run in results
+                            if run.variant == variant
+                        ),
+                        strict=True,
+                    )
+                ),
+            ]
+            for variant in variants
+        ],
     )
+    if ',' in shares:
+        draw_shares(results, num_images, work_dir / 'shares.png')
+
+
+@dataclass
+class Run:
+    """One training.
+
+    Attributes:
+        numbers: As ``COLUMNS``, then seconds a step and peak MB.
+    """
+
+    side: str
+    share: float
+    seed: int
+    numbers: list[float] = field(default_factory=list)
+
+    @property
+    def variant(self) -> str:
+        """Name without seed."""
+        share = '' if self.share == 1 else f', {self.share:.0%} of images'
+        return self.side + share
+
+    @property
+    def folder(self) -> Path:
+        """Below the work directory."""
+        name = self.variant.replace(',', '').replace('%', '').split()
+        return Path('-'.join(name)) / str(self.seed)
+
+
+def sibling(config: str, family: str) -> str:
+    """The config of another family that has the rest of the name in common."""
+    path = Path(config)
+    if not family:
+        return config
+    return str(path.with_name('_'.join([family, *path.name.split('_')[1:]])))
+
+
+def count_images(annotations: Path) -> int:
+    return len(json.loads(annotations.read_text())['images'])
+
+
+def subset(share: float, num_images: int) -> dict[str, str]:
+    """Options that take the first images of the training set."""
+    if share == 1:
+        return {}
+    return {'train_dataloader.dataset.indices': str(round(share * num_images))}
 
 
 def data_options(root: str) -> dict[str, str]:
@@ -124,8 +220,11 @@ def data_options(root: str) -> dict[str, str]:
     }
 
 
-def train(config: str, folder: Path, options: dict[str, str]) -> list[float]:
-    """Run `mim train`; AP of the last validation, seconds a step, peak MB."""
+def train(
+    run: Run, config: str, work_dir: Path, options: dict[str, str]
+) -> Run:
+    """Run `mim train` and fill in its numbers, AP of the last validation."""
+    folder = work_dir / run.folder
     folder.mkdir(parents=True)
     command = [
         *(sys.executable, '-m', 'mim', 'train', 'mmdet', config),
@@ -148,13 +247,41 @@ def train(config: str, folder: Path, options: dict[str, str]) -> list[float]:
     metrics = [record for record in records if 'loss' not in record][-1]
     # The first steps warm up.
     steps = [record['time'] for record in records if 'loss' in record][5:]
-    results = [
+    run.numbers = [
         *(metrics.get(name, nan) for name in COLUMNS.values()),
         round(statistics.median(steps), 3),
         round(usage.ru_maxrss / 1e3),
     ]
-    click.echo(f'{folder.parent.name} seed {folder.name}: {results}')
-    return results
+    click.echo(f'{run.variant}, seed {run.seed}: {run.numbers}')
+    return run
+
+
+def draw_shares(runs: list[Run], num_images: int, path: Path) -> None:
+    """Box AP of every run over the number of its training images."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 3.5), layout='constrained')
+    axes = figure.add_subplot(xlabel='training images', ylabel='box AP')
+    for side in dict.fromkeys(run.side for run in runs):
+        points = [
+            (round(run.share * num_images), run.numbers[0])
+            for run in runs
+            if run.side == side
+        ]
+        shares = sorted({number for number, _ in points})
+        means = [
+            statistics.mean(ap for number, ap in points if number == share)
+            for share in shares
+        ]
+        (line,) = axes.plot(shares, means, label=f'{side}, mean')
+        axes.plot(*zip(*points, strict=True), 'o', color=line.get_color())
+    axes.set_xscale('log')
+    axes.set_xticks(shares, shares, minor=False)
+    axes.minorticks_off()
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=120)
 
 
 def summary(values: tuple[float, ...]) -> str:

@@ -5,9 +5,12 @@
 #   mim train mmdet configs/retinaunet_r18_fpn_donuts.py
 #
 # What to expect: docs/results.md.
-_base_ = ['./retinanet_r18_fpn_donuts.py', './_base_/retinaunet_r18_cpu.py']
+_base_ = [
+    './retinanet_r18_fpn_donuts.py',
+    './_base_/pixel_supervision_r18_cpu.py',
+]
 
-model = _base_.retinaunet
+model = _base_.pixel_supervision
 model.neck.update(
     in_channels=[8, 16, 16, 32, 64, 128],
     start_level=2,

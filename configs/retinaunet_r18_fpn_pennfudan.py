@@ -9,10 +9,10 @@
 # What to expect: docs/results.md.
 _base_ = [
     './retinanet_r18_fpn_pennfudan.py',
-    './_base_/retinaunet_r18_cpu.py',
+    './_base_/pixel_supervision_r18_cpu.py',
 ]
 
-model = _base_.retinaunet
+model = _base_.pixel_supervision
 model.neck.in_channels = [8, 32, 32, 64, 128, 256]
 model.semantic_head.num_classes = 1
 

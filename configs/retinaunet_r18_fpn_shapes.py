@@ -6,9 +6,12 @@
 # Inherit from it for a COCO-format set of your own with masks: replace the
 # data sets' `data_root` and `metainfo`, the evaluators' `ann_file`, and both
 # `num_classes`, of bbox_head and of semantic_head.
-_base_ = ['./retinanet_r18_fpn_shapes.py', './_base_/retinaunet_r18_cpu.py']
+_base_ = [
+    './retinanet_r18_fpn_shapes.py',
+    './_base_/pixel_supervision_r18_cpu.py',
+]
 
-model = _base_.retinaunet
+model = _base_.pixel_supervision
 model.semantic_head.num_classes = 4
 
 train_pipeline = _base_.train_pipeline

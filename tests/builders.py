@@ -11,9 +11,10 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config, ConfigDict
-from mmengine.structures import InstanceData
+from mmengine.structures import InstanceData, PixelData
 
 import mmdet_retina_plus
+from mmdet_retina_plus.data.masks_to_seg_map import paint_instances
 
 STRIDES = (8, 16, 32, 64, 128)
 Objects = Sequence[tuple[Sequence[float], int]]
@@ -67,7 +68,14 @@ def data_sample(
             scale_factor=(1.0, 1.0),
         )
     )
-    sample.gt_instances = instances(objects, shape)
+    truth = sample.gt_instances = instances(objects, shape)
+    seg_map = paint_instances(
+        truth.masks,
+        truth.labels.numpy() + 1,
+        np.zeros(len(objects), bool),
+        truth.bboxes.numpy(),
+    )
+    sample.gt_sem_seg = PixelData(sem_seg=torch.from_numpy(seg_map)[None])
     sample.ignored_instances = InstanceData(bboxes=torch.zeros(0, 4))
     return sample
 

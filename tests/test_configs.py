@@ -44,7 +44,7 @@ def test_a_step_has_finite_losses_and_every_gradient(model, batch):
 def test_it_predicts_boxes_and_masks_in_the_original_image(model):
     model.eval()
     nn.init.zeros_(model.bbox_head.retina_cls.bias)
-    model.bbox_head.test_cfg.max_per_img = 3
+    model.bbox_head.test_cfg.update(max_per_img=3, score_thr=0.0)
     sample = data_sample()
     sample.set_metainfo(dict(ori_shape=(48, 32), scale_factor=(2.0, 4 / 3)))
     with torch.no_grad():

@@ -1,28 +1,23 @@
-# What Retina U-Net (https://arxiv.org/abs/1811.08661) changes in a RetinaNet: a
-# config takes it by `model = _base_.retinaunet`, and the paper's classifier by
+# Retina U-Net of the paper (https://arxiv.org/abs/1811.08661): pixel
+# supervision, boxes on P2 to P5 with its anchors, for `model =
+# _base_.pixel_supervision`; its classifier by
 # `model.bbox_head.update(_base_.softmax_mining)`. docs/retinaunet.md lists
-# what differs from paper and released code.
-retinaunet = dict(
-    data_preprocessor=dict(pad_seg=True, seg_pad_value=255),
-    backbone=dict(type='StemResNet'),
-    neck=dict(
-        type='UNetFPN',
-        in_channels=[32, 64, 256, 512, 1024, 2048],
-        start_level=2,
-        add_extra_convs=False,
-        num_outs=4,
-        decoder_channels=[64, 128],
-    ),
-    # The first level of the neck is P0.
-    bbox_start_level=1,
+# what still differs from paper and released code.
+_base_ = './pixel_supervision.py'
+
+pixel_supervision = _base_.pixel_supervision
+pixel_supervision.neck.update(
+    start_level=2,
+    add_extra_convs=False,
+    num_outs=4,
+    decoder_channels=[64, 128],
+)
+pixel_supervision.update(
     bbox_head=dict(
         # The paper's 4, 8, 16 and 32 pixels on P2 to P5.
         anchor_generator=dict(octave_base_scale=1, strides=[4, 8, 16, 32]),
         bbox_coder=dict(target_stds=[0.1, 0.1, 0.2, 0.2]),
         loss_bbox=dict(type='SmoothL1Loss', beta=1.0),
-    ),
-    semantic_head=dict(
-        type='UNetSemanticHead', num_classes=80, in_channels=64
     ),
     train_cfg=dict(assigner=dict(neg_iou_thr=0.1)),
 )
@@ -37,5 +32,5 @@ softmax_mining = dict(
     ),
     mining=dict(type='StochasticHardMining', pool_size=20),
     # Both are equally many, so classes need no prior.
-    init_cfg=dict(_delete_=True, type='Normal', layer='Conv2d', std=0.01),
+    init_cfg=dict(type='Normal', layer='Conv2d', std=0.01),
 )
