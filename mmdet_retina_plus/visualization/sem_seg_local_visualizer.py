@@ -1,0 +1,66 @@
+"""mmdet's visualizer for semantic maps whose value 0 is the background."""
+
+import numpy as np
+from mmdet.registry import VISUALIZERS
+from mmdet.visualization import DetLocalVisualizer
+from mmdet.visualization.palette import get_palette
+from mmengine.structures import PixelData
+
+BACKGROUND = 0
+OBJECT_COLOUR = (255, 255, 255)
+
+
+@VISUALIZERS.register_module()
+class SemSegLocalVisualizer(DetLocalVisualizer):
+    """Tints ``pred_sem_seg`` and ``gt_sem_seg`` as their values mean it.
+
+    The maps are those of a detector's semantic head: 0 is background, others
+    are label + 1, and ``ignore_index`` is unknown. mmdet's own visualizer
+    takes 0 for the first class, so it paints the background, names the
+    objects wrongly and fails at the last class of a short palette.
+
+    A class has the colour of its boxes, which name it. Where the map has the
+    metainfo ``label_names`` its values are no labels (one for all objects,
+    say), and are white.
+
+    Args:
+        name: As ``DetLocalVisualizer``.
+        args: As ``DetLocalVisualizer``.
+        seg_alpha: Opacity of the tint. It lies over boxes and their names.
+        kwargs: As ``DetLocalVisualizer``.
+    """
+
+    def __init__(
+        self,
+        # By name, as mmengine asks of every visualizer.
+        name: str = 'visualizer',
+        *args,
+        seg_alpha: float = 0.35,
+        **kwargs,
+    ) -> None:
+        super().__init__(name, *args, **kwargs)
+        self.seg_alpha = seg_alpha
+
+    def _draw_sem_seg(
+        self,
+        image: np.ndarray,
+        sem_seg: PixelData,
+        classes: list[str] | None,
+        palette: list[tuple] | None,
+    ) -> np.ndarray:
+        seg_map = sem_seg.sem_seg[0].numpy()
+        unseen = (BACKGROUND, sem_seg.metainfo.get('ignore_index', 255))
+        values = np.setdiff1d(seg_map, unseen)
+        if 'label_names' in sem_seg:
+            source: object = OBJECT_COLOUR
+        else:
+            source = palette if self.mask_color is None else self.mask_color
+        colours = get_palette(source, int(values.max(initial=0)))
+        self.set_image(image)
+        for value in values:
+            # NumPy's integers of a random palette are no colours to mmengine.
+            colour = tuple(map(int, colours[value - 1]))
+            self.draw_binary_masks(
+                seg_map == value, colors=colour, alphas=self.seg_alpha
+            )
+        return self.get_image()
