@@ -34,4 +34,5 @@ bench: setup
 	python benchmarks/focal_loss.py --device $(DEVICE) --threads 1
 	python benchmarks/focal_loss.py --device $(DEVICE) --threads 2
 	python benchmarks/assigners.py --device $(DEVICE) --threads 1
+	python benchmarks/box_clustering.py --device $(DEVICE) --threads 1
 	python benchmarks/mask_branch.py --device $(DEVICE) --threads 1

@@ -1,5 +1,18 @@
-"""Results of several views of an image made one, in mmdet's MODELS."""
+"""Results of several views of an image made one."""
 
+from .patch_weight import gaussian_patch_weight, plateau_patch_weight
 from .tta import MaskTTAModel
+from .weighted_box_clustering import (
+    WBC_PRESETS,
+    BoxClusters,
+    weighted_box_clustering,
+)
 
-__all__ = ['MaskTTAModel']
+__all__ = [
+    'WBC_PRESETS',
+    'BoxClusters',
+    'MaskTTAModel',
+    'gaussian_patch_weight',
+    'plateau_patch_weight',
+    'weighted_box_clustering',
+]

@@ -1,0 +1,147 @@
+"""Who suppresses whom: NMS in which each box remembers its leader.
+
+Coordinates come first here: shape (5, ...) holds x1, y1, x2, y2 and the area.
+"""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Boxes of a class that look for leaders together: more are compared among
+# each other in vain, fewer take more steps.
+BLOCK = 64
+# Pairs of boxes in a tile, which a CPU wants in its cache.
+TILE = 2**17
+
+
+def coordinates(boxes: Tensor, pixel_offset: float) -> Tensor:
+    """Boxes (N, 4) as coordinates (5, N).
+
+    Args:
+        boxes: x1, y1, x2, y2.
+        pixel_offset: How much further than x2 and y2 a box reaches.
+    """
+    x1, y1, x2, y2 = boxes.unbind(dim=1)
+    x2, y2 = x2 + pixel_offset, y2 + pixel_offset
+    area = (x2 - x1).clamp(min=0) * (y2 - y1).clamp(min=0)
+    return torch.stack([x1, y1, x2, y2, area])
+
+
+def iou(first: Tensor, second: Tensor) -> Tensor:
+    """Intersection over union of two broadcastable coordinates (5, ...).
+
+    A box of area 0 has an IoU of 0 with any, itself too.
+    """
+    width = torch.minimum(first[2], second[2])
+    width.sub_(torch.maximum(first[0], second[0])).clamp_(min=0)
+    height = torch.minimum(first[3], second[3])
+    height.sub_(torch.maximum(first[1], second[1])).clamp_(min=0)
+    overlap = width.mul_(height)
+    union = torch.add(first[4], second[4]).sub_(overlap)
+    return overlap.div_(union.clamp_(min=torch.finfo(union.dtype).tiny))
+
+
+def find_leaders(boxes: Tensor, labels: Tensor, iou_thr: float) -> Tensor:
+    """Index of each box's leader, shape (N,); a leader has its own.
+
+    A box leads unless it overlaps a leader of its class before it. If it does,
+    it belongs to the first of these.
+
+    Blocks of boxes are compared with leaders only, so that memory grows with
+    the number of boxes, and time with that times the number of leaders.
+
+    Args:
+        boxes: Coordinates (5, N), by falling score.
+        labels: Shape (N,).
+        iou_thr: Boxes overlap whose IoU is above this, 0 or more.
+    """
+    count = boxes.size(1)
+    leader = torch.arange(count + 1, device=boxes.device)
+    # The last is no box and overlaps nothing.
+    boxes = F.pad(boxes, (0, 1))
+    for table in _tables(labels):
+        leaders = torch.full_like(table[:, :1], count)
+        for block in table.split(BLOCK, dim=1):
+            found = torch.full_like(block, count)
+            for some in leaders.split(max(1, TILE // block.numel()), dim=1):
+                overlapping = _overlapping(boxes, some, block, iou_thr)
+                # Indices rise, so that of several leaders the first is kept.
+                found = torch.minimum(found, _first(overlapping, some, count))
+            free = (found == count) & (block < count)
+            overlapping = _overlapping(boxes, block, block, iou_thr).triu_(1)
+            leads = _undominated(overlapping, free)
+            overlapping &= leads[..., None]
+            found = torch.minimum(found, _first(overlapping, block, count))
+            leader[block] = torch.where(found < count, found, block)
+            leaders = torch.cat([leaders, _gather(block, leads, count)], dim=1)
+    return leader[:count]
+
+
+def _tables(labels: Tensor) -> Iterator[Tensor]:
+    """Indices of the boxes of some classes, a row each, (classes, boxes).
+
+    Classes of similar size come together. N fills the rows.
+    """
+    count = len(labels)
+    order = F.pad(labels.argsort(stable=True), (0, 1), value=count)
+    _, sizes = labels.unique(return_counts=True)
+    starts = sizes.cumsum(0) - sizes
+    sizes, by_size = sizes.sort(descending=True, stable=True)
+    starts = starts[by_size]
+    lengths = sizes.tolist()
+    done = 0
+    while done < len(lengths):
+        length = lengths[done]
+        rows = slice(done, done + max(1, TILE // min(length, BLOCK) ** 2))
+        column = torch.arange(length, device=labels.device)
+        place = starts[rows, None] + column
+        yield order[place.where(column < sizes[rows, None], count)]
+        done = rows.stop
+
+
+def _overlapping(
+    boxes: Tensor, first: Tensor, second: Tensor, iou_thr: float
+) -> Tensor:
+    """Flags (C, A, B) of boxes given by indices (C, A) and (C, B)."""
+    return iou(boxes[:, first, None], boxes[:, second[:, None]]) > iou_thr
+
+
+def _first(overlapping: Tensor, index: Tensor, nobody: int) -> Tensor:
+    """For each column of flags (C, A, B) the index, of (C, A), of the first.
+
+    Args:
+        overlapping: Flags.
+        index: What to pick from.
+        nobody: Stands for no flag.
+    """
+    found, row = overlapping.view(torch.uint8).max(dim=1)
+    return index.gather(1, row).where(found > 0, nobody)
+
+
+def _undominated(overlapping: Tensor, free: Tensor) -> Tensor:
+    """Which of the free boxes (C, B) lead, each its later ones.
+
+    What is right for the first boxes makes the next ones right, hence it ends,
+    after as many rounds as there are boxes in the longest chain.
+
+    Args:
+        overlapping: Flags (C, B, B), above the diagonal.
+        free: Flags (C, B).
+    """
+    dominates = overlapping.to(torch.float32)
+    leads = free
+    while True:
+        dominated = leads[:, None].to(dominates) @ dominates
+        settled = free & (dominated[:, 0] == 0)
+        if torch.equal(settled, leads):
+            return leads
+        leads = settled
+
+
+def _gather(index: Tensor, wanted: Tensor, nobody: int) -> Tensor:
+    """The wanted of the indices (C, B), in order, as short as may be."""
+    width = int(wanted.sum(dim=1).max())
+    order = (~wanted).to(torch.uint8).argsort(dim=1, stable=True)[:, :width]
+    return index.where(wanted, nobody).gather(1, order)

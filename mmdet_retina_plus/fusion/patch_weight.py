@@ -1,0 +1,66 @@
+"""How much to trust a box, by the place of its centre in its tile.
+
+What ``weighted_box_clustering`` takes as ``patch_weight``. It is the place in
+the tile that counts, before the box is moved to the image.
+"""
+
+import torch
+from torch import Tensor
+
+SIGMA = 0.8
+"""Of the normal distribution, in halves of the tile's side."""
+PLATEAU = 0.5
+"""Where the fall starts, as a share of the way from centre to corner."""
+
+
+def gaussian_patch_weight(
+    boxes_in_patch: Tensor, patch_shape: tuple[int, int]
+) -> Tensor:
+    """1 in the centre, falling as a normal distribution along each axis.
+
+    The mean over both axes of exp(-(x - m)^2 / (2 (0.8 m)^2)), where m is half
+    the tile's side, as in the medicaldetectiontoolkit. A corner has 0.458.
+
+    Args:
+        boxes_in_patch: Shape (n, 4), x1, y1, x2, y2 in pixels of the tile.
+        patch_shape: Height and width of the tile, in pixels.
+
+    Returns:
+        Shape (n,).
+    """
+    middle, half = _middles(boxes_in_patch, patch_shape)
+    axes = torch.exp(-((middle / (SIGMA * half)) ** 2) / 2)
+    return axes.mean(dim=1).to(boxes_in_patch.dtype)
+
+
+def plateau_patch_weight(
+    boxes_in_patch: Tensor, patch_shape: tuple[int, int]
+) -> Tensor:
+    """1 up to half the way from centre to corner, then falling to 0.5.
+
+    1 - max(0, d / d_max - 0.5) with the distance d from the tile's centre and
+    d_max that of a corner, as nnDetection's selective ensembler has it.
+
+    Args:
+        boxes_in_patch: As ``gaussian_patch_weight``.
+        patch_shape: As ``gaussian_patch_weight``.
+
+    Returns:
+        Shape (n,). A centre far outside of the tile has 0.
+    """
+    middle, half = _middles(boxes_in_patch, patch_shape)
+    way = middle.norm(dim=1) / half.norm()
+    weight = 1 - (way - PLATEAU).clamp(min=0)
+    return weight.clamp(min=0).to(boxes_in_patch.dtype)
+
+
+def _middles(
+    boxes: Tensor, patch_shape: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Middles (n, 2) of boxes from a tile's centre, and its half sides (2,).
+
+    Half precision, too coarse to square, becomes single.
+    """
+    boxes = boxes.to(torch.promote_types(boxes.dtype, torch.float32))
+    half = boxes.new_tensor(patch_shape).flip(0) / 2
+    return (boxes[:, :2] + boxes[:, 2:]) / 2 - half, half

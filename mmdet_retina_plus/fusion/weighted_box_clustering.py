@@ -1,0 +1,306 @@
+"""Weighted box clustering: boxes of many views consolidated, not thrown away.
+
+Retina U-Net, https://arxiv.org/abs/1811.08661. Its released code is the
+medicaldetectiontoolkit (``predictor.py``), its successor nnDetection
+(``inference/detection/wbc.py``); ``WBC_PRESETS`` has their choices.
+"""
+
+from math import isfinite
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .leaders import coordinates, find_leaders, iou
+
+WBC_PRESETS: dict[str, dict] = dict(
+    # The paper names no threshold.
+    paper=dict(
+        iou_thr=0.5,
+        use_area=True,
+        pixel_offset=0,
+        score_floor=0.0,
+        missing_weight=1.0,
+        count='views',
+    ),
+    mdt=dict(
+        iou_thr=1e-5,
+        use_area=True,
+        pixel_offset=1,
+        score_floor=0.01,
+        missing_weight=1.0,
+        count='views',
+    ),
+    nndetection=dict(
+        iou_thr=0.5,
+        use_area=False,
+        pixel_offset=0,
+        score_floor=0.0,
+        missing_weight=1.0,
+        count='boxes',
+    ),
+)
+"""Arguments of the paper, the medicaldetectiontoolkit and nnDetection."""
+
+
+class BoxClusters(NamedTuple):
+    """What ``weighted_box_clustering`` makes of N boxes.
+
+    Attributes:
+        boxes: Consolidated, shape (M, 4), by falling score.
+        scores: Shape (M,).
+        labels: Shape (M,).
+        cluster_ids: Row that a given box went into, -1 where its cluster was
+            not kept, shape (N,). Masks and keypoints can follow by it.
+        found: Views, or boxes, that contributed, shape (M,).
+        missing: How many more were expected, shape (M,).
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    cluster_ids: Tensor
+    found: Tensor
+    missing: Tensor
+
+
+@torch.no_grad()
+def weighted_box_clustering(
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor,
+    view_ids: Tensor | None = None,
+    patch_weight: Tensor | None = None,
+    n_expected: Tensor | float | None = None,
+    iou_thr: float = 0.5,
+    use_area: bool = True,
+    pixel_offset: float = 0,
+    score_floor: float = 0.01,
+    missing_weight: float = 1.0,
+    count: Literal['views', 'boxes'] = 'views',
+) -> BoxClusters:
+    """Consolidate the boxes that several views of an image came to.
+
+    Within a class the box of the highest score leads a cluster of all boxes
+    whose IoU with it is above ``iou_thr``; of the others the highest leads the
+    next. A box weighs w = IoU with its leader * area * patch weight. With s
+    for scores and n for the number of boxes, a cluster has the
+
+    - coordinates sum(coordinates * s * w) / sum(s * w) and the
+    - score sum(s * w) / sum(w) * n / (n + missing_weight * missing), which is
+      the paper's sum(s * w) / (sum(w) + missing * mean(w)).
+
+    Equal scores keep their order, and results repeat to the bit. Where all
+    weights or scores are 0, the leader counts alone.
+
+    Args:
+        boxes: Shape (N, 4), x1, y1, x2, y2. One without extent has area 0 and
+            is a cluster of its own. Half precision is computed in single.
+        scores: Shape (N,), not negative.
+        labels: Shape (N,), integers.
+        view_ids: Which view a box is from, integers (N,): checkpoint,
+            augmentation and tile together make a view. None: each box is a
+            view of its own.
+        patch_weight: Nearness of the box to the centre of its tile, as
+            ``gaussian_patch_weight``, shape (N,). None: 1.
+        n_expected: How many views (or boxes, see ``count``) should have found
+            the box, shape (N,) or one for all; a cluster's is the mean. None:
+            nothing is known to be missing, whatever ``view_ids``.
+        iou_thr: From 0 to 1.
+        use_area: Whether large boxes weigh more.
+        pixel_offset: 1 where x2 and y2 are the last pixel of a box, as the
+            medicaldetectiontoolkit has them.
+        score_floor: Clusters must score above this. A cluster that scores 0
+            is kept only by a floor below 0.
+        missing_weight: How much a missing view counts.
+        count: Whether two boxes of one view in a cluster were found once,
+            ``'views'``, or twice, ``'boxes'``, as nnDetection has it.
+
+    Returns:
+        Boxes and scores as precise as the given ones.
+
+    Raises:
+        ValueError: An argument is of the wrong shape or kind, not finite, or
+            negative.
+    """
+    _check_options(iou_thr, pixel_offset, score_floor, missing_weight, count)
+    _check_boxes(boxes, scores, labels, view_ids)
+    precision = torch.promote_types(boxes.dtype, scores.dtype)
+    precision = torch.promote_types(precision, torch.float32)
+    xyxy, s = boxes.to(precision), scores.to(precision)
+    p = _per_box('patch_weight', patch_weight, 1, s)
+    expected = _per_box('n_expected', n_expected, 0, s)
+    coords = coordinates(xyxy, pixel_offset)
+    if not (coords[4] * p).sum().isfinite():
+        raise ValueError(
+            f'Areas of boxes, or patch weights, are too large for {precision}'
+        )
+
+    clusters = _Clusters.of(coords, s, labels, iou_thr)
+    top, total = clusters.top, clusters.total
+    # From here on a value of a box stands at its place in `clusters.box`.
+    box, leader = clusters.box, clusters.spread(top)
+    weight = iou(coords[:, box], coords[:, leader]).where(box != leader, 1)
+    weight = weight * p[box] * (coords[4, box] if use_area else 1)
+    weighty = clusters.spread(total(weight)) > 0
+    weight = weight.where(weighty, (box == leader).to(weight))
+    share = weight / clusters.spread(total(weight))
+    pull = share * s[box]
+    # More than the highest only by rounding.
+    score = total(pull).minimum(s[top])
+    tiny = torch.finfo(precision).tiny
+    pull = pull / clusters.spread(total(pull).clamp(min=tiny))
+    # As a way from the leader: what is alone does not move by a bit.
+    shift = total(pull[:, None] * (xyxy[box] - xyxy[leader]))
+    found = clusters.size
+    if view_ids is not None and count == 'views':
+        found = clusters.distinct(view_ids)
+    missing = (total(expected[box]) / clusters.size - found).clamp(min=0)
+    score *= clusters.size / (clusters.size + missing_weight * missing)
+
+    by_score = score.argsort(descending=True, stable=True)
+    kept = by_score[score[by_score] > score_floor]
+    row = torch.full_like(top, -1)
+    row[kept] = torch.arange(len(kept), device=row.device)
+    cluster_ids = torch.empty_like(box)
+    cluster_ids[box] = clusters.spread(row)
+    return BoxClusters(
+        (xyxy[top] + shift)[kept].to(boxes.dtype),
+        score[kept].to(scores.dtype),
+        labels[top[kept]],
+        cluster_ids,
+        found[kept],
+        missing[kept].to(scores.dtype),
+    )
+
+
+class _Clusters(NamedTuple):
+    """Which boxes belong together, C clusters of N boxes.
+
+    Attributes:
+        top: The leader of each cluster, by falling score, shape (C,).
+        size: Number of boxes of each cluster, shape (C,).
+        box: Boxes, cluster by cluster and by falling score in it, shape (N,).
+        cluster: Their clusters, rising, shape (N,).
+    """
+
+    top: Tensor
+    size: Tensor
+    box: Tensor
+    cluster: Tensor
+
+    @classmethod
+    def of(
+        cls, coords: Tensor, scores: Tensor, labels: Tensor, iou_thr: float
+    ) -> '_Clusters':
+        by_score = scores.argsort(descending=True, stable=True)
+        leader = find_leaders(coords[:, by_score], labels[by_score], iou_thr)
+        leads = leader == torch.arange(len(leader), device=leader.device)
+        cluster, order = (leads.cumsum(0) - 1)[leader].sort(stable=True)
+        top = by_score[leads]
+        size = cluster.bincount(minlength=len(top))
+        return cls(top, size, by_score[order], cluster)
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Values of clusters (C, ...) for each of their boxes, (N, ...)."""
+        return values[self.cluster]
+
+    def total(self, values: Tensor) -> Tensor:
+        """Sums (C, ...) of values (N, ...) in the order of ``box``.
+
+        The sums of index_add_ come in no order on a GPU, so that their last
+        bits differ from run to run.
+        """
+        return torch.segment_reduce(
+            values, 'sum', lengths=self.size, axis=0, unsafe=True
+        )
+
+    def distinct(self, ids: Tensor) -> Tensor:
+        """How many of the ids (N,), in the order given, a cluster has."""
+        known, number = ids.unique(return_inverse=True)
+        pairs = self.cluster * len(known) + number[self.box]
+        cluster = pairs.unique() // max(len(known), 1)
+        return cluster.bincount(minlength=len(self.top))
+
+
+def _check_options(
+    iou_thr: float,
+    pixel_offset: float,
+    score_floor: float,
+    missing_weight: float,
+    count: str,
+) -> None:
+    if not 0 <= iou_thr <= 1:
+        raise ValueError(f'iou_thr must be from 0 to 1, not {iou_thr}')
+    for name, value in (
+        ('pixel_offset', pixel_offset),
+        ('missing_weight', missing_weight),
+    ):
+        if not (isfinite(value) and value >= 0):
+            raise ValueError(f'{name} must be 0 or more, not {value}')
+    if not isfinite(score_floor):
+        raise ValueError(
+            f'score_floor must be finite, not {score_floor}: to keep all '
+            'clusters give -1'
+        )
+    if count not in ('views', 'boxes'):
+        raise ValueError(f"count must be 'views' or 'boxes', not {count!r}")
+
+
+def _check_boxes(
+    boxes: Tensor, scores: Tensor, labels: Tensor, view_ids: Tensor | None
+) -> None:
+    if boxes.dim() != 2 or boxes.size(1) != 4:
+        raise ValueError(
+            f'Boxes must have shape (N, 4), not {tuple(boxes.shape)}: '
+            'give those of one image, as x1, y1, x2, y2'
+        )
+    for name, values in (('Boxes', boxes), ('Scores', scores)):
+        if not values.is_floating_point():
+            raise ValueError(
+                f'{name} must be floating point, not {values.dtype}: '
+                'call .float() on them'
+            )
+        if not values.isfinite().all():
+            raise ValueError(
+                f'{name} must be finite, found NaN or infinity: leave these '
+                'out with `boxes.isfinite().all(dim=1) & scores.isfinite()`'
+            )
+    if (scores < 0).any():
+        raise ValueError(
+            'Scores must not be negative, as logits are: take their sigmoid'
+        )
+    integers = dict(labels=labels)
+    if view_ids is not None:
+        integers['view_ids'] = view_ids
+    for name, values in integers.items():
+        if values.is_floating_point():
+            raise ValueError(
+                f'{name} must be integers, not {values.dtype}: '
+                'call .long() on them'
+            )
+    for name, values in dict(scores=scores, **integers).items():
+        if values.shape != boxes.shape[:1]:
+            raise ValueError(
+                f'{name} must have shape ({len(boxes)},), one for each box, '
+                f'not {tuple(values.shape)}'
+            )
+
+
+def _per_box(
+    name: str, values: Tensor | float | None, default: float, scores: Tensor
+) -> Tensor:
+    """Values as (N,) in the precision of the scores."""
+    values = torch.as_tensor(
+        default if values is None else values,
+        dtype=scores.dtype,
+        device=scores.device,
+    )
+    if values.dim() and values.shape != scores.shape:
+        raise ValueError(
+            f'{name} must be one number or have shape ({len(scores)},), '
+            f'not {tuple(values.shape)}'
+        )
+    if not (values.isfinite() & (values >= 0)).all():
+        raise ValueError(f'{name} must be finite and not negative')
+    return values.expand_as(scores)
