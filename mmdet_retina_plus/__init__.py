@@ -30,8 +30,13 @@ def register_all_modules() -> None:
             losses,
             mining,
             necks,
+            visualization,
         )
-        from .data import masks_to_seg_map  # noqa: F401
+        from .data import (  # noqa: F401
+            load_neighbour_slices,
+            masks_to_seg_map,
+            window_intensity,
+        )
     # mmdet answers an mmcv that it does not know with an AssertionError.
     except (ImportError, AssertionError) as error:
         raise ImportError(
