@@ -2,6 +2,7 @@
 
 from .patch_weight import gaussian_patch_weight, plateau_patch_weight
 from .tta import MaskTTAModel
+from .wbc_tta import WBCTTAModel
 from .weighted_box_clustering import (
     WBC_PRESETS,
     BoxClusters,
@@ -12,6 +13,7 @@ __all__ = [
     'WBC_PRESETS',
     'BoxClusters',
     'MaskTTAModel',
+    'WBCTTAModel',
     'gaussian_patch_weight',
     'plateau_patch_weight',
     'weighted_box_clustering',

@@ -8,16 +8,15 @@ import pytest
 import torch
 from builders import detector_config
 from mask_scenes import roi_head_config
-from mmcv.transforms import TestTimeAug as Views
-from mmdet.datasets.transforms import PackDetInputs, Pad, RandomFlip, Resize
+from mmdet.datasets.transforms import PackDetInputs, Pad
 from mmdet.models import DetTTAModel, FCNMaskHead
 from mmdet.registry import MODELS
 from mmengine.config import Config, ConfigDict
-from mmengine.dataset import pseudo_collate
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 from torch import nn
 from torch.testing import assert_close
+from tta_views import PLAIN, batch_of, flip, picture, results_of
 
 import mmdet_retina_plus
 from mmdet_retina_plus.data.shapes import make_shapes
@@ -27,7 +26,6 @@ from mmdet_retina_plus.fusion.tta import NEEDED_KEYS
 DIRECTIONS = ('horizontal', 'vertical', 'diagonal')
 SCALES = {'half': (70, 60), 'same': (140, 120), 'uneven': (301, 277)}
 """Width and height that a view fits into."""
-PLAIN = RandomFlip(prob=0.0)
 
 
 class SeeingBackbone(nn.Module):
@@ -131,53 +129,6 @@ def figure(height=120, width=140):
     mask[24:96, 20:44] = True
     mask[72:96, 44:110] = True
     return mask
-
-
-def picture(mask, brightness=1.0):
-    grey = np.where(mask, round(255 * brightness), 0).astype(np.uint8)
-    return grey[..., None].repeat(3, axis=-1)
-
-
-def batch_of(
-    *images,
-    scales=((140, 120),),
-    flips=(PLAIN,),
-    after=(),
-    pack=PackDetInputs(),  # noqa: B008  is not changed
-):
-    """The images' views at all scales with all flips, as a loader's batch."""
-    make_views = Views(
-        [
-            [Resize(scale=scale, keep_ratio=True) for scale in scales],
-            list(flips),
-            *([step] for step in after),
-            [pack],
-        ]
-    )
-    return pseudo_collate(
-        [
-            make_views(
-                dict(
-                    img_id=index,
-                    img_path='',
-                    img=image,
-                    img_shape=image.shape[:2],
-                    ori_shape=image.shape[:2],
-                )
-            )
-            for index, image in enumerate(images)
-        ]
-    )
-
-
-def flip(direction):
-    return RandomFlip(prob=1.0, direction=direction)
-
-
-@torch.no_grad()
-def results_of(model, batch):
-    samples = model.test_step(copy.deepcopy(batch))
-    return [sample.pred_instances for sample in samples]
 
 
 def overlap(mask, expected):
