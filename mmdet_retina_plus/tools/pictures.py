@@ -1,0 +1,40 @@
+"""Boxes drawn into pictures, as mmdet draws them."""
+
+from pathlib import Path
+from typing import Any
+
+import mmcv
+import numpy as np
+from mmdet.structures import DetDataSample
+from mmdet.visualization import DetLocalVisualizer
+from mmengine.structures import InstanceData
+
+
+class Pictures:
+    """Draws boxes with class and score in percent.
+
+    Args:
+        dataset_meta: Classes and palette of mmdet.
+        score_thr: Least score that is drawn, exclusive.
+    """
+
+    def __init__(self, dataset_meta: dict[str, Any], score_thr: float) -> None:
+        self.visualizer = DetLocalVisualizer()
+        self.visualizer.dataset_meta = dataset_meta
+        self.score_thr = score_thr
+
+    def draw(self, image: np.ndarray, found: InstanceData) -> np.ndarray:
+        """A picture of an image; both uint8 RGB of shape (H, W, 3)."""
+        self.visualizer.add_datasample(
+            '',
+            image,
+            DetDataSample(pred_instances=found),
+            draw_gt=False,
+            pred_score_thr=self.score_thr,
+        )
+        return self.visualizer.get_image()
+
+    def save(self, source: Path, found: InstanceData, target: Path) -> None:
+        """Draw into the image of a file, and write it to another."""
+        image = mmcv.imread(source, channel_order='rgb')
+        mmcv.imwrite(mmcv.rgb2bgr(self.draw(image, found)), str(target))

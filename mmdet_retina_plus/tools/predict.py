@@ -1,0 +1,378 @@
+"""`retina-plus predict`: detections in images of any size, as COCO results."""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .doctor import ManyValues
+from .image_list import (
+    ListedImage,
+    category_ids,
+    find_images,
+    images_of,
+    read_coco,
+)
+
+PATCH_WEIGHTS = {
+    'paper': 'gaussian',
+    'mdt': 'gaussian',
+    'nndetection': 'plateau',
+}
+"""The presets of weighted box clustering, and how they weigh a tile."""
+
+
+class ManyWords(ManyValues):
+    """Takes several files behind one `--ensemble`, too."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        words: list[str] = []
+        behind = False
+        for word in args:
+            if word.startswith('-'):
+                behind = word.partition('=')[0] == '--ensemble'
+            elif behind and words[-1] != '--ensemble':
+                words.append('--ensemble')
+            words.append(word)
+        return super().parse_args(ctx, words)
+
+
+@click.command(cls=ManyWords)
+@click.argument('images')
+@click.argument('config', type=click.Path(exists=True, dir_okay=False))
+@click.argument('checkpoint')
+@click.option(
+    '--out',
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help='COCO result file to write.',
+)
+@click.option(
+    '--ann-file',
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help='COCO file whose images to take, below the folder IMAGES, with its '
+    'ids of images and categories.',
+)
+@click.option(
+    '--tile',
+    type=click.IntRange(min=1),
+    help='Side of a tile in pixels of the image.  [default: whole images]',
+)
+@click.option(
+    '--overlap',
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.25,
+    show_default=True,
+    help='Of neighbouring tiles.',
+)
+@click.option(
+    '--ensemble',
+    multiple=True,
+    metavar='CKPT ...',
+    help='More checkpoints of CONFIG.',
+)
+@click.option(
+    '--fuse',
+    type=click.Choice(['wbc', 'nms']),
+    default='wbc',
+    show_default=True,
+    help='How tiles and checkpoints become one.',
+)
+@click.option(
+    '--preset',
+    type=click.Choice(list(PATCH_WEIGHTS)),
+    help='Whose weighted box clustering.  [default: paper]',
+)
+@click.option(
+    '--iou-thr',
+    type=click.FloatRange(0, 1),
+    help="Of the fusion.  [default: .5 with nms, the preset's with wbc]",
+)
+@click.option(
+    '--score-thr',
+    default=0.0,
+    show_default=True,
+    help='Least score after the fusion.',
+)
+@click.option(
+    '--batch-size',
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help='Tiles at a time.',
+)
+@click.option('--device', help='[default: cuda:0 if there is one, else cpu]')
+@click.option(
+    '--show-dir',
+    type=click.Path(file_okay=False, path_type=Path),
+    help='Folder for pictures of the boxes.',
+)
+@click.option(
+    '--show-score-thr',
+    default=0.3,
+    show_default=True,
+    help='Least score of a box in a picture.',
+)
+@click.option(
+    '--cfg-options',
+    multiple=True,
+    metavar='KEY=VALUE ...',
+    help='Change the config first, as mim does.',
+)
+def main(
+    images: str,
+    ann_file: Path | None,
+    out: Path,
+    show_dir: Path | None,
+    show_score_thr: float,
+    score_thr: float,
+    **options,
+) -> None:
+    """Detect in IMAGES and write the boxes to a COCO result file.
+
+    IMAGES is a file, a folder, or a pattern in quotes. Without --ann-file they
+    are numbered by name from 1, and so are the classes; a COCO file beside the
+    results, *.images.json, says which is which. With --tile or --ensemble,
+    views are fused; an image that is seen once keeps what was found.
+
+    Images that fail are named at the end, the others are written. Then the
+    exit code is 1.
+    """
+    try:
+        coco = read_coco(ann_file) if ann_file else {}
+        listed = images_of(coco, Path(images)) if coco else find_images(images)
+        check_out(out, ann_file)
+        if show_dir is not None:
+            check_pictures(show_dir, listed)
+        detector = build(**options)
+        classes = detector.meta['classes']
+        coco.setdefault('categories', numbered(classes))
+        results = Results(category_ids(coco, classes))
+    except (ValueError, ImportError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    draw = picture_maker(show_dir, detector.meta, show_score_thr)
+    predict(detector, listed, results, score_thr, draw)
+    out.write_text(json.dumps(results.boxes))
+    click.echo(f'{len(results.boxes)} boxes written to {out}')
+    if ann_file is None:
+        beside = out.with_suffix('.images.json')
+        beside.write_text(json.dumps(results.coco(coco['categories'])))
+        click.echo(f'Their images and categories are in {beside}')
+    for failure in results.failures:
+        click.echo(failure, err=True)
+    if results.failures:
+        count = f'{len(results.failures)} of {len(listed)}'
+        raise click.ClickException(f'{count} images failed, see above')
+
+
+@dataclass
+class Results:
+    """What was found in all images.
+
+    Attributes:
+        categories: Id of each label.
+        boxes: COCO's results.
+        images: COCO's images, those that were seen.
+        failures: A line for each of the others.
+    """
+
+    categories: Sequence[int | str]
+    boxes: list[dict[str, Any]] = field(default_factory=list)
+    images: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def add(
+        self, image: ListedImage, shape: tuple[int, ...], found: Any
+    ) -> None:
+        """Take up an image of a shape (H, W, ...) with its InstanceData."""
+        self.images.append(
+            dict(
+                id=image.image_id,
+                file_name=image.file_name,
+                height=shape[0],
+                width=shape[1],
+            )
+        )
+        self.boxes += [
+            dict(
+                image_id=image.image_id,
+                category_id=self.categories[label],
+                bbox=[x1, y1, x2 - x1, y2 - y1],
+                score=score,
+            )
+            for (x1, y1, x2, y2), score, label in zip(
+                found.bboxes.tolist(),
+                found.scores.tolist(),
+                found.labels.tolist(),
+                strict=True,
+            )
+        ]
+
+    def coco(self, categories: Sequence[dict]) -> dict[str, Sequence]:
+        """A COCO file of the images, without annotations."""
+        return dict(images=self.images, annotations=[], categories=categories)
+
+
+def predict(
+    detector: Any,
+    listed: Sequence[ListedImage],
+    results: Results,
+    score_thr: float,
+    draw: Callable[[ListedImage, Any], object],
+) -> None:
+    """Detect in all images; what fails in one does not stop the next.
+
+    Args:
+        detector: A `TiledDetector`.
+        listed: The images.
+        results: Take up what is found.
+        score_thr: Least score to keep.
+        draw: Makes a picture.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task('images', total=len(listed))
+
+        def advance(done: int, share: float) -> None:
+            progress.update(task, completed=done + share)
+
+        for number, image in enumerate(listed):
+            try:
+                pixels = detector.read(image.path)
+                found = detector(pixels, partial(advance, number))
+                found = found[found.scores >= score_thr]
+                draw(image, found)
+            except Exception as error:  # Of files, pipelines and models.
+                reason = f'{type(error).__name__}: {error}'
+                results.failures.append(f'{image.file_name}: {reason}')
+            else:
+                results.add(image, pixels.shape, found)
+            advance(number, 1)
+
+
+def picture_maker(
+    show_dir: Path | None, meta: dict[str, Any], score_thr: float
+) -> Callable[[ListedImage, Any], object]:
+    """What draws an image's boxes into a file of its name below a folder."""
+    if show_dir is None:
+        return lambda image, found: None
+    from .pictures import Pictures
+
+    pictures = Pictures(meta, score_thr)
+    return lambda image, found: pictures.save(
+        image.path, found, show_dir / image.file_name
+    )
+
+
+def numbered(classes: Sequence[str]) -> list[dict[str, Any]]:
+    return [dict(id=i, name=name) for i, name in enumerate(classes, 1)]
+
+
+def check_out(out: Path, ann_file: Path | None) -> None:
+    """Refuse a file that could not be written, or is an input.
+
+    Raises:
+        ValueError: With the way out.
+    """
+    if not out.parent.is_dir():
+        raise ValueError(f'There is no folder {out.parent} for {out.name}')
+    if ann_file and out.resolve() == ann_file.resolve():
+        raise ValueError(f'--out would overwrite the annotations {ann_file}')
+
+
+def check_pictures(show_dir: Path, listed: Sequence[ListedImage]) -> None:
+    """Refuse pictures that would lie elsewhere, or replace their images.
+
+    Raises:
+        ValueError: With the way out.
+    """
+    for image in listed:
+        picture = (show_dir / image.file_name).resolve()
+        if not picture.is_relative_to(show_dir.resolve()):
+            raise ValueError(
+                f'The file name {image.file_name} leads out of --show-dir: '
+                'predict without pictures'
+            )
+        if picture == image.path.resolve():
+            raise ValueError(
+                f'--show-dir would overwrite {image.path}: name another'
+            )
+
+
+def build(
+    config: str,
+    cfg_options: Sequence[str],
+    checkpoint: str,
+    ensemble: Sequence[str],
+    device: str | None,
+    fuse: str,
+    preset: str | None,
+    iou_thr: float | None,
+    **tiling,
+) -> Any:
+    """The `TiledDetector` of the command's options.
+
+    Raises:
+        ValueError: An option, the config or a checkpoint does not fit.
+    """
+    fusion = fusion_options(fuse, preset, iou_thr)
+    from .check_config import load_config
+
+    try:
+        check_keys(load_config(Path(config)), cfg_options)
+        cfg = load_config(Path(config), cfg_options)
+    except (ValueError, ImportError):
+        raise
+    except Exception as error:  # A config is a program.
+        raise ValueError(f'{config}: {error!r}') from error
+    # Not before: where mmdet is broken, load_config says so better.
+    from .detector import TiledDetector, load_detectors
+
+    models = load_detectors(cfg, (checkpoint, *ensemble), device)
+    return TiledDetector(models, **tiling, **fusion)
+
+
+def check_keys(cfg: Any, options: Sequence[str]) -> None:
+    """Refuse options that mmengine would add to a config unread.
+
+    Raises:
+        ValueError: The config has no such key at its top.
+    """
+    for option in options:
+        key = re.split(r'[.=]', option)[0]
+        if key not in cfg:
+            near = get_close_matches(key, cfg, n=1)
+            hint = f', but {near[0]}' if near else ''
+            raise ValueError(f'The config has no {key}{hint}: {option}')
+
+
+def fusion_options(
+    fuse: str, preset: str | None, iou_thr: float | None
+) -> dict[str, Any]:
+    """Arguments of `merge_tiles`.
+
+    Raises:
+        ValueError: The preset is of another way to fuse.
+    """
+    if fuse == 'nms':
+        if preset:
+            raise ValueError('--preset is for --fuse wbc')
+        return dict(
+            fuse=fuse, iou_threshold=0.5 if iou_thr is None else iou_thr
+        )
+    from mmdet_retina_plus.fusion import WBC_PRESETS
+
+    preset = preset or 'paper'
+    options = dict(WBC_PRESETS[preset], fuse=fuse)
+    options['patch_weight'] = PATCH_WEIGHTS[preset]
+    if iou_thr is not None:
+        options['iou_thr'] = iou_thr
+    return options
