@@ -1,6 +1,7 @@
 """Results of several views of an image made one."""
 
 from .patch_weight import gaussian_patch_weight, plateau_patch_weight
+from .tiling import coverage_map, mean_coverage, merge_tiles, tile_windows
 from .tta import MaskTTAModel
 from .wbc_tta import WBCTTAModel
 from .weighted_box_clustering import (
@@ -14,7 +15,11 @@ __all__ = [
     'BoxClusters',
     'MaskTTAModel',
     'WBCTTAModel',
+    'coverage_map',
     'gaussian_patch_weight',
+    'mean_coverage',
+    'merge_tiles',
     'plateau_patch_weight',
+    'tile_windows',
     'weighted_box_clustering',
 ]

@@ -16,7 +16,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, cuda, no_grad
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-from mmdet_retina_plus.fusion.tiling import merge_tiles, tile_windows
+from mmdet_retina_plus.fusion import merge_tiles, tile_windows
 from mmdet_retina_plus.heads import MaskRoIHead
 
 from .coco_format import some

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from .doctor import ManyValues
+from .fuse import replace
 from .image_list import (
     ListedImage,
     category_ids,
@@ -158,11 +159,11 @@ def main(
         raise click.ClickException(str(error)) from error
     draw = picture_maker(show_dir, detector.meta, show_score_thr)
     predict(detector, listed, results, score_thr, draw)
-    out.write_text(json.dumps(results.boxes))
+    replace(out, json.dumps(results.boxes))
     click.echo(f'{len(results.boxes)} boxes written to {out}')
     if ann_file is None:
         beside = out.with_suffix('.images.json')
-        beside.write_text(json.dumps(results.coco(coco['categories'])))
+        replace(beside, json.dumps(results.coco(coco['categories'])))
         click.echo(f'Their images and categories are in {beside}')
     for failure in results.failures:
         click.echo(failure, err=True)
@@ -249,12 +250,11 @@ def predict(
                 pixels = detector.read(image.path)
                 found = detector(pixels, partial(advance, number))
                 found = found[found.scores >= score_thr]
+                results.add(image, pixels.shape, found)
                 draw(image, found)
             except Exception as error:  # Of files, pipelines and models.
                 reason = f'{type(error).__name__}: {error}'
                 results.failures.append(f'{image.file_name}: {reason}')
-            else:
-                results.add(image, pixels.shape, found)
             advance(number, 1)
 
 

@@ -8,16 +8,14 @@ from mmengine.structures import InstanceData
 from torch.testing import assert_close
 
 from mmdet_retina_plus.fusion import (
-    gaussian_patch_weight,
-    weighted_box_clustering,
-)
-from mmdet_retina_plus.fusion.tiling import (
-    PATCH_WEIGHTS,
     coverage_map,
+    gaussian_patch_weight,
     mean_coverage,
     merge_tiles,
     tile_windows,
+    weighted_box_clustering,
 )
+from mmdet_retina_plus.fusion.tiling import PATCH_WEIGHTS
 
 SHAPE = (60, 80)
 sides = st.integers(1, 70)
@@ -41,6 +39,7 @@ def assert_same(left, right):
         assert_close(left[key], right[key])
 
 
+@settings(deadline=None)
 @given(tilings)
 def test_tiles_cover_every_pixel_and_none_outside(tiling):
     shape, tile, overlap = tiling
@@ -50,6 +49,7 @@ def test_tiles_cover_every_pixel_and_none_outside(tiling):
     assert coverage_map(windows, shape).min() >= 1
 
 
+@settings(deadline=None)
 @given(tilings)
 def test_tiles_are_equal_and_none_comes_twice(tiling):
     shape, tile, overlap = tiling
@@ -83,6 +83,7 @@ def test_impossible_tiles_are_refused(tile, overlap):
         tile_windows(SHAPE, tile, overlap)
 
 
+@settings(deadline=None)
 @given(tilings)
 def test_the_map_counts_tiles(tiling):
     shape, tile, overlap = tiling
@@ -96,6 +97,7 @@ def test_the_map_counts_tiles(tiling):
 numbers = st.floats(-20, 120, width=32)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(numbers, numbers, numbers, numbers), max_size=5),
     st.integers(7, 50),
