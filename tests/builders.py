@@ -12,6 +12,7 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config, ConfigDict
 from mmengine.structures import InstanceData, PixelData
+from torch import nn
 
 import mmdet_retina_plus
 from mmdet_retina_plus.data.masks_to_seg_map import paint_instances
@@ -218,3 +219,36 @@ def loss_in_one_of_two_processes(rank: int, folder: Path) -> None:
             ],
             folder / f'{rank}.pth',
         )
+
+
+def step_in_one_of_two_processes(rank: int, folder: Path) -> None:
+    """Save the gradients of a config's detector with pixel supervision.
+
+    Process 0 sees two objects, process 1 an image without objects of which no
+    pixel has a label.
+    """
+    with one_of_two_processes(rank, folder):
+        torch.manual_seed(0)
+        detector = build_detector(load('retinaunet_r18_fpn_shapes'))
+        parallel = nn.parallel.DistributedDataParallel(Losses(detector))
+        sample = data_sample(() if rank else OBJECTS)
+        if rank:
+            sample.gt_sem_seg.sem_seg.fill_(255)
+        parallel(torch.randn(1, 3, 64, 64), [sample]).backward()
+        torch.save(
+            [weight.grad for weight in detector.semantic_head.parameters()],
+            folder / f'{rank}.pth',
+        )
+
+
+class Losses(nn.Module):
+    """Sum of a detector's losses, for DistributedDataParallel."""
+
+    def __init__(self, detector: BaseDetector) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, images: torch.Tensor, samples: list) -> torch.Tensor:
+        return self.detector.parse_losses(self.detector.loss(images, samples))[
+            0
+        ]

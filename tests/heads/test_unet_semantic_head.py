@@ -1,0 +1,138 @@
+import pytest
+import torch
+from builders import data_sample, step_in_one_of_two_processes
+from mmdet.registry import MODELS
+from mmengine.structures import PixelData
+from torch import nn
+from torch.testing import assert_close
+
+from mmdet_retina_plus.heads import UNetSemanticHead
+from mmdet_retina_plus.losses import BatchDiceCELoss
+
+OBJECTS = [((4, 4, 40, 36), 0), ((20, 24, 60, 60), 2)]
+
+
+def build(**options) -> UNetSemanticHead:
+    return MODELS.build(
+        dict(type='UNetSemanticHead', num_classes=3, in_channels=8, **options)
+    )
+
+
+def features(batch: int = 1, side: int = 64) -> list[torch.Tensor]:
+    return [
+        torch.randn(batch, 8, side, side),
+        torch.randn(batch, 8, side // 4, side // 4),
+    ]
+
+
+def sample_with(seg_map: torch.Tensor):
+    sample = data_sample()
+    sample.gt_sem_seg = PixelData(sem_seg=seg_map)
+    return sample
+
+
+@pytest.mark.parametrize(('class_specific', 'channels'), [(0, 2), (1, 4)])
+def test_background_comes_before_the_objects(class_specific, channels):
+    head = build(class_specific=bool(class_specific))
+    logits = head(features())['seg_preds']
+    assert logits.shape == (1, channels, 64, 64)
+
+
+def test_the_loss_is_that_of_the_finest_levels_pixels():
+    head = build(class_specific=True)
+    levels, sample = features(), data_sample(OBJECTS)
+    loss = head.loss(levels, [sample])['loss_seg']
+    expected = BatchDiceCELoss()(
+        head.conv_seg(levels[0]), sample.gt_sem_seg.sem_seg
+    )
+    assert_close(loss, expected)
+
+
+def test_objects_are_one_class_unless_asked_for():
+    head = build()
+    levels, sample = features(), data_sample(OBJECTS)
+    seg_map = sample.gt_sem_seg.sem_seg
+    assert set(seg_map.unique().tolist()) == {0, 1, 3}
+    expected = BatchDiceCELoss()(
+        head.conv_seg(levels[0]), (seg_map > 0).long()
+    )
+    assert_close(head.loss(levels, [sample])['loss_seg'], expected)
+    # The sample's own map stays as it was.
+    assert set(seg_map.unique().tolist()) == {0, 1, 3}
+
+
+def test_a_coarser_finest_level_is_brought_to_the_maps_size():
+    loss = build().loss(features(side=16), [data_sample(OBJECTS)])
+    assert loss['loss_seg'].isfinite()
+
+
+@pytest.mark.parametrize('class_specific', [False, True])
+def test_without_a_known_pixel_the_loss_is_zero_with_a_gradient(
+    class_specific,
+):
+    head = build(class_specific=class_specific)
+    unknown = sample_with(torch.full((1, 64, 64), 255, dtype=torch.uint8))
+    loss = head.loss(features(), [unknown])['loss_seg']
+    loss.backward()
+    assert loss == 0
+    assert all((weight.grad == 0).all() for weight in head.parameters())
+
+
+def test_an_unknown_image_adds_nothing_to_the_batch():
+    head = build()
+    levels = features(batch=2)
+    unknown = sample_with(torch.full((1, 64, 64), 255, dtype=torch.uint8))
+    both = head.loss(levels, [data_sample(OBJECTS), unknown])
+    alone = head.loss([level[:1] for level in levels], [data_sample(OBJECTS)])
+    assert_close(both['loss_seg'], alone['loss_seg'])
+
+
+def test_another_loss_is_one_line():
+    """mmdet's, which ignores 255 where it is told to."""
+    head = build(
+        class_specific=True,
+        loss_seg=dict(type='CrossEntropyLoss', ignore_index=255),
+    )
+    loss = head.loss(features(), [data_sample(OBJECTS)])['loss_seg']
+    assert loss.isfinite()
+
+
+def test_no_map_names_the_transform():
+    sample = data_sample(OBJECTS)
+    del sample.gt_sem_seg
+    with pytest.raises(ValueError, match='PaintInstances'):
+        build().loss(features(), [sample])
+
+
+def test_a_map_that_is_not_padded_names_the_option():
+    sample = sample_with(torch.zeros(1, 60, 64, dtype=torch.uint8))
+    with pytest.raises(ValueError, match='pad_seg=True'):
+        build().loss(features(), [sample])
+
+
+def test_more_labels_than_classes_name_num_classes():
+    sample = sample_with(torch.full((1, 64, 64), 4, dtype=torch.uint8))
+    with pytest.raises(ValueError, match='num_classes'):
+        build(class_specific=True).loss(features(), [sample])
+
+
+def test_logits_are_resized_to_the_original_image():
+    head = build()
+    meta = dict(
+        batch_input_shape=(64, 64), img_shape=(48, 64), ori_shape=(24, 32)
+    )
+    with torch.no_grad():
+        nn.init.zeros_(head.conv_seg.weight)
+        nn.init.constant_(head.conv_seg.bias, 2.0)
+        (logits,) = head.predict(features(), [meta], rescale=True)
+    assert logits.shape == (2, 24, 32)
+    assert_close(logits, torch.full_like(logits, 2.0))
+
+
+def test_processes_without_masks_train_along(tmp_path):
+    torch.multiprocessing.spawn(
+        step_in_one_of_two_processes, args=(tmp_path,), nprocs=2
+    )
+    gradients = [torch.load(tmp_path / f'{rank}.pth') for rank in range(2)]
+    assert_close(*gradients)
+    assert all(gradient.abs().sum() > 0 for gradient in gradients[0])
