@@ -5,6 +5,8 @@ RetinaNet (https://arxiv.org/abs/1708.02002) fills none of them, RetinaMask
 (https://arxiv.org/abs/1811.08661) the second.
 """
 
+from typing import Any
+
 from mmdet.models.detectors import SingleStageDetector
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
@@ -29,12 +31,14 @@ class RetinaPlus(SingleStageDetector):
         semantic_head: Head on all levels that the neck returns, with mmdet's
             ``loss(x, batch_data_samples)`` and ``predict(x, batch_img_metas,
             rescale)``. It predicts where ``test_cfg`` has ``with_seg=True``;
-            results then have ``pred_sem_seg``, labels of shape (1, H, W).
+            results then have ``pred_sem_seg``, shape (1, H, W): 0 is
+            background, others are label + 1, or all 1 where the head is not
+            ``class_specific``, and the metainfo ``label_names`` says so.
         bbox_start_level: Index of the finest level that the box head sees.
         kwargs: As ``SingleStageDetector``.
 
     Raises:
-        ValueError: Box head and mask head differ in ``num_classes``.
+        ValueError: Box head and another head differ in ``num_classes``.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class RetinaPlus(SingleStageDetector):
             check_num_classes(self.bbox_head, self.roi_head)
         if semantic_head is not None:
             self.semantic_head = MODELS.build(semantic_head)
+            check_num_classes(self.bbox_head, self.semantic_head)
 
     @property
     def with_roi_head(self) -> bool:
@@ -117,9 +122,14 @@ class RetinaPlus(SingleStageDetector):
             logits = self.semantic_head.predict(
                 levels, [sample.metainfo for sample in samples], rescale
             )
+            names = {}
+            if not getattr(self.semantic_head, 'class_specific', True):
+                names['label_names'] = ('background', 'object')
             for sample, logit in zip(samples, logits, strict=True):
-                labels = logit.argmax(dim=0, keepdim=True)
-                sample.pred_sem_seg = PixelData(sem_seg=labels)
+                sample.pred_sem_seg = PixelData(
+                    metainfo=names,
+                    sem_seg=logit.argmax(dim=0, keepdim=True),
+                )
         return samples
 
     def _forward(
@@ -132,22 +142,23 @@ class RetinaPlus(SingleStageDetector):
         return self.bbox_head(levels[self.bbox_start_level :])
 
 
-def check_num_classes(bbox_head: nn.Module, roi_head: nn.Module) -> None:
-    """Refuse a mask head that has not one mask for each class.
+def check_num_classes(bbox_head: nn.Module, other: Any) -> None:
+    """Refuse a mask or semantic head that has not an output for each class.
 
     Raises:
         ValueError: Inheriting configs change one of two `num_classes`.
     """
-    mask_head = getattr(roi_head, 'mask_head', None)
-    if mask_head is None or getattr(mask_head, 'class_agnostic', True):
-        return
-    if mask_head.num_classes != bbox_head.num_classes:
+    if hasattr(other, 'mask_head'):
+        place, other = 'roi_head.mask_head', other.mask_head
+        specific = not getattr(other, 'class_agnostic', True)
+    else:
+        place = 'semantic_head'
+        specific = getattr(other, 'class_specific', False)
+    if specific and other.num_classes != bbox_head.num_classes:
         raise ValueError(
-            f'bbox_head has {bbox_head.num_classes} classes and '
-            f'roi_head.mask_head {mask_head.num_classes}: set num_classes of '
-            'both to the number of classes in `metainfo`, '
-            'model=dict(bbox_head=dict(num_classes=C), '
-            'roi_head=dict(mask_head=dict(num_classes=C)))'
+            f'bbox_head has {bbox_head.num_classes} classes and {place} '
+            f'{other.num_classes}: set num_classes of both to the number of '
+            'classes in `metainfo`'
         )
 
 

@@ -135,7 +135,7 @@ def build_model(cfg: Any) -> tuple[Any, Any]:
 
     Raises:
         ValueError: The strides of the priors are not those of the features.
-        Exception: Whatever the losses of boxes and masks may raise.
+        Exception: Whatever the losses of the heads may raise.
     """
     import torch
     from mmdet.registry import MODELS
@@ -156,15 +156,19 @@ def build_model(cfg: Any) -> tuple[Any, Any]:
                 f'the features have strides {strides}, '
                 f'anchor_generator.strides are {given}'
             )
-    branches = ('bbox_head', 'roi_head', 'train_cfg')
-    if all(getattr(model, name, None) is not None for name in branches):
+    present = {
+        name
+        for name in ('bbox_head', 'train_cfg', 'roi_head', 'semantic_head')
+        if getattr(model, name, None) is not None
+    }
+    if {'bbox_head', 'train_cfg'} < present:
         with torch.no_grad():
-            probe_branches(model.train(), image)
+            probe_branches(model.train(), image, present)
     return model.eval(), generator
 
 
-def probe_branches(model: Any, image: Any) -> None:
-    """Boxes and masks of a training step, on two equal images.
+def probe_branches(model: Any, image: Any, present: set[str]) -> None:
+    """Boxes, masks and pixels of a training step, on two equal images.
 
     Of one alone, BatchNorm would refuse features of a single place.
     """
@@ -175,16 +179,21 @@ def probe_branches(model: Any, image: Any) -> None:
         num_items=[1, 1],
         num_classes=2,
         with_mask=True,
+        with_semantic=True,
     )['data_samples']
     shape = tuple(image.shape[2:])
     for sample in samples:
         sample.gt_instances.labels.zero_()  # the class that all models have
+        sample.gt_sem_seg.sem_seg.fill_(1)
         sample.set_metainfo(dict(pad_shape=shape, batch_input_shape=shape))
     levels = model.extract_feat(image.expand(2, -1, -1, -1))
-    _, detections = model.bbox_head.loss_and_predict(
-        levels[getattr(model, 'bbox_start_level', 0) :], samples
-    )
-    model.roi_head.loss(levels, detections, samples)
+    if 'roi_head' in present:
+        _, detections = model.bbox_head.loss_and_predict(
+            levels[getattr(model, 'bbox_start_level', 0) :], samples
+        )
+        model.roi_head.loss(levels, detections, samples)
+    if 'semantic_head' in present:
+        model.semantic_head.loss(levels, samples)
 
 
 def check_model(cfg: Any, splits: Sequence[Split]) -> list[Finding]:

@@ -255,6 +255,32 @@ def check_views(cfg: Mapping) -> list[Finding]:
     return [Finding('error', 'tta_model', message, way_out)]
 
 
+def check_pixel_supervision(cfg: Mapping) -> list[Finding]:
+    """What our semantic head needs; each would stop the first step."""
+    if kind(part(cfg, 'model.semantic_head')) != 'UNetSemanticHead':
+        return []
+    findings = []
+    steps = [kind(step) for step in walk(part(cfg, 'train_dataloader'))]
+    if 'PackDetInputs' in steps and 'PaintInstances' not in steps:
+        message = 'the semantic head gets no map from the training pipeline'
+        way_out = "dict(type='PaintInstances') before PackDetInputs"
+        findings.append(Finding('error', 'pipeline', message, way_out))
+    if not part(cfg, 'model.data_preprocessor').get('pad_seg', False):
+        message = 'maps are not padded as images are'
+        way_out = 'data_preprocessor=dict(pad_seg=True, seg_pad_value=255)'
+        findings.append(
+            Finding('error', 'data_preprocessor', message, way_out)
+        )
+    loads = [x for x in walk(cfg.get('train_dataloader')) if 'with_mask' in x]
+    if 'PaintInstances' in steps and not any(x['with_mask'] for x in loads):
+        message = 'PaintInstances gets no masks, so no pixel has a label'
+        way_out = (
+            "dict(type='LoadAnnotations', with_bbox=True, with_mask=True)"
+        )
+        findings.append(Finding('error', 'pipeline', message, way_out))
+    return findings
+
+
 def check_test_resize(cfg: Mapping) -> list[Finding]:
     if not is_retina(cfg):
         return []
@@ -298,6 +324,7 @@ CHECKS = (
     check_box_scale,
     check_mask_loading,
     check_views,
+    check_pixel_supervision,
     check_test_resize,
     check_learning_rate,
 )

@@ -196,3 +196,76 @@ def test_double_precision_predicts(masks):
     [sample] = model.predict(images, [data_sample()])
     assert len(sample.pred_instances) > 0
     assert ('masks' in sample.pred_instances) == masks
+
+
+def semantic_detector(**options) -> nn.Module:
+    """Retina U-Net of the shapes; channel 1 wins at every pixel."""
+    config = load('retinaunet_r18_fpn_shapes')
+    config.model.semantic_head.update(options)
+    config.model.test_cfg.with_seg = True
+    model = MODELS.build(config.model).eval()
+    nn.init.zeros_(model.semantic_head.conv_seg.weight)
+    model.semantic_head.conv_seg.bias.data.copy_(
+        torch.arange(len(model.semantic_head.conv_seg.bias)) == 1
+    )
+    return model
+
+
+@pytest.mark.parametrize('rescale', [False, True])
+def test_pixels_are_predicted_on_demand(rescale):
+    model = semantic_detector()
+    sample = data_sample()
+    sample.set_metainfo(dict(ori_shape=(48, 32), scale_factor=(2.0, 4 / 3)))
+    images = torch.randn(1, 3, 64, 64)
+    [result] = model.predict(images, [copy.deepcopy(sample)], rescale=rescale)
+    shape = (1, 48, 32) if rescale else (1, 64, 64)
+    assert result.pred_sem_seg.sem_seg.shape == shape
+    assert (result.pred_sem_seg.sem_seg == 1).all()
+    model.test_cfg.with_seg = False
+    [result] = model.predict(images, [sample], rescale=rescale)
+    assert 'pred_sem_seg' not in result
+
+
+@pytest.mark.parametrize('class_specific', [False, True])
+def test_a_map_says_whether_its_values_are_labels(class_specific):
+    model = semantic_detector(class_specific=class_specific)
+    [result] = model.predict(torch.randn(1, 3, 64, 64), [data_sample()])
+    assert ('label_names' in result.pred_sem_seg) != class_specific
+
+
+def test_boxes_do_not_change_where_pixels_are_predicted():
+    model = semantic_detector()
+    nn.init.zeros_(model.bbox_head.retina_cls.bias)
+    images = torch.randn(1, 3, 64, 64)
+    [with_seg] = model.predict(images, [data_sample()])
+    model.test_cfg.with_seg = False
+    [without] = model.predict(images, [data_sample()])
+    assert_close(with_seg.pred_instances.bboxes, without.pred_instances.bboxes)
+
+
+def test_a_channel_for_each_class_wants_as_many_classes():
+    with pytest.raises(ValueError, match='semantic_head 3'):
+        semantic_detector(class_specific=True, num_classes=3)
+    semantic_detector(class_specific=False, num_classes=3)
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_pixels_train_in_half_precision(dtype):
+    model = MODELS.build(load('retinaunet_r18_fpn_shapes').model)
+    sample = data_sample(HEAD_OBJECTS)
+    with torch.autocast('cpu', dtype):
+        losses = model.loss(torch.randn(1, 3, 64, 64), [sample])
+    losses['loss_seg'].backward()
+    assert losses['loss_seg'].dtype == torch.float32
+    for module in (model.semantic_head, model.neck.decoder_lateral_convs):
+        for weight in module.parameters():
+            assert weight.grad.isfinite().all()
+            assert weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize('shape', [(64, 96), (33, 65), (71, 50)])
+def test_images_of_odd_sizes_train(shape):
+    model = MODELS.build(load('retinaunet_r18_fpn_shapes').model)
+    samples = [data_sample(HEAD_OBJECTS, shape), data_sample((), shape)]
+    losses = model.loss(torch.randn(2, 3, *shape), samples)
+    assert losses['loss_seg'].isfinite()

@@ -64,6 +64,12 @@ SAMPLER = 'model.train_cfg.sampler'
 HEAD = 'model.bbox_head'
 NINE_ANCHORS = {'ratios': [0.5, 1.0, 2.0], 'scales_per_octave': 3}
 ONE_ANCHOR = {'ratios': [1.0], 'scales': [8]}
+LOAD_MASKS = {'type': 'LoadAnnotations', 'with_mask': True}
+PAINT = [{'type': 'PaintInstances'}, {'type': 'PackDetInputs'}]
+SEMANTIC = {
+    'model.semantic_head': {'type': 'UNetSemanticHead'},
+    'model.data_preprocessor': {'pad_seg': True},
+}
 TRAPS = {
     'negative threshold as a list': (
         {f'{ASSIGNER}.neg_iou_thr': [0.1, 0.4]},
@@ -156,6 +162,32 @@ TRAPS = {
         },
         ('error', 'val_evaluator', "metric='bbox'"),
     ),
+    'semantic head without a map': (
+        {
+            **SEMANTIC,
+            'train_dataloader.dataset': {
+                'pipeline': [LOAD_MASKS, {'type': 'PackDetInputs'}]
+            },
+        },
+        ('error', 'pipeline', 'PaintInstances'),
+    ),
+    'a map of no masks': (
+        {
+            **SEMANTIC,
+            'train_dataloader.dataset': {
+                'pipeline': [{**LOAD_MASKS, 'with_mask': False}, *PAINT]
+            },
+        },
+        ('error', 'pipeline', 'with_mask=True'),
+    ),
+    'a map without padding': (
+        {
+            **SEMANTIC,
+            'model.data_preprocessor': {'pad_mask': True},
+            'train_dataloader.dataset': {'pipeline': [LOAD_MASKS, *PAINT]},
+        },
+        ('error', 'data_preprocessor', 'pad_seg=True'),
+    ),
     'batch size': (
         {'auto_scale_lr.base_batch_size': 16},
         ('warning', 'schedule', '8 devices'),
@@ -225,6 +257,13 @@ FINE = {
             'pipeline': [{'type': 'LoadAnnotations', 'with_mask': True}]
         },
         'val_evaluator.metric': ['bbox', 'segm'],
+    },
+    'pixel supervision': {
+        **SEMANTIC,
+        'train_dataloader.dataset': {'pipeline': [LOAD_MASKS, *PAINT]},
+    },
+    "another detector's semantic head": {
+        'model.semantic_head': {'type': 'PanopticFPNHead'}
     },
     'views of boxes': {'tta_model': {'type': 'DetTTAModel'}},
     'views of boxes of a mask model': {
