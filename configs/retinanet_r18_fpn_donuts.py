@@ -5,14 +5,16 @@
 #   mim train mmdet configs/retinanet_r18_fpn_donuts.py
 #
 # What to expect: docs/results.md.
-_base_ = './retinanet_r18_fpn_shapes.py'
+_base_ = ['./retinanet_r18_fpn_shapes.py', './_base_/softmax_mining.py']
 
 model = dict(
     neck=dict(start_level=0, add_extra_convs=False, num_outs=4),
     bbox_head=dict(
         num_classes=2,
-        # 8, 16, 32 and 64 pixels, as the authors' code has them.
-        anchor_generator=dict(octave_base_scale=2, strides=[4, 8, 16, 32]),
+        # Twice those of the authors' code, so that a disc falls to a level
+        # on which its hole is one cell wide.
+        anchor_generator=dict(octave_base_scale=4, strides=[4, 8, 16, 32]),
+        **_base_.softmax_mining,
     ),
 )
 

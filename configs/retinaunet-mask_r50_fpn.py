@@ -13,3 +13,6 @@ model.roi_head = dict(start_level=1)
 train_pipeline = _base_.train_pipeline
 train_pipeline.insert(-1, dict(type='PaintInstances'))
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+
+# Draws `pred_sem_seg`, which `model.test_cfg.with_seg=True` asks for.
+visualizer = dict(type='SemSegLocalVisualizer')

@@ -6,7 +6,11 @@
 # Its anchors, 4 to 51 pixels long before their ratio, are those of lesions.
 # For objects of COCO's sizes take retinaunet_r50_fpn_fl.py. There is no
 # published result on COCO, and we have not run it there.
-_base_ = ['./retinanet_r50_fpn_fl.py', './_base_/retinaunet.py']
+_base_ = [
+    './retinanet_r50_fpn_fl.py',
+    './_base_/retinaunet.py',
+    './_base_/softmax_mining.py',
+]
 
 model = _base_.pixel_supervision
 model.bbox_head.update(_base_.softmax_mining)
@@ -15,3 +19,6 @@ train_pipeline = _base_.train_pipeline
 train_pipeline[1].with_mask = True
 train_pipeline.insert(-1, dict(type='PaintInstances'))
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+
+# Draws `pred_sem_seg`, which `model.test_cfg.with_seg=True` asks for.
+visualizer = dict(type='SemSegLocalVisualizer')

@@ -1,8 +1,7 @@
 # Retina U-Net of the paper (https://arxiv.org/abs/1811.08661): pixel
 # supervision, boxes on P2 to P5 with its anchors, for `model =
-# _base_.pixel_supervision`; its classifier by
-# `model.bbox_head.update(_base_.softmax_mining)`. docs/retinaunet.md lists
-# what still differs from paper and released code.
+# _base_.pixel_supervision`. Its classifier is in softmax_mining.py.
+# docs/retinaunet.md lists what still differs from paper and released code.
 _base_ = './pixel_supervision.py'
 
 pixel_supervision = _base_.pixel_supervision
@@ -20,17 +19,4 @@ pixel_supervision.update(
         loss_bbox=dict(type='SmoothL1Loss', beta=1.0),
     ),
     train_cfg=dict(assigner=dict(neg_iou_thr=0.1)),
-)
-# Softmax with a background channel on as many hard negatives as positives;
-# the loss is half the sum of their means.
-softmax_mining = dict(
-    loss_cls=dict(
-        _delete_=True,
-        type='CrossEntropyLoss',
-        use_sigmoid=False,
-        loss_weight=0.5,
-    ),
-    mining=dict(type='StochasticHardMining', pool_size=20),
-    # Both are equally many, so classes need no prior.
-    init_cfg=dict(type='Normal', layer='Conv2d', std=0.01),
 )
