@@ -1,7 +1,6 @@
-# The classifier of Retina U-Net (https://arxiv.org/abs/1811.08661), softmax with
-# a background channel on as many hard negatives as positives, for
-# `model.bbox_head.update(_base_.softmax_mining)`. Its loss is half the sum of
-# two means.
+# The classifier of Retina U-Net, https://arxiv.org/abs/1811.08661: softmax with
+# a background channel on as many hard negatives as positives. Its loss is half
+# the sum of two means. For `model.bbox_head.update(_base_.softmax_mining)`.
 softmax_mining = dict(
     loss_cls=dict(
         _delete_=True,
