@@ -1,4 +1,4 @@
-# The classifier of Retina U-Net, https://arxiv.org/abs/1811.08661: softmax with
+# Classifier of Retina U-Net, https://arxiv.org/abs/1811.08661: a softmax with
 # a background channel on as many hard negatives as positives. Its loss is half
 # the sum of two means. For `model.bbox_head.update(_base_.softmax_mining)`.
 softmax_mining = dict(
