@@ -10,6 +10,7 @@ import pytest
 import torch
 from builders import detector_config
 from click.testing import CliRunner
+from mask_scenes import roi_head_config
 from mmdet.apis import inference_detector, init_detector
 from mmdet.models import BaseDetector
 from mmdet.registry import MODELS
@@ -167,6 +168,22 @@ def test_a_whole_image_gets_what_mmdet_finds(tmp_path, stock):
     assert_close(torch.tensor([x['score'] for x in found]), expected.scores)
     labels = [item['category_id'] - 1 for item in found]
     assert labels == expected.labels.tolist()
+
+
+def test_the_mask_head_rests(tmp_path, monkeypatch):
+    config, checkpoint = retinanet(tmp_path)
+    cfg = Config.fromfile(config)
+    cfg.model.roi_head = roi_head_config(start_level=0)
+    cfg.dump(config)
+    head = MODELS.build(cfg.model.roi_head)
+    weights = torch.load(checkpoint)
+    weights |= {f'roi_head.{k}': v for k, v in head.state_dict().items()}
+    torch.save(weights, checkpoint)
+    monkeypatch.setattr(type(head), 'mask_logits', pytest.fail)
+    image = noise(tmp_path / 'images' / 'a.png', seed=0)
+    out = tmp_path / 'out.json'
+    run(image, config, checkpoint, '--out', out, '--tile', 64)
+    assert len(read(out)) > 5
 
 
 @pytest.mark.parametrize('fuse', ['wbc', 'nms'])
