@@ -94,7 +94,17 @@ def test_the_wheel_carries_modules_and_configs(tmp_path):
     assert result.stdout.startswith(str(installed))
 
 
-ROOMS = ('detectors', 'heads', 'necks', 'losses', 'assigners', 'fusion')
+ROOMS = (
+    'detectors',
+    'heads',
+    'backbones',
+    'necks',
+    'losses',
+    'assigners',
+    'mining',
+    'fusion',
+    'visualization',
+)
 
 
 def imported_names(path: Path) -> list[str]:
