@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -146,6 +147,21 @@ def detector_config(**slots) -> ConfigDict:
 def load(name: str) -> Config:
     """A shipped config."""
     return Config.fromfile(mmdet_retina_plus.config(name))
+
+
+def differences(ours: Any, theirs: Any, prefix: str = '') -> Iterator[str]:
+    """Dotted keys of what differs, as short as they tell."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        # mmengine notes a scope where a base's variable is used, or not.
+        for key in {**ours, **theirs}.keys() - {'_scope_'}:
+            yield from differences(
+                ours.get(key), theirs.get(key), f'{prefix}.{key}'
+            )
+    elif isinstance(ours, list) and isinstance(theirs, list):
+        for index, pair in enumerate(zip(ours, theirs, strict=True)):
+            yield from differences(*pair, f'{prefix}.{index}')
+    elif ours != theirs:
+        yield prefix.removeprefix('.')
 
 
 def shrink(config: Config) -> None:

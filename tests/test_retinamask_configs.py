@@ -1,12 +1,9 @@
 """RetinaMask's configs say what the specification does."""
 
-from collections.abc import Iterator
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
-from builders import load, shrink
+from builders import differences, load, shrink
 from mmdet.models.backbones import ResNeXt
 from mmdet.registry import MODELS, TRANSFORMS
 from mmdet.structures import DetDataSample
@@ -26,21 +23,6 @@ SCHEDULES: dict[str, tuple[int, list[int], list[int]]] = {
 }
 """Epochs, milestones and shorter sides of the authors' recipes."""
 MMDET = 'retinamask_r50_fpn_1x_mmdet'
-
-
-def differences(ours: Any, theirs: Any, prefix: str = '') -> Iterator[str]:
-    """Dotted keys of what differs, as short as they tell."""
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        # mmengine notes a scope where a base's variable is used, or not.
-        for key in {**ours, **theirs}.keys() - {'_scope_'}:
-            yield from differences(
-                ours.get(key), theirs.get(key), f'{prefix}.{key}'
-            )
-    elif isinstance(ours, list) and isinstance(theirs, list):
-        for index, pair in enumerate(zip(ours, theirs, strict=True)):
-            yield from differences(*pair, f'{prefix}.{index}')
-    elif ours != theirs:
-        yield prefix.removeprefix('.')
 
 
 MASKS = {
