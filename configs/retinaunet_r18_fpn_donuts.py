@@ -1,7 +1,7 @@
 # Retina U-Net on its toy set, discs with and without a hole, from scratch on a
 # CPU: retinanet_r18_fpn_donuts.py and pixel supervision.
 #
-#   retina-plus make-data donuts data/donuts
+#   retina-plus make-data donuts data/donuts --preset donuts-2x --size 160
 #   mim train mmdet configs/retinaunet_r18_fpn_donuts.py
 #
 # What to expect: docs/results.md.
