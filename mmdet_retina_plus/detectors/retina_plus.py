@@ -5,6 +5,7 @@ RetinaNet (https://arxiv.org/abs/1708.02002) fills none of them, RetinaMask
 (https://arxiv.org/abs/1811.08661) the second.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from mmdet.models.detectors import SingleStageDetector
@@ -106,7 +107,7 @@ class RetinaPlus(SingleStageDetector):
         batch_data_samples: SampleList,
         rescale: bool = True,
     ) -> SampleList:
-        levels = self.extract_feat(batch_inputs)
+        levels = self._levels_of_a_test(batch_inputs)
         bbox_levels = levels[self.bbox_start_level :]
         in_use = self.with_roi_head and uses_masks(self.roi_head)
         # RoIAlign needs boxes in network coordinates; the RoI head rescales.
@@ -118,7 +119,7 @@ class RetinaPlus(SingleStageDetector):
                 levels, detections, batch_data_samples, rescale=rescale
             )
         samples = self.add_pred_to_datasample(batch_data_samples, detections)
-        if self.with_semantic and (self.test_cfg or {}).get('with_seg'):
+        if self._predicts_pixels:
             logits = self.semantic_head.predict(
                 levels, [sample.metainfo for sample in samples], rescale
             )
@@ -138,8 +139,22 @@ class RetinaPlus(SingleStageDetector):
         batch_data_samples: SampleList | None = None,
     ) -> tuple[list[Tensor], ...]:
         """Raw outputs of the box head, for complexity counts and export."""
-        levels = self.extract_feat(batch_inputs)
+        levels = self._levels_of_a_test(batch_inputs)
         return self.bbox_head(levels[self.bbox_start_level :])
+
+    @property
+    def _predicts_pixels(self) -> bool:
+        asked = (self.test_cfg or {}).get('with_seg', False)
+        return self.with_semantic and asked
+
+    def _levels_of_a_test(self, batch_inputs: Tensor) -> Sequence[Tensor]:
+        """Levels of the neck; what only pixels need may be None."""
+        skips = self.with_neck and getattr(
+            self.neck, 'can_skip_decoder', False
+        )
+        if self._predicts_pixels or not skips:
+            return self.extract_feat(batch_inputs)
+        return self.neck(self.backbone(batch_inputs), decode=False)
 
 
 def check_num_classes(bbox_head: nn.Module, other: Any) -> None:

@@ -24,6 +24,9 @@ class UNetFPN(FPN):
     800 x 1344 px take 1.1 GB an image. Convolutions whose output nobody reads,
     as P1's in the authors' code, do not exist.
 
+    Attributes:
+        can_skip_decoder: Tells a detector that ``forward`` knows ``decode``.
+
     Args:
         in_channels: Of the inputs, the finest first.
         out_channels: Of the pyramid's levels.
@@ -39,6 +42,8 @@ class UNetFPN(FPN):
     Raises:
         ValueError: ``decoder_channels`` does not fit ``start_level``.
     """
+
+    can_skip_decoder = True
 
     def __init__(
         self,
@@ -84,13 +89,18 @@ class UNetFPN(FPN):
             width, width, 3, padding=1, norm_cfg=norm_cfg, act_cfg=None
         )
 
-    def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def forward(
+        self, inputs: Sequence[Tensor], decode: bool = True
+    ) -> tuple[Tensor | None, ...]:
         """P0 of the finest input's size, then the pyramid's levels.
 
         Args:
             inputs: As many as ``in_channels``, the finest first.
+            decode: Whether anybody reads P0; otherwise None stands for it.
         """
         decoder_levels = len(self.reduce_convs)
+        if not decode:
+            return (None, *super().forward(inputs[decoder_levels:]))
         merged: list[Tensor] = []
         with self.fpn_convs[0].register_forward_pre_hook(
             lambda module, maps: merged.extend(maps)

@@ -269,3 +269,19 @@ def test_images_of_odd_sizes_train(shape):
     samples = [data_sample(HEAD_OBJECTS, shape), data_sample((), shape)]
     losses = model.loss(torch.randn(2, 3, *shape), samples)
     assert losses['loss_seg'].isfinite()
+
+
+def test_a_test_of_boxes_alone_leaves_the_decoder_out():
+    model = semantic_detector()
+    runs = []
+    model.neck.finest_conv.register_forward_hook(
+        lambda module, inputs, output: runs.append(module)
+    )
+    images = torch.randn(1, 3, 64, 64)
+    model.test_cfg.with_seg = False
+    model.predict(images, [data_sample()])
+    model._forward(images)
+    assert not runs
+    # Its loss stands, in a validation for example.
+    assert 'loss_seg' in model.loss(images, [data_sample(HEAD_OBJECTS)])
+    assert len(runs) == 1

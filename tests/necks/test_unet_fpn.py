@@ -113,3 +113,10 @@ def test_channels_that_do_not_fit_the_start_level_are_refused(
 ):
     with pytest.raises(ValueError, match='one for each input'):
         build(decoder_channels=decoder_channels)
+
+
+def test_without_the_decoder_the_pyramid_stays():
+    neck, inputs = build(), levels()
+    p0, *pyramid = neck(inputs, decode=False)
+    assert p0 is None
+    assert_close(pyramid, list(neck(inputs)[1:]), rtol=0, atol=0)
