@@ -7,7 +7,7 @@ from mmdet.visualization.palette import get_palette
 from mmengine.structures import PixelData
 
 BACKGROUND = 0
-OBJECT_COLOUR = (255, 255, 255)
+OBJECT_COLOUR = (0, 255, 255)
 
 
 @VISUALIZERS.register_module()
@@ -21,7 +21,7 @@ class SemSegLocalVisualizer(DetLocalVisualizer):
 
     A class has the colour of its boxes, which name it. Where the map has the
     metainfo ``label_names`` its values are no labels (one for all objects,
-    say), and are white.
+    say), and are cyan.
 
     Args:
         name: As ``DetLocalVisualizer``.

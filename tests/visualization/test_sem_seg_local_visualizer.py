@@ -13,7 +13,10 @@ from mmengine.fileio import load
 from mmengine.structures import InstanceData, PixelData
 
 from mmdet_retina_plus.data.donuts import make_donuts
-from mmdet_retina_plus.visualization import SemSegLocalVisualizer
+from mmdet_retina_plus.visualization.sem_seg_local_visualizer import (
+    OBJECT_COLOUR,
+    SemSegLocalVisualizer,
+)
 
 GREY = 90
 CLASSES = ('disc', 'donut')
@@ -93,7 +96,7 @@ def test_a_map_of_all_objects_has_no_classs_colour(tmp_path):
     result = sample(pixels, label_names=('background', 'object'))
     picture = draw(result, tmp_path / 'a.png')
     np.testing.assert_allclose(
-        middle(picture, 1), tint((255, 255, 255)), atol=1
+        middle(picture, 1), tint(OBJECT_COLOUR), atol=1
     )
 
 
