@@ -81,7 +81,7 @@ COLUMNS = {
     '--shares',
     default='1',
     show_default=True,
-    help='Of the training images, the first of the file, such as 1,0.2.',
+    help='Of the training images, such as 1,0.2: evenly spaced in their file.',
 )
 @click.option('--seeds', default='0,1,2', show_default=True)
 @click.option('--jobs', default=2, show_default=True, help='Runs at a time.')
@@ -202,10 +202,15 @@ def count_images(annotations: Path) -> int:
 
 
 def subset(share: float, num_images: int) -> dict[str, str]:
-    """Options that take the first images of the training set."""
+    """Options that take evenly spaced images of the training set.
+
+    The first of a file may all be of one kind, as Penn-Fudan's are.
+    """
     if share == 1:
         return {}
-    return {'train_dataloader.dataset.indices': str(round(share * num_images))}
+    count = round(share * num_images)
+    indices = [number * num_images // count for number in range(count)]
+    return {'train_dataloader.dataset.indices': f'{indices}'.replace(' ', '')}
 
 
 def data_options(root: str) -> dict[str, str]:
