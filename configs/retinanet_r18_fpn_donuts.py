@@ -9,7 +9,7 @@
 # Without options make-data draws those of the paper's text, 20 pixels in
 # images of 320, whose holes take longer than these 500 steps to learn. What
 # to expect: docs/results.md.
-_base_ = ['./retinanet_r18_fpn_shapes.py', './_base_/softmax_mining.py']
+_base_ = ['./retinanet_r18_fpn_shapes.py', './_base_/classifiers.py']
 
 model = dict(
     neck=dict(start_level=0, add_extra_convs=False, num_outs=4),

@@ -20,7 +20,7 @@ model.semantic_head.num_classes = 2
 
 train_pipeline = _base_.train_pipeline
 train_pipeline[1].with_mask = True
-train_pipeline.insert(-1, dict(type='PaintInstances'))
+train_pipeline.insert(-1, dict(type='PaintInstances', keep_masks=False))
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 
 # Draws `pred_sem_seg`, which `model.test_cfg.with_seg=True` asks for.

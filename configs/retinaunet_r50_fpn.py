@@ -9,7 +9,7 @@
 _base_ = [
     './retinanet_r50_fpn_fl.py',
     './_base_/retinaunet.py',
-    './_base_/softmax_mining.py',
+    './_base_/classifiers.py',
 ]
 
 model = _base_.pixel_supervision
@@ -17,7 +17,7 @@ model.bbox_head.update(_base_.softmax_mining)
 
 train_pipeline = _base_.train_pipeline
 train_pipeline[1].with_mask = True
-train_pipeline.insert(-1, dict(type='PaintInstances'))
+train_pipeline.insert(-1, dict(type='PaintInstances', keep_masks=False))
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 
 # Draws `pred_sem_seg`, which `model.test_cfg.with_seg=True` asks for.

@@ -237,11 +237,12 @@ def loss_in_one_of_two_processes(rank: int, folder: Path) -> None:
         )
 
 
-def step_in_one_of_two_processes(rank: int, folder: Path) -> None:
-    """Save the gradients of a config's detector with pixel supervision.
+def steps_in_one_of_two_processes(rank: int, folder: Path) -> None:
+    """Save the gradients of a detector's second step with pixel supervision.
 
     Process 0 sees two objects, process 1 an image without objects of which no
-    pixel has a label.
+    pixel has a label. A parameter that the first step left out would stop the
+    second.
     """
     with one_of_two_processes(rank, folder):
         torch.manual_seed(0)
@@ -250,9 +251,11 @@ def step_in_one_of_two_processes(rank: int, folder: Path) -> None:
         sample = data_sample(() if rank else OBJECTS)
         if rank:
             sample.gt_sem_seg.sem_seg.fill_(255)
-        parallel(torch.randn(1, 3, 64, 64), [sample]).backward()
+        for _ in range(2):
+            detector.zero_grad()
+            parallel(torch.randn(1, 3, 64, 64), [sample]).backward()
         torch.save(
-            [weight.grad for weight in detector.semantic_head.parameters()],
+            [weight.grad for weight in detector.parameters()],
             folder / f'{rank}.pth',
         )
 

@@ -1,11 +1,22 @@
 """Retina U-Net's configs say what the specification does."""
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
-from builders import OBJECTS, build_detector, data_sample, differences, load
+from builders import (
+    BATCHES,
+    OBJECTS,
+    build_detector,
+    check_step,
+    data_sample,
+    differences,
+    load,
+)
 from mmdet.registry import TASK_UTILS
+from mmengine.config import Config
 
 PIXELS = {
     'pixel_supervision',  # the fragment itself
@@ -36,7 +47,7 @@ def without_pipelines(config) -> dict:
         (
             'retinaunet-mask_r50_fpn',
             'retinamask_r50_fpn',
-            {'model.roi_head.start_level'},
+            {'model.roi_head.start_level', 'model.backbone.c0_norm_cfg'},
         ),
         ('retinaunet_r18_fpn_shapes', 'retinanet_r18_fpn_shapes', set()),
         ('retinaunet_r18_fpn_pennfudan', 'retinanet_r18_fpn_pennfudan', set()),
@@ -112,3 +123,27 @@ def test_boxes_start_at_p2_and_pixels_at_p0():
     sizes = [tuple(level.shape[-2:]) for level in levels]
     assert sizes == [(64, 96), (16, 24), (8, 12), (4, 6), (2, 3)]
     assert len(detector._forward(torch.randn(1, 3, 64, 64))[0]) == 4
+
+
+PAGE = Path(__file__).parents[1] / 'docs' / 'retinaunet.md'
+BLOCKS = re.findall(r'```python\n(.*?)```', PAGE.read_text(), re.DOTALL)
+
+
+def block(number: int, tmp_path: Path) -> Config:
+    file = tmp_path / 'users.py'
+    file.write_text(BLOCKS[number])
+    return Config.fromfile(file)
+
+
+@pytest.mark.parametrize('number', range(len(BLOCKS)))
+def test_configs_of_the_page_take_a_step(number, tmp_path):
+    check_step(build_detector(block(number, tmp_path)), BATCHES['objects'])
+
+
+def test_the_focal_loss_is_one_line_away(tmp_path):
+    head = build_detector(block(0, tmp_path)).bbox_head
+    assert type(head.loss_cls).__name__ == 'FusedFocalLoss'
+    assert head.cls_out_channels == 80
+    assert not head.mining
+    prior = head.retina_cls.bias.sigmoid()
+    assert prior.tolist() == pytest.approx([0.01] * len(prior))

@@ -1,6 +1,6 @@
 # Retina U-Net of the paper (https://arxiv.org/abs/1811.08661): pixel
 # supervision, boxes on P2 to P5 with its anchors, for `model =
-# _base_.pixel_supervision`. Its classifier is in softmax_mining.py.
+# _base_.pixel_supervision`. Its classifier is in classifiers.py.
 # docs/retinaunet.md lists what still differs from paper and released code.
 _base_ = './pixel_supervision.py'
 

@@ -6,6 +6,7 @@ Retina U-Net: https://arxiv.org/abs/1811.08661, section 2
 from mmcv.cnn import ConvModule
 from mmdet.models.backbones import ResNet
 from mmdet.registry import MODELS
+from mmdet.utils import OptConfigType
 from torch import Tensor, nn
 
 
@@ -22,18 +23,28 @@ class StemResNet(ResNet):
         args: As ``ResNet``.
         c0_channels: Channels of C0. Two maps of that many channels at the
             image's size are kept for the backward pass.
+        c0_norm_cfg: Of C0's convolutions. Images that are not divided by
+            their deviation, as for Detectron's weights, need one.
         kwargs: As ``ResNet``. ``in_channels`` is the image's, for C0 too;
             ``out_indices`` chooses among C2 to C5, C0 and C1 always come.
     """
 
-    def __init__(self, *args, c0_channels: int = 32, **kwargs) -> None:
+    def __init__(
+        self,
+        *args,
+        c0_channels: int = 32,
+        c0_norm_cfg: OptConfigType = None,
+        **kwargs,
+    ) -> None:
         super().__init__(*args, **kwargs)
-        in_channels = (
-            self.stem[0] if self.deep_stem else self.conv1
-        ).in_channels
+        first = self.stem[0] if self.deep_stem else self.conv1
         self.c0 = nn.Sequential(
-            ConvModule(in_channels, c0_channels, 3, padding=1),
-            ConvModule(c0_channels, c0_channels, 3, padding=1),
+            *(
+                ConvModule(
+                    channels, c0_channels, 3, padding=1, norm_cfg=c0_norm_cfg
+                )
+                for channels in (first.in_channels, c0_channels)
+            )
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -43,6 +54,7 @@ class StemResNet(ResNet):
             C0 of shape (N, ``c0_channels``, H, W), C1 of half that size, and
             what ``ResNet`` returns.
         """
+        # A hook leaves mmdet's forward its own; two threads may not share it.
         c1: list[Tensor] = []
         with self.maxpool.register_forward_pre_hook(
             lambda module, inputs: c1.extend(inputs)

@@ -4,7 +4,6 @@ https://arxiv.org/abs/1811.08661
 """
 
 import re
-from pathlib import Path
 
 from mmdet.datasets.transforms import LoadMultiChannelImageFromFiles
 from mmdet.registry import TRANSFORMS
@@ -44,7 +43,8 @@ class LoadNeighbourSlices(LoadMultiChannelImageFromFiles):
         """Load the slices, from the lowest number to the highest.
 
         Raises:
-            ValueError: A name without number, or a slice that is not grey.
+            ValueError: A name without number, a slice without any neighbour,
+                or one that is not grey.
         """
         middle = results['img_path']
         paths = [
@@ -52,6 +52,11 @@ class LoadNeighbourSlices(LoadMultiChannelImageFromFiles):
             middle,
             *self._paths(middle, 1),
         ]
+        if self.neighbours and set(paths) == {middle}:
+            raise ValueError(
+                f'{middle} has no neighbour: slices of a volume are numbered '
+                'one by one'
+            )
         loaded = super().transform(dict(results, img_path=paths))
         if loaded['img'].ndim != 3:
             raise ValueError(f'{middle} has more than one channel')
@@ -60,19 +65,15 @@ class LoadNeighbourSlices(LoadMultiChannelImageFromFiles):
 
     def _paths(self, middle: str, step: int) -> list[str]:
         """Neighbours on one side, outwards."""
-        path = Path(middle)
-        match = re.fullmatch(r'(.*?)(\d+)', path.stem)
+        match = re.fullmatch(r'(.*?)(\d+)(\.[^./]*)?', middle)
         if match is None:
             raise ValueError(f'{middle} does not end in the number of a slice')
-        head, digits = match.groups()
+        head, digits, suffix = match.groups(default='')
         paths, last = [], middle
         for distance in range(1, self.neighbours + 1):
             number = int(digits) + step * distance
             names = (f'{number:0{len(digits)}d}', str(number))
-            files = [
-                str(path.with_name(f'{head}{name}{path.suffix}'))
-                for name in names
-            ]
+            files = [f'{head}{name}{suffix}' for name in names]
             found = (file for file in files if exists(file, self.backend_args))
             last = next(found, last)
             paths.append(last)

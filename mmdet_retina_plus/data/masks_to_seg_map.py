@@ -10,6 +10,9 @@ from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import get_box_tensor
 from mmdet.structures.mask.structures import BaseInstanceMasks
 
+IGNORE_INDEX = 255
+"""What mmdet's preprocessor pads maps with."""
+
 
 @TRANSFORMS.register_module()
 class PaintInstances(BaseTransform):
@@ -17,10 +20,10 @@ class PaintInstances(BaseTransform):
 
     Background is 0, an object its label + 1. Larger objects are painted
     first, so that smaller ones stay visible; of equal ones the later is on
-    top. Below all objects lie the pixels that nobody knows, and are
-    ``ignore_index``: those of ignored objects, and the box of an object whose
-    mask has no pixel left. An image without masks is unknown all over, so it
-    supervises boxes only. One without objects is background.
+    top. Below all objects lie the pixels that nobody knows, and are 255:
+    those of ignored objects, and the box of an object whose mask has no pixel
+    left. An image without masks is unknown all over, so it supervises boxes
+    only. One without objects is background.
 
     It belongs right before ``PackDetInputs``, after
     ``LoadAnnotations(with_mask=True)`` and what moves pixels. Where some
@@ -29,52 +32,58 @@ class PaintInstances(BaseTransform):
 
     Required keys: ``img``; where the image has masks also ``gt_masks``,
     ``gt_bboxes_labels`` and ``gt_bboxes``, and ``gt_ignore_flags`` if any
-    object is ignored. Added keys:
-    ``gt_seg_map``, shape (H, W) of uint8, and ``ignore_index``.
+    object is ignored. Added keys: ``gt_seg_map``, shape (H, W) of uint8, and
+    ``ignore_index``.
 
     Args:
         class_specific: Paint label + 1. Otherwise every object is 1, which
             allows any number of classes.
-        ignore_index: Value of the pixels that nobody knows.
+        keep_masks: Whether masks stay in the sample. Where no head reads them
+            they are most of what a worker process sends.
     """
 
     def __init__(
-        self, class_specific: bool = True, ignore_index: int = 255
+        self, class_specific: bool = True, keep_masks: bool = True
     ) -> None:
         self.class_specific = class_specific
-        self.ignore_index = ignore_index
+        self.keep_masks = keep_masks
 
     def transform(self, results: dict) -> dict:
         """Add the map.
 
         Raises:
-            ValueError: A label + 1 would be ``ignore_index`` or more.
+            ValueError: A label + 1 would be 255 or more, or an earlier
+                transform has left the masks behind.
         """
-        shape = results['img'].shape[:2]
         if 'gt_masks' in results:
-            masks = results['gt_masks']
-            values = self._values(results['gt_bboxes_labels'])
-            ignored = results.get(
-                'gt_ignore_flags', np.zeros(len(masks), bool)
+            check_masks(results)
+            masks, labels = results['gt_masks'], results['gt_bboxes_labels']
+            boxes = results.get('gt_bboxes')
+            if boxes is None:
+                boxes = masks.get_bboxes('hbox')
+            results['gt_seg_map'] = paint_instances(
+                masks,
+                self._values(labels),
+                results.get('gt_ignore_flags', np.zeros(len(labels), bool)),
+                np.asarray(get_box_tensor(boxes)),
             )
-            boxes = get_box_tensor(results['gt_bboxes']).numpy()
-            seg_map = paint_instances(
-                masks, values, ignored, boxes, self.ignore_index
-            )
+            if not self.keep_masks:
+                del results['gt_masks']
         else:
-            seg_map = np.full(shape, self.ignore_index, np.uint8)
-        results['gt_seg_map'] = seg_map
-        results['ignore_index'] = self.ignore_index
+            results['gt_seg_map'] = np.full(
+                results['img'].shape[:2], IGNORE_INDEX, np.uint8
+            )
+        results['ignore_index'] = IGNORE_INDEX
         return results
 
     def _values(self, labels: np.ndarray) -> np.ndarray:
         if not self.class_specific:
             return np.ones_like(labels)
-        if len(labels) and labels.max() + 1 >= self.ignore_index:
+        if len(labels) and labels.max() + 1 >= IGNORE_INDEX:
             raise ValueError(
                 f'Label {labels.max()} cannot be painted as '
-                f'{labels.max() + 1}, since {self.ignore_index} means a pixel '
-                'to ignore: paint all objects alike by '
+                f'{labels.max() + 1}, since {IGNORE_INDEX} means a pixel to '
+                'ignore: paint all objects alike by '
                 'PaintInstances(class_specific=False)'
             )
         return labels + 1
@@ -85,7 +94,6 @@ def paint_instances(
     values: np.ndarray,
     ignored: np.ndarray,
     boxes: np.ndarray,
-    ignore_index: int = 255,
 ) -> np.ndarray:
     """Map (H, W) uint8 of n objects, see ``PaintInstances``.
 
@@ -94,19 +102,36 @@ def paint_instances(
         values: What to paint, at least 1, shape (n,).
         ignored: Whether nobody knows what the object is, shape (n,) bool.
         boxes: Corners x1, y1, x2, y2 in pixels, shape (n, 4).
-        ignore_index: Value of pixels that nobody knows.
     """
     seg_map = np.zeros((masks.height, masks.width), np.uint8)
     unknown = np.zeros(seg_map.shape, bool)
     for index in np.argsort(-masks.areas, kind='stable').tolist():
-        mask = masks[index].to_ndarray()[0].astype(bool)
-        if not mask.any():
+        pixels = masks[index].to_ndarray()[0].nonzero()
+        if not len(pixels[0]):
             x1, y1 = np.floor(boxes[index, :2]).clip(min=0).astype(int)
             x2, y2 = np.ceil(boxes[index, 2:]).clip(min=0).astype(int)
             unknown[y1:y2, x1:x2] = True
         elif ignored[index]:
-            unknown |= mask
+            unknown[pixels] = True
         else:
-            seg_map[mask] = values[index]
-    seg_map[unknown & (seg_map == 0)] = ignore_index
+            seg_map[pixels] = values[index]
+    seg_map[unknown & (seg_map == 0)] = IGNORE_INDEX
     return seg_map
+
+
+def check_masks(results: dict) -> None:
+    """Refuse masks that are not those of the image and its boxes.
+
+    Raises:
+        ValueError: Numbers or sizes differ.
+    """
+    masks, labels = results['gt_masks'], results['gt_bboxes_labels']
+    size, shape = (masks.height, masks.width), results['img'].shape[:2]
+    # A test pipeline resizes before it loads, so that masks keep their size.
+    sizes = (shape, results.get('ori_shape', shape))
+    if len(masks) != len(labels) or size not in sizes:
+        raise ValueError(
+            f'{len(masks)} masks of {size} pixels for {len(labels)} objects '
+            f'in an image of {shape}: an earlier transform moves no masks, as '
+            "mmdet's Mosaic and MixUp do; take CachedMosaic and CachedMixUp"
+        )

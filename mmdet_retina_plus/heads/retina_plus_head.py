@@ -41,7 +41,7 @@ class RetinaPlusHead(RetinaHead):
         kwargs: As ``RetinaHead``.
 
     Raises:
-        ValueError: Head and loss disagree about ``use_sigmoid``.
+        ValueError: Head and loss, or a policy, disagree about ``use_sigmoid``.
     """
 
     def __init__(
@@ -61,6 +61,14 @@ class RetinaPlusHead(RetinaHead):
                 'loss_cls does not say so: add `use_sigmoid=True` to it'
             )
         self.mining = [TASK_UTILS.build(policy) for policy in as_list(mining)]
+        for policy in self.mining:
+            expected = getattr(policy, 'use_sigmoid', self.use_sigmoid_cls)
+            if expected != self.use_sigmoid_cls:
+                raise ValueError(
+                    f'{type(policy).__name__} has use_sigmoid={expected}, the '
+                    f'classifier {self.use_sigmoid_cls}: set it to that, or '
+                    'leave the policy out by mining=None'
+                )
         self.sync_avg_factor = sync_avg_factor
 
     def init_weights(self) -> None:

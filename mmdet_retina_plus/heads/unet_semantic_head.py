@@ -31,6 +31,9 @@ class UNetSemanticHead(BaseSemanticHead):
         loss_seg: Called with logits (N, C, H, W) and labels (N, H, W). It has
             to ignore label 255. ``BatchDiceCELoss`` by default.
         init_cfg: As ``BaseModule``.
+
+    Raises:
+        ValueError: ``loss_seg`` ignores another label, or none.
     """
 
     def __init__(
@@ -47,6 +50,11 @@ class UNetSemanticHead(BaseSemanticHead):
             loss_seg=loss_seg or dict(type='BatchDiceCELoss'),
             init_cfg=init_cfg,
         )
+        if getattr(self.loss_seg, 'ignore_index', None) != IGNORE_INDEX:
+            raise ValueError(
+                f'Pixels without a label are {IGNORE_INDEX}: add '
+                f'`ignore_index={IGNORE_INDEX}` to loss_seg'
+            )
         self.class_specific = class_specific
         self.conv_seg = nn.Conv2d(
             in_channels, 1 + (num_classes if class_specific else 1), 1

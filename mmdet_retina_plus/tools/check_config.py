@@ -161,6 +161,7 @@ def build_model(cfg: Any) -> tuple[Any, Any]:
         for name in ('bbox_head', 'train_cfg', 'roi_head', 'semantic_head')
         if getattr(model, name, None) is not None
     }
+    # A proper subset: there is a branch beside the box head.
     if {'bbox_head', 'train_cfg'} < present:
         with torch.no_grad():
             probe_branches(model.train(), image, present)

@@ -256,29 +256,66 @@ def check_views(cfg: Mapping) -> list[Finding]:
 
 
 def check_pixel_supervision(cfg: Mapping) -> list[Finding]:
-    """What our semantic head needs; each would stop the first step."""
-    if kind(part(cfg, 'model.semantic_head')) != 'UNetSemanticHead':
+    """What our semantic head needs, and would miss in part silently."""
+    head = part(cfg, 'model.semantic_head')
+    if kind(head) != 'UNetSemanticHead':
         return []
-    findings = []
-    steps = [kind(step) for step in walk(part(cfg, 'train_dataloader'))]
-    if 'PackDetInputs' in steps and 'PaintInstances' not in steps:
-        message = 'the semantic head gets no map from the training pipeline'
-        way_out = "dict(type='PaintInstances') before PackDetInputs"
-        findings.append(Finding('error', 'pipeline', message, way_out))
-    if not part(cfg, 'model.data_preprocessor').get('pad_seg', False):
-        message = 'maps are not padded as images are'
-        way_out = 'data_preprocessor=dict(pad_seg=True, seg_pad_value=255)'
-        findings.append(
-            Finding('error', 'data_preprocessor', message, way_out)
+    loader = list(walk(part(cfg, 'train_dataloader')))
+    kinds = [kind(step) for step in loader]
+    loads = [step for step in loader if kind(step) == 'LoadAnnotations']
+    paints = [step for step in loader if kind(step) == 'PaintInstances']
+    alike = any(not step.get('class_specific', True) for step in paints)
+    preprocessor = part(cfg, 'model.data_preprocessor')
+    unknown = preprocessor.get('seg_pad_value', 255) == 255
+    problems = (
+        (
+            'PackDetInputs' in kinds and not paints,
+            'pipeline',
+            'the semantic head gets no map from the training pipeline',
+            "dict(type='PaintInstances') before PackDetInputs",
+        ),
+        (
+            loads and not any(step.get('with_mask') for step in loads),
+            'pipeline',
+            'PaintInstances gets no masks, so no pixel has a label',
+            "dict(type='LoadAnnotations', with_bbox=True, with_mask=True)",
+        ),
+        (
+            alike and head.get('class_specific', False),
+            'pipeline',
+            'all objects are painted as the first class',
+            'PaintInstances without class_specific=False',
+        ),
+        (
+            not (preprocessor.get('pad_seg', False) and unknown),
+            'data_preprocessor',
+            'maps are not padded as images are, by unknown pixels',
+            'data_preprocessor=dict(pad_seg=True, seg_pad_value=255)',
+        ),
+    )
+    return [
+        Finding('error', *problem) for is_so, *problem in problems if is_so
+    ]
+
+
+MASKS_STAY = ('RandomShift', 'Mosaic', 'MixUp')
+"""mmdet's transforms that move pixels and boxes, and leave masks behind."""
+
+
+def check_moved_masks(cfg: Mapping) -> list[Finding]:
+    steps = list(walk(part(cfg, 'train_dataloader')))
+    if not any(step.get('with_mask') for step in steps):
+        return []
+    return [
+        Finding(
+            'error',
+            'pipeline',
+            f'{kind(step)} moves pixels and boxes, but no masks',
+            'leave it out; CachedMosaic and CachedMixUp move masks too',
         )
-    loads = [x for x in walk(cfg.get('train_dataloader')) if 'with_mask' in x]
-    if 'PaintInstances' in steps and not any(x['with_mask'] for x in loads):
-        message = 'PaintInstances gets no masks, so no pixel has a label'
-        way_out = (
-            "dict(type='LoadAnnotations', with_bbox=True, with_mask=True)"
-        )
-        findings.append(Finding('error', 'pipeline', message, way_out))
-    return findings
+        for step in steps
+        if kind(step) in MASKS_STAY
+    ]
 
 
 def check_test_resize(cfg: Mapping) -> list[Finding]:
@@ -325,6 +362,7 @@ CHECKS = (
     check_mask_loading,
     check_views,
     check_pixel_supervision,
+    check_moved_masks,
     check_test_resize,
     check_learning_rate,
 )

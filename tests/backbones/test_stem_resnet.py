@@ -94,3 +94,17 @@ def test_weights_of_other_input_channels_are_left_out_of_conv1():
     assert_close(
         backbone.layer1[0].conv1.weight, weights['layer1.0.conv1.weight']
     )
+
+
+def test_a_norm_makes_c0_independent_of_the_images_scale():
+    backbone = evaluated(
+        StemResNet(
+            depth=18,
+            base_channels=8,
+            c0_norm_cfg=dict(type='GN', num_groups=4),
+        )
+    )
+    image = torch.randn(1, 3, 32, 32)
+    assert_close(
+        backbone(image)[0], backbone(50 * image)[0], rtol=1e-3, atol=1e-3
+    )

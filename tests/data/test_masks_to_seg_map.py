@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
-from builders import filled
+from builders import build_detector, filled, load
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.registry import MODELS, TRANSFORMS
 from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
+from mmengine.dataset import pseudo_collate
 
 from mmdet_retina_plus.data.masks_to_seg_map import PaintInstances
 
@@ -119,6 +120,69 @@ def test_a_label_that_means_ignored_names_the_way_out():
     results = rectangles([(0, 0, 4, 4)], [254])
     with pytest.raises(ValueError, match='class_specific=False'):
         painted(results)
+
+
+def test_masks_leave_where_nobody_reads_them():
+    results = rectangles([(2, 3, 10, 9)], [4])
+    expected = painted(dict(results))
+    kept = PaintInstances()(dict(results))
+    assert 'gt_masks' in kept
+    left = PaintInstances(keep_masks=False)(dict(results))
+    assert 'gt_masks' not in left
+    np.testing.assert_array_equal(left['gt_seg_map'], expected)
+
+
+def test_boxes_of_masks_serve_where_there_are_no_others():
+    results = rectangles([(2, 3, 10, 9)], [4])
+    expected = painted(dict(results))
+    del results['gt_bboxes'], results['gt_ignore_flags']
+    np.testing.assert_array_equal(painted(results), expected)
+
+
+def test_masks_of_the_original_size_belong_to_a_test():
+    """mmdet's test pipelines resize before they load annotations."""
+    results = rectangles([(2, 3, 10, 9)], [4])
+    results.update(img=np.zeros((48, 64, 3), np.uint8), ori_shape=SHAPE)
+    assert painted(results).shape == SHAPE
+
+
+@pytest.mark.parametrize(
+    'step',
+    [dict(img=np.zeros((48, 64, 3))), dict(gt_bboxes_labels=np.zeros(4, int))],
+    ids=['size', 'number'],
+)
+def test_masks_that_a_transform_left_behind_are_refused(step):
+    results = rectangles([(2, 3, 10, 9)], [4])
+    with pytest.raises(ValueError, match='CachedMosaic'):
+        painted(dict(results, **step))
+
+
+@pytest.mark.parametrize('pad_mask', [False, True])
+def test_boxes_alone_train_beside_masks(pad_mask):
+    """A ConcatDataset's batch: one image with masks, one without."""
+    with_masks = rectangles([(2, 3, 10, 9)], [0])
+    without = rectangles([(4, 4, 20, 20)], [0])
+    del without['gt_masks']
+    pack = TRANSFORMS.build(dict(type='PackDetInputs', meta_keys=()))
+    samples = [
+        pack(PaintInstances(keep_masks=False)(results))
+        for results in (with_masks, without)
+    ]
+    preprocessor = MODELS.build(
+        dict(
+            type='DetDataPreprocessor',
+            pad_mask=pad_mask,
+            pad_seg=True,
+            pad_size_divisor=64,
+        )
+    )
+    batch = preprocessor(pseudo_collate(samples), training=True)
+    detector = build_detector(load('retinaunet_r18_fpn_pennfudan'))
+    losses = detector.loss(batch['inputs'].float(), batch['data_samples'])
+    assert losses['num_positive'] > 0
+    assert losses['loss_seg'] > 0
+    [_, unknown] = batch['data_samples']
+    assert (unknown.gt_sem_seg.sem_seg == 255).all()
 
 
 def test_padding_of_a_batch_is_ignored():

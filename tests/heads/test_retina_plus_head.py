@@ -344,3 +344,15 @@ def test_mining_gets_values_without_a_graph():
     assert head.loss(pyramid(1), [data_sample(HEAD_OBJECTS)])[
         'loss_cls'
     ].requires_grad
+
+
+@pytest.mark.parametrize('use_sigmoid', [False, True])
+def test_mining_counts_channels_as_the_classifier_does(use_sigmoid):
+    """Otherwise the last class would be mined as background."""
+    loss = dict(type='CrossEntropyLoss', use_sigmoid=use_sigmoid)
+    policy = dict(type='StochasticHardMining')
+    with pytest.raises(ValueError, match='mining=None'):
+        build_head(
+            loss_cls=loss, mining=dict(policy, use_sigmoid=not use_sigmoid)
+        )
+    build_head(loss_cls=loss, mining=dict(policy, use_sigmoid=use_sigmoid))

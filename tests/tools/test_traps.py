@@ -180,6 +180,39 @@ TRAPS = {
         },
         ('error', 'pipeline', 'with_mask=True'),
     ),
+    'a map of one class for many': (
+        {
+            **SEMANTIC,
+            'model.semantic_head': {
+                'type': 'UNetSemanticHead',
+                'class_specific': True,
+            },
+            'train_dataloader.dataset': {
+                'pipeline': [
+                    LOAD_MASKS,
+                    {'type': 'PaintInstances', 'class_specific': False},
+                ]
+            },
+        },
+        ('error', 'pipeline', 'without class_specific=False'),
+    ),
+    'a map padded with background': (
+        {
+            **SEMANTIC,
+            'model.data_preprocessor': {'pad_seg': True, 'seg_pad_value': 0},
+            'train_dataloader.dataset': {'pipeline': [LOAD_MASKS, *PAINT]},
+        },
+        ('error', 'data_preprocessor', 'seg_pad_value=255'),
+    ),
+    'masks that are left behind': (
+        {
+            **SEMANTIC,
+            'train_dataloader.dataset': {
+                'pipeline': [LOAD_MASKS, {'type': 'RandomShift'}, *PAINT]
+            },
+        },
+        ('error', 'pipeline', 'CachedMosaic'),
+    ),
     'a map without padding': (
         {
             **SEMANTIC,
