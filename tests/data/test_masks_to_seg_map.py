@@ -163,10 +163,12 @@ def test_boxes_alone_train_beside_masks(pad_mask):
     with_masks = rectangles([(2, 3, 10, 9)], [0])
     without = rectangles([(4, 4, 20, 20)], [0])
     del without['gt_masks']
-    pack = TRANSFORMS.build(dict(type='PackDetInputs', meta_keys=()))
+    pack = TRANSFORMS.build(
+        dict(type='PackDetInputs', meta_keys=('img_shape',))
+    )
     samples = [
-        pack(PaintInstances(keep_masks=False)(results))
-        for results in (with_masks, without)
+        pack(PaintInstances(keep_masks=False)(dict(image, img_shape=SHAPE)))
+        for image in (with_masks, without)
     ]
     preprocessor = MODELS.build(
         dict(

@@ -95,9 +95,7 @@ def test_a_map_of_all_objects_has_no_classs_colour(tmp_path):
     pixels = (seg_map() == 1).long()
     result = sample(pixels, label_names=('background', 'object'))
     picture = draw(result, tmp_path / 'a.png')
-    np.testing.assert_allclose(
-        middle(picture, 1), tint(OBJECT_COLOUR), atol=1
-    )
+    np.testing.assert_allclose(middle(picture, 1), tint(OBJECT_COLOUR), atol=1)
 
 
 def test_options_of_mmdet_choose_the_colours(tmp_path):
