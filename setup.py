@@ -29,6 +29,7 @@ TEST = [
     'pytest>=8',
     'hypothesis>=6.100',
     'mpmath>=1.3',  # the 50-digit oracle of the focal loss
+    'tifffile>=2024.1.30',  # images of many channels, docs/medical-images.md
     'ruff==0.17.*',  # formatting differs between minor releases
     'mypy>=1.15',
 ]
