@@ -279,11 +279,12 @@ def draw_shares(runs: list[Run], num_images: int, path: Path) -> None:
             for share in shares
         ]
         (line,) = axes.plot(shares, means, label=f'{side}, mean')
-        axes.plot(*zip(*points, strict=True), 'o', color=line.get_color())
+        marks = dict(alpha=0.6, color=line.get_color())
+        axes.plot(*zip(*points, strict=True), 'o', **marks)
     axes.set_xscale('log')
     axes.set_xticks(shares, shares, minor=False)
     axes.minorticks_off()
-    axes.set_ylim(bottom=0)
+    axes.margins(0.2)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     figure.savefig(path, dpi=120)
