@@ -82,7 +82,12 @@ def cluster_by_loop(
 
 
 def scene(
-    objects: int, classes: int, views: int, stray: int, device: str
+    objects: int,
+    classes: int,
+    views: int,
+    stray: int,
+    device: str,
+    skew: float = 1,
 ) -> dict[str, torch.Tensor]:
     """Objects that each view sees a little differently, and stray boxes.
 
@@ -92,11 +97,12 @@ def scene(
         views: Each sees all objects.
         stray: Number of boxes that one view alone has seen.
         device: Where they are.
+        skew: Above 1 the first classes have more boxes than the last.
     """
     side = 16 * 16 ** torch.rand(objects + stray, 2)
     low = torch.rand(objects + stray, 2) * (1024 - side)
     seen = torch.cat([low, low + side], dim=1)
-    label = torch.randint(classes, (objects + stray,))
+    label = (classes * torch.rand(objects + stray) ** skew).long()
     times = torch.ones(objects + stray, dtype=torch.long)
     times[:objects] = views
     which = torch.arange(objects + stray).repeat_interleave(times)
@@ -117,9 +123,12 @@ def scene(
 SCENES = {
     '100 classes': dict(objects=2000, classes=100, views=4, stray=2000),
     'one class': dict(objects=1000, classes=1, views=4, stray=1000),
+    '80 classes, skewed': dict(
+        objects=2000, classes=80, views=4, stray=2000, skew=6
+    ),
     'all stray': dict(objects=0, classes=1, views=1, stray=5000),
 }
-"""Of 10,000 boxes and twice 5,000."""
+"""Of 10,000 boxes and of 5,000."""
 GOALS = {'100 classes': '>= 20x'}
 GOAL_MEGABYTES = {'one class': '<= 64', 'all stray': '<= 64'}
 

@@ -58,31 +58,32 @@ def find_leaders(boxes: Tensor, labels: Tensor, iou_thr: float) -> Tensor:
         iou_thr: Boxes overlap whose IoU is above this, 0 or more.
     """
     count = boxes.size(1)
-    leader = torch.arange(count + 1, device=boxes.device)
+    result = torch.arange(count + 1, device=boxes.device)
     # The last is no box and overlaps nothing.
     boxes = F.pad(boxes, (0, 1))
-    for table in _tables(labels):
+    for table in class_tables(labels):
         leaders = torch.full_like(table[:, :1], count)
         for block in table.split(BLOCK, dim=1):
-            found = torch.full_like(block, count)
-            for some in leaders.split(max(1, TILE // block.numel()), dim=1):
-                overlapping = _overlapping(boxes, some, block, iou_thr)
+            leader = torch.full_like(block, count)
+            for part in leaders.split(max(1, TILE // block.numel()), dim=1):
+                overlapping = _overlapping(boxes, part, block, iou_thr)
                 # Indices rise, so that of several leaders the first is kept.
-                found = torch.minimum(found, _first(overlapping, some, count))
-            free = (found == count) & (block < count)
+                leader = leader.minimum(_first(overlapping, part, count))
+            leaderless = (leader == count) & (block < count)
             overlapping = _overlapping(boxes, block, block, iou_thr).triu_(1)
-            leads = _undominated(overlapping, free)
+            leads = _undominated(overlapping, leaderless)
             overlapping &= leads[..., None]
-            found = torch.minimum(found, _first(overlapping, block, count))
-            leader[block] = torch.where(found < count, found, block)
+            leader = leader.minimum(_first(overlapping, block, count))
+            result[block] = leader.where(leader < count, block)
             leaders = torch.cat([leaders, _gather(block, leads, count)], dim=1)
-    return leader[:count]
+    return result[:count]
 
 
-def _tables(labels: Tensor) -> Iterator[Tensor]:
+def class_tables(labels: Tensor) -> Iterator[Tensor]:
     """Indices of the boxes of some classes, a row each, (classes, boxes).
 
-    Classes of similar size come together. N fills the rows.
+    N fills the rows. A table's classes have at least half the boxes of its
+    largest, so that no more than half of it is filling.
     """
     count = len(labels)
     order = F.pad(labels.argsort(stable=True), (0, 1), value=count)
@@ -94,7 +95,9 @@ def _tables(labels: Tensor) -> Iterator[Tensor]:
     done = 0
     while done < len(lengths):
         length = lengths[done]
-        rows = slice(done, done + max(1, TILE // min(length, BLOCK) ** 2))
+        most = done + max(1, TILE // min(length, BLOCK) ** 2)
+        similar = sum(2 * size >= length for size in lengths[done:most])
+        rows = slice(done, done + similar)
         column = torch.arange(length, device=labels.device)
         place = starts[rows, None] + column
         yield order[place.where(column < sizes[rows, None], count)]
@@ -108,40 +111,40 @@ def _overlapping(
     return iou(boxes[:, first, None], boxes[:, second[:, None]]) > iou_thr
 
 
-def _first(overlapping: Tensor, index: Tensor, nobody: int) -> Tensor:
+def _first(overlapping: Tensor, index: Tensor, default: int) -> Tensor:
     """For each column of flags (C, A, B) the index, of (C, A), of the first.
 
     Args:
         overlapping: Flags.
         index: What to pick from.
-        nobody: Stands for no flag.
+        default: For a column without a flag.
     """
-    found, row = overlapping.view(torch.uint8).max(dim=1)
-    return index.gather(1, row).where(found > 0, nobody)
+    any_flag, row = overlapping.view(torch.uint8).max(dim=1)
+    return index.gather(1, row).where(any_flag > 0, default)
 
 
-def _undominated(overlapping: Tensor, free: Tensor) -> Tensor:
-    """Which of the free boxes (C, B) lead, each its later ones.
+def _undominated(overlapping: Tensor, leaderless: Tensor) -> Tensor:
+    """Which of the leaderless boxes (C, B) lead, each its later ones.
 
     What is right for the first boxes makes the next ones right, hence it ends,
     after as many rounds as there are boxes in the longest chain.
 
     Args:
         overlapping: Flags (C, B, B), above the diagonal.
-        free: Flags (C, B).
+        leaderless: Flags (C, B).
     """
     dominates = overlapping.to(torch.float32)
-    leads = free
+    leads = leaderless
     while True:
         dominated = leads[:, None].to(dominates) @ dominates
-        settled = free & (dominated[:, 0] == 0)
+        settled = leaderless & (dominated[:, 0] == 0)
         if torch.equal(settled, leads):
             return leads
         leads = settled
 
 
-def _gather(index: Tensor, wanted: Tensor, nobody: int) -> Tensor:
+def _gather(index: Tensor, wanted: Tensor, filling: int) -> Tensor:
     """The wanted of the indices (C, B), in order, as short as may be."""
     width = int(wanted.sum(dim=1).max())
     order = (~wanted).to(torch.uint8).argsort(dim=1, stable=True)[:, :width]
-    return index.where(wanted, nobody).gather(1, order)
+    return index.where(wanted, filling).gather(1, order)

@@ -137,37 +137,25 @@ def weighted_box_clustering(
         )
 
     clusters = _Clusters.of(coords, s, labels, iou_thr)
-    top, total = clusters.top, clusters.total
-    # From here on a value of a box stands at its place in `clusters.box`.
-    box, leader = clusters.box, clusters.spread(top)
-    weight = iou(coords[:, box], coords[:, leader]).where(box != leader, 1)
-    weight = weight * p[box] * (coords[4, box] if use_area else 1)
-    weighty = clusters.spread(total(weight)) > 0
-    weight = weight.where(weighty, (box == leader).to(weight))
-    share = weight / clusters.spread(total(weight))
-    pull = share * s[box]
-    # More than the highest only by rounding.
-    score = total(pull).minimum(s[top])
-    tiny = torch.finfo(precision).tiny
-    pull = pull / clusters.spread(total(pull).clamp(min=tiny))
-    # As a way from the leader: what is alone does not move by a bit.
-    shift = total(pull[:, None] * (xyxy[box] - xyxy[leader]))
+    weight = p * coords[4] if use_area else p
+    means, score = _weighted_means(clusters, xyxy, s, coords, weight)
     found = clusters.size
     if view_ids is not None and count == 'views':
         found = clusters.distinct(view_ids)
-    missing = (total(expected[box]) / clusters.size - found).clamp(min=0)
+    expected = clusters.total(expected[clusters.box]) / clusters.size
+    missing = (expected - found).clamp(min=0)
     score *= clusters.size / (clusters.size + missing_weight * missing)
 
     by_score = score.argsort(descending=True, stable=True)
     kept = by_score[score[by_score] > score_floor]
-    row = torch.full_like(top, -1)
+    row = torch.full_like(clusters.top, -1)
     row[kept] = torch.arange(len(kept), device=row.device)
-    cluster_ids = torch.empty_like(box)
-    cluster_ids[box] = clusters.spread(row)
+    cluster_ids = torch.empty_like(clusters.box)
+    cluster_ids[clusters.box] = clusters.spread(row)
     return BoxClusters(
-        (xyxy[top] + shift)[kept].to(boxes.dtype),
+        means[kept].to(boxes.dtype),
         score[kept].to(scores.dtype),
-        labels[top[kept]],
+        labels[clusters.top[kept]],
         cluster_ids,
         found[kept],
         missing[kept].to(scores.dtype),
@@ -221,6 +209,40 @@ class _Clusters(NamedTuple):
         pairs = self.cluster * len(known) + number[self.box]
         cluster = pairs.unique() // max(len(known), 1)
         return cluster.bincount(minlength=len(self.top))
+
+
+def _weighted_means(
+    clusters: _Clusters,
+    boxes: Tensor,
+    scores: Tensor,
+    coords: Tensor,
+    weight: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Boxes (C, 4) and scores (C,) of clusters where nothing is missing.
+
+    Args:
+        clusters: Of N boxes.
+        boxes: Shape (N, 4).
+        scores: Shape (N,).
+        coords: The boxes' coordinates for their IoU, shape (5, N).
+        weight: Of each box but for its IoU with the leader, shape (N,).
+    """
+    top, total, box = clusters.top, clusters.total, clusters.box
+    # From here on a value of a box stands at its place in `clusters.box`.
+    leader = clusters.spread(top)
+    weight = weight[box]
+    weight *= iou(coords[:, box], coords[:, leader]).where(box != leader, 1)
+    weighty = clusters.spread(total(weight)) > 0
+    weight = weight.where(weighty, (box == leader).to(weight))
+    share = weight / clusters.spread(total(weight))
+    pull = share * scores[box]
+    # More than the highest only by rounding.
+    score = total(pull).minimum(scores[top])
+    tiny = torch.finfo(scores.dtype).tiny
+    pull = pull / clusters.spread(total(pull).clamp(min=tiny))
+    # As a way from the leader: what is alone does not move by a bit.
+    shift = total(pull[:, None] * (boxes[box] - boxes[leader]))
+    return boxes[top] + shift, score
 
 
 def _check_options(

@@ -18,6 +18,7 @@ from mmdet_retina_plus.fusion import (
     plateau_patch_weight,
     weighted_box_clustering,
 )
+from mmdet_retina_plus.fusion.leaders import class_tables
 
 ORACLE = oracle('weighted_box_clustering')
 EXACT = dict(rtol=0, atol=0)
@@ -78,12 +79,19 @@ def test_one_view_of_three_has_a_third_of_its_score():
     assert_close(result.scores, double([0.11]))
 
 
-@pytest.mark.parametrize('name', WBC_PRESETS)
-def test_presets_are_arguments(name):
-    result = weighted_box_clustering(
-        **{**oracle_arguments(), **WBC_PRESETS[name]}
-    )
-    assert len(result.boxes) >= 3
+@pytest.mark.parametrize(
+    ('name', 'source'),
+    zip(WBC_PRESETS, ['canonical', 'toolkit', 'nndetection'], strict=True),
+)
+def test_presets_are_the_choices_of_paper_and_codes(name, source):
+    """The released codes ran with another threshold."""
+    variant = ORACLE['variants'][source]
+    choices = {**WBC_PRESETS[name], 'iou_thr': ORACLE['iou_thr']}
+    result = weighted_box_clustering(**{**oracle_arguments(), **choices})
+    assert_close(result.boxes[0], double(variant['box']))
+    assert_close(result.scores[0], double(variant['score']))
+    assert result.found[0] == variant['found']
+    assert result.missing[0] == variant['missing']
 
 
 def in_tiles():
@@ -197,6 +205,28 @@ def test_many_classes_of_all_sizes_are_as_the_loop_has_them():
     result = weighted_box_clustering(**arguments, iou_thr=0.3)
     plain = {key: value.numpy() for key, value in arguments.items()}
     assert_same_clusters(result, cluster_by_loop(np, **plain, iou_thr=0.3))
+
+
+@given(st.lists(st.integers(1, 400), max_size=40), st.integers(0, 2**31))
+@settings(deadline=None)
+def test_classes_in_tables_take_twice_their_boxes_at_most(sizes, seed):
+    """However their sizes differ; and they are not many tables."""
+    torch.manual_seed(seed)
+    count = sum(sizes)
+    times = torch.tensor(sizes, dtype=torch.long)
+    labels = torch.arange(len(sizes)).repeat_interleave(times)
+    labels = labels[torch.randperm(count)]
+    tables = list(class_tables(labels))
+    assert sum(table.numel() for table in tables) <= 2 * count
+    octaves = int(max(sizes, default=1)).bit_length()
+    assert len(tables) <= octaves + len(sizes) // 32
+    seen = []
+    for row in (row for table in tables for row in table):
+        boxes = row[row < count]
+        assert len(labels[boxes].unique()) == 1
+        assert (boxes.diff() > 0).all()
+        seen += boxes.tolist()
+    assert sorted(seen) == list(range(count))
 
 
 def test_a_chain_is_resolved_from_its_best_end():
