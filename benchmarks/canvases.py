@@ -40,9 +40,10 @@ from mmdet_retina_plus.tools.detector import (
     load_detectors,
     window_inputs,
 )
+from mmdet_retina_plus.tools.fusion_options import PATCH_WEIGHTS
 from mmdet_retina_plus.tools.image_list import ListedImage, category_ids
 from mmdet_retina_plus.tools.pictures import Pictures
-from mmdet_retina_plus.tools.predict import PATCH_WEIGHTS, Results
+from mmdet_retina_plus.tools.predict import Results
 
 GREY = 114
 MOST = 1000

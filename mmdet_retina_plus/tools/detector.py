@@ -2,12 +2,15 @@
 
 import warnings
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import cv2
 from mmcv.transforms import Compose
 from mmdet.models import BaseDetector
 from mmdet.registry import DATASETS, MODELS
+from mmdet.structures.bbox import bbox_flip
 from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
@@ -99,8 +102,11 @@ def load_weights(model: BaseDetector, weights: dict, name: str) -> None:
     consume_prefix_in_state_dict_if_present(weights, 'module.')
     try:
         missing = model.load_state_dict(weights, strict=False).missing_keys
-    except RuntimeError as error:
-        raise ValueError(f'{name} is not of this config: {error}') from error
+    except RuntimeError as error:  # A title, and a line for each tensor.
+        lines = [line.strip() for line in str(error).splitlines()[1:]]
+        raise ValueError(
+            f'{name} is not of this config: {some(lines)}'
+        ) from error
     missing = [key for key in missing if 'num_batches_tracked' not in key]
     if missing:
         raise ValueError(
@@ -151,6 +157,7 @@ class TiledDetector:
         tile: Side of a tile in pixels of the image. None: the whole image.
         overlap: Of neighbouring tiles, see `tile_windows`.
         batch_size: Tiles at a time.
+        flip: Whether to see each tile mirrored left to right, too.
         fusion: Arguments of `merge_tiles`.
     """
 
@@ -160,6 +167,7 @@ class TiledDetector:
         tile: int | None = None,
         overlap: float = 0.25,
         batch_size: int = 1,
+        flip: bool = False,
         **fusion,
     ) -> None:
         self.models = models
@@ -167,6 +175,7 @@ class TiledDetector:
         self.tile = tile
         self.overlap = overlap
         self.batch_size = batch_size
+        self.mirrors = (False, True) if flip else (False,)
         self.fusion = fusion
         loader, *steps = get_test_pipeline_cfg(models[0].cfg)
         # The config's own, for it knows depth and channels of the images.
@@ -180,7 +189,10 @@ class TiledDetector:
             OSError: The file is missing or broken.
         """
         check_complete(path)
-        return self.load(dict(img_path=str(path)))['img']
+        try:
+            return self.load(dict(img_path=str(path)))['img']
+        except cv2.error as error:  # Two lines about its own source.
+            raise OSError('OpenCV cannot read the image') from error
 
     def __call__(
         self, image: Any, advance: Callable[[float], None] = lambda share: None
@@ -200,20 +212,23 @@ class TiledDetector:
         """Views of all models, in their windows' coordinates, and these."""
         shape = image.shape[:2]
         windows = tile_windows(shape, self.tile or max(shape), self.overlap)
+        passes = list(product(self.models, self.mirrors))
         views: list[InstanceData] = []
-        for model in self.models:
+        for model, mirrored in passes:
             for batch in windows.split(self.batch_size):
-                views += self.see(model, image, batch)
-                advance(len(views) / len(windows) / len(self.models))
-        return views, windows.repeat(len(self.models), 1)
+                found = self.see(model, image, batch, mirrored)
+                views += map(mirror, found, batch) if mirrored else found
+                advance(len(views) / len(windows) / len(passes))
+        return views, windows.repeat(len(passes), 1)
 
     @no_grad()
     def see(
-        self, model: BaseDetector, image: Any, windows: Tensor
+        self, model: BaseDetector, image: Any, windows: Tensor, mirrored: bool
     ) -> list[InstanceData]:
         """Each window's detections, in its coordinates, on the CPU."""
+        step = -1 if mirrored else 1
         views = [
-            self.prepare(window_inputs(image[y1:y2, x1:x2]))
+            self.prepare(window_inputs(image[y1:y2, x1:x2][:, ::step]))
             for x1, y1, x2, y2 in windows.tolist()
         ]
         samples = model.test_step(
@@ -228,6 +243,15 @@ class TiledDetector:
             )
             for view in found
         ]
+
+
+def mirror(found: InstanceData, window: Tensor) -> InstanceData:
+    """Detections in a mirrored window (4,), where they are in the window."""
+    x1, y1, x2, y2 = window.tolist()
+    bboxes = bbox_flip(found.bboxes, (y2 - y1, x2 - x1))
+    return InstanceData(
+        bboxes=bboxes, scores=found.scores, labels=found.labels
+    )
 
 
 def window_inputs(pixels: Any) -> dict[str, Any]:
@@ -246,9 +270,14 @@ def window_inputs(pixels: Any) -> dict[str, Any]:
 def check_complete(path: Path) -> None:
     """Refuse a file that ends early; OpenCV would fill up with grey.
 
+    Not checked are formats that Pillow does not know, and images above its
+    limit against bombs, some 179 million pixels.
+
     Raises:
-        OSError: It does, or cannot be read.
+        OSError: It does, is empty, or cannot be read.
     """
+    if not path.stat().st_size:
+        raise OSError('The file is empty')
     from PIL import Image, UnidentifiedImageError
 
     with warnings.catch_warnings():

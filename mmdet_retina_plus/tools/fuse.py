@@ -1,7 +1,6 @@
 """`retina-plus fuse`: detections of several runs, consolidated."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,18 +8,24 @@ from typing import TYPE_CHECKING
 import click
 
 from .coco_format import entry_error, has_box, is_id, is_number, some
+from .fusion_options import PATCH_WEIGHTS, FiniteRange
+from .output import check_out, replace
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from mmdet_retina_plus.fusion import BoxClusters
 
-PRESETS = ('paper', 'mdt', 'nndetection')
-"""Names in `WBC_PRESETS`, known without importing torch."""
+LARGEST = 1e100
+"""Of a box's numbers: the areas of many must have a sum."""
 
 
 def is_box(value: object) -> bool:
-    return has_box(dict(bbox=value)) and min(value[2:]) >= 0  # type: ignore[index]
+    return (
+        has_box(dict(bbox=value))
+        and max(map(abs, value)) < LARGEST  # type: ignore[call-overload]
+        and min(value[2:]) >= 0  # type: ignore[index]
+    )
 
 
 def is_score(value: object) -> bool:
@@ -30,7 +35,10 @@ def is_score(value: object) -> bool:
 FIELDS = {
     'image_id': (is_id, 'an id'),
     'category_id': (is_id, 'an id'),
-    'bbox': (is_box, '[x, y, width, height], neither side below 0'),
+    'bbox': (
+        is_box,
+        '[x, y, width, height] below 1e100, neither side below 0',
+    ),
     'score': (is_score, 'a number of 0 or more'),
 }
 
@@ -50,14 +58,14 @@ FIELDS = {
 )
 @click.option(
     '--preset',
-    type=click.Choice(PRESETS),
+    type=click.Choice(list(PATCH_WEIGHTS)),
     default='paper',
     show_default=True,
     help='Whose choices to take where no option says otherwise.',
 )
 @click.option(
     '--iou-thr',
-    type=click.FloatRange(0, 1),
+    type=FiniteRange(0, 1),
     help='Boxes that overlap the best one more than this join it.',
 )
 @click.option(
@@ -65,7 +73,7 @@ FIELDS = {
 )
 @click.option(
     '--missing-weight',
-    type=click.FloatRange(0),
+    type=FiniteRange(0),
     help='How much a file counts that has not found the object.',
 )
 @click.option(
@@ -105,10 +113,12 @@ def main(
             name: value for name, value in options.items() if value is not None
         }
         arguments = dict(WBC_PRESETS[preset], n_expected=len(views), **given)
-        fused = []
+        fused, cut = [], 0
         images = by_image(views)
         for image in track(images, 'Fusing', console=Console(stderr=True)):
-            fused += fuse_image(image, arguments)[:max_per_img]
+            boxes = fuse_image(image, arguments)
+            fused += boxes[:max_per_img]
+            cut += len(boxes[max_per_img:])
         replace(out, json.dumps(fused))
     except ImportError as error:
         raise click.ClickException(
@@ -119,22 +129,9 @@ def main(
     left_out = left_out_of(views)
     if left_out:
         click.echo(f'Left out, since a mean has none: {some(left_out)}')
+    if cut:
+        click.echo(f'Left out by --max-per-img {max_per_img}: {cut} boxes')
     click.echo(f'{len(fused)} boxes of {len(images)} images written to {out}')
-
-
-def check_out(out: Path, files: Sequence[Path]) -> None:
-    """Refuse a file that could not be written, or is an input.
-
-    Raises:
-        ValueError: With the way out.
-    """
-    if not out.parent.is_dir():
-        raise ValueError(f'There is no folder {out.parent} for {out.name}')
-    for file in files:
-        if out.exists() and out.samefile(file):
-            raise ValueError(
-                f'--out {out} is one of the files to fuse: name another'
-            )
 
 
 def read_results(file: Path) -> list[dict]:
@@ -232,13 +229,3 @@ def left_out_of(views: Sequence[list[dict]]) -> list[str]:
         name for records in views for record in records for name in record
     }
     return sorted(names - FIELDS.keys() - {'segmentation'})
-
-
-def replace(file: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    part = file.with_name(f'{file.name}.{os.getpid()}.part')
-    try:
-        part.write_text(text, encoding='utf-8')
-        os.replace(part, file)
-    finally:
-        part.unlink(missing_ok=True)

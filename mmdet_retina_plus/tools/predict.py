@@ -1,10 +1,9 @@
 """`retina-plus predict`: detections in images of any size, as COCO results."""
 
 import json
-import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import click
 
 from .doctor import ManyValues
-from .fuse import replace
+from .fusion_options import PATCH_WEIGHTS, FiniteRange, fusion_options
 from .image_list import (
     ListedImage,
     category_ids,
@@ -20,13 +19,13 @@ from .image_list import (
     images_of,
     read_coco,
 )
-
-PATCH_WEIGHTS = {
-    'paper': 'gaussian',
-    'mdt': 'gaussian',
-    'nndetection': 'plateau',
-}
-"""The presets of weighted box clustering, and how they weigh a tile."""
+from .output import replace
+from .predict_checks import (
+    check_files,
+    check_keys,
+    check_needs,
+    check_pictures,
+)
 
 
 class ManyWords(ManyValues):
@@ -67,10 +66,15 @@ class ManyWords(ManyValues):
 )
 @click.option(
     '--overlap',
-    type=click.FloatRange(0, 1, max_open=True),
+    type=FiniteRange(0, 1, max_open=True),
     default=0.25,
     show_default=True,
     help='Of neighbouring tiles.',
+)
+@click.option(
+    '--flip',
+    is_flag=True,
+    help='See each tile, or the whole image, mirrored left to right, too.',
 )
 @click.option(
     '--ensemble',
@@ -83,7 +87,7 @@ class ManyWords(ManyValues):
     type=click.Choice(['wbc', 'nms']),
     default='wbc',
     show_default=True,
-    help='How tiles and checkpoints become one.',
+    help='How tiles, mirrored views and checkpoints become one.',
 )
 @click.option(
     '--preset',
@@ -92,11 +96,12 @@ class ManyWords(ManyValues):
 )
 @click.option(
     '--iou-thr',
-    type=click.FloatRange(0, 1),
+    type=FiniteRange(0, 1),
     help="Of the fusion.  [default: .5 with nms, the preset's with wbc]",
 )
 @click.option(
     '--score-thr',
+    type=FiniteRange(0, 1),
     default=0.0,
     show_default=True,
     help='Least score after the fusion.',
@@ -116,6 +121,7 @@ class ManyWords(ManyValues):
 )
 @click.option(
     '--show-score-thr',
+    type=FiniteRange(0, 1),
     default=0.3,
     show_default=True,
     help='Least score of a box in a picture.',
@@ -139,16 +145,20 @@ def main(
 
     IMAGES is a file, a folder, or a pattern in quotes. Without --ann-file they
     are numbered by name from 1, and so are the classes; a COCO file beside the
-    results, *.images.json, says which is which. With --tile or --ensemble,
-    views are fused; an image that is seen once keeps what was found.
+    results, *.images.json, says which is which. With --tile, --flip or
+    --ensemble, views are fused; an image that is seen once keeps what was
+    found.
 
-    Images that fail are named at the end, the others are written. Then the
-    exit code is 1.
+    Images that fail, and pictures, are named at the end, all others are
+    written; then the exit code is 1. Ctrl-C ends the work and writes what is
+    done; then it is 130.
     """
+    check_needs(click.get_current_context())
+    beside = None if ann_file else out.with_suffix('.images.json')
     try:
         coco = read_coco(ann_file) if ann_file else {}
         listed = images_of(coco, Path(images)) if coco else find_images(images)
-        check_out(out, ann_file)
+        check_files(out, beside, ann_file, listed, **options)
         if show_dir is not None:
             check_pictures(show_dir, listed)
         detector = build(**options)
@@ -158,18 +168,17 @@ def main(
     except (ValueError, ImportError, OSError) as error:
         raise click.ClickException(str(error)) from error
     draw = picture_maker(show_dir, detector.meta, show_score_thr)
-    predict(detector, listed, results, score_thr, draw)
+    interrupted = False
+    try:
+        predict(detector, listed, results, score_thr, draw)
+    except KeyboardInterrupt:
+        interrupted = True
     replace(out, json.dumps(results.boxes))
     click.echo(f'{len(results.boxes)} boxes written to {out}')
-    if ann_file is None:
-        beside = out.with_suffix('.images.json')
+    if beside:
         replace(beside, json.dumps(results.coco(coco['categories'])))
         click.echo(f'Their images and categories are in {beside}')
-    for failure in results.failures:
-        click.echo(failure, err=True)
-    if results.failures:
-        count = f'{len(results.failures)} of {len(listed)}'
-        raise click.ClickException(f'{count} images failed, see above')
+    conclude(results, len(listed), interrupted)
 
 
 @dataclass
@@ -181,12 +190,15 @@ class Results:
         boxes: COCO's results.
         images: COCO's images, those that were seen.
         failures: A line for each of the others.
+        undrawn: A line for each that was seen, but of which no picture could
+            be made.
     """
 
     categories: Sequence[int | str]
     boxes: list[dict[str, Any]] = field(default_factory=list)
     images: list[dict[str, Any]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    undrawn: list[str] = field(default_factory=list)
 
     def add(
         self, image: ListedImage, shape: tuple[int, ...], found: Any
@@ -251,11 +263,40 @@ def predict(
                 found = detector(pixels, partial(advance, number))
                 found = found[found.scores >= score_thr]
                 results.add(image, pixels.shape, found)
-                draw(image, found)
             except Exception as error:  # Of files, pipelines and models.
-                reason = f'{type(error).__name__}: {error}'
-                results.failures.append(f'{image.file_name}: {reason}')
+                results.failures.append(
+                    f'{image.file_name}: {in_a_line(error)}'
+                )
+            else:
+                try:
+                    draw(image, found)
+                except Exception as error:  # Of files and drawing.
+                    results.undrawn.append(
+                        f'{image.file_name}: no picture: {in_a_line(error)}'
+                    )
             advance(number, 1)
+
+
+def in_a_line(error: Exception) -> str:
+    """OpenCV's errors, for one, have several."""
+    return ' '.join(f'{type(error).__name__}: {error}'.split())
+
+
+def conclude(results: Results, count: int, interrupted: bool) -> None:
+    """Say what went wrong with `count` images, and exit if anything did."""
+    for line in (*results.failures, *results.undrawn):
+        click.echo(line, err=True)
+    said = []
+    if results.failures:
+        said.append(f'{len(results.failures)} of {count} images failed')
+    if results.undrawn:
+        said.append(f'{len(results.undrawn)} have no picture')
+    if interrupted:
+        done = f'Interrupted, {len(results.images)} of {count} images are done'
+        click.echo('; '.join([done, *said]), err=True)
+        sys.exit(130)
+    if said:
+        raise click.ClickException(f'{", ".join(said)}, see above')
 
 
 def picture_maker(
@@ -274,37 +315,6 @@ def picture_maker(
 
 def numbered(classes: Sequence[str]) -> list[dict[str, Any]]:
     return [dict(id=i, name=name) for i, name in enumerate(classes, 1)]
-
-
-def check_out(out: Path, ann_file: Path | None) -> None:
-    """Refuse a file that could not be written, or is an input.
-
-    Raises:
-        ValueError: With the way out.
-    """
-    if not out.parent.is_dir():
-        raise ValueError(f'There is no folder {out.parent} for {out.name}')
-    if ann_file and out.resolve() == ann_file.resolve():
-        raise ValueError(f'--out would overwrite the annotations {ann_file}')
-
-
-def check_pictures(show_dir: Path, listed: Sequence[ListedImage]) -> None:
-    """Refuse pictures that would lie elsewhere, or replace their images.
-
-    Raises:
-        ValueError: With the way out.
-    """
-    for image in listed:
-        picture = (show_dir / image.file_name).resolve()
-        if not picture.is_relative_to(show_dir.resolve()):
-            raise ValueError(
-                f'The file name {image.file_name} leads out of --show-dir: '
-                'predict without pictures'
-            )
-        if picture == image.path.resolve():
-            raise ValueError(
-                f'--show-dir would overwrite {image.path}: name another'
-            )
 
 
 def build(
@@ -338,41 +348,3 @@ def build(
 
     models = load_detectors(cfg, (checkpoint, *ensemble), device)
     return TiledDetector(models, **tiling, **fusion)
-
-
-def check_keys(cfg: Any, options: Sequence[str]) -> None:
-    """Refuse options that mmengine would add to a config unread.
-
-    Raises:
-        ValueError: The config has no such key at its top.
-    """
-    for option in options:
-        key = re.split(r'[.=]', option)[0]
-        if key not in cfg:
-            near = get_close_matches(key, cfg, n=1)
-            hint = f', but {near[0]}' if near else ''
-            raise ValueError(f'The config has no {key}{hint}: {option}')
-
-
-def fusion_options(
-    fuse: str, preset: str | None, iou_thr: float | None
-) -> dict[str, Any]:
-    """Arguments of `merge_tiles`.
-
-    Raises:
-        ValueError: The preset is of another way to fuse.
-    """
-    if fuse == 'nms':
-        if preset:
-            raise ValueError('--preset is for --fuse wbc')
-        return dict(
-            fuse=fuse, iou_threshold=0.5 if iou_thr is None else iou_thr
-        )
-    from mmdet_retina_plus.fusion import WBC_PRESETS
-
-    preset = preset or 'paper'
-    options = dict(WBC_PRESETS[preset], fuse=fuse)
-    options['patch_weight'] = PATCH_WEIGHTS[preset]
-    if iou_thr is not None:
-        options['iou_thr'] = iou_thr
-    return options

@@ -5,8 +5,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from mmdet_retina_plus.fusion import WBC_PRESETS
-from mmdet_retina_plus.tools.fuse import PRESETS, main
+from mmdet_retina_plus.tools.fuse import main
 
 
 def detection(score=0.8, box=(10, 10, 20, 30), image=1, category=1, **more):
@@ -86,7 +85,6 @@ def test_boxes_are_means(fuse):
 
 
 def test_presets_and_the_options_beside_them(fuse):
-    assert set(PRESETS) == set(WBC_PRESETS)
     weak = [detection(0.01)]
     assert len(fused(fuse, weak, options=['--preset', 'nndetection'])) == 1
     mdt = ['--preset', 'mdt']
@@ -100,8 +98,11 @@ def test_the_best_boxes_of_each_image_stay(fuse):
         detection(0.9, category=2),
         detection(0.1, image=2),
     ]
-    results = fused(fuse, view, options=['--max-per-img', '1'])
-    assert [result['score'] for result in results] == [0.9, 0.1]
+    result, out = fuse(view, options=['--max-per-img', '1'])
+    assert [x['score'] for x in json.loads(out.read_text())] == [0.9, 0.1]
+    assert 'Left out by --max-per-img 1: 1 boxes' in result.output
+    result, _ = fuse(view)
+    assert 'Left out' not in result.output
 
 
 def test_a_segmentation_is_that_of_the_best_box(fuse):
@@ -146,6 +147,7 @@ def bad(**changes):
         (bad(score=float('nan')), 'score nan'),
         (bad(bbox=[1, 2, 3]), 'bbox [1, 2, 3], not [x, y, width, height]'),
         (bad(bbox=[9, 9, -2, 3]), 'neither side below 0'),
+        (bad(bbox=[1, 2, 1e200, 1e200]), 'below 1e100'),
         (bad(bbox=None), 'has bbox None'),
         (bad(image_id=None), 'image_id None, not an id'),
         (bad(category_id=[1]), 'category_id [1], not an id'),
@@ -209,3 +211,6 @@ def test_impossible_options_say_why(fuse):
     result, _ = fuse([detection()], options=['--score-floor', 'nan'])
     assert result.exit_code == 1
     assert 'score_floor must be finite' in result.output
+    result, _ = fuse([detection()], options=['--iou-thr', 'nan'])
+    assert result.exit_code == 2
+    assert 'not a finite number' in result.output

@@ -21,7 +21,9 @@ from torch import nn
 from torch.testing import assert_close
 
 from mmdet_retina_plus.fusion import WBC_PRESETS
-from mmdet_retina_plus.tools.predict import PATCH_WEIGHTS, main
+from mmdet_retina_plus.tools.fusion_options import PATCH_WEIGHTS
+from mmdet_retina_plus.tools.pictures import Pictures
+from mmdet_retina_plus.tools.predict import main
 
 CLASSES = ('red', 'green', 'blue')
 POISON = 77
@@ -281,28 +283,32 @@ def test_one_bad_image_does_not_stop_the_others(tmp_path, seeing):
     whole.write_bytes(whole.read_bytes()[:-200])
     write_image(images / 'poison.png', (5, 5, 6, 6), grey=POISON)
     (images / 'text.png').write_text('no image')
+    (images / 'void.png').touch()
     write_image(images / 'z.png', (5, 5, 25, 20))
     ann_file = annotations(
         tmp_path / 'ann.json',
         *enumerate(
             ['a.png', 'truncated.jpg', 'absent.png', 'poison.png'], start=1
         ),
-        *[(5, 'text.png'), (6, 'z.png')],
+        *[(5, 'text.png'), (6, 'z.png'), (7, 'void.png')],
     )
     out = tmp_path / 'out.json'
     arguments = (images, *seeing, '--out', out, '--tile', 64)
     output = run(*arguments, '--ann-file', ann_file, code=1)
     assert [item['image_id'] for item in read(out)] == [1, 6]
     assert 'poison.png: RuntimeError: out of memory' in output
+    assert 'void.png: OSError: The file is empty' in output
     for name in ('truncated.jpg', 'absent.png', 'text.png'):
-        assert f'{name}: ' in output
-    assert '4 of 6 images failed' in output
+        assert f'\n{name}: ' in output
+    *_, failures = output.split('.json\n')
+    assert len(failures.splitlines()) == 6
+    assert '5 of 7 images failed' in output
     assert 'z.png' not in output
     run(*arguments, code=1)
     listed = read(tmp_path / 'out.images.json')['images']
     assert [(x['id'], x['file_name']) for x in listed] == [
         (1, 'a.png'),
-        (5, 'z.png'),
+        (6, 'z.png'),
     ]
 
 
@@ -358,14 +364,14 @@ def test_a_score_threshold_is_for_what_was_fused(tmp_path, seeing):
     """A box that one of two tiles finds scores half."""
     image = write_image(tmp_path / 'a.png', (2, 4, 28, 27), (60, 4, 80, 27))
     boxes = {}
-    for threshold in (0.4, 0.6, 1.1):
+    for threshold in (0, 0.4, 0.6):
         out = tmp_path / f'{threshold}.json'
         run(
             *(image, *seeing, '--out', out, '--score-thr', threshold),
             *('--tile', 64, '--overlap', 0.2),
         )
         boxes[threshold] = len(read(out))
-    assert boxes[0.4] > boxes[0.6] > boxes[1.1] == 0
+    assert boxes[0] > boxes[0.4] > boxes[0.6] > 0
 
 
 def test_pictures_show_the_boxes(tmp_path, seeing):
@@ -385,6 +391,7 @@ def test_pictures_show_the_boxes(tmp_path, seeing):
 
 
 def test_the_presets_are_those_of_the_fusion():
+    """Which commands name without importing torch."""
     assert set(PATCH_WEIGHTS) == set(WBC_PRESETS)
 
 
@@ -409,12 +416,35 @@ BAD_OPTIONS = {
     'overlap': (dict(extra=['--overlap', '1']), '--overlap'),
     'threshold': (dict(extra=['--iou-thr', '1.5']), '--iou-thr'),
     'batch': (dict(extra=['--batch-size', '0']), '--batch-size'),
-    'preset': (dict(extra=['--fuse', 'nms', '--preset', 'mdt']), '--fuse wbc'),
+    'preset': (
+        dict(extra=['--flip', '--fuse', 'nms', '--preset', 'mdt']),
+        '--fuse wbc',
+    ),
     'key': (dict(extra=['--cfg-options', 'modle.a=1']), 'no modle, but model'),
     'pair': (dict(extra=['--cfg-options', 'model']), 'KEY=VALUE'),
     'value': (dict(extra=['--cfg-options', 'model.a=1']), "keyword.*'a'"),
     'device': (dict(extra=['--device', 'abacus']), 'abacus'),
     'overwriting': (dict(extra=['--show-dir', '.']), 'overwrite'),
+    'no number': (dict(extra=['--score-thr', 'nan']), 'not a finite'),
+    'infinity': (dict(extra=['--score-thr', 'inf']), 'not in the range'),
+    'not shown': (dict(extra=['--show-score-thr', 'nan']), 'not a finite'),
+    'no tile': (dict(extra=['--overlap', '.5']), 'nothing without --tile'),
+    'a batch': (dict(extra=['--batch-size', '2']), 'nothing without --tile'),
+    'no picture': (
+        dict(extra=['--show-score-thr', '.5']),
+        'nothing without --show-dir',
+    ),
+    'one view': (
+        dict(extra=['--fuse', 'nms']),
+        '--fuse does nothing without --tile or --flip or --ensemble',
+    ),
+    'one preset': (dict(extra=['--preset', 'mdt']), 'nothing without'),
+    'one threshold': (dict(extra=['--iou-thr', '.5']), 'nothing without'),
+    'swapped': (
+        dict(config='seeing.pth', checkpoint='seeing.py'),
+        'seeing.pth is no config.*CONFIG first',
+    ),
+    'two configs': (dict(checkpoint='seeing.py'), 'is a config, not a check'),
 }
 
 
@@ -518,10 +548,178 @@ def test_bad_annotation_files_are_refused(tmp_path, seeing, case):
     assert not out.exists()
 
 
-def test_annotations_are_not_overwritten(tmp_path, seeing):
+@pytest.mark.parametrize(
+    'name', ['a.png', 'ann.json', 'seeing.py', 'seeing.pth', 'other.pth']
+)
+def test_what_is_read_is_not_overwritten(tmp_path, seeing, name):
     write_image(tmp_path / 'a.png')
     ann_file = annotations(tmp_path / 'ann.json', (1, 'a.png'))
-    before = ann_file.read_text()
+    other = tmp_path / 'other.pth'
+    torch.save(dict(state_dict={}), other)
+    before = (tmp_path / name).read_bytes()
     arguments = (tmp_path, *seeing, '--ann-file', ann_file)
-    assert 'overwrite' in run(*arguments, '--out', ann_file, code=1)
-    assert ann_file.read_text() == before
+    arguments += ('--ensemble', other, '--out', tmp_path / name)
+    assert 'overwrite' in run(*arguments, code=1)
+    assert (tmp_path / name).read_bytes() == before
+
+
+def test_the_file_beside_the_results_overwrites_nothing_that_is_read(
+    tmp_path, seeing
+):
+    """Images are listed beside them, unless an --ann-file lists them."""
+    image = write_image(tmp_path / 'a.png')
+    config, checkpoint = (Path(file) for file in seeing)
+    config = config.rename(tmp_path / 'out.images.json')
+    before = config.read_bytes()
+    arguments = (image, config, checkpoint, '--out', tmp_path / 'out.json')
+    assert 'overwrite' in run(*arguments, code=1)
+    assert config.read_bytes() == before
+
+
+def test_pictures_do_not_overwrite_other_images(tmp_path, seeing):
+    images = tmp_path / 'images'
+    write_image(images / 'a.png')
+    write_image(images / 'inner' / 'a.png')
+    arguments = (images, *seeing, '--out', tmp_path / 'out.json')
+    output = run(*arguments, '--show-dir', images / 'inner', code=1)
+    assert 'overwrite' in output
+
+
+def test_a_picture_that_fails_is_not_an_image_that_fails(
+    tmp_path, seeing, monkeypatch
+):
+    images = tmp_path / 'images'
+    for name in ('a.png', 'b.png'):
+        write_image(images / name, (5, 5, 25, 20))
+    save = Pictures.save
+
+    def fail_once(self, source, found, target):
+        if source.name == 'a.png':
+            raise OSError('disk full')
+        save(self, source, found, target)
+
+    monkeypatch.setattr(Pictures, 'save', fail_once)
+    out, pictures = tmp_path / 'out.json', tmp_path / 'pictures'
+    arguments = (images, *seeing, '--out', out, '--show-dir', pictures)
+    output = run(*arguments, code=1)
+    assert 'a.png: no picture: OSError: disk full' in output
+    assert '1 have no picture' in output
+    assert 'failed' not in output
+    assert [item['image_id'] for item in read(out)] == [1, 2]
+    assert [path.name for path in pictures.iterdir()] == ['b.png']
+
+
+def test_an_interruption_keeps_what_is_done(tmp_path, seeing, monkeypatch):
+    images = tmp_path / 'images'
+    for name in ('a.png', 'b.png', 'c.png'):
+        write_image(images / name, (5, 5, 25, 20))
+    look = SeeingDetector.look
+    calls = iter([look, look, None])
+
+    def interrupted(self, pixels):
+        call = next(calls)
+        if call is None:
+            raise KeyboardInterrupt
+        return call(self, pixels)
+
+    monkeypatch.setattr(SeeingDetector, 'look', interrupted)
+    out = tmp_path / 'out.json'
+    output = run(images, *seeing, '--out', out, code=130)
+    assert 'Interrupted, 2 of 3 images are done' in output
+    assert [item['image_id'] for item in read(out)] == [1, 2]
+    listed = read(tmp_path / 'out.images.json')['images']
+    assert [image['file_name'] for image in listed] == ['a.png', 'b.png']
+
+
+def in_order(file: Path) -> list[list[float]]:
+    """Boxes and scores of an image, by score."""
+    return sorted([item['score'], *item['bbox']] for item in read(file))
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        ('--fuse', 'nms'),
+        ('--fuse', 'wbc'),
+        # Not with nms, which takes any of equal scores of two tiles.
+        ('--fuse', 'wbc', '--tile', 72, '--overlap', 0.34),
+    ],
+)
+def test_a_mirrored_image_has_mirrored_results(tmp_path, options):
+    """For its views are those of the image, in another order."""
+    config, checkpoint = retinanet(tmp_path)
+    # Scores of 1 would be equal, and the first of them lead.
+    weights = torch.load(checkpoint)
+    weights['bbox_head.retina_cls.weight'] /= 30
+    weights['bbox_head.retina_cls.bias'][:] = -1
+    torch.save(weights, checkpoint)
+    image = noise(tmp_path / 'images' / 'a.png', seed=0)
+    pixels = cv2.imread(image)[:, ::-1]
+    cv2.imwrite(str(tmp_path / 'mirrored.png'), pixels)
+    plain, mirrored = tmp_path / 'plain.json', tmp_path / 'mirrored.json'
+    for source, out in (
+        (image, plain),
+        (tmp_path / 'mirrored.png', mirrored),
+    ):
+        arguments = (source, config, checkpoint, '--out', out, '--flip')
+        run(*arguments, *options)
+    expected = [
+        [score, pixels.shape[1] - x - width, y, width, height]
+        for score, x, y, width, height in in_order(plain)
+    ]
+    assert len(expected) > 5
+    assert_close(
+        torch.tensor(in_order(mirrored)),
+        torch.tensor(expected),
+        rtol=1e-3,
+        atol=1e-2,
+    )
+
+
+@pytest.mark.parametrize('fuse', ['wbc', 'nms'])
+def test_mirroring_adds_nothing_to_a_detector_that_does_not_mind(
+    tmp_path, seeing, fuse
+):
+    boxes = (2, 4, 28, 27), (70, 36, 90, 60), (105, 100, 119, 120)
+    image = write_image(tmp_path / 'a.png', *boxes, size=(130, 160))
+    once, twice = tmp_path / 'once.json', tmp_path / 'twice.json'
+    tiling = ('--tile', 64, '--overlap', 0.5, '--fuse', fuse)
+    run(image, *seeing, '--out', once, *tiling)
+    run(image, *seeing, '--out', twice, *tiling, '--flip')
+    assert len(in_order(once)) == 3
+    for left, right in zip(in_order(once), in_order(twice), strict=True):
+        assert left == pytest.approx(right)
+
+
+@pytest.mark.parametrize('tiling', [(), ('--tile', 60, '--overlap', 0)])
+def test_what_one_mirror_of_two_finds_scores_half(
+    tmp_path, seeing, monkeypatch, tiling
+):
+    look = SeeingDetector.look
+
+    def look_left(self, pixels):
+        found = look(self, pixels)
+        return found[found.bboxes[:, 2] < pixels.shape[1] / 2]
+
+    monkeypatch.setattr(SeeingDetector, 'look', look_left)
+    image = write_image(tmp_path / 'a.png', (5, 5, 25, 20), size=(60, 120))
+    out = tmp_path / 'out.json'
+    run(image, *seeing, '--out', out, '--flip', *tiling)
+    (item,) = read(out)
+    assert item['bbox'] == [5, 5, 20, 15]
+    assert item['score'] == pytest.approx(0.5)
+
+
+def test_a_checkpoint_that_does_not_fit_is_told_in_a_line(tmp_path):
+    config, checkpoint = retinanet(tmp_path)
+    weights = {
+        key: value.new_zeros(7)
+        for key, value in torch.load(checkpoint).items()
+    }
+    torch.save(weights, checkpoint)
+    image = noise(tmp_path / 'a.png', seed=0)
+    out = tmp_path / 'out.json'
+    output = run(image, config, checkpoint, '--out', out, code=1)
+    assert re.search(r' and \d+ more\n$', output)
+    assert output.count('size mismatch') == 3
+    assert len(output.splitlines()) == 1

@@ -1,0 +1,117 @@
+"""What `retina-plus predict` refuses before any work."""
+
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from .image_list import ListedImage
+from .output import check_out
+
+CONFIGS = ('.py', '.json', '.yml', '.yaml')
+"""How the names of configs end."""
+VIEWS = ('tile', 'flip', 'ensemble')
+NEEDS = {
+    'overlap': ('tile',),
+    'batch_size': ('tile',),
+    'fuse': VIEWS,
+    'preset': VIEWS,
+    'iou_thr': VIEWS,
+    'show_score_thr': ('show_dir',),
+}
+"""Options that do nothing without one of others."""
+
+
+def check_needs(ctx: click.Context) -> None:
+    """Refuse options that would do nothing.
+
+    Raises:
+        click.UsageError: Naming those that they need.
+    """
+    for name, others in NEEDS.items():
+        given = ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
+        if given and not any(ctx.params[other] for other in others):
+            option, *needed = (
+                '--' + word.replace('_', '-') for word in (name, *others)
+            )
+            raise click.UsageError(
+                f'{option} does nothing without {" or ".join(needed)}'
+            )
+
+
+def check_files(
+    out: Path,
+    beside: Path | None,
+    ann_file: Path | None,
+    listed: Sequence[ListedImage],
+    *,
+    config: str,
+    checkpoint: str,
+    ensemble: Sequence[str],
+    **_,
+) -> None:
+    """Refuse files in each other's place, or to be overwritten.
+
+    Raises:
+        ValueError: With the way out.
+    """
+    if not config.endswith(CONFIGS):
+        raise ValueError(
+            f'{config} is no config, their names end in .py: give CONFIG '
+            'first, CHECKPOINT after it'
+        )
+    for name in (checkpoint, *ensemble):
+        if name.endswith(CONFIGS):
+            raise ValueError(
+                f'{name} is a config, not a checkpoint: name the .pth file '
+                'that training wrote'
+            )
+    inputs: list[str | Path] = [
+        config,
+        checkpoint,
+        *ensemble,
+        *(x.path for x in listed),
+    ]
+    if ann_file:
+        inputs.append(ann_file)
+    for file in (out, beside):
+        if file:
+            check_out(file, inputs)
+
+
+def check_pictures(show_dir: Path, listed: Sequence[ListedImage]) -> None:
+    """Refuse pictures that would lie elsewhere, or replace their images.
+
+    Raises:
+        ValueError: With the way out.
+    """
+    sources = {image.path.resolve() for image in listed}
+    for image in listed:
+        picture = (show_dir / image.file_name).resolve()
+        if not picture.is_relative_to(show_dir.resolve()):
+            raise ValueError(
+                f'The file name {image.file_name} leads out of --show-dir: '
+                'predict without pictures'
+            )
+        if picture in sources:
+            raise ValueError(
+                f'--show-dir would overwrite {picture}: name another'
+            )
+
+
+def check_keys(cfg: Any, options: Sequence[str]) -> None:
+    """Refuse options that mmengine would add to a config unread.
+
+    Raises:
+        ValueError: The config has no such key at its top.
+    """
+    for option in options:
+        key = re.split(r'[.=]', option)[0]
+        if key not in cfg:
+            near = get_close_matches(key, cfg, n=1)
+            hint = f', but {near[0]}' if near else ''
+            raise ValueError(f'The config has no {key}{hint}: {option}')
