@@ -90,7 +90,14 @@ def test_unknown_references(split, key):
 
 
 @pytest.mark.parametrize(
-    'bbox', [None, [1, 2, 3], ['a', 0, 1, 1], [0, 0, float('nan'), 1]]
+    'bbox',
+    [
+        None,
+        [1, 2, 3],
+        ['a', 0, 1, 1],
+        [0, 0, float('nan'), 1],
+        [0, 0, 10**400, 1],
+    ],
 )
 def test_boxes_that_are_no_boxes(split, bbox):
     split.coco['annotations'][0]['bbox'] = bbox
