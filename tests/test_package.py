@@ -1,6 +1,7 @@
 """What users get: configs by name, a complete wheel, a clear error."""
 
 import ast
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -59,9 +60,19 @@ def test_any_script_but_the_command_registers(tmp_path):
 
 
 def test_the_wheel_carries_modules_and_configs(tmp_path):
+    # A copy, since setuptools packs what an earlier build has left behind.
+    source = tmp_path / 'source'
+    for name in ('mmdet_retina_plus', 'configs'):
+        shutil.copytree(
+            ROOT / name,
+            source / name,
+            ignore=shutil.ignore_patterns('__pycache__'),
+        )
+    for name in ('setup.py', 'pyproject.toml', 'README.md'):
+        shutil.copy(ROOT / name, source)
     subprocess.run(
         [
-            *(sys.executable, '-m', 'pip', 'wheel', str(ROOT)),
+            *(sys.executable, '-m', 'pip', 'wheel', str(source)),
             *('--no-deps', '--no-build-isolation', '-w', str(tmp_path)),
         ],
         check=True,
