@@ -147,3 +147,24 @@ def test_the_focal_loss_is_one_line_away(tmp_path):
     assert not head.mining
     prior = head.retina_cls.bias.sigmoid()
     assert prior.tolist() == pytest.approx([0.01] * len(prior))
+
+
+def test_classifiers_follow_each_other_in_any_order(tmp_path):
+    """A config of a config of a config, as users inherit."""
+    base = "__import__('mmdet_retina_plus').config('retinaunet_r50_fpn')"
+    heads = []
+    for name in ('sigmoid_focal', 'softmax_mining', 'sigmoid_focal'):
+        file = tmp_path / f'users{len(heads)}.py'
+        file.write_text(
+            f'_base_ = {base}\nmodel = dict(bbox_head=_base_.{name})'
+        )
+        base = repr(str(file))
+        heads.append(build_detector(Config.fromfile(file)).bbox_head)
+    channels = [head.cls_out_channels for head in heads]
+    assert channels == [80, 81, 80]
+    assert [len(head.mining) for head in heads] == [0, 1, 0]
+    assert [bool(head.retina_cls.bias.any()) for head in heads] == [
+        True,
+        False,
+        True,
+    ]

@@ -9,19 +9,22 @@ softmax_mining = dict(
         use_sigmoid=False,
         loss_weight=0.5,
     ),
-    mining=dict(type='StochasticHardMining', pool_size=20),
+    # Lists, since mmengine replaces these as a whole.
+    mining=[dict(type='StochasticHardMining', pool_size=20)],
     # Positives and negatives are equally many, so there is no prior.
-    init_cfg=dict(type='Normal', layer='Conv2d', std=0.01),
+    init_cfg=[dict(type='Normal', layer='Conv2d', std=0.01)],
 )
 sigmoid_focal = dict(
     loss_cls=dict(_delete_=True, type='FusedFocalLoss', use_sigmoid=True),
-    mining=None,
-    init_cfg=dict(
-        type='Normal',
-        layer='Conv2d',
-        std=0.01,
-        override=dict(
-            type='Normal', name='retina_cls', std=0.01, bias_prob=0.01
-        ),
-    ),
+    mining=[],
+    init_cfg=[
+        dict(
+            type='Normal',
+            layer='Conv2d',
+            std=0.01,
+            override=dict(
+                type='Normal', name='retina_cls', std=0.01, bias_prob=0.01
+            ),
+        )
+    ],
 )

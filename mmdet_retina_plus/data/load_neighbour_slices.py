@@ -43,8 +43,7 @@ class LoadNeighbourSlices(LoadMultiChannelImageFromFiles):
         """Load the slices, from the lowest number to the highest.
 
         Raises:
-            ValueError: A name without number, a slice without any neighbour,
-                or one that is not grey.
+            ValueError: A name without number, or a slice that is not grey.
         """
         middle = results['img_path']
         paths = [
@@ -52,11 +51,6 @@ class LoadNeighbourSlices(LoadMultiChannelImageFromFiles):
             middle,
             *self._paths(middle, 1),
         ]
-        if self.neighbours and set(paths) == {middle}:
-            raise ValueError(
-                f'{middle} has no neighbour: slices of a volume are numbered '
-                'one by one'
-            )
         loaded = super().transform(dict(results, img_path=paths))
         if loaded['img'].ndim != 3:
             raise ValueError(f'{middle} has more than one channel')

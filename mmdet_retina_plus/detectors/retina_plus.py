@@ -25,10 +25,11 @@ class RetinaPlus(SingleStageDetector):
         roi_head: Head on the detections, with mmdet's RoI head interface:
             ``loss(x, results_list, batch_data_samples)`` and
             ``predict(x, results_list, batch_data_samples, rescale)``. It sees
-            all levels that the neck returns, and detections as ``test_cfg``
-            makes them: boxes (n, 4) in network coordinates, best first,
-            without gradient. ``with_mask=False`` in its ``test_cfg`` leaves
-            it out of a test.
+            all levels that the neck returns (None for the first, where a test
+            leaves P0 out and its ``start_level`` is above 0), and detections
+            as ``test_cfg`` makes them: boxes (n, 4) in network coordinates,
+            best first, without gradient. ``with_mask=False`` in its
+            ``test_cfg`` leaves it out of a test.
         semantic_head: Head on all levels that the neck returns, with mmdet's
             ``loss(x, batch_data_samples)`` and ``predict(x, batch_img_metas,
             rescale)``. It predicts where ``test_cfg`` has ``with_seg=True``;
@@ -149,9 +150,11 @@ class RetinaPlus(SingleStageDetector):
 
     def _levels_of_a_test(self, batch_inputs: Tensor) -> Sequence[Tensor]:
         """Levels of the neck; what only pixels need may be None."""
-        skips = self.with_neck and getattr(
-            self.neck, 'can_skip_decoder', False
-        )
+        starts = [self.bbox_start_level]
+        if self.with_roi_head and uses_masks(self.roi_head):
+            starts.append(getattr(self.roi_head, 'start_level', 0))
+        neck = getattr(self, 'neck', None)
+        skips = getattr(neck, 'can_skip_decoder', False) and min(starts) > 0
         if self._predicts_pixels or not skips:
             return self.extract_feat(batch_inputs)
         return self.neck(self.backbone(batch_inputs), decode=False)

@@ -340,8 +340,8 @@ def check_masks(batch_gt_instances: InstanceList) -> None:
     raise ValueError(
         'The ground truth has no masks: load them by '
         "dict(type='LoadAnnotations', with_bbox=True, with_mask=True) in the "
-        'training pipeline; to train boxes only, set model.roi_head=None and '
-        "metric='bbox' of both evaluators"
+        'training pipeline, and let PaintInstances keep them; to train boxes '
+        "only, set model.roi_head=None and metric='bbox' of both evaluators"
     )
 
 

@@ -29,7 +29,8 @@ class UNetSemanticHead(BaseSemanticHead):
         class_specific: A channel for each class; otherwise one for all
             objects, as in the paper.
         loss_seg: Called with logits (N, C, H, W) and labels (N, H, W). It has
-            to ignore label 255. ``BatchDiceCELoss`` by default.
+            to ignore label 255, and says so by its ``ignore_index``.
+            ``BatchDiceCELoss`` by default.
         init_cfg: As ``BaseModule``.
 
     Raises:
@@ -52,8 +53,10 @@ class UNetSemanticHead(BaseSemanticHead):
         )
         if getattr(self.loss_seg, 'ignore_index', None) != IGNORE_INDEX:
             raise ValueError(
-                f'Pixels without a label are {IGNORE_INDEX}: add '
-                f'`ignore_index={IGNORE_INDEX}` to loss_seg'
+                f'Pixels without a label are {IGNORE_INDEX}, and loss_seg has '
+                f'no ignore_index={IGNORE_INDEX}: add it where the loss takes '
+                "it, as dict(type='BatchDiceCELoss') and "
+                "dict(type='CrossEntropyLoss') do"
             )
         self.class_specific = class_specific
         self.conv_seg = nn.Conv2d(

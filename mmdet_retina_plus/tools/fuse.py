@@ -130,7 +130,9 @@ def main(
     if left_out:
         click.echo(f'Left out, since a mean has none: {some(left_out)}')
     if cut:
-        click.echo(f'Left out by --max-per-img {max_per_img}: {cut} boxes')
+        click.echo(
+            f'Boxes beyond --max-per-img {max_per_img}: {cut}, left out'
+        )
     click.echo(f'{len(fused)} boxes of {len(images)} images written to {out}')
 
 

@@ -151,7 +151,7 @@ def main(
 
     Images that fail, and pictures, are named at the end, all others are
     written; then the exit code is 1. Ctrl-C ends the work and writes what is
-    done; then it is 130.
+    done, to *.partial.json where --out exists; then it is 130.
     """
     check_needs(click.get_current_context())
     beside = None if ann_file else out.with_suffix('.images.json')
@@ -173,11 +173,15 @@ def main(
         predict(detector, listed, results, score_thr, draw)
     except KeyboardInterrupt:
         interrupted = True
-    replace(out, json.dumps(results.boxes))
-    click.echo(f'{len(results.boxes)} boxes written to {out}')
-    if beside:
-        replace(beside, json.dumps(results.coco(coco['categories'])))
-        click.echo(f'Their images and categories are in {beside}')
+    if interrupted and out.exists():
+        out = out.with_suffix('.partial.json')
+    if results.images or not interrupted:
+        replace(out, json.dumps(results.boxes))
+        click.echo(f'{len(results.boxes)} boxes written to {out}')
+        if beside:
+            beside = out.with_suffix('.images.json')
+            replace(beside, json.dumps(results.coco(coco['categories'])))
+            click.echo(f'Their images and categories are in {beside}')
     conclude(results, len(listed), interrupted)
 
 
@@ -204,15 +208,8 @@ class Results:
         self, image: ListedImage, shape: tuple[int, ...], found: Any
     ) -> None:
         """Take up an image of a shape (H, W, ...) with its InstanceData."""
-        self.images.append(
-            dict(
-                id=image.image_id,
-                file_name=image.file_name,
-                height=shape[0],
-                width=shape[1],
-            )
-        )
-        self.boxes += [
+        # Before anything is taken up, since one of them may fail.
+        boxes = [
             dict(
                 image_id=image.image_id,
                 category_id=self.categories[label],
@@ -226,6 +223,15 @@ class Results:
                 strict=True,
             )
         ]
+        self.images.append(
+            dict(
+                id=image.image_id,
+                file_name=image.file_name,
+                height=shape[0],
+                width=shape[1],
+            )
+        )
+        self.boxes += boxes
 
     def coco(self, categories: Sequence[dict]) -> dict[str, Sequence]:
         """A COCO file of the images, without annotations."""
@@ -290,7 +296,7 @@ def conclude(results: Results, count: int, interrupted: bool) -> None:
     if results.failures:
         said.append(f'{len(results.failures)} of {count} images failed')
     if results.undrawn:
-        said.append(f'{len(results.undrawn)} have no picture')
+        said.append(f'{len(results.undrawn)} of {count} have no picture')
     if interrupted:
         done = f'Interrupted, {len(results.images)} of {count} images are done'
         click.echo('; '.join([done, *said]), err=True)

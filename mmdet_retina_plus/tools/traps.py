@@ -1,6 +1,6 @@
 """Settings that a config accepts and that spoil its training in silence."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .findings import Finding
@@ -275,7 +275,9 @@ def check_pixel_supervision(cfg: Mapping) -> list[Finding]:
             "dict(type='PaintInstances') before PackDetInputs",
         ),
         (
-            loads and not any(step.get('with_mask') for step in loads),
+            paints
+            and loads
+            and not any(step.get('with_mask') for step in loads),
             'pipeline',
             'PaintInstances gets no masks, so no pixel has a label',
             "dict(type='LoadAnnotations', with_bbox=True, with_mask=True)",
@@ -298,24 +300,42 @@ def check_pixel_supervision(cfg: Mapping) -> list[Finding]:
     ]
 
 
-MASKS_STAY = ('RandomShift', 'Mosaic', 'MixUp')
+MASKS_STAY = tuple(
+    scope + name
+    for scope in ('', 'mmdet.')
+    for name in ('RandomShift', 'Mosaic', 'MixUp')
+)
 """mmdet's transforms that move pixels and boxes, and leave masks behind."""
 
 
 def check_moved_masks(cfg: Mapping) -> list[Finding]:
-    steps = list(walk(part(cfg, 'train_dataloader')))
-    if not any(step.get('with_mask') for step in steps):
-        return []
-    return [
-        Finding(
-            'error',
-            'pipeline',
-            f'{kind(step)} moves pixels and boxes, but no masks',
-            'leave it out; CachedMosaic and CachedMixUp move masks too',
-        )
-        for step in steps
-        if kind(step) in MASKS_STAY
-    ]
+    """Masks that stay where they were, or that the mask head does not get."""
+    findings = []
+    for pipeline in pipelines(part(cfg, 'train_dataloader')):
+        steps = list(walk(pipeline))
+        if not any(step.get('with_mask') for step in steps):
+            continue
+        for step in steps:
+            if step.get('type') in MASKS_STAY:
+                message = f'{kind(step)} moves pixels and boxes, but no masks'
+                way_out = 'CachedMosaic and CachedMixUp, which move masks'
+                findings.append(Finding('error', 'pipeline', message, way_out))
+            if has_mask_head(cfg) and not step.get('keep_masks', True):
+                message = 'PaintInstances leaves no masks to the mask head'
+                way_out = 'PaintInstances without keep_masks=False'
+                findings.append(Finding('error', 'pipeline', message, way_out))
+    return findings
+
+
+def pipelines(dataset: Mapping, before: Sequence = ()) -> Iterator[Sequence]:
+    """Steps of each data set below, with those of its wrappers behind."""
+    steps = [*(dataset.get('pipeline') or ()), *before]
+    inner = dataset.get('dataset') or dataset.get('datasets')
+    if inner is None:
+        yield steps
+    for member in inner if isinstance(inner, list | tuple) else [inner]:
+        if isinstance(member, Mapping):
+            yield from pipelines(member, steps)
 
 
 def check_test_resize(cfg: Mapping) -> list[Finding]:

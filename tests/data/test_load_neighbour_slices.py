@@ -62,10 +62,3 @@ def test_bad_input_is_refused(volume):
         cv2.imwrite(str(volume / name), np.zeros((6, 5, 3), np.uint8))
     with pytest.raises(ValueError, match='more than one channel'):
         load(volume / 'rgb1.png')
-
-
-def test_numbers_in_steps_of_ten_are_no_neighbours(volume):
-    for name in ('c010.png', 'c020.png'):
-        cv2.imwrite(str(volume / name), np.zeros((6, 5), np.uint16))
-    with pytest.raises(ValueError, match='one by one'):
-        load(volume / 'c010.png')

@@ -142,7 +142,8 @@ def test_boxes_of_masks_serve_where_there_are_no_others():
 def test_masks_of_the_original_size_belong_to_a_test():
     """mmdet's test pipelines resize before they load annotations."""
     results = rectangles([(2, 3, 10, 9)], [4])
-    results.update(img=np.zeros((48, 64, 3), np.uint8), ori_shape=SHAPE)
+    results.update(img=np.zeros((36, 48, 3), np.uint8), ori_shape=SHAPE)
+    results['scale_factor'] = (1.5, 1.5)
     assert painted(results).shape == SHAPE
 
 
@@ -153,6 +154,7 @@ def test_masks_of_the_original_size_belong_to_a_test():
 )
 def test_masks_that_a_transform_left_behind_are_refused(step):
     results = rectangles([(2, 3, 10, 9)], [4])
+    results['ori_shape'] = SHAPE
     with pytest.raises(ValueError, match='CachedMosaic'):
         painted(dict(results, **step))
 

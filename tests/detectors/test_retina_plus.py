@@ -285,3 +285,18 @@ def test_a_test_of_boxes_alone_leaves_the_decoder_out():
     # Its loss stands, in a validation for example.
     assert 'loss_seg' in model.loss(images, [data_sample(HEAD_OBJECTS)])
     assert len(runs) == 1
+
+
+def test_a_test_decodes_where_masks_read_the_finest_level():
+    config = load('retinaunet-mask_r50_fpn').model
+    config.backbone.update(depth=18, init_cfg=None)
+    config.neck.in_channels = [32, 64, 64, 128, 256, 512]
+    model = MODELS.build(config).eval()
+    images = torch.randn(1, 3, 64, 64)
+    assert model._levels_of_a_test(images)[0] is None
+    model.roi_head.start_level = 0
+    assert model._levels_of_a_test(images)[0].shape[-1] == 64
+    model.roi_head.test_cfg.with_mask = False
+    assert model._levels_of_a_test(images)[0] is None
+    model.bbox_start_level = 0
+    assert model._levels_of_a_test(images)[0] is not None

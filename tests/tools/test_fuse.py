@@ -100,9 +100,9 @@ def test_the_best_boxes_of_each_image_stay(fuse):
     ]
     result, out = fuse(view, options=['--max-per-img', '1'])
     assert [x['score'] for x in json.loads(out.read_text())] == [0.9, 0.1]
-    assert 'Left out by --max-per-img 1: 1 boxes' in result.output
+    assert 'Boxes beyond --max-per-img 1: 1, left out' in result.output
     result, _ = fuse(view)
-    assert 'Left out' not in result.output
+    assert 'left out' not in result.output
 
 
 def test_a_segmentation_is_that_of_the_best_box(fuse):

@@ -213,6 +213,28 @@ TRAPS = {
         },
         ('error', 'pipeline', 'CachedMosaic'),
     ),
+    'a map that takes the masks of a mask head': (
+        {
+            'model.roi_head': MASKS,
+            'train_dataloader.dataset': {
+                'pipeline': [
+                    LOAD_MASKS,
+                    {'type': 'PaintInstances', 'keep_masks': False},
+                ]
+            },
+            'val_evaluator.metric': ['bbox', 'segm'],
+        },
+        ('error', 'pipeline', 'without keep_masks=False'),
+    ),
+    'a mosaic around a set with masks': (
+        {
+            'train_dataloader.dataset': {
+                'dataset': {'pipeline': [LOAD_MASKS]},
+                'pipeline': [{'type': 'mmdet.Mosaic'}],
+            },
+        },
+        ('error', 'pipeline', 'CachedMosaic'),
+    ),
     'a map without padding': (
         {
             **SEMANTIC,
@@ -294,6 +316,19 @@ FINE = {
     'pixel supervision': {
         **SEMANTIC,
         'train_dataloader.dataset': {'pipeline': [LOAD_MASKS, *PAINT]},
+    },
+    'a mosaic of boxes beside masks': {
+        'train_dataloader.dataset': {
+            'datasets': [
+                {'pipeline': [LOAD_MASKS]},
+                {'pipeline': [{'type': 'Mosaic'}]},
+            ]
+        }
+    },
+    "another library's mosaic": {
+        'train_dataloader.dataset': {
+            'pipeline': [LOAD_MASKS, {'type': 'mmyolo.Mosaic'}]
+        }
     },
     "another detector's semantic head": {
         'model.semantic_head': {'type': 'PanopticFPNHead'}
