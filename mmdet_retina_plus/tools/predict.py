@@ -23,8 +23,8 @@ from .output import replace
 from .predict_checks import (
     check_files,
     check_keys,
-    check_needs,
     check_pictures,
+    idle_options,
 )
 
 
@@ -153,7 +153,8 @@ def main(
     written; then the exit code is 1. Ctrl-C ends the work and writes what is
     done, to *.partial.json where --out exists; then it is 130.
     """
-    check_needs(click.get_current_context())
+    for line in idle_options(click.get_current_context()):
+        click.echo(f'Note: {line}', err=True)
     beside = None if ann_file else out.with_suffix('.images.json')
     try:
         coco = read_coco(ann_file) if ann_file else {}

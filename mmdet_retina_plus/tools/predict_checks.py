@@ -26,21 +26,19 @@ NEEDS = {
 """Options that do nothing without one of others."""
 
 
-def check_needs(ctx: click.Context) -> None:
-    """Refuse options that would do nothing.
-
-    Raises:
-        click.UsageError: Naming those that they need.
-    """
+def idle_options(ctx: click.Context) -> list[str]:
+    """A line for each option given that does nothing."""
+    lines = []
     for name, others in NEEDS.items():
         given = ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
         if given and not any(ctx.params[other] for other in others):
             option, *needed = (
                 '--' + word.replace('_', '-') for word in (name, *others)
             )
-            raise click.UsageError(
+            lines.append(
                 f'{option} does nothing without {" or ".join(needed)}'
             )
+    return lines
 
 
 def check_files(

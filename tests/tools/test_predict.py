@@ -428,24 +428,31 @@ BAD_OPTIONS = {
     'no number': (dict(extra=['--score-thr', 'nan']), 'not a finite'),
     'infinity': (dict(extra=['--score-thr', 'inf']), 'not in the range'),
     'not shown': (dict(extra=['--show-score-thr', 'nan']), 'not a finite'),
-    'no tile': (dict(extra=['--overlap', '.5']), 'nothing without --tile'),
-    'a batch': (dict(extra=['--batch-size', '2']), 'nothing without --tile'),
-    'no picture': (
-        dict(extra=['--show-score-thr', '.5']),
-        'nothing without --show-dir',
-    ),
-    'one view': (
-        dict(extra=['--fuse', 'nms']),
-        '--fuse does nothing without --tile or --flip or --ensemble',
-    ),
-    'one preset': (dict(extra=['--preset', 'mdt']), 'nothing without'),
-    'one threshold': (dict(extra=['--iou-thr', '.5']), 'nothing without'),
     'swapped': (
         dict(config='seeing.pth', checkpoint='seeing.py'),
         'seeing.pth is no config.*CONFIG first',
     ),
     'two configs': (dict(checkpoint='seeing.py'), 'is a config, not a check'),
 }
+
+
+@pytest.mark.parametrize(
+    ('given', 'needed'),
+    [
+        (('--overlap', 0.5), '--tile'),
+        (('--batch-size', 2), '--tile'),
+        (('--show-score-thr', 0.5), '--show-dir'),
+        (('--fuse', 'nms'), '--tile or --flip or --ensemble'),
+        (('--preset', 'mdt'), '--tile or --flip or --ensemble'),
+        (('--iou-thr', 0.5), '--tile or --flip or --ensemble'),
+    ],
+)
+def test_options_that_do_nothing_are_named(tmp_path, seeing, given, needed):
+    write_image(tmp_path / 'a.png', (5, 5, 25, 20))
+    arguments = (tmp_path / 'a.png', *seeing, '--out', tmp_path / 'out.json')
+    line = f'Note: {given[0]} does nothing without {needed}\n'
+    assert line in run(*arguments, *given)
+    assert 'Note' not in run(*arguments)
 
 
 @pytest.mark.parametrize('case', BAD_OPTIONS)
