@@ -137,27 +137,11 @@ def main(
     (work_dir / 'results.json').write_text(
         json.dumps([asdict(run) for run in results], indent=1)
     )
-    variants = list(dict.fromkeys(run.variant for run in results))
+    variants = dict.fromkeys(run.variant for run in results)
     print_table(
         f'{Path(config).stem}, seeds {seeds}: mean (spread), one thread a run',
         ('', *COLUMNS, 's/step', 'peak MB'),
-        [
-            [
-                variant,
-                *(
-                    summary(values)
-                    for values in zip(
-                        *(
-                            run.numbers
-                            for run in results
-                            if run.variant == variant
-                        ),
-                        strict=True,
-                    )
-                ),
-            ]
-            for variant in variants
-        ],
+        [row(variant, results) for variant in variants],
     )
     if ',' in shares:
         draw_shares(results, num_images, work_dir / 'shares.png')
@@ -288,6 +272,12 @@ def draw_shares(runs: list[Run], num_images: int, path: Path) -> None:
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     figure.savefig(path, dpi=120)
+
+
+def row(variant: str, runs: list[Run]) -> list[str]:
+    """A variant's name and the summary of each of its numbers."""
+    numbers = [run.numbers for run in runs if run.variant == variant]
+    return [variant, *map(summary, zip(*numbers, strict=True))]
 
 
 def summary(values: tuple[float, ...]) -> str:

@@ -2,13 +2,22 @@ from math import nan
 from pathlib import Path
 
 import pytest
-from training import Run, draw_shares, sibling, subset, summary
+from training import Run, draw_shares, row, sibling, subset, summary
 
 
 def test_a_metric_that_a_side_does_not_have_is_left_blank():
     """A RetinaNet beside a RetinaMask has no mask AP."""
     assert summary((nan, nan, nan)) == ''
     assert summary((0.25, 0.75)) == '0.500 (0.354)'
+
+
+def test_a_row_has_the_runs_of_its_variant_alone():
+    runs = [
+        Run('RetinaNet', 1, 0, [0.25, nan]),
+        Run('RetinaNet', 0.2, 0, [0.9, nan]),
+        Run('RetinaNet', 1, 1, [0.75, nan]),
+    ]
+    assert row('RetinaNet', runs) == ['RetinaNet', '0.500 (0.354)', '']
 
 
 def test_a_share_of_the_images_is_spread_over_the_file():
