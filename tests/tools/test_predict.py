@@ -610,28 +610,39 @@ def test_a_picture_that_fails_is_not_an_image_that_fails(
     arguments = (images, *seeing, '--out', out, '--show-dir', pictures)
     output = run(*arguments, code=1)
     assert 'a.png: no picture: OSError: disk full' in output
-    assert 'have no picture' in output
+    assert '1 of 2 have no picture' in output
     assert 'failed' not in output
     assert [item['image_id'] for item in read(out)] == [1, 2]
     assert [path.name for path in pictures.iterdir()] == ['b.png']
 
 
-def test_an_interruption_keeps_what_is_done(tmp_path, seeing, monkeypatch):
+def interrupt(monkeypatch, done: int) -> None:
+    """Ctrl-C at every image but the first ones."""
+    look, seen = SeeingDetector.look, []
+
+    def interrupted(self, pixels):
+        if len(seen) == done:
+            raise KeyboardInterrupt
+        seen.append(pixels)
+        return look(self, pixels)
+
+    monkeypatch.setattr(SeeingDetector, 'look', interrupted)
+
+
+@pytest.fixture
+def three_images(tmp_path) -> Path:
     images = tmp_path / 'images'
     for name in ('a.png', 'b.png', 'c.png'):
         write_image(images / name, (5, 5, 25, 20))
-    look = SeeingDetector.look
-    calls = iter([look, look, None])
+    return images
 
-    def interrupted(self, pixels):
-        call = next(calls)
-        if call is None:
-            raise KeyboardInterrupt
-        return call(self, pixels)
 
-    monkeypatch.setattr(SeeingDetector, 'look', interrupted)
+def test_an_interruption_keeps_what_is_done(
+    three_images, tmp_path, seeing, monkeypatch
+):
+    interrupt(monkeypatch, done=2)
     out = tmp_path / 'out.json'
-    output = run(images, *seeing, '--out', out, code=130)
+    output = run(three_images, *seeing, '--out', out, code=130)
     assert 'Interrupted, 2 of 3 images are done' in output
     assert [item['image_id'] for item in read(out)] == [1, 2]
     listed = read(tmp_path / 'out.images.json')['images']
@@ -639,30 +650,22 @@ def test_an_interruption_keeps_what_is_done(tmp_path, seeing, monkeypatch):
 
 
 def test_ctrl_c_leaves_an_earlier_result_as_it_is(
-    tmp_path, seeing, monkeypatch
+    three_images, tmp_path, seeing, monkeypatch
 ):
-    images = tmp_path / 'images'
-    for name in ('a.png', 'b.png', 'c.png'):
-        write_image(images / name, (5, 5, 25, 20))
     out = tmp_path / 'out.json'
-    run(images, *seeing, '--out', out)
+    run(three_images, *seeing, '--out', out)
     earlier = out.read_text()
-    look, calls = SeeingDetector.look, iter([1, 0, 0])
-
-    def interrupted(self, pixels):
-        if next(calls):
-            return look(self, pixels)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(SeeingDetector, 'look', interrupted)
-    output = run(images, *seeing, '--out', out, code=130)
+    interrupt(monkeypatch, done=1)
+    output = run(three_images, *seeing, '--out', out, code=130)
     assert 'Interrupted, 1 of 3 images are done' in output
     assert out.read_text() == earlier
     partial = tmp_path / 'out.partial.json'
     assert {item['image_id'] for item in read(partial)} == {1}
     partial.unlink()
-    run(images, *seeing, '--out', out, code=130)
+    # No image is done now.
+    run(three_images, *seeing, '--out', out, code=130)
     assert not partial.exists()
+    assert out.read_text() == earlier
 
 
 def in_order(file: Path) -> list[list[float]]:
