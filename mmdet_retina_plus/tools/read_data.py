@@ -9,22 +9,13 @@ from typing import Any
 from .check_annotations import Split
 from .coco_format import format_errors
 from .findings import Finding
-from .traps import part
+from .traps import dataset_chains, part
 
 
 def datasets_in(config: Any) -> Iterator[Mapping]:
     """Configs of the data sets within wrappers."""
-    inner: list = []
-    if isinstance(config, list | tuple):
-        inner = list(config)
-    elif isinstance(config, Mapping):
-        inner = [
-            config[key] for key in ('dataset', 'datasets') if key in config
-        ]
-        if not inner:
-            yield config
-    for item in inner:
-        yield from datasets_in(item)
+    for *_, innermost in dataset_chains(config):
+        yield innermost
 
 
 def dataset_class(config: Mapping) -> Any:

@@ -1,6 +1,6 @@
 """Settings that a config accepts and that spoil its training in silence."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .findings import Finding
@@ -54,6 +54,24 @@ def walk(config: Any) -> Iterator[Mapping]:
     if isinstance(config, list | tuple):
         for item in config:
             yield from walk(item)
+
+
+def dataset_chains(
+    config: Any, wrappers: tuple[Mapping, ...] = ()
+) -> Iterator[tuple[Mapping, ...]]:
+    """For each data set its wrappers, from the outside, and itself."""
+    inner: list = []
+    if isinstance(config, list | tuple):
+        inner = list(config)
+    elif isinstance(config, Mapping):
+        wrappers = (*wrappers, config)
+        inner = [
+            config[key] for key in ('dataset', 'datasets') if key in config
+        ]
+        if not inner:
+            yield wrappers
+    for item in inner:
+        yield from dataset_chains(item, wrappers)
 
 
 def is_retina(cfg: Mapping) -> bool:
@@ -311,8 +329,9 @@ MASKS_STAY = tuple(
 def check_moved_masks(cfg: Mapping) -> list[Finding]:
     """Masks that stay where they were, or that the mask head does not get."""
     findings = []
-    for pipeline in pipelines(part(cfg, 'train_dataloader')):
-        steps = list(walk(pipeline))
+    loader = part(cfg, 'train_dataloader')
+    for chain in dataset_chains(loader.get('dataset')):
+        steps = list(walk([link.get('pipeline') for link in chain]))
         if not any(step.get('with_mask') for step in steps):
             continue
         for step in steps:
@@ -325,17 +344,6 @@ def check_moved_masks(cfg: Mapping) -> list[Finding]:
                 way_out = 'PaintInstances without keep_masks=False'
                 findings.append(Finding('error', 'pipeline', message, way_out))
     return findings
-
-
-def pipelines(dataset: Mapping, before: Sequence = ()) -> Iterator[Sequence]:
-    """Steps of each data set below, with those of its wrappers behind."""
-    steps = [*(dataset.get('pipeline') or ()), *before]
-    inner = dataset.get('dataset') or dataset.get('datasets')
-    if inner is None:
-        yield steps
-    for member in inner if isinstance(inner, list | tuple) else [inner]:
-        if isinstance(member, Mapping):
-            yield from pipelines(member, steps)
 
 
 def check_test_resize(cfg: Mapping) -> list[Finding]:
