@@ -25,10 +25,16 @@ ONEDL = [
     'onedl-mmcv>=2.3',
     'onedl-mim>=0.5.1',
 ]
+SWEEP = [
+    'optuna>=4.5,<6',  # journal storage as we use it
+    'plotly>=5.24',  # its script is written into the page, no network needed
+]
+FAST = ['faster-coco-eval>=1.7']  # torch-free COCO evaluation
 TEST = [
     'pytest>=8',
     'hypothesis>=6.100',
     'mpmath>=1.3',  # the 50-digit oracle of the focal loss
+    'psycopg[binary]>=3.1',  # a study in PostgreSQL
     'tifffile>=2024.1.30',  # images of many channels, docs/medical-images.md
     'ruff==0.17.*',  # formatting differs between minor releases
     'mypy>=1.15',
@@ -61,9 +67,9 @@ setup(
     extras_require={
         'upstream': UPSTREAM,
         'onedl': ONEDL,
-        'sweep': ['optuna>=4.5,<6'],  # journal storage as we use it
-        'fast': ['faster-coco-eval>=1.7'],  # torch-free COCO evaluation
-        'test': TEST,
+        'sweep': SWEEP,
+        'fast': FAST,
+        'test': [*SWEEP, *FAST, *TEST],
     },
     entry_points={
         'console_scripts': ['retina-plus = mmdet_retina_plus.tools.cli:main']

@@ -1,0 +1,69 @@
+# A small benchmark that tells focal loss from cross entropy: twelve classes
+# and three fine levels of nine anchors a place, so that some thirty thousand
+# logits of background stand against one of an object, as on COCO. It measures
+# how fast and how safely training gets going, not what it ends with.
+#
+#   retina-plus make-data shapes data/imbalanced --preset imbalanced --num-val 120
+#   mim train mmdet configs/retinanet_r18_fpn_shapes-imbalanced.py
+#
+# Colour is the class, so that telling them apart needs no texture.
+_base_ = './retinanet_r18_fpn_shapes.py'
+
+model = dict(
+    backbone=dict(
+        base_channels=8,
+        num_stages=3,
+        strides=(1, 2, 2),
+        dilations=(1, 1, 1),
+        out_indices=(0, 1, 2),
+    ),
+    neck=dict(
+        in_channels=[8, 16, 32],
+        out_channels=24,
+        start_level=0,
+        add_extra_convs=False,
+        num_outs=3,
+    ),
+    bbox_head=dict(
+        num_classes=12,
+        in_channels=24,
+        feat_channels=24,
+        anchor_generator=dict(strides=[4, 8, 16]),
+    ),
+)
+
+# As many as there are hues on the colour wheel of the data.
+metainfo = dict(
+    classes=(
+        'red',
+        'orange',
+        'yellow',
+        'chartreuse',
+        'green',
+        'spring-green',
+        'cyan',
+        'azure',
+        'blue',
+        'violet',
+        'magenta',
+        'rose',
+    )
+)
+data_root = 'data/imbalanced/'
+ann_file = data_root + 'instances_val.json'
+train_pipeline = _base_.train_pipeline
+train_pipeline[2] = dict(type='Resize', scale_factor=1.0, keep_ratio=True)
+test_pipeline = _base_.test_pipeline
+test_pipeline[1] = train_pipeline[2]
+dataset = dict(data_root=data_root, metainfo=metainfo)
+train_dataloader = dict(
+    batch_size=4, dataset=dict(pipeline=train_pipeline, **dataset)
+)
+val_dataloader = dict(
+    batch_size=4, dataset=dict(pipeline=test_pipeline, **dataset)
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file=ann_file)
+test_evaluator = val_evaluator
+
+train_cfg = dict(max_iters=400, val_interval=100)
