@@ -3,7 +3,8 @@
 # logits of background stand against one of an object, as on COCO. It measures
 # how fast and how safely training gets going, not what it ends with.
 #
-#   retina-plus make-data shapes data/imbalanced --preset imbalanced --num-val 120
+#   retina-plus make-data shapes data/imbalanced \
+#     --preset imbalanced --num-val 120
 #   mim train mmdet configs/retinanet_r18_fpn_shapes-imbalanced.py
 #
 # Colour is the class, so that telling them apart needs no texture.
