@@ -6,7 +6,15 @@ import click
 
 from mmdet_retina_plus import __version__
 
-COMMANDS = ('config', 'doctor', 'fuse', 'make-data', 'predict', 'report')
+COMMANDS = (
+    'config',
+    'doctor',
+    'fuse',
+    'make-data',
+    'predict',
+    'report',
+    'sweep',
+)
 """`make-data` is the click command `main` of the module `tools.make_data`."""
 
 

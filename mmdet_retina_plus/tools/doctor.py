@@ -7,20 +7,7 @@ import click
 
 from mmdet_retina_plus import __version__
 
-
-class ManyValues(click.Command):
-    """Takes KEY=VALUE words behind one `--cfg-options`, as mim does."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        words: list[str] = []
-        behind = False
-        for word in args:
-            pair = '=' in word and not word.startswith('-')
-            if pair and behind and words[-1] != '--cfg-options':
-                words.append('--cfg-options')
-            behind = word.startswith('--cfg-options') or (behind and pair)
-            words.append(word)
-        return super().parse_args(ctx, words)
+from .many_values import ManyValues
 
 
 @click.command(cls=ManyValues)

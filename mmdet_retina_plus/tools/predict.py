@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-from .doctor import ManyValues
 from .fusion_options import PATCH_WEIGHTS, FiniteRange, fusion_options
 from .image_list import (
     ListedImage,
@@ -19,6 +18,7 @@ from .image_list import (
     images_of,
     read_coco,
 )
+from .many_values import ManyValues, is_pair
 from .output import replace
 from .predict_checks import (
     check_files,
@@ -29,18 +29,7 @@ from .predict_checks import (
 
 
 class ManyWords(ManyValues):
-    """Takes several files behind one `--ensemble`, too."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        words: list[str] = []
-        behind = False
-        for word in args:
-            if word.startswith('-'):
-                behind = word.partition('=')[0] == '--ensemble'
-            elif behind and words[-1] != '--ensemble':
-                words.append('--ensemble')
-            words.append(word)
-        return super().parse_args(ctx, words)
+    takes = {'--cfg-options': is_pair, '--ensemble': bool}
 
 
 @click.command(cls=ManyWords)

@@ -1,0 +1,39 @@
+"""Run a program that ends with its parent: child.py PIPE PROGRAM ARGUMENT...
+
+The worker holds the other end of the pipe. However it ends, also by SIGKILL,
+the pipe closes, and then this process ends its whole group, so that no
+training goes on unseen beside the one that takes its place. It is started by
+its path and imports nothing of the package, which a launcher does not need.
+
+PROGRAM is a file, or a module after -m.
+"""
+
+import os
+import runpy
+import signal
+import sys
+import threading
+
+
+def end_with_parent(pipe: int) -> None:
+    os.read(pipe, 1)
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def main() -> None:
+    pipe, program, *arguments = sys.argv[1:]
+    threading.Thread(
+        target=end_with_parent, args=(int(pipe),), daemon=True
+    ).start()
+    if program == '-m':
+        sys.argv = arguments
+        runpy.run_module(arguments[0], run_name='__main__', alter_sys=True)
+        return
+    sys.argv = [program, *arguments]
+    # As Python does for a script.
+    sys.path[0] = os.path.dirname(os.path.abspath(program))
+    runpy.run_path(program, run_name='__main__')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,147 @@
+"""What a sweep shows while it runs."""
+
+import threading
+import time
+from typing import Any
+
+from .results import SweepResult
+from .study import SweepStudy
+from .worker import Event
+
+REFRESH = 5.0
+"""Seconds between two looks at the whole study."""
+
+
+class Display:
+    """A live table on a terminal; elsewhere a line for every start and end.
+
+    Args:
+        study: That is worked on.
+        console: Of rich.
+        jobs: Runs at a time, for the time that is left.
+    """
+
+    def __init__(self, study: SweepStudy, console: Any, jobs: int) -> None:
+        from rich.live import Live
+
+        self.study = study
+        self.console = console
+        self.jobs = jobs
+        self.running: dict[int, Event] = {}
+        self.lock = threading.Lock()
+        self.looked = -REFRESH
+        self.result = study.result()
+        self.live = Live(
+            console=console,
+            get_renderable=self.render,
+            refresh_per_second=1,
+            transient=True,
+        )
+
+    def __enter__(self) -> 'Display':
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.live.stop()
+
+    def tell(self, event: Event) -> None:
+        """Take up what a worker tells, in any thread."""
+        with self.lock:
+            if event.kind in ('start', 'progress'):
+                self.running[event.slot] = event
+            else:
+                self.running.pop(event.slot, None)
+        if event.kind != 'progress':
+            took = f' after {clock(event.seconds)}' if event.seconds else ''
+            text = f': {event.text}' if event.text else ''
+            line = f'{event.kind:8} {event.name}{took}{text}'
+            self.console.print(line, markup=False, highlight=False)
+
+    def render(self) -> Any:
+        """The table: what runs, what is done, what is best so far."""
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table('trial', 'step', 'metric', 'time left', box=None)
+        with self.lock:
+            events = [event for _, event in sorted(self.running.items())]
+        for event in events:
+            done = event.progress
+            table.add_row(
+                Text(event.name),
+                f'{done.step}/{done.steps or "?"}',
+                next(
+                    (f'{x:.3f}' for x in reversed(list(done.curve.values()))),
+                    '',
+                ),
+                clock(time_left(event)),
+            )
+        if time.monotonic() - self.looked > REFRESH:
+            self.result = self.study.result()
+            self.looked = time.monotonic()
+        return Group(table, Text(summary(self.result, self.jobs)))
+
+
+def time_left(event: Event) -> float | None:
+    """Seconds until a run ends, if it goes on as it did."""
+    done = event.progress
+    if not done.step or not done.steps:
+        return None
+    return event.seconds * (done.steps - done.step) / done.step
+
+
+def summary(result: SweepResult, jobs: int) -> str:
+    """One line: counts, the time that is left, the best point so far."""
+    total = len(result.points) * len(result.seeds)
+    counts = {
+        state: sum(trial.state == state for trial in result.trials)
+        for state in ('complete', 'pruned', 'failed', 'running')
+    }
+    over = counts['complete'] + counts['pruned'] + counts['failed']
+    parts = [f'{over} of {total} trials done']
+    parts += [
+        f'{counts[state]} {state}'
+        for state in ('pruned', 'failed', 'running')
+        if counts[state]
+    ]
+    times = [
+        trial.seconds
+        for trial in result.trials
+        if trial.state == 'complete' and trial.seconds
+    ]
+    if times and over < total:
+        left = sum(times) / len(times) * (total - over) / jobs
+        parts.append(f'about {clock(left)} left')
+    best = best_trial(result)
+    if best:
+        parts.append(f'best so far {best}')
+    return ', '.join(parts)
+
+
+def best_trial(result: SweepResult) -> str:
+    """Name and metric of the best finished trial, '' if there is none."""
+    from .spec import label
+
+    finished = [
+        trial
+        for trial in result.trials
+        if trial.state == 'complete' and trial.value is not None
+    ]
+    if not finished:
+        return ''
+    best = max(finished, key=lambda trial: trial.value or 0.0)
+    return f'{best.value:.3f} by {label(best.point)} seed={best.seed}'
+
+
+def clock(seconds: float | None) -> str:
+    """Hours, minutes and seconds, `?` if not known."""
+    if seconds is None:
+        return '?'
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (
+        f'{hours}:{minutes:02}:{rest:02}' if hours else f'{minutes}:{rest:02}'
+    )

@@ -1,0 +1,475 @@
+"""The queue of a sweep's trials, on Optuna's storages.
+
+A training run of one point with one seed is a *job*. Each attempt at a job is
+a trial of Optuna's, whose state only ever goes from waiting over running to
+finished, so that any number of workers on any machine can share the queue:
+a storage lets one of them turn a waiting trial into a running one.
+"""
+
+import os
+import socket
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from .results import SweepResult, TrialResult
+from .spec import Point, Sweep, point_key, point_text, read_point
+from .training import try_lock
+
+JOURNAL = 'study.log'
+LOST = 'lost'
+FAILED = 'failed'
+DUPLICATE = 'duplicate'
+GRACE = 300.0
+"""Seconds without a sign of life after which a trial counts as lost."""
+
+
+Job = tuple[str, int]
+"""Key of a point, and seed."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all workers of a study must agree on.
+
+    Attributes:
+        sweep: Points with the values that the config's types want.
+        base: Text of the whole config, which the points change.
+        folder: Paths in the config are relative to it.
+        prune: Whether trials that fall behind are ended.
+    """
+
+    sweep: Sweep
+    base: str
+    folder: str
+    prune: bool = False
+
+    def dump(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        sweep = vars(self.sweep) | dict(
+            config=str(self.sweep.config),
+            points=[point_text(point) for point in self.sweep.points],
+        )
+        return vars(self) | dict(sweep=sweep)
+
+    @classmethod
+    def load(cls, dumped: dict[str, Any]) -> 'Plan':
+        sweep = dict(dumped['sweep'])
+        sweep['config'] = Path(sweep['config'])
+        sweep['points'] = [read_point(key) for key in sweep['points']]
+        return cls(**dumped | dict(sweep=Sweep(**sweep)))
+
+    @property
+    def jobs(self) -> dict[Job, Point]:
+        """What is to be done, all points before the next seed."""
+        return {
+            (point_key(point), seed): point
+            for seed in self.sweep.seeds
+            for point in self.sweep.points
+        }
+
+
+class SweepStudy:
+    """The trials of a sweep in a storage.
+
+    Args:
+        storage: URL of a database as Optuna takes it, or path of a journal
+            file.
+        name: Of the study.
+        grace: Seconds without a sign of life after which the trial of a
+            worker on another machine counts as lost.
+
+    Raises:
+        ValueError: The storage cannot be reached.
+        ImportError: Optuna, or a database's driver, is missing.
+    """
+
+    def __init__(self, storage: str, name: str, grace: float = GRACE) -> None:
+        self.storage = open_storage(storage)
+        self.name = name
+        self.grace = grace
+
+    def create(self, plan: Plan) -> None:
+        """Make the study, or take up one that there is.
+
+        Points and seeds may differ from those of earlier runs, the config may
+        not: results would not compare.
+
+        Raises:
+            ValueError: The study was made with another config.
+        """
+        import optuna
+
+        study = optuna.create_study(
+            storage=self.storage,
+            study_name=self.name,
+            direction='maximize',
+            load_if_exists=True,
+        )
+        old = study.user_attrs.get('plan')
+        if old is not None and old['base'] != plan.base:
+            raise ValueError(
+                f'The study {self.name} was started with another config or '
+                'other --cfg-options, its results would not compare: give '
+                'those, or another --work-dir\n'
+                + first_difference(old['base'], plan.base)
+            )
+        if old != plan.dump():
+            study.set_user_attr('plan', plan.dump())
+
+    def plan(self) -> Plan:
+        """Of the latest `sweep run`.
+
+        Raises:
+            ValueError: There is no such study.
+        """
+        attributes = self.storage.get_study_user_attrs(self.study_id())
+        if 'plan' not in attributes:
+            raise ValueError(
+                f'The study {self.name} is no sweep of ours, or not yet set '
+                'up: start it by `retina-plus sweep run`'
+            )
+        return Plan.load(attributes['plan'])
+
+    def study_id(self) -> int:
+        try:
+            return self.storage.get_study_id_from_name(self.name)
+        except KeyError:
+            raise ValueError(
+                f'The storage has no study {self.name}: start one by '
+                '`retina-plus sweep run`, or name another'
+            ) from None
+
+    def owners(self) -> dict[Job, Any]:
+        """The trial that counts, for each job that has one.
+
+        That is the first of a job's trials, or the one that was queued in its
+        place when it was lost. Two workers may queue for the same at once;
+        then the earlier counts, and nobody runs the other.
+        """
+        owners: dict[Job, Any] = {}
+        trials = self.storage.get_all_trials(self.study_id(), deepcopy=False)
+        for trial in sorted(trials, key=lambda trial: trial.number):
+            job = job_of(trial)
+            owner = owners.get(job)
+            if owner is None or owner.number == trial.user_attrs['instead_of']:
+                owners[job] = trial
+        return owners
+
+    def fill(self, retry_failed: bool = False) -> None:
+        """Queue every job that has no trial, or whose trial was lost.
+
+        Args:
+            retry_failed: Whether to queue failed ones, too.
+        """
+        import optuna
+
+        study = optuna.load_study(storage=self.storage, study_name=self.name)
+        owners = self.owners()
+        for job in self.plan().jobs:
+            owner = owners.get(job)
+            if owner is not None and not is_over(owner, retry_failed):
+                continue
+            point, seed = job
+            study.add_trial(
+                optuna.trial.create_trial(
+                    state=optuna.trial.TrialState.WAITING,
+                    user_attrs=dict(
+                        job=[point, seed],
+                        instead_of=None if owner is None else owner.number,
+                    ),
+                )
+            )
+
+    def claim(self) -> 'Claim | None':
+        """Take a waiting trial of the plan; None if there is none."""
+        from optuna.trial import TrialState
+
+        jobs = self.plan().jobs
+        for trial in self.storage.get_all_trials(
+            self.study_id(), deepcopy=False, states=(TrialState.WAITING,)
+        ):
+            if job_of(trial) not in jobs:
+                continue
+            if not self.turn(trial, TrialState.RUNNING):
+                continue
+            if self.owners()[job_of(trial)].number == trial.number:
+                return Claim(self, trial, jobs[job_of(trial)])
+            self.end(trial, TrialState.FAIL, reason=DUPLICATE)
+        return None
+
+    def turn(self, trial: Any, state: Any, value: float | None = None) -> bool:
+        """Change a trial's state; False if somebody else was first."""
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        values = None if value is None else [value]
+        try:
+            return self.storage.set_trial_state_values(
+                trial._trial_id, state, values
+            )
+        except UpdateFinishedTrialError:
+            return False
+
+    def note(self, trial: Any, **attributes) -> bool:
+        """Set attributes; False if the trial is finished."""
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        try:
+            for name, value in attributes.items():
+                self.storage.set_trial_user_attr(trial._trial_id, name, value)
+        except UpdateFinishedTrialError:
+            return False
+        return True
+
+    def end(
+        self,
+        trial: Any,
+        state: Any,
+        value: float | None = None,
+        **attributes,
+    ) -> bool:
+        """Finish a trial; False if it was finished by somebody else."""
+        return self.note(trial, **attributes) and self.turn(
+            trial, state, value
+        )
+
+    def recover(self) -> int:
+        """Queue the trials of workers that are gone; how many those are."""
+        from optuna.trial import TrialState
+
+        lost = [
+            trial
+            for trial in self.owners().values()
+            if trial.state == TrialState.RUNNING and not self.is_alive(trial)
+        ]
+        for trial in lost:
+            self.end(trial, TrialState.FAIL, reason=LOST)
+        if lost:
+            self.fill()
+        return len(lost)
+
+    def is_alive(self, trial: Any) -> bool:
+        """Whether somebody works on a running trial.
+
+        On the worker's machine its lock tells, elsewhere the age of the last
+        sign of life.
+        """
+        worker = trial.user_attrs.get('worker', {})
+        lock = Path(worker.get('lock', ''))
+        if worker.get('host') == socket.gethostname() and lock.is_file():
+            return is_locked(lock)
+        started = trial.datetime_start or datetime.now()
+        seen = trial.user_attrs.get('seen', started.timestamp())
+        return time.time() - seen < self.grace
+
+    def result(self) -> SweepResult:
+        """What the sweep came to so far."""
+        plan = self.plan()
+        jobs = plan.jobs
+        return SweepResult(
+            name=plan.sweep.name,
+            config=str(plan.sweep.config),
+            metric=plan.sweep.metric,
+            prefix=plan.sweep.prefix,
+            points=plan.sweep.points,
+            seeds=plan.sweep.seeds,
+            trials=[
+                trial_result(trial, jobs[job])
+                for job, trial in self.owners().items()
+                if job in jobs
+            ],
+        )
+
+
+class Claim:
+    """A running trial that is ours.
+
+    Args:
+        study: Of the trial.
+        trial: As the storage has it.
+        point: Changes of the config.
+    """
+
+    def __init__(self, study: SweepStudy, trial: Any, point: Point) -> None:
+        self.study = study
+        self.trial = trial
+        self.point = point
+        _, self.seed = job_of(trial)
+
+    def sign(self, lock: Path, folder: Path) -> bool:
+        """Say who works on it, and where."""
+        worker = dict(
+            host=socket.gethostname(), pid=os.getpid(), lock=str(lock)
+        )
+        return self.study.note(self.trial, worker=worker, folder=str(folder))
+
+    def seen(self, step: int, steps: int) -> bool:
+        """Give a sign of life; False if the trial was given to another."""
+        return self.study.note(
+            self.trial, seen=time.time(), step=step, steps=steps
+        )
+
+    def report(self, step: int, value: float) -> None:
+        """A validation's metric."""
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        # If it is finished, `seen` tells the worker so.
+        with suppress(UpdateFinishedTrialError):
+            self.study.storage.set_trial_intermediate_value(
+                self.trial._trial_id, step, value
+            )
+
+    def is_behind(self) -> bool:
+        """Whether its best is below the median of the others at that step."""
+        import optuna
+
+        study = optuna.load_study(
+            storage=self.study.storage,
+            study_name=self.study.name,
+            pruner=optuna.pruners.MedianPruner(),
+        )
+        trial = self.study.storage.get_trial(self.trial._trial_id)
+        return study.pruner.prune(study, trial)
+
+    def complete(self, value: float) -> bool:
+        from optuna.trial import TrialState
+
+        return self.study.end(self.trial, TrialState.COMPLETE, value)
+
+    def prune(self) -> bool:
+        from optuna.trial import TrialState
+
+        return self.study.end(self.trial, TrialState.PRUNED)
+
+    def fail(self, error: str) -> bool:
+        from optuna.trial import TrialState
+
+        return self.study.end(
+            self.trial, TrialState.FAIL, reason=FAILED, error=error
+        )
+
+    def give_back(self) -> None:
+        """Queue it again, for this worker or another."""
+        from optuna.trial import TrialState
+
+        if self.study.end(self.trial, TrialState.FAIL, reason=LOST):
+            self.study.fill()
+
+
+def open_storage(storage: str) -> Any:
+    """Optuna's storage for the URL of a database or the path of a journal."""
+    try:
+        import optuna
+        from optuna.storages import JournalStorage, RDBStorage
+        from optuna.storages.journal import JournalFileBackend
+    except ImportError as error:
+        raise ImportError(
+            'Sweeps need Optuna: pip install "mmdet_retina_plus[sweep]"'
+        ) from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if '://' in storage:
+        try:
+            return RDBStorage(storage)
+        except ImportError:
+            raise
+        except Exception as error:  # Of any database and its driver.
+            raise ValueError(f'The storage cannot be used: {error}') from error
+    file = Path(storage)
+    if not file.parent.is_dir():
+        raise ValueError(f'There is no folder {file.parent} for a journal')
+    mend(file)
+    return JournalStorage(JournalFileBackend(str(file)))
+
+
+def mend(journal: Path) -> None:
+    """Cut off the half of a line that a worker left which was killed.
+
+    Whoever wrote next would make it a broken line in the middle of the file,
+    and the whole study unreadable.
+    """
+    from optuna.storages.journal import JournalFileSymlinkLock
+
+    if not journal.exists() or is_whole(journal):
+        return
+    lock = JournalFileSymlinkLock(str(journal))
+    lock.acquire()
+    try:
+        if not is_whole(journal):
+            content = journal.read_bytes()
+            os.truncate(journal, content.rfind(b'\n') + 1)
+    finally:
+        lock.release()
+
+
+def is_whole(journal: Path) -> bool:
+    """Whether the last line has an end."""
+    with journal.open('rb') as file:
+        if not file.seek(0, os.SEEK_END):
+            return True
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b'\n'
+
+
+def job_of(trial: Any) -> Job:
+    point, seed = trial.user_attrs['job']
+    return point, seed
+
+
+def is_over(trial: Any, retry_failed: bool) -> bool:
+    """Whether a finished trial leaves its job to be done again."""
+    from optuna.trial import TrialState
+
+    reasons = (LOST, FAILED) if retry_failed else (LOST,)
+    return (
+        trial.state == TrialState.FAIL
+        and trial.user_attrs.get('reason') in reasons
+    )
+
+
+def is_locked(lock: Path) -> bool:
+    """Whether a process holds the lock of a trial."""
+    with lock.open() as file:
+        return not try_lock(file.fileno())
+
+
+def trial_result(trial: Any, point: Point) -> TrialResult:
+    """One of Optuna's trials as a report wants it."""
+    from optuna.trial import TrialState
+
+    states = {
+        TrialState.WAITING: 'waiting',
+        TrialState.RUNNING: 'running',
+        TrialState.COMPLETE: 'complete',
+        TrialState.PRUNED: 'pruned',
+        TrialState.FAIL: 'failed',
+    }
+    state = states[trial.state]
+    if is_over(trial, retry_failed=False):
+        state = 'waiting'  # Whoever looks next queues it.
+    curve = dict(sorted(trial.intermediate_values.items()))
+    seconds = None
+    if trial.datetime_start is not None:
+        end = trial.datetime_complete or datetime.now()
+        seconds = (end - trial.datetime_start).total_seconds()
+    return TrialResult(
+        number=trial.number,
+        point=point,
+        seed=job_of(trial)[1],
+        state=state,
+        value=next(reversed(curve.values()), None),
+        curve=curve,
+        seconds=seconds,
+        error=trial.user_attrs.get('error', ''),
+        folder=trial.user_attrs.get('folder', ''),
+    )
+
+
+def first_difference(old: str, new: str) -> str:
+    """The first lines in which two texts differ."""
+    for line, other in zip(old.splitlines(), new.splitlines(), strict=False):
+        if line != other:
+            return f'  then: {line.strip()}\n  now:  {other.strip()}'
+    return '  one of the two is longer'

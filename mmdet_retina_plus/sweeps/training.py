@@ -1,0 +1,277 @@
+"""One training run of a sweep, as `mim train` does it, in its own process."""
+
+import fcntl
+import hashlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmdet_retina_plus.tools.report import read_records
+
+from .spec import Point, label, point_key
+
+CHILD = Path(__file__).with_name('child.py')
+ERROR_LINES = 5
+"""Last lines of a failed run that are recorded."""
+PATIENCE = 20.0
+"""Seconds that a run has to end by itself when it is asked to."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The share of a machine that a training run gets.
+
+    Attributes:
+        number: Of the slot, from 0.
+        gpus: As CUDA_VISIBLE_DEVICES wants them; None leaves the variable as
+            it is.
+        threads: Of OpenMP for each process; None leaves that to torch.
+        nproc: Processes of a run.
+    """
+
+    number: int = 0
+    gpus: str | None = None
+    threads: int | None = None
+    nproc: int = 1
+
+    def environment(self) -> dict[str, str]:
+        environment = dict(os.environ)
+        if self.gpus is not None:
+            environment['CUDA_VISIBLE_DEVICES'] = self.gpus
+        if self.threads is not None:
+            environment.setdefault('OMP_NUM_THREADS', str(self.threads))
+        return environment
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        step: Last one that was logged.
+        steps: Of the whole run; 0 if the config does not say.
+        curve: Step, or epoch where the run counts epochs, to metric.
+    """
+
+    step: int
+    steps: int
+    curve: Mapping[int, float]
+
+
+class Training:
+    """A process that trains, from its start to its end.
+
+    Args:
+        config: Of the trial.
+        folder: Work dir.
+        slot: What it may use.
+        lock: Open lock file of the trial, which the process holds, too.
+    """
+
+    def __init__(
+        self, config: Path, folder: Path, slot: Slot, lock: int
+    ) -> None:
+        self.log = folder / 'output.log'
+        reading, self.pipe = os.pipe()
+        command = train_command(config, folder, slot.nproc)
+        with self.log.open('a') as output:
+            self.start = output.tell()
+            self.process = subprocess.Popen(
+                [sys.executable, str(CHILD), str(reading), *command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=slot.environment(),
+                pass_fds=(reading, lock),
+                start_new_session=True,
+            )
+        os.close(reading)
+
+    def has_ended(self, seconds: float) -> bool:
+        """Wait for the end, so many seconds at most."""
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def stop(self) -> None:
+        """End the process and all that it started, and free the pipe."""
+        if not self.has_ended(0):
+            self.signal(signal.SIGTERM)
+            if not self.has_ended(PATIENCE):
+                self.signal(signal.SIGKILL)
+                self.process.wait()
+        # Of its group something may be left, such as loaders of data.
+        self.signal(signal.SIGKILL)
+        os.close(self.pipe)
+
+    def signal(self, number: int) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+
+    def error(self) -> str:
+        """Last lines of its output."""
+        with self.log.open(errors='replace') as output:
+            output.seek(self.start)
+            lines = [line.strip() for line in output if line.strip()]
+        code = f'Exit code {self.process.returncode}, see {self.log}'
+        return '\n'.join([*lines[-ERROR_LINES:], code])
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[int]:
+    """Hold a lock, which the kernel frees when its last holder ends.
+
+    Raises:
+        ValueError: Somebody else holds it, and not just to end.
+    """
+    with file.open('a') as lock:
+        deadline = time.monotonic() + PATIENCE
+        while not try_lock(lock.fileno()):
+            if time.monotonic() > deadline:
+                raise ValueError(
+                    f'Another process trains in {file.parent}: name another '
+                    '--work-dir'
+                )
+            time.sleep(0.1)
+        yield lock.fileno()
+
+
+def try_lock(file: int) -> bool:
+    """Take the lock of an open file, if nobody holds it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def train_command(config: Path, folder: Path, nproc: int) -> list[str]:
+    """What runs `mmdet`'s train script, with a launcher where it takes one."""
+    script = [str(train_script()), str(config), '--work-dir', str(folder)]
+    if (folder / 'last_checkpoint').is_file():
+        script.append('--resume')
+    if nproc == 1:
+        return script
+    # --standalone takes a free port by itself.
+    launcher = ['-m', 'torch.distributed.run', '--standalone']
+    return [
+        *(*launcher, f'--nproc-per-node={nproc}'),
+        *(*script, '--launcher', 'pytorch'),
+    ]
+
+
+def train_script() -> Path:
+    """The train script of the installed mmdet.
+
+    Raises:
+        ValueError: It is in none of the places where mim looks.
+    """
+    import mmdet
+
+    package = Path(mmdet.__file__).parent
+    places = [
+        package / '.mim/tools/train.py',
+        package / 'tools/train.py',
+        package.parent / 'tools/train.py',
+    ]
+    for place in places:
+        if place.is_file():
+            return place
+    raise ValueError(
+        f'mmdet in {package} has no tools/train.py: install it by '
+        '`pip install mmdet`, or run from a whole checkout'
+    )
+
+
+def write_config(
+    base: str, changes: Mapping[str, Any], seed: int, folder: Path
+) -> Path:
+    """The config of a trial as a file that `mim train mmdet` takes.
+
+    Args:
+        base: Text of the whole config that the changes apply to.
+        changes: Dotted key to value.
+        seed: Of the run.
+        folder: Work dir.
+    """
+    from mmengine.config import Config
+
+    cfg = Config.fromstring(base, '.py')
+    cfg.merge_from_dict({**changes, 'randomness.seed': seed})
+    path = folder / 'trial.py'
+    cfg.dump(path)
+    return path
+
+
+def total_steps(cfg: Mapping) -> int:
+    """Steps of a run that counts steps, epochs of one that counts epochs."""
+    loop = cfg.get('train_cfg') or {}
+    return loop.get('max_iters') or loop.get('max_epochs') or 0
+
+
+def counts_epochs(cfg: Mapping) -> bool:
+    loop = cfg.get('train_cfg') or {}
+    return 'Iter' not in loop.get('type', '') and not loop.get('max_iters')
+
+
+def read_progress(folder: Path, cfg: Mapping, metric: str) -> Progress:
+    """What the run in a folder has logged so far, over all its resumptions.
+
+    Raises:
+        ValueError: A validation logged other metrics, but not this one.
+    """
+    files = sorted(folder.glob('*/vis_data/scalars.json'))
+    records = [record for file in files for record in read_records(file)]
+    by_epoch = counts_epochs(cfg)
+    step = 0
+    curve = {}
+    for record in records:
+        if 'loss' in record:
+            step = record['epoch'] - 1 if by_epoch else record['step']
+            continue
+        # mmengine's default numbers validations by epoch, also where none is
+        # counted.
+        if by_epoch:
+            step = record['step']
+        curve[step] = metric_of(record, metric)
+    return Progress(step, total_steps(cfg), curve)
+
+
+def metric_of(record: Mapping[str, float], metric: str) -> float:
+    """The metric of a validation; 0 where nothing at all was detected.
+
+    Raises:
+        ValueError: It has other metrics.
+    """
+    # pycocotools answers -1 where no object is to be found.
+    if metric in record:
+        return max(record[metric], 0.0)
+    others = sorted(set(record) - {'data_time', 'time', 'step', 'memory'})
+    if others:
+        raise ValueError(
+            f'The validation has no metric {metric}, but {", ".join(others)}: '
+            'set `metric` of the sweep to one of these'
+        )
+    # mmdet returns no metric where no box passes the score threshold.
+    return 0.0
+
+
+def folder_name(point: Point, seed: int) -> str:
+    """Of a trial below the work dir: `gamma-2.0_alpha-0.25_1f09c3/seed-0`.
+
+    It stays when other points come before; the digits are those of the whole
+    point, whose text may be cut off.
+    """
+    text = re.sub(r'[^\w.+-]+', '-', label(point).replace(' ', '_'))
+    digest = hashlib.sha256(point_key(point).encode()).hexdigest()[:6]
+    return f'{text.strip("-_")[:60]}_{digest}/seed-{seed}'
