@@ -62,7 +62,9 @@ def read_sweep(path: Path) -> Sweep:
                 f'mean {near}? (A helper of your own starts with _)'
             )
     product = given.pop('product', {})
-    points = distinct([*given.pop('points', []), *expand(product)])
+    points = given.pop('points', [])
+    check_form(path, points, product, given.get('seeds', [0]))
+    points = distinct([*points, *expand(product)])
     if 'config' not in given or not points:
         raise ValueError(
             f'{path} must set config, a path relative to it, and points or '
@@ -70,6 +72,29 @@ def read_sweep(path: Path) -> Sweep:
         )
     config = path.parent / given.pop('config')
     return Sweep(path.stem, config, points, **given)
+
+
+def check_form(path: Path, points: Any, product: Any, seeds: Any) -> None:
+    """Refuse what would otherwise fail somewhere later.
+
+    Raises:
+        ValueError: With what it should be.
+    """
+    wanted = ''
+    if not isinstance(points, list) or not all(
+        isinstance(point, dict) and point for point in points
+    ):
+        wanted = 'points to a list of dicts, key to value'
+    elif not isinstance(product, dict) or not all(
+        isinstance(values, list) and values for values in product.values()
+    ):
+        wanted = 'product to a dict, key to list of values'
+    elif not isinstance(seeds, list) or not all(
+        isinstance(seed, int) for seed in seeds
+    ):
+        wanted = 'seeds to a list of whole numbers'
+    if wanted:
+        raise ValueError(f'{path} must set {wanted}')
 
 
 def expand(product: Mapping[str, Sequence[Any]]) -> list[Point]:

@@ -9,11 +9,13 @@ a storage lets one of them turn a waiting trial into a running one.
 import os
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from .results import SweepResult, TrialResult
 from .spec import Point, Sweep, point_key, point_text, read_point
@@ -25,6 +27,9 @@ FAILED = 'failed'
 DUPLICATE = 'duplicate'
 GRACE = 300.0
 """Seconds without a sign of life after which a trial counts as lost."""
+PAUSE = 2.0
+"""Seconds between two attempts to reach a storage."""
+Method = TypeVar('Method', bound=Callable[..., Any])
 
 
 Job = tuple[str, int]
@@ -70,6 +75,30 @@ class Plan:
             for seed in self.sweep.seeds
             for point in self.sweep.points
         }
+
+
+def patient(method: Method) -> Method:
+    """Repeat a method of `SweepStudy` while its storage is out of reach.
+
+    A database that restarts, or a disk that is away for a minute, must not
+    cost a training its result. After `grace` seconds the error is raised.
+    """
+
+    @wraps(method)
+    def repeated(self, *args, **kwargs):
+        from optuna.exceptions import StorageInternalError
+        from sqlalchemy.exc import DBAPIError
+
+        deadline = time.monotonic() + self.grace
+        while True:
+            try:
+                return method(self, *args, **kwargs)
+            except (StorageInternalError, DBAPIError, OSError):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(PAUSE)
+
+    return cast(Method, repeated)
 
 
 class SweepStudy:
@@ -159,6 +188,7 @@ class SweepStudy:
                 owners[job] = trial
         return owners
 
+    @patient
     def fill(self, retry_failed: bool = False) -> None:
         """Queue every job that has no trial, or whose trial was lost.
 
@@ -184,6 +214,7 @@ class SweepStudy:
                 )
             )
 
+    @patient
     def claim(self) -> 'Claim | None':
         """Take a waiting trial of the plan; None if there is none."""
         from optuna.trial import TrialState
@@ -201,6 +232,7 @@ class SweepStudy:
             self.end(trial, TrialState.FAIL, reason=DUPLICATE)
         return None
 
+    @patient
     def turn(self, trial: Any, state: Any, value: float | None = None) -> bool:
         """Change a trial's state; False if somebody else was first."""
         from optuna.exceptions import UpdateFinishedTrialError
@@ -213,6 +245,7 @@ class SweepStudy:
         except UpdateFinishedTrialError:
             return False
 
+    @patient
     def note(self, trial: Any, **attributes) -> bool:
         """Set attributes; False if the trial is finished."""
         from optuna.exceptions import UpdateFinishedTrialError
@@ -223,6 +256,26 @@ class SweepStudy:
         except UpdateFinishedTrialError:
             return False
         return True
+
+    @patient
+    def report(self, trial: Any, step: int, value: float) -> None:
+        """Set the metric of a validation."""
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        # If it is finished, the next `note` tells the worker so.
+        with suppress(UpdateFinishedTrialError):
+            self.storage.set_trial_intermediate_value(
+                trial._trial_id, step, value
+            )
+
+    @patient
+    def is_behind(self, trial: Any) -> bool:
+        """What Optuna's median pruner says of a running trial."""
+        import optuna
+
+        study = optuna.load_study(storage=self.storage, study_name=self.name)
+        trial = self.storage.get_trial(trial._trial_id)
+        return optuna.pruners.MedianPruner().prune(study, trial)
 
     def end(
         self,
@@ -236,6 +289,7 @@ class SweepStudy:
             trial, state, value
         )
 
+    @patient
     def recover(self) -> int:
         """Queue the trials of workers that are gone; how many those are."""
         from optuna.trial import TrialState
@@ -314,25 +368,11 @@ class Claim:
 
     def report(self, step: int, value: float) -> None:
         """A validation's metric."""
-        from optuna.exceptions import UpdateFinishedTrialError
-
-        # If it is finished, `seen` tells the worker so.
-        with suppress(UpdateFinishedTrialError):
-            self.study.storage.set_trial_intermediate_value(
-                self.trial._trial_id, step, value
-            )
+        self.study.report(self.trial, step, value)
 
     def is_behind(self) -> bool:
         """Whether its best is below the median of the others at that step."""
-        import optuna
-
-        study = optuna.load_study(
-            storage=self.study.storage,
-            study_name=self.study.name,
-            pruner=optuna.pruners.MedianPruner(),
-        )
-        trial = self.study.storage.get_trial(self.trial._trial_id)
-        return study.pruner.prune(study, trial)
+        return self.study.is_behind(self.trial)
 
     def complete(self, value: float) -> bool:
         from optuna.trial import TrialState
@@ -363,8 +403,7 @@ def open_storage(storage: str) -> Any:
     """Optuna's storage for the URL of a database or the path of a journal."""
     try:
         import optuna
-        from optuna.storages import JournalStorage, RDBStorage
-        from optuna.storages.journal import JournalFileBackend
+        from optuna.storages import RDBStorage
     except ImportError as error:
         raise ImportError(
             'Sweeps need Optuna: pip install "mmdet_retina_plus[sweep]"'
@@ -380,23 +419,37 @@ def open_storage(storage: str) -> Any:
     file = Path(storage)
     if not file.parent.is_dir():
         raise ValueError(f'There is no folder {file.parent} for a journal')
-    mend(file)
-    return JournalStorage(JournalFileBackend(str(file)))
+    return open_journal(file)
 
 
-def mend(journal: Path) -> None:
-    """Cut off the half of a line that a worker left which was killed.
+def open_journal(file: Path) -> Any:
+    """A journal that survives a writer which was killed inside of a line.
 
-    Whoever wrote next would make it a broken line in the middle of the file,
-    and the whole study unreadable.
+    What it left is half a line. Optuna's own backend would write the next
+    line behind it, and the whole study could not be read any more.
     """
-    from optuna.storages.journal import JournalFileSymlinkLock
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import (
+        JournalFileBackend,
+        JournalFileSymlinkLock,
+    )
 
-    if not journal.exists() or is_whole(journal):
-        return
-    lock = JournalFileSymlinkLock(str(journal))
+    lock = JournalFileSymlinkLock(str(file))
+
+    class Backend(JournalFileBackend):
+        def append_logs(self, logs: list[dict[str, Any]]) -> None:
+            if not is_whole(file):
+                cut_off_half(file, lock)
+            super().append_logs(logs)
+
+    return JournalStorage(Backend(str(file), lock))
+
+
+def cut_off_half(journal: Path, lock: Any) -> None:
+    """Cut off the half of a line at the end."""
     lock.acquire()
     try:
+        # Not if a writer that lives has finished it meanwhile.
         if not is_whole(journal):
             content = journal.read_bytes()
             os.truncate(journal, content.rfind(b'\n') + 1)

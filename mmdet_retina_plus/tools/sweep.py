@@ -132,12 +132,14 @@ def run(
     More points and seeds may be added. A failed trial is recorded and the
     rest goes on.
     """
-    if options['sbatch'] and launcher != 'slurm':
+    sbatch, grace = options['sbatch'], options['grace']
+    if sbatch and launcher != 'slurm':
         raise click.UsageError('--sbatch needs --launcher slurm')
     try:
         plan = make_plan(spec, config, seeds, cfg_options, prune)
+        work_dir = work_dir.absolute()
         work_dir.mkdir(parents=True, exist_ok=True)
-        study = find_study(work_dir, storage, study_name, options['grace'])
+        study = find_study(work_dir, storage, study_name, grace)
         study.create(plan)
         study.recover()
         study.fill(retry_failed)
@@ -163,12 +165,14 @@ def run(
 @jobs_option
 @nproc_option
 @storage_option
+@name_option
 @grace_option
 def worker(
     study: str,
     work_dir: Path | None,
     folder: Path | None,
     storage: str | None,
+    study_name: str | None,
     jobs: int,
     nproc: int,
     grace: float,
@@ -180,8 +184,7 @@ def worker(
     """
     work_dir = (work_dir or Path(study)).absolute()
     try:
-        name = None if Path(study).is_dir() else study
-        found = find_study(Path(study), storage, name, grace)
+        found = find_study(Path(study), storage, study_name, grace)
         os.chdir(folder or found.plan().folder)
         work_dir.mkdir(parents=True, exist_ok=True)
     except (ValueError, ImportError) as error:
@@ -322,16 +325,15 @@ def work(study: Any, work_dir: Path, jobs: int, nproc: int) -> None:
             work_all(workers, stop)
     except KeyboardInterrupt:
         click.echo(
-            'Interrupted; all that was trained is kept, and the same command '
-            'goes on from here.',
+            'Interrupted; all that was trained is kept, the same command goes '
+            'on from here.',
             err=True,
         )
         sys.exit(130)
     except (ValueError, ImportError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    finally:
-        result = study.result()
-        click.echo(summary(result, jobs))
+    result = study.result()
+    click.echo(summary(result, jobs))
     failed = [trial for trial in result.trials if trial.state == 'failed']
     if failed:
         raise click.ClickException(

@@ -1,0 +1,96 @@
+"""Workers of a sweep as an array job of Slurm."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+SCRIPT = 'workers.sbatch'
+
+
+def submit_array(
+    work_dir: Path,
+    storage: str | None,
+    study_name: str | None,
+    jobs: int,
+    nproc: int,
+    grace: float,
+    sbatch: Sequence[str],
+) -> str:
+    """Write the job script into the work dir and submit it.
+
+    The address of a database may hold a password, so it is left to the job's
+    environment, which Slurm copies, and not written down.
+
+    Args:
+        work_dir: On a disk that the nodes share.
+        storage: As `sweep run` got it; None is the journal in the work dir.
+        study_name: As `sweep run` got it.
+        jobs: Tasks of the array, one worker each.
+        nproc: Processes of a training.
+        grace: Passed on to the workers.
+        sbatch: Options of sbatch, each of its own line in the script.
+
+    Returns:
+        Slurm's answer.
+
+    Raises:
+        ValueError: There is no sbatch, or it refused; the script stays.
+    """
+    work_dir = work_dir.resolve()
+    worker = ['sweep', 'worker', str(work_dir)]
+    if study_name is not None:
+        worker.append(f'--study-name={study_name}')
+    worker += [f'--nproc={nproc}', f'--grace={grace}']
+    script = work_dir / SCRIPT
+    script.write_text(
+        job_script(work_dir, [program(), *worker], jobs, sbatch),
+        encoding='utf-8',
+    )
+    if shutil.which('sbatch') is None:
+        raise ValueError(
+            f'There is no sbatch on this machine: submit {script} where there '
+            'is one'
+        )
+    environment = dict(os.environ)
+    if storage is not None:
+        environment['RETINA_PLUS_STORAGE'] = storage
+    done = subprocess.run(
+        ['sbatch', str(script)],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    if done.returncode:
+        raise ValueError(
+            f'sbatch refused {script}: {done.stderr.strip()}; mend it by '
+            '--sbatch=OPTION'
+        )
+    return done.stdout.strip()
+
+
+def job_script(
+    work_dir: Path, worker: Sequence[str], jobs: int, sbatch: Sequence[str]
+) -> str:
+    """The text of the array's script."""
+    options = [
+        '--job-name=retina-plus-sweep',
+        f'--array=0-{jobs - 1}',
+        f'--output={work_dir}/slurm-%A_%a.log',
+        # Nobody's work is lost: a worker that is asked to end, here a minute
+        # before its time is up, gives its trial back to the queue.
+        '--signal=B:TERM@60',
+        *sbatch,
+    ]
+    lines = [f'#SBATCH {option}' for option in options]
+    # `exec`, so that the signal meets the worker and not a shell around it.
+    return '\n'.join(['#!/bin/sh', *lines, f'exec {shlex.join(worker)}', ''])
+
+
+def program() -> str:
+    """The command `retina-plus` of this environment."""
+    beside = Path(sys.executable).with_name('retina-plus')
+    return str(beside) if beside.is_file() else 'retina-plus'

@@ -1,0 +1,73 @@
+"""Sweeps whose trainings are stand-ins of a second, shared by the tests.
+
+python sweep_scenes.py STORAGE NAME WORK_DIR works on a study and ends.
+"""
+
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmdet_retina_plus.sweeps import training
+from mmdet_retina_plus.sweeps.spec import Sweep
+from mmdet_retina_plus.sweeps.study import Plan, SweepStudy
+from mmdet_retina_plus.sweeps.worker import Event, Worker, make_slots, work_all
+
+STAND_IN = Path(__file__).with_name('sweep_stand_in.py')
+BASE = """
+model = dict(gamma=2.0, alpha=0.25, fails=False)
+steps_per_second = 50.0
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=10, val_interval=5)
+"""
+
+
+def make_plan(
+    points: Sequence[dict], seeds: Sequence[int] = (0,), **changes
+) -> Plan:
+    """A plan whose trials take a fraction of a second."""
+    sweep = Sweep(
+        'scene', Path('config.py'), list(points), 'model.', list(seeds)
+    )
+    return Plan(sweep, **dict(base=BASE, folder='.') | changes)
+
+
+def make_study(
+    storage: str, plan: Plan, name: str = 'scene', grace: float = 300.0
+) -> SweepStudy:
+    """A study with all of the plan's trials in its queue."""
+    study = SweepStudy(storage, name, grace)
+    study.create(plan)
+    study.fill()
+    return study
+
+
+def work(
+    study: SweepStudy,
+    work_dir: Path,
+    jobs: int = 1,
+    stop: threading.Event | None = None,
+) -> list[Event]:
+    """Work on a study with stand-ins until nothing waits.
+
+    Returns:
+        All events but those of progress.
+    """
+    training.train_script = lambda: STAND_IN
+    stop = stop or threading.Event()
+    events: list[Event] = []
+
+    def tell(event: Event) -> None:
+        if event.kind != 'progress':
+            events.append(event)
+
+    slots = make_slots(jobs, 1, [])
+    plan = study.plan()
+    work_all(
+        [Worker(study, plan, work_dir, x, stop, tell) for x in slots], stop
+    )
+    return events
+
+
+if __name__ == '__main__':
+    storage, name, work_dir = sys.argv[1:]
+    work(SweepStudy(storage, name, grace=1.0), Path(work_dir))

@@ -1,0 +1,101 @@
+"""Laws of sweeps as data."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmdet_retina_plus.sweeps.spec import (
+    distinct,
+    expand,
+    point_key,
+    point_text,
+    read_point,
+    read_sweep,
+)
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.floats(-9, 9),
+    lambda inner: st.lists(inner) | st.tuples(inner, inner),
+    max_leaves=4,
+)
+points = st.dictionaries(st.text(min_size=1), values, min_size=1, max_size=4)
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / 'spec.py'
+    path.write_text(text)
+    return path
+
+
+@given(points)
+def test_a_point_survives_its_text(point):
+    assert read_point(point_text(point)) == point
+    assert list(read_point(point_text(point))) == list(point)
+
+
+@given(points)
+def test_the_order_of_keys_does_not_matter(point):
+    backwards = dict(reversed(point.items()))
+    assert point_key(backwards) == point_key(point)
+
+
+def test_a_product_has_every_cell_and_its_last_key_is_the_fastest():
+    assert expand(dict(gamma=[1, 2], alpha=[3, 4])) == [
+        dict(gamma=1, alpha=3),
+        dict(gamma=1, alpha=4),
+        dict(gamma=2, alpha=3),
+        dict(gamma=2, alpha=4),
+    ]
+
+
+def test_points_come_first_and_each_once(tmp_path):
+    text = """
+_alphas = [0.25, 0.5]
+config = 'base.py'
+prefix = 'model.'
+points = [dict(alpha=0.5, gamma=0.0), dict(gamma=5.0)]
+product = dict(gamma=[0.0, 2.0], alpha=_alphas)
+seeds = [0, 1]
+"""
+    sweep = read_sweep(write(tmp_path, text))
+    assert sweep.points == [
+        dict(gamma=0.0, alpha=0.5),
+        dict(gamma=5.0),
+        dict(gamma=0.0, alpha=0.25),
+        dict(gamma=2.0, alpha=0.25),
+        dict(gamma=2.0, alpha=0.5),
+    ]
+    assert sweep.seeds == [0, 1]
+    assert sweep.config == tmp_path / 'base.py'
+    assert sweep.changes(dict(gamma=1.0)) == {'model.gamma': 1.0}
+
+
+def test_equal_points_are_one():
+    assert distinct([dict(a=1, b=2), dict(b=2, a=1), dict(a=1)]) == [
+        dict(a=1, b=2),
+        dict(a=1),
+    ]
+
+
+BAD = {
+    "config = 'x.py'\npoint = [dict(a=1)]": 'did you mean points',
+    "config = 'x.py'\n": 'must set config',
+    'points = [dict(a=1)]': 'must set config',
+    "config = 'x.py'\npoints = [dict(a=1)]\nimport os": 'sets os',
+    "config = 'x.py'\npoints = [dict(a=print)]": 'plain values',
+    'points = [': 'SyntaxError',
+    "config = 'x.py'\npoints = dict(a=1)": 'list of dicts',
+    "config = 'x.py'\npoints = [dict()]\n": 'list of dicts',
+    "config = 'x.py'\nproduct = dict(a=1)": 'list of values',
+    "config = 'x.py'\nproduct = dict(a=[])": 'list of values',
+    "config = 'x.py'\npoints = [dict(a=1)]\nseeds = 3": 'whole numbers',
+    "config = 'x.py'\npoints = [dict(a=1)]\nseeds = [0.5]": 'whole numbers',
+}
+
+
+@pytest.mark.parametrize('text', BAD)
+def test_a_bad_spec_names_the_way_out(tmp_path, text):
+    with pytest.raises(ValueError, match=BAD[text]):
+        read_sweep(write(tmp_path, text))

@@ -1,0 +1,130 @@
+"""Values are checked against the config before anything starts."""
+
+from pathlib import Path
+
+import pytest
+from builders import load
+
+from mmdet_retina_plus.sweeps.spec import Sweep
+from mmdet_retina_plus.sweeps.values import (
+    check_run,
+    check_sweep,
+    fit,
+    parameters,
+)
+
+LOSS = 'model.bbox_head.loss_cls.'
+
+
+@pytest.fixture(scope='module')
+def cfg():
+    return load('retinanet_r18_fpn_shapes')
+
+
+def sweep(*points, prefix=LOSS):
+    return Sweep('scene', Path('config.py'), list(points), prefix)
+
+
+def test_an_int_becomes_the_float_that_the_config_or_the_class_has(cfg):
+    (point,) = check_sweep(sweep(dict(gamma=0, alpha=1)), cfg)
+    # Gamma is no key of this config, but an argument of the loss.
+    assert [type(value) for value in point.values()] == [float, float]
+
+
+def test_a_whole_float_becomes_the_int_that_the_config_has(cfg):
+    settings = cfg.to_dict()
+    assert type(fit(settings, 'train_cfg.max_iters', 100.0)) is int
+    with pytest.raises(ValueError, match='whole number'):
+        fit(settings, 'train_cfg.max_iters', 100.5)
+
+
+def test_checking_leaves_the_config_as_it_is(cfg):
+    before = cfg.pretty_text
+    check_sweep(sweep(dict(gamma=5.0, alpha=None)), cfg)
+    assert cfg.pretty_text == before
+
+
+NEAREST = {
+    f'{LOSS}gama': f'{LOSS}gamma',
+    f'{LOSS}typ': f'{LOSS}type',
+    'model.bbox_haed.loss_cls.gamma': 'model.bbox_head?',
+    'train_cfg.max_iter': 'train_cfg.max_iters',
+    'optim_wraper.optimizer.lr': 'optim_wrapper',
+    'train_dataloader.dataset.pipeline.9.scale': 'train_dataloader',
+    'model.backbone.depht': 'model.backbone.depth',
+    'model.bbox_head.loss_cls.gamma.x': LOSS,
+}
+
+
+@pytest.mark.parametrize('key', NEAREST)
+def test_an_unknown_key_names_the_nearest(cfg, key):
+    with pytest.raises(ValueError, match='did you mean') as caught:
+        fit(cfg.to_dict(), key, 1)
+    assert f'did you mean {NEAREST[key]}' in str(caught.value)
+
+
+WRONG = {
+    'model.bbox_head.num_classes': 'four',
+    'optim_wrapper.optimizer.lr': 'fast',
+    'optim_wrapper.optimizer.weight_decay': True,
+    'train_cfg.type': 3,
+    'model.backbone.norm_eval': 1,
+}
+
+
+@pytest.mark.parametrize('key', WRONG)
+def test_a_value_of_another_type_says_which_is_wanted(cfg, key):
+    with pytest.raises(ValueError, match='give a value of type'):
+        fit(cfg.to_dict(), key, WRONG[key])
+
+
+@pytest.mark.parametrize(
+    'point', [dict(gamma=-1.0), dict(type='SmoothL1Loss', gamma=2.0)]
+)
+def test_a_model_that_cannot_be_built_is_found_before_the_start(cfg, point):
+    with pytest.raises(ValueError, match=r'cannot be built|did you mean'):
+        check_sweep(sweep(point), cfg)
+
+
+def test_arguments_are_those_of_the_type_that_the_point_sets(cfg):
+    (point,) = check_sweep(
+        sweep({'beta': 1, 'type': 'FocalLossStar', 'gamma': 4}), cfg
+    )
+    assert point == dict(beta=1.0, type='FocalLossStar', gamma=4.0)
+
+
+def test_arguments_of_parents_count_where_keywords_are_passed_on():
+    accepted = parameters(dict(type='RetinaPlusHead'))
+    assert {'mining', 'stacked_convs', 'init_cfg', 'bbox_coder'} <= set(
+        accepted
+    )
+    assert not parameters(dict(type='NoSuchThing'))
+
+
+def test_an_index_of_a_list_is_a_key(cfg):
+    assert fit(
+        cfg.to_dict(), 'train_dataloader.dataset.pipeline.2.scale', (64, 64)
+    ) == (64, 64)
+
+
+def test_a_run_that_has_nothing_to_compare_is_refused(cfg, tmp_path):
+    for split in ('train', 'val'):
+        (tmp_path / f'instances_{split}.json').write_text('{}')
+    cfg = cfg.copy()
+    cfg.merge_from_dict(
+        {
+            f'{split}_dataloader.dataset.data_root': str(tmp_path)
+            for split in ('train', 'val')
+        }
+    )
+    check_run(cfg, prune=False)
+    with pytest.raises(ValueError, match='val_interval is 700 of 700'):
+        check_run(cfg, prune=True)
+    cfg.train_cfg.val_interval = 100
+    check_run(cfg, prune=True)
+    (tmp_path / 'instances_val.json').unlink()
+    with pytest.raises(ValueError, match=r'instances_val\.json'):
+        check_run(cfg, prune=False)
+    cfg.val_evaluator = None
+    with pytest.raises(ValueError, match='nothing to compare'):
+        check_run(cfg, prune=False)
