@@ -1,14 +1,13 @@
-"""Sweeps whose trainings are stand-ins of a second, shared by the tests.
+"""Sweeps whose trainings are stand-ins of a second, shared by the tests."""
 
-python sweep_scenes.py STORAGE NAME WORK_DIR works on a study and ends.
-"""
-
+import os
+import subprocess
 import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmdet_retina_plus.sweeps import training
+from mmdet_retina_plus.sweeps import training, worker
 from mmdet_retina_plus.sweeps.spec import Sweep
 from mmdet_retina_plus.sweeps.study import Plan, SweepStudy
 from mmdet_retina_plus.sweeps.worker import Event, Worker, make_slots, work_all
@@ -68,6 +67,23 @@ def work(
     return events
 
 
-if __name__ == '__main__':
-    storage, name, work_dir = sys.argv[1:]
-    work(SweepStudy(storage, name, grace=1.0), Path(work_dir))
+def start_worker(
+    storage: str, name: str, work_dir: Path, grace: float = 300.0
+) -> subprocess.Popen:
+    """A process that works on a study and ends."""
+    code = (
+        'import sys; '
+        "sys.argv[0] = 'retina-plus'; "  # spares it the import of mmdet
+        'from sweep_scenes import work_as_process; work_as_process()'
+    )
+    words = [storage, name, str(work_dir), str(grace)]
+    return subprocess.Popen(
+        [sys.executable, '-c', code, *words],
+        env=os.environ | dict(PYTHONPATH=os.pathsep.join(sys.path)),
+    )
+
+
+def work_as_process() -> None:
+    storage, name, work_dir, grace = sys.argv[1:]
+    worker.POLL = 0.05
+    work(SweepStudy(storage, name, float(grace)), Path(work_dir))

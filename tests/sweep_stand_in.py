@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import runpy
+import signal
 import sys
 import time
 from pathlib import Path
@@ -18,6 +19,8 @@ def main() -> None:
     folder = Path(work_dir)
     cfg = runpy.run_path(config)
     model, loop = cfg['model'], cfg['train_cfg']
+    if not cfg.get('listens', True):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     lock = (folder / 'stand-in.lock').open('a')
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
