@@ -28,8 +28,9 @@ class DenseOHEM:
         num: Anchors per image, the table's batch size.
         iou_threshold: Of NMS, in [0, 1].
         neg_pos_ratio: Negatives per positive, 3 in the table's rows of 1:3;
-            None leaves it to the losses. With a ratio, up to ``num / (1 +
-            ratio)`` positives are taken first, then their number of negatives.
+            None leaves it to the losses. With a ratio, the hardest ``num /
+            (1 + ratio)`` positives that NMS left, or all, are joined by
+            ``ratio`` times as many of the hardest negatives.
         min_positives: Positives that the number of negatives counts on at
             least, so that images without objects train too.
         normalizer: What divides the loss: ``'selected'``, the anchors that
