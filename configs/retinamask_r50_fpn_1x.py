@@ -1,7 +1,7 @@
 # RetinaMask R-50-FPN (https://arxiv.org/abs/1901.03353), COCO 1x, as its
 # authors train it: Detectron's weights, all BN frozen, LR .01 per 16 images.
 # Their 1x file fixes the box loss's beta at .11, which is a point of
-# sweeps/retinamask_box-loss.py; all of ours adjust it.
+# sweeps/self_adjusting_cap.py; all of ours adjust it.
 #
 #   mim train mmdet configs/retinamask_r50_fpn_1x.py
 #

@@ -1,25 +1,45 @@
 """Every point of every sweep is built and stepped."""
 
+import copy
 import inspect
 import runpy
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from builders import BATCHES, build_detector, check_step, load, shrink
+from builders import (
+    BATCHES,
+    build_detector,
+    check_step,
+    differences,
+    load,
+    shrink,
+)
 from mask_scenes import exact_level
 from mmdet.registry import MODELS, TASK_UTILS
 from mmengine.config import Config
+from torch.testing import assert_close
 
 import mmdet_retina_plus
 
 FOLDER = Path(mmdet_retina_plus.config('retinamask_r50_fpn')).parent / 'sweeps'
-SWEEPS = {
-    path.stem: runpy.run_path(str(path))
-    for path in sorted(FOLDER.glob('*.py'))
-}
+
+
+def read_sweep(path: Path) -> dict[str, Any]:
+    """A sweep with the cells of its product among its points."""
+    sweep = runpy.run_path(str(path))
+    grid = sweep.get('product', {})
+    cells = [
+        dict(zip(grid, cell, strict=True)) for cell in product(*grid.values())
+    ]
+    points = sweep.get('points', []) + (cells if grid else [])
+    return dict(sweep, points=points)
+
+
+SWEEPS = {path.stem: read_sweep(path) for path in sorted(FOLDER.glob('*.py'))}
 POINTS = [
     (name, index)
     for name, sweep in SWEEPS.items()
@@ -27,34 +47,44 @@ POINTS = [
 ]
 
 
-def apply_point(name: str, index: int) -> Config:
-    """The config of a sweep with the changes of one of its points."""
+def apply_point(name: str, index: int, path: str | None = None) -> Config:
+    """A sweep's config, or another one, changed by one of its points."""
     sweep = SWEEPS[name]
-    config = Config.fromfile(FOLDER / sweep['config'])
+    base = Config.fromfile(FOLDER / (path or sweep['config']))
+    config = copy.deepcopy(base)
     changes = {
         sweep['prefix'] + key: value
         for key, value in sweep['points'][index].items()
     }
+    config.merge_from_dict(copy.deepcopy(changes))
     for key in changes:
-        check_key(config, key)
-    config.merge_from_dict(changes)
+        check_key(base, config, key)
     return config
 
 
-def check_key(config: Config, key: str) -> None:
-    """Refuse a key that neither the config has nor a class takes."""
-    *path, name = key.split('.')
-    parent: Any = config
-    for part in path:
-        parent = parent[int(part) if isinstance(parent, list) else part]
-    if name not in parent:
-        kind = parent['type']
-        module = MODELS.get(kind) or TASK_UTILS.get(kind)
-        assert name in inspect.signature(module).parameters, key
+def check_key(before: Any, after: Any, key: str) -> None:
+    """Refuse a key that neither the config had nor a class takes."""
+    for part in key.split('.'):
+        if isinstance(after, list):
+            before, after = before[int(part)], after[int(part)]
+            continue
+        if part != 'type' and part not in before:
+            assert part in parameters(after['type']), key
+        before, after = before.get(part, {}), after[part]
+
+
+def parameters(kind: str) -> set[str]:
+    """What a module and its parents can be built with."""
+    module = MODELS.get(kind) or TASK_UTILS.get(kind)
+    return {
+        name
+        for parent in module.__mro__
+        for name in inspect.signature(parent.__init__).parameters
+    }
 
 
 def test_there_are_sweeps():
-    assert len(SWEEPS) >= 5
+    assert len(SWEEPS) >= 12
 
 
 @pytest.mark.parametrize('name', SWEEPS)
@@ -63,10 +93,19 @@ def test_a_sweep_says_what_it_is(name):
     assert text.startswith('# ')
 
 
+@pytest.mark.parametrize('name', SWEEPS)
+def test_no_point_is_there_twice(name):
+    points = SWEEPS[name]['points']
+    assert all(points.count(point) == 1 for point in points)
+
+
 @pytest.mark.parametrize('key', ['neck.typo', 'typo.num_outs', 'typo'])
 def test_a_key_that_nothing_knows_is_refused(key):
+    base = load('retinamask_r50_fpn_1x')
+    config = copy.deepcopy(base)
+    config.merge_from_dict({f'model.{key}': 3})
     with pytest.raises((AssertionError, KeyError)):
-        check_key(load('retinamask_r50_fpn_1x'), f'model.{key}')
+        check_key(base, config, f'model.{key}')
 
 
 @pytest.mark.parametrize(('name', 'index'), POINTS)
@@ -76,10 +115,62 @@ def test_a_point_is_known_and_steps(name, index):
     check_step(build_detector(config), BATCHES['one-empty'])
 
 
-def test_sizes_are_those_of_training_and_of_test():
+SMALL = [
+    point
+    for point in POINTS
+    if point[0] in ('focal_gamma_alpha', 'ce_alpha', 'prior')
+]
+
+
+@pytest.mark.parametrize(('name', 'index'), SMALL)
+def test_a_point_fits_the_small_benchmark_as_well(name, index):
+    config = apply_point(
+        name, index, '../retinanet_r18_fpn_shapes-imbalanced.py'
+    )
+    check_step(build_detector(config), BATCHES['one-empty'])
+
+
+def test_cells_come_after_the_points():
+    counts = [
+        (point['scales_per_octave'], len(point['ratios']))
+        for point in SWEEPS['anchor_density']['points']
+    ]
+    assert counts == [(4, 3), (1, 1), (1, 3), (2, 1), (2, 3), (3, 1), (3, 3)]
+
+
+def test_the_prior_is_in_the_bias_of_every_other_point():
+    for index, prior in enumerate([0.5, 0.01] * 2):
+        config = apply_point(
+            'prior', index, '../retinanet_r18_fpn_shapes-imbalanced.py'
+        )
+        bias = build_detector(config).bbox_head.retina_cls.bias
+        assert_close(bias.sigmoid(), torch.full_like(bias, prior))
+
+
+def test_points_equal_the_shipped_configs_of_the_same_content():
+    twins = {
+        ('focal_gamma_alpha', 0): 'retinanet_r50_fpn_ce',
+        ('focal_gamma_alpha', 5): 'retinanet_r50_fpn_fl',
+        ('ce_alpha', 3): 'retinanet_r50_fpn_ce',
+        ('prior', 0): 'retinanet_r50_fpn_ce-no-prior',
+        ('anchor_density', 6): 'retinanet_r50_fpn_fl',
+        ('ohem', 9): 'retinanet_r101_fpn_fl',
+        ('scale_depth', 4): 'retinanet_r50_fpn_fl',
+        ('scale_depth', 9): 'retinanet_r101_fpn_fl',
+    }
+    for point, name in twins.items():
+        ours, theirs = apply_point(*point), load(name)
+        assert set(differences(ours.to_dict(), theirs.to_dict())) == set()
+
+
+@pytest.mark.parametrize(
+    ('name', 'start'),
+    [('retinamask_sizes', 0), ('scale_depth', 0), ('scale_depth', 5)],
+)
+def test_sizes_are_those_of_training_and_of_test(name, start):
     short_sides = []
-    for index in range(5):
-        config = apply_point('retinamask_sizes', index)
+    for index in range(start, start + 5):
+        config = apply_point(name, index)
         scales = [
             step.scale
             for loader in ('train', 'val', 'test')

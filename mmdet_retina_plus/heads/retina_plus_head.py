@@ -36,7 +36,11 @@ class RetinaPlusHead(RetinaHead):
             labels, label_weights, gt_instances)``, with detached logits of
             shape (A, K), decoded predictions (A, 4), labels (A,) with
             background = C, weights (A,), and returns the new weights (A,) of
-            the classification loss.
+            the classification loss. With an attribute ``on_anchors`` that is
+            true it gets anchors in place of predictions; one with
+            ``normalizer = 'selected'`` has the classification loss divided
+            by the batch's number of anchors of weight above 0 instead of
+            positives.
         sync_avg_factor: Average the losses' divisor over all processes.
         kwargs: As ``RetinaHead``.
 
@@ -69,6 +73,10 @@ class RetinaPlusHead(RetinaHead):
                     f'classifier {self.use_sigmoid_cls}: set it to that, or '
                     'leave the policy out by mining=None'
                 )
+        self.averages_selected = any(
+            getattr(policy, 'normalizer', None) == 'selected'
+            for policy in self.mining
+        )
         self.sync_avg_factor = sync_avg_factor
 
     def init_weights(self) -> None:
@@ -134,6 +142,9 @@ class RetinaPlusHead(RetinaHead):
             bbox_weights,
             avg_factor=avg_factor,
         )
+        if self.averages_selected:
+            selected = self._count_selected(label_weights)
+            loss_cls = loss_cls * (avg_factor / selected)
         return dict(
             loss_cls=loss_cls,
             loss_bbox=loss_bbox,
@@ -154,6 +165,11 @@ class RetinaPlusHead(RetinaHead):
             *args,
             **kwargs,
         )
+
+    def _count_selected(self, label_weights: Tensor) -> Tensor:
+        """Number of anchors of weight above 0, at least 1."""
+        selected = (label_weights > 0).sum().clamp(min=1).float()
+        return reduce_mean(selected) if self.sync_avg_factor else selected
 
     @torch.no_grad()
     def _mine(
@@ -178,8 +194,10 @@ class RetinaPlusHead(RetinaHead):
         ):
             logits = score.flatten(1).t().reshape(-1, self.cls_out_channels)
             deltas = delta.flatten(1).t().reshape(len(anchor), -1)
-            boxes = get_box_tensor(self.bbox_coder.decode(anchor, deltas))
+            decoded = get_box_tensor(self.bbox_coder.decode(anchor, deltas))
             for policy in self.mining:
+                on_anchors = getattr(policy, 'on_anchors', False)
+                boxes = anchor if on_anchors else decoded
                 weight = policy(logits, boxes, label, weight, gt_instances)
             mined.append(weight)
         return torch.stack(mined)

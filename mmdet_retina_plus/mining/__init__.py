@@ -1,5 +1,6 @@
 """Policies that choose anchors to train on, in mmdet's TASK_UTILS."""
 
+from .dense_ohem import DenseOHEM
 from .stochastic_hard_mining import StochasticHardMining
 
-__all__ = ['StochasticHardMining']
+__all__ = ['DenseOHEM', 'StochasticHardMining']

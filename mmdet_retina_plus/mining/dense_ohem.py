@@ -1,0 +1,216 @@
+"""Online hard example mining over all anchors of an image.
+
+OHEM: https://arxiv.org/abs/1604.03540; for one-stage detectors as the focal
+loss paper compares it, https://arxiv.org/abs/1708.02002, table 1d.
+"""
+
+import torch
+import torch.nn.functional as F
+from mmcv.ops import nms
+from mmdet.registry import TASK_UTILS
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+
+@TASK_UTILS.register_module()
+class DenseOHEM:
+    """Train the classifier on an image's hardest anchors, apart by NMS.
+
+    Every anchor is scored by its cross entropy, class-agnostic NMS in the
+    order of the scores leaves one of several that overlap, and the hardest
+    remain. The default is the best row of the table, which focal loss leads
+    by 3.2 AP: this is a baseline.
+
+    Boxes are trained on all positives, whether selected or not, and their loss
+    is divided by the number of these. The paper says nothing of either.
+
+    Args:
+        num: Anchors per image, the table's batch size.
+        iou_threshold: Of NMS, in [0, 1].
+        neg_pos_ratio: Negatives per positive, 3 in the table's rows of 1:3;
+            None leaves it to the losses. With a ratio, the hardest ``num /
+            (1 + ratio)`` positives that NMS left, or all, are joined by
+            ``ratio`` times as many of the hardest negatives.
+        min_positives: Positives that the number of negatives counts on at
+            least, so that images without objects train too.
+        normalizer: What divides the loss: ``'selected'``, the anchors that
+            remain in the batch, or ``'positives'``, as the head does.
+        on_anchors: Whether NMS compares anchors, or predicted boxes.
+        use_sigmoid: Whether logits are one per class, and not also one of the
+            background, which is last.
+
+    Raises:
+        ValueError: An option is out of its range.
+    """
+
+    def __init__(
+        self,
+        num: int = 128,
+        iou_threshold: float = 0.5,
+        neg_pos_ratio: float | None = None,
+        min_positives: int = 1,
+        normalizer: str = 'selected',
+        on_anchors: bool = True,
+        use_sigmoid: bool = True,
+    ) -> None:
+        if num < 1 or min_positives < 0:
+            raise ValueError(
+                f'num is {num} and min_positives {min_positives}: select at '
+                'least 1 anchor, and count on 0 positives or more'
+            )
+        if not 0 <= iou_threshold <= 1:
+            raise ValueError(
+                f'iou_threshold is {iou_threshold}: use one in [0, 1], where '
+                '1 suppresses nothing'
+            )
+        if neg_pos_ratio is not None and not 0 <= neg_pos_ratio <= num - 1:
+            raise ValueError(
+                f'neg_pos_ratio is {neg_pos_ratio} and num {num}: use a ratio '
+                'in [0, num - 1], so that a positive and its negatives fit, '
+                'or None'
+            )
+        if normalizer not in ('selected', 'positives'):
+            raise ValueError(
+                f'normalizer is {normalizer!r}: use "selected" or "positives"'
+            )
+        self.num = num
+        self.iou_threshold = iou_threshold
+        self.neg_pos_ratio = neg_pos_ratio
+        self.min_positives = min_positives
+        self.normalizer = normalizer
+        self.on_anchors = on_anchors
+        self.use_sigmoid = use_sigmoid
+
+    def __call__(
+        self,
+        cls_score: Tensor,
+        boxes: Tensor,
+        labels: Tensor,
+        label_weights: Tensor,
+        gt_instances: InstanceData,
+    ) -> Tensor:
+        """Weights (A,), 0 for every anchor that was not selected.
+
+        Args:
+            cls_score: Logits of shape (A, K).
+            boxes: What NMS compares, shape (A, 4).
+            labels: Shape (A,), background = number of classes.
+            label_weights: Shape (A,); 0 marks an ignored anchor, which takes
+                no part.
+            gt_instances: Not used.
+        """
+        background = cls_score.size(1) - (not self.use_sigmoid)
+        candidates = (label_weights > 0).nonzero().squeeze(1)
+        labels = labels[candidates]
+        hardest = select_hardest(
+            cross_entropy(cls_score[candidates], labels, self.use_sigmoid),
+            boxes[candidates],
+            labels != background,
+            self.num,
+            self.iou_threshold,
+            self.neg_pos_ratio,
+            self.min_positives,
+        )
+        selected = candidates[hardest]
+        weights = torch.zeros_like(label_weights)
+        weights[selected] = label_weights[selected]
+        return weights
+
+
+def cross_entropy(
+    cls_score: Tensor, labels: Tensor, use_sigmoid: bool
+) -> Tensor:
+    """Of each anchor, shape (A,); with sigmoids summed over the classes.
+
+    Args:
+        cls_score: Logits of shape (A, K), of whatever precision.
+        labels: Shape (A,), background = number of classes.
+    """
+    cls_score = cls_score.float()
+    if not use_sigmoid:
+        return F.cross_entropy(cls_score, labels, reduction='none')
+    losses = F.softplus(cls_score)
+    positive = (labels < cls_score.size(1)).nonzero().squeeze(1)
+    place = positive, labels[positive]
+    losses[place] = F.softplus(-cls_score[place])
+    return losses.sum(dim=1)
+
+
+def select_hardest(
+    losses: Tensor,
+    boxes: Tensor,
+    positive: Tensor,
+    num: int,
+    iou_threshold: float,
+    neg_pos_ratio: float | None = None,
+    min_positives: int = 1,
+    num_first: int | None = None,
+) -> Tensor:
+    """Indices of the anchors to train on, hardest first.
+
+    NMS begins with the hardest few and takes more only when too few of them
+    remain. Its result is that over all, since no box depends on easier ones.
+    Equal losses keep the order of their indices.
+
+    Args:
+        losses: Shape (A,).
+        boxes: Shape (A, 4).
+        positive: Whether each is, shape (A,).
+        num, iou_threshold, neg_pos_ratio, min_positives: See ``DenseOHEM``.
+        num_first: Boxes that NMS begins with, 4 per anchor wanted by default.
+    """
+    order = losses.sort(descending=True, stable=True).indices
+    boxes, positive = boxes[order], positive[order]
+    size = num_first or 4 * num
+    while True:
+        apart = nms_in_order(boxes[:size], iou_threshold)
+        if neg_pos_ratio is None:
+            selected, enough = apart[:num], len(apart) >= num
+        else:
+            selected, enough = take_at_ratio(
+                apart, positive, size, num, neg_pos_ratio, min_positives
+            )
+        if enough or size >= len(order):
+            return order[selected]
+        size *= 2
+
+
+def take_at_ratio(
+    apart: Tensor,
+    positive: Tensor,
+    size: int,
+    num: int,
+    neg_pos_ratio: float,
+    min_positives: int,
+) -> tuple[Tensor, bool]:
+    """Of what NMS left, at most ``num``, negatives to positives as wanted.
+
+    Args:
+        apart: Indices, in order, of what NMS left of the first ``size``.
+        positive: Whether each is, of all anchors in order, shape (A,).
+        size: Anchors that NMS has seen.
+        num, neg_pos_ratio, min_positives: See ``DenseOHEM``.
+
+    Returns:
+        Indices in order, and whether those beyond ``size`` are not needed.
+    """
+    most = int(num / (1 + neg_pos_ratio))
+    positives = apart[positive[apart]][:most]
+    counted = max(len(positives), min_positives)
+    wanted = min(round(neg_pos_ratio * counted), num - len(positives))
+    negatives = apart[~positive[apart]][:wanted]
+    complete = len(positives) == most or not positive[size:].any().item()
+    selected = torch.cat([positives, negatives]).sort().values
+    return selected, complete and len(negatives) == wanted
+
+
+def nms_in_order(boxes: Tensor, iou_threshold: float) -> Tensor:
+    """Indices of boxes that overlap none kept before them by more.
+
+    Args:
+        boxes: Shape (N, 4), of whatever precision.
+    """
+    # Ranks in place of scores: mmcv's sort is not stable, and a float counts
+    # to 16 million.
+    ranks = torch.arange(len(boxes), 0, -1, device=boxes.device)
+    return nms(boxes.float(), ranks.float(), iou_threshold)[1]
