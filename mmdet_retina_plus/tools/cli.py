@@ -6,7 +6,16 @@ import click
 
 from mmdet_retina_plus import __version__
 
-COMMANDS = ('config', 'doctor', 'fuse', 'make-data', 'predict', 'report')
+COMMANDS = (
+    'config',
+    'doctor',
+    'fuse',
+    'loss-cdf',
+    'loss-curves',
+    'make-data',
+    'predict',
+    'report',
+)
 """`make-data` is the click command `main` of the module `tools.make_data`."""
 
 
