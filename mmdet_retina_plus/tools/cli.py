@@ -10,6 +10,8 @@ COMMANDS = (
     'config',
     'doctor',
     'fuse',
+    'loss-cdf',
+    'loss-curves',
     'make-data',
     'predict',
     'report',

@@ -22,9 +22,9 @@ from .many_values import ManyValues, is_pair
 from .output import replace
 from .predict_checks import (
     check_files,
-    check_keys,
     check_pictures,
     idle_options,
+    read_config,
 )
 
 
@@ -330,16 +330,8 @@ def build(
         ValueError: An option, the config or a checkpoint does not fit.
     """
     fusion = fusion_options(fuse, preset, iou_thr)
-    from .check_config import load_config
-
-    try:
-        check_keys(load_config(Path(config)), cfg_options)
-        cfg = load_config(Path(config), cfg_options)
-    except (ValueError, ImportError):
-        raise
-    except Exception as error:  # A config is a program.
-        raise ValueError(f'{config}: {error!r}') from error
-    # Not before: where mmdet is broken, load_config says so better.
+    cfg = read_config(config, cfg_options)
+    # Not before: where mmdet is broken, read_config says so better.
     from .detector import TiledDetector, load_detectors
 
     models = load_detectors(cfg, (checkpoint, *ensemble), device)

@@ -1,4 +1,4 @@
-"""What `retina-plus predict` refuses before any work."""
+"""What commands with a checkpoint refuse before any work."""
 
 import re
 from collections.abc import Sequence
@@ -57,17 +57,7 @@ def check_files(
     Raises:
         ValueError: With the way out.
     """
-    if not config.endswith(CONFIGS):
-        raise ValueError(
-            f'{config} is no config, their names end in .py: give CONFIG '
-            'first, CHECKPOINT after it'
-        )
-    for name in (checkpoint, *ensemble):
-        if name.endswith(CONFIGS):
-            raise ValueError(
-                f'{name} is a config, not a checkpoint: name the .pth file '
-                'that training wrote'
-            )
+    check_kinds(config, (checkpoint, *ensemble))
     inputs: list[str | Path] = [
         config,
         checkpoint,
@@ -79,6 +69,25 @@ def check_files(
     for file in (out, beside):
         if file:
             check_out(file, inputs)
+
+
+def check_kinds(config: str, checkpoints: Sequence[str]) -> None:
+    """Refuse a config and checkpoints in each other's place.
+
+    Raises:
+        ValueError: By the ends of their names.
+    """
+    if not config.endswith(CONFIGS):
+        raise ValueError(
+            f'{config} is no config, their names end in .py: give CONFIG '
+            'first, CHECKPOINT after it'
+        )
+    for name in checkpoints:
+        if name.endswith(CONFIGS):
+            raise ValueError(
+                f'{name} is a config, not a checkpoint: name the .pth file '
+                'that training wrote'
+            )
 
 
 def check_pictures(show_dir: Path, listed: Sequence[ListedImage]) -> None:
@@ -99,6 +108,24 @@ def check_pictures(show_dir: Path, listed: Sequence[ListedImage]) -> None:
             raise ValueError(
                 f'--show-dir would overwrite {picture}: name another'
             )
+
+
+def read_config(path: str, options: Sequence[str]) -> Any:
+    """The config with its options merged, as `load_config` reads it.
+
+    Raises:
+        ValueError: It cannot be read, or has no such option.
+        ImportError: The environment is broken.
+    """
+    from .check_config import load_config
+
+    try:
+        check_keys(load_config(Path(path)), options)
+        return load_config(Path(path), options)
+    except (ValueError, ImportError):
+        raise
+    except Exception as error:  # A config is a program.
+        raise ValueError(f'{path}: {error!r}') from error
 
 
 def check_keys(cfg: Any, options: Sequence[str]) -> None:

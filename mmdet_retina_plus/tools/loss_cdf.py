@@ -1,0 +1,285 @@
+"""`retina-plus loss-cdf`: which anchors a model's loss comes from."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .doctor import ManyValues
+from .number_list import NumberList, ascending
+from .output import replace
+from .predict_checks import check_kinds, read_config
+
+if TYPE_CHECKING:
+    from .loss_distribution import LogHistogram, LossSpread
+
+HARDEST = (0.001, 0.01, 0.1)
+"""Fractions of the negatives whose share is told."""
+HARDEST_POSITIVES = 0.2
+"""The paper: these carry about half of the positives' loss."""
+
+
+@click.command(cls=ManyValues)
+@click.argument('config', type=click.Path(exists=True, dir_okay=False))
+@click.argument('checkpoint')
+@click.option(
+    '--gammas',
+    multiple=True,
+    type=NumberList(),
+    default=((0.0, 0.5, 1.0, 2.0, 5.0),),
+    help='Of the focal losses to compare; 0 is cross entropy.  '
+    '[default: 0,.5,1,2,5]',
+)
+@click.option(
+    '--split',
+    type=click.Choice(['val', 'train']),
+    default='val',
+    show_default=True,
+    help="Whose dataloader's images to take.",
+)
+@click.option(
+    '--max-images',
+    type=click.IntRange(min=1),
+    help='Take only the first ones.  [default: all]',
+)
+@click.option(
+    '--out',
+    type=click.Path(path_type=Path),
+    default='loss_cdf',
+    show_default=True,
+    help='Folder for the picture, the curves and the table.',
+)
+@click.option('--device', help='[default: cuda:0 if there is one, else cpu]')
+@click.option(
+    '--cfg-options',
+    multiple=True,
+    metavar='KEY=VALUE ...',
+    help='Change the config first, as mim does.',
+)
+def main(
+    config: str,
+    checkpoint: str,
+    gammas: tuple[tuple[float, ...], ...],
+    split: str,
+    max_images: int | None,
+    out: Path,
+    device: str | None,
+    cfg_options: tuple[str, ...],
+) -> None:
+    """Draw how a model's classification loss spreads over its anchors.
+
+    Figure 4 of the focal loss paper, on the model and the data of CONFIG:
+    losses of positive and of negative anchors, sorted from low to high,
+    accumulated and normalised, as if they were scored with several gammas.
+    Any one-stage detector will do whose head calls its loss as RetinaNet's.
+
+    Writes loss_cdf.png, loss_cdf.csv with the curves and loss_cdf.json with
+    the table. Where an image fails, or at Ctrl-C, these are of the images
+    until then, and named loss_cdf.partial.*; the exit code is 1, or 130.
+    """
+    try:
+        wanted = ascending(gammas)
+        check_kinds(config, (checkpoint,))
+        check_folder(out)
+        cfg = read_config(config, cfg_options)
+        # Not before: where mmdet is broken, read_config says so better.
+        from .detector import load_detectors
+        from .loss_curves import build_losses
+        from .loss_data import build_dataset
+        from .loss_distribution import LossSpread
+
+        build_losses(wanted, (), None)  # It refuses what is no gamma.
+        spread = LossSpread(wanted)
+        dataset = build_dataset(cfg, split)
+        (model,) = load_detectors(cfg, [checkpoint], device)
+    except (ValueError, ImportError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    total = min(len(dataset), max_images or len(dataset))
+    done, failure = measure(model, dataset, total, spread, seed_of(cfg))
+    if done:
+        show(spread, done)
+        name = 'loss_cdf' if done == total else 'loss_cdf.partial'
+        write(spread, done, split, out / name)
+    if isinstance(failure, KeyboardInterrupt):
+        click.echo(f'Interrupted, {done} of {total} images are done', err=True)
+        sys.exit(130)
+    if failure:
+        raise click.ClickException(
+            f'{failure}; {done} of {total} images were done before'
+        )
+
+
+def check_folder(out: Path) -> None:
+    """Make a folder for results.
+
+    Raises:
+        ValueError: It cannot be made, or not be written into.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f'Cannot make the folder {out}: {error}') from error
+    if not os.access(out, os.W_OK):
+        raise ValueError(f'The folder {out} cannot be written into')
+
+
+def seed_of(cfg: Any) -> int:
+    return cfg.get('randomness', {}).get('seed') or 0
+
+
+def measure(
+    model: Any, dataset: Any, total: int, spread: 'LossSpread', seed: int
+) -> tuple[int, BaseException | None]:
+    """Count the losses of the first images, one at a time.
+
+    Args:
+        model: The detector, in evaluation mode.
+        dataset: Its data.
+        total: Number of images to take.
+        spread: Takes up the losses.
+        seed: Of all generators, for pipelines with chance.
+
+    Returns:
+        How many images were counted, and what stopped it, if anything did.
+    """
+    from mmengine.dataset import pseudo_collate
+    from mmengine.runner import set_random_seed
+    from rich.console import Console
+    from rich.progress import track
+    from torch import no_grad
+
+    from .loss_capture import classifier, seen_by_loss
+
+    set_random_seed(seed)
+    console = Console(stderr=True)
+    done, name = 0, 'the first image'
+    try:
+        _, use_sigmoid = classifier(model)
+        for number in track(range(total), 'images', console=console):
+            name = f'image {number + 1} of {total}'
+            item = dataset[number]
+            name = item['data_samples'].get('img_path', name)
+            with no_grad():
+                batch = model.data_preprocessor(pseudo_collate([item]))
+                calls = seen_by_loss(
+                    model, batch['inputs'], batch['data_samples']
+                )
+            # Only now, so that none that fails is counted by half.
+            for logits, labels in calls:
+                spread.add(logits, labels, use_sigmoid)
+            done += 1
+    except KeyboardInterrupt as error:
+        return done, error
+    except Exception as error:  # Of files, pipelines and heads.
+        known = isinstance(error, ValueError)
+        message = f'{error}' if known else f'{error!r}'
+        return done, ValueError(f'{name}: {message}')
+    return done, None
+
+
+def shares(histogram: 'LogHistogram', fractions: tuple[float, ...]) -> list:
+    """Shares of the loss that the hardest carry, None where there are none."""
+    if not histogram.count:
+        return [None] * len(fractions)
+    return [histogram.hardest(fraction) for fraction in fractions]
+
+
+def show(spread: 'LossSpread', images: int) -> None:
+    """Print the table, in percent."""
+    from rich.console import Console
+    from rich.table import Table
+
+    positives, negatives = counts(spread)
+    table = Table(
+        title=f'Share of the loss that the hardest carry, in %\n{images:,} '
+        f'images, {positives:,} positives, {negatives:,} negatives'
+    )
+    table.add_column('gamma', justify='right')
+    for fraction in HARDEST:
+        table.add_column(f'{100 * fraction:g} % neg.', justify='right')
+    table.add_column(f'{100 * HARDEST_POSITIVES:g} % pos.', justify='right')
+    for gamma, histogram in spread.negatives.items():
+        row = shares(histogram, HARDEST)
+        row += shares(spread.positives[gamma], (HARDEST_POSITIVES,))
+        cells = ('-' if x is None else f'{100 * x:.1f}' for x in row)
+        table.add_row(f'{gamma:g}', *cells)
+    Console().print(table)
+    for name, count in (('positives', positives), ('negatives', negatives)):
+        if not count:
+            click.echo(f'There are no {name}: nothing to draw for them')
+
+
+def counts(spread: 'LossSpread') -> tuple[int, int]:
+    """Numbers of positive and negative anchors."""
+    return (
+        next(iter(spread.positives.values())).count,
+        next(iter(spread.negatives.values())).count,
+    )
+
+
+def write(spread: 'LossSpread', images: int, split: str, stem: Path) -> None:
+    """Write the picture, the curves and the table, and name them."""
+    from .loss_pictures import draw_cumulative
+
+    positives, negatives = counts(spread)
+    groups = dict(positives=spread.positives, negatives=spread.negatives)
+    files = [Path(f'{stem}{end}') for end in ('.png', '.csv', '.json')]
+    draw_cumulative(
+        labelled_curves(spread.positives),
+        labelled_curves(spread.negatives),
+        files[0],
+        f'{images:,} {split} images: {positives:,} positives, '
+        f'{negatives:,} negatives',
+    )
+    replace(files[1], curves_as_csv(groups))
+    fractions = dict(positives=(HARDEST_POSITIVES,), negatives=HARDEST)
+    hardest = {
+        name: [
+            dict(gamma=gamma, fraction=fraction, share=share)
+            for gamma, histogram in group.items()
+            for fraction, share in zip(
+                fractions[name],
+                shares(histogram, fractions[name]),
+                strict=True,
+            )
+        ]
+        for name, group in groups.items()
+    }
+    table = dict(
+        images=images,
+        split=split,
+        positives=positives,
+        negatives=negatives,
+        hardest=hardest,
+    )
+    replace(files[2], json.dumps(table, indent=2))
+    for file in files:
+        click.echo(f'{file}')
+
+
+def labelled_curves(group: dict[float, 'LogHistogram']) -> dict[str, Any]:
+    return {
+        rf'$\gamma$ = {gamma:g}': histogram.curve()
+        for gamma, histogram in group.items()
+        if histogram.count
+    }
+
+
+def curves_as_csv(groups: dict[str, dict[float, 'LogHistogram']]) -> str:
+    """Curves at fractions that crowd at the hard end, as the loss does."""
+    import numpy as np
+
+    fractions = np.union1d(np.linspace(0, 1, 101), 1 - np.logspace(-2, -6, 41))
+    lines = ['group,gamma,fraction,cumulative_loss']
+    for name, group in groups.items():
+        for gamma, histogram in group.items():
+            if histogram.count:
+                curve = histogram.cumulative(fractions)
+                lines += [
+                    f'{name},{gamma:g},{x:.7f},{y:.7g}'
+                    for x, y in zip(fractions, curve, strict=True)
+                ]
+    return '\n'.join(lines) + '\n'

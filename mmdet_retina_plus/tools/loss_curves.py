@@ -1,0 +1,158 @@
+"""`retina-plus loss-curves`: focal losses and their gradients, drawn."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .number_list import NumberList, ascending
+from .output import check_out
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@click.command()
+@click.option(
+    '--gamma',
+    'gammas',
+    multiple=True,
+    type=NumberList(),
+    default=((0.0, 0.5, 1.0, 2.0, 5.0),),
+    help='Of focal losses; 0 is cross entropy.  [default: 0,.5,1,2,5]',
+)
+@click.option(
+    '--star',
+    'stars',
+    multiple=True,
+    type=NumberList(2),
+    metavar='GAMMA,BETA',
+    help='Also draw an FL*, such as 2,1 or 4,0 of the paper.',
+)
+@click.option(
+    '--alpha',
+    default='none',
+    show_default=True,
+    help='Factor of positives, or none.',
+)
+@click.option(
+    '--out',
+    type=click.Path(dir_okay=False, path_type=Path),
+    default='loss_curves.png',
+    show_default=True,
+    help='Picture to write.',
+)
+def main(
+    gammas: tuple[tuple[float, ...], ...],
+    stars: tuple[tuple[float, float], ...],
+    alpha: str,
+    out: Path,
+) -> None:
+    """Draw the loss of a positive over p_t, and its gradient over x_t.
+
+    Figure 1 and the appendix of the focal loss paper, drawn by the losses
+    that train: FusedFocalLoss and FocalLossStar.
+    """
+    try:
+        check_out(out, ())
+        families = build_losses(ascending(gammas), stars, as_number(alpha))
+        draw(families, alpha, out)
+    except (ValueError, ImportError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f'{out}')
+
+
+def as_number(alpha: str) -> float | None:
+    """Raises ValueError unless it is a number, or none."""
+    if alpha.lower() == 'none':
+        return None
+    try:
+        return float(alpha)
+    except ValueError:
+        raise ValueError(
+            f'--alpha is {alpha!r}: give a number in [0, 1], or none'
+        ) from None
+
+
+def build_losses(
+    gammas: list[float],
+    stars: tuple[tuple[float, float], ...],
+    alpha: float | None,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Focal losses and FL*s by their labels.
+
+    Raises:
+        ValueError: A number is out of its range.
+    """
+    from mmdet_retina_plus.losses import FocalLossStar, FusedFocalLoss
+
+    focal = {
+        (rf'FL, $\gamma$ = {gamma:g}' if gamma else 'CE'): FusedFocalLoss(
+            gamma=gamma, alpha=alpha
+        )
+        for gamma in gammas
+    }
+    star = {
+        rf'FL*, $\gamma$ = {gamma:g}, $\beta$ = {beta:g}': FocalLossStar(
+            gamma=gamma, beta=beta, alpha=alpha
+        )
+        for gamma, beta in stars
+    }
+    return focal, star
+
+
+def loss_and_gradient(loss: Any, logits: 'Tensor') -> tuple[Any, Any]:
+    """Loss of positives, and its derivative by the logit.
+
+    Args:
+        loss: Module of a sigmoid loss.
+        logits: Shape (N,), which are the paper's x_t, for the label is 1.
+
+    Returns:
+        Two arrays of shape (N,).
+    """
+    import torch
+
+    x = logits.double()[:, None].requires_grad_()
+    labels = torch.zeros(len(x), dtype=torch.long)
+    values = loss(x, labels, reduction_override='none')
+    (slopes,) = torch.autograd.grad(values.sum(), x)
+    return values.detach().numpy()[:, 0], slopes.numpy()[:, 0]
+
+
+def draw(families: tuple[dict, dict], alpha: str, out: Path) -> None:
+    """Plot all losses over p_t and their gradients over x_t."""
+    import torch
+
+    from .loss_pictures import draw_lines, two_panels
+
+    p = torch.linspace(0.001, 0.999, 999, dtype=torch.float64)
+    x = torch.linspace(-5, 5, 501, dtype=torch.float64)
+    figure, (left, right) = two_panels()
+    for losses, dashed in zip(families, (False, True), strict=True):
+        values = {
+            label: (p.numpy(), loss_and_gradient(loss, p.logit())[0])
+            for label, loss in losses.items()
+        }
+        slopes = {
+            label: (x.numpy(), loss_and_gradient(loss, x)[1])
+            for label, loss in losses.items()
+        }
+        draw_lines(left, values, dashed)
+        draw_lines(right, slopes, dashed)
+    given = '' if alpha.lower() == 'none' else rf', $\alpha$ = {alpha}'
+    left.set(
+        title=f'Loss of a positive{given}',
+        xlabel='probability of the true class, $p_t$',
+        ylabel='loss',
+        xlim=(0, 1),
+        ylim=(0, 5),
+    )
+    right.set(
+        title='Its gradient',
+        xlabel='logit of the true class, $x_t$',
+        ylabel='derivative by $x_t$',
+        xlim=(-5, 5),
+    )
+    left.legend(frameon=False)
+    figure.savefig(out, dpi=150)

@@ -1,0 +1,152 @@
+"""How the classification loss spreads over anchors, in bounded memory.
+
+Figure 4 of the focal loss paper, arXiv 1708.02002. All is done on logarithms,
+for at gamma 5 the loss of an easy background is below what a float can hold.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+LOWEST = -1024
+"""Logarithm of the loss below which one bin takes all."""
+HIGHEST = 32
+BINS_PER_UNIT = 128
+
+
+class LogHistogram:
+    """Sorted, accumulated and normalised values, without keeping them.
+
+    A bin holds the number and the sum of values that differ by a factor of
+    at most r = exp(1 / BINS_PER_UNIT). So the curve is exact between bins,
+    and within a bin, where it is a chord of the true one, above it by at most
+    (sqrt(r) - 1) / (sqrt(r) + 1) = tanh(ln(r) / 4) < .002 of what the bin
+    adds. That leaves out values below exp(LOWEST), which share a bin, and
+    those above exp(HIGHEST).
+    """
+
+    ERROR = float(np.tanh(0.25 / BINS_PER_UNIT))
+    """Bound of the curve's error, as a share of its bin."""
+
+    def __init__(self) -> None:
+        bins = (HIGHEST - LOWEST) * BINS_PER_UNIT
+        self.counts = np.zeros(bins, np.int64)
+        # In units of a bin's lower end: none of them underflows.
+        self.sums = np.zeros(bins)
+
+    def add(self, logs: NDArray) -> None:
+        """Count values, of which `logs` are the logarithms, any shape."""
+        logs = np.asarray(logs, np.float64).ravel()
+        bins = len(self.counts)
+        index = np.floor((logs - LOWEST) * BINS_PER_UNIT)
+        index = index.clip(0, bins - 1).astype(np.int64)
+        ratios = np.exp(logs - lower_end(index))
+        self.counts += np.bincount(index, minlength=bins)
+        self.sums += np.bincount(index, ratios, bins)
+
+    @property
+    def count(self) -> int:
+        """Number of values."""
+        return int(self.counts.sum())
+
+    def curve(self) -> tuple[NDArray, NDArray]:
+        """Corners of the cumulative distribution, lowest values first.
+
+        Returns:
+            Fractions of the number of values, from 0 to 1, and the shares of
+            their sum that these carry, from 0 to 1.
+
+        Raises:
+            ValueError: There are no values.
+        """
+        (filled,) = self.counts.nonzero()
+        if not len(filled):
+            raise ValueError('No values, so they have no distribution')
+        # Whatever underflows here is nothing beside the largest.
+        scale = np.exp(lower_end(filled) - lower_end(filled[-1]))
+        numbers, sums = (
+            np.concatenate([[0.0], np.cumsum(values)])
+            for values in (self.counts[filled], self.sums[filled] * scale)
+        )
+        return numbers / numbers[-1], sums / sums[-1]
+
+    def cumulative(self, fractions: NDArray) -> NDArray:
+        """Share of the sum that the lowest `fractions` of values carry."""
+        return np.interp(fractions, *self.curve())
+
+    def hardest(self, fraction: float) -> float:
+        """Share of the sum that the highest `fraction` of values carries."""
+        return 1 - float(self.cumulative(np.array(1 - fraction)))
+
+
+def lower_end(index: NDArray) -> NDArray:
+    """Least logarithm in bins."""
+    return LOWEST + index / BINS_PER_UNIT
+
+
+class LossSpread:
+    """Distributions of the focal loss of positives and of negatives.
+
+    Args:
+        gammas: Of the losses that are compared.
+
+    Attributes:
+        positives, negatives: A `LogHistogram` for each gamma.
+    """
+
+    def __init__(self, gammas: list[float]) -> None:
+        self.positives = {gamma: LogHistogram() for gamma in gammas}
+        self.negatives = {gamma: LogHistogram() for gamma in gammas}
+
+    def add(self, logits: Tensor, labels: Tensor, use_sigmoid: bool) -> None:
+        """Count the losses of anchors, see `background_logits`."""
+        groups = (self.positives, self.negatives)
+        logits_of = background_logits(logits, labels, use_sigmoid)
+        for group, rows in zip(groups, logits_of, strict=True):
+            log_p, log_u = log_terms(rows)
+            for gamma, histogram in group.items():
+                losses = (gamma * log_p + log_u).logsumexp(dim=1)
+                histogram.add(losses.cpu().numpy())
+
+
+def background_logits(
+    logits: Tensor, labels: Tensor, use_sigmoid: bool
+) -> tuple[Tensor, Tensor]:
+    """Binary logits, wanted low, whose focal losses add up to an anchor's.
+
+    A positive anchor has the term of its own class, a negative one those of
+    all classes. A softmax, too, is a sigmoid: of the class's logit minus the
+    log-sum-exp of all others.
+
+    Args:
+        logits: Shape (N, C), with a softmax (N, C + 1).
+        labels: Shape (N,), background is C.
+        use_sigmoid: Whether there is no logit of background.
+
+    Returns:
+        Of positive anchors, shape (P, 1), and of negative ones, shape
+        (N - P, C), with a softmax (N - P, 1); in single precision at least.
+    """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    column = labels.long()[:, None]
+    if use_sigmoid:
+        positive = labels < logits.size(1)
+        own = logits[positive].gather(1, column[positive])
+        return -own, logits[~positive]
+    positive = labels < logits.size(1) - 1
+    others = logits.scatter(1, column, -torch.inf).logsumexp(1, keepdim=True)
+    margins = others - logits.gather(1, column)
+    return margins[positive], margins[~positive]
+
+
+def log_terms(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """ln p and ln(-ln(1 - p)) of p = sigmoid(logits).
+
+    The first times gamma, plus the second, is the logarithm of a background's
+    focal loss without alpha.
+    """
+    # Below -20 the second is its logit up to 1e-9.
+    log_u = F.softplus(logits).log().where(logits > -20, logits)
+    return F.logsigmoid(logits), log_u

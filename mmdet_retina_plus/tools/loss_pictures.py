@@ -1,0 +1,86 @@
+"""Figures of losses: one line a gamma, from dark to light."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+Lines = Mapping[str, tuple[NDArray, NDArray]]
+"""Abscissae and ordinates, by label."""
+
+
+def two_panels() -> tuple[Figure, Any]:
+    """A figure, with its axes side by side."""
+    figure = Figure(figsize=(10, 4.2), layout='constrained')
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, 2)
+    for axes in panels:
+        axes.grid(alpha=0.3)
+        axes.spines[['top', 'right']].set_visible(False)
+    return figure, panels
+
+
+def draw_lines(axes: Any, lines: Lines, dashed: bool = False) -> None:
+    """Plot lines in colours that are ordered, also for the colour-blind.
+
+    Args:
+        axes: To draw into.
+        lines: First to last become dark to light.
+        dashed: Whether to set them apart from others, in brown to orange.
+    """
+    count = max(2, len(lines))
+    if dashed:
+        colours = colormaps['YlOrBr'](np.linspace(0.85, 0.5, count))
+        widths = np.full(count, 1.5)
+    else:
+        # The yellow end would be lost on white.
+        colours = colormaps['viridis'](np.linspace(0, 0.85, count))
+        # Of lines that overlap, the wide ones below still show.
+        widths = np.linspace(3, 1.5, count)
+    for (label, (x, y)), colour, width in zip(
+        lines.items(), colours, widths, strict=False
+    ):
+        style = '--' if dashed else '-'
+        axes.plot(x, y, style, label=label, color=colour, linewidth=width)
+
+
+def draw_cumulative(
+    positives: Lines, negatives: Lines, path: Path, title: str
+) -> None:
+    """Plot cumulative distributions, a panel each, either may be empty.
+
+    The hardest percent of the negatives has an inset, for most of what a
+    focal loss leaves of theirs is there.
+    """
+    figure, panels = two_panels()
+    figure.suptitle(title)
+    for axes, lines, name in zip(
+        panels, (positives, negatives), ('positives', 'negatives'), strict=True
+    ):
+        draw_lines(axes, lines)
+        axes.set(
+            xlabel=f'fraction of {name}, easy to hard',
+            ylabel='cumulative normalized loss',
+            xlim=(0, 1),
+            ylim=(0, 1.02),
+        )
+        if not lines:
+            axes.text(0.5, 0.5, f'no {name}', ha='center')
+    if negatives:
+        panels[1].grid(False)  # It would cross the numbers of the inset.
+        inset = panels[1].inset_axes((0.12, 0.42, 0.66, 0.5))
+        draw_lines(inset, negatives)
+        inset.set(xlim=(0.99, 1), ylim=(0, 1.02), title='the hardest 1 %')
+        inset.set_xticks([0.99, 0.995, 1])
+        inset.grid(alpha=0.3)
+    figure.legend(
+        *panels[0 if positives else 1].get_legend_handles_labels(),
+        frameon=False,
+        loc='outside right center',
+    )
+    figure.savefig(path, dpi=150)

@@ -1,0 +1,83 @@
+"""Focal losses and their gradients, drawn."""
+
+import cv2
+import pytest
+import torch
+from click.testing import CliRunner
+from loss_values import oracle
+from numpy.testing import assert_allclose
+
+from mmdet_retina_plus.tools.loss_curves import (
+    build_losses,
+    loss_and_gradient,
+    main,
+)
+
+
+def run(*arguments, code=0) -> str:
+    result = CliRunner().invoke(main, [str(word) for word in arguments])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def positives(name):
+    vectors = oracle(name)['vectors']
+    return [vector for vector in vectors if vector['target'] == 1]
+
+
+def check(loss, vector):
+    logit = torch.tensor([vector['logit']], dtype=torch.float64)
+    expected = [vector['loss']], [vector['gradient']]
+    assert_allclose(loss_and_gradient(loss, logit), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize('vector', positives('focal_loss'))
+def test_curves_of_focal_losses_go_through_the_oracle(vector):
+    focal, star = build_losses([vector['gamma']], (), vector['alpha'])
+    assert not star
+    check(*focal.values(), vector)
+
+
+@pytest.mark.parametrize('vector', positives('focal_loss_star'))
+def test_curves_of_focal_loss_stars_go_through_the_oracle(vector):
+    pairs = ((vector['gamma'], vector['beta']),)
+    focal, star = build_losses([], pairs, vector['alpha'])
+    assert not focal
+    check(*star.values(), vector)
+
+
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        [],
+        ['--gamma', 2],
+        ['--gamma', '0,2', '--star', '2,1', '--star', '4,0', '--alpha', 0.25],
+    ],
+)
+def test_a_picture_is_drawn(tmp_path, arguments):
+    out = tmp_path / 'curves.png'
+    assert str(out) in run('--out', out, *arguments)
+    assert cv2.imread(str(out)).std() > 0
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message', 'code'),
+    [
+        (['--gamma', '-1'], 'at least 0', 1),
+        (['--gamma', 'nan'], 'at least 0', 1),
+        (['--gamma', 'two'], 'not numbers', 2),
+        (['--alpha', '2'], 'in [0, 1]', 1),
+        (['--alpha', 'some'], 'or none', 1),
+        (['--star', '0,1'], 'divides by gamma', 1),
+        (['--star', '2'], 'not 2 numbers', 2),
+    ],
+)
+def test_bad_numbers_say_the_way_out(tmp_path, arguments, message, code):
+    out = tmp_path / 'curves.png'
+    assert message in run('--out', out, *arguments, code=code)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize('name', ['none/curves.png', 'curves.what'])
+def test_a_picture_that_cannot_be_written_is_named(tmp_path, name):
+    assert 'Error' in run('--out', tmp_path / name, code=1)
