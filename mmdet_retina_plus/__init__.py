@@ -25,6 +25,7 @@ def register_all_modules() -> None:
             backbones,
             compat,
             detectors,
+            evaluation,
             fusion,
             heads,
             losses,
