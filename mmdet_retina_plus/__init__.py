@@ -28,6 +28,7 @@ def register_all_modules() -> None:
             evaluation,
             fusion,
             heads,
+            hooks,
             losses,
             mining,
             necks,

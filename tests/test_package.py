@@ -115,6 +115,7 @@ ROOMS = (
     'mining',
     'fusion',
     'visualization',
+    'hooks',
     'evaluation',
 )
 
