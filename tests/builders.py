@@ -1,8 +1,9 @@
 """Small heads, detectors and batches, shared by the tests."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,13 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import MessageHub
 from mmengine.structures import InstanceData, PixelData
 from torch import nn
 
 import mmdet_retina_plus
 from mmdet_retina_plus.data.masks_to_seg_map import paint_instances
+from mmdet_retina_plus.hooks import LossStatisticsHook
 
 STRIDES = (8, 16, 32, 64, 128)
 Objects = Sequence[tuple[Sequence[float], int]]
@@ -235,6 +238,46 @@ def loss_in_one_of_two_processes(rank: int, folder: Path) -> None:
             ],
             folder / f'{rank}.pth',
         )
+
+
+def logged_statistics(
+    head: nn.Module, step: Callable, batch: Sequence[Objects]
+) -> dict[str, float]:
+    """What LossStatisticsHook logs of a step, without a Runner."""
+    hook = LossStatisticsHook(interval=1)
+    run = SimpleNamespace(
+        model=SimpleNamespace(bbox_head=head),
+        hooks=[],
+        iter=0,
+        message_hub=MessageHub('one step'),
+    )
+    hook.before_train(run)
+    hook.before_train_iter(run, 0)
+    step()
+    hook.after_train_iter(run, 0, dict(data_samples=batch))
+    return {
+        name.removeprefix('train/'): buffer.current()
+        for name, buffer in run.message_hub.log_scalars.items()
+    }
+
+
+def log_in_one_of_two_processes(rank: int, folder: Path) -> None:
+    """Save the statistics of a head's step, each on one of two images.
+
+    Process 0 sees two objects, process 1 an empty image.
+    """
+    with one_of_two_processes(rank, folder):
+        torch.manual_seed(0)
+        head = build_head()
+        torch.manual_seed(1)
+        features = [level[rank : rank + 1] for level in pyramid(2)]
+        objects = () if rank else HEAD_OBJECTS
+        log = logged_statistics(
+            head,
+            lambda: head.loss(features, [data_sample(objects)]),
+            [objects],
+        )
+        torch.save(log, folder / f'{rank}.pth')
 
 
 def steps_in_one_of_two_processes(rank: int, folder: Path) -> None:

@@ -115,6 +115,8 @@ ROOMS = (
     'mining',
     'fusion',
     'visualization',
+    'hooks',
+    'evaluation',
 )
 
 

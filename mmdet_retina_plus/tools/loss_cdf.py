@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .doctor import ManyValues
+from .many_values import ManyValues
 from .number_list import NumberList, ascending
 from .output import replace
 from .predict_checks import check_kinds, read_config

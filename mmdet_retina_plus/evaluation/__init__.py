@@ -1,0 +1,5 @@
+"""Metrics, registered in mmdet's METRICS."""
+
+from .faster_coco_metric import FasterCocoMetric
+
+__all__ = ['FasterCocoMetric']

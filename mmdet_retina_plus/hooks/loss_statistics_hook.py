@@ -1,0 +1,311 @@
+"""What the losses of a one-stage detector do, as scalars in the log.
+
+The words are those of Lin et al., "Focal Loss for Dense Object Detection",
+arXiv 1708.02002, and of RetinaMask, arXiv 1901.03353.
+"""
+
+import inspect
+from collections.abc import Iterable, Sequence
+from itertools import count
+from typing import Any
+
+import torch
+from mmdet.models.losses import QualityFocalLoss, VarifocalLoss
+from mmdet.registry import HOOKS
+from mmengine.dist import all_reduce
+from mmengine.hooks import Hook, LoggerHook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+# Logits per chunk, so that a logged step needs little memory beside its own.
+CHUNK = 2**21
+COORDINATES = ('dx', 'dy', 'dw', 'dh')
+
+
+@HOOKS.register_module()
+class LossStatisticsHook(Hook):
+    """Log where the classification loss comes from.
+
+    A sigmoid has a term for each (anchor, class) pair: positive where the
+    target is 1, negative elsewhere. A softmax has one for each anchor:
+    positive for an object's, negative for background. Terms of weight 0, as
+    of ignored anchors, do not count. ``p_t`` (equation 2 of the focal loss
+    paper) is the probability of what is right: p of a positive and 1 - p of a
+    negative term, or the softmax of the anchor's own label.
+
+    ``positives``: Positive terms per image, which are anchors.
+    ``p_t_positives``, ``p_t_negatives``: Means of p_t.
+    ``positive_share``: Part of the classification loss, as weighed but before
+        the division by ``avg_factor``, that positive terms cost.
+    ``beta_dx``, ``beta_dy``, ``beta_dw``, ``beta_dh``: Where the square turns
+        into a line, if ``loss_bbox`` has a ``knee()``, as
+        SelfAdjustingSmoothL1Loss does.
+
+    Each is the value of a single iteration over all processes, the betas
+    their mean. mmengine averages tags with "loss" or "time" over a window,
+    hence the names. The mean of no terms is not logged, so that the log
+    repeats the one before; ``positives`` is 0 then.
+
+    What ``bbox_head.loss_cls`` is called with during an iteration is summed,
+    over levels for example. A call with ``reduction_override='none'`` is left
+    out, since heads weigh anchors by it.
+
+    Args:
+        interval: Iterations from one value to the next. None for those that
+            the LoggerHook writes. Others cost nothing.
+
+    Raises:
+        ValueError: The interval is not positive.
+    """
+
+    def __init__(self, interval: int | None = None) -> None:
+        if interval is not None and interval < 1:
+            raise ValueError(
+                f'interval is {interval}: give a number of iterations, or '
+                'None for those of the LoggerHook'
+            )
+        self.interval = interval
+        self.logger: LoggerHook | None = None
+        self.handle: RemovableHandle | None = None
+        self.calls: list[Tensor] = []
+
+    def before_train(self, runner: Runner) -> None:
+        """Find what to listen to.
+
+        Raises:
+            ValueError: The model has no classification loss that is known, or
+                there is neither an interval nor a LoggerHook.
+        """
+        check_classification_loss(find_bbox_head(runner.model))
+        self.logger = next(
+            (hook for hook in runner.hooks if isinstance(hook, LoggerHook)),
+            None,
+        )
+        if self.logger is None and self.interval is None:
+            raise ValueError(
+                'There is no LoggerHook whose interval LossStatisticsHook '
+                'could take: give it an `interval`'
+            )
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        if self.is_due(runner, batch_idx):
+            self.calls = []
+            loss_cls = find_bbox_head(runner.model).get_submodule('loss_cls')
+            self.handle = loss_cls.register_forward_pre_hook(
+                self.observe, with_kwargs=True
+            )
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict | None = None,
+    ) -> None:
+        if self.handle is None:
+            return
+        self.handle.remove()
+        self.handle = None
+        # An iteration without a call still has to meet the other processes.
+        nothing = torch.zeros((1, 2, 3), dtype=torch.float64)
+        sums = torch.stack(self.calls or [*nothing]).sum(0)
+        counts = sums.new_tensor([len(data_batch['data_samples']), 1])
+        knee = find_knee(find_bbox_head(runner.model)).to(sums)
+        values = torch.cat([sums.flatten(), counts, knee])
+        all_reduce(values)
+        # The only read, since each stops a GPU's queue.
+        numbers = values.tolist()
+        scalars = statistics(numbers[:3], numbers[3:6], numbers[6])
+        betas = [beta / numbers[7] for beta in numbers[8:]]
+        for name, value in (scalars | name_betas(betas)).items():
+            runner.message_hub.update_scalar(f'train/{name}', value)
+
+    def is_due(self, runner: Runner, batch_idx: int) -> bool:
+        """Whether values of this iteration are wanted."""
+        if self.interval is not None:
+            return self.every_n_train_iters(runner, self.interval)
+        assert self.logger is not None
+        interval = self.logger.interval
+        return self.every_n_inner_iters(batch_idx, interval) or (
+            self.end_of_epoch(runner.train_dataloader, batch_idx)
+            and (
+                not self.logger.ignore_last
+                or len(runner.train_dataloader) <= interval
+            )
+        )
+
+    def observe(self, loss_cls: nn.Module, args: tuple, kwargs: dict) -> None:
+        """Keep the sums of what a classification loss is called with."""
+        signature = inspect.signature(loss_cls.forward)
+        call = signature.bind(*args, **kwargs).arguments
+        if call.get('reduction_override') == 'none':
+            return
+        pred, target, *_ = call.values()
+        self.calls.append(
+            sum_terms(loss_cls, pred, target, call.get('weight'))
+        )
+
+
+@torch.no_grad()
+def sum_terms(
+    loss_cls: nn.Module, pred: Tensor, target: Tensor, weight: Tensor | None
+) -> Tensor:
+    """Number of terms, sum of p_t, sum of the loss.
+
+    Args:
+        loss_cls: Has ``use_sigmoid``; each row is a loss of its own.
+        pred: Logits of shape (N, C), or (N, C + 1) for a softmax.
+        target: Labels of shape (N,), background is C; for sigmoids also
+            shape (N, C).
+        weight: Shape (N,), (N, 1), (N, C) or flattened (N * C,); or None.
+
+    Returns:
+        Shape (2, 3), double precision; positive terms first, then negative.
+    """
+    sums = pred.new_zeros((2, 3), dtype=torch.float64)
+    if not len(pred):
+        return sums
+    if weight is None:
+        weight = pred.new_ones(len(pred))
+    weight = weight.reshape(len(pred), -1)
+    size = max(1, CHUNK // pred.size(1))
+    for logits, targets, weights in zip(
+        pred.detach().split(size),
+        target.split(size),
+        weight.split(size),
+        strict=True,
+    ):
+        # A loss in mmdet takes weights of anchors in one dimension only.
+        weights = weights.squeeze(1)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        positive, p_t = classify(logits, targets, bool(loss_cls.use_sigmoid))
+        loss = loss_cls.forward(
+            logits, targets, weights, reduction_override='none'
+        )
+        counted = weights != 0
+        if counted.dim() < p_t.dim():
+            counted = counted.unsqueeze(1)
+        for row, terms in enumerate((positive, ~positive)):
+            terms = terms & counted
+            sums[row, 0] += terms.sum()
+            sums[row, 1] += p_t.where(terms, 0).sum(dtype=torch.float64)
+            sums[row, 2] += loss.where(terms, 0).sum(dtype=torch.float64)
+    return sums
+
+
+def classify(
+    logits: Tensor, target: Tensor, use_sigmoid: bool
+) -> tuple[Tensor, Tensor]:
+    """Which terms are positive, and p_t of each.
+
+    Returns:
+        Both of shape (N, C) for sigmoids and (N,) for a softmax.
+    """
+    if not use_sigmoid:
+        positive = target != logits.size(1) - 1
+        own = logits.softmax(dim=1).gather(1, target.unsqueeze(1))
+        return positive, own.squeeze(1)
+    if target.dim() == 1:
+        classes = torch.arange(logits.size(1), device=target.device)
+        positive = target.unsqueeze(1) == classes
+    else:
+        positive = target == 1
+    return positive, logits.where(positive, -logits).sigmoid()
+
+
+def statistics(
+    positive: Sequence[float], negative: Sequence[float], num_images: float
+) -> dict[str, float]:
+    """Values of the log by name, without those that nothing defines.
+
+    Args:
+        positive: Number of positive terms, sum of their p_t, of their loss.
+        negative: The same of negative terms.
+        num_images: Images that the terms are of.
+    """
+    scalars = dict(positives=positive[0] / num_images)
+    if positive[0]:
+        scalars['p_t_positives'] = positive[1] / positive[0]
+    if negative[0]:
+        scalars['p_t_negatives'] = negative[1] / negative[0]
+    loss = positive[2] + negative[2]
+    if loss:
+        scalars['positive_share'] = positive[2] / loss
+    return scalars
+
+
+def name_betas(betas: Sequence[float]) -> dict[str, float]:
+    """Knees by coordinate, or by number for other than four."""
+    names: Iterable = COORDINATES if len(betas) == 4 else count()
+    return {
+        f'beta_{name}': beta for name, beta in zip(names, betas, strict=False)
+    }
+
+
+def find_knee(bbox_head: nn.Module) -> Tensor:
+    """Knee of the box loss per coordinate, shape (0,) if it has none."""
+    knee = getattr(getattr(bbox_head, 'loss_bbox', None), 'knee', None)
+    return knee() if callable(knee) else torch.empty(0)
+
+
+def find_bbox_head(model: nn.Module) -> nn.Module:
+    """The head of a detector, which may be wrapped for several processes.
+
+    Raises:
+        ValueError: There is none.
+    """
+    bbox_head = getattr(unwrap(model), 'bbox_head', None)
+    if bbox_head is None:
+        raise ValueError(
+            f'{type(unwrap(model)).__name__} has no bbox_head for '
+            'LossStatisticsHook to listen to: take the hook out of '
+            'default_hooks or custom_hooks'
+        )
+    return unwrap(bbox_head)
+
+
+def unwrap(module: nn.Module) -> nn.Module:
+    while is_model_wrapper(module):
+        module = module.get_submodule('module')
+    return module
+
+
+def check_classification_loss(bbox_head: nn.Module) -> None:
+    """Refuse a loss that is not a sum of terms with targets of 0 and 1.
+
+    Raises:
+        ValueError: ``loss_cls`` is missing or of another kind.
+    """
+    loss_cls = getattr(bbox_head, 'loss_cls', None)
+    if loss_cls is None or not has_binary_terms(loss_cls):
+        raise ValueError(
+            f'{type(bbox_head).__name__} has loss_cls = '
+            f'{type(loss_cls).__name__}, of which LossStatisticsHook knows no '
+            'positives: take FusedFocalLoss, FocalLossStar, FocalLoss or '
+            'CrossEntropyLoss without ignore_index, or take the hook out of '
+            'default_hooks or custom_hooks'
+        )
+
+
+def has_binary_terms(loss_cls: nn.Module) -> bool:
+    """Whether rows can be evaluated once more, each by itself."""
+    if not isinstance(getattr(loss_cls, 'use_sigmoid', None), bool):
+        return False
+    parameters = inspect.signature(loss_cls.forward).parameters
+    soft_targets = isinstance(loss_cls, (QualityFocalLoss, VarifocalLoss))
+    other_inputs = any(
+        getattr(loss_cls, name, False)
+        for name in ('activated', 'use_mask', 'custom_cls_channels')
+    )
+    return (
+        {'weight', 'reduction_override'} <= parameters.keys()
+        and not soft_targets
+        and not other_inputs
+        and getattr(loss_cls, 'ignore_index', None) is None
+        # A state would move by the second evaluation.
+        and not list(loss_cls.buffers())
+    )

@@ -1,0 +1,267 @@
+"""The same numbers as CocoMetric on random scenes."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mmdet.datasets.api_wrappers import COCO, COCOeval
+from mmdet.evaluation import CocoMetric
+from mmdet.registry import METRICS
+from mmengine.config import Config
+from pycocotools import mask as mask_util
+
+import mmdet_retina_plus
+from mmdet_retina_plus.evaluation.faster_coco_metric import (
+    fast_evaluator,
+    with_globals,
+)
+
+pytest.importorskip('faster_coco_eval')
+SIZE = 128
+RECALLS = ['AR@100', 'AR@300', 'AR@1000']
+RECALLS += ['AR_s@1000', 'AR_m@1000', 'AR_l@1000']
+Result = tuple[dict, dict]
+"""Size and number of an image, and its detections."""
+
+
+def random_boxes(rng: np.random.Generator, num: int) -> np.ndarray:
+    """Boxes x1, y1, x2, y2 of all three areas of COCO."""
+    sizes = np.exp(rng.uniform(np.log(4), np.log(SIZE), (num, 2)))
+    corners = rng.uniform(0, SIZE - sizes)
+    return np.concatenate([corners, corners + sizes], axis=1)
+
+
+def polygon(box: np.ndarray) -> list[list[float]]:
+    x1, y1, x2, y2 = box.tolist()
+    return [[x1, y1, x2, y1, (x1 + x2) / 2, y2, x1, y2]]
+
+
+def run_length(box: np.ndarray) -> dict:
+    parts = mask_util.frPyObjects(polygon(box), SIZE, SIZE)
+    return mask_util.merge(parts)
+
+
+def annotation(
+    rng: np.random.Generator, image: int, box: np.ndarray, label: int
+) -> dict[str, Any]:
+    crowd = bool(rng.random() < 0.15)
+    segmentation: Any = polygon(box)
+    if crowd:
+        segmentation = run_length(box)
+        segmentation['counts'] = segmentation['counts'].decode()
+    x1, y1, x2, y2 = box.tolist()
+    return dict(
+        image_id=image,
+        category_id=label + 5,
+        bbox=[x1, y1, x2 - x1, y2 - y1],
+        area=0.75 * (x2 - x1) * (y2 - y1),
+        iscrowd=int(crowd),
+        segmentation=segmentation,
+    )
+
+
+def scene(
+    seed: int, folder: Path, num_classes: int = 3, most: int = 40
+) -> tuple[Path, list[Result]]:
+    """Annotations and detections of eight images; some have none of either.
+
+    Scores tie, boxes overlap objects, and those of a crowd, more or less.
+
+    Args:
+        seed: Of the scene.
+        folder: Where the annotations go.
+        num_classes: The last has no object.
+        most: Detections of an image.
+    """
+    rng = np.random.default_rng(seed)
+    annotations: list[dict] = []
+    results = []
+    for image in range(1, 9):
+        boxes = random_boxes(rng, rng.integers(1, 8) if image % 4 else 0)
+        labels = rng.integers(num_classes - 1, size=len(boxes))
+        annotations += [
+            annotation(rng, image, box, int(label))
+            for box, label in zip(boxes, labels, strict=True)
+        ]
+        num = rng.integers(1, most) if image % 3 else 0
+        found = random_boxes(rng, num)
+        classes = rng.integers(num_classes, size=num)
+        if len(boxes) and num:
+            near = rng.integers(len(boxes), size=num)
+            moved = boxes[near] + rng.normal(0, 4, (num, 4))
+            hit = rng.random(num) < 0.6
+            moved[:, 2:] = np.maximum(moved[:, 2:], moved[:, :2] + 1)
+            found[hit] = moved.clip(0, SIZE)[hit]
+            classes[hit] = labels[near][hit]
+        size = dict(width=SIZE, height=SIZE, img_id=image)
+        detections = dict(
+            img_id=image,
+            bboxes=found.astype(np.float32),
+            scores=rng.random(num).round(1).astype(np.float32),
+            labels=classes,
+            masks=[run_length(box) for box in found],
+        )
+        results.append((size, detections))
+    path = folder / 'annotations.json'
+    coco = dict(
+        images=[
+            dict(id=image, width=SIZE, height=SIZE, file_name='')
+            for image in range(1, 9)
+        ],
+        annotations=[
+            dict(entry, id=number)
+            for number, entry in enumerate(annotations, start=1)
+        ],
+        categories=[
+            dict(id=label + 5, name=f'class {label}')
+            for label in range(num_classes)
+        ],
+    )
+    path.write_text(json.dumps(coco))
+    return path, results
+
+
+def evaluate(
+    kind: str, path: Path, results: list[Result], **options
+) -> dict[str, float]:
+    metric = METRICS.build(
+        dict(type=f'mmdet.{kind}', ann_file=str(path), **options)
+    )
+    names = [category['name'] for category in metric._coco_api.cats.values()]
+    metric.dataset_meta = dict(classes=names)
+    return metric.compute_metrics(results)
+
+
+OPTIONS = {
+    'bbox': dict(metric='bbox'),
+    'classes': dict(metric=['bbox', 'segm'], classwise=True),
+    'recall': dict(metric=['segm', 'bbox'], metric_items=['mAP', *RECALLS]),
+    'proposals': dict(metric='proposal'),
+    'few': dict(metric=['bbox', 'proposal'], proposal_nums=(1, 10, 100)),
+}
+
+
+@pytest.mark.parametrize('options', OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize('seed', range(4))
+def test_numbers_and_tables_are_those_of_coco_metric(
+    seed, options, tmp_path, capsys
+):
+    path, results = scene(seed, tmp_path)
+    reports = []
+    for kind in ('CocoMetric', 'FasterCocoMetric'):
+        numbers = evaluate(kind, path, results, **options)
+        printed = capsys.readouterr().out.splitlines()
+        table = [line for line in printed if 'Average' in line]
+        # NaN, of a class without objects, equals itself as text.
+        reports.append((repr(numbers), table))
+    assert reports[0] == reports[1]
+    assert table
+
+
+def test_more_than_a_hundred_detections_of_a_class(tmp_path):
+    """CocoMetric's mAP is of 100 an image, its mAP_50 of 1000."""
+    path, results = scene(0, tmp_path, num_classes=2, most=500)
+    assert max(len(found['labels']) for _, found in results) > 300
+    items = ['mAP', 'mAP_50', *RECALLS]
+    ours, theirs = (
+        evaluate(kind, path, results, metric_items=items)
+        for kind in ('FasterCocoMetric', 'CocoMetric')
+    )
+    assert ours == theirs
+    assert ours['bbox_AR@100'] < ours['bbox_AR@1000']
+
+
+@pytest.mark.parametrize('kind', ['bbox', 'segm'])
+@pytest.mark.parametrize('seed', range(4, 12))
+def test_recall_has_the_same_bits_and_precision_but_for_one(
+    seed, kind, tmp_path
+):
+    """pycocotools adds an epsilon to the divisor of a precision."""
+    path, results = scene(seed, tmp_path)
+    truth = COCO(str(path))
+    metric = CocoMetric(ann_file=str(path))
+    metric.cat_ids = truth.get_cat_ids()
+    files = metric.results2json(
+        [found for _, found in results], str(tmp_path / 'results')
+    )
+    detections = json.loads(Path(files[kind]).read_text())
+    found = []
+    for make in (COCOeval, fast_evaluator()):
+        evaluator = make(truth, truth.loadRes(detections), kind)
+        evaluator.params.maxDets = [100, 300, 1000]
+        evaluator.evaluate()
+        evaluator.accumulate()
+        found.append(evaluator.eval)
+    theirs, ours = found
+    np.testing.assert_array_equal(ours['recall'], theirs['recall'])
+    np.testing.assert_allclose(
+        ours['precision'], theirs['precision'], rtol=0, atol=np.spacing(1)
+    )
+
+
+def test_nothing_detected_at_all_is_an_empty_answer(tmp_path):
+    path, results = scene(0, tmp_path)
+    nothing = dict(bboxes=np.zeros((0, 4)), scores=[], labels=np.zeros(0, int))
+    empty = [
+        (size, dict(nothing, img_id=size['img_id'])) for size, _ in results
+    ]
+    for kind in ('FasterCocoMetric', 'CocoMetric'):
+        assert evaluate(kind, path, empty) == {}
+
+
+def test_images_without_a_single_object(tmp_path):
+    path, results = scene(0, tmp_path)
+    coco = json.loads(path.read_text())
+    coco['annotations'] = []
+    path.write_text(json.dumps(coco))
+    ours, theirs = (
+        evaluate(kind, path, results)
+        for kind in ('FasterCocoMetric', 'CocoMetric')
+    )
+    assert ours == theirs
+    assert set(ours.values()) == {-1.0}
+
+
+def test_a_second_evaluation_is_like_the_first(tmp_path):
+    """As after every epoch, on the same annotations in memory."""
+    path, results = scene(1, tmp_path)
+    metric = METRICS.build(
+        dict(type='mmdet.FasterCocoMetric', ann_file=str(path))
+    )
+    metric.metrics = ['bbox', 'segm']
+    metric.dataset_meta = dict(classes=['class 0', 'class 1', 'class 2'])
+    first = metric.compute_metrics(results)
+    assert metric.compute_metrics(results) == first
+
+
+def test_coco_metric_itself_stays_as_it_is():
+    before = CocoMetric.compute_metrics.__globals__['COCOeval']
+    METRICS.build(dict(type='mmdet.FasterCocoMetric'))
+    assert CocoMetric.compute_metrics.__globals__['COCOeval'] is before
+    assert before is COCOeval
+
+
+def test_a_name_that_the_function_does_not_read_is_refused():
+    with pytest.raises(AssertionError, match='COCOval'):
+        with_globals(CocoMetric.compute_metrics, COCOval=None)
+
+
+def test_without_the_package_the_error_names_the_extra(monkeypatch):
+    """When the metric is built, which is before training."""
+    monkeypatch.setitem(sys.modules, 'faster_coco_eval', None)
+    with pytest.raises(ImportError, match=r'mmdet_retina_plus\[fast\]'):
+        METRICS.build(dict(type='mmdet.FasterCocoMetric'))
+
+
+def test_the_command_line_swaps_the_metric_of_a_config():
+    config = Config.fromfile(
+        mmdet_retina_plus.config('retinanet_r18_fpn_shapes')
+    )
+    config.merge_from_dict({'val_evaluator.type': 'FasterCocoMetric'})
+    config.val_evaluator.pop('ann_file')
+    metric = METRICS.build(config.val_evaluator)
+    assert isinstance(metric, CocoMetric)
+    assert metric.prefix == 'coco'
