@@ -1,0 +1,1 @@
+"""Sweeps: trials of a config at many points, and reports of them."""

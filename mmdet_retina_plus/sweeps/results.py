@@ -1,0 +1,56 @@
+"""What a sweep came to so far: the values that a report is made of."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """One training run of a sweep, at any time of its life.
+
+    Attributes:
+        number: Of the trial in the study.
+        point: Changes of the config, dotted key as in the spec to value,
+            without the spec's prefix.
+        seed: Of the training run.
+        state: `waiting`, `running`, `complete`, `pruned` or `failed`.
+        value: Metric of the last validation; None if there was none yet.
+        curve: Training step to metric, one item a validation.
+        seconds: Of training so far; None if it has not started.
+        error: Last lines of a failed run, empty otherwise.
+        folder: Work dir of the trial.
+    """
+
+    number: int
+    point: dict[str, Any]
+    seed: int
+    state: str
+    value: float | None
+    curve: dict[int, float]
+    seconds: float | None
+    error: str
+    folder: str
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """All that a report knows of a sweep.
+
+    Attributes:
+        name: Of the spec.
+        config: Path of the config that the points change.
+        metric: Name in the log, as `coco/bbox_mAP`; higher is better.
+        prefix: Of every key of a point, ends with a dot or is empty.
+        points: As planned and in the order of the spec.
+        seeds: As planned, for each point.
+        trials: That the study has heard of, in any order; a planned one may
+            be missing.
+    """
+
+    name: str
+    config: str
+    metric: str
+    prefix: str
+    points: list[dict[str, Any]]
+    seeds: list[int]
+    trials: list[TrialResult]
