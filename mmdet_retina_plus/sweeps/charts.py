@@ -1,11 +1,11 @@
 """The charts of a sweep as data, drawn by `pictures` and by `page`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from .points import (
-    clip,
+    UNCHANGED,
     identity,
     keys_of,
     label,
@@ -64,6 +64,8 @@ class Spot:
 
     Attributes:
         position: On the axis of the points.
+        beside: A little further on that axis, where the values are not
+            hidden by the bar.
         mean: In the unit of the other axis.
         spread: Half the length of the bar, 0 for no bar.
         values: One a seed.
@@ -72,6 +74,7 @@ class Spot:
     """
 
     position: float
+    beside: float
     mean: float
     spread: float
     values: list[float]
@@ -118,7 +121,6 @@ class HeatMap(Chart):
         cells: [y][x], None where nothing is known.
         texts: Of the cells.
         hovers: Lines on each cell.
-        unit: Of the cells.
     """
 
     x_ticks: list[str]
@@ -126,15 +128,25 @@ class HeatMap(Chart):
     cells: list[list[float | None]]
     texts: list[list[str]]
     hovers: list[list[list[str]]]
-    unit: str
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Values of one trial over training steps."""
+    """Values of one trial over training steps.
+
+    Attributes:
+        label: The same for trials that share a colour.
+        color: Of the line.
+        minor: Of all the points that got no colour.
+        dotted: The trial is not complete.
+        steps: In order.
+        values: One a step.
+        hovers: Lines on each value.
+    """
 
     label: str
     color: str
+    minor: bool
     dotted: bool
     steps: list[int]
     values: list[float]
@@ -198,12 +210,17 @@ def colors(count: int) -> list[str]:
 
 
 def make_spot(
-    position: float, summary: Summary, unit: Unit, text: str
+    position: float,
+    beside: float,
+    summary: Summary,
+    unit: Unit,
+    text: str,
 ) -> Spot:
     count = len(summary.values)
     noun = 'seed' if count == 1 else 'seeds'
     return Spot(
         position=position,
+        beside=beside,
         mean=unit.factor * summary.mean,
         spread=unit.factor * (summary.spread or 0.0),
         values=[unit.factor * value for value in summary.values],
@@ -237,36 +254,63 @@ def metric_lines(results: list[PointResult], unit: Unit) -> Lines | None:
     x_key, *_ = numeric
     rest = [key for key in telling_keys(points) if key != x_key]
     names = short_keys(keys_of(points))
-    spots: dict[str, list[Spot]] = {}
-    ordered = sorted(results, key=lambda result: line_order(result, rest))
-    for result in ordered:
+    lines: dict[str, list[tuple[float, PointResult]]] = {}
+    for result in sorted(results, key=lambda result: line_order(result, rest)):
         x = result.point.get(x_key)
         if result.metric and is_number(x):
-            text = label(result.point, rest, names) if rest else ''
-            spots.setdefault(text, []).append(
-                make_spot(float(x), result.metric, unit, result.label)
-            )
+            text = label(result.point, rest, names)
+            lines.setdefault(text, []).append((float(x), result))
     # One spot a line is a list of points: `Dots` is better at that.
-    if not spots or len(spots) > MOST_LINES:
+    if not lines or len(lines) > MOST_LINES:
         return None
-    if len(spots) > 1 and max(map(len, spots.values())) == 1:
+    if len(lines) > 1 and max(map(len, lines.values())) == 1:
         return None
-    positions = [spot.position for line in spots.values() for spot in line]
+    positions = [x for line in lines.values() for x, _ in line]
+    log = min(positions) > 0 and max(positions) / min(positions) >= 100
     return Lines(
         name='metric',
         title=f'{unit.label} over {names[x_key]}',
         note='Means of finished seeds, bars of one sample standard '
-        'deviation; small marks are single seeds.',
+        'deviation; small marks beside them are single seeds.',
         x_label=names[x_key],
         y_label=unit.label,
-        log_x=min(positions) > 0 and max(positions) / min(positions) >= 100,
+        log_x=log,
         lines=[
-            Line(text, color, sorted(line, key=lambda spot: spot.position))
+            make_line(
+                '' if list(lines) == [UNCHANGED] else text,
+                color,
+                line,
+                beside(positions, log),
+                unit,
+            )
             for (text, line), color in zip(
-                spots.items(), colors(len(spots)), strict=True
+                lines.items(), colors(len(lines)), strict=True
             )
         ],
     )
+
+
+def beside(positions: list[float], log: bool) -> Callable[[float], float]:
+    """Where on the axis, a hundredth of its length further, values go."""
+    low, high = min(positions), max(positions)
+    if log:
+        return lambda x: x * (high / low) ** 0.01
+    return lambda x: x + 0.01 * (high - low)
+
+
+def make_line(
+    text: str,
+    color: str,
+    results: list[tuple[float, PointResult]],
+    beside: Callable[[float], float],
+    unit: Unit,
+) -> Line:
+    spots = [
+        make_spot(x, beside(x), result.metric, unit, result.label)
+        for x, result in results
+        if result.metric
+    ]
+    return Line(text, color, sorted(spots, key=lambda spot: spot.position))
 
 
 def line_order(
@@ -292,9 +336,9 @@ def dots(
     if not pairs:
         return None
     return Dots(
-        labels=[clip(result.label) for result, _ in pairs],
+        labels=[result.short_label for result, _ in pairs],
         spots=[
-            make_spot(float(row), summary, unit, result.label)
+            make_spot(row, row + 0.25, summary, unit, result.label)
             for row, (result, summary) in enumerate(pairs)
         ],
         x_label=unit.label,
@@ -311,7 +355,7 @@ def metric_dots(results: list[PointResult], unit: Unit) -> Dots | None:
         name='points',
         title=f'{unit.label} of each point, best first',
         note='Means of finished seeds, bars of one sample standard '
-        'deviation; small marks are single seeds.',
+        'deviation; small marks beside them are single seeds.',
         from_zero=False,
     )
 
@@ -324,7 +368,7 @@ def time_dots(results: list[PointResult]) -> Dots | None:
         unit,
         name='time',
         title='Time of a trial',
-        note='Means of finished trials; small marks are single trials.',
+        note='Means of finished trials; small marks below are single trials.',
         from_zero=True,
     )
 
@@ -370,7 +414,6 @@ def heat_map(results: list[PointResult], unit: Unit) -> HeatMap | None:
             [[line for r in cell for line in hover(r, unit)] for cell in row]
             for row in grid
         ],
-        unit=unit.label,
     )
 
 
@@ -381,7 +424,7 @@ def cell_mean(cell: list[PointResult]) -> float | None:
 
 def hover(result: PointResult, unit: Unit) -> list[str]:
     assert result.metric is not None
-    return make_spot(0.0, result.metric, unit, result.label).hover
+    return make_spot(0, 0, result.metric, unit, result.label).hover
 
 
 def learning_curves(
@@ -403,18 +446,17 @@ def learning_curves(
         shown = sorted(begun, key=lambda r: -height(r, sweep.metric))
         shown = shown[: len(PALETTE) - 1]
     styles = {
-        id(result): (clip(result.label), color)
+        id(result): (result.short_label, color)
         for result, color in zip(shown, PALETTE, strict=False)
     }
     others = (f'{len(begun) - len(shown)} other points', GREY)
-    # The grey ones first, below the others.
+    # The grey ones first, below the others; finished ones first, so that the
+    # legend has them.
     ordered = [r for r in begun if id(r) not in styles] + shown
     curves = [
-        make_curve(
-            result, trial, sweep.metric, unit, *styles.get(id(result), others)
-        )
+        make_curve(result, trial, sweep, unit, *styles.get(id(result), others))
         for result in ordered
-        for trial in result.trials
+        for trial in sorted(result.trials, key=lambda t: t.state != 'complete')
         if usable_curve(trial, sweep.metric)
     ]
     best = f' The {len(shown)} best points have colours.'
@@ -452,15 +494,16 @@ def height(result: PointResult, metric: str) -> float:
 def make_curve(
     result: PointResult,
     trial: TrialResult,
-    metric: str,
+    sweep: SweepResult,
     unit: Unit,
     text: str,
     color: str,
 ) -> Curve:
-    curve = usable_curve(trial, metric)
+    curve = usable_curve(trial, sweep.metric)
     return Curve(
         label=text,
         color=color,
+        minor=color == GREY,
         dotted=trial.state != 'complete',
         steps=list(curve),
         values=[unit.factor * value for value in curve.values()],

@@ -19,6 +19,10 @@ POLICY = (
     "base-uri 'none'; form-action 'none'"
 )
 """The browser itself forbids the page to fetch anything."""
+USAGE = (
+    'Point at a mark for its values; drag to zoom, double-click to go back; '
+    'click in a legend to hide a line.'
+)
 STYLE = """
 body { margin: 0; background: #fafaf8; color: #222;
   font: 15px/1.5 system-ui, sans-serif; }
@@ -59,6 +63,8 @@ def page_html(
     sections = [chart_html(chart) for chart in charts]
     if not any(result.metric for result in results):
         sections.insert(0, '<p>No trial has a result yet.</p>')
+    if charts:
+        sections.append(f'<p class="note">{USAGE}</p>')
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -73,8 +79,8 @@ def page_html(
 <main>
 {headline_html(sweep, results)}
 {table_html(sweep, results)}
-{failures_html(results)}
 {''.join(sections)}
+{failures_html(results)}
 </main>
 </body>
 </html>
@@ -146,7 +152,7 @@ def chart_html(chart: Chart) -> str:
         make_figure(chart),
         full_html=False,
         include_plotlyjs=False,
-        config=dict(displaylogo=False, responsive=True),
+        config=dict(displayModeBar=False, responsive=True),
         div_id=chart.name,
     )
     return (
@@ -224,11 +230,11 @@ def spot_traces(
     )
     figure.add_scatter(
         **{
-            at: [spot.position for spot in spots for _ in spot.values],
+            at: [spot.beside for spot in spots for _ in spot.values],
             along: [value for spot in spots for value in spot.values],
         },
         mode='markers',
-        marker=dict(color=color, size=4, opacity=0.5),
+        marker=dict(color=color, size=5, opacity=0.6),
         hovertext=[
             hover_text(lines) for spot in spots for lines in spot.value_hovers
         ],
@@ -284,7 +290,7 @@ def add_heat_map(figure: 'Figure', chart: HeatMap) -> None:
         hoverinfo='text',
         hoverongaps=False,
         colorscale='Cividis',
-        colorbar=dict(title=dict(text=chart.unit, side='right'), thickness=14),
+        showscale=False,
         xgap=2,
         ygap=2,
     )
@@ -307,14 +313,15 @@ def add_curves(figure: 'Figure', chart: Curves) -> None:
             mode='lines+markers',
             line=dict(
                 color=curve.color,
-                width=1.6,
+                width=0.8 if curve.minor else 1.6,
                 dash='dot' if curve.dotted else 'solid',
             ),
-            marker=dict(size=4),
+            marker=dict(size=1 if curve.minor else 4),
             hovertext=[hover_text(lines) for lines in curve.hovers],
             hoverinfo='text',
             name=escape(curve.label),
             legendgroup=curve.label,
+            legendrank=1001 if curve.minor else 1000,
             showlegend=curve.label not in seen,
         )
         seen.add(curve.label)

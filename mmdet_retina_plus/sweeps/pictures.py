@@ -41,7 +41,7 @@ def draw(chart: Chart) -> bytes:
     from matplotlib.figure import Figure
 
     with rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 1), layout='constrained')
+        figure = Figure(figsize=(WIDTH, 1))
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
         height = draw_axes(chart, axes)
@@ -56,16 +56,15 @@ def draw(chart: Chart) -> bytes:
 
 
 def add_title(chart: Chart, figure: 'Figure', height: float) -> None:
-    """Title and note at the left edge; `height` of the figure in inches."""
-    # The layout keeps the title's two lines free, of which one is the note's.
-    figure.suptitle(
-        f'{clip(chart.title, 80)}\n ',
-        x=0.01,
-        y=1 - 0.08 / height,
+    """Title and note above the axes; `height` of the figure in inches."""
+    figure.set_layout_engine('constrained', rect=(0, 0, 1, 1 - HEAD / height))
+    figure.text(
+        0.01,
+        1 - 0.1 / height,
+        clip(chart.title, 80),
         va='top',
-        ha='left',
-        weight='bold',
         size=12,
+        weight='bold',
     )
     figure.text(
         0.01, 1 - 0.34 / height, chart.note, va='top', size=9, color='#555555'
@@ -74,18 +73,20 @@ def add_title(chart: Chart, figure: 'Figure', height: float) -> None:
 
 def add_legend(figure: 'Figure', axes: 'Axes') -> float:
     """A legend below the axes; returns its height in inches."""
-    handles, labels = axes.get_legend_handles_labels()
-    unique = dict(zip(labels, handles, strict=True))
-    if not unique:
+    handles: dict[str, Any] = {}
+    for handle, text in zip(*axes.get_legend_handles_labels(), strict=True):
+        handles.setdefault(text, handle)
+    if not handles:
         return 0.0
-    columns = max(1, 80 // (max(map(len, unique)) + 8))
+    fitting = max(1, 95 // (max(map(len, handles)) + 8))
+    rows = -(-len(handles) // fitting)
     figure.legend(
-        list(unique.values()),
-        list(unique),
+        list(handles.values()),
+        list(handles),
         loc='outside lower left',
-        ncols=columns,
+        ncols=-(-len(handles) // rows),
     )
-    return ROW * -(-len(unique) // columns)
+    return ROW * rows
 
 
 def draw_axes(chart: Chart, axes: 'Axes') -> float:
@@ -123,14 +124,13 @@ def draw_line(line: Line, axes: 'Axes') -> None:
         elinewidth=1.2,
         capsize=3,
     )
-    positions, values = scattered(line.spots)
-    axes.scatter(positions, values, s=9, color=line.color, alpha=0.5)
+    axes.scatter(*scattered(line.spots), s=9, color=line.color, alpha=0.6)
 
 
 def scattered(spots: list[Spot]) -> tuple[list[float], list[float]]:
     """Positions and values of every seed."""
     return (
-        [spot.position for spot in spots for _ in spot.values],
+        [spot.beside for spot in spots for _ in spot.values],
         [value for spot in spots for value in spot.values],
     )
 
@@ -149,7 +149,7 @@ def draw_dots(chart: Dots, axes: 'Axes') -> float:
         capsize=3,
     )
     positions, values = scattered(chart.spots)
-    axes.scatter(values, positions, s=9, color=PALETTE[0], alpha=0.5)
+    axes.scatter(values, positions, s=9, color=PALETTE[0], alpha=0.6)
     axes.set_yticks(rows, chart.labels)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     if chart.from_zero:
@@ -163,18 +163,20 @@ def draw_heat_map(chart: HeatMap, axes: 'Axes') -> float:
     cells = np.array(
         [[np.nan if v is None else v for v in row] for row in chart.cells]
     )
-    image = axes.imshow(cells, cmap='cividis', origin='lower', aspect='auto')
+    axes.imshow(cells, cmap='cividis', origin='lower', aspect='auto')
     axes.set_xticks(range(len(chart.x_ticks)), chart.x_ticks)
     axes.set_yticks(range(len(chart.y_ticks)), chart.y_ticks)
     axes.grid(False)
     middle = (np.nanmin(cells) + np.nanmax(cells)) / 2
+    longest = max(len(text) for row in chart.texts for text in row)
+    size = min(10, 600 / (len(chart.x_ticks) * longest))
     for y, row in enumerate(chart.texts):
         for x, text in enumerate(row):
             color = 'white' if cells[y, x] <= middle else 'black'
-            axes.text(x, y, text, ha='center', va='center', color=color)
-    bar = axes.figure.colorbar(image, ax=axes, label=chart.unit)
-    bar.outline.set_visible(False)
-    return 1.2 + 0.42 * len(chart.y_ticks)
+            axes.text(
+                x, y, text, ha='center', va='center', color=color, size=size
+            )
+    return 0.8 + 0.42 * len(chart.y_ticks)
 
 
 def draw_curves(chart: Curves, axes: 'Axes') -> float:
@@ -186,7 +188,7 @@ def draw_curves(chart: Curves, axes: 'Axes') -> float:
             label=curve.label,
             linestyle=':' if curve.dotted else '-',
             marker='o',
-            markersize=3,
-            linewidth=1.3,
+            markersize=0 if curve.minor else 3,
+            linewidth=0.7 if curve.minor else 1.4,
         )
     return 3.6

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+UNCHANGED = 'as in the config'
+"""Label of a point without changes."""
 LONGEST_LABEL = 46
 """Characters of a label in a picture."""
 
@@ -83,7 +85,7 @@ def label(
         for key in keys
         if key in point
     ]
-    return ', '.join(parts) or 'as in the config'
+    return ', '.join(parts) or UNCHANGED
 
 
 def label_points(points: Sequence[dict[str, Any]]) -> list[str]:
@@ -99,3 +101,15 @@ def clip(text: str, longest: int = LONGEST_LABEL) -> str:
         return text
     tail = longest // 3
     return f'{text[: longest - tail - 1]}…{text[-tail:]}'
+
+
+def clip_labels(labels: Iterable[str]) -> list[str]:
+    """Clipped labels, numbered where they would be the same."""
+    clipped: list[str] = []
+    for text in map(clip, labels):
+        count, name = 1, text
+        while name in clipped:
+            count += 1
+            name = f'{text} ({count})'
+        clipped.append(name)
+    return clipped

@@ -5,9 +5,9 @@ import re
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
-from .points import identity, label_points
+from .points import clip_labels, identity, label_points
 from .results import SweepResult, TrialResult
 
 STATES = ('complete', 'running', 'waiting', 'pruned', 'failed')
@@ -63,7 +63,8 @@ class PointResult:
 
     Attributes:
         point: Changes of the config.
-        label: What tells it from the other points.
+        label: What tells it from the other points, of any length.
+        short_label: No other point has it either.
         planned: Seeds that were planned or tried.
         trials: In order of their seeds.
         metric: Over the complete trials that have a value; None without any.
@@ -72,6 +73,7 @@ class PointResult:
 
     point: dict[str, Any]
     label: str
+    short_label: str
     planned: int
     trials: list[TrialResult]
     metric: Summary | None
@@ -118,7 +120,7 @@ def show_seconds(seconds: float) -> str:
     return f'{minutes // 60} h {minutes % 60:02d} min'
 
 
-def is_score(value: float | None, metric: str) -> bool:
+def is_score(value: float | None, metric: str) -> TypeGuard[float]:
     """Whether a value says how good a model is.
 
     pycocotools answers -1 where no object has the size that an mAP is of.
@@ -157,46 +159,43 @@ def summarize_points(sweep: SweepResult) -> list[PointResult]:
     planned = {identity(point) for point in sweep.points}
     labels = label_points(list(points.values()))
     return [
-        summarize_point(
-            sweep,
-            point,
-            text,
-            trials[name],
-            set(sweep.seeds if name in planned else []),
+        PointResult(
+            point=points[name],
+            label=label,
+            short_label=short_label,
+            planned=len(
+                {trial.seed for trial in trials[name]}
+                | set(sweep.seeds if name in planned else [])
+            ),
+            trials=trials[name],
+            metric=summarize(complete_values(trials[name], sweep.metric)),
+            seconds=summarize(complete_seconds(trials[name])),
         )
-        for (name, point), text in zip(points.items(), labels, strict=True)
+        for name, label, short_label in zip(
+            points, labels, clip_labels(labels), strict=True
+        )
     ]
 
 
-def summarize_point(
-    sweep: SweepResult,
-    point: dict[str, Any],
-    text: str,
+def complete_values(
+    trials: list[TrialResult], metric: str
+) -> list[tuple[TrialResult, float]]:
+    """Complete trials with what their last validation says, if anything."""
+    return [
+        (trial, trial.value)
+        for trial in trials
+        if trial.state == 'complete' and is_score(trial.value, metric)
+    ]
+
+
+def complete_seconds(
     trials: list[TrialResult],
-    seeds: set[int],
-) -> PointResult:
-    complete = [trial for trial in trials if trial.state == 'complete']
-    return PointResult(
-        point=point,
-        label=text,
-        planned=len(seeds | {trial.seed for trial in trials}),
-        trials=trials,
-        metric=summarize(
-            [
-                (trial, trial.value)
-                for trial in complete
-                if trial.value is not None
-                and is_score(trial.value, sweep.metric)
-            ]
-        ),
-        seconds=summarize(
-            [
-                (trial, trial.seconds)
-                for trial in complete
-                if trial.seconds is not None
-            ]
-        ),
-    )
+) -> list[tuple[TrialResult, float]]:
+    return [
+        (trial, trial.seconds)
+        for trial in trials
+        if trial.state == 'complete' and trial.seconds is not None
+    ]
 
 
 def best_mean(results: Iterable[PointResult]) -> float | None:
