@@ -181,7 +181,7 @@ def is_number(value: Any) -> TypeGuard[int | float]:
     return (
         isinstance(value, int | float)
         and not isinstance(value, bool)
-        and abs(value) < 1e300
+        and abs(value) < 1e15
     )
 
 
@@ -251,22 +251,18 @@ def metric_lines(results: list[PointResult], unit: Unit) -> Lines | None:
     numeric = numeric_keys(points)
     if not numeric:
         return None
-    x_key, *_ = numeric
-    rest = [key for key in telling_keys(points) if key != x_key]
+    x_key = numeric[0]
     names = short_keys(keys_of(points))
-    lines: dict[str, list[tuple[float, PointResult]]] = {}
-    for result in sorted(results, key=lambda result: line_order(result, rest)):
-        x = result.point.get(x_key)
-        if result.metric and is_number(x):
-            text = label(result.point, rest, names)
-            lines.setdefault(text, []).append((float(x), result))
+    lines = group_lines(results, x_key)
     # One spot a line is a list of points: `Dots` is better at that.
     if not lines or len(lines) > MOST_LINES:
         return None
-    if len(lines) > 1 and max(map(len, lines.values())) == 1:
+    if len(lines) > 1 and max(map(len, lines)) == 1:
         return None
-    positions = [x for line in lines.values() for x, _ in line]
+    positions = [result.point[x_key] for line in lines for result in line]
     log = min(positions) > 0 and max(positions) / min(positions) >= 100
+    rest = [key for key in telling_keys(points) if key != x_key]
+    texts = [label(line[0].point, rest, names) for line in lines]
     return Lines(
         name='metric',
         title=f'{unit.label} over {names[x_key]}',
@@ -276,18 +272,31 @@ def metric_lines(results: list[PointResult], unit: Unit) -> Lines | None:
         y_label=unit.label,
         log_x=log,
         lines=[
-            make_line(
-                '' if list(lines) == [UNCHANGED] else text,
+            Line(
+                text if texts != [UNCHANGED] else '',
                 color,
-                line,
-                beside(positions, log),
-                unit,
+                make_spots(line, x_key, beside(positions, log), unit),
             )
-            for (text, line), color in zip(
-                lines.items(), colors(len(lines)), strict=True
+            for text, color, line in zip(
+                texts, colors(len(lines)), lines, strict=True
             )
         ],
     )
+
+
+def group_lines(
+    results: list[PointResult], x_key: str
+) -> list[list[PointResult]]:
+    """Points with the metric and a number for a key, by their other keys."""
+    keys = telling_keys([result.point for result in results])
+    rest = [key for key in keys if key != x_key]
+    lines: dict[str, list[PointResult]] = {}
+    for result in sorted(results, key=lambda result: line_order(result, rest)):
+        point = result.point
+        if result.metric and is_number(point.get(x_key)):
+            others = {key: point[key] for key in rest if key in point}
+            lines.setdefault(identity(others), []).append(result)
+    return list(lines.values())
 
 
 def beside(positions: list[float], log: bool) -> Callable[[float], float]:
@@ -298,19 +307,21 @@ def beside(positions: list[float], log: bool) -> Callable[[float], float]:
     return lambda x: x + 0.01 * (high - low)
 
 
-def make_line(
-    text: str,
-    color: str,
-    results: list[tuple[float, PointResult]],
+def make_spots(
+    results: list[PointResult],
+    x_key: str,
     beside: Callable[[float], float],
     unit: Unit,
-) -> Line:
-    spots = [
-        make_spot(x, beside(x), result.metric, unit, result.label)
-        for x, result in results
-        if result.metric
-    ]
-    return Line(text, color, sorted(spots, key=lambda spot: spot.position))
+) -> list[Spot]:
+    """One spot a point, from left to right."""
+    spots = []
+    for result in results:
+        assert result.metric is not None
+        x = float(result.point[x_key])
+        spots.append(
+            make_spot(x, beside(x), result.metric, unit, result.label)
+        )
+    return sorted(spots, key=lambda spot: spot.position)
 
 
 def line_order(

@@ -62,7 +62,7 @@ def shorten(key: str, others: Sequence[str]) -> str:
     for count in range(1, len(parts)):
         end = '.'.join(parts[-count:])
         # An index alone says nothing: `pipeline.2`, not `2`.
-        if end[:1].isdigit() or not end.strip():
+        if not parts[-count].isidentifier():
             continue
         if not any(f'.{other}'.endswith(f'.{end}') for other in others):
             return end

@@ -51,15 +51,13 @@ def write_value(value: Any) -> str:
 
 def key_columns(keys: list[str]) -> dict[str, str]:
     """Name of each key's column: the key, or `point.KEY` if that is taken."""
+    taken = {*COLUMNS}
     names: dict[str, str] = {}
     for key in keys:
-        name = key
-        while (
-            name in COLUMNS
-            or name in names.values()
-            or (name != key and name in keys)
-        ):
+        name = show_value(key)
+        while name in taken or (name != key and name in keys):
             name = f'point.{name}'
+        taken.add(name)
         names[key] = name
     return names
 
@@ -93,7 +91,7 @@ def trial_row(trial: TrialResult, columns: dict[str, str]) -> dict[str, Any]:
         'metric': trial.value,
         'seconds': trial.seconds,
         'error': ' / '.join(error_lines(trial.error)),
-        'folder': trial.folder,
+        'folder': show_value(trial.folder),
     }
 
 
