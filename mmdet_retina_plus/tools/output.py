@@ -26,11 +26,13 @@ def check_out(out: Path, inputs: Iterable[str | Path]) -> None:
             )
 
 
-def replace(file: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+def replace(file: Path, content: str | bytes) -> None:
+    """Write a file whole or not at all; text as UTF-8."""
+    if isinstance(content, str):
+        content = content.encode()
     part = file.with_name(f'{file.name}.{os.getpid()}.part')
     try:
-        part.write_text(text, encoding='utf-8')
+        part.write_bytes(content)
         os.replace(part, file)
     finally:
         part.unlink(missing_ok=True)

@@ -1,0 +1,39 @@
+"""Everything that is written about a sweep."""
+
+from pathlib import Path
+
+from ..tools.output import replace
+from .charts import make_charts
+from .page import page_html
+from .pictures import draw
+from .results import SweepResult
+from .summary import summarize_points
+from .tables import summary_markdown, trials_csv
+
+
+def write_report(sweep: SweepResult, out: Path) -> list[Path]:
+    """Write trials.csv, summary.md, index.html and a PNG file a chart.
+
+    Args:
+        sweep: In whatever state; a chart without any value is left out.
+        out: Folder, made if it is missing. Files of an earlier report are
+            replaced, each as a whole.
+
+    Returns:
+        The files.
+
+    Raises:
+        ImportError: plotly is missing.
+    """
+    results = summarize_points(sweep)
+    charts = make_charts(sweep, results)
+    contents: dict[str, str | bytes] = {
+        'trials.csv': trials_csv(sweep),
+        'summary.md': summary_markdown(sweep, results),
+        'index.html': page_html(sweep, results, charts),
+        **{f'{chart.name}.png': draw(chart) for chart in charts},
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        replace(out / name, content)
+    return [out / name for name in contents]

@@ -1,0 +1,209 @@
+"""The page and its files, also in a real browser where there is one."""
+
+import dataclasses
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from sweep_results import NASTY, make_sweep, one_trial_each, unfinished_sweep
+
+from mmdet_retina_plus.sweeps.report import write_report
+
+CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
+needs_browser = pytest.mark.skipif(
+    CHROMIUM is None,
+    reason='No browser to look with: apt-get install chromium',
+)
+HOVER = """<script>addEventListener('load', () => setTimeout(() => {
+  for (const plot of document.querySelectorAll('.js-plotly-plot')) {
+    const trace = plot.data[0], {xaxis, yaxis} = plot._fullLayout;
+    const drag = plot.querySelector('.nsewdrag');
+    const box = drag.getBoundingClientRect();
+    const place = {
+      clientX: box.left + xaxis.d2p(trace.z ? 0 : trace.x[0]),
+      clientY: box.top + yaxis.d2p(trace.z ? trace.z.length - 1 : trace.y[0]),
+      bubbles: true,
+    };
+    for (const kind of ['mouseover', 'mousemove'])
+      drag.dispatchEvent(new MouseEvent(kind, place));
+  }
+}, 500));</script>"""
+"""A pointer over the first mark, or the top left cell, of every plot."""
+FETCH = """<script>fetch('https://example.org/').catch(() => 0);</script>
+<img src="https://example.org/x.png">"""
+
+
+class Elements(HTMLParser):
+    """Start tags with their attributes, and the text outside of scripts."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        if self.tags and self.tags[-1][0] not in ('script', 'style'):
+            self.words.append(data)
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.tags)
+
+
+def page_of(sweep, folder: Path) -> str:
+    write_report(sweep, folder)
+    return (folder / 'index.html').read_text()
+
+
+def nasty_sweep():
+    """Markup in every text that comes from outside."""
+    markup = '</script><img src=x onerror=console.error(1)><b>{{x}}</b>'
+    sweep = one_trial_each([{markup: markup, 'n': n} for n in range(3)])
+    trials = [
+        dataclasses.replace(trial, folder=markup) for trial in sweep.trials
+    ]
+    trials[0] = dataclasses.replace(trials[0], state='failed', error=NASTY)
+    return dataclasses.replace(
+        sweep, name=markup, config=markup, prefix=markup, trials=trials
+    )
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory) -> Path:
+    """Report of an unfinished sweep."""
+    folder = tmp_path_factory.mktemp('sweep') / 'report'
+    write_report(unfinished_sweep(), folder)
+    return folder
+
+
+def test_the_files_are_those_that_are_named(tmp_path):
+    files = write_report(unfinished_sweep(), tmp_path)
+    assert [file.name for file in files] == [
+        'trials.csv',
+        'summary.md',
+        'index.html',
+        'metric.png',
+        'heat_map.png',
+        'curves.png',
+        'time.png',
+    ]
+    assert sorted(files) == sorted(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    'points', [[], [{}], [dict(gamma=2.0)]], ids=['none', 'empty', 'one']
+)
+def test_a_sweep_that_has_not_begun_has_a_page(points, tmp_path):
+    page = page_of(make_sweep(points, []), tmp_path)
+    assert f'0 of {3 * len(points)} trials finished' in page
+    assert 'No trial has a result yet' in page
+    assert not list(tmp_path.glob('*.png'))
+
+
+def test_the_page_tells_name_config_and_states(folder):
+    words = ' '.join(Elements((folder / 'index.html').read_text()).words)
+    for text in (
+        'focal_gamma_alpha',
+        '../retinanet_r18_fpn_shapes.py',
+        '6 of 15 trials finished, 2 running, 5 waiting, 1 pruned, 1 failed',
+        '31.0 ± 1.4',
+    ):
+        assert text in words
+
+
+def test_the_page_refers_to_nothing_outside(folder):
+    elements = Elements((folder / 'index.html').read_text())
+    for tag, attributes in elements.tags:
+        assert not {'src', 'href', 'action', 'data'} & {*attributes}, tag
+    assert not {tag for tag, _ in elements.tags} & {'link', 'iframe', 'base'}
+    (policy,) = (
+        attributes['content']
+        for tag, attributes in elements.tags
+        if attributes.get('http-equiv') == 'Content-Security-Policy'
+    )
+    assert policy.startswith("default-src 'none'")
+    assert 'http' not in policy
+
+
+def test_markup_from_outside_stays_text(folder, tmp_path):
+    elements = Elements(page_of(nasty_sweep(), tmp_path))
+    assert elements.count('img') == elements.count('pre') - 1 == 0
+    text = ''.join(elements.words)
+    assert NASTY.strip() in text
+    assert 'onerror=console.error(1)' in text
+
+
+def test_without_plotly_an_error_names_the_extra_and_keeps_old_files(
+    tmp_path, monkeypatch
+):
+    write_report(unfinished_sweep(), tmp_path)
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    monkeypatch.setitem(sys.modules, 'plotly', None)
+    monkeypatch.setitem(sys.modules, 'plotly.offline', None)
+    with pytest.raises(ImportError, match=r'mmdet_retina_plus\[sweep\]'):
+        write_report(make_sweep([], []), tmp_path)
+    assert before == {file: file.read_bytes() for file in tmp_path.iterdir()}
+
+
+def browse(page: str, folder: Path) -> tuple[str, list[str]]:
+    """The DOM once a browser has run the page, and what its console says."""
+    file = folder / 'page.html'
+    file.write_text(page)
+    flags = """--headless --no-sandbox --disable-gpu --disable-quic
+        --no-first-run --disable-background-networking --disable-sync
+        --disable-component-update --enable-logging=stderr
+        --virtual-time-budget=3000 --dump-dom"""
+    done = subprocess.run(
+        [
+            str(CHROMIUM),
+            *flags.split(),
+            f'--user-data-dir={folder / "profile"}',
+            file.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    console = [x for x in done.stderr.splitlines() if ':CONSOLE' in x]
+    return done.stdout, console
+
+
+@needs_browser
+def test_a_browser_draws_every_plot_and_shows_values_under_the_pointer(
+    folder, tmp_path
+):
+    page = (folder / 'index.html').read_text()
+    dom, console = browse(page.replace('</body>', f'{HOVER}</body>'), tmp_path)
+    assert console == []
+    plots = re.split(r'<div id="\w+" class="plotly-graph-div', dom)[1:]
+    assert len(plots) == len(list(folder.glob('*.png'))) == 4
+    hovers = [
+        'gamma=1.0, alpha=0.25bbox_mAP (%): 30.31 seed',
+        'gamma=0.0, alpha=0.75bbox_mAP (%): 31.0 ± 1.42 seeds',
+        'bbox_mAP (%): 10.0step 100seed 0',
+        'minutes: 10 ± 0.05892 seeds',
+    ]
+    for plot, text in zip(plots, hovers, strict=True):
+        assert 'main-svg' in plot
+        assert '<path class="point"' in plot or 'class="hm"' in plot
+        label = plot.partition('class="hoverlayer"')[2]
+        assert text in re.sub('<[^>]*>', '', label)
+
+
+@needs_browser
+def test_a_browser_takes_markup_for_text_and_fetches_nothing(tmp_path):
+    page = page_of(nasty_sweep(), tmp_path)
+    dom, console = browse(page.replace('</body>', f'{FETCH}</body>'), tmp_path)
+    assert 'src="x"' not in dom
+    assert dom.count('plotly-graph-div') == len(list(tmp_path.glob('*.png')))
+    assert len(console) >= 2
+    for line in console:
+        assert 'Content Security Policy' in line
