@@ -31,13 +31,15 @@ def main() -> None:
     log = folder / f'{time.time():.6f}' / 'vis_data/scalars.json'
     log.parent.mkdir(parents=True)
     for step in range(first + 1, loop['max_iters'] + 1):
-        time.sleep(1 / cfg['steps_per_second'])
-        if model['fails']:
+        time.sleep(1 / cfg.get('steps_per_second', 20.0))
+        if cfg.get('fails') or model.get('fails'):
             print('an early line\n\nValueError: the model fails', flush=True)
             sys.exit(3)
         records = [dict(loss=1 / step, step=step, iter=step)]
         if step % loop['val_interval'] == 0:
-            ap = step / (10 + model['gamma'] + cfg['randomness']['seed'])
+            ap = step / (
+                10 + model.get('gamma', 0.0) + cfg['randomness']['seed']
+            )
             # As mmengine numbers the validations of a run by steps.
             records.append({'coco/bbox_mAP': ap, 'time': 1.0, 'step': 0})
         with log.open('a') as file:

@@ -4,6 +4,7 @@ import threading
 import time
 from typing import Any
 
+from .points import clip, label_points
 from .results import SweepResult
 from .study import SweepStudy
 from .worker import Event
@@ -57,7 +58,9 @@ class Display:
             took = f' after {clock(event.seconds)}' if event.seconds else ''
             text = f': {event.text}' if event.text else ''
             line = f'{event.kind:8} {event.name}{took}{text}'
-            self.console.print(line, markup=False, highlight=False)
+            self.console.print(
+                line, markup=False, highlight=False, soft_wrap=True
+            )
 
     def render(self) -> Any:
         """The table: what runs, what is done, what is best so far."""
@@ -71,7 +74,7 @@ class Display:
         for event in events:
             done = event.progress
             table.add_row(
-                Text(event.name),
+                Text(clip(event.name)),
                 f'{done.step}/{done.steps or "?"}',
                 next(
                     (f'{x:.3f}' for x in reversed(list(done.curve.values()))),
@@ -123,8 +126,6 @@ def summary(result: SweepResult, jobs: int) -> str:
 
 def best_trial(result: SweepResult) -> str:
     """Name and metric of the best finished trial, '' if there is none."""
-    from .spec import label
-
     finished = [
         trial
         for trial in result.trials
@@ -133,7 +134,9 @@ def best_trial(result: SweepResult) -> str:
     if not finished:
         return ''
     best = max(finished, key=lambda trial: trial.value or 0.0)
-    return f'{best.value:.3f} by {label(best.point)} seed={best.seed}'
+    labels = label_points(result.points)
+    name = labels[result.points.index(best.point)]
+    return f'{best.value:.3f} by {name}, seed {best.seed}'
 
 
 def clock(seconds: float | None) -> str:

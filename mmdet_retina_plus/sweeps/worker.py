@@ -4,11 +4,12 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .spec import label
+from .points import label_points
 from .study import Claim, Plan, SweepStudy
 from .training import (
     Progress,
@@ -82,7 +83,9 @@ class Worker:
     def work(self, claim: Claim) -> None:
         """Train one trial and record what it came to."""
         folder = self.work_dir / folder_name(claim.point, claim.seed)
-        name = f'{label(claim.point)} seed={claim.seed}'
+        points = self.plan.sweep.points
+        name = label_points(points)[points.index(claim.point)]
+        name += f', seed {claim.seed}'
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with locked(folder / 'lock') as lock:
@@ -243,26 +246,13 @@ def work_all(workers: Sequence[Worker], stop: threading.Event) -> None:
     Raises:
         Exception: What ended a worker, such as a storage that is gone.
     """
-    errors: list[BaseException] = []
-
-    def run(worker: Worker) -> None:
+    with ThreadPoolExecutor(len(workers)) as pool:
+        futures = [pool.submit(worker.run) for worker in workers]
         try:
-            worker.run()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(x,)) for x in workers]
-    for thread in threads:
-        thread.start()
-    try:
-        for thread in threads:
-            # A plain join does not see Ctrl-C everywhere.
-            while thread.is_alive():
-                thread.join(0.2)
-    except KeyboardInterrupt:
-        stop.set()
-        for thread in threads:
-            thread.join()
-        raise
-    if errors:
-        raise errors[0]
+            # Not Thread.join: interrupted, it takes a thread for ended.
+            wait(futures)
+        except KeyboardInterrupt:
+            stop.set()
+            raise
+    for future in futures:
+        future.result()

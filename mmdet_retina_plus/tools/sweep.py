@@ -278,8 +278,10 @@ def find_study(
             f'{work_dir} is no folder: name the work dir of a sweep, or say '
             'by --storage where the study is kept'
         )
+    # A worker may change its folder later.
+    journal = str(Path(storage or work_dir / JOURNAL).absolute())
     return SweepStudy(
-        storage or str(work_dir / JOURNAL),
+        storage if storage and '://' in storage else journal,
         name or work_dir.resolve().name,
         grace,
     )
@@ -337,7 +339,7 @@ def work(study: Any, work_dir: Path, jobs: int, nproc: int) -> None:
     failed = [trial for trial in result.trials if trial.state == 'failed']
     if failed:
         raise click.ClickException(
-            f'{len(failed)} trials failed: `retina-plus sweep report '
+            f'{len(failed)} of the trials failed: `retina-plus sweep report '
             f'{work_dir}` lists their errors, --retry-failed runs them again'
         )
 

@@ -1,0 +1,245 @@
+"""Sweeps through the command, as users call it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from sweep_scenes import STAND_IN
+
+import mmdet_retina_plus
+from mmdet_retina_plus.sweeps import training, worker
+from mmdet_retina_plus.tools.cli import main
+
+OPTIMIZER = 'optim_wrapper.optimizer.'
+CONFIG = mmdet_retina_plus.config('retinanet_r18_fpn_shapes')
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    """A few generated images, and options that train on them in seconds."""
+    root = tmp_path_factory.mktemp('data')
+    words = ['make-data', 'shapes', str(root), '--num', '4', '--num-val', '2']
+    result = CliRunner().invoke(main, [*words, '--size', '96'])
+    assert not result.exit_code, result.output
+    options = {
+        **{
+            f'{split}_dataloader.dataset.data_root': root
+            for split in ('train', 'val', 'test')
+        },
+        'val_evaluator.ann_file': root / 'instances_val.json',
+        'train_dataloader.batch_size': 2,
+        'train_cfg.max_iters': 4,
+        'train_cfg.val_interval': 2,
+        'default_hooks.logger.interval': 1,
+    }
+    return [f'{key}={value}' for key, value in options.items()]
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    monkeypatch.setattr(training, 'train_script', lambda: STAND_IN)
+    monkeypatch.setattr(worker, 'POLL', 0.05)
+
+
+def write_spec(folder: Path, body: str, prefix: str) -> str:
+    path = folder / 'spec.py'
+    path.write_text(f'config = {CONFIG!r}\nprefix = {prefix!r}\n{body}\n')
+    return str(path)
+
+
+def run(*words, code: int = 0) -> str:
+    result = CliRunner().invoke(main, ['sweep', *map(str, words)])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def test_a_sweep_from_its_spec_to_its_report(data, tmp_path):
+    """With mmdet's own script; the second point cannot train."""
+    spec = write_spec(
+        tmp_path, 'points = [dict(lr=1e-3), dict(lr=1e30)]', OPTIMIZER
+    )
+    work_dir = tmp_path / 'sweep'
+    command = ['run', spec, '--work-dir', work_dir, '--jobs', 2]
+    command += ['--cfg-options', *data]
+    said = run(*command, code=1)
+    assert re.search(r'complete lr=0.001, seed 0 after .*: 0\.\d{3}', said)
+    assert re.search(r'failed +lr=1e\+30, seed 0', said)
+    assert '1 of the trials failed' in said
+    # The same command again finds everything done.
+    began = time.monotonic()
+    said = run(*command, code=1)
+    assert 'start' not in said
+    assert time.monotonic() - began < 30
+    run('report', work_dir)
+    summary = (work_dir / 'report/summary.md').read_text()
+    assert re.search(r'\| 0.001 \| .* \| 1 of 1 \|', summary)
+    assert 'loss become infinite or NaN!' in summary
+    trial = work_dir.glob('lr-0.001*/seed-0/trial.py')
+    assert 'lr=0.001' in next(trial).read_text()
+
+
+def test_one_spec_may_be_run_with_a_config_of_your_own(
+    data, tmp_path, stand_in
+):
+    own = tmp_path / 'own.py'
+    own.write_text(
+        f'_base_ = {CONFIG!r}\noptim_wrapper=dict(optimizer=dict(lr=.5))'
+    )
+    spec = write_spec(tmp_path, 'points = [dict(weight_decay=0)]', OPTIMIZER)
+    command = ['run', spec, '--config', own, '--work-dir', tmp_path / 'sweep']
+    said = run(*command, '--seeds', 3, 1, '--cfg-options', *data)
+    assert said.count('complete weight_decay=0.0') == 2
+    trials = sorted((tmp_path / 'sweep').glob('*/*/trial.py'))
+    assert [trial.parent.name for trial in trials] == ['seed-1', 'seed-3']
+    assert 'lr=0.5' in trials[0].read_text()
+    assert 'weight_decay=0.0' in trials[0].read_text()
+
+
+REFUSED = {
+    'an unknown key': (
+        'points = [dict(lr=1.0), dict(learning_rate=1.0)]',
+        [],
+        'did you mean optim_wrapper.optimizer.',
+    ),
+    'a value of another type': (
+        "points = [dict(lr='fast')]",
+        [],
+        'give a value of type float',
+    ),
+    'no points': ('', [], 'must set config'),
+    'data that is not there': (
+        'points = [dict(lr=1.0)]',
+        ['train_dataloader.dataset.data_root=/nowhere'],
+        'which is not there',
+    ),
+    'an option that is no pair': (
+        'points = [dict(lr=1.0)]',
+        ['randomness.seed'],
+        'unexpected extra argument (randomness.seed)',
+    ),
+    'pruning without anything to compare': (
+        'points = [dict(lr=1.0)]',
+        ['train_cfg.val_interval=4', '--prune'],
+        'train_cfg.val_interval is 4 of 4',
+    ),
+    'processes without GPUs': (
+        'points = [dict(lr=1.0)]',
+        ['train_cfg.val_interval=4', '--nproc', '2'],
+        '--nproc needs a GPU',
+    ),
+    'sbatch without Slurm': (
+        'points = [dict(lr=1.0)]',
+        ['train_cfg.val_interval=4', '--sbatch=--partition=gpu'],
+        'needs --launcher slurm',
+    ),
+}
+
+
+@pytest.mark.parametrize('case', REFUSED)
+def test_it_is_refused_before_anything_starts(data, tmp_path, case):
+    body, options, error = REFUSED[case]
+    spec = write_spec(tmp_path, body, OPTIMIZER)
+    command = ['run', spec, '--work-dir', tmp_path / 'sweep']
+    command += ['--cfg-options', *data, *options]
+    result = CliRunner().invoke(main, ['sweep', *map(str, command)])
+    assert result.exit_code in (1, 2)
+    assert isinstance(result.exception, SystemExit)
+    assert error in ' '.join(result.output.split())
+    assert not list(tmp_path.glob('sweep/*/*'))
+
+
+def test_another_config_in_the_same_work_dir_is_refused(
+    data, tmp_path, stand_in
+):
+    spec = write_spec(tmp_path, 'points = [dict(lr=1.0)]', OPTIMIZER)
+    command = ['run', spec, '--work-dir', tmp_path / 'sweep']
+    run(*command, '--cfg-options', *data)
+    said = run(
+        *command, '--cfg-options', *data, 'train_cfg.max_iters=6', code=1
+    )
+    assert 'max_iters=4' in said
+    assert 'max_iters=6' in said
+
+
+def test_failed_trials_are_run_again_on_request(data, tmp_path, stand_in):
+    spec = write_spec(tmp_path, 'points = [dict(lr=1.0)]', OPTIMIZER)
+    command = ['run', spec, '--work-dir', tmp_path / 'sweep']
+    command += ['--cfg-options', *data, 'fails=True']
+    assert 'failed' in run(*command, code=1)
+    assert 'start' not in run(*command, code=1)
+    assert 'start' in run(*command, '--retry-failed', code=1)
+
+
+def test_a_worker_joins_from_another_folder(
+    data, tmp_path, stand_in, monkeypatch
+):
+    spec = write_spec(tmp_path, 'points = [dict(lr=1.0)]', OPTIMIZER)
+    command = ['run', spec, '--work-dir', tmp_path / 'sweep']
+    run(*command, '--cfg-options', *data)
+    here = Path.cwd()
+    monkeypatch.chdir(tmp_path)
+    assert '1 of 1 trials done' in run('worker', 'sweep')
+    assert Path.cwd() == here
+    monkeypatch.chdir(tmp_path)
+    said = run('worker', 'sweep', '--folder', tmp_path)
+    assert '1 of 1 trials done' in said
+    assert Path.cwd() == tmp_path
+
+
+@pytest.mark.parametrize(
+    ('words', 'error'),
+    [
+        (['worker', 'nowhere'], 'is no folder'),
+        (['worker', '.'], 'no study'),
+        (['report', '.'], 'no study'),
+    ],
+)
+def test_an_unknown_study_names_the_way_out(
+    tmp_path, monkeypatch, words, error
+):
+    monkeypatch.chdir(tmp_path)
+    assert error in run(*words, code=1)
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_trainings_and_keeps_everything(data, tmp_path, number):
+    spec = write_spec(tmp_path, 'points = [dict(lr=1.0)]', OPTIMIZER)
+    work_dir = tmp_path / 'sweep'
+    words = ['sweep', 'run', spec, '--work-dir', str(work_dir)]
+    words += ['--cfg-options', *data, 'train_cfg.max_iters=200']
+    code = (
+        'import sys\n'
+        'from pathlib import Path\n'
+        'from mmdet_retina_plus.sweeps import training\n'
+        'from mmdet_retina_plus.tools.cli import main\n'
+        f'training.train_script = lambda: Path({str(STAND_IN)!r})\n'
+        'main()'
+    )
+    process = subprocess.Popen(
+        [sys.executable, '-c', code, *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | dict(PYTHONPATH=os.pathsep.join(sys.path)),
+    )
+    deadline = time.monotonic() + 100
+    while not list(work_dir.glob('*/*/last_checkpoint')):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.stderr
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert 'all that was trained is kept' in said
+    (lock,) = work_dir.glob('*/*/lock')
+    with lock.open() as file:
+        assert training.try_lock(file.fileno())
+    run('report', work_dir)
+    assert '1 waiting' in (work_dir / 'report/summary.md').read_text()
