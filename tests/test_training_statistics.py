@@ -68,6 +68,11 @@ def test_the_hook_comes_beside_all_others(tmp_path):
     assert config.custom_hooks == base.custom_hooks
 
 
+def test_the_fragment_holds_the_hook_too(tmp_path):
+    config = read('tensorboard', tmp_path)
+    assert isinstance(HOOKS.build(config.loss_statistics), LossStatisticsHook)
+
+
 @pytest.mark.parametrize('name', BACKENDS)
 def test_a_backend_is_mmengines_and_comes_beside_the_local_one(name, tmp_path):
     local, other = read(name, tmp_path).visualizer.vis_backends

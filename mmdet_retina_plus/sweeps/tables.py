@@ -176,7 +176,7 @@ def summary_markdown(sweep: SweepResult, results: list[PointResult]) -> str:
     if failed:
         lines += ['', '## Failures', '']
     for result, trial in failed:
-        reason = (error_lines(trial.error) or ['no message'])[-1]
+        reason = ' / '.join(error_lines(trial.error)) or 'no message'
         lines.append(
             f'- Trial {trial.number} ({cell(result.label)}, seed '
             f'{trial.seed}): {cell(reason)}'

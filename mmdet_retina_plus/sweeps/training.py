@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,9 @@ from mmdet_retina_plus.tools.report import read_records
 from .spec import Point, label, point_key
 
 CHILD = Path(__file__).with_name('child.py')
-ERROR_LINES = 5
+ERROR_LINES = 3
 """Last lines of a failed run that are recorded."""
+TRACEBACK = 'Traceback (most recent call last)'
 PATIENCE = 20.0
 """Seconds that a run has to end by itself when it is asked to."""
 
@@ -122,9 +124,22 @@ class Training:
         """Last lines of its output."""
         with self.log.open(errors='replace') as output:
             output.seek(self.start)
-            lines = [line.strip() for line in output if line.strip()]
+            lines = last_words(output)
         code = f'Exit code {self.process.returncode}, see {self.log}'
-        return '\n'.join([*lines[-ERROR_LINES:], code])
+        return '\n'.join([code, *lines])
+
+
+def last_words(output: Iterable[str]) -> list[str]:
+    """The end of a log, without the frames of tracebacks.
+
+    What stands before a traceback is often more than its last line: mmdet
+    stops at a loss that is not finite by an assertion without a text.
+    """
+    lines = deque(maxlen=ERROR_LINES)
+    for line in output:
+        if line.strip() and not line.startswith((' ', TRACEBACK)):
+            lines.append(line.strip())
+    return list(lines)
 
 
 @contextmanager

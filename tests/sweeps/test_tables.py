@@ -145,19 +145,17 @@ def test_a_trial_of_a_point_that_left_the_spec_is_reported():
     ]
 
 
-def test_failures_end_with_the_last_line_of_their_error():
+def test_failures_are_told_on_one_line():
     sweep = unfinished_sweep()
-    error = (
-        'Traceback\n  File "x.py"\n\x1b[31mValueError: `gamma` | 2\x1b[0m\n'
-    )
+    error = 'Exit code 1\n\n\x1b[31mValueError: `gamma` | 2\x1b[0m\n'
     sweep.trials[8] = dataclasses.replace(sweep.trials[8], error=error)
     (line,) = [x for x in markdown(sweep).splitlines() if x.startswith('- ')]
     assert line == (
         '- Trial 8 (gamma=1.0, alpha=0.25, seed 1): '
-        '``ValueError: `gamma` | 2``'
+        '``Exit code 1 / ValueError: `gamma` | 2``'
     )
     row = rows_of(sweep)[8]
-    assert row['error'].endswith(' / ValueError: `gamma` | 2')
+    assert row['error'] == 'Exit code 1 / ValueError: `gamma` | 2'
     assert row['state'] == 'failed'
 
 

@@ -13,9 +13,11 @@ from sweep_scenes import BASE, STAND_IN
 
 from mmdet_retina_plus.sweeps import training
 from mmdet_retina_plus.sweeps.training import (
+    TRACEBACK,
     Slot,
     Training,
     folder_name,
+    last_words,
     locked,
     metric_of,
     read_progress,
@@ -83,10 +85,20 @@ def test_the_end_of_a_run_and_its_output_are_seen(start):
     run = start(BASE.replace('fails=False', 'fails=True'))
     assert run.has_ended(20)
     assert run.process.returncode == 3
-    first, last, where = run.error().splitlines()
+    where, first, last = run.error().splitlines()
+    assert where.startswith('Exit code 3')
     assert first == 'an early line'
     assert last == 'ValueError: the model fails'
-    assert where.startswith('Exit code 3')
+
+
+def test_what_was_said_before_a_traceback_is_kept_and_its_frames_are_not():
+    frames = ['  File "a.py", line 1, in b\n', '    raise c\n'] * 9
+    output = ['much\n', 'loss become infinite or NaN!\n', '\n']
+    output += [f'{TRACEBACK}:\n', *frames, 'AssertionError: None\n']
+    words = ['much', 'loss become infinite or NaN!', 'AssertionError: None']
+    assert last_words(output) == words
+    assert last_words(['before\n', *output]) == words
+    assert last_words([]) == []
 
 
 def test_the_lock_is_held_as_long_as_the_run_lives(start, tmp_path):
