@@ -135,7 +135,7 @@ def last_words(output: Iterable[str]) -> list[str]:
     What stands before a traceback is often more than its last line: mmdet
     stops at a loss that is not finite by an assertion without a text.
     """
-    lines = deque(maxlen=ERROR_LINES)
+    lines: deque[str] = deque(maxlen=ERROR_LINES)
     for line in output:
         if line.strip() and not line.startswith((' ', TRACEBACK)):
             lines.append(line.strip())

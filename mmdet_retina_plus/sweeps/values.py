@@ -23,34 +23,49 @@ def check_sweep(sweep: Sweep, cfg: Any) -> list[Point]:
         ValueError: A key that neither the config nor a class knows, a value
             of another type than the config's, or a model that cannot be built.
     """
-    return [check_point(sweep, point, cfg) for point in sweep.points]
+    checked = []
+    for point in sweep.points:
+        fitting, changed = apply_point(sweep, point, cfg)
+        if changed.model != cfg.model:
+            check_model(changed, label(point))
+        checked.append(fitting)
+    return checked
 
 
-def check_point(sweep: Sweep, point: Point, cfg: Any) -> Point:
-    from mmdet.registry import MODELS
-    from mmengine.registry import init_default_scope
+def apply_point(sweep: Sweep, point: Point, cfg: Any) -> tuple[Point, Any]:
+    """The point with values of the config's types, and the changed config.
 
+    Raises:
+        ValueError: A key that nothing knows, or a value of another type.
+    """
     changed = cfg.copy()
-    checked = dict(point)
+    fitting = dict(point)
     # What a class accepts is known when its type is.
     for key in sorted(point, key=lambda name: not name.endswith('type')):
+        whole = sweep.prefix + key
         try:
-            checked[key] = fit(
-                changed.to_dict(), sweep.prefix + key, point[key]
-            )
-            changed.merge_from_dict({sweep.prefix + key: checked[key]})
+            fitting[key] = fit(changed.to_dict(), whole, point[key])
+            changed.merge_from_dict({whole: fitting[key]})
         except (ValueError, TypeError, KeyError, IndexError) as error:
             raise ValueError(f'Point {label(point)}: {error}') from error
-    if changed.model != cfg.model:
-        init_default_scope(cfg.get('default_scope', 'mmdet'))
-        try:
-            MODELS.build(changed.model)
-        except Exception as error:  # Whatever a constructor may raise.
-            raise ValueError(
-                f'Point {label(point)}: the model cannot be built, '
-                f'{type(error).__name__}: {error}'
-            ) from error
-    return checked
+    return fitting, changed
+
+
+def check_model(cfg: Any, name: str) -> None:
+    """Build the model of a point.
+
+    Raises:
+        ValueError: It cannot be built.
+    """
+    from mmdet.registry import MODELS
+
+    try:
+        MODELS.build(cfg.model)
+    except Exception as error:  # Whatever a constructor may raise.
+        raise ValueError(
+            f'Point {name}: the model cannot be built, '
+            f'{type(error).__name__}: {error}'
+        ) from error
 
 
 def fit(cfg: Any, key: str, value: Any) -> Any:
@@ -69,6 +84,8 @@ def fit(cfg: Any, key: str, value: Any) -> Any:
         raise unknown(key, cfg)
     if name in parent:
         return convert(parent[name], value, key)
+    if not parent and name == 'type':
+        return value
     accepted = parameters(parent)
     if name not in accepted:
         raise unknown(key, cfg, ['.'.join([*path, x]) for x in accepted])
@@ -77,9 +94,15 @@ def fit(cfg: Any, key: str, value: Any) -> Any:
 
 
 def child(parent: Any, part: str, cfg: Any, key: str) -> Any:
-    """What a key of a mapping or an index of a list leads to."""
-    if isinstance(parent, Mapping) and part in parent:
-        return parent[part]
+    """What a key of a mapping or an index of a list leads to.
+
+    An argument that is None, or not set, is an empty mapping still.
+    """
+    if isinstance(parent, Mapping):
+        if parent.get(part) is not None:
+            return parent[part]
+        if part in parent or part in parameters(parent):
+            return {}
     many = isinstance(parent, list | tuple) and part.isdigit()
     if many and int(part) < len(parent):
         return parent[int(part)]
@@ -156,7 +179,8 @@ def convert(current: Any, value: Any, key: str) -> Any:
     """A value of the type of the current one.
 
     A whole number becomes a float where the config has one, and the other way
-    round. None and parts with a type of their own fit anywhere.
+    round. A fraction may take the place of a whole number, since mmdet writes
+    0 for many a 0.0. None and parts with a type of their own fit anywhere.
 
     Raises:
         ValueError: The types differ.
@@ -168,12 +192,7 @@ def convert(current: Any, value: Any, key: str) -> Any:
     if is_number(current) and is_number(value):
         if isinstance(current, float):
             return float(value)
-        if value != int(value):
-            raise ValueError(
-                f'{key} is {value}, but the config has {current}: give a '
-                'whole number'
-            )
-        return int(value)
+        return int(value) if value == int(value) else value
     # A number for all is often as good as one for each, and the reverse.
     if many_or_number(current) and many_or_number(value):
         return value

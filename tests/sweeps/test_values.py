@@ -34,8 +34,9 @@ def test_an_int_becomes_the_float_that_the_config_or_the_class_has(cfg):
 def test_a_whole_float_becomes_the_int_that_the_config_has(cfg):
     settings = cfg.to_dict()
     assert type(fit(settings, 'train_cfg.max_iters', 100.0)) is int
-    with pytest.raises(ValueError, match='whole number'):
-        fit(settings, 'train_cfg.max_iters', 100.5)
+    # mmdet has 0 there.
+    key = 'model.train_cfg.assigner.min_pos_iou'
+    assert fit(settings, key, 0.2) == 0.2
 
 
 def test_checking_leaves_the_config_as_it_is(cfg):
@@ -99,6 +100,14 @@ def test_arguments_of_parents_count_where_keywords_are_passed_on():
         accepted
     )
     assert not parameters(dict(type='NoSuchThing'))
+
+
+def test_a_part_that_is_not_there_begins_with_its_type(cfg):
+    points = {'mining.num': 64, 'mining.type': 'DenseOHEM'}
+    (point,) = check_sweep(sweep(points, prefix='model.bbox_head.'), cfg)
+    assert point == points
+    with pytest.raises(ValueError, match='did you mean'):
+        fit(cfg.to_dict(), 'model.bbox_head.mining.num', 64)
 
 
 def test_an_index_of_a_list_is_a_key(cfg):
