@@ -197,29 +197,27 @@ def worker(
 
 
 @main.command()
-@click.argument(
-    'work_dir', type=click.Path(exists=True, file_okay=False, path_type=Path)
-)
-@click.option('--out', type=FOLDER, help='[default: WORK_DIR/report]')
+@click.argument('study', metavar='STUDY', type=FOLDER)
+@click.option('--out', type=FOLDER, help='[default: STUDY/report]')
 @storage_option
 @name_option
 def report(
-    work_dir: Path,
+    study: Path,
     out: Path | None,
     storage: str | None,
     study_name: str | None,
 ) -> None:
-    """Tables and plots of the sweep in WORK_DIR, finished or not.
+    """Tables and plots of the sweep STUDY, finished or not.
 
-    Writes a CSV file, a Markdown table, a page that needs no network, and its
-    plots as PNG files.
+    STUDY is the work dir of `sweep run`, or the study's name where --storage
+    says where it is kept. Writes a CSV file, a Markdown table, a page that
+    needs no network, and its plots as PNG files.
     """
     from mmdet_retina_plus.sweeps.report import write_report
 
-    out = out or work_dir / 'report'
+    out = out or study / 'report'
     try:
-        result = find_study(work_dir, storage, study_name).result()
-        out.mkdir(parents=True, exist_ok=True)
+        result = find_study(study, storage, study_name).result()
         files = write_report(result, out)
     except (ValueError, ImportError, OSError) as error:
         raise click.ClickException(str(error)) from error

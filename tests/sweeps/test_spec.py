@@ -1,5 +1,6 @@
 """Laws of sweeps as data."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,13 @@ BAD = {
 def test_a_bad_spec_names_the_way_out(tmp_path, text):
     with pytest.raises(ValueError, match=BAD[text]):
         read_sweep(write(tmp_path, text))
+
+
+def test_the_spec_of_the_docs_is_one(tmp_path):
+    page = Path(__file__).parents[2] / 'docs/sweeps.md'
+    (block,) = re.findall(
+        r'```python\n# spec\n(.*?)```', page.read_text(), re.DOTALL
+    )
+    sweep = read_sweep(write(tmp_path, block))
+    assert len(sweep.points) == 5  # (2, .25) is in both
+    assert sweep.seeds == [0, 1, 2]
