@@ -88,6 +88,11 @@ def label(
     return ', '.join(parts) or UNCHANGED
 
 
+def full_label(point: dict[str, Any]) -> str:
+    """All of a point, its keys as they are."""
+    return label(point, point, {key: key for key in point})
+
+
 def label_points(points: Sequence[dict[str, Any]]) -> list[str]:
     """A label a point, of any length, from what tells them apart."""
     keys = telling_keys(points)

@@ -7,6 +7,7 @@ from typing import Any
 from .points import clip, label_points
 from .results import SweepResult
 from .study import SweepStudy
+from .summary import show_seconds
 from .worker import Event
 
 REFRESH = 5.0
@@ -55,7 +56,11 @@ class Display:
             else:
                 self.running.pop(event.slot, None)
         if event.kind != 'progress':
-            took = f' after {clock(event.seconds)}' if event.seconds else ''
+            took = (
+                f' after {show_seconds(event.seconds)}'
+                if event.seconds
+                else ''
+            )
             text = f': {event.text}' if event.text else ''
             line = f'{event.kind:8} {event.name}{took}{text}'
             self.console.print(
@@ -72,7 +77,7 @@ class Display:
         with self.lock:
             events = [event for _, event in sorted(self.running.items())]
         for event in events:
-            done = event.progress
+            done, left = event.progress, time_left(event)
             table.add_row(
                 Text(clip(event.name)),
                 f'{done.step}/{done.steps or "?"}',
@@ -80,7 +85,7 @@ class Display:
                     (f'{x:.3f}' for x in reversed(list(done.curve.values()))),
                     '',
                 ),
-                clock(time_left(event)),
+                '?' if left is None else show_seconds(left),
             )
         if time.monotonic() - self.looked > REFRESH:
             self.result = self.study.result()
@@ -117,7 +122,7 @@ def summary(result: SweepResult, jobs: int) -> str:
     ]
     if times and over < total:
         left = sum(times) / len(times) * (total - over) / jobs
-        parts.append(f'about {clock(left)} left')
+        parts.append(f'about {show_seconds(left)} left')
     best = best_trial(result)
     if best:
         parts.append(f'best so far {best}')
@@ -137,14 +142,3 @@ def best_trial(result: SweepResult) -> str:
     labels = label_points(result.points)
     name = labels[result.points.index(best.point)]
     return f'{best.value:.3f} by {name}, seed {best.seed}'
-
-
-def clock(seconds: float | None) -> str:
-    """Hours, minutes and seconds, `?` if not known."""
-    if seconds is None:
-        return '?'
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return (
-        f'{hours}:{minutes:02}:{rest:02}' if hours else f'{minutes}:{rest:02}'
-    )

@@ -137,8 +137,3 @@ def point_text(point: Point) -> str:
 def read_point(text: str) -> Point:
     """Inverse of `point_text`."""
     return ast.literal_eval(text)
-
-
-def label(point: Point) -> str:
-    """Name of a point for people, `gamma=2.0 alpha=0.25`."""
-    return ' '.join(f'{key}={value}' for key, value in point.items())

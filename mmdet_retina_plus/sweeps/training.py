@@ -17,7 +17,8 @@ from typing import Any
 
 from mmdet_retina_plus.tools.report import read_records
 
-from .spec import Point, label, point_key
+from .points import full_label
+from .spec import Point, point_key
 
 CHILD = Path(__file__).with_name('child.py')
 ERROR_LINES = 3
@@ -287,6 +288,6 @@ def folder_name(point: Point, seed: int) -> str:
     It stays when other points come before; the digits are those of the whole
     point, whose text may be cut off.
     """
-    text = re.sub(r'[^\w.+-]+', '-', label(point).replace(' ', '_'))
+    text = re.sub(r'[^\w.+-]+', '-', full_label(point).replace(', ', '_'))
     digest = hashlib.sha256(point_key(point).encode()).hexdigest()[:6]
     return f'{text.strip("-_")[:60]}_{digest}/seed-{seed}'

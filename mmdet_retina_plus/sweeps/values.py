@@ -6,7 +6,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from .spec import Point, Sweep, label
+from .points import full_label
+from .spec import Point, Sweep
 
 
 def check_sweep(sweep: Sweep, cfg: Any) -> list[Point]:
@@ -27,7 +28,7 @@ def check_sweep(sweep: Sweep, cfg: Any) -> list[Point]:
     for point in sweep.points:
         fitting, changed = apply_point(sweep, point, cfg)
         if changed.model != cfg.model:
-            check_model(changed, label(point))
+            check_model(changed, full_label(point))
         checked.append(fitting)
     return checked
 
@@ -47,7 +48,7 @@ def apply_point(sweep: Sweep, point: Point, cfg: Any) -> tuple[Point, Any]:
             fitting[key] = fit(changed.to_dict(), whole, point[key])
             changed.merge_from_dict({whole: fitting[key]})
         except (ValueError, TypeError, KeyError, IndexError) as error:
-            raise ValueError(f'Point {label(point)}: {error}') from error
+            raise ValueError(f'Point {full_label(point)}: {error}') from error
     return fitting, changed
 
 
