@@ -20,6 +20,8 @@ val_dataloader = dict(dataset=dict(metainfo=metainfo))
 test_dataloader = val_dataloader
 
 default_hooks = dict(
-    logger=dict(interval=10), checkpoint=dict(by_epoch=False, interval=100)
+    # Validations belong to steps, too, or every backend draws them at 0.
+    logger=dict(interval=10, log_metric_by_epoch=False),
+    checkpoint=dict(by_epoch=False, interval=100),
 )
 log_processor = dict(by_epoch=False)
