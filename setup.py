@@ -27,6 +27,7 @@ ONEDL = [
 ]
 SWEEP = [
     'optuna>=4.5,<6',  # journal storage as we use it
+    'psutil>=5.9',  # ends what torchrun started
     'plotly>=5.24',  # its script is written into the page, no network needed
 ]
 FAST = ['faster-coco-eval>=1.7']  # torch-free COCO evaluation

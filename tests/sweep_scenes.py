@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,7 +43,6 @@ def work(
     study: SweepStudy,
     work_dir: Path,
     jobs: int = 1,
-    stop: threading.Event | None = None,
 ) -> list[Event]:
     """Work on a study with stand-ins until nothing waits.
 
@@ -52,7 +50,6 @@ def work(
         All events but those of progress.
     """
     training.train_script = lambda: STAND_IN
-    stop = stop or threading.Event()
     events: list[Event] = []
 
     def tell(event: Event) -> None:
@@ -60,10 +57,7 @@ def work(
             events.append(event)
 
     slots = make_slots(jobs, 1, [])
-    plan = study.plan()
-    work_all(
-        [Worker(study, plan, work_dir, x, stop, tell) for x in slots], stop
-    )
+    work_all([Worker(study, work_dir, slot, tell) for slot in slots])
     return events
 
 

@@ -476,7 +476,7 @@ def learning_curves(
         title='Learning curves',
         note='One line a trial, dotted where it is not finished.'
         + (best if len(shown) < len(begun) else ''),
-        x_label='training step',
+        x_label='epoch' if sweep.by_epoch else 'training step',
         y_label=unit.label,
         curves=curves,
     )

@@ -1,9 +1,10 @@
 """Run a program that ends with its parent: child.py PIPE PROGRAM ARGUMENT...
 
 The worker holds the other end of the pipe. However it ends, also by SIGKILL,
-the pipe closes, and then this process ends its whole group, so that no
-training goes on unseen beside the one that takes its place. It is started by
-its path and imports nothing of the package, which a launcher does not need.
+the pipe closes, and then this process ends all that it started and itself, so
+that no training goes on unseen beside the one that takes its place. It is
+started by its path and imports nothing of the package, which a launcher does
+not need.
 
 PROGRAM is a file, or a module after -m.
 """
@@ -14,9 +15,14 @@ import signal
 import sys
 import threading
 
+import psutil
+
 
 def end_with_parent(pipe: int) -> None:
     os.read(pipe, 1)
+    # torchrun gives each of its processes a group of its own.
+    for process in psutil.Process().children(recursive=True):
+        process.kill()
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 

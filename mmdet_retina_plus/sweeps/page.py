@@ -7,8 +7,14 @@ from typing import TYPE_CHECKING, Any
 from .charts import PALETTE, Chart, Curves, Dots, HeatMap, Lines, Spot
 from .points import clip, keys_of
 from .results import SweepResult
-from .summary import PointResult, best_mean, error_lines, show_counts
-from .tables import failures, is_best, table_cells, table_head
+from .summary import (
+    PointResult,
+    best_mean,
+    error_lines,
+    is_best,
+    show_counts,
+)
+from .tables import failures, table_cells, table_head
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

@@ -2,12 +2,19 @@
 
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
-from .points import clip, label_points
+from .points import clip
 from .results import SweepResult
 from .study import SweepStudy
-from .summary import show_seconds
+from .summary import (
+    best_mean,
+    count_states,
+    show_counts,
+    show_seconds,
+    summarize_points,
+)
 from .worker import Event
 
 REFRESH = 5.0
@@ -88,7 +95,9 @@ class Display:
                 '?' if left is None else show_seconds(left),
             )
         if time.monotonic() - self.looked > REFRESH:
-            self.result = self.study.result()
+            # A storage that is away leaves the old numbers.
+            with suppress(Exception):
+                self.result = self.study.result()
             self.looked = time.monotonic()
         return Group(table, Text(summary(self.result, self.jobs)))
 
@@ -96,49 +105,36 @@ class Display:
 def time_left(event: Event) -> float | None:
     """Seconds until a run ends, if it goes on as it did."""
     done = event.progress
-    if not done.step or not done.steps:
+    new = done.step - event.before
+    if new <= 0 or not done.steps:
         return None
-    return event.seconds * (done.steps - done.step) / done.step
+    return event.seconds * (done.steps - done.step) / new
 
 
 def summary(result: SweepResult, jobs: int) -> str:
-    """One line: counts, the time that is left, the best point so far."""
-    total = len(result.points) * len(result.seeds)
-    counts = {
-        state: sum(trial.state == state for trial in result.trials)
-        for state in ('complete', 'pruned', 'failed', 'running')
-    }
-    over = counts['complete'] + counts['pruned'] + counts['failed']
-    parts = [f'{over} of {total} trials done']
-    parts += [
-        f'{counts[state]} {state}'
-        for state in ('pruned', 'failed', 'running')
-        if counts[state]
-    ]
+    """One line: counts, the time that is left, the best point so far.
+
+    Args:
+        result: Of the study so far.
+        jobs: Runs at a time on this machine; others are seen running.
+    """
+    points = summarize_points(result)
+    parts = [show_counts(points)]
+    states = count_states(points)
+    left = states['waiting'] + states['running']
     times = [
         trial.seconds
         for trial in result.trials
         if trial.state == 'complete' and trial.seconds
     ]
-    if times and over < total:
-        left = sum(times) / len(times) * (total - over) / jobs
-        parts.append(f'about {show_seconds(left)} left')
-    best = best_trial(result)
-    if best:
-        parts.append(f'best so far {best}')
+    if times and left:
+        at_once = max(jobs, states['running'])
+        seconds = sum(times) / len(times) * left / at_once
+        parts.append(f'about {show_seconds(seconds)} left')
+    best = best_mean(points)
+    if best is not None:
+        name = next(
+            x.label for x in points if x.metric and x.metric.mean == best
+        )
+        parts.append(f'best mean so far {best:.3f} by {name}')
     return ', '.join(parts)
-
-
-def best_trial(result: SweepResult) -> str:
-    """Name and metric of the best finished trial, '' if there is none."""
-    finished = [
-        trial
-        for trial in result.trials
-        if trial.state == 'complete' and trial.value is not None
-    ]
-    if not finished:
-        return ''
-    best = max(finished, key=lambda trial: trial.value or 0.0)
-    labels = label_points(result.points)
-    name = labels[result.points.index(best.point)]
-    return f'{best.value:.3f} by {name}, seed {best.seed}'

@@ -15,7 +15,7 @@ class TrialResult:
         seed: Of the training run.
         state: `waiting`, `running`, `complete`, `pruned` or `failed`.
         value: Metric of the last validation; None if there was none yet.
-        curve: Training step to metric, one item a validation.
+        curve: Training step, or epoch, to metric; one item a validation.
         seconds: Of training so far; None if it has not started.
         error: Last lines of a failed run, empty otherwise.
         folder: Work dir of the trial.
@@ -45,6 +45,7 @@ class SweepResult:
         seeds: As planned, for each point.
         trials: That the study has heard of, in any order; a planned one may
             be missing.
+        by_epoch: Whether runs count epochs, and not steps.
     """
 
     name: str
@@ -54,3 +55,4 @@ class SweepResult:
     points: list[dict[str, Any]]
     seeds: list[int]
     trials: list[TrialResult]
+    by_epoch: bool = False

@@ -17,7 +17,7 @@ def submit_array(
     study_name: str | None,
     jobs: int,
     nproc: int,
-    grace: float,
+    grace: float | None,
     sbatch: Sequence[str],
 ) -> str:
     """Write the job script into the work dir and submit it.
@@ -44,7 +44,9 @@ def submit_array(
     worker = ['sweep', 'worker', str(work_dir)]
     if study_name is not None:
         worker.append(f'--study-name={study_name}')
-    worker += [f'--nproc={nproc}', f'--grace={grace}']
+    worker.append(f'--nproc={nproc}')
+    if grace is not None:
+        worker.append(f'--grace={grace}')
     script = work_dir / SCRIPT
     script.write_text(
         job_script(work_dir, [program(), *worker], jobs, sbatch),
@@ -79,7 +81,8 @@ def job_script(
     options = [
         '--job-name=retina-plus-sweep',
         f'--array=0-{jobs - 1}',
-        f'--output={work_dir}/slurm-%A_%a.log',
+        # Slurm takes quotes here as a shell would.
+        f'--output="{work_dir}/slurm-%A_%a.log"',
         # Nobody's work is lost: a worker that is asked to end, here a minute
         # before its time is up, gives its trial back to the queue.
         '--signal=B:TERM@60',

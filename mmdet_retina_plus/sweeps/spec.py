@@ -1,6 +1,7 @@
 """A sweep as data: a config, changes to it, seeds."""
 
 import ast
+import inspect
 import runpy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -52,7 +53,7 @@ def read_sweep(path: Path) -> Sweep:
     given = {
         name: value
         for name, value in content.items()
-        if not name.startswith('_')
+        if not name.startswith('_') and not inspect.ismodule(value)
     }
     for name in given:
         if name not in FIELDS:
@@ -63,7 +64,7 @@ def read_sweep(path: Path) -> Sweep:
             )
     product = given.pop('product', {})
     points = given.pop('points', [])
-    check_form(path, points, product, given.get('seeds', [0]))
+    check_form(path, points, product, given)
     points = distinct([*points, *expand(product)])
     if 'config' not in given or not points:
         raise ValueError(
@@ -74,12 +75,15 @@ def read_sweep(path: Path) -> Sweep:
     return Sweep(path.stem, config, points, **given)
 
 
-def check_form(path: Path, points: Any, product: Any, seeds: Any) -> None:
+def check_form(
+    path: Path, points: Any, product: Any, others: Mapping[str, Any]
+) -> None:
     """Refuse what would otherwise fail somewhere later.
 
     Raises:
         ValueError: With what it should be.
     """
+    seeds = others.get('seeds', [0])
     wanted = ''
     if not isinstance(points, list) or not all(
         isinstance(point, dict) and point for point in points
@@ -89,10 +93,17 @@ def check_form(path: Path, points: Any, product: Any, seeds: Any) -> None:
         isinstance(values, list) and values for values in product.values()
     ):
         wanted = 'product to a dict, key to list of values'
-    elif not isinstance(seeds, list) or not all(
-        isinstance(seed, int) for seed in seeds
+    elif (
+        not isinstance(seeds, list)
+        or not seeds
+        or not all(isinstance(seed, int) for seed in seeds)
     ):
         wanted = 'seeds to a list of whole numbers'
+    elif not all(
+        isinstance(others.get(name, ''), str)
+        for name in ('config', 'prefix', 'metric')
+    ):
+        wanted = 'config, prefix and metric to texts'
     if wanted:
         raise ValueError(f'{path} must set {wanted}')
 
@@ -128,8 +139,8 @@ def point_text(point: Point) -> str:
         ast.literal_eval(text)
     except (ValueError, SyntaxError):
         raise ValueError(
-            f'The point {point} must consist of plain values: numbers, texts, '
-            'None, True, False, and lists, tuples and dicts of them'
+            f'The point {point} must consist of plain values: finite numbers, '
+            'texts, None, True, False, and lists, tuples and dicts of them'
         ) from None
     return text
 

@@ -6,8 +6,10 @@ finished, so that any number of workers on any machine can share the queue:
 a storage lets one of them turn a waiting trial into a running one.
 """
 
+import logging
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,12 +23,18 @@ from .results import SweepResult, TrialResult
 from .spec import Point, Sweep, point_key, point_text, read_point
 from .training import try_lock
 
+logger = logging.getLogger(__name__)
+
 JOURNAL = 'study.log'
 LOST = 'lost'
 FAILED = 'failed'
 DUPLICATE = 'duplicate'
 GRACE = 300.0
 """Seconds without a sign of life after which a trial counts as lost."""
+UNSIGNED = 30.0
+"""Seconds that a worker has, at most, to say that a trial is its own."""
+BEAT = 20.0
+"""Seconds between two signs of life."""
 PAUSE = 2.0
 """Seconds between two attempts to reach a storage."""
 Method = TypeVar('Method', bound=Callable[..., Any])
@@ -45,12 +53,14 @@ class Plan:
         base: Text of the whole config, which the points change.
         folder: Paths in the config are relative to it.
         prune: Whether trials that fall behind are ended.
+        by_epoch: Whether the runs count epochs, and not steps.
     """
 
     sweep: Sweep
     base: str
     folder: str
     prune: bool = False
+    by_epoch: bool = False
 
     def dump(self) -> dict[str, Any]:
         """As JSON can hold it."""
@@ -77,11 +87,16 @@ class Plan:
         }
 
 
+class StorageError(ValueError):
+    """The storage stayed out of reach."""
+
+
 def patient(method: Method) -> Method:
     """Repeat a method of `SweepStudy` while its storage is out of reach.
 
     A database that restarts, or a disk that is away for a minute, must not
-    cost a training its result. After `grace` seconds the error is raised.
+    cost a training its result. After `grace` seconds, or as soon as the work
+    is to stop, it raises a StorageError.
     """
 
     @wraps(method)
@@ -90,13 +105,19 @@ def patient(method: Method) -> Method:
         from sqlalchemy.exc import DBAPIError
 
         deadline = time.monotonic() + self.grace
+        told = False
         while True:
             try:
                 return method(self, *args, **kwargs)
-            except (StorageInternalError, DBAPIError, OSError):
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(PAUSE)
+            except (StorageInternalError, DBAPIError, OSError) as error:
+                if self.stop.is_set() or time.monotonic() > deadline:
+                    raise StorageError(
+                        f'The storage is out of reach: {error}'
+                    ) from error
+                if not told:
+                    logger.warning('Waiting for the storage: %s', error)
+                    told = True
+                self.stop.wait(PAUSE)
 
     return cast(Method, repeated)
 
@@ -111,6 +132,9 @@ class SweepStudy:
         grace: Seconds without a sign of life after which the trial of a
             worker on another machine counts as lost.
 
+    Attributes:
+        stop: Set it, and nobody waits for the storage any more.
+
     Raises:
         ValueError: The storage cannot be reached.
         ImportError: Optuna, or a database's driver, is missing.
@@ -120,15 +144,17 @@ class SweepStudy:
         self.storage = open_storage(storage)
         self.name = name
         self.grace = grace
+        self.stop = threading.Event()
 
     def create(self, plan: Plan) -> None:
         """Make the study, or take up one that there is.
 
-        Points and seeds may differ from those of earlier runs, the config may
-        not: results would not compare.
+        Points and seeds may differ from those of earlier runs, the config and
+        the folder that its paths are relative to may not: results would not
+        compare.
 
         Raises:
-            ValueError: The study was made with another config.
+            ValueError: The study was made with another config or elsewhere.
         """
         import optuna
 
@@ -145,6 +171,12 @@ class SweepStudy:
                 'other --cfg-options, its results would not compare: give '
                 'those, or another --work-dir\n'
                 + first_difference(old['base'], plan.base)
+            )
+        if old is not None and old['folder'] != plan.folder:
+            raise ValueError(
+                f'The study {self.name} was started in {old["folder"]}, which '
+                'paths in its config are relative to: start it from there, or '
+                'name another by --study-name'
             )
         if old != plan.dump():
             study.set_user_attr('plan', plan.dump())
@@ -219,7 +251,8 @@ class SweepStudy:
         """Take a waiting trial of the plan; None if there is none."""
         from optuna.trial import TrialState
 
-        jobs = self.plan().jobs
+        plan = self.plan()
+        jobs = plan.jobs
         for trial in self.storage.get_all_trials(
             self.study_id(), deepcopy=False, states=(TrialState.WAITING,)
         ):
@@ -228,7 +261,8 @@ class SweepStudy:
             if not self.turn(trial, TrialState.RUNNING):
                 continue
             if self.owners()[job_of(trial)].number == trial.number:
-                return Claim(self, trial, jobs[job_of(trial)])
+                self.note(trial, seen=time.time())
+                return Claim(self, trial, plan)
             self.end(trial, TrialState.FAIL, reason=DUPLICATE)
         return None
 
@@ -290,39 +324,58 @@ class SweepStudy:
         )
 
     @patient
-    def recover(self) -> int:
-        """Queue the trials of workers that are gone; how many those are."""
+    def recover(self) -> bool:
+        """Queue the trials of workers that are gone.
+
+        Returns:
+            Whether there may be something to do, now or when a worker that
+            has not been heard of for a while turns out to be gone.
+        """
         from optuna.trial import TrialState
 
-        lost = [
-            trial
-            for trial in self.owners().values()
-            if trial.state == TrialState.RUNNING and not self.is_alive(trial)
-        ]
-        for trial in lost:
-            self.end(trial, TrialState.FAIL, reason=LOST)
-        if lost:
-            self.fill()
-        return len(lost)
+        silent = False
+        for trial in self.owners().values():
+            if trial.state == TrialState.RUNNING:
+                life = self.life(trial)
+                silent |= life == 'silent'
+                if life == 'gone':
+                    self.end(trial, TrialState.FAIL, reason=LOST)
+        # Also what was lost to somebody who did not get to queue it.
+        self.fill()
+        jobs = self.plan().jobs
+        return silent or any(
+            trial.state == TrialState.WAITING
+            for job, trial in self.owners().items()
+            if job in jobs
+        )
 
-    def is_alive(self, trial: Any) -> bool:
-        """Whether somebody works on a running trial.
+    def life(self, trial: Any) -> str:
+        """Whether the worker of a running trial is 'alive' or 'gone'.
 
-        On the worker's machine its lock tells, elsewhere the age of the last
-        sign of life.
+        Its lock tells where it can be seen, the age of the last sign of life
+        elsewhere; between the two it is 'silent'.
         """
         worker = trial.user_attrs.get('worker', {})
         lock = Path(worker.get('lock', ''))
-        if worker.get('host') == socket.gethostname() and lock.is_file():
-            return is_locked(lock)
+        if lock.is_file():
+            if is_locked(lock):
+                return 'alive'
+            # On a disk that is shared without its locks this says nothing.
+            if worker['host'] == socket.gethostname():
+                return 'gone'
         started = trial.datetime_start or datetime.now()
         seen = trial.user_attrs.get('seen', started.timestamp())
-        return time.time() - seen < self.grace
+        age = time.time() - seen
+        grace = self.grace if worker else min(self.grace, UNSIGNED)
+        if age > grace:
+            return 'gone'
+        return 'alive' if worker and age < 3 * BEAT else 'silent'
 
     def result(self) -> SweepResult:
         """What the sweep came to so far."""
         plan = self.plan()
         jobs = plan.jobs
+        seconds = self.seconds()
         return SweepResult(
             name=plan.sweep.name,
             config=str(plan.sweep.config),
@@ -330,12 +383,27 @@ class SweepStudy:
             prefix=plan.sweep.prefix,
             points=plan.sweep.points,
             seeds=plan.sweep.seeds,
+            by_epoch=plan.by_epoch,
             trials=[
-                trial_result(trial, jobs[job])
+                trial_result(trial, jobs[job], seconds.get(job))
                 for job, trial in self.owners().items()
                 if job in jobs
             ],
         )
+
+    def seconds(self) -> dict[Job, float]:
+        """Time of each job that was begun, over all its interruptions."""
+        seconds: dict[Job, float] = {}
+        for trial in self.storage.get_all_trials(
+            self.study_id(), deepcopy=False
+        ):
+            start = trial.datetime_start
+            if start is not None and is_work(trial):
+                end = trial.datetime_complete or datetime.now()
+                spent = (end - start).total_seconds()
+                job = job_of(trial)
+                seconds[job] = seconds.get(job, 0.0) + spent
+        return seconds
 
 
 class Claim:
@@ -344,13 +412,18 @@ class Claim:
     Args:
         study: Of the trial.
         trial: As the storage has it.
+        plan: Of the study when the trial was taken.
+
+    Attributes:
         point: Changes of the config.
+        seed: Of the training run.
     """
 
-    def __init__(self, study: SweepStudy, trial: Any, point: Point) -> None:
+    def __init__(self, study: SweepStudy, trial: Any, plan: Plan) -> None:
         self.study = study
         self.trial = trial
-        self.point = point
+        self.plan = plan
+        self.point = plan.jobs[job_of(trial)]
         _, self.seed = job_of(trial)
 
     def sign(self, lock: Path, folder: Path) -> bool:
@@ -360,11 +433,9 @@ class Claim:
         )
         return self.study.note(self.trial, worker=worker, folder=str(folder))
 
-    def seen(self, step: int, steps: int) -> bool:
+    def seen(self) -> bool:
         """Give a sign of life; False if the trial was given to another."""
-        return self.study.note(
-            self.trial, seen=time.time(), step=step, steps=steps
-        )
+        return self.study.note(self.trial, seen=time.time())
 
     def report(self, step: int, value: float) -> None:
         """A validation's metric."""
@@ -484,11 +555,28 @@ def is_over(trial: Any, retry_failed: bool) -> bool:
 
 def is_locked(lock: Path) -> bool:
     """Whether a process holds the lock of a trial."""
-    with lock.open() as file:
+    # To write, since NFS locks no file that is open to be read.
+    with lock.open('a') as file:
         return not try_lock(file.fileno())
 
 
-def trial_result(trial: Any, point: Point) -> TrialResult:
+def is_work(trial: Any) -> bool:
+    """Whether a trial's time was spent on its job and not for nothing.
+
+    Failed attempts do not count, which another one made up for, nor trials
+    that were queued twice.
+    """
+    from optuna.trial import TrialState
+
+    return (
+        trial.state != TrialState.FAIL
+        or trial.user_attrs.get('reason') == LOST
+    )
+
+
+def trial_result(
+    trial: Any, point: Point, seconds: float | None
+) -> TrialResult:
     """One of Optuna's trials as a report wants it."""
     from optuna.trial import TrialState
 
@@ -503,16 +591,13 @@ def trial_result(trial: Any, point: Point) -> TrialResult:
     if is_over(trial, retry_failed=False):
         state = 'waiting'  # Whoever looks next queues it.
     curve = dict(sorted(trial.intermediate_values.items()))
-    seconds = None
-    if trial.datetime_start is not None:
-        end = trial.datetime_complete or datetime.now()
-        seconds = (end - trial.datetime_start).total_seconds()
+    value = next(reversed(curve.values()), None)
     return TrialResult(
         number=trial.number,
         point=point,
         seed=job_of(trial)[1],
         state=state,
-        value=next(reversed(curve.values()), None),
+        value=trial.value if state == 'complete' else value,
         curve=curve,
         seconds=seconds,
         error=trial.user_attrs.get('error', ''),

@@ -206,6 +206,10 @@ def best_mean(results: Iterable[PointResult]) -> float | None:
     )
 
 
+def is_best(result: PointResult, best: float | None) -> bool:
+    return result.metric is not None and result.metric.mean == best
+
+
 def count_states(results: Iterable[PointResult]) -> dict[str, int]:
     """Trials in each state; those that nothing has begun are waiting."""
     results = list(results)

@@ -12,6 +12,7 @@ from .summary import (
     PointResult,
     best_mean,
     error_lines,
+    is_best,
     metric_unit,
     show_counts,
     show_seconds,
@@ -135,10 +136,6 @@ def table_cells(
         str(result.count('pruned') or ''),
         show_seconds(result.seconds.mean) if result.seconds else '',
     ]
-
-
-def is_best(result: PointResult, best: float | None) -> bool:
-    return result.metric is not None and result.metric.mean == best
 
 
 def failures(

@@ -7,11 +7,12 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,10 @@ from mmdet_retina_plus.tools.report import read_records
 from .points import full_label
 from .spec import Point, point_key
 
+OURS = 'mmdet_retina_plus'
+TIMES = {'data_time', 'time', 'step', 'memory'}
+"""What a validation logs beside its metrics."""
+PARSING = threading.Lock()
 CHILD = Path(__file__).with_name('child.py')
 ERROR_LINES = 3
 """Last lines of a failed run that are recorded."""
@@ -62,11 +67,13 @@ class Progress:
         step: Last one that was logged.
         steps: Of the whole run; 0 if the config does not say.
         curve: Step, or epoch where the run counts epochs, to metric.
+        others: What validations logged that have no such metric.
     """
 
-    step: int
-    steps: int
-    curve: Mapping[int, float]
+    step: int = 0
+    steps: int = 0
+    curve: Mapping[int, float] = field(default_factory=dict)
+    others: Collection[str] = ()
 
 
 class Training:
@@ -77,14 +84,20 @@ class Training:
         folder: Work dir.
         slot: What it may use.
         lock: Open lock file of the trial, which the process holds, too.
+        resume: Checkpoint to go on from.
     """
 
     def __init__(
-        self, config: Path, folder: Path, slot: Slot, lock: int
+        self,
+        config: Path,
+        folder: Path,
+        slot: Slot,
+        lock: int,
+        resume: Path | None = None,
     ) -> None:
         self.log = folder / 'output.log'
         reading, self.pipe = os.pipe()
-        command = train_command(config, folder, slot.nproc)
+        command = train_command(config, folder, slot.nproc, resume)
         with self.log.open('a') as output:
             self.start = output.tell()
             self.process = subprocess.Popen(
@@ -110,12 +123,14 @@ class Training:
         """End the process and all that it started, and free the pipe."""
         if not self.has_ended(0):
             self.signal(signal.SIGTERM)
-            if not self.has_ended(PATIENCE):
-                self.signal(signal.SIGKILL)
-                self.process.wait()
+            self.has_ended(PATIENCE)
+        # Now it ends itself and its children, if it has not yet.
+        os.close(self.pipe)
+        if not self.has_ended(PATIENCE):
+            self.signal(signal.SIGKILL)
+            self.process.wait()
         # Of its group something may be left, such as loaders of data.
         self.signal(signal.SIGKILL)
-        os.close(self.pipe)
 
     def signal(self, number: int) -> None:
         with suppress(ProcessLookupError):
@@ -171,11 +186,13 @@ def try_lock(file: int) -> bool:
     return True
 
 
-def train_command(config: Path, folder: Path, nproc: int) -> list[str]:
+def train_command(
+    config: Path, folder: Path, nproc: int, resume: Path | None = None
+) -> list[str]:
     """What runs `mmdet`'s train script, with a launcher where it takes one."""
     script = [str(train_script()), str(config), '--work-dir', str(folder)]
-    if (folder / 'last_checkpoint').is_file():
-        script.append('--resume')
+    if resume is not None:
+        script += ['--resume', str(resume)]
     if nproc == 1:
         return script
     # --standalone takes a free port by itself.
@@ -184,6 +201,22 @@ def train_command(config: Path, folder: Path, nproc: int) -> list[str]:
         *(*launcher, f'--nproc-per-node={nproc}'),
         *(*script, '--launcher', 'pytorch'),
     ]
+
+
+def find_checkpoint(folder: Path, progress: Progress) -> Path | None:
+    """The checkpoint that an interrupted run goes on from.
+
+    mmengine saves one before it validates, and a run that resumes at its last
+    step validates no more: unless that was done, an earlier one has to do.
+    """
+    checkpoints = {
+        int(number[1]): path
+        for path in folder.glob('*.pth')
+        if (number := re.fullmatch(r'(?:iter|epoch)_(\d+)', path.stem))
+    }
+    if progress.steps not in progress.curve:
+        checkpoints.pop(progress.steps, None)
+    return checkpoints[max(checkpoints)] if checkpoints else None
 
 
 def train_script() -> Path:
@@ -214,19 +247,40 @@ def write_config(
 ) -> Path:
     """The config of a trial as a file that `mim train mmdet` takes.
 
+    Two settings are ours: validations are logged by what the run counts, and
+    the package is imported, without which torch refuses mmengine's
+    checkpoints.
+
     Args:
         base: Text of the whole config that the changes apply to.
         changes: Dotted key to value.
         seed: Of the run.
         folder: Work dir.
     """
-    from mmengine.config import Config
-
-    cfg = Config.fromstring(base, '.py')
+    cfg = read_config(base)
     cfg.merge_from_dict({**changes, 'randomness.seed': seed})
+    logger = (cfg.get('default_hooks') or {}).get('logger')
+    logger = logger or dict(type='LoggerHook')
+    logger['log_metric_by_epoch'] = counts_epochs(cfg)
+    cfg.merge_from_dict({'default_hooks.logger': logger})
+    imports = (cfg.get('custom_imports') or {}).get('imports', [])
+    imports = [imports] if isinstance(imports, str) else list(imports)
+    if OURS not in imports:
+        cfg.merge_from_dict({'custom_imports.imports': [*imports, OURS]})
     path = folder / 'trial.py'
     cfg.dump(path)
     return path
+
+
+def read_config(text: str) -> Any:
+    """A config from its text, in one thread at a time.
+
+    Python 3.11 parses none of two texts that two threads parse at once.
+    """
+    from mmengine.config import Config
+
+    with PARSING:
+        return Config.fromstring(text, '.py')
 
 
 def total_steps(cfg: Mapping) -> int:
@@ -243,51 +297,42 @@ def counts_epochs(cfg: Mapping) -> bool:
 def read_progress(folder: Path, cfg: Mapping, metric: str) -> Progress:
     """What the run in a folder has logged so far, over all its resumptions.
 
-    Raises:
-        ValueError: A validation logged other metrics, but not this one.
+    Args:
+        folder: Work dir.
+        cfg: That `write_config` wrote.
+        metric: Name in the log.
     """
     files = sorted(folder.glob('*/vis_data/scalars.json'))
     records = [record for file in files for record in read_records(file)]
-    by_epoch = counts_epochs(cfg)
     step = 0
     curve = {}
+    others: set[str] = set()
     for record in records:
         if 'loss' in record:
-            step = record['epoch'] - 1 if by_epoch else record['step']
-            continue
-        # mmengine's default numbers validations by epoch, also where none is
-        # counted.
-        if by_epoch:
-            step = record['step']
-        curve[step] = metric_of(record, metric)
-    return Progress(step, total_steps(cfg), curve)
+            # Without an epoch in the log validations tell how far it is.
+            epochs = record.get('epoch', 1) - 1
+            step = epochs if counts_epochs(cfg) else record['step']
+        elif metric in record:
+            # pycocotools answers -1 where no object is to be found.
+            curve[record['step']] = max(record[metric], 0.0)
+        elif set(record) <= TIMES and 'time' in record:
+            # mmdet has no metric where no box passes the score threshold.
+            curve[record['step']] = 0.0
+        else:
+            others |= set(record) - TIMES
+    return Progress(
+        max(step, *curve, 0), total_steps(cfg), curve, sorted(others)
+    )
 
 
-def metric_of(record: Mapping[str, float], metric: str) -> float:
-    """The metric of a validation; 0 where nothing at all was detected.
-
-    Raises:
-        ValueError: It has other metrics.
-    """
-    # pycocotools answers -1 where no object is to be found.
-    if metric in record:
-        return max(record[metric], 0.0)
-    others = sorted(set(record) - {'data_time', 'time', 'step', 'memory'})
-    if others:
-        raise ValueError(
-            f'The validation has no metric {metric}, but {", ".join(others)}: '
-            'set `metric` of the sweep to one of these'
-        )
-    # mmdet returns no metric where no box passes the score threshold.
-    return 0.0
-
-
-def folder_name(point: Point, seed: int) -> str:
+def folder_name(base: str, point: Point, seed: int) -> str:
     """Of a trial below the work dir: `gamma-2.0_alpha-0.25_1f09c3/seed-0`.
 
-    It stays when other points come before; the digits are those of the whole
-    point, whose text may be cut off.
+    It stays when other points come before. The digits are those of the point,
+    whose text may be cut off, and of the config, so that no run ever resumes
+    from what another config left.
     """
     text = re.sub(r'[^\w.+-]+', '-', full_label(point).replace(', ', '_'))
-    digest = hashlib.sha256(point_key(point).encode()).hexdigest()[:6]
+    whole = base + point_key(point)
+    digest = hashlib.sha256(whole.encode()).hexdigest()[:6]
     return f'{text.strip("-_")[:60]}_{digest}/seed-{seed}'

@@ -6,11 +6,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from mmdet_retina_plus.tools.read_data import annotation_path, datasets_in
+
 from .points import full_label
 from .spec import Point, Sweep
+from .training import total_steps
 
 
-def check_sweep(sweep: Sweep, cfg: Any) -> list[Point]:
+def check_sweep(sweep: Sweep, cfg: Any, prune: bool = False) -> list[Point]:
     """The points with values of the config's types.
 
     The model of every point is built once, so that a value that its class
@@ -19,16 +22,22 @@ def check_sweep(sweep: Sweep, cfg: Any) -> list[Point]:
     Args:
         sweep: What is to be trained.
         cfg: The mmengine config, as loaded.
+        prune: Whether trials that fall behind are to be ended.
 
     Raises:
         ValueError: A key that neither the config nor a class knows, a value
-            of another type than the config's, or a model that cannot be built.
+            of another type than the config's, a model that cannot be built,
+            or a run that would have nothing to compare.
     """
     checked = []
     for point in sweep.points:
         fitting, changed = apply_point(sweep, point, cfg)
-        if changed.model != cfg.model:
-            check_model(changed, full_label(point))
+        try:
+            if changed.model != cfg.model:
+                check_model(changed)
+            check_run(changed, sweep.metric, prune)
+        except ValueError as error:
+            raise ValueError(f'Point {full_label(point)}: {error}') from error
         checked.append(fitting)
     return checked
 
@@ -41,6 +50,8 @@ def apply_point(sweep: Sweep, point: Point, cfg: Any) -> tuple[Point, Any]:
     """
     changed = cfg.copy()
     fitting = dict(point)
+    if 'randomness.seed' in sweep.changes(point):
+        raise ValueError('Seeds are no point: set `seeds` of the sweep')
     # What a class accepts is known when its type is.
     for key in sorted(point, key=lambda name: not name.endswith('type')):
         whole = sweep.prefix + key
@@ -52,7 +63,7 @@ def apply_point(sweep: Sweep, point: Point, cfg: Any) -> tuple[Point, Any]:
     return fitting, changed
 
 
-def check_model(cfg: Any, name: str) -> None:
+def check_model(cfg: Any) -> None:
     """Build the model of a point.
 
     Raises:
@@ -64,8 +75,7 @@ def check_model(cfg: Any, name: str) -> None:
         MODELS.build(cfg.model)
     except Exception as error:  # Whatever a constructor may raise.
         raise ValueError(
-            f'Point {name}: the model cannot be built, '
-            f'{type(error).__name__}: {error}'
+            f'the model cannot be built, {type(error).__name__}: {error}'
         ) from error
 
 
@@ -84,6 +94,7 @@ def fit(cfg: Any, key: str, value: Any) -> Any:
     if not isinstance(parent, Mapping):
         raise unknown(key, cfg)
     if name in parent:
+        check_inside(cfg, key, parent[name], value)
         return convert(parent[name], value, key)
     if not parent and name == 'type':
         return value
@@ -92,6 +103,23 @@ def fit(cfg: Any, key: str, value: Any) -> Any:
         raise unknown(key, cfg, ['.'.join([*path, x]) for x in accepted])
     default = accepted[name]
     return value if default is None else convert(default, value, key)
+
+
+def check_inside(cfg: Any, key: str, current: Any, value: Any) -> None:
+    """Refuse keys in a mapping that is to be merged into another of its type.
+
+    Raises:
+        ValueError: Nothing has such a key, or the types differ.
+    """
+    if not isinstance(current, Mapping) or not isinstance(value, Mapping):
+        return
+    if '_delete_' in value or value.get('type') not in (
+        None,
+        current.get('type'),
+    ):
+        return
+    for name, inner in value.items():
+        fit(cfg, f'{key}.{name}', inner)
 
 
 def child(parent: Any, part: str, cfg: Any, key: str) -> Any:
@@ -112,7 +140,7 @@ def child(parent: Any, part: str, cfg: Any, key: str) -> Any:
 
 def unknown(key: str, cfg: Any, more: Sequence[str] = ()) -> ValueError:
     """An error that names the nearest key."""
-    known = [*keys_of(cfg), *more]
+    known = [*dotted_keys(cfg), *more]
     # A slip is most often in the last part, so look at its neighbours first.
     parent = key.rpartition('.')[0]
     beside = [x for x in known if x.rpartition('.')[0] == parent]
@@ -122,7 +150,7 @@ def unknown(key: str, cfg: Any, more: Sequence[str] = ()) -> ValueError:
     return ValueError(f'the config has no {key}; did you mean {near[0]}?')
 
 
-def keys_of(config: Any, prefix: str = '') -> Iterator[str]:
+def dotted_keys(config: Any, prefix: str = '') -> Iterator[str]:
     """All dotted keys of a config."""
     items: Any = ()
     if isinstance(config, Mapping):
@@ -131,7 +159,7 @@ def keys_of(config: Any, prefix: str = '') -> Iterator[str]:
         items = enumerate(config)
     for name, value in items:
         yield f'{prefix}{name}'
-        yield from keys_of(value, f'{prefix}{name}.')
+        yield from dotted_keys(value, f'{prefix}{name}.')
 
 
 def parameters(config: Mapping) -> dict[str, Any]:
@@ -197,7 +225,7 @@ def convert(current: Any, value: Any, key: str) -> Any:
     # A number for all is often as good as one for each, and the reverse.
     if many_or_number(current) and many_or_number(value):
         return value
-    if isinstance(value, type(current)):
+    if type(value) is type(current):
         return value
     raise ValueError(
         f'{key} is {value!r}, but the config has {current!r}: give a value '
@@ -213,34 +241,75 @@ def many_or_number(value: Any) -> bool:
     return isinstance(value, list | tuple) or is_number(value)
 
 
-def check_run(cfg: Any, prune: bool) -> None:
+def check_run(cfg: Any, metric: str, prune: bool = False) -> None:
     """Refuse a config whose trials would all fail, or have nothing to compare.
 
-    Raises:
-        ValueError: No validation, no data; or with pruning only one
-            validation.
-    """
-    from mmdet_retina_plus.tools.read_data import annotation_path, datasets_in
+    Args:
+        cfg: Of a trial.
+        metric: Name in the log of what is compared.
+        prune: Whether it is compared before the end.
 
+    Raises:
+        ValueError: No validation, no such metric, no data; or with pruning
+            only one validation.
+    """
     loop = cfg.get('train_cfg') or {}
     if not cfg.get('val_dataloader') or not cfg.get('val_evaluator'):
         raise ValueError(
-            'The config has no val_dataloader or no val_evaluator, so there '
+            'the config has no val_dataloader or no val_evaluator, so there '
             'is nothing to compare trials by'
         )
-    steps = loop.get('max_iters') or loop.get('max_epochs') or 0
-    if prune and loop.get('val_interval', 1) >= steps:
+    steps = total_steps(cfg)
+    interval = loop.get('val_interval', 1)
+    first = max(loop.get('val_begin', 1), interval)
+    if steps and first > steps:
         raise ValueError(
-            f'train_cfg.val_interval is {loop.get("val_interval", 1)} of '
-            f'{steps}: --prune compares trials at validations before the '
-            'last, so set it to a fraction of that'
+            f'train_cfg validates from {first} on and ends at {steps}: '
+            'set val_interval and val_begin to less'
         )
+    if prune and first >= steps:
+        raise ValueError(
+            f'train_cfg.val_interval is {interval} of {steps}: --prune '
+            'compares trials at validations before the last, so set it to a '
+            'fraction of that'
+        )
+    check_metric(cfg.val_evaluator, metric)
     for split in ('train', 'val'):
         for dataset in datasets_in(cfg[f'{split}_dataloader'].get('dataset')):
+            if not dataset.get('ann_file'):
+                continue
             path = Path(annotation_path(dataset))
-            if dataset.get('ann_file') and not path.is_file():
+            if not path.is_file():
                 raise ValueError(
                     f'{split}_dataloader reads {path}, which is not there: '
                     'start from the folder that the paths are relative to, '
                     'or set data_root'
                 )
+
+
+COCO_ITEMS = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
+
+
+def check_metric(evaluator: Any, metric: str) -> None:
+    """Refuse a name that mmdet's COCO metric will not log; others may.
+
+    Raises:
+        ValueError: It will not be there.
+    """
+    if not isinstance(evaluator, Mapping):
+        return
+    name = str(evaluator.get('type'))
+    if not name.endswith('CocoMetric') or evaluator.get('metric_items'):
+        return
+    kinds = evaluator.get('metric', 'bbox')
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    prefix = evaluator.get('prefix') or 'coco'
+    names = [
+        f'{prefix}/{kind}_{item}' for kind in kinds for item in COCO_ITEMS
+    ]
+    if metric not in names and not set(kinds) & {'proposal', 'proposal_fast'}:
+        near = get_close_matches(metric, names, n=1, cutoff=0)[0]
+        raise ValueError(
+            f'the evaluator logs no {metric}; did you mean {near}? Set '
+            '`metric` of the sweep'
+        )

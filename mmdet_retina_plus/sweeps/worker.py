@@ -1,33 +1,31 @@
 """A worker: takes trials from a study, one after the other, and trains."""
 
 import os
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from .points import label_points
-from .study import Claim, Plan, SweepStudy
+from .study import BEAT, Claim, StorageError, SweepStudy
 from .training import (
     Progress,
     Slot,
     Training,
+    find_checkpoint,
     folder_name,
     locked,
+    read_config,
     read_progress,
     write_config,
 )
 
 POLL = 1.0
 """Seconds between two looks at a run."""
-BEAT = 20.0
-"""Seconds between two signs of life."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Event:
     """What a worker has to tell.
 
@@ -39,14 +37,16 @@ class Event:
         progress: How far the run is.
         text: The value at the end, or the error.
         seconds: Since the start.
+        before: Steps that were done at the start.
     """
 
     slot: int
     name: str
     kind: str
-    progress: Progress = field(default_factory=lambda: Progress(0, 0, {}))
+    progress: Progress = field(default_factory=Progress)
     text: str = ''
     seconds: float = 0.0
+    before: int = 0
 
 
 Listener = Callable[[Event], None]
@@ -57,126 +57,148 @@ class Worker:
     """Works on a study until no trial waits or it is told to stop.
 
     Attributes:
-        study: Queue of the trials.
-        plan: Of the study.
+        study: Queue of the trials; its `stop` ends the run, which goes back
+            to the queue.
         work_dir: Folders of the trials are made here.
         slot: What a training run may use.
-        stop: Set it, and the run ends and goes back to the queue.
         tell: Called with every event, in the worker's thread.
     """
 
     study: SweepStudy
-    plan: Plan
     work_dir: Path
     slot: Slot
-    stop: threading.Event
     tell: Listener
 
     def run(self) -> None:
-        while not self.stop.is_set():
+        while not self.study.stop.is_set():
             claim = self.study.claim()
             if claim is not None:
                 self.work(claim)
             elif not self.study.recover():
                 return
+            else:
+                self.study.stop.wait(POLL)
 
     def work(self, claim: Claim) -> None:
         """Train one trial and record what it came to."""
-        folder = self.work_dir / folder_name(claim.point, claim.seed)
-        points = self.plan.sweep.points
+        points = claim.plan.sweep.points
         name = label_points(points)[points.index(claim.point)]
-        name += f', seed {claim.seed}'
+        event = Event(self.slot.number, f'{name}, seed {claim.seed}', 'start')
+        folder = self.work_dir / folder_name(
+            claim.plan.base, claim.point, claim.seed
+        )
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with locked(folder / 'lock') as lock:
                 claim.sign(folder / 'lock', folder)
-                self.train(claim, folder, name, lock)
+                event = self.train(claim, folder, lock, event)
+        except StorageError:
+            raise
         except Exception as error:  # A trial must not end the others.
             text = f'{type(error).__name__}: {error}'
             claim.fail(text)
-            self.tell(Event(self.slot.number, name, 'failed', text=text))
-
-    def train(self, claim: Claim, folder: Path, name: str, lock: int) -> None:
-        from mmengine.config import Config
-
-        changes = self.plan.sweep.changes(claim.point)
-        config = write_config(self.plan.base, changes, claim.seed, folder)
-        watch = Watch(claim, folder, Config.fromfile(config), self.plan)
-        event = Event(self.slot.number, name, 'start')
+            event = replace(event, kind='failed', text=text)
         self.tell(event)
+
+    def train(
+        self, claim: Claim, folder: Path, lock: int, event: Event
+    ) -> Event:
+        """Run a trial to its end, whatever that is, and record it."""
+        changes = claim.plan.sweep.changes(claim.point)
+        config = write_config(claim.plan.base, changes, claim.seed, folder)
+        watch = Watch(claim, folder, config)
+        before = watch.look()
+        event = replace(event, before=before.step)
+        self.tell(replace(event, progress=before))
         began = time.monotonic()
-        training = Training(config, folder, self.slot, lock)
+        training = Training(
+            config, folder, self.slot, lock, find_checkpoint(folder, before)
+        )
         try:
             verdict = ''
             while not verdict:
                 ended = training.has_ended(POLL)
-                progress = watch.look()
-                event = Event(self.slot.number, name, 'progress', progress)
-                event.seconds = time.monotonic() - began
+                event = replace(
+                    event,
+                    kind='progress',
+                    progress=watch.look(),
+                    seconds=time.monotonic() - began,
+                )
                 self.tell(event)
                 if ended:
                     verdict = 'ended'
-                elif self.stop.is_set():
+                elif self.study.stop.is_set():
                     verdict = 'returned'
                 else:
                     verdict = watch.verdict()
         finally:
             training.stop()
         if verdict == 'ended':
-            verdict, event.text = conclude(claim, training, event.progress)
-        elif verdict == 'returned':
+            return conclude(claim, training, event)
+        if verdict == 'returned':
             claim.give_back()
         elif verdict == 'pruned':
             claim.prune()
-        event.kind = verdict
-        self.tell(event)
+        return replace(event, kind=verdict)
 
 
-def conclude(
-    claim: Claim, training: Training, progress: Progress
-) -> tuple[str, str]:
-    """Record a run that ended by itself: what became of it, and a word."""
+def conclude(claim: Claim, training: Training, event: Event) -> Event:
+    """Record a run that ended by itself."""
+    progress = event.progress
+    error = ''
     if training.process.returncode:
         error = training.error()
+    elif not progress.curve:
+        metric = claim.plan.sweep.metric
+        error = (
+            f'No validation logged {metric}, but '
+            f'{", ".join(progress.others)}: set `metric` of the sweep to one '
+            'of these'
+            if progress.others
+            else 'It ended without a validation: set train_cfg.val_interval'
+        )
+    if error:
         claim.fail(error)
-        return 'failed', error
-    if not progress.curve:
-        error = 'It ended without a validation: set train_cfg.val_interval'
-        claim.fail(error)
-        return 'failed', error
-    value = list(progress.curve.values())[-1]
+        return replace(event, kind='failed', text=error)
+    value = progress.curve[max(progress.curve)]
     if not claim.complete(value):
-        return 'taken', ''
-    return 'complete', f'{value:.3f}'
+        return replace(event, kind='taken')
+    return replace(event, kind='complete', text=f'{value:.3f}')
 
 
 class Watch:
-    """Follows the log of a run and passes it on to the study."""
+    """Follows the log of a run and passes it on to the study.
 
-    def __init__(
-        self, claim: Claim, folder: Path, cfg: Any, plan: Plan
-    ) -> None:
+    Args:
+        claim: The trial.
+        folder: Its work dir.
+        config: Its config file.
+    """
+
+    def __init__(self, claim: Claim, folder: Path, config: Path) -> None:
         self.claim = claim
         self.folder = folder
-        self.cfg = cfg
-        self.plan = plan
-        self.reported: set[int] = set()
-        self.beat = 0.0
+        self.cfg = read_config(config.read_text())
+        self.reported: dict[int, float] = {}
+        self.beat = time.monotonic()
         self.ours = True
         self.behind = False
 
     def look(self) -> Progress:
         """How far the run is; tells the study of validations and of life."""
-        metric = self.plan.sweep.metric
-        progress = read_progress(self.folder, self.cfg, metric)
-        for step in sorted(set(progress.curve) - self.reported):
-            self.claim.report(step, progress.curve[step])
-            self.reported.add(step)
+        plan = self.claim.plan
+        progress = read_progress(self.folder, self.cfg, plan.sweep.metric)
+        for step, value in sorted(progress.curve.items()):
+            # A resumed run may validate a step once more.
+            if self.reported.get(step) == value:
+                continue
+            self.claim.report(step, value)
+            self.reported[step] = value
             # After the last validation nothing is left to be saved.
-            if self.plan.prune and step < progress.steps:
+            if plan.prune and step < progress.steps:
                 self.behind = self.claim.is_behind()
         if time.monotonic() - self.beat > BEAT:
-            self.ours = self.claim.seen(progress.step, progress.steps)
+            self.ours = self.claim.seen()
             self.beat = time.monotonic()
         return progress
 
@@ -237,7 +259,7 @@ def visible_gpus() -> list[str]:
     return names[:count] if names else [str(i) for i in range(count)]
 
 
-def work_all(workers: Sequence[Worker], stop: threading.Event) -> None:
+def work_all(workers: Sequence[Worker]) -> None:
     """Run workers side by side until all are done.
 
     Ctrl-C, or SIGTERM where the caller turned it into KeyboardInterrupt, ends
@@ -252,7 +274,8 @@ def work_all(workers: Sequence[Worker], stop: threading.Event) -> None:
             # Not Thread.join: interrupted, it takes a thread for ended.
             wait(futures)
         except KeyboardInterrupt:
-            stop.set()
+            for worker in workers:
+                worker.study.stop.set()
             raise
     for future in futures:
         future.result()

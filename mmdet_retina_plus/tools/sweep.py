@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +44,9 @@ jobs_option = click.option(
 grace_option = click.option(
     '--grace',
     type=click.FloatRange(min=1),
-    default=300.0,
-    show_default=True,
     help='Seconds of silence after which the trial of another machine counts '
-    'as lost.',
+    'as lost, and for which a storage out of reach is waited for.  '
+    '[default: 300]',
 )
 
 
@@ -241,7 +239,8 @@ def make_plan(
 
     from mmdet_retina_plus.sweeps.spec import read_sweep
     from mmdet_retina_plus.sweeps.study import Plan
-    from mmdet_retina_plus.sweeps.values import check_run, check_sweep
+    from mmdet_retina_plus.sweeps.training import counts_epochs
+    from mmdet_retina_plus.sweeps.values import check_sweep
 
     from .check_config import load_config
 
@@ -257,19 +256,19 @@ def make_plan(
         raise
     except Exception as error:  # A config is a program.
         raise ValueError(f'{sweep.config}: {error!r}') from error
-    sweep = replace(sweep, points=check_sweep(sweep, cfg))
-    check_run(cfg, prune)
-    return Plan(sweep, cfg.pretty_text, os.getcwd(), prune)
+    sweep = replace(sweep, points=check_sweep(sweep, cfg, prune))
+    by_epoch = counts_epochs(cfg)
+    return Plan(sweep, cfg.pretty_text, os.getcwd(), prune, by_epoch)
 
 
 def find_study(
     work_dir: Path,
     storage: str | None,
     name: str | None,
-    grace: float = 300.0,
+    grace: float | None = None,
 ) -> Any:
     """The study of a work dir, in its journal if no storage is named."""
-    from mmdet_retina_plus.sweeps.study import JOURNAL, SweepStudy
+    from mmdet_retina_plus.sweeps.study import GRACE, JOURNAL, SweepStudy
 
     if storage is None and not work_dir.is_dir():
         raise ValueError(
@@ -281,7 +280,7 @@ def find_study(
     return SweepStudy(
         storage if storage and '://' in storage else journal,
         name or work_dir.resolve().name,
-        grace,
+        grace or GRACE,
     )
 
 
@@ -312,17 +311,16 @@ def work(study: Any, work_dir: Path, jobs: int, nproc: int) -> None:
     )
 
     # Slurm and `kill` end a worker like Ctrl-C: it gives its trials back.
-    signal.signal(signal.SIGTERM, interrupt)
-    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     try:
         slots = make_slots(jobs, nproc, visible_gpus())
         display = Display(study, Console(), jobs)
         workers = [
-            Worker(study, study.plan(), work_dir, slot, stop, display.tell)
-            for slot in slots
+            Worker(study, work_dir, slot, display.tell) for slot in slots
         ]
         with display:
-            work_all(workers, stop)
+            work_all(workers)
     except KeyboardInterrupt:
         click.echo(
             'Interrupted; all that was trained is kept, the same command goes '
@@ -343,4 +341,5 @@ def work(study: Any, work_dir: Path, jobs: int, nproc: int) -> None:
 
 
 def interrupt(*_) -> None:
+    click.echo('Ending the trainings, their trials go back …', err=True)
     raise KeyboardInterrupt

@@ -156,10 +156,10 @@ def stand_in(tmp_path, monkeypatch):
 
 @needs_slurm
 def test_an_array_of_workers_does_the_sweep(cluster, stand_in, tmp_path):
-    work_dir = tmp_path / 'sweep'
+    work_dir = tmp_path / 'my sweep'
     work_dir.mkdir()
     plan = make_plan(POINTS, folder=str(tmp_path))
-    study = make_study(str(work_dir / 'study.log'), plan, name='sweep')
+    study = make_study(str(work_dir / 'study.log'), plan, name='my sweep')
     said = submit(work_dir, sbatch=['--partition=main', '--cpus-per-task=1'])
     assert said.startswith('Submitted batch job')
     wait_for(lambda: not call('squeue', '-h'), 'the array does not end')
@@ -177,9 +177,7 @@ def test_a_cancelled_job_gives_its_trial_back(cluster, stand_in, tmp_path):
     plan = make_plan(POINTS[:1], folder=str(tmp_path), base=endless)
     study = make_study(str(work_dir / 'study.log'), plan, name='sweep')
     job = submit(work_dir, jobs=1).split()[-1]
-    wait_for(
-        lambda: list(work_dir.glob('*/*/last_checkpoint')), 'nothing trains'
-    )
+    wait_for(lambda: list(work_dir.glob('*/*/iter_*.pth')), 'nothing trains')
     # As before the end of its time: to the batch shell, which is the worker.
     call('scancel', '--batch', '--signal=TERM', job)
     wait_for(lambda: not call('squeue', '-h'), 'the job does not end')

@@ -53,7 +53,8 @@ def test_a_product_has_every_cell_and_its_last_key_is_the_fastest():
 
 def test_points_come_first_and_each_once(tmp_path):
     text = """
-_alphas = [0.25, 0.5]
+import math
+_alphas = [0.25, math.sqrt(0.25)]
 config = 'base.py'
 prefix = 'model.'
 points = [dict(alpha=0.5, gamma=0.0), dict(gamma=5.0)]
@@ -84,7 +85,10 @@ BAD = {
     "config = 'x.py'\npoint = [dict(a=1)]": 'did you mean points',
     "config = 'x.py'\n": 'must set config',
     'points = [dict(a=1)]': 'must set config',
-    "config = 'x.py'\npoints = [dict(a=1)]\nimport os": 'sets os',
+    "config = 'x.py'\npoints = [dict(a=1)]\ngammas = [1]": 'sets gammas',
+    'config = 3\npoints = [dict(a=1)]': 'to texts',
+    "config = 'x.py'\npoints = [dict(a=1)]\nseeds = []": 'whole numbers',
+    "config = 'x.py'\npoints = [dict(a=float('inf'))]": 'finite numbers',
     "config = 'x.py'\npoints = [dict(a=print)]": 'plain values',
     'points = [': 'SyntaxError',
     "config = 'x.py'\npoints = dict(a=1)": 'list of dicts',

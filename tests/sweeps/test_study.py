@@ -11,6 +11,7 @@ from sweep_scenes import BASE, make_plan, make_study
 
 from mmdet_retina_plus.sweeps.study import (
     Plan,
+    StorageError,
     SweepStudy,
     open_storage,
 )
@@ -27,6 +28,13 @@ def journal(tmp_path):
 def states(study):
     trials = study.storage.get_all_trials(study.study_id())
     return [trial.state for trial in trials]
+
+
+def lost(study):
+    """How many trials turn out lost."""
+    before = states(study).count(TrialState.FAIL)
+    study.recover()
+    return states(study).count(TrialState.FAIL) - before
 
 
 def claim_all(study):
@@ -99,7 +107,7 @@ def test_a_failed_trial_is_run_again_only_when_asked_to(journal):
     claim = study.claim()
     claim.complete(0.25)
     (trial,) = study.result().trials
-    assert (trial.state, trial.value) == ('complete', None)
+    assert (trial.state, trial.value) == ('complete', 0.25)
 
 
 def test_many_workers_claim_each_trial_once(journal):
@@ -150,9 +158,9 @@ def test_who_was_thought_lost_cannot_record_a_result(journal):
     study = make_study(journal, make_plan(POINTS[:1]), grace=0.01)
     sleeper = study.claim()
     time.sleep(0.02)
-    assert study.recover() == 1
+    assert lost(study) == 1
     heir = study.claim()
-    assert not sleeper.seen(1, 10)
+    assert not sleeper.seen()
     sleeper.report(5, 0.9)
     assert not sleeper.complete(0.9)
     assert heir.complete(0.5)
@@ -168,11 +176,11 @@ def test_on_the_same_machine_the_lock_tells_who_lives(journal, tmp_path):
         claim.sign(lock, tmp_path)
         time.sleep(0.02)
         # Silent for longer than the grace, but alive.
-        assert study.recover() == 0
+        assert not lost(study)
     study.grace = 300.0
     # Just heard of, but dead.
-    claim.seen(1, 10)
-    assert study.recover() == 1
+    claim.seen()
+    assert lost(study) == 1
 
 
 def test_on_another_machine_silence_tells(journal, tmp_path, monkeypatch):
@@ -183,13 +191,90 @@ def test_on_another_machine_silence_tells(journal, tmp_path, monkeypatch):
     monkeypatch.setattr('socket.gethostname', lambda: 'elsewhere')
     claim.sign(lock, tmp_path)
     monkeypatch.undo()
-    assert study.recover() == 0
+    assert not lost(study)
     time.sleep(0.4)
-    claim.seen(1, 10)
+    claim.seen()
     time.sleep(0.2)
-    assert study.recover() == 0
+    assert not lost(study)
     time.sleep(0.4)
-    assert study.recover() == 1
+    assert lost(study) == 1
+
+
+def test_a_lock_that_is_seen_tells_more_than_silence(
+    journal, tmp_path, monkeypatch
+):
+    """Of another machine that sleeps, on a disk that shares its locks."""
+    study = make_study(journal, make_plan(POINTS[:1]), grace=0.01)
+    claim = study.claim()
+    lock = tmp_path / 'lock'
+    with locked(lock):
+        monkeypatch.setattr('socket.gethostname', lambda: 'elsewhere')
+        claim.sign(lock, tmp_path)
+        monkeypatch.undo()
+        time.sleep(0.02)
+        assert not lost(study)
+    assert lost(study) == 1
+
+
+def test_a_trial_that_was_taken_but_not_signed_is_soon_lost(
+    journal, monkeypatch
+):
+    study = make_study(journal, make_plan(POINTS[:1]))
+    monkeypatch.setattr('mmdet_retina_plus.sweeps.study.UNSIGNED', 0.2)
+    study.claim()
+    # A worker that finds nothing else waits for it.
+    assert study.recover()
+    assert study.claim() is None
+    time.sleep(0.3)
+    assert study.recover()
+    assert study.claim() is not None
+
+
+def test_what_was_lost_but_not_queued_again_is_queued_by_the_next(journal):
+    study = make_study(journal, make_plan(POINTS[:1]))
+    claim = study.claim()
+    study.end(claim.trial, TrialState.FAIL, reason='lost')
+    assert SweepStudy(journal, 'scene').recover()
+    assert study.claim() is not None
+
+
+def test_nothing_is_left_to_do_when_all_the_others_are_alive(
+    journal, tmp_path
+):
+    study = make_study(journal, make_plan(POINTS[:1]))
+    claim = study.claim()
+    with locked(tmp_path / 'lock'):
+        claim.sign(tmp_path / 'lock', tmp_path)
+        assert not study.recover()
+
+
+def test_a_stop_does_not_wait_for_the_storage(journal, monkeypatch):
+    study = make_study(journal, make_plan(POINTS[:1]))
+    claim = study.claim()
+
+    def away(*_):
+        raise OSError('away')
+
+    monkeypatch.setattr(study.storage, 'set_trial_user_attr', away)
+    study.stop.set()
+    with pytest.raises(StorageError, match='away'):
+        claim.seen()
+
+
+def test_a_study_of_another_folder_is_refused(journal):
+    study = make_study(journal, make_plan(POINTS))
+    with pytest.raises(ValueError, match='start it from there'):
+        study.create(make_plan(POINTS, folder='/elsewhere'))
+
+
+def test_the_time_of_a_job_is_that_of_all_its_interruptions(journal):
+    study = make_study(journal, make_plan(POINTS[:1]))
+    claim = study.claim()
+    time.sleep(0.3)
+    claim.give_back()
+    study.claim().complete(0.5)
+    (trial,) = study.result().trials
+    assert trial.seconds > 0.3
 
 
 def test_what_was_given_back_waits_again(journal):
@@ -241,11 +326,11 @@ def test_a_storage_that_is_away_for_a_moment_is_waited_for(
 
     monkeypatch.setattr('mmdet_retina_plus.sweeps.study.PAUSE', 0.01)
     monkeypatch.setattr(study.storage, 'set_trial_user_attr', flaky)
-    assert claim.seen(1, 10)
+    assert claim.seen()
     study.grace = 0.0
     calls.clear()
-    with pytest.raises(OSError, match='Stale'):
-        claim.seen(2, 10)
+    with pytest.raises(StorageError, match='Stale'):
+        claim.seen()
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from mmdet_retina_plus.sweeps.values import (
     parameters,
 )
 
+METRIC = 'coco/bbox_mAP'
 LOSS = 'model.bbox_head.loss_cls.'
 
 
@@ -70,6 +71,7 @@ WRONG = {
     'optim_wrapper.optimizer.weight_decay': True,
     'train_cfg.type': 3,
     'model.backbone.norm_eval': 1,
+    'model.backbone.depth': True,
 }
 
 
@@ -126,14 +128,14 @@ def test_a_run_that_has_nothing_to_compare_is_refused(cfg, tmp_path):
             for split in ('train', 'val')
         }
     )
-    check_run(cfg, prune=False)
+    check_run(cfg, METRIC)
     with pytest.raises(ValueError, match='val_interval is 700 of 700'):
-        check_run(cfg, prune=True)
+        check_run(cfg, METRIC, prune=True)
     cfg.train_cfg.val_interval = 100
-    check_run(cfg, prune=True)
+    check_run(cfg, METRIC, prune=True)
     (tmp_path / 'instances_val.json').unlink()
     with pytest.raises(ValueError, match=r'instances_val\.json'):
-        check_run(cfg, prune=False)
+        check_run(cfg, METRIC)
     cfg.val_evaluator = None
     with pytest.raises(ValueError, match='nothing to compare'):
-        check_run(cfg, prune=False)
+        check_run(cfg, METRIC)

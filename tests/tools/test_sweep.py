@@ -115,6 +115,26 @@ REFUSED = {
         'give a value of type float',
     ),
     'no points': ('', [], 'must set config'),
+    'a seed among the points': (
+        "prefix = ''\npoints = [{'randomness.seed': 1}]",
+        [],
+        'set `seeds` of the sweep',
+    ),
+    'a metric that nothing logs': (
+        "metric = 'coco/bbox_map'\npoints = [dict(lr=1.0)]",
+        [],
+        'did you mean coco/bbox_mAP?',
+    ),
+    'a validation after the end': (
+        "prefix = ''\npoints = [{'train_cfg.val_begin': 9}]",
+        [],
+        'validates from 9 on and ends at 4',
+    ),
+    'a key inside of a part': (
+        "prefix = ''\npoints = [{'optim_wrapper.optimizer': dict(rate=1)}]",
+        [],
+        'has no optim_wrapper.optimizer.rate',
+    ),
     'data that is not there': (
         'points = [dict(lr=1.0)]',
         ['train_dataloader.dataset.data_root=/nowhere'],
@@ -128,7 +148,7 @@ REFUSED = {
     'pruning without anything to compare': (
         'points = [dict(lr=1.0)]',
         ['train_cfg.val_interval=4', '--prune'],
-        'train_cfg.val_interval is 4 of 4',
+        'val_interval is 4 of 4',
     ),
     'processes without GPUs': (
         'points = [dict(lr=1.0)]',
@@ -186,11 +206,11 @@ def test_a_worker_joins_from_another_folder(
     run(*command, '--cfg-options', *data)
     here = Path.cwd()
     monkeypatch.chdir(tmp_path)
-    assert '1 of 1 trials done' in run('worker', 'sweep')
+    assert '1 of 1 trials finished' in run('worker', 'sweep')
     assert Path.cwd() == here
     monkeypatch.chdir(tmp_path)
     said = run('worker', 'sweep', '--folder', tmp_path)
-    assert '1 of 1 trials done' in said
+    assert '1 of 1 trials finished' in said
     assert Path.cwd() == tmp_path
 
 
@@ -230,7 +250,7 @@ def test_ctrl_c_ends_trainings_and_keeps_everything(data, tmp_path, number):
         env=os.environ | dict(PYTHONPATH=os.pathsep.join(sys.path)),
     )
     deadline = time.monotonic() + 100
-    while not list(work_dir.glob('*/*/last_checkpoint')):
+    while not list(work_dir.glob('*/*/iter_*.pth')):
         assert time.monotonic() < deadline
         assert process.poll() is None, process.stderr
         time.sleep(0.05)
