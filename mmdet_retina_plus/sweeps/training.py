@@ -268,14 +268,16 @@ def write_config(
     if OURS not in imports:
         cfg.merge_from_dict({'custom_imports.imports': [*imports, OURS]})
     path = folder / 'trial.py'
-    cfg.dump(path)
+    with PARSING:  # It formats what it writes.
+        cfg.dump(path)
     return path
 
 
 def read_config(text: str) -> Any:
     """A config from its text, in one thread at a time.
 
-    Python 3.11 parses none of two texts that two threads parse at once.
+    Python 3.11's parser, now and then, fails where two threads are in it
+    (SystemError: AST constructor recursion depth mismatch).
     """
     from mmengine.config import Config
 
