@@ -9,9 +9,12 @@
 #
 #   focal loss  36.0/54.9/38.7, the last point
 #
-# Where the table says nothing we chose: no alpha, anchors in NMS, and a loss
-# divided by the number of anchors selected. Our config has 800 px. We have not
-# run it on COCO.
+# Where the table says nothing we chose: no alpha; NMS on anchors, not on
+# predictions; a loss divided by the number of anchors selected; boxes trained
+# on all positives, selected or not; 1:3 applied to the anchors that NMS and
+# the number per image leave, so that fewer remain, all of their positives and
+# 3 times as many negatives at most, or 3 where none is positive
+# (min_positives=1). Our config has 800 px. We have not run it on COCO.
 config = '../retinanet_r101_fpn_fl.py'
 prefix = 'model.bbox_head.'
 points = [

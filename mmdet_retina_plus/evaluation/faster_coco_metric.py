@@ -3,11 +3,13 @@
 https://github.com/MiXaiLL76/faster_coco_eval
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from numbers import Integral
 from types import FunctionType
 from typing import Any
 
+import numpy as np
 from mmdet.evaluation import CocoMetric
 from mmdet.registry import METRICS
 from pycocotools.cocoeval import COCOeval
@@ -26,20 +28,73 @@ class FasterCocoMetric(CocoMetric):
 
     Raises:
         ImportError: faster-coco-eval is not installed.
+        ValueError: An id in the annotations is no whole number, or one of an
+            object is negative; or, in ``process``, a score is NaN, which
+            CocoMetric takes for the lowest, or, without an ``ann_file``, the
+            id of an image is no whole number.
     """
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        # Here, so that no run finds out after its first epoch.
-        self.evaluator = fast_evaluator()
+        # Here, so that no run finds out after its first epoch. Not kept, since
+        # a local class cannot be pickled.
+        fast_evaluator()
+        if self._coco_api is not None:
+            check_ids('image', self._coco_api.imgs)
+            check_ids('category', self._coco_api.cats)
+            check_ids('annotation', self._coco_api.anns, least=0)
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        if self._coco_api is None:
+            check_ids('image', [sample['img_id'] for sample in data_samples])
+        super().process(data_batch, data_samples)
+        for _, found in self.results[len(self.results) - len(data_samples) :]:
+            check_scores(found)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
+        evaluator = fast_evaluator()
         compute = with_globals(
             CocoMetric.compute_metrics,
-            COCOeval=self.evaluator,
-            COCOevalMP=self.evaluator,
+            COCOeval=evaluator,
+            COCOevalMP=evaluator,
         )
         return compute(self, results)
+
+
+def check_ids(kind: str, ids: Iterable, least: int = -(2**63)) -> None:
+    """Refuse ids that C++ cannot hold, or takes for unmatched objects.
+
+    Args:
+        kind: Of what, for the message.
+        ids: Of whatever type.
+        least: The smallest id.
+
+    Raises:
+        ValueError: An id is no integer of 64 bits from ``least`` on.
+    """
+    for number in ids:
+        whole = isinstance(number, Integral)
+        if not whole or not least <= int(number) < 2**63:
+            raise ValueError(
+                f'The {kind} id {number!r} is none that FasterCocoMetric can '
+                f'match: renumber the {kind} ids from 1 on, or set the type '
+                'of the evaluators to CocoMetric'
+            )
+
+
+def check_scores(found: dict) -> None:
+    """Refuse detections of an image without an order.
+
+    Raises:
+        ValueError: A score is NaN.
+    """
+    for name in ('scores', 'mask_scores'):
+        if np.isnan(found.get(name, 0)).any():
+            raise ValueError(
+                f'Image {found["img_id"]} has {name} of NaN, as of a training '
+                'that diverged: drop these detections, or set the type of '
+                'the evaluators to CocoMetric, which takes them for the lowest'
+            )
 
 
 def fast_evaluator() -> Callable:

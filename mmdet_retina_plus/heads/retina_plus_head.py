@@ -4,7 +4,7 @@ RetinaNet: https://arxiv.org/abs/1708.02002
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from mmdet.models.dense_heads import RetinaHead
@@ -193,14 +193,21 @@ class RetinaPlusHead(RetinaHead):
             strict=True,
         ):
             logits = score.flatten(1).t().reshape(-1, self.cls_out_channels)
-            deltas = delta.flatten(1).t().reshape(len(anchor), -1)
-            decoded = get_box_tensor(self.bbox_coder.decode(anchor, deltas))
+            decoded = anchor
+            if not all(map(looks_at_anchors, self.mining)):
+                deltas = delta.flatten(1).t().reshape(len(anchor), -1)
+                decoded = self.bbox_coder.decode(anchor, deltas)
             for policy in self.mining:
-                on_anchors = getattr(policy, 'on_anchors', False)
-                boxes = anchor if on_anchors else decoded
+                boxes = anchor if looks_at_anchors(policy) else decoded
+                boxes = get_box_tensor(boxes)
                 weight = policy(logits, boxes, label, weight, gt_instances)
             mined.append(weight)
         return torch.stack(mined)
+
+
+def looks_at_anchors(policy: Callable) -> bool:
+    """Whether a mining policy takes anchors in place of predictions."""
+    return getattr(policy, 'on_anchors', False)
 
 
 def bias_probs(init_cfg: ConfigType | list | None) -> list[float]:

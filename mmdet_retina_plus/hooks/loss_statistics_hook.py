@@ -5,6 +5,7 @@ arXiv 1708.02002, and of RetinaMask, arXiv 1901.03353.
 """
 
 import inspect
+import logging
 from collections.abc import Iterable, Sequence
 from itertools import count
 from typing import Any
@@ -14,6 +15,7 @@ from mmdet.models.losses import QualityFocalLoss, VarifocalLoss
 from mmdet.registry import HOOKS
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook, LoggerHook
+from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
@@ -21,6 +23,7 @@ from torch.utils.hooks import RemovableHandle
 
 # Logits per chunk, so that a logged step needs little memory beside its own.
 CHUNK = 2**21
+TAKE_OUT = 'take the hook out of default_hooks or custom_hooks'
 COORDINATES = ('dx', 'dy', 'dw', 'dh')
 
 
@@ -46,7 +49,8 @@ class LossStatisticsHook(Hook):
     Each is the value of a single iteration over all processes, the betas
     their mean. mmengine averages tags with "loss" or "time" over a window,
     hence the names. The mean of no terms is not logged, so that the log
-    repeats the one before; ``positives`` is 0 then.
+    repeats the one before; ``positives`` is 0 then. An iteration in which no
+    process calls the loss logs betas alone, and the first such warns.
 
     What ``bbox_head.loss_cls`` is called with during an iteration is summed,
     over levels for example. A call with ``reduction_override='none'`` is left
@@ -57,7 +61,8 @@ class LossStatisticsHook(Hook):
             the LoggerHook writes. Others cost nothing.
 
     Raises:
-        ValueError: The interval is not positive.
+        ValueError: The interval is not positive; at the first logged iteration
+            that has them, also of targets other than 0 and 1.
     """
 
     def __init__(self, interval: int | None = None) -> None:
@@ -70,6 +75,7 @@ class LossStatisticsHook(Hook):
         self.logger: LoggerHook | None = None
         self.handle: RemovableHandle | None = None
         self.calls: list[Tensor] = []
+        self.has_warned = False
 
     def before_train(self, runner: Runner) -> None:
         """Find what to listen to.
@@ -78,6 +84,7 @@ class LossStatisticsHook(Hook):
             ValueError: The model has no classification loss that is known, or
                 there is neither an interval nor a LoggerHook.
         """
+        self.stop_listening()
         check_classification_loss(find_bbox_head(runner.model))
         self.logger = next(
             (hook for hook in runner.hooks if isinstance(hook, LoggerHook)),
@@ -92,6 +99,8 @@ class LossStatisticsHook(Hook):
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None
     ) -> None:
+        # An iteration that raised has left its handle.
+        self.stop_listening()
         if self.is_due(runner, batch_idx):
             self.calls = []
             loss_cls = find_bbox_head(runner.model).get_submodule('loss_cls')
@@ -108,21 +117,55 @@ class LossStatisticsHook(Hook):
     ) -> None:
         if self.handle is None:
             return
-        self.handle.remove()
-        self.handle = None
+        self.stop_listening()
         # An iteration without a call still has to meet the other processes.
-        nothing = torch.zeros((1, 2, 3), dtype=torch.float64)
+        nothing = torch.zeros((1, 8), dtype=torch.float64)
         sums = torch.stack(self.calls or [*nothing]).sum(0)
         counts = sums.new_tensor([len(data_batch['data_samples']), 1])
         knee = find_knee(find_bbox_head(runner.model)).to(sums)
-        values = torch.cat([sums.flatten(), counts, knee])
+        values = torch.cat([sums, counts, knee])
         all_reduce(values)
         # The only read, since each stops a GPU's queue.
         numbers = values.tolist()
-        scalars = statistics(numbers[:3], numbers[3:6], numbers[6])
-        betas = [beta / numbers[7] for beta in numbers[8:]]
+        num_calls, num_soft, num_images, num_processes = numbers[6:10]
+        if num_soft:
+            raise ValueError(
+                f'{num_soft:.0f} targets of loss_cls are neither 0 nor 1, as '
+                'of a head that scales them by IoU, and LossStatisticsHook '
+                f'counts none of them as positive: {TAKE_OUT}'
+            )
+        scalars = {}
+        if num_calls:
+            scalars = statistics(numbers[:3], numbers[3:6], num_images)
+        else:
+            self.warn_once()
+        betas = [beta / num_processes for beta in numbers[10:]]
         for name, value in (scalars | name_betas(betas)).items():
             runner.message_hub.update_scalar(f'train/{name}', value)
+
+    def after_train(self, runner: Runner) -> None:
+        self.stop_listening()
+
+    def after_run(self, runner: Runner) -> None:
+        self.stop_listening()
+
+    def stop_listening(self) -> None:
+        if self.handle is not None:
+            self.handle.remove()
+            self.handle = None
+
+    def warn_once(self) -> None:
+        """Say that there was nothing to hear."""
+        if not self.has_warned:
+            print_log(
+                'No process called bbox_head.loss_cls in an iteration that '
+                'LossStatisticsHook listened to, so that it logs nothing of '
+                'it. torch.compile may hide the calls: train with '
+                f'compile=False, or {TAKE_OUT}',
+                logger='current',
+                level=logging.WARNING,
+            )
+        self.has_warned = True
 
     def is_due(self, runner: Runner, batch_idx: int) -> bool:
         """Whether values of this iteration are wanted."""
@@ -140,14 +183,19 @@ class LossStatisticsHook(Hook):
 
     def observe(self, loss_cls: nn.Module, args: tuple, kwargs: dict) -> None:
         """Keep the sums of what a classification loss is called with."""
+        if self.handle is None:
+            # torch.compile may have traced it into a graph.
+            return
         signature = inspect.signature(loss_cls.forward)
         call = signature.bind(*args, **kwargs).arguments
         if call.get('reduction_override') == 'none':
             return
         pred, target, *_ = call.values()
-        self.calls.append(
-            sum_terms(loss_cls, pred, target, call.get('weight'))
-        )
+        weight = call.get('weight')
+        sums = sum_terms(loss_cls, pred, target, weight).flatten()
+        counts = sums.new_ones(2)
+        counts[1] = count_soft(target, weight)
+        self.calls.append(torch.cat([sums, counts]))
 
 
 @torch.no_grad()
@@ -195,6 +243,21 @@ def sum_terms(
             sums[row, 1] += p_t.where(terms, 0).sum(dtype=torch.float64)
             sums[row, 2] += loss.where(terms, 0).sum(dtype=torch.float64)
     return sums
+
+
+def count_soft(target: Tensor, weight: Tensor | None) -> Tensor:
+    """Number of targets other than 0 and 1, of weight other than 0.
+
+    Args:
+        target: Labels of shape (N,), which are none; or shape (N, C).
+        weight: As of ``sum_terms``.
+    """
+    if target.dim() == 1 or not len(target):
+        return target.new_zeros(())
+    soft = (target != 0) & (target != 1)
+    if weight is not None:
+        soft = soft & (weight.reshape(len(target), -1) != 0)
+    return soft.sum()
 
 
 def classify(
@@ -262,8 +325,7 @@ def find_bbox_head(model: nn.Module) -> nn.Module:
     if bbox_head is None:
         raise ValueError(
             f'{type(unwrap(model)).__name__} has no bbox_head for '
-            'LossStatisticsHook to listen to: take the hook out of '
-            'default_hooks or custom_hooks'
+            f'LossStatisticsHook to listen to: {TAKE_OUT}'
         )
     return unwrap(bbox_head)
 
@@ -286,8 +348,7 @@ def check_classification_loss(bbox_head: nn.Module) -> None:
             f'{type(bbox_head).__name__} has loss_cls = '
             f'{type(loss_cls).__name__}, of which LossStatisticsHook knows no '
             'positives: take FusedFocalLoss, FocalLossStar, FocalLoss or '
-            'CrossEntropyLoss without ignore_index, or take the hook out of '
-            'default_hooks or custom_hooks'
+            f'CrossEntropyLoss without ignore_index, or {TAKE_OUT}'
         )
 
 

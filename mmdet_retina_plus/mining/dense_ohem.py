@@ -4,6 +4,8 @@ OHEM: https://arxiv.org/abs/1604.03540; for one-stage detectors as the focal
 loss paper compares it, https://arxiv.org/abs/1708.02002, table 1d.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from mmcv.ops import nms
@@ -28,11 +30,11 @@ class DenseOHEM:
         num: Anchors per image, the table's batch size.
         iou_threshold: Of NMS, in [0, 1].
         neg_pos_ratio: Negatives per positive, 3 in the table's rows of 1:3;
-            None leaves it to the losses. With a ratio, the hardest ``num /
-            (1 + ratio)`` positives that NMS left, or all, are joined by
-            ``ratio`` times as many of the hardest negatives.
+            None leaves it to the losses. Of the ``num`` hardest, a ratio
+            keeps all positives and at most ``ratio`` times as many of the
+            hardest negatives, so that fewer than ``num`` may remain.
         min_positives: Positives that the number of negatives counts on at
-            least, so that images without objects train too.
+            least, so that images without hard positives train too.
         normalizer: What divides the loss: ``'selected'``, the anchors that
             remain in the batch, or ``'positives'``, as the head does.
         on_anchors: Whether NMS compares anchors, or predicted boxes.
@@ -63,11 +65,10 @@ class DenseOHEM:
                 f'iou_threshold is {iou_threshold}: use one in [0, 1], where '
                 '1 suppresses nothing'
             )
-        if neg_pos_ratio is not None and not 0 <= neg_pos_ratio <= num - 1:
+        if neg_pos_ratio is not None and not 0 <= neg_pos_ratio < math.inf:
             raise ValueError(
-                f'neg_pos_ratio is {neg_pos_ratio} and num {num}: use a ratio '
-                'in [0, num - 1], so that a positive and its negatives fit, '
-                'or None'
+                f'neg_pos_ratio is {neg_pos_ratio}: use a number of 0 or '
+                'more, or None to keep all of the hardest'
             )
         if normalizer not in ('selected', 'positives'):
             raise ValueError(
@@ -157,51 +158,36 @@ def select_hardest(
         boxes: Shape (A, 4).
         positive: Whether each is, shape (A,).
         num, iou_threshold, neg_pos_ratio, min_positives: See ``DenseOHEM``.
-        num_first: Boxes that NMS begins with, 4 per anchor wanted by default.
+        num_first: Boxes that NMS begins with, ``4 * num`` by default.
     """
     order = losses.sort(descending=True, stable=True).indices
-    boxes, positive = boxes[order], positive[order]
     size = num_first or 4 * num
-    while True:
-        apart = nms_in_order(boxes[:size], iou_threshold)
-        if neg_pos_ratio is None:
-            selected, enough = apart[:num], len(apart) >= num
-        else:
-            selected, enough = take_at_ratio(
-                apart, positive, size, num, neg_pos_ratio, min_positives
-            )
-        if enough or size >= len(order):
-            return order[selected]
+    apart = nms_in_order(boxes[order[:size]], iou_threshold)
+    while len(apart) < num and size < len(order):
         size *= 2
+        apart = nms_in_order(boxes[order[:size]], iou_threshold)
+    hardest = order[apart[:num]]
+    if neg_pos_ratio is None:
+        return hardest
+    kept = keep_ratio(positive[hardest], neg_pos_ratio, min_positives)
+    return hardest[kept]
 
 
-def take_at_ratio(
-    apart: Tensor,
-    positive: Tensor,
-    size: int,
-    num: int,
-    neg_pos_ratio: float,
-    min_positives: int,
-) -> tuple[Tensor, bool]:
-    """Of what NMS left, at most ``num``, negatives to positives as wanted.
+def keep_ratio(
+    positive: Tensor, neg_pos_ratio: float, min_positives: int
+) -> Tensor:
+    """All positives and the first negatives, as many as the ratio allows.
 
     Args:
-        apart: Indices, in order, of what NMS left of the first ``size``.
-        positive: Whether each is, of all anchors in order, shape (A,).
-        size: Anchors that NMS has seen.
-        num, neg_pos_ratio, min_positives: See ``DenseOHEM``.
+        positive: Whether each is, hardest first, shape (N,).
+        neg_pos_ratio, min_positives: See ``DenseOHEM``.
 
     Returns:
-        Indices in order, and whether those beyond ``size`` are not needed.
+        Whether each remains, shape (N,).
     """
-    most = int(num / (1 + neg_pos_ratio))
-    positives = apart[positive[apart]][:most]
-    counted = max(len(positives), min_positives)
-    wanted = min(round(neg_pos_ratio * counted), num - len(positives))
-    negatives = apart[~positive[apart]][:wanted]
-    complete = len(positives) == most or not positive[size:].any().item()
-    selected = torch.cat([positives, negatives]).sort().values
-    return selected, complete and len(negatives) == wanted
+    counted = positive.sum().clamp(min=min_positives)
+    rank = (~positive).cumsum(0)
+    return positive | (rank <= neg_pos_ratio * counted)
 
 
 def nms_in_order(boxes: Tensor, iou_threshold: float) -> Tensor:

@@ -1,12 +1,15 @@
 """The same numbers as CocoMetric on random scenes."""
 
 import json
+import pickle
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from mmdet.datasets.api_wrappers import COCO, COCOeval
 from mmdet.evaluation import CocoMetric
 from mmdet.registry import METRICS
@@ -235,6 +238,114 @@ def test_a_second_evaluation_is_like_the_first(tmp_path):
     metric.dataset_meta = dict(classes=['class 0', 'class 1', 'class 2'])
     first = metric.compute_metrics(results)
     assert metric.compute_metrics(results) == first
+
+
+def renumber(coco: dict, parts: str, name: str, number: Callable) -> None:
+    for part in coco[parts]:
+        part[name] = number(part[name])
+
+
+def change_annotations(number: Callable) -> Callable:
+    return lambda coco: renumber(coco, 'annotations', 'id', number)
+
+
+def strings_for_images(coco: dict) -> None:
+    renumber(coco, 'images', 'id', str)
+    renumber(coco, 'annotations', 'image_id', str)
+
+
+def strings_for_categories(coco: dict) -> None:
+    renumber(coco, 'categories', 'id', str)
+    renumber(coco, 'annotations', 'category_id', str)
+
+
+IDS = {
+    'negative': (change_annotations(lambda number: -number), 'annotation'),
+    'floats': (change_annotations(float), 'annotation'),
+    'strings': (change_annotations(str), 'annotation'),
+    'beyond-64-bits': (
+        change_annotations(lambda number: number + 2**63),
+        'annotation',
+    ),
+    'images': (strings_for_images, 'image'),
+    'categories': (strings_for_categories, 'category'),
+}
+
+
+@pytest.mark.parametrize(('change', 'kind'), IDS.values(), ids=IDS)
+def test_ids_that_cannot_be_matched_are_refused_with_the_file(
+    change, kind, tmp_path
+):
+    path, _ = scene(0, tmp_path)
+    coco = json.loads(path.read_text())
+    change(coco)
+    path.write_text(json.dumps(coco))
+    METRICS.build(dict(type='mmdet.CocoMetric', ann_file=str(path)))
+    with pytest.raises(ValueError, match=f'renumber the {kind} ids'):
+        METRICS.build(dict(type='mmdet.FasterCocoMetric', ann_file=str(path)))
+
+
+@pytest.mark.parametrize(
+    'number',
+    [lambda number: number - 1, lambda number: number + 2**53],
+    ids=['from-zero', 'large'],
+)
+def test_other_whole_numbers_are_ids_like_any(number, tmp_path):
+    path, results = scene(0, tmp_path)
+    coco = json.loads(path.read_text())
+    change_annotations(number)(coco)
+    path.write_text(json.dumps(coco))
+    ours, theirs = (
+        evaluate(kind, path, results)
+        for kind in ('FasterCocoMetric', 'CocoMetric')
+    )
+    assert ours == theirs
+    assert ours['bbox_mAP_50'] > 0
+
+
+def sample(score: float, **changes) -> dict:
+    """An image of one object and its detection, as mmengine gives them."""
+    box = torch.tensor([[2.0, 2, 30, 30]])
+    found = dict(bboxes=box, scores=torch.tensor([score]))
+    found['labels'] = torch.tensor([0])
+    truth = dict(bbox=box[0].tolist(), bbox_label=0)
+    return dict(
+        img_id=1,
+        ori_shape=(SIZE, SIZE),
+        pred_instances=found,
+        instances=[truth],
+        **changes,
+    )
+
+
+def test_without_a_file_the_ids_are_those_of_the_images():
+    metric = METRICS.build(dict(type='mmdet.FasterCocoMetric'))
+    metric.dataset_meta = dict(classes=['class 0'])
+    with pytest.raises(ValueError, match='renumber the image ids'):
+        metric.process({}, [dict(sample(0.5), img_id='a.jpg')])
+    metric.process({}, [sample(0.5)])
+    assert metric.compute_metrics(metric.results)['bbox_mAP'] == 1
+
+
+@pytest.mark.parametrize('name', ['scores', 'mask_scores'])
+def test_scores_of_nan_are_refused_with_their_batch(name):
+    metric = METRICS.build(dict(type='mmdet.FasterCocoMetric'))
+    metric.process({}, [sample(0.5)])
+    spoilt = sample(0.5)
+    spoilt['pred_instances'][name] = torch.tensor([float('nan')])
+    with pytest.raises(ValueError, match=f'Image 1 has {name} of NaN'):
+        metric.process({}, [sample(0.5), spoilt])
+
+
+def test_a_metric_can_be_pickled_also_after_an_evaluation(tmp_path):
+    path, results = scene(1, tmp_path)
+    metric = METRICS.build(
+        dict(type='mmdet.FasterCocoMetric', ann_file=str(path))
+    )
+    metric.dataset_meta = dict(classes=['class 0', 'class 1', 'class 2'])
+    first = metric.compute_metrics(results)
+    again = pickle.loads(pickle.dumps(metric))
+    assert again.compute_metrics(results) == first
 
 
 def test_coco_metric_itself_stays_as_it_is():

@@ -23,7 +23,7 @@ from mmdet.models.losses import CrossEntropyLoss, FocalLoss
 from mmdet.registry import HOOKS, MODELS
 from mmengine.config import Config
 from mmengine.hooks import LoggerHook
-from mmengine.logging import HistoryBuffer
+from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import LogProcessor, Runner
 from torch import nn
@@ -33,6 +33,7 @@ import mmdet_retina_plus
 from mmdet_retina_plus.data.shapes import make_shapes
 from mmdet_retina_plus.hooks import LossStatisticsHook
 from mmdet_retina_plus.hooks.loss_statistics_hook import (
+    count_soft,
     find_bbox_head,
     sum_terms,
 )
@@ -190,9 +191,147 @@ def test_a_step_without_objects_logs_no_positives_and_no_nan():
     assert 0 < log['p_t_negatives'] < 1
 
 
-def test_a_step_without_a_call_logs_no_positives_and_no_nan():
+@pytest.fixture
+def warnings(monkeypatch) -> list[str]:
+    """What the hook writes to mmengine's log."""
+    written: list[str] = []
+    monkeypatch.setattr(
+        'mmdet_retina_plus.hooks.loss_statistics_hook.print_log',
+        lambda message, logger, level: written.append(message),
+    )
+    return written
+
+
+def test_a_step_without_a_call_is_not_one_without_positives(warnings):
+    """An object's absence and a deaf hook look alike by zeros."""
+    log = logged_statistics(build_head(), lambda: None, BATCH)
+    assert log == {}
+    (warning,) = warnings
+    assert 'compile=False, or take the hook out of default_hooks' in warning
+
+
+def test_a_deaf_hook_warns_once_and_hears_again(warnings):
     head = build_head()
-    assert logged_statistics(head, lambda: None, BATCH) == dict(positives=0)
+    hook, run = begin(head)
+    for _ in range(3):
+        hook.before_train_iter(run, 0)
+        hook.after_train_iter(run, 0, dict(data_samples=BATCH))
+    assert len(warnings) == 1
+    hook.before_train_iter(run, 0)
+    head.loss_cls(torch.randn(2, 3), torch.tensor([0, 3]))
+    hook.after_train_iter(run, 0, dict(data_samples=BATCH))
+    assert values_of(run)['positives'] == 0.5
+
+
+def test_the_calls_of_another_process_are_enough(warnings, monkeypatch):
+    """This one's head may have had nothing to classify."""
+    head = build_head()
+    pred, target = torch.randn(20, 3), torch.randint(0, 3, (20,))
+    expected = logged_statistics(
+        head, lambda: head.loss_cls(pred, target), BATCH
+    )
+    hook, run = begin(head)
+    hook.before_train_iter(run, 0)
+    head.loss_cls(pred, target)
+    (other,) = hook.calls
+    hook.calls = []
+    monkeypatch.setattr(
+        'mmdet_retina_plus.hooks.loss_statistics_hook.all_reduce',
+        lambda values: values[: len(other)].add_(other),
+    )
+    hook.after_train_iter(run, 0, dict(data_samples=BATCH))
+    assert not warnings
+    assert values_of(run) == expected
+
+
+def begin(head: nn.Module) -> tuple[LossStatisticsHook, SimpleNamespace]:
+    """A hook that looks at every iteration of a training."""
+    hook = LossStatisticsHook(interval=1)
+    run = SimpleNamespace(
+        model=SimpleNamespace(bbox_head=head),
+        hooks=[],
+        iter=0,
+        message_hub=MessageHub('statistics'),
+    )
+    hook.before_train(run)
+    return hook, run
+
+
+def values_of(run: SimpleNamespace) -> dict[str, float]:
+    return {
+        name.removeprefix('train/'): buffer.current()
+        for name, buffer in run.message_hub.log_scalars.items()
+    }
+
+
+@pytest.mark.parametrize('again', ['before_train', 'before_train_iter'])
+def test_after_a_step_that_raised_no_call_counts_double(again):
+    head = build_head()
+    pred, target = torch.randn(20, 3), torch.randint(0, 3, (20,))
+    expected = logged_statistics(
+        head, lambda: head.loss_cls(pred, target), BATCH
+    )
+    hook, run = begin(head)
+    hook.before_train_iter(run, 0)
+    head.loss_cls(pred, target)
+    # No after_train_iter, since the backward pass ran out of memory.
+    if again == 'before_train':
+        hook.before_train(run)
+        assert not head.loss_cls._forward_pre_hooks
+    hook.before_train_iter(run, 0)
+    head.loss_cls(pred, target)
+    hook.after_train_iter(run, 0, dict(data_samples=BATCH))
+    assert values_of(run) == expected
+    assert not head.loss_cls._forward_pre_hooks
+
+
+@pytest.mark.parametrize('end', ['after_train', 'after_run'])
+def test_nothing_listens_after_the_end(end):
+    head = build_head()
+    hook, run = begin(head)
+    hook.before_train_iter(run, 0)
+    getattr(hook, end)(run)
+    assert not head.loss_cls._forward_pre_hooks
+
+
+def test_calls_between_steps_are_not_kept():
+    """torch.compile may go on calling a hook that is removed."""
+    head = build_head()
+    hook, _ = begin(head)
+    hook.observe(head.loss_cls, (torch.randn(2, 3), torch.tensor([0, 3])), {})
+    assert not hook.calls
+
+
+def test_targets_scaled_by_iou_are_refused_when_they_come():
+    """As of YOLOX, whose loss is a plain cross entropy."""
+    head = nn.Module()
+    head.loss_cls = MODELS.build(LOSSES['sigmoids'])
+    target = F.one_hot(torch.tensor([0, 2, 1]), 3) * 0.7
+    with pytest.raises(ValueError, match='3 targets of loss_cls'):
+        logged_statistics(
+            head, lambda: head.loss_cls(torch.randn(3, 3), target), BATCH
+        )
+
+
+@pytest.mark.parametrize('weight', ['(N,)', '(N, 1)', '(N, C)', '(N * C,)'])
+def test_soft_targets_of_weight_zero_are_none(weight):
+    target = torch.tensor([[0.5, 1], [0, 0.2], [-1, 0]])
+    weights = torch.tensor([1.0, 0, 2])
+    shapes = {
+        '(N,)': weights,
+        '(N, 1)': weights[:, None],
+        '(N, C)': weights[:, None].expand(3, 2),
+        '(N * C,)': weights.repeat_interleave(2),
+    }
+    assert count_soft(target, shapes[weight]) == 2
+    assert count_soft(target, None) == 3
+
+
+def test_one_hot_targets_and_labels_are_not_soft():
+    labels = torch.tensor([0, 3, 2])
+    assert count_soft(labels, None) == 0
+    assert count_soft(F.one_hot(labels).float(), None) == 0
+    assert count_soft(torch.zeros(0, 3), torch.zeros(0)) == 0
 
 
 def test_a_call_by_which_the_head_only_weighs_anchors_is_left_out():

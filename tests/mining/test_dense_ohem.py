@@ -15,6 +15,7 @@ from builders import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmcv.ops import nms
+from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder
 from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.structures.bbox import bbox_overlaps
 from torch import Tensor
@@ -83,13 +84,13 @@ def reference(losses, boxes, positive, num, iou_threshold, ratio, least):
     for index in sorted(range(len(losses)), key=lambda i: -losses[i]):
         if all(overlaps[index, kept] <= iou_threshold for kept in apart):
             apart.append(index)
+    hardest = apart[:num]
     if ratio is None:
-        return apart[:num]
-    positives = [i for i in apart if positive[i]][: num // (1 + ratio)]
-    wanted = ratio * max(len(positives), least)
-    negatives = [i for i in apart if not positive[i]]
-    chosen = positives + negatives[: min(wanted, num - len(positives))]
-    return [i for i in apart if i in chosen]
+        return hardest
+    positives = [i for i in hardest if positive[i]]
+    negatives = [i for i in hardest if not positive[i]]
+    chosen = positives + negatives[: ratio * max(len(positives), least)]
+    return [i for i in hardest if i in chosen]
 
 
 SCENES = (st.integers(0, 10**6), st.integers(0, 60))
@@ -126,9 +127,16 @@ def test_no_order_of_the_anchors_matters_but_that_among_equals(
     assert by_loss[again].tolist() == selected.tolist()
 
 
+POSITIVES = {
+    'none': torch.zeros(20_000, dtype=torch.bool),
+    'the-easiest': torch.arange(20_000) == 19_999,
+    'every-ninth': torch.arange(20_000) % 9 == 1,
+}
+
+
+@pytest.mark.parametrize('positive', POSITIVES.values(), ids=POSITIVES)
 @pytest.mark.parametrize('ratio', [None, 3.0])
-def test_nms_sees_few_of_many_anchors(ratio, monkeypatch):
-    """Even where a positive is the easiest of all."""
+def test_nms_sees_few_of_many_anchors(ratio, positive, monkeypatch):
     sizes = []
 
     def count(boxes, *args):
@@ -138,10 +146,12 @@ def test_nms_sees_few_of_many_anchors(ratio, monkeypatch):
     monkeypatch.setattr(dense_ohem, 'nms', count)
     losses = torch.arange(20_000, 0, -1).float()
     boxes = torch.arange(20_000)[:, None] + torch.tensor([0, 0, 1, 1])
-    positive = torch.arange(20_000) % 9 == 1
     selected = select_hardest(losses, boxes, positive, 128, 0.5, ratio)
-    assert len(selected) == 128
-    assert max(sizes) <= 1024
+    hard = positive[:128].sum().item()
+    assert len(selected) == (
+        128 if ratio is None else hard + min(3 * max(hard, 1), 128 - hard)
+    )
+    assert max(sizes) <= 512
 
 
 def test_the_first_of_equals_is_selected():
@@ -171,13 +181,14 @@ def test_an_anchor_is_scored_by_its_cross_entropy(use_sigmoid):
     assert_close(losses, expected)
 
 
-def mine(policy: DenseOHEM, labels: Tensor, weights: Tensor) -> Tensor:
+def mine(
+    policy: DenseOHEM, labels: Tensor, weights: Tensor, scores: Tensor
+) -> Tensor:
     """Weights after a policy on anchors side by side."""
     left = torch.arange(len(labels)) * 10.0
     boxes = torch.stack(
         [left, left.new_zeros(()).expand_as(left), left + 9, left * 0 + 9], 1
     )
-    scores = torch.randn(len(labels), 3)
     return policy(scores, boxes, labels, weights, instances())
 
 
@@ -186,23 +197,27 @@ def mine(policy: DenseOHEM, labels: Tensor, weights: Tensor) -> Tensor:
     st.integers(0, 10**6),
     st.integers(0, 30),
     st.integers(0, 60),
-    st.integers(4, 40),
+    st.integers(1, 40),
     st.integers(0, 3),
 )
-def test_one_to_three_counts_what_there_is(
+def test_a_ratio_takes_only_negatives_from_the_hardest(
     seed, num_positives, num_negatives, num, min_positives
 ):
     torch.manual_seed(seed)
     labels = torch.cat(
         [torch.randint(3, (num_positives,)), torch.full((num_negatives,), 3)]
     )
+    scores, ones = torch.randn(len(labels), 3), torch.ones(len(labels))
+    hardest = mine(DenseOHEM(num), labels, ones, scores) > 0
     policy = DenseOHEM(num, neg_pos_ratio=3, min_positives=min_positives)
-    weights = mine(policy, labels, torch.ones(len(labels)))
-    positives = min(num_positives, num // 4)
-    negatives = 3 * max(positives, min_positives)
-    assert weights[:num_positives].sum() == positives
-    assert weights[num_positives:].sum() == min(
-        negatives, num - positives, num_negatives
+    kept = mine(policy, labels, ones, scores) > 0
+    positive = labels < 3
+    assert torch.equal(kept & positive, hardest & positive)
+    assert not (kept & ~hardest).any()
+    positives = (hardest & positive).sum().item()
+    negatives = (hardest & ~positive).sum().item()
+    assert (kept & ~positive).sum() == min(
+        negatives, 3 * max(positives, min_positives)
     )
 
 
@@ -217,7 +232,8 @@ def test_ignored_anchors_are_never_selected(seed, size, num, ratio):
     torch.manual_seed(seed)
     labels = torch.randint(4, (size,))
     weights = torch.randint(3, (size,)) / 2
-    mined = mine(DenseOHEM(num, neg_pos_ratio=ratio), labels, weights)
+    policy = DenseOHEM(num, neg_pos_ratio=ratio)
+    mined = mine(policy, labels, weights, torch.randn(size, 3))
     selected = mined > 0
     assert (mined[selected] == weights[selected]).all()
     assert selected.sum() <= num
@@ -309,6 +325,32 @@ def test_boxes_are_anchors_or_predictions(on_anchors, monkeypatch):
     assert torch.equal(seen[1], torch.cat(anchors)) == on_anchors
 
 
+@pytest.mark.parametrize(
+    ('policies', 'per_image'),
+    [
+        (['DenseOHEM'], 0),
+        (['DenseOHEM', 'DenseOHEM'], 0),
+        (['DenseOHEM', 'StochasticHardMining'], 1),
+    ],
+)
+def test_predictions_are_decoded_only_if_a_policy_takes_them(
+    policies, per_image, monkeypatch
+):
+    decoded = []
+
+    def count(self, *args, **kwargs):
+        decoded.append(args)
+        return decode(self, *args, **kwargs)
+
+    decode = DeltaXYWHBBoxCoder.decode
+    monkeypatch.setattr(DeltaXYWHBBoxCoder, 'decode', count)
+    loss = dict(CROSS_ENTROPY, use_sigmoid=False)
+    options = dict(DenseOHEM=dict(use_sigmoid=False))
+    mining = [dict(options.get(name, {}), type=name) for name in policies]
+    losses_of(HEAD_BATCHES['objects'], loss_cls=loss, mining=mining)
+    assert len(decoded) == per_image * len(HEAD_BATCHES['objects'])
+
+
 @pytest.mark.parametrize('batch', batches(OBJECTS))
 @pytest.mark.parametrize(
     'options',
@@ -344,7 +386,8 @@ def test_sigmoid_scores_are_not_those_of_a_softmax():
         (dict(iou_threshold=1.1), '1 suppresses nothing'),
         (dict(iou_threshold=float('nan')), '1 suppresses nothing'),
         (dict(neg_pos_ratio=-1), 'or None'),
-        (dict(num=3, neg_pos_ratio=3), 'so that a positive'),
+        (dict(neg_pos_ratio=float('inf')), 'or None'),
+        (dict(neg_pos_ratio=float('nan')), 'or None'),
         (dict(normalizer='sum'), 'use "selected" or "positives"'),
     ],
 )
