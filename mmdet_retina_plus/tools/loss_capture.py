@@ -139,4 +139,8 @@ def check_call(
             "config's loss_cls"
         )
     if not logits.isfinite().all():
-        raise ValueError('The logits are not finite')
+        raise ValueError(
+            'The logits are not finite: the checkpoint is broken or its '
+            'training diverged, then take an earlier one; or the image holds '
+            'NaN'
+        )

@@ -20,6 +20,9 @@ HARDEST = (0.001, 0.01, 0.1)
 """Fractions of the negatives whose share is told."""
 HARDEST_POSITIVES = 0.2
 """The paper: these carry about half of the positives' loss."""
+NAME, PARTIAL = 'loss_cdf', 'loss_cdf.partial'
+ENDINGS = ('.json', '.csv', '.png')
+"""In the order of writing: a picture is drawn when its data is safe."""
 
 
 @click.command(cls=ManyValues)
@@ -89,20 +92,24 @@ def main(
         from .detector import load_detectors
         from .loss_curves import build_losses
         from .loss_data import build_dataset
-        from .loss_distribution import LossSpread
 
         build_losses(wanted, (), None)  # It refuses what is no gamma.
-        spread = LossSpread(wanted)
         dataset = build_dataset(cfg, split)
         (model,) = load_detectors(cfg, [checkpoint], device)
     except (ValueError, ImportError, OSError) as error:
         raise click.ClickException(str(error)) from error
     total = min(len(dataset), max_images or len(dataset))
-    done, failure = measure(model, dataset, total, spread, seed_of(cfg))
+    spread, done, failure = measure(
+        model, dataset, total, wanted, seed_of(cfg)
+    )
     if done:
         show(spread, done)
-        name = 'loss_cdf' if done == total else 'loss_cdf.partial'
-        write(spread, done, split, out / name)
+        try:
+            write(spread, done, split, out, NAME if done == total else PARTIAL)
+        except OSError as error:
+            if not failure:
+                raise click.ClickException(str(error)) from error
+            click.echo(f'Error: {error}', err=True)
     if isinstance(failure, KeyboardInterrupt):
         click.echo(f'Interrupted, {done} of {total} images are done', err=True)
         sys.exit(130)
@@ -113,37 +120,47 @@ def main(
 
 
 def check_folder(out: Path) -> None:
-    """Make a folder for results.
+    """Refuse a folder that results cannot go to, without making it.
 
     Raises:
         ValueError: It cannot be made, or not be written into.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f'Cannot make the folder {out}: {error}') from error
-    if not os.access(out, os.W_OK):
-        raise ValueError(f'The folder {out} cannot be written into')
+    there = next(path for path in (out, *out.parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise ValueError(f'Cannot make the folder {out}: {there} is a file')
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(f'The folder {there} cannot be written into')
+    for name in (NAME, PARTIAL):
+        for file in files_of(out, name):
+            if file.is_dir():
+                raise ValueError(
+                    f'{file} is a folder: move it, or name another --out'
+                )
+
+
+def files_of(out: Path, name: str) -> list[Path]:
+    return [out / f'{name}{ending}' for ending in ENDINGS]
 
 
 def seed_of(cfg: Any) -> int:
-    return cfg.get('randomness', {}).get('seed') or 0
+    return (cfg.get('randomness') or {}).get('seed') or 0
 
 
 def measure(
-    model: Any, dataset: Any, total: int, spread: 'LossSpread', seed: int
-) -> tuple[int, BaseException | None]:
+    model: Any, dataset: Any, total: int, gammas: list[float], seed: int
+) -> tuple['LossSpread', int, BaseException | None]:
     """Count the losses of the first images, one at a time.
 
     Args:
         model: The detector, in evaluation mode.
         dataset: Its data.
         total: Number of images to take.
-        spread: Takes up the losses.
+        gammas: Of the losses.
         seed: Of all generators, for pipelines with chance.
 
     Returns:
-        How many images were counted, and what stopped it, if anything did.
+        The losses, how many images they are of, all of them whole, and what
+        stopped it, if anything did.
     """
     from mmengine.dataset import pseudo_collate
     from mmengine.runner import set_random_seed
@@ -152,10 +169,11 @@ def measure(
     from torch import no_grad
 
     from .loss_capture import classifier, seen_by_loss
+    from .loss_distribution import LossSpread
 
     set_random_seed(seed)
     console = Console(stderr=True)
-    done, name = 0, 'the first image'
+    spread, done, name = LossSpread(gammas), 0, 'the first image'
     try:
         _, use_sigmoid = classifier(model)
         for number in track(range(total), 'images', console=console):
@@ -167,17 +185,18 @@ def measure(
                 calls = seen_by_loss(
                     model, batch['inputs'], batch['data_samples']
                 )
-            # Only now, so that none that fails is counted by half.
+            image = LossSpread(gammas)
             for logits, labels in calls:
-                spread.add(logits, labels, use_sigmoid)
-            done += 1
+                image.add(logits, labels, use_sigmoid)
+            # In one step: whatever stops it, no image is counted by half.
+            spread, done = spread + image, done + 1
     except KeyboardInterrupt as error:
-        return done, error
+        return spread, done, error
     except Exception as error:  # Of files, pipelines and heads.
         known = isinstance(error, ValueError)
         message = f'{error}' if known else f'{error!r}'
-        return done, ValueError(f'{name}: {message}')
-    return done, None
+        return spread, done, ValueError(f'{name}: {message}')
+    return spread, done, None
 
 
 def shares(histogram: 'LogHistogram', fractions: tuple[float, ...]) -> list:
@@ -194,8 +213,9 @@ def show(spread: 'LossSpread', images: int) -> None:
 
     positives, negatives = counts(spread)
     table = Table(
-        title=f'Share of the loss that the hardest carry, in %\n{images:,} '
-        f'images, {positives:,} positives, {negatives:,} negatives'
+        title='Share of the loss that the hardest carry, in %\n'
+        f'{counted(images, "image")}, {counted(positives, "positive")}, '
+        f'{counted(negatives, "negative")}'
     )
     table.add_column('gamma', justify='right')
     for fraction in HARDEST:
@@ -220,44 +240,70 @@ def counts(spread: 'LossSpread') -> tuple[int, int]:
     )
 
 
-def write(spread: 'LossSpread', images: int, split: str, stem: Path) -> None:
-    """Write the picture, the curves and the table, and name them."""
+def counted(number: int, noun: str) -> str:
+    return f'{number:,} {noun}' if number == 1 else f'{number:,} {noun}s'
+
+
+def write(
+    spread: 'LossSpread', images: int, split: str, out: Path, name: str
+) -> None:
+    """Write the table, the curves and the picture, and tell where.
+
+    Args:
+        spread: The losses.
+        images: Their number.
+        split: That they are of.
+        out: Folder, made where there is none.
+        name: Of the files; `NAME` takes the place of `PARTIAL`.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
     from .loss_pictures import draw_cumulative
 
     positives, negatives = counts(spread)
     groups = dict(positives=spread.positives, negatives=spread.negatives)
-    files = [Path(f'{stem}{end}') for end in ('.png', '.csv', '.json')]
-    draw_cumulative(
-        labelled_curves(spread.positives),
-        labelled_curves(spread.negatives),
-        files[0],
-        f'{images:,} {split} images: {positives:,} positives, '
-        f'{negatives:,} negatives',
+    out.mkdir(parents=True, exist_ok=True)
+    data, curves, picture = files = files_of(out, name)
+    replace(data, json.dumps(table_of(spread, images, split), indent=2))
+    replace(curves, curves_as_csv(groups))
+    title = (
+        f'{counted(images, f"{split} image")}: '
+        f'{counted(positives, "positive")}, {counted(negatives, "negative")}'
     )
-    replace(files[1], curves_as_csv(groups))
-    fractions = dict(positives=(HARDEST_POSITIVES,), negatives=HARDEST)
+    lines = [labelled_curves(group) for group in groups.values()]
+    replace(picture, draw_cumulative(lines[0], lines[1], title))
+    if name == NAME:
+        for file in files_of(out, PARTIAL):
+            file.unlink(missing_ok=True)
+    for file in files:
+        click.echo(f'{file}')
+
+
+def table_of(spread: 'LossSpread', images: int, split: str) -> dict:
+    """What the table says, and of what it is."""
+    positives, negatives = counts(spread)
+    groups = (
+        ('positives', spread.positives, (HARDEST_POSITIVES,)),
+        ('negatives', spread.negatives, HARDEST),
+    )
     hardest = {
         name: [
             dict(gamma=gamma, fraction=fraction, share=share)
             for gamma, histogram in group.items()
             for fraction, share in zip(
-                fractions[name],
-                shares(histogram, fractions[name]),
-                strict=True,
+                fractions, shares(histogram, fractions), strict=True
             )
         ]
-        for name, group in groups.items()
+        for name, group, fractions in groups
     }
-    table = dict(
+    return dict(
         images=images,
         split=split,
         positives=positives,
         negatives=negatives,
         hardest=hardest,
     )
-    replace(files[2], json.dumps(table, indent=2))
-    for file in files:
-        click.echo(f'{file}')
 
 
 def labelled_curves(group: dict[float, 'LogHistogram']) -> dict[str, Any]:

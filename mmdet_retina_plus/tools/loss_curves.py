@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .number_list import NumberList, ascending
-from .output import check_out
+from .output import check_out, replace
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,9 +55,10 @@ def main(
     """
     try:
         check_out(out, ())
-        families = build_losses(ascending(gammas), stars, as_number(alpha))
-        draw(families, alpha, out)
-    except (ValueError, ImportError) as error:
+        factor = as_number(alpha)
+        families = build_losses(ascending(gammas), stars, factor)
+        replace(out, draw(families, factor, out.suffix[1:] or 'png'))
+    except (ValueError, ImportError, OSError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f'{out}')
 
@@ -120,11 +121,19 @@ def loss_and_gradient(loss: Any, logits: 'Tensor') -> tuple[Any, Any]:
     return values.detach().numpy()[:, 0], slopes.numpy()[:, 0]
 
 
-def draw(families: tuple[dict, dict], alpha: str, out: Path) -> None:
-    """Plot all losses over p_t and their gradients over x_t."""
+def draw(
+    families: tuple[dict, dict], alpha: float | None, format: str
+) -> bytes:
+    """Plot all losses over p_t and their gradients over x_t.
+
+    Args:
+        families: Focal losses and FL*s, by their labels.
+        alpha: What scales them, the left ordinate too.
+        format: Of the picture, such as 'png'.
+    """
     import torch
 
-    from .loss_pictures import draw_lines, two_panels
+    from .loss_pictures import draw_lines, encoded, two_panels
 
     p = torch.linspace(0.001, 0.999, 999, dtype=torch.float64)
     x = torch.linspace(-5, 5, 501, dtype=torch.float64)
@@ -140,13 +149,13 @@ def draw(families: tuple[dict, dict], alpha: str, out: Path) -> None:
         }
         draw_lines(left, values, dashed)
         draw_lines(right, slopes, dashed)
-    given = '' if alpha.lower() == 'none' else rf', $\alpha$ = {alpha}'
+    given = '' if alpha is None else rf', $\alpha$ = {alpha:g}'
     left.set(
         title=f'Loss of a positive{given}',
         xlabel='probability of the true class, $p_t$',
         ylabel='loss',
         xlim=(0, 1),
-        ylim=(0, 5),
+        ylim=(0, 5 * (alpha or 1)),  # Where it is 0, so is the loss.
     )
     right.set(
         title='Its gradient',
@@ -155,4 +164,4 @@ def draw(families: tuple[dict, dict], alpha: str, out: Path) -> None:
         xlim=(-5, 5),
     )
     left.legend(frameon=False)
-    figure.savefig(out, dpi=150)
+    return encoded(figure, format)

@@ -42,7 +42,7 @@ def build_dataset(cfg: Any, split: str) -> Any:
 
     Args:
         cfg: Of mmengine.
-        split: 'train', whose pipeline stays, 'val' or 'test'.
+        split: 'train', whose pipeline stays, or 'val'.
 
     Raises:
         ValueError: There is none, or it cannot be built.

@@ -14,6 +14,8 @@ LOWEST = -1024
 """Logarithm of the loss below which one bin takes all."""
 HIGHEST = 32
 BINS_PER_UNIT = 128
+CHUNK = 2**20
+"""Logits whose losses are computed at once."""
 
 
 class LogHistogram:
@@ -45,6 +47,13 @@ class LogHistogram:
         ratios = np.exp(logs - lower_end(index))
         self.counts += np.bincount(index, minlength=bins)
         self.sums += np.bincount(index, ratios, bins)
+
+    def __add__(self, other: 'LogHistogram') -> 'LogHistogram':
+        """Histogram of the values of both, which stay as they are."""
+        both = LogHistogram()
+        np.add(self.counts, other.counts, out=both.counts)
+        np.add(self.sums, other.sums, out=both.sums)
+        return both
 
     @property
     def count(self) -> int:
@@ -101,14 +110,31 @@ class LossSpread:
         self.negatives = {gamma: LogHistogram() for gamma in gammas}
 
     def add(self, logits: Tensor, labels: Tensor, use_sigmoid: bool) -> None:
-        """Count the losses of anchors, see `background_logits`."""
+        """Count the losses of anchors, see `background_logits`.
+
+        Where it is interrupted, some are counted and others are not.
+        """
         groups = (self.positives, self.negatives)
-        logits_of = background_logits(logits, labels, use_sigmoid)
-        for group, rows in zip(groups, logits_of, strict=True):
-            log_p, log_u = log_terms(rows)
-            for gamma, histogram in group.items():
-                losses = (gamma * log_p + log_u).logsumexp(dim=1)
-                histogram.add(losses.cpu().numpy())
+        rows = max(1, CHUNK // logits.size(1))
+        for chunk in zip(logits.split(rows), labels.split(rows), strict=True):
+            logits_of = background_logits(*chunk, use_sigmoid)
+            for group, terms in zip(groups, logits_of, strict=True):
+                log_p, log_u = log_terms(terms)
+                for gamma, histogram in group.items():
+                    losses = (gamma * log_p + log_u).logsumexp(dim=1)
+                    histogram.add(losses.cpu().numpy())
+
+    def __add__(self, other: 'LossSpread') -> 'LossSpread':
+        """Spread of the anchors of both, which stay as they are."""
+        both = LossSpread([])
+        for gamma in self.positives:
+            both.positives[gamma] = (
+                self.positives[gamma] + other.positives[gamma]
+            )
+            both.negatives[gamma] = (
+                self.negatives[gamma] + other.negatives[gamma]
+            )
+        return both
 
 
 def background_logits(

@@ -1,7 +1,7 @@
 """Figures of losses: one line a gamma, from dark to light."""
 
 from collections.abc import Mapping
-from pathlib import Path
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,17 @@ def two_panels() -> tuple[Figure, Any]:
         axes.grid(alpha=0.3)
         axes.spines[['top', 'right']].set_visible(False)
     return figure, panels
+
+
+def encoded(figure: Figure, format: str = 'png') -> bytes:
+    """The file of a figure, so that it can be written whole.
+
+    Raises:
+        ValueError: The format is none of matplotlib's.
+    """
+    file = BytesIO()
+    figure.savefig(file, format=format, dpi=150)
+    return file.getvalue()
 
 
 def draw_lines(axes: Any, lines: Lines, dashed: bool = False) -> None:
@@ -49,13 +60,14 @@ def draw_lines(axes: Any, lines: Lines, dashed: bool = False) -> None:
         axes.plot(x, y, style, label=label, color=colour, linewidth=width)
 
 
-def draw_cumulative(
-    positives: Lines, negatives: Lines, path: Path, title: str
-) -> None:
+def draw_cumulative(positives: Lines, negatives: Lines, title: str) -> bytes:
     """Plot cumulative distributions, a panel each, either may be empty.
 
     The hardest percent of the negatives has an inset, for most of what a
     focal loss leaves of theirs is there.
+
+    Returns:
+        The PNG.
     """
     figure, panels = two_panels()
     figure.suptitle(title)
@@ -78,9 +90,13 @@ def draw_cumulative(
         inset.set(xlim=(0.99, 1), ylim=(0, 1.02), title='the hardest 1 %')
         inset.set_xticks([0.99, 0.995, 1])
         inset.grid(alpha=0.3)
+    lines, labels = panels[0 if positives else 1].get_legend_handles_labels()
+    # Below, not beside: so the title is in the middle of the panels.
     figure.legend(
-        *panels[0 if positives else 1].get_legend_handles_labels(),
+        lines,
+        labels,
         frameon=False,
-        loc='outside right center',
+        loc='outside lower center',
+        ncols=min(len(labels), 8),
     )
-    figure.savefig(path, dpi=150)
+    return encoded(figure)

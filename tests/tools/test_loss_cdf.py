@@ -1,5 +1,6 @@
 """Which anchors the loss comes from, through the command as users call it."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -10,15 +11,17 @@ import torch
 from builders import build_detector, detector_config
 from click.testing import CliRunner
 from mmdet.models import RetinaHead
+from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from torch import nn
 
 from mmdet_retina_plus import config
 from mmdet_retina_plus.data.shapes import make_shapes
+from mmdet_retina_plus.tools import loss_pictures
 from mmdet_retina_plus.tools.check_config import load_config
 from mmdet_retina_plus.tools.detector import load_detectors
 from mmdet_retina_plus.tools.loss_capture import seen_by_loss
-from mmdet_retina_plus.tools.loss_cdf import main
+from mmdet_retina_plus.tools.loss_cdf import main, seed_of
 from mmdet_retina_plus.tools.loss_data import build_dataset
 from mmdet_retina_plus.tools.loss_distribution import LogHistogram
 
@@ -190,13 +193,73 @@ def test_mistakes_are_found_before_any_work(
     monkeypatch.setattr(RetinaHead, 'loss', lambda *args: pytest.fail())
     output = run(folder, '--out', tmp_path / 'out', *arguments, code=code)
     assert message in output
-    assert not list(tmp_path.glob('out/*'))
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('name', ['loss_cdf.png', 'loss_cdf.partial.csv'])
+def test_a_folder_in_the_place_of_a_file_is_found_before_any_work(
+    folder, tmp_path, monkeypatch, name
+):
+    monkeypatch.setattr(RetinaHead, 'loss', lambda *args: pytest.fail())
+    (tmp_path / name).mkdir()
+    output = run(folder, '--out', tmp_path, code=1)
+    assert f'{name} is a folder' in output
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_seed_may_be_none():
+    for randomness in (None, {}, dict(seed=None)):
+        assert seed_of(Config(dict(randomness=randomness))) == 0
+    assert seed_of(Config(dict(randomness=dict(seed=3)))) == 3
+    assert seed_of(Config({})) == 0
+
+
+def test_one_image_is_singular(folder, tmp_path, monkeypatch):
+    titles = []
+
+    def titled(positives, negatives, title):
+        titles.append(title)
+        return b''
+
+    monkeypatch.setattr(loss_pictures, 'draw_cumulative', titled)
+    output = run(folder, '--out', tmp_path, '--max-images', 1)
+    assert '1 image,' in output
+    run(folder, '--out', tmp_path, '--max-images', 2)
+    assert [title.split(':')[0] for title in titles] == [
+        '1 val image',
+        '2 val images',
+    ]
+
+
+def fail_to_draw(*args) -> bytes:
+    raise OSError(errno.ENOSPC, 'No space left')
+
+
+def test_data_is_safe_where_the_picture_fails(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(loss_pictures, 'draw_cumulative', fail_to_draw)
+    output = run(folder, '--out', tmp_path, code=1)
+    assert 'Error: [Errno 28] No space left' in output
+    found = sorted(file.name for file in tmp_path.iterdir())
+    assert found == ['loss_cdf.csv', 'loss_cdf.json']
+
+
+def test_what_stopped_it_is_told_where_nothing_can_be_written(
+    folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(loss_pictures, 'draw_cumulative', fail_to_draw)
+    stop_at(monkeypatch, 1, KeyboardInterrupt())
+    output = run(folder, '--out', tmp_path, code=130)
+    assert 'No space left' in output
+    assert f'Interrupted, 1 of {IMAGES} images' in output
 
 
 @pytest.mark.parametrize('name', ['no.pth', 'config.py'])
-def test_a_checkpoint_that_is_none_is_named(folder, tmp_path, name):
-    output = run(folder, '--out', tmp_path, checkpoint=name, code=1)
+def test_a_checkpoint_that_is_none_is_named_and_makes_no_folder(
+    folder, tmp_path, name
+):
+    output = run(folder, '--out', tmp_path / 'a/b', checkpoint=name, code=1)
     assert name in output
+    assert not list(tmp_path.iterdir())
 
 
 def break_weights(folder: Path, name: str) -> str:
@@ -239,6 +302,53 @@ def test_ctrl_c_keeps_what_is_done(folder, tmp_path, monkeypatch):
     monkeypatch.undo()
     run(folder, '--out', tmp_path, '--max-images', 2)
     assert read(tmp_path) == partial
+
+
+@pytest.mark.parametrize('method', ['add', '__add__'])
+@pytest.mark.parametrize('error', [KeyboardInterrupt, MemoryError])
+def test_no_image_is_counted_by_half(
+    folder, tmp_path, monkeypatch, method, error
+):
+    """Stopped between gammas, as the second image is counted."""
+    loss, add = RetinaHead.loss, getattr(LogHistogram, method)
+    images, calls = [], []
+
+    def noted(self, *args):
+        images.append(args)
+        return loss(self, *args)
+
+    def stopped(self, other):
+        calls.append(len(images))
+        if calls.count(2) == 4:
+            raise error
+        return add(self, other)
+
+    monkeypatch.setattr(RetinaHead, 'loss', noted)
+    monkeypatch.setattr(LogHistogram, method, stopped)
+    code = 130 if error is KeyboardInterrupt else 1
+    output = run(folder, '--out', tmp_path, code=code)
+    assert f'1 of {IMAGES} images' in output
+    partial = read(tmp_path, 'loss_cdf.partial')
+    monkeypatch.undo()
+    run(folder, '--out', tmp_path, '--max-images', 1)
+    assert read(tmp_path) == partial
+
+
+def test_a_run_to_the_end_removes_what_an_earlier_one_left(
+    folder, tmp_path, monkeypatch
+):
+    stop_at(monkeypatch, 2, KeyboardInterrupt())
+    run(folder, '--out', tmp_path, code=130)
+    assert len(list(tmp_path.glob('loss_cdf.partial.*'))) == 3
+    monkeypatch.undo()
+    (tmp_path / 'loss_cdf.partial.txt').write_text('mine')
+    run(folder, '--out', tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        'loss_cdf.csv',
+        'loss_cdf.json',
+        'loss_cdf.partial.txt',
+        'loss_cdf.png',
+    ]
 
 
 def test_an_image_that_fails_is_named_and_those_before_are_kept(

@@ -1,5 +1,8 @@
 """Focal losses and their gradients, drawn."""
 
+import errno
+from pathlib import Path
+
 import cv2
 import pytest
 import torch
@@ -7,8 +10,10 @@ from click.testing import CliRunner
 from loss_values import oracle
 from numpy.testing import assert_allclose
 
+from mmdet_retina_plus.tools import loss_pictures
 from mmdet_retina_plus.tools.loss_curves import (
     build_losses,
+    draw,
     loss_and_gradient,
     main,
 )
@@ -78,6 +83,44 @@ def test_bad_numbers_say_the_way_out(tmp_path, arguments, message, code):
     assert not out.exists()
 
 
-@pytest.mark.parametrize('name', ['none/curves.png', 'curves.what'])
-def test_a_picture_that_cannot_be_written_is_named(tmp_path, name):
-    assert 'Error' in run('--out', tmp_path / name, code=1)
+def test_a_picture_that_cannot_be_written_is_named(tmp_path):
+    assert 'no folder' in run('--out', tmp_path / 'none' / 'x.png', code=1)
+    message = run('--out', tmp_path / 'curves.what', code=1)
+    assert "'what' is not supported" in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_write_that_fails_is_an_error_and_leaves_what_was(
+    tmp_path, monkeypatch
+):
+    out = tmp_path / 'curves.png'
+    out.write_bytes(b'before')
+
+    def full(self, content):
+        raise OSError(errno.ENOSPC, 'No space left', str(self))
+
+    monkeypatch.setattr(Path, 'write_bytes', full)
+    assert 'Error: [Errno 28] No space left' in run('--out', out, code=1)
+    assert out.read_bytes() == b'before'
+    assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize(
+    ('name', 'start'),
+    [('a.svg', b'<?xml'), ('a.PDF', b'%PDF'), ('plain', b'\x89PNG')],
+)
+def test_the_ending_chooses_the_format(tmp_path, name, start):
+    run('--out', tmp_path / name)
+    assert (tmp_path / name).read_bytes().startswith(start)
+
+
+@pytest.mark.parametrize(
+    ('alpha', 'top'), [(None, 5), (0.25, 1.25), (1, 5), (0, 5)]
+)
+def test_the_ordinate_is_scaled_as_the_loss(monkeypatch, alpha, top):
+    figures = []
+    monkeypatch.setattr(
+        loss_pictures, 'encoded', lambda figure, format: figures.append(figure)
+    )
+    draw(build_losses([0, 2], (), alpha), alpha, 'png')
+    assert figures[0].axes[0].get_ylim() == (0, top)

@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from torch.testing import assert_close
 
 from mmdet_retina_plus.losses import FusedFocalLoss
+from mmdet_retina_plus.tools import loss_distribution
 from mmdet_retina_plus.tools.loss_distribution import (
     BINS_PER_UNIT,
     HIGHEST,
@@ -195,6 +196,49 @@ def test_halves_are_computed_in_single_precision(dtype):
     expected = log_losses(logits.float(), labels, 5)
     assert_close(found, expected, rtol=0, atol=0)
     assert found[1].item() == pytest.approx(-120, rel=1e-4)
+
+
+@pytest.mark.parametrize('use_sigmoid', [True, False])
+def test_chunks_change_nothing_and_bound_the_rows(monkeypatch, use_sigmoid):
+    logits, labels = torch.randn(100, 4), torch.arange(100) % 4
+    labels += use_sigmoid  # Then 4 is the background, else 3.
+    whole, parts = LossSpread([0.0, 2.0]), LossSpread([0.0, 2.0])
+    whole.add(logits, labels, use_sigmoid)
+    rows = []
+
+    def spied(logits, labels, use_sigmoid):
+        rows.append(len(labels))
+        return background_logits(logits, labels, use_sigmoid)
+
+    monkeypatch.setattr(loss_distribution, 'background_logits', spied)
+    monkeypatch.setattr(loss_distribution, 'CHUNK', 31)
+    parts.add(logits, labels, use_sigmoid)
+    assert rows == [7] * 14 + [2]
+    assert_same_spread(parts, whole)
+
+
+def test_a_sum_of_spreads_is_that_of_all_anchors_and_leaves_them():
+    logits, labels = torch.randn(20, 3), torch.randint(0, 4, (20,))
+    whole, one, two = (LossSpread([0.0, 2.0]) for _ in range(3))
+    whole.add(logits, labels, True)
+    one.add(logits[:8], labels[:8], True)
+    two.add(logits[8:], labels[8:], True)
+    both = one + two
+    assert_same_spread(both, whole)
+    both.add(logits, labels, True)
+    for spread, count in ((one, 8), (two, 12)):
+        groups = (spread.positives, spread.negatives)
+        assert sum(group[2.0].count for group in groups) == count
+
+
+def assert_same_spread(found: LossSpread, expected: LossSpread) -> None:
+    for name in ('positives', 'negatives'):
+        ours, theirs = getattr(found, name), getattr(expected, name)
+        assert list(ours) == list(theirs)
+        for gamma, histogram in theirs.items():
+            assert histogram.count > 0
+            assert_array_equal(ours[gamma].counts, histogram.counts)
+            assert_allclose(ours[gamma].sums, histogram.sums, rtol=1e-6)
 
 
 def test_positives_and_negatives_are_counted_by_themselves():
