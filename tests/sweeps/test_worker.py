@@ -41,7 +41,8 @@ def check_done(study: SweepStudy, work_dir: Path) -> None:
     for trial in result.trials:
         assert trial.state == 'complete', trial
         assert trial.value == pytest.approx(expected(trial.point, trial.seed))
-        assert list(trial.curve) == [5, 10]
+        # A run that was stopped in a validation, but for the last, lacks it.
+        assert list(trial.curve) in ([5, 10], [10])
     assert not list(work_dir.glob('*/*/overlap'))
     assert len(list(work_dir.glob('*/*/ended'))) == jobs
 
