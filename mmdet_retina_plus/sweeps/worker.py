@@ -108,12 +108,11 @@ class Worker:
         config = write_config(claim.plan.base, changes, claim.seed, folder)
         watch = Watch(claim, folder, config)
         before = watch.look()
-        event = replace(event, before=before.step)
+        resume = find_checkpoint(folder, before)
+        event = replace(event, before=before.step if resume else 0)
         self.tell(replace(event, progress=before))
         began = time.monotonic()
-        training = Training(
-            config, folder, self.slot, lock, find_checkpoint(folder, before)
-        )
+        training = Training(config, folder, self.slot, lock, resume)
         try:
             verdict = ''
             while not verdict:
