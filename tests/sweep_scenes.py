@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 from mmdet_retina_plus.sweeps import training, worker
 from mmdet_retina_plus.sweeps.spec import Sweep
@@ -49,7 +50,6 @@ def work(
     Returns:
         All events but those of progress.
     """
-    training.train_script = lambda: STAND_IN
     events: list[Event] = []
 
     def tell(event: Event) -> None:
@@ -57,7 +57,9 @@ def work(
             events.append(event)
 
     slots = make_slots(jobs, 1, [])
-    work_all([Worker(study, work_dir, slot, tell) for slot in slots])
+    workers = [Worker(study, work_dir, slot, tell) for slot in slots]
+    with patch.object(training, 'train_script', lambda: STAND_IN):
+        work_all(workers)
     return events
 
 

@@ -16,7 +16,7 @@ from sweep_scenes import BASE, make_plan, make_study, work
 from test_worker import POINTS, check_done, kill_at_random
 
 from mmdet_retina_plus.sweeps import study as study_module
-from mmdet_retina_plus.sweeps import training, worker
+from mmdet_retina_plus.sweeps import worker
 
 
 def find_server() -> Path | None:
@@ -87,7 +87,6 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch):
-    monkeypatch.setattr(training, 'train_script', training.train_script)
     monkeypatch.setattr(worker, 'POLL', 0.05)
     monkeypatch.setattr(study_module, 'PAUSE', 0.1)
 

@@ -15,7 +15,7 @@ from sweep_scenes import (
     work,
 )
 
-from mmdet_retina_plus.sweeps import training, worker
+from mmdet_retina_plus.sweeps import worker
 from mmdet_retina_plus.sweeps.study import SweepStudy
 from mmdet_retina_plus.sweeps.worker import make_slots, visible_gpus
 
@@ -24,7 +24,6 @@ POINTS = [dict(gamma=float(gamma)) for gamma in range(4)]
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch):
-    monkeypatch.setattr(training, 'train_script', training.train_script)
     monkeypatch.setattr(worker, 'POLL', 0.05)
 
 
