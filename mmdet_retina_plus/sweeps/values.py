@@ -147,7 +147,10 @@ def unknown(key: str, cfg: Any, more: Sequence[str] = ()) -> ValueError:
     near = get_close_matches(key, beside, n=1) or get_close_matches(
         key, known, n=1, cutoff=0
     )
-    return ValueError(f'the config has no {key}; did you mean {near[0]}?')
+    return ValueError(
+        f'the config has no {key}; did you mean {near[0]}? (If the key is '
+        'right, write it into the config first)'
+    )
 
 
 def dotted_keys(config: Any, prefix: str = '') -> Iterator[str]:
@@ -275,7 +278,8 @@ def check_run(cfg: Any, metric: str, prune: bool = False) -> None:
         )
     check_metric(cfg.val_evaluator, metric)
     for split in ('train', 'val'):
-        for dataset in datasets_in(cfg[f'{split}_dataloader'].get('dataset')):
+        loader = cfg.get(f'{split}_dataloader') or {}
+        for dataset in datasets_in(loader.get('dataset')):
             if not dataset.get('ann_file'):
                 continue
             path = Path(annotation_path(dataset))
@@ -299,7 +303,9 @@ def check_metric(evaluator: Any, metric: str) -> None:
     if not isinstance(evaluator, Mapping):
         return
     name = str(evaluator.get('type'))
-    if not name.endswith('CocoMetric') or evaluator.get('metric_items'):
+    if not name.endswith('CocoMetric'):
+        return
+    if evaluator.get('metric_items') or evaluator.get('classwise'):
         return
     kinds = evaluator.get('metric', 'bbox')
     kinds = [kinds] if isinstance(kinds, str) else kinds
