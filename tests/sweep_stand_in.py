@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from zipfile import ZipFile
 
 
 def main() -> None:
@@ -29,8 +30,8 @@ def main() -> None:
         (folder / 'overlap').touch()
     first = 0
     if '--resume' in options:
-        checkpoint = Path(options[options.index('--resume') + 1])
-        first = int(checkpoint.read_text())
+        with ZipFile(options[options.index('--resume') + 1]) as checkpoint:
+            first = int(checkpoint.read('step'))
     log = folder / f'{time.time():.6f}' / 'vis_data/scalars.json'
     log.parent.mkdir(parents=True)
     pause = 1 / cfg.get('steps_per_second', 20.0)
@@ -42,7 +43,8 @@ def main() -> None:
         if step % 4 == 0:  # The interval of the logger.
             write(log, dict(loss=1 / step, step=step, iter=step))
         part = folder / 'part'
-        part.write_text(str(step))
+        with ZipFile(part, 'w') as checkpoint:
+            checkpoint.writestr('step', str(step))
         os.replace(part, folder / f'iter_{step}.pth')
         (folder / f'iter_{step - 3}.pth').unlink(missing_ok=True)
         # As mmengine does, behind the checkpoint.

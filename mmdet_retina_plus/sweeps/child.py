@@ -14,6 +14,7 @@ import runpy
 import signal
 import sys
 import threading
+from contextlib import suppress
 
 import psutil
 
@@ -22,7 +23,8 @@ def end_with_parent(pipe: int) -> None:
     os.read(pipe, 1)
     # torchrun gives each of its processes a group of its own.
     for process in psutil.Process().children(recursive=True):
-        process.kill()
+        with suppress(psutil.Error):  # It may have ended.
+            process.kill()
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 

@@ -78,6 +78,11 @@ class Plan:
         return cls(**dumped | dict(sweep=Sweep(**sweep)))
 
     @property
+    def identity(self) -> str:
+        """What has to be the same for a run to go on."""
+        return f'{self.folder}\n{self.sweep.prefix}\n{self.base}'
+
+    @property
     def jobs(self) -> dict[Job, Point]:
         """What is to be done, all points before the next seed."""
         return {
@@ -172,6 +177,12 @@ class SweepStudy:
                 'those, or another --work-dir\n'
                 + first_difference(old['base'], plan.base)
             )
+        if old is not None and self.has_values(old['sweep'], plan.sweep):
+            raise ValueError(
+                f'The study {self.name} was started with another prefix or '
+                'metric, its results would not compare: name another '
+                '--work-dir'
+            )
         if old is not None and old['folder'] != plan.folder:
             raise ValueError(
                 f'The study {self.name} was started in {old["folder"]}, which '
@@ -180,6 +191,13 @@ class SweepStudy:
             )
         if old != plan.dump():
             study.set_user_attr('plan', plan.dump())
+
+    def has_values(self, old: dict[str, Any], new: Sweep) -> bool:
+        """Whether values were recorded that mean something else now."""
+        if (old['prefix'], old['metric']) == (new.prefix, new.metric):
+            return False
+        trials = self.storage.get_all_trials(self.study_id(), deepcopy=False)
+        return any(trial.intermediate_values for trial in trials)
 
     def plan(self) -> Plan:
         """Of the latest `sweep run`.
@@ -333,16 +351,16 @@ class SweepStudy:
         """
         from optuna.trial import TrialState
 
+        jobs = self.plan().jobs
         silent = False
-        for trial in self.owners().values():
-            if trial.state == TrialState.RUNNING:
+        for job, trial in self.owners().items():
+            if trial.state == TrialState.RUNNING and job in jobs:
                 life = self.life(trial)
                 silent |= life == 'silent'
                 if life == 'gone':
                     self.end(trial, TrialState.FAIL, reason=LOST)
         # Also what was lost to somebody who did not get to queue it.
         self.fill()
-        jobs = self.plan().jobs
         return silent or any(
             trial.state == TrialState.WAITING
             for job, trial in self.owners().items()
@@ -399,8 +417,12 @@ class SweepStudy:
         ):
             start = trial.datetime_start
             if start is not None and is_work(trial):
-                end = trial.datetime_complete or datetime.now()
-                spent = (end - start).total_seconds()
+                end = (trial.datetime_complete or datetime.now()).timestamp()
+                if trial.user_attrs.get('reason') == LOST:
+                    # It may have been found only days later.
+                    seen = trial.user_attrs.get('seen', start.timestamp())
+                    end = min(end, seen + BEAT)
+                spent = end - start.timestamp()
                 job = job_of(trial)
                 seconds[job] = seconds.get(job, 0.0) + spent
         return seconds

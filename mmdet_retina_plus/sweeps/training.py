@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 from mmdet_retina_plus.tools.report import read_records
 
@@ -203,16 +204,21 @@ def train_command(
     ]
 
 
-def find_checkpoint(folder: Path, progress: Progress) -> Path | None:
+def find_checkpoint(
+    folder: Path, progress: Progress, by_epoch: bool = False
+) -> Path | None:
     """The checkpoint that an interrupted run goes on from.
 
     mmengine saves one before it validates, and a run that resumes at its last
-    step validates no more: unless that was done, an earlier one has to do.
+    step validates no more: unless that was done, an earlier one has to do. One
+    that a kill cut short is left out, and None is the beginning.
     """
+    unit = 'epoch' if by_epoch else 'iter'
     checkpoints = {
         int(number[1]): path
         for path in folder.glob('*.pth')
-        if (number := re.fullmatch(r'(?:iter|epoch)_(\d+)', path.stem))
+        if (number := re.fullmatch(rf'{unit}_(\d+)', path.stem))
+        and is_zipfile(path)
     }
     if progress.steps not in progress.curve:
         checkpoints.pop(progress.steps, None)
@@ -262,11 +268,12 @@ def write_config(
     logger = (cfg.get('default_hooks') or {}).get('logger')
     logger = logger or dict(type='LoggerHook')
     logger['log_metric_by_epoch'] = counts_epochs(cfg)
-    cfg.merge_from_dict({'default_hooks.logger': logger})
+    cfg.default_hooks = {**(cfg.get('default_hooks') or {}), 'logger': logger}
     imports = (cfg.get('custom_imports') or {}).get('imports', [])
     imports = [imports] if isinstance(imports, str) else list(imports)
     if OURS not in imports:
-        cfg.merge_from_dict({'custom_imports.imports': [*imports, OURS]})
+        custom = cfg.get('custom_imports') or {}
+        cfg.custom_imports = {**custom, 'imports': [*imports, OURS]}
     path = folder / 'trial.py'
     with PARSING:  # It formats what it writes.
         cfg.dump(path)
@@ -293,7 +300,7 @@ def total_steps(cfg: Mapping) -> int:
 
 def counts_epochs(cfg: Mapping) -> bool:
     loop = cfg.get('train_cfg') or {}
-    return 'Iter' not in loop.get('type', '') and not loop.get('max_iters')
+    return 'Iter' not in str(loop.get('type')) and not loop.get('max_iters')
 
 
 def read_progress(folder: Path, cfg: Mapping, metric: str) -> Progress:
@@ -316,7 +323,8 @@ def read_progress(folder: Path, cfg: Mapping, metric: str) -> Progress:
             step = epochs if counts_epochs(cfg) else record['step']
         elif metric in record:
             # pycocotools answers -1 where no object is to be found.
-            curve[record['step']] = max(record[metric], 0.0)
+            value = record[metric]
+            curve[record['step']] = 0.0 if value == -1 else value
         elif set(record) <= TIMES and 'time' in record:
             # mmdet has no metric where no box passes the score threshold.
             curve[record['step']] = 0.0
@@ -327,14 +335,14 @@ def read_progress(folder: Path, cfg: Mapping, metric: str) -> Progress:
     )
 
 
-def folder_name(base: str, point: Point, seed: int) -> str:
+def folder_name(study: str, point: Point, seed: int) -> str:
     """Of a trial below the work dir: `gamma-2.0_alpha-0.25_1f09c3/seed-0`.
 
     It stays when other points come before. The digits are those of the point,
-    whose text may be cut off, and of the config, so that no run ever resumes
-    from what another config left.
+    whose text may be cut off, and of the study, all that tells it from others,
+    so that no run resumes from what another left.
     """
     text = re.sub(r'[^\w.+-]+', '-', full_label(point).replace(', ', '_'))
-    whole = base + point_key(point)
+    whole = study + point_key(point)
     digest = hashlib.sha256(whole.encode()).hexdigest()[:6]
     return f'{text.strip("-_")[:60]}_{digest}/seed-{seed}'

@@ -1,7 +1,9 @@
 """Values of a sweep, checked against the config before anything starts."""
 
 import inspect
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 from mmdet_retina_plus.tools.read_data import annotation_path, datasets_in
 
 from .points import full_label
-from .spec import Point, Sweep
+from .spec import Point, Sweep, distinct
 from .training import total_steps
 
 
@@ -39,7 +41,7 @@ def check_sweep(sweep: Sweep, cfg: Any, prune: bool = False) -> list[Point]:
         except ValueError as error:
             raise ValueError(f'Point {full_label(point)}: {error}') from error
         checked.append(fitting)
-    return checked
+    return distinct(checked)
 
 
 def apply_point(sweep: Sweep, point: Point, cfg: Any) -> tuple[Point, Any]:
@@ -50,6 +52,12 @@ def apply_point(sweep: Sweep, point: Point, cfg: Any) -> tuple[Point, Any]:
     """
     changed = cfg.copy()
     fitting = dict(point)
+    for key in point:
+        if any(other.startswith(f'{key}.') for other in point):
+            raise ValueError(
+                f'Point {full_label(point)}: {key} contains another key, '
+                'so which of them counts is not clear: set one'
+            )
     if 'randomness.seed' in sweep.changes(point):
         raise ValueError('Seeds are no point: set `seeds` of the sweep')
     # What a class accepts is known when its type is.
@@ -57,7 +65,13 @@ def apply_point(sweep: Sweep, point: Point, cfg: Any) -> tuple[Point, Any]:
         whole = sweep.prefix + key
         try:
             fitting[key] = fit(changed.to_dict(), whole, point[key])
-            changed.merge_from_dict({whole: fitting[key]})
+            # It takes `_delete_` out of what it is given.
+            changed.merge_from_dict({whole: deepcopy(fitting[key])})
+        except AttributeError:
+            raise ValueError(
+                f'Point {full_label(point)}: {whole} is an item of a list of '
+                'plain values, which mmengine cannot change: set the list'
+            ) from None
         except (ValueError, TypeError, KeyError, IndexError) as error:
             raise ValueError(f'Point {full_label(point)}: {error}') from error
     return fitting, changed
@@ -102,7 +116,7 @@ def fit(cfg: Any, key: str, value: Any) -> Any:
     if name not in accepted:
         raise unknown(key, cfg, ['.'.join([*path, x]) for x in accepted])
     default = accepted[name]
-    return value if default is None else convert(default, value, key)
+    return convert(default, value, key) if is_number(default) else value
 
 
 def check_inside(cfg: Any, key: str, current: Any, value: Any) -> None:
@@ -119,7 +133,9 @@ def check_inside(cfg: Any, key: str, current: Any, value: Any) -> None:
     ):
         return
     for name, inner in value.items():
-        fit(cfg, f'{key}.{name}', inner)
+        # A key of mmengine's custom_keys may have dots itself.
+        if '.' not in name:
+            fit(cfg, f'{key}.{name}', inner)
 
 
 def child(parent: Any, part: str, cfg: Any, key: str) -> Any:
@@ -221,6 +237,9 @@ def convert(current: Any, value: Any, key: str) -> Any:
         return value
     if isinstance(current, Mapping) or isinstance(value, Mapping):
         return value
+    # Such as an evaluator's metric, one or several.
+    if {type(current), type(value)} <= {str, list, tuple}:
+        return value
     if is_number(current) and is_number(value):
         if isinstance(current, float):
             return float(value)
@@ -263,14 +282,15 @@ def check_run(cfg: Any, metric: str, prune: bool = False) -> None:
             'is nothing to compare trials by'
         )
     steps = total_steps(cfg)
-    interval = loop.get('val_interval', 1)
-    first = max(loop.get('val_begin', 1), interval)
-    if steps and first > steps:
+    interval = loop.get('val_interval') or 1
+    begin = loop.get('val_begin') or 1
+    if steps and begin > steps:
         raise ValueError(
-            f'train_cfg validates from {first} on and ends at {steps}: '
-            'set val_interval and val_begin to less'
+            f'train_cfg validates from {begin} on and ends at {steps}: set '
+            'val_begin to less'
         )
-    if prune and first >= steps:
+    first = math.ceil(begin / interval) * interval
+    if prune and first >= steps and 'dynamic_intervals' not in loop:
         raise ValueError(
             f'train_cfg.val_interval is {interval} of {steps}: --prune '
             'compares trials at validations before the last, so set it to a '
@@ -303,7 +323,7 @@ def check_metric(evaluator: Any, metric: str) -> None:
     if not isinstance(evaluator, Mapping):
         return
     name = str(evaluator.get('type'))
-    if not name.endswith('CocoMetric'):
+    if name.rpartition('.')[2] not in ('CocoMetric', 'FasterCocoMetric'):
         return
     if evaluator.get('metric_items') or evaluator.get('classwise'):
         return

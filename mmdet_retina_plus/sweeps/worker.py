@@ -84,14 +84,15 @@ class Worker:
         points = claim.plan.sweep.points
         name = label_points(points)[points.index(claim.point)]
         event = Event(self.slot.number, f'{name}, seed {claim.seed}', 'start')
-        folder = self.work_dir / folder_name(
-            claim.plan.base, claim.point, claim.seed
-        )
+        study = f'{self.study.name}\n{claim.plan.identity}'
+        folder = self.work_dir / folder_name(study, claim.point, claim.seed)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with locked(folder / 'lock') as lock:
-                claim.sign(folder / 'lock', folder)
-                event = self.train(claim, folder, lock, event)
+                if claim.sign(folder / 'lock', folder):
+                    event = self.train(claim, folder, lock, event)
+                else:
+                    event = replace(event, kind='taken')
         except StorageError:
             raise
         except Exception as error:  # A trial must not end the others.
@@ -108,7 +109,7 @@ class Worker:
         config = write_config(claim.plan.base, changes, claim.seed, folder)
         watch = Watch(claim, folder, config)
         before = watch.look()
-        resume = find_checkpoint(folder, before)
+        resume = find_checkpoint(folder, before, claim.plan.by_epoch)
         event = replace(event, before=before.step if resume else 0)
         self.tell(replace(event, progress=before))
         began = time.monotonic()
@@ -268,8 +269,8 @@ def work_all(workers: Sequence[Worker]) -> None:
         Exception: What ended a worker, such as a storage that is gone.
     """
     with ThreadPoolExecutor(len(workers)) as pool:
-        futures = [pool.submit(worker.run) for worker in workers]
         try:
+            futures = [pool.submit(worker.run) for worker in workers]
             # Not Thread.join: interrupted, it takes a thread for ended.
             wait(futures)
         except KeyboardInterrupt:

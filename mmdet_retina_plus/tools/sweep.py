@@ -43,7 +43,7 @@ jobs_option = click.option(
 )
 grace_option = click.option(
     '--grace',
-    type=click.FloatRange(min=1),
+    type=click.FloatRange(min=60),
     help='Seconds of silence after which the trial of another machine counts '
     'as lost, and for which a storage out of reach is waited for.  '
     '[default: 300]',
@@ -78,7 +78,7 @@ def main() -> None:
     '--prune',
     is_flag=True,
     help='End a trial whose best metric is below the median of the finished '
-    'ones at the same step; from the sixth trial on.',
+    'ones at the same step, once five are complete.',
 )
 @click.option(
     '--retry-failed', is_flag=True, help='Run failed trials once more.'

@@ -59,7 +59,7 @@ PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
 
 def submit(work_dir: Path, **changes) -> str:
     options = dict(
-        storage=None, study_name=None, jobs=2, nproc=1, grace=9.0, sbatch=[]
+        storage=None, study_name=None, jobs=2, nproc=1, grace=90.0, sbatch=[]
     )
     return submit_array(work_dir, **options | changes)
 

@@ -261,6 +261,17 @@ def test_a_stop_does_not_wait_for_the_storage(journal, monkeypatch):
         claim.seen()
 
 
+def test_another_prefix_is_refused_once_there_are_values(journal):
+    plan = make_plan(POINTS)
+    other = replace(plan, sweep=replace(plan.sweep, prefix='model.head.'))
+    study = make_study(journal, plan)
+    study.create(other)
+    study.create(plan)
+    study.claim().report(5, 0.5)
+    with pytest.raises(ValueError, match='another prefix or metric'):
+        study.create(other)
+
+
 def test_a_study_of_another_folder_is_refused(journal):
     study = make_study(journal, make_plan(POINTS))
     with pytest.raises(ValueError, match='start it from there'):

@@ -8,6 +8,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from zipfile import ZipFile
 
 import psutil
 import pytest
@@ -168,7 +169,8 @@ def test_a_run_resumes_from_the_checkpoint_that_it_is_given(
     tmp_path, monkeypatch
 ):
     monkeypatch.setattr(training, 'train_script', lambda: STAND_IN)
-    (tmp_path / 'iter_7.pth').write_text('7')
+    with ZipFile(tmp_path / 'iter_7.pth', 'w') as checkpoint:
+        checkpoint.writestr('step', '7')
     config = write_config(BASE, {}, 0, tmp_path)
     command = train_command(config, tmp_path, 1, tmp_path / 'iter_7.pth')
     subprocess.run([sys.executable, *command], check=True, timeout=60)
@@ -177,8 +179,15 @@ def test_a_run_resumes_from_the_checkpoint_that_it_is_given(
 
 
 def test_the_last_checkpoint_counts_once_it_was_validated(tmp_path):
-    for name in ('iter_5', 'iter_10', 'best_coco_bbox_mAP_iter_10', 'epoch_x'):
-        (tmp_path / f'{name}.pth').touch()
+    for name in (
+        'iter_5',
+        'iter_10',
+        'best_coco_bbox_mAP_iter_10',
+        'epoch_99',
+    ):
+        ZipFile(tmp_path / f'{name}.pth', 'w').close()
+    # Cut short by a kill.
+    (tmp_path / 'iter_11.pth').write_bytes(b'PK')
     done = Progress(10, 10, {5: 0.1, 10: 0.2})
     assert find_checkpoint(tmp_path, done) == tmp_path / 'iter_10.pth'
     lost = Progress(10, 10, {5: 0.1})

@@ -7,6 +7,7 @@ from builders import load
 
 from mmdet_retina_plus.sweeps.spec import Sweep
 from mmdet_retina_plus.sweeps.values import (
+    apply_point,
     check_run,
     check_sweep,
     fit,
@@ -110,6 +111,27 @@ def test_a_part_that_is_not_there_begins_with_its_type(cfg):
     assert point == points
     with pytest.raises(ValueError, match='did you mean'):
         fit(cfg.to_dict(), 'model.bbox_head.mining.num', 64)
+
+
+def test_a_part_may_be_replaced_as_a_whole(cfg):
+    loop = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=3)
+    points = sweep(dict(train_cfg=loop), prefix='')
+    fitting, changed = apply_point(points, points.points[0], cfg)
+    assert fitting == dict(train_cfg=loop)
+    assert 'max_iters' not in changed.train_cfg
+
+
+OVERLAPS = [
+    {'loss_cls': dict(alpha=0.5), 'loss_cls.gamma': 3.0},
+    {'anchor_generator.ratios.0': 0.3},
+]
+
+
+@pytest.mark.parametrize('point', OVERLAPS)
+def test_what_mmengine_would_merge_in_its_own_way_is_refused(cfg, point):
+    points = sweep(point, prefix='model.bbox_head.')
+    with pytest.raises(ValueError, match=r'set one|set the list'):
+        apply_point(points, point, cfg)
 
 
 def test_an_index_of_a_list_is_a_key(cfg):
