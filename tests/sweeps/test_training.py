@@ -142,22 +142,27 @@ def test_a_run_that_does_not_listen_is_ended(start, tmp_path, monkeypatch):
     assert run.process.returncode == -signal.SIGKILL
 
 
-def test_a_run_ends_with_its_worker_however_that_ends(tmp_path):
-    """SIGKILL gives a worker no chance to end its run; the pipe does."""
-    config = write_config(ENDLESS, {}, 0, tmp_path)
+def start_worker(folder: Path, script: Path, nproc: int) -> subprocess.Popen:
+    """A process that trains by folder/trial.py and then waits."""
     code = f"""
 import sys, time
 sys.argv[0] = 'retina-plus'  # spares it the import of mmdet
 from pathlib import Path
 from mmdet_retina_plus.sweeps import training
-training.train_script = lambda: Path({str(STAND_IN)!r})
-with training.locked(Path({str(tmp_path)!r}) / 'lock') as lock:
-    folder = Path({str(tmp_path)!r})
-    config = Path({str(config)!r})
-    run = training.Training(config, folder, training.Slot(), lock)
-    time.sleep(100)
+training.train_script = lambda: Path({str(script)!r})
+folder = Path({str(folder)!r})
+with training.locked(folder / 'lock') as lock:
+    slot = training.Slot(nproc={nproc})
+    training.Training(folder / 'trial.py', folder, slot, lock)
+    time.sleep(300)
 """
-    worker = subprocess.Popen([sys.executable, '-c', code])
+    return subprocess.Popen([sys.executable, '-c', code])
+
+
+def test_a_run_ends_with_its_worker_however_that_ends(tmp_path):
+    """SIGKILL gives a worker no chance to end its run; the pipe does."""
+    write_config(ENDLESS, {}, 0, tmp_path)
+    worker = start_worker(tmp_path, STAND_IN, nproc=1)
     wait_for(checkpoints(tmp_path), 60)
     worker.kill()
     worker.wait()
@@ -321,19 +326,7 @@ def test_all_processes_of_torchrun_end_with_their_worker(tmp_path):
         'Path(sys.argv[3], name).write_text(str(os.getpid()))\n'
         'time.sleep(300)\n'
     )
-    code = f"""
-import sys, time
-sys.argv[0] = 'retina-plus'  # spares it the import of mmdet
-from pathlib import Path
-from mmdet_retina_plus.sweeps import training
-folder = Path({str(tmp_path)!r})
-training.train_script = lambda: folder / 'rank.py'
-with training.locked(folder / 'lock') as lock:
-    slot = training.Slot(nproc=2)
-    training.Training(folder / 'config.py', folder, slot, lock)
-    time.sleep(300)
-"""
-    worker = subprocess.Popen([sys.executable, '-c', code])
+    worker = start_worker(tmp_path, script, nproc=2)
     files = [tmp_path / 'rank-0', tmp_path / 'rank-1']
     wait_for(lambda: all(x.is_file() and x.read_text() for x in files), 100)
     ranks = [psutil.Process(int(file.read_text())) for file in files]
