@@ -7,6 +7,7 @@ from typing import Any, TypeGuard
 from .points import (
     UNCHANGED,
     identity,
+    is_number,
     keys_of,
     label,
     short_keys,
@@ -176,13 +177,9 @@ def make_charts(sweep: SweepResult, results: list[PointResult]) -> list[Chart]:
     return [chart for chart in charts if chart]
 
 
-def is_number(value: Any) -> TypeGuard[int | float]:
+def has_place(value: Any) -> TypeGuard[int | float]:
     """Whether a value can be a place on an axis."""
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and abs(value) < 1e15
-    )
+    return is_number(value) and abs(value) < 1e15
 
 
 def numeric_keys(points: Sequence[dict[str, Any]]) -> list[str]:
@@ -191,7 +188,7 @@ def numeric_keys(points: Sequence[dict[str, Any]]) -> list[str]:
     Values that are no numbers may be among them.
     """
     counts = {
-        key: len({identity(p[key]) for p in points if is_number(p.get(key))})
+        key: len({identity(p[key]) for p in points if has_place(p.get(key))})
         for key in telling_keys(points)
     }
     keys = [key for key, count in counts.items() if count > 1]
@@ -293,7 +290,7 @@ def group_lines(
     lines: dict[str, list[PointResult]] = {}
     for result in sorted(results, key=lambda result: line_order(result, rest)):
         point = result.point
-        if result.metric and is_number(point.get(x_key)):
+        if result.metric and has_place(point.get(x_key)):
             others = {key: point[key] for key in rest if key in point}
             lines.setdefault(identity(others), []).append(result)
     return list(lines.values())
@@ -331,7 +328,7 @@ def line_order(
     order = []
     for key in keys:
         value = result.point.get(key)
-        if is_number(value):
+        if has_place(value):
             order.append((0, float(value), ''))
         else:
             order.append((1 + (key not in result.point), 0.0, repr(value)))
@@ -393,7 +390,7 @@ def heat_map(results: list[PointResult], unit: Unit) -> HeatMap | None:
     cells: dict[tuple[float, float], list[PointResult]] = {}
     for result in results:
         x, y = result.point.get(x_key), result.point.get(y_key)
-        if result.metric and is_number(x) and is_number(y):
+        if result.metric and has_place(x) and has_place(y):
             cells.setdefault((float(y), float(x)), []).append(result)
     ys = sorted({y for y, _ in cells})
     xs = sorted({x for _, x in cells})

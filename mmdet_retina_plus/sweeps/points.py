@@ -1,7 +1,7 @@
 """Names for the points of a sweep, whatever their keys and values are."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 UNCHANGED = 'as in the config'
 """Label of a point without changes."""
@@ -25,6 +25,11 @@ def identity(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return repr(int(value))
     return repr(value)
+
+
+def is_number(value: Any) -> TypeGuard[int | float]:
+    """Whether a value is one; True and False are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def keys_of(points: Iterable[dict[str, Any]]) -> list[str]:

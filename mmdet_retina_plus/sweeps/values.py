@@ -10,7 +10,7 @@ from typing import Any
 
 from mmdet_retina_plus.tools.read_data import annotation_path, datasets_in
 
-from .points import full_label
+from .points import full_label, is_number
 from .spec import Point, Sweep, distinct
 from .training import total_steps
 
@@ -253,10 +253,6 @@ def convert(current: Any, value: Any, key: str) -> Any:
         f'{key} is {value!r}, but the config has {current!r}: give a value '
         f'of type {type(current).__name__}'
     )
-
-
-def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def many_or_number(value: Any) -> bool:

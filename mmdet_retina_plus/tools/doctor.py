@@ -7,17 +7,12 @@ import click
 
 from mmdet_retina_plus import __version__
 
-from .many_values import ManyValues
+from .many_values import ManyValues, cfg_options_option
 
 
 @click.command(cls=ManyValues)
 @click.argument('config', required=False, type=click.Path(path_type=Path))
-@click.option(
-    '--cfg-options',
-    multiple=True,
-    metavar='KEY=VALUE ...',
-    help='Change the config first, as mim does.',
-)
+@cfg_options_option
 def main(config: Path | None, cfg_options: tuple[str, ...]) -> None:
     """Check the environment and, where given, CONFIG with its annotations.
 

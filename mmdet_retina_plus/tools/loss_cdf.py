@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .many_values import ManyValues
+from .many_values import ManyValues, cfg_options_option
 from .number_list import NumberList, ascending
 from .output import replace
 from .predict_checks import check_kinds, read_config
@@ -56,12 +56,7 @@ ENDINGS = ('.json', '.csv', '.png')
     help='Folder for the picture, the curves and the table.',
 )
 @click.option('--device', help='[default: cuda:0 if there is one, else cpu]')
-@click.option(
-    '--cfg-options',
-    multiple=True,
-    metavar='KEY=VALUE ...',
-    help='Change the config first, as mim does.',
-)
+@cfg_options_option
 def main(
     config: str,
     checkpoint: str,

@@ -33,3 +33,12 @@ class ManyValues(click.Command):
                     option = ''
             words.append(word)
         return super().parse_args(ctx, words)
+
+
+cfg_options_option = click.option(
+    '--cfg-options',
+    multiple=True,
+    metavar='KEY=VALUE ...',
+    help='Change the config first, as mim does.',
+)
+"""For a command of the class `ManyValues`."""

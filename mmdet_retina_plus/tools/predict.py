@@ -18,7 +18,7 @@ from .image_list import (
     images_of,
     read_coco,
 )
-from .many_values import ManyValues, is_pair
+from .many_values import ManyValues, cfg_options_option, is_pair
 from .output import replace
 from .predict_checks import (
     check_files,
@@ -115,12 +115,7 @@ class ManyWords(ManyValues):
     show_default=True,
     help='Least score of a box in a picture.',
 )
-@click.option(
-    '--cfg-options',
-    multiple=True,
-    metavar='KEY=VALUE ...',
-    help='Change the config first, as mim does.',
-)
+@cfg_options_option
 def main(
     images: str,
     ann_file: Path | None,

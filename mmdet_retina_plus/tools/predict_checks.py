@@ -117,10 +117,20 @@ def read_config(path: str, options: Sequence[str]) -> Any:
         ValueError: It cannot be read, or has no such option.
         ImportError: The environment is broken.
     """
+    check_keys(open_config(path, ()), options)
+    return open_config(path, options)
+
+
+def open_config(path: str | Path, options: Sequence[str]) -> Any:
+    """What `load_config` reads, whatever else than a config it meets.
+
+    Raises:
+        ValueError: It cannot be read.
+        ImportError: The environment is broken.
+    """
     from .check_config import load_config
 
     try:
-        check_keys(load_config(Path(path)), options)
         return load_config(Path(path), options)
     except (ValueError, ImportError):
         raise

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .many_values import ManyValues, is_pair
+from .many_values import ManyValues, cfg_options_option, is_pair
 
 
 class ManySeeds(ManyValues):
@@ -99,12 +99,7 @@ def main() -> None:
     metavar='OPTION',
     help='For Slurm, such as --sbatch=--partition=gpu; may be repeated.',
 )
-@click.option(
-    '--cfg-options',
-    multiple=True,
-    metavar='KEY=VALUE ...',
-    help='Change the config first, as mim does.',
-)
+@cfg_options_option
 def run(
     spec: Path,
     config: Path | None,
@@ -242,7 +237,7 @@ def make_plan(
     from mmdet_retina_plus.sweeps.training import counts_epochs
     from mmdet_retina_plus.sweeps.values import check_sweep
 
-    from .check_config import load_config
+    from .predict_checks import open_config
 
     sweep = read_sweep(spec)
     sweep = replace(
@@ -250,12 +245,7 @@ def make_plan(
         config=config or sweep.config,
         seeds=list(dict.fromkeys(seeds or sweep.seeds)),
     )
-    try:
-        cfg = load_config(sweep.config, cfg_options)
-    except (ValueError, ImportError):
-        raise
-    except Exception as error:  # A config is a program.
-        raise ValueError(f'{sweep.config}: {error!r}') from error
+    cfg = open_config(sweep.config, cfg_options)
     sweep = replace(sweep, points=check_sweep(sweep, cfg, prune))
     by_epoch = counts_epochs(cfg)
     return Plan(sweep, cfg.pretty_text, os.getcwd(), prune, by_epoch)
