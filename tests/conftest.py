@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,3 +15,9 @@ os.environ['OMP_NUM_THREADS'] = '1'
 def seeded() -> None:
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads data/ or work_dirs/ of the clone that it runs in."""
+    monkeypatch.chdir(tmp_path)

@@ -18,9 +18,14 @@ METRIC = 'coco/bbox_mAP'
 LOSS = 'model.bbox_head.loss_cls.'
 
 
-@pytest.fixture(scope='module')
-def cfg():
-    return load('retinanet_r18_fpn_shapes')
+@pytest.fixture
+def cfg(tmp_path):
+    """A config whose annotation files are there."""
+    cfg = load('retinanet_r18_fpn_shapes')
+    for split in ('train', 'val'):
+        (tmp_path / f'instances_{split}.json').write_text('{}')
+        cfg[f'{split}_dataloader'].dataset.data_root = str(tmp_path)
+    return cfg
 
 
 def sweep(*points, prefix=LOSS):
@@ -141,15 +146,6 @@ def test_an_index_of_a_list_is_a_key(cfg):
 
 
 def test_a_run_that_has_nothing_to_compare_is_refused(cfg, tmp_path):
-    for split in ('train', 'val'):
-        (tmp_path / f'instances_{split}.json').write_text('{}')
-    cfg = cfg.copy()
-    cfg.merge_from_dict(
-        {
-            f'{split}_dataloader.dataset.data_root': str(tmp_path)
-            for split in ('train', 'val')
-        }
-    )
     check_run(cfg, METRIC)
     with pytest.raises(ValueError, match='val_interval is 700 of 700'):
         check_run(cfg, METRIC, prune=True)
