@@ -36,6 +36,11 @@ TEST = [
     'hypothesis>=6.100',
     'mpmath>=1.3',  # the 50-digit oracle of the focal loss
     'psycopg[binary]>=3.1',  # a study in PostgreSQL
+    # The backends of docs/training-statistics.md; skinny is MLflow without
+    # its server.
+    'tensorboard>=2.18',
+    'wandb>=0.19',
+    'mlflow-skinny>=3',
     'tifffile>=2024.1.30',  # images of many channels, docs/medical-images.md
     'ruff==0.17.*',  # formatting differs between minor releases
     'mypy>=1.15',

@@ -1,7 +1,9 @@
 """The configs of docs/training-statistics.md do what the page says."""
 
 import re
+import struct
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -94,6 +96,110 @@ def test_a_missing_package_is_named_at_the_start_of_a_run(
     )
     with pytest.raises(ImportError, match=f'pip install .*{name}'):
         visualizer.add_config(config)
+
+
+Curves = dict[str, list[tuple[int, float]]]
+"""Iteration and value of each scalar."""
+
+
+@pytest.fixture
+def logged(tmp_path, monkeypatch):
+    """Write what a short training would log to one of the backends."""
+    monkeypatch.setenv('WANDB_MODE', 'offline')
+    monkeypatch.setenv('WANDB_SILENT', 'true')
+
+    def log(name: str) -> Path:
+        config = read(name, tmp_path)
+        config.work_dir = str(tmp_path / 'work')
+        visualizer = Visualizer(
+            vis_backends=config.visualizer.vis_backends,
+            save_dir=config.work_dir,
+        )
+        visualizer.add_config(config)
+        for iteration in (10, 20):
+            losses = dict(positive_share=1 / iteration, iter=iteration)
+            visualizer.add_scalars(losses, step=iteration)
+        visualizer.add_scalars({'coco/bbox_mAP': 0.25}, step=20)
+        visualizer.close()
+        return Path(config.work_dir)
+
+    return log
+
+
+def from_tensorboard(folder: Path) -> Curves:
+    from tensorboard.backend.event_processing import event_accumulator
+
+    events = event_accumulator.EventAccumulator(str(folder / 'vis_data'))
+    tags = events.Reload().Tags()['scalars']
+    return {
+        tag: [(item.step, item.value) for item in events.Scalars(tag)]
+        for tag in tags
+    }
+
+
+def from_wandb(folder: Path) -> Curves:
+    (file,) = folder.rglob('offline-run-*/*.wandb')
+    curves: Curves = {}
+    for record in wandb_records(file.read_bytes()):
+        row = {
+            item.key or '/'.join(item.nested_key): float(item.value_json)
+            for item in record.history.item
+        }
+        for name, value in row.items():
+            curves.setdefault(name, []).append((int(row['iter']), value))
+    return curves
+
+
+def wandb_records(content: bytes) -> Iterator:
+    """What an offline run holds: a LevelDB log of protobuf messages."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    block, header, whole_or_last = 32768, 7, (1, 4)
+    at, message = header, b''
+    while at + header <= len(content):
+        if block - at % block < header:
+            at += block - at % block
+            continue
+        _, length, kind = struct.unpack_from('<IHB', content, at)
+        at += header + length
+        message += content[at - length : at]
+        if kind in whole_or_last:
+            yield Record.FromString(message)
+            message = b''
+
+
+def from_mlflow(folder: Path) -> Curves:
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    experiment = client.get_experiment_by_name('retina-plus')
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.data.params['work_dir'] == str(folder)
+    return {
+        name: [
+            (item.step, item.value)
+            for item in client.get_metric_history(run.info.run_id, name)
+        ]
+        for name in run.data.metrics
+    }
+
+
+READERS = {
+    'tensorboard': from_tensorboard,
+    'wandb': from_wandb,
+    'mlflow': from_mlflow,
+}
+
+
+@pytest.mark.parametrize('name', READERS)
+def test_scalars_arrive_at_their_iteration(name, logged):
+    curves = READERS[name](logged(name))
+    assert curves['positive_share'] == [
+        (10, pytest.approx(0.1)),
+        (20, pytest.approx(0.05)),
+    ]
+    # mmengine does not tell it the iteration: wandb has to fill it in.
+    assert curves['coco/bbox_mAP'] == [(20, pytest.approx(0.25))]
 
 
 def test_the_metric_keeps_the_options_of_its_base(tmp_path):
