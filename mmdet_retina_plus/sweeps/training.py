@@ -28,8 +28,9 @@ TIMES = {'data_time', 'time', 'step', 'memory'}
 PARSING = threading.Lock()
 CHILD = Path(__file__).with_name('child.py')
 ERROR_LINES = 3
-"""Last lines of a failed run that are recorded."""
+"""Last lines of a failed run that are recorded, its exception beside them."""
 TRACEBACK = 'Traceback (most recent call last)'
+TORCHRUN_FAILED = 'torch.distributed.elastic.multiprocessing.errors.'
 PATIENCE = 20.0
 """Seconds that a run has to end by itself when it is asked to."""
 
@@ -147,16 +148,28 @@ class Training:
 
 
 def last_words(output: Iterable[str]) -> list[str]:
-    """The end of a log, without the frames of tracebacks.
+    """The exception of the last traceback, then the end of the log.
 
-    What stands before a traceback is often more than its last line: mmdet
-    stops at a loss that is not finite by an assertion without a text.
+    Frames are left out. What stands before a traceback is often more than its
+    last line: mmdet stops at a loss that is not finite by an assertion without
+    a text. Where an exception has many lines, its first says what it is. And
+    what torchrun says when its processes failed says nothing about them.
     """
     lines: deque[str] = deque(maxlen=ERROR_LINES)
-    for line in output:
-        if line.strip() and not line.startswith((' ', TRACEBACK)):
+    raised: list[str] = []
+    follows_frames = False
+    for prefixed in output:
+        line = re.sub(r'^\[rank\d+\]: ', '', prefixed)
+        if TORCHRUN_FAILED in line:
+            break
+        if line.startswith(TRACEBACK):
+            follows_frames = True
+        elif line.strip() and not line.startswith(' '):
             lines.append(line.strip())
-    return list(lines)
+            if follows_frames:
+                raised = [line.strip()]
+            follows_frames = False
+    return [*(line for line in raised if line not in lines), *lines]
 
 
 @contextmanager

@@ -126,6 +126,19 @@ def test_what_was_said_before_a_traceback_is_kept_and_its_frames_are_not():
     assert last_words([]) == []
 
 
+def test_the_first_line_of_a_long_exception_is_kept():
+    output = [f'{TRACEBACK}:\n', '  File "a.py", line 1, in b\n']
+    output += ['OperationalError: no such table\n', '[SQL:\n']
+    output += [f'clause {number}\n' for number in range(9)]
+    assert last_words(output) == [
+        'OperationalError: no such table',
+        *('clause 6', 'clause 7', 'clause 8'),
+    ]
+    # Another that was caught earlier is not the reason.
+    caught = [f'{TRACEBACK}:\n', '  frame\n', 'KeyError: caught\n']
+    assert last_words([*caught, *output]) == last_words(output)
+
+
 def test_the_lock_is_held_as_long_as_the_run_lives(start, tmp_path):
     run = start(ENDLESS)
     with (tmp_path / 'lock').open() as lock:
@@ -361,3 +374,24 @@ def test_several_processes_come_from_torchrun(tmp_path, monkeypatch):
             str(config),
             *('--work-dir', str(tmp_path), '--launcher', 'pytorch'),
         ]
+
+
+def test_of_torchruns_words_those_of_its_processes_are_kept(
+    tmp_path, monkeypatch
+):
+    """Where a group stands, torch writes the rank before each line."""
+    script = tmp_path / 'fails.py'
+    script.write_text(
+        'import torch\n'
+        "torch.distributed.init_process_group('gloo')\n"
+        "raise ValueError('the model fails')\n"
+    )
+    monkeypatch.setattr(training, 'train_script', lambda: script)
+    command = train_command(tmp_path / 'config.py', tmp_path, 2)
+    output = tmp_path / 'output.log'
+    with output.open('w') as log:
+        subprocess.run([sys.executable, *command], stderr=log, timeout=120)
+    lines = output.read_text().splitlines()
+    assert any(line.startswith('[rank0]: Traceback') for line in lines)
+    assert last_words(lines)[0] == 'ValueError: the model fails'
+    assert 'failed (exitcode: 1)' in last_words(lines)[-1]
