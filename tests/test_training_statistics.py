@@ -138,6 +138,10 @@ def from_tensorboard(folder: Path) -> Curves:
 
 
 def from_wandb(folder: Path) -> Curves:
+    import wandb
+
+    # A closed run may be in its service still: that writes it as it ends.
+    wandb.teardown()
     (file,) = folder.rglob('offline-run-*/*.wandb')
     curves: Curves = {}
     for record in wandb_records(file.read_bytes()):

@@ -81,7 +81,9 @@ def test_one_view_of_three_has_a_third_of_its_score():
 
 @pytest.mark.parametrize(
     ('name', 'source'),
-    zip(WBC_PRESETS, ['canonical', 'toolkit', 'nndetection'], strict=True),
+    list(
+        zip(WBC_PRESETS, ['canonical', 'toolkit', 'nndetection'], strict=True)
+    ),
 )
 def test_presets_are_the_choices_of_paper_and_codes(name, source):
     """The released codes ran with another threshold."""
