@@ -61,14 +61,15 @@ class LossStatisticsHook(Hook):
             the LoggerHook writes. Others cost nothing.
 
     Raises:
-        ValueError: The interval is not positive; at the first logged iteration
-            that has them, also of targets other than 0 and 1.
+        ValueError: The interval is no positive whole number; at the first
+            logged iteration that has them, also of targets other than 0 and 1.
     """
 
     def __init__(self, interval: int | None = None) -> None:
-        if interval is not None and interval < 1:
+        whole = isinstance(interval, int) and not isinstance(interval, bool)
+        if interval is not None and not (whole and interval >= 1):
             raise ValueError(
-                f'interval is {interval}: give a number of iterations, or '
+                f'interval is {interval!r}: give a number of iterations, or '
                 'None for those of the LoggerHook'
             )
         self.interval = interval

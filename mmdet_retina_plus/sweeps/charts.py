@@ -6,11 +6,12 @@ from typing import Any, TypeGuard
 
 from .points import (
     UNCHANGED,
+    column,
     identity,
     is_number,
     keys_of,
-    label,
     short_keys,
+    short_labels,
     telling_keys,
 )
 from .results import SweepResult, TrialResult
@@ -33,6 +34,8 @@ PALETTE = (
     '#444444',
 )
 """Okabe and Ito's colours, which the colour-blind tell apart."""
+CHARTS = ('metric', 'points', 'heat_map', 'curves', 'time')
+"""Every name that a chart may have."""
 GREY = '#bdbdbd'
 MOST_LINES = 12
 """Of one chart with a mean at each x: more cannot be followed."""
@@ -156,8 +159,14 @@ class Curve:
 
 @dataclass(frozen=True)
 class Curves(Chart):
-    """Learning curves, those of one label in a row and with one colour."""
+    """Learning curves, those of one label in a row and with one colour.
 
+    Attributes:
+        whole_x: Ticks are whole numbers.
+        curves: In the order of drawing.
+    """
+
+    whole_x: bool
     curves: list[Curve]
 
 
@@ -259,7 +268,7 @@ def metric_lines(results: list[PointResult], unit: Unit) -> Lines | None:
     positions = [result.point[x_key] for line in lines for result in line]
     log = min(positions) > 0 and max(positions) / min(positions) >= 100
     rest = [key for key in telling_keys(points) if key != x_key]
-    texts = [label(line[0].point, rest, names) for line in lines]
+    texts = short_labels([line[0].point for line in lines], rest)
     return Lines(
         name='metric',
         title=f'{unit.label} over {names[x_key]}',
@@ -288,7 +297,11 @@ def group_lines(
     keys = telling_keys([result.point for result in results])
     rest = [key for key in keys if key != x_key]
     lines: dict[str, list[PointResult]] = {}
-    for result in sorted(results, key=lambda result: line_order(result, rest)):
+    seen = {
+        key: list(dict.fromkeys(column([r.point for r in results], key)))
+        for key in rest
+    }
+    for result in sorted(results, key=lambda result: line_order(result, seen)):
         point = result.point
         if result.metric and has_place(point.get(x_key)):
             others = {key: point[key] for key in rest if key in point}
@@ -322,16 +335,23 @@ def make_spots(
 
 
 def line_order(
-    result: PointResult, keys: list[str]
-) -> list[tuple[int, float, str]]:
-    """Numbers in order, then other values, then points without the key."""
-    order = []
-    for key in keys:
+    result: PointResult, seen: dict[str, list[str]]
+) -> list[tuple[int, float]]:
+    """Numbers in order, then other values, then points without the key.
+
+    Args:
+        result: Of a point.
+        seen: Identities of the values of each key, in the spec's order.
+    """
+    order: list[tuple[int, float]] = []
+    for key, values in seen.items():
         value = result.point.get(key)
         if has_place(value):
-            order.append((0, float(value), ''))
+            order.append((0, float(value)))
+        elif key in result.point:
+            order.append((1, values.index(identity(value))))
         else:
-            order.append((1 + (key not in result.point), 0.0, repr(value)))
+            order.append((2, 0))
     return order
 
 
@@ -473,10 +493,16 @@ def learning_curves(
         title='Learning curves',
         note='One line a trial, dotted where it is not finished.'
         + (best if len(shown) < len(begun) else ''),
-        x_label='epoch' if sweep.by_epoch else 'training step',
+        x_label=counted(sweep),
+        whole_x=sweep.by_epoch,
         y_label=unit.label,
         curves=curves,
     )
+
+
+def counted(sweep: SweepResult) -> str:
+    """What the runs of a sweep count."""
+    return 'epoch' if sweep.by_epoch else 'training step'
 
 
 def usable_curve(trial: TrialResult, metric: str) -> dict[int, float]:
@@ -519,7 +545,7 @@ def make_curve(
             [
                 result.label,
                 f'{unit.label}: {unit.show(value)}',
-                f'step {step}',
+                f'{counted(sweep)} {step}',
                 f'seed {trial.seed}, trial {trial.number}, {trial.state}',
             ]
             for step, value in curve.items()

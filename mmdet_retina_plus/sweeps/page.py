@@ -259,7 +259,7 @@ def add_lines(figure: 'Figure', chart: Lines) -> None:
             color=line.color,
             mode='lines+markers',
             line=dict(color=line.color, width=2),
-            name=escape(clip(line.label)),
+            name=escape(line.label),
             legendgroup=str(index),
             showlegend=line.label != '',
         )
@@ -331,3 +331,6 @@ def add_curves(figure: 'Figure', chart: Curves) -> None:
             showlegend=curve.label not in seen,
         )
         seen.add(curve.label)
+    if chart.whole_x:
+        last = max(curve.steps[-1] for curve in chart.curves)
+        figure.update_xaxes(dtick=max(1, last // 8))

@@ -117,7 +117,7 @@ def draw_line(line: Line, axes: 'Axes') -> None:
         [spot.mean for spot in line.spots],
         yerr=[spot.spread for spot in line.spots],
         color=line.color,
-        label=clip(line.label),
+        label=line.label,
         marker='o',
         markersize=6,
         linewidth=1.6,
@@ -180,6 +180,8 @@ def draw_heat_map(chart: HeatMap, axes: 'Axes') -> float:
 
 
 def draw_curves(chart: Curves, axes: 'Axes') -> float:
+    from matplotlib.ticker import MaxNLocator
+
     for curve in chart.curves:
         axes.plot(
             curve.steps,
@@ -191,4 +193,6 @@ def draw_curves(chart: Curves, axes: 'Axes') -> float:
             markersize=0 if curve.minor else 3,
             linewidth=0.7 if curve.minor else 1.4,
         )
+    if chart.whole_x:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return 3.6

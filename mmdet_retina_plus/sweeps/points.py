@@ -1,12 +1,16 @@
 """Names for the points of a sweep, whatever their keys and values are."""
 
+import re
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from typing import Any, TypeGuard
 
 UNCHANGED = 'as in the config'
 """Label of a point without changes."""
 LONGEST_LABEL = 46
 """Characters of a label in a picture."""
+LONGEST_VALUE = 16
+"""Characters of a value that is not shortened in one."""
 
 
 def identity(value: Any) -> str:
@@ -85,10 +89,17 @@ def label(
     point: dict[str, Any], keys: Iterable[str], names: dict[str, str]
 ) -> str:
     """`gamma=2.0, alpha=0.25`, of those keys that the point has."""
+    values = {key: show_value(value) for key, value in point.items()}
+    return join(values, keys, names)
+
+
+def join(
+    values: dict[str, str], keys: Iterable[str], names: dict[str, str]
+) -> str:
     parts = [
-        f'{show_value(names[key])}={show_value(point[key])}'
+        f'{show_value(names[key])}={values[key]}'
         for key in keys
-        if key in point
+        if key in values
     ]
     return ', '.join(parts) or UNCHANGED
 
@@ -103,6 +114,46 @@ def label_points(points: Sequence[dict[str, Any]]) -> list[str]:
     keys = telling_keys(points)
     names = short_keys(keys_of(points))
     return [label(point, keys, names) for point in points]
+
+
+def short_labels(
+    points: Sequence[dict[str, Any]], keys: Sequence[str] | None = None
+) -> list[str]:
+    """A label a point for pictures, another one for each label.
+
+    Args:
+        points: In any order.
+        keys: That the labels tell. None: those by which the points differ.
+    """
+    keys = telling_keys(points) if keys is None else keys
+    names = short_keys(keys_of(points))
+    values: list[dict[str, str]] = [{} for _ in points]
+    for key in keys:
+        owners = [i for i, point in enumerate(points) if key in point]
+        texts = without_shared([show_value(points[i][key]) for i in owners])
+        for i, text in zip(owners, texts, strict=True):
+            values[i][key] = text
+    return clip_labels([join(part, keys, names) for part in values])
+
+
+def without_shared(texts: list[str]) -> list[str]:
+    """Texts without the words that all begin and end with, if one is long."""
+    if len(set(texts)) < 2 or max(map(len, texts)) <= LONGEST_VALUE:
+        return texts
+    words = [re.findall(r'[\w.]+|[^\w.]', text) for text in texts]
+    start = count_shared(words)
+    rests = [one[start:] for one in words]
+    end = count_shared([rest[::-1] for rest in rests])
+    return [
+        '…' * bool(start) + ''.join(rest[: len(rest) - end]) + '…' * bool(end)
+        for rest in rests
+    ]
+
+
+def count_shared(lists: list[list[str]]) -> int:
+    """How many items all begin with, of lists that are not all alike."""
+    columns = enumerate(zip_longest(*lists))
+    return next(i for i, items in columns if len(set(items)) > 1)
 
 
 def clip(text: str, longest: int = LONGEST_LABEL) -> str:

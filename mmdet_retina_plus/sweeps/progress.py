@@ -11,6 +11,7 @@ from .study import SweepStudy
 from .summary import (
     best_mean,
     count_states,
+    metric_unit,
     show_counts,
     show_seconds,
     summarize_points,
@@ -80,18 +81,17 @@ class Display:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table('trial', 'step', 'metric', 'time left', box=None)
+        unit = metric_unit(self.result.metric)
+        table = Table('trial', 'step', unit.label, 'time left', box=None)
         with self.lock:
             events = [event for _, event in sorted(self.running.items())]
         for event in events:
             done, left = event.progress, time_left(event)
+            values = list(done.curve.values())
             table.add_row(
                 Text(clip(event.name)),
                 f'{done.step}/{done.steps or "?"}',
-                next(
-                    (f'{x:.3f}' for x in reversed(list(done.curve.values()))),
-                    '',
-                ),
+                unit.show(values[-1]) if values else '',
                 '?' if left is None else show_seconds(left),
             )
         if time.monotonic() - self.looked > REFRESH:
@@ -103,12 +103,17 @@ class Display:
 
 
 def time_left(event: Event) -> float | None:
-    """Seconds until a run ends, if it goes on as it did."""
+    """Seconds until a run ends, if it goes on as it did.
+
+    Between two lines of its log it makes steps that nobody sees.
+    """
     done = event.progress
     new = done.step - event.before
     if new <= 0 or not done.steps:
         return None
-    return event.seconds * (done.steps - done.step) / new
+    seconds = event.seconds - event.waited
+    left = seconds * (done.steps - done.step) / new
+    return max(0.0, left - event.waited)
 
 
 def summary(result: SweepResult, jobs: int) -> str:
@@ -136,5 +141,7 @@ def summary(result: SweepResult, jobs: int) -> str:
         name = next(
             x.label for x in points if x.metric and x.metric.mean == best
         )
-        parts.append(f'best mean so far {best:.3f} by {name}')
+        so_far = ' so far' if left else ''
+        shown = metric_unit(result.metric).name(best)
+        parts.append(f'best mean{so_far} {shown} by {name}')
     return ', '.join(parts)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..tools.output import replace
-from .charts import make_charts
+from .charts import CHARTS, make_charts
 from .page import page_html
 from .pictures import draw
 from .results import SweepResult
@@ -17,7 +17,7 @@ def write_report(sweep: SweepResult, out: Path) -> list[Path]:
     Args:
         sweep: In whatever state; a chart without any value is left out.
         out: Folder, made if it is missing. Files of an earlier report are
-            replaced, each as a whole.
+            replaced, each as a whole, and charts that are no more go.
 
     Returns:
         The files.
@@ -36,4 +36,7 @@ def write_report(sweep: SweepResult, out: Path) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
         replace(out / name, content)
+    for name in CHARTS:
+        if f'{name}.png' not in contents:
+            (out / f'{name}.png').unlink(missing_ok=True)
     return [out / name for name in contents]

@@ -1,18 +1,24 @@
 """A sweep as data: a config, changes to it, seeds."""
 
 import ast
-import inspect
 import runpy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from itertools import product as cells
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+
+import numpy as np
+
+from .points import identity, is_number
 
 Point = dict[str, Any]
 """Dotted key, without the sweep's prefix, to value."""
 FIELDS = ('config', 'metric', 'points', 'prefix', 'product', 'seeds')
+LAST_SEED = 2**32 - 1
+"""That numpy takes."""
 
 
 @dataclass(frozen=True)
@@ -53,17 +59,21 @@ def read_sweep(path: Path) -> Sweep:
     given = {
         name: value
         for name, value in content.items()
-        if not name.startswith('_') and not inspect.ismodule(value)
+        if not name.startswith('_')
+        and not isinstance(value, ModuleType)
+        and not callable(value)
     }
     for name in given:
         if name not in FIELDS:
-            near = (get_close_matches(name, FIELDS, n=1) or ['points'])[0]
+            near = get_close_matches(name, FIELDS, n=1)
+            hint = f', did you mean {near[0]}?' if near else ''
             raise ValueError(
-                f'{path} sets {name}, which a sweep does not have; did you '
-                f'mean {near}? (A helper of your own starts with _)'
+                f'{path} sets {name}, which a sweep does not have{hint} '
+                '(Begin a name of your own with _)'
             )
-    product = given.pop('product', {})
-    points = given.pop('points', [])
+    product = plain(given.pop('product', {}))
+    points = plain(given.pop('points', []))
+    given['seeds'] = plain(given.get('seeds', [0]))
     check_form(path, points, product, given)
     points = distinct([*points, *expand(product)])
     if 'config' not in given or not points:
@@ -83,22 +93,17 @@ def check_form(
     Raises:
         ValueError: With what it should be.
     """
-    seeds = others.get('seeds', [0])
+    seeds = others['seeds']
     wanted = ''
-    if not isinstance(points, list) or not all(
-        isinstance(point, dict) and point for point in points
-    ):
+    if not is_many(points) or not all(map(has_text_keys, points)):
         wanted = 'points to a list of dicts, key to value'
-    elif not isinstance(product, dict) or not all(
-        isinstance(values, list) and values for values in product.values()
+    elif product and not (
+        has_text_keys(product)
+        and all(is_many(values) and values for values in product.values())
     ):
         wanted = 'product to a dict, key to list of values'
-    elif (
-        not isinstance(seeds, list)
-        or not seeds
-        or not all(isinstance(seed, int) for seed in seeds)
-    ):
-        wanted = 'seeds to a list of whole numbers'
+    elif not is_many(seeds) or not seeds or not all(map(is_seed, seeds)):
+        wanted = f'seeds to a list of whole numbers from 0 to {LAST_SEED}'
     elif not all(
         isinstance(others.get(name, ''), str)
         for name in ('config', 'prefix', 'metric')
@@ -106,6 +111,40 @@ def check_form(
         wanted = 'config, prefix and metric to texts'
     if wanted:
         raise ValueError(f'{path} must set {wanted}')
+
+
+def plain(value: Any) -> Any:
+    """Python's own numbers and lists in place of numpy's and of ranges."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, range):
+        return list(value)
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(plain, value))
+    return value
+
+
+def is_many(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def has_text_keys(value: Any) -> bool:
+    """Whether a value is a dict that is not empty, with texts as keys."""
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(isinstance(key, str) for key in value)
+    )
+
+
+def is_seed(value: Any) -> bool:
+    return (
+        is_number(value)
+        and isinstance(value, int)
+        and (0 <= value <= LAST_SEED)
+    )
 
 
 def expand(product: Mapping[str, Sequence[Any]]) -> list[Point]:
@@ -120,12 +159,11 @@ def expand(product: Mapping[str, Sequence[Any]]) -> list[Point]:
 
 def distinct(points: Sequence[Point]) -> list[Point]:
     """Each point once, the first of equals."""
-    return list({point_key(point): point for point in points}.values())
-
-
-def point_key(point: Point) -> str:
-    """The same text for the same changes, in whatever order."""
-    return point_text(dict(sorted(point.items())))
+    first: dict[str, Point] = {}
+    for point in points:
+        point_text(point)  # It refuses what is no plain value.
+        first.setdefault(identity(point), point)
+    return list(first.values())
 
 
 def point_text(point: Point) -> str:

@@ -19,9 +19,11 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from .points import identity
 from .results import SweepResult, TrialResult
-from .spec import Point, Sweep, point_key, point_text, read_point
-from .training import try_lock
+from .spec import Point, Sweep, point_text, read_point
+from .training import read_config, try_lock
+from .values import dotted_items
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +43,7 @@ Method = TypeVar('Method', bound=Callable[..., Any])
 
 
 Job = tuple[str, int]
-"""Key of a point, and seed."""
+"""Identity of a point, and seed."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Plan:
     def jobs(self) -> dict[Job, Point]:
         """What is to be done, all points before the next seed."""
         return {
-            (point_key(point), seed): point
+            (identity(point), seed): point
             for seed in self.sweep.seeds
             for point in self.sweep.points
         }
@@ -170,19 +172,9 @@ class SweepStudy:
             load_if_exists=True,
         )
         old = study.user_attrs.get('plan')
-        if old is not None and old['base'] != plan.base:
-            raise ValueError(
-                f'The study {self.name} was started with another config or '
-                'other --cfg-options, its results would not compare: give '
-                'those, or another --work-dir\n'
-                + first_difference(old['base'], plan.base)
-            )
-        if old is not None and self.has_values(old['sweep'], plan.sweep):
-            raise ValueError(
-                f'The study {self.name} was started with another prefix or '
-                'metric, its results would not compare: name another '
-                '--work-dir'
-            )
+        # Where there are no results yet, a mistake may be mended.
+        if old is not None and self.has_results():
+            self.check_compares(old, plan)
         if old is not None and old['folder'] != plan.folder:
             raise ValueError(
                 f'The study {self.name} was started in {old["folder"]}, which '
@@ -192,12 +184,41 @@ class SweepStudy:
         if old != plan.dump():
             study.set_user_attr('plan', plan.dump())
 
-    def has_values(self, old: dict[str, Any], new: Sweep) -> bool:
-        """Whether values were recorded that mean something else now."""
-        if (old['prefix'], old['metric']) == (new.prefix, new.metric):
-            return False
+    def check_compares(self, old: dict[str, Any], plan: Plan) -> None:
+        """Refuse a plan whose results would not compare with those there are.
+
+        Raises:
+            ValueError: With what differs.
+        """
+        if old['base'] != plan.base:
+            raise ValueError(
+                f'The study {self.name} was started with another config or '
+                'other --cfg-options, its results would not compare: give '
+                'those, or another --work-dir\n'
+                + first_difference(old['base'], plan.base)
+            )
+        for name in ('prefix', 'metric'):
+            then, now = old['sweep'][name], getattr(plan.sweep, name)
+            if then != now:
+                raise ValueError(
+                    f'The study {self.name} was started with {name} = '
+                    f'{then!r}, now it is {now!r}, results would not '
+                    'compare: name another --work-dir'
+                )
+
+    def has_results(self) -> bool:
+        """Whether there are any, or a worker is about to have some."""
+        from optuna.trial import TrialState
+
         trials = self.storage.get_all_trials(self.study_id(), deepcopy=False)
-        return any(trial.intermediate_values for trial in trials)
+        return any(
+            trial.intermediate_values
+            or (
+                trial.state == TrialState.RUNNING
+                and self.life(trial) != 'gone'
+            )
+            for trial in trials
+        )
 
     def plan(self) -> Plan:
         """Of the latest `sweep run`.
@@ -212,6 +233,11 @@ class SweepStudy:
                 'up: start it by `retina-plus sweep run`'
             )
         return Plan.load(attributes['plan'])
+
+    def only_name(self) -> str | None:
+        """Name of the only study in the storage, None unless there is one."""
+        names = [x.study_name for x in self.storage.get_all_studies()]
+        return names[0] if len(names) == 1 else None
 
     def study_id(self) -> int:
         try:
@@ -628,8 +654,18 @@ def trial_result(
 
 
 def first_difference(old: str, new: str) -> str:
-    """The first lines in which two texts differ."""
-    for line, other in zip(old.splitlines(), new.splitlines(), strict=False):
-        if line != other:
-            return f'  then: {line.strip()}\n  now:  {other.strip()}'
-    return '  one of the two is longer'
+    """The first key in which the texts of two configs differ."""
+    then, now = (
+        dict(dotted_items(read_config(text).to_dict())) for text in (old, new)
+    )
+    for key in [*then, *now]:
+        pair = [part[key] for part in (then, now) if key in part]
+        # What is inside of two parts comes after them.
+        parts = [x for x in pair if isinstance(x, dict | list | tuple) and x]
+        if len(parts) < 2 and (len(pair) < 2 or pair[0] != pair[1]):
+            before, after = (
+                repr(part[key]) if key in part else 'not set'
+                for part in (then, now)
+            )
+            return f'  {key}: then {before}, now {after}'
+    return '  in the order of their keys'

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from .points import clip_labels, identity, label_points
+from .points import identity, label_points, short_labels
 from .results import SweepResult, TrialResult
 
 STATES = ('complete', 'running', 'waiting', 'pruned', 'failed')
@@ -29,6 +29,10 @@ class Unit:
 
     def show(self, value: float) -> str:
         return format(self.factor * value, self.pattern)
+
+    def name(self, value: float) -> str:
+        """`bbox_mAP (%) 28.8`."""
+        return f'{self.label} {self.show(value)}'
 
     def show_summary(self, summary: 'Summary | None') -> str:
         """`28.8 ± 5.4`, without a spread where there is none."""
@@ -172,7 +176,7 @@ def summarize_points(sweep: SweepResult) -> list[PointResult]:
             seconds=summarize(complete_seconds(trials[name])),
         )
         for name, label, short_label in zip(
-            points, labels, clip_labels(labels), strict=True
+            points, labels, short_labels(list(points.values())), strict=True
         )
     ]
 
@@ -199,11 +203,14 @@ def complete_seconds(
 
 
 def best_mean(results: Iterable[PointResult]) -> float | None:
-    """The highest mean of the metric, None where nothing is finished."""
-    return max(
-        (result.metric.mean for result in results if result.metric),
-        default=None,
-    )
+    """The highest mean of the metric.
+
+    None where nothing is finished, or all of several are alike.
+    """
+    means = [result.metric.mean for result in results if result.metric]
+    if not means or (len(means) > 1 and min(means) == max(means)):
+        return None
+    return max(means)
 
 
 def is_best(result: PointResult, best: float | None) -> bool:

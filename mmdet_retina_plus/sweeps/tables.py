@@ -154,12 +154,19 @@ def summary_markdown(sweep: SweepResult, results: list[PointResult]) -> str:
     """Table of the points, and why trials failed."""
     keys = keys_of(result.point for result in results)
     best = best_mean(results)
+    notes = [
+        f'{cell(show_value(sweep.config))}: {show_counts(results)}. Mean ± '
+        f'sample standard deviation of {cell(show_value(sweep.metric))} over '
+        'finished seeds, the best mean in bold; mean time of a trial.'
+    ]
+    if any(key not in result.point for result in results for key in keys):
+        notes.append('An empty cell is as in the config.')
+    if sweep.prefix:
+        notes.append(f'Before each key: {cell(show_value(sweep.prefix))}')
     lines = [
         f'# {cell(show_value(sweep.name))}',
         '',
-        f'{cell(show_value(sweep.config))}: {show_counts(results)}. Mean ± '
-        f'sample standard deviation of {cell(show_value(sweep.metric))} over '
-        'finished seeds, the best mean in bold; mean time of a trial.',
+        ' '.join(notes),
         '',
         table_row([cell(text) for text in table_head(sweep, keys)]),
         table_row([*['---'] * len(keys), *['---:'] * 5]),

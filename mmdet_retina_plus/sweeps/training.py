@@ -19,8 +19,8 @@ from zipfile import is_zipfile
 
 from mmdet_retina_plus.tools.report import read_records
 
-from .points import full_label
-from .spec import Point, point_key
+from .points import full_label, identity
+from .spec import Point
 
 OURS = 'mmdet_retina_plus'
 TIMES = {'data_time', 'time', 'step', 'memory'}
@@ -335,9 +335,7 @@ def read_progress(folder: Path, cfg: Mapping, metric: str) -> Progress:
             epochs = record.get('epoch', 1) - 1
             step = epochs if counts_epochs(cfg) else record['step']
         elif metric in record:
-            # pycocotools answers -1 where no object is to be found.
-            value = record[metric]
-            curve[record['step']] = 0.0 if value == -1 else value
+            curve[record['step']] = record[metric]
         elif set(record) <= TIMES and 'time' in record:
             # mmdet has no metric where no box passes the score threshold.
             curve[record['step']] = 0.0
@@ -356,6 +354,6 @@ def folder_name(study: str, point: Point, seed: int) -> str:
     so that no run resumes from what another left.
     """
     text = re.sub(r'[^\w.+-]+', '-', full_label(point).replace(', ', '_'))
-    whole = study + point_key(point)
+    whole = study + identity(point)
     digest = hashlib.sha256(whole.encode()).hexdigest()[:6]
     return f'{text.strip("-_")[:60]}_{digest}/seed-{seed}'

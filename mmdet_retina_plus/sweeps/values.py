@@ -14,6 +14,17 @@ from .points import full_label, is_number
 from .spec import Point, Sweep, distinct
 from .training import total_steps
 
+READ_BY_NAME = (
+    'activation_checkpointing',
+    'compile',
+    'custom_imports',
+    'efficient_conv_bn_eval',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'sync_bn',
+)
+"""Keys at the top of a config that mmengine looks up, beside its Runner's."""
+
 
 def check_sweep(sweep: Sweep, cfg: Any, prune: bool = False) -> list[Point]:
     """The points with values of the config's types.
@@ -50,31 +61,113 @@ def apply_point(sweep: Sweep, point: Point, cfg: Any) -> tuple[Point, Any]:
     Raises:
         ValueError: A key that nothing knows, or a value of another type.
     """
-    changed = cfg.copy()
-    fitting = dict(point)
-    for key in point:
-        if any(other.startswith(f'{key}.') for other in point):
-            raise ValueError(
-                f'Point {full_label(point)}: {key} contains another key, '
-                'so which of them counts is not clear: set one'
-            )
-    if 'randomness.seed' in sweep.changes(point):
+    changes = sweep.changes(point)
+    if 'randomness.seed' in changes:
         raise ValueError('Seeds are no point: set `seeds` of the sweep')
+    try:
+        if all(key.startswith('test_') for key in changes):
+            raise ValueError(
+                'a sweep validates and does not test: change what begins '
+                'with val_'
+            )
+        fitting, changed = merge(changes, cfg)
+    except ValueError as error:
+        raise ValueError(f'Point {full_label(point)}: {error}') from error
+    return dict(zip(point, fitting.values(), strict=True)), changed
+
+
+def merge(changes: Mapping[str, Any], cfg: Any) -> tuple[dict[str, Any], Any]:
+    """Changes with values of the config's types, and the changed config.
+
+    Args:
+        changes: Dotted key to value.
+        cfg: Stays as it is.
+
+    Raises:
+        ValueError: A key that nothing knows, or a value of another type.
+    """
+    changed = cfg.copy()
+    fitting = dict(changes)
+    for key in changes:
+        if any(other.startswith(f'{key}.') for other in changes):
+            raise ValueError(
+                f'{key} contains another key, so which of them counts is not '
+                'clear: set one'
+            )
     # What a class accepts is known when its type is.
-    for key in sorted(point, key=lambda name: not name.endswith('type')):
-        whole = sweep.prefix + key
+    for key in sorted(changes, key=lambda name: not name.endswith('type')):
+        check_read(key, cfg)
+        check_types(key.rpartition('.')[2], changes[key], key)
         try:
-            fitting[key] = fit(changed.to_dict(), whole, point[key])
+            fitting[key] = fit(changed.to_dict(), key, changes[key])
             # It takes `_delete_` out of what it is given.
-            changed.merge_from_dict({whole: deepcopy(fitting[key])})
+            changed.merge_from_dict({key: deepcopy(fitting[key])})
         except AttributeError:
             raise ValueError(
-                f'Point {full_label(point)}: {whole} is an item of a list of '
-                'plain values, which mmengine cannot change: set the list'
+                f'{key} is an item of a list of plain values, which mmengine '
+                'cannot change: set the list'
             ) from None
-        except (ValueError, TypeError, KeyError, IndexError) as error:
-            raise ValueError(f'Point {full_label(point)}: {error}') from error
+        except (TypeError, KeyError, IndexError) as error:
+            raise ValueError(f'{key}: {error}') from error
     return fitting, changed
+
+
+def check_read(key: str, cfg: Any) -> None:
+    """Refuse a part of the config that no training reads.
+
+    Names such as `train_pipeline` and `data_root` only help to write the
+    config: what uses them has a copy.
+
+    Raises:
+        ValueError: With the copies.
+    """
+    from mmengine.runner import Runner
+
+    read = {*inspect.signature(Runner).parameters, *READ_BY_NAME}
+    top, _, rest = key.partition('.')
+    if top not in cfg or top in read:
+        return
+    settings = cfg.to_dict()
+    copies = [
+        f'{name}.{rest}' if rest else name
+        for name, value in dotted_items(settings)
+        if value == settings[top] and name.partition('.')[0] in read
+    ]
+    # Without one a hook of the user's may read it.
+    if copies:
+        raise ValueError(
+            f'no training reads {key}, it only helps to write the config: '
+            f'change {" or ".join(copies[:3])}'
+        )
+
+
+def check_types(name: str, value: Any, key: str) -> None:
+    """Refuse a type that no registry has.
+
+    Args:
+        name: Last part of the key.
+        value: At the key; types are looked for in it, too.
+        key: For the message.
+
+    Raises:
+        ValueError: With the nearest name.
+    """
+    from mmcv import ops
+
+    if isinstance(value, Mapping):
+        for inner, item in value.items():
+            check_types(str(inner), item, f'{key}.{inner}')
+    elif isinstance(value, list | tuple):
+        for number, item in enumerate(value):
+            check_types('', item, f'{key}.{number}')
+    elif name == 'type' and isinstance(value, str) and find(value) is None:
+        near = get_close_matches(value, registered(), n=1)
+        # Some types are names of functions: nms, RoIAlign.
+        if near and not hasattr(ops, value):
+            raise ValueError(
+                f'{key} is {value!r}, which no registry has; did you mean '
+                f'{near[0]}?'
+            )
 
 
 def check_model(cfg: Any) -> None:
@@ -109,6 +202,7 @@ def fit(cfg: Any, key: str, value: Any) -> Any:
         raise unknown(key, cfg)
     if name in parent:
         check_inside(cfg, key, parent[name], value)
+        check_whole(parent, name, value, key)
         return convert(parent[name], value, key)
     if not parent and name == 'type':
         return value
@@ -117,6 +211,29 @@ def fit(cfg: Any, key: str, value: Any) -> Any:
         raise unknown(key, cfg, ['.'.join([*path, x]) for x in accepted])
     default = accepted[name]
     return convert(default, value, key) if is_number(default) else value
+
+
+def check_whole(parent: Mapping, name: str, value: Any, key: str) -> None:
+    """Refuse a fraction where only a whole number has a meaning.
+
+    mmdet writes 0, 1 or -1 for many a float, and a class may take a fraction
+    in place of any number, unless it says int.
+
+    Raises:
+        ValueError: It is one.
+    """
+    if not is_number(value) or value == int(value):
+        return
+    current, arguments = parent[name], arguments_of(parent)
+    if name in arguments:
+        counts = arguments[name].annotation is int
+    else:
+        counts = type(current) is int and current not in (-1, 0, 1)
+    if counts:
+        raise ValueError(
+            f'{key} is {value!r}, but the config has {current!r}: give a '
+            'whole number'
+        )
 
 
 def check_inside(cfg: Any, key: str, current: Any, value: Any) -> None:
@@ -156,7 +273,7 @@ def child(parent: Any, part: str, cfg: Any, key: str) -> Any:
 
 def unknown(key: str, cfg: Any, more: Sequence[str] = ()) -> ValueError:
     """An error that names the nearest key."""
-    known = [*dotted_keys(cfg), *more]
+    known = [*dict(dotted_items(cfg)), *more]
     # A slip is most often in the last part, so look at its neighbours first.
     parent = key.rpartition('.')[0]
     beside = [x for x in known if x.rpartition('.')[0] == parent]
@@ -169,16 +286,16 @@ def unknown(key: str, cfg: Any, more: Sequence[str] = ()) -> ValueError:
     )
 
 
-def dotted_keys(config: Any, prefix: str = '') -> Iterator[str]:
-    """All dotted keys of a config."""
+def dotted_items(config: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
+    """All dotted keys of a config, those of parts too, with their values."""
     items: Any = ()
     if isinstance(config, Mapping):
         items = config.items()
     elif isinstance(config, list | tuple):
         items = enumerate(config)
     for name, value in items:
-        yield f'{prefix}{name}'
-        yield from dotted_keys(value, f'{prefix}{name}.')
+        yield f'{prefix}{name}', value
+        yield from dotted_items(value, f'{prefix}{name}.')
 
 
 def parameters(config: Mapping) -> dict[str, Any]:
@@ -187,11 +304,22 @@ def parameters(config: Mapping) -> dict[str, Any]:
     Returns:
         Name to default; None where there is no default.
     """
+    return {
+        name: None if x.default is x.empty else x.default
+        for name, x in arguments_of(config).items()
+    }
+
+
+def arguments_of(config: Mapping) -> dict[str, inspect.Parameter]:
+    """Arguments of a config's class, and of the parents that it passes to.
+
+    Nothing where the type is none, or no class.
+    """
     kind = config.get('type')
     module = find(kind) if isinstance(kind, str) else kind
     if not inspect.isclass(module):
         return {}
-    found: dict[str, Any] = {}
+    found: dict[str, inspect.Parameter] = {}
     for parent in module.__mro__:
         if '__init__' not in vars(parent) or parent is object:
             continue
@@ -201,9 +329,8 @@ def parameters(config: Mapping) -> dict[str, Any]:
                 argument.POSITIONAL_OR_KEYWORD,
                 argument.KEYWORD_ONLY,
             )
-            if plain and name != 'self' and name not in found:
-                default = argument.default
-                found[name] = None if default is argument.empty else default
+            if plain and name != 'self':
+                found.setdefault(name, argument)
         if not any(x.kind is x.VAR_KEYWORD for x in arguments.values()):
             break
     return found
@@ -211,16 +338,28 @@ def parameters(config: Mapping) -> dict[str, Any]:
 
 def find(name: str) -> Any:
     """The class of a name in any of mmdet's registries, None if in none."""
+    # They look below in the scopes of mmcv and mmengine, too.
+    found = (registry.get(name) for registry in registries())
+    return next((x for x in found if x is not None), None)
+
+
+def registries() -> list[Any]:
+    """Those of mmdet."""
     from mmdet import registry
     from mmengine.registry import Registry
 
-    for member in vars(registry).values():
-        if isinstance(member, Registry):
-            # Looks below in the scopes of mmcv and mmengine, too.
-            found = member.get(name)
-            if found is not None:
-                return found
-    return None
+    return [x for x in vars(registry).values() if isinstance(x, Registry)]
+
+
+def registered() -> list[str]:
+    """Every name in one of mmdet's registries or in one above."""
+    names: dict[str, None] = {}
+    for registry in registries():
+        level = registry
+        while level is not None:
+            names |= dict.fromkeys(level.module_dict)
+            level = level.parent
+    return list(names)
 
 
 def convert(current: Any, value: Any, key: str) -> Any:

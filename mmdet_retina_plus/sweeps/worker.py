@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .points import label_points
 from .study import BEAT, Claim, StorageError, SweepStudy
+from .summary import is_score, metric_unit
 from .training import (
     Progress,
     Slot,
@@ -37,6 +38,7 @@ class Event:
         progress: How far the run is.
         text: The value at the end, or the error.
         seconds: Since the start.
+        waited: Seconds since the run was last seen to make a step.
         before: Steps that were done at the start.
     """
 
@@ -46,6 +48,7 @@ class Event:
     progress: Progress = field(default_factory=Progress)
     text: str = ''
     seconds: float = 0.0
+    waited: float = 0.0
     before: int = 0
 
 
@@ -112,17 +115,21 @@ class Worker:
         resume = find_checkpoint(folder, before, claim.plan.by_epoch)
         event = replace(event, before=before.step if resume else 0)
         self.tell(replace(event, progress=before))
-        began = time.monotonic()
+        began = moved = time.monotonic()
         training = Training(config, folder, self.slot, lock, resume)
         try:
             verdict = ''
             while not verdict:
                 ended = training.has_ended(POLL)
+                progress, now = watch.look(), time.monotonic()
+                if progress.step != event.progress.step:
+                    moved = now
                 event = replace(
                     event,
                     kind='progress',
-                    progress=watch.look(),
-                    seconds=time.monotonic() - began,
+                    progress=progress,
+                    seconds=now - began,
+                    waited=now - moved,
                 )
                 self.tell(event)
                 if ended:
@@ -144,26 +151,34 @@ class Worker:
 
 def conclude(claim: Claim, training: Training, event: Event) -> Event:
     """Record a run that ended by itself."""
-    progress = event.progress
+    progress, sweep = event.progress, claim.plan.sweep
+    value = None
+    if progress.curve:
+        value = progress.curve[max(progress.curve)]
     error = ''
     if training.process.returncode:
         error = training.error()
-    elif not progress.curve:
-        metric = claim.plan.sweep.metric
+    elif value is None:
         error = (
-            f'No validation logged {metric}, but '
+            f'No validation logged {sweep.metric}, but '
             f'{", ".join(progress.others)}: set `metric` of the sweep to one '
             'of these'
             if progress.others
             else 'It ended without a validation: set train_cfg.val_interval'
         )
-    if error:
+    elif not is_score(value, sweep.metric):
+        error = (
+            f'{sweep.metric} is {value:g}, no score (pycocotools answers -1 '
+            'where no object of the validation set has that size): set '
+            '`metric` of the sweep to another'
+        )
+    if error or value is None:
         claim.fail(error)
         return replace(event, kind='failed', text=error)
-    value = progress.curve[max(progress.curve)]
     if not claim.complete(value):
         return replace(event, kind='taken')
-    return replace(event, kind='complete', text=f'{value:.3f}')
+    text = metric_unit(sweep.metric).name(value)
+    return replace(event, kind='complete', text=text)
 
 
 class Watch:

@@ -24,7 +24,7 @@ def load_config(path: Path, options: Sequence[str] = ()) -> Any:
         path: Of the config.
         options: Changes, each 'key.of.the.config=value'.
     """
-    from mmengine.config import Config, DictAction
+    from mmengine.config import Config
     from mmengine.registry import init_default_scope
 
     import mmdet_retina_plus
@@ -33,13 +33,26 @@ def load_config(path: Path, options: Sequence[str] = ()) -> Any:
     warnings.filterwarnings('ignore', 'pkg_resources')
     mmdet_retina_plus.register_all_modules()
     cfg = Config.fromfile(path)
+    cfg.merge_from_dict(parse_options(options))
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    return cfg
+
+
+def parse_options(options: Sequence[str]) -> dict[str, Any]:
+    """Dotted key to value, as mmengine reads them.
+
+    Raises:
+        ValueError: One is not KEY=VALUE.
+    """
+    from mmengine.config import DictAction
+
+    parsed = {}
     for option in options:
         key, equals, value = option.partition('=')
         if not equals:
             raise ValueError(f'the option {option!r} is not KEY=VALUE')
-        cfg.merge_from_dict({key: DictAction._parse_iterable(value)})
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
-    return cfg
+        parsed[key] = DictAction._parse_iterable(value)
+    return parsed
 
 
 def check_registration(cfg: Mapping, text: str) -> list[Finding]:

@@ -78,7 +78,9 @@ def load_detector(cfg: Config, checkpoint: str, device: str) -> BaseDetector:
         )
         weights = loaded.get('state_dict', loaded)
     except Exception as error:  # Of pickle, zip files, downloads, ...
-        raise ValueError(f'Cannot load {checkpoint}: {error}') from error
+        raise ValueError(
+            f'Cannot load {checkpoint}, is it a checkpoint? {error}'
+        ) from error
     load_weights(model, weights, checkpoint)
     model.cfg = cfg
     model.dataset_meta = known | checkpoint_meta(loaded.get('meta', {}))

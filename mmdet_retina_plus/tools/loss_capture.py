@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from mmdet.models import SingleStageDetector
+from mmdet.models.losses import QualityFocalLoss, VarifocalLoss
 from torch import Tensor, nn
 
 WHICH = (
@@ -41,9 +42,18 @@ def classifier(model: nn.Module) -> tuple[nn.Module, bool]:
             f'{type(model).__name__} has no bbox_head.loss_cls of a dense '
             f'head: {WHICH}'
         )
+    if isinstance(loss, QualityFocalLoss | VarifocalLoss):
+        raise other_targets(loss)
     # What the loss does counts, also where mmdet's head was not told.
     by_head = getattr(head, 'use_sigmoid_cls', False)
     return loss, bool(getattr(loss, 'use_sigmoid', by_head))
+
+
+def other_targets(loss: nn.Module) -> ValueError:
+    return ValueError(
+        f'{type(loss).__name__} is called with other targets than labels: '
+        f'{WHICH}'
+    )
 
 
 def seen_by_loss(
@@ -128,9 +138,7 @@ def check_call(
         and logits.shape[:-1] == labels.shape
     )
     if not labelled:
-        raise ValueError(
-            f'{name} is called with other targets than labels: {WHICH}'
-        )
+        raise other_targets(loss)
     channels = num_classes + (not use_sigmoid)
     if logits.size(1) != channels:
         raise ValueError(

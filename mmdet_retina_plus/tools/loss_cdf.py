@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .many_values import ManyValues, cfg_options_option
-from .number_list import NumberList, ascending
+from .number_list import ascending, gammas_option, show_number
 from .output import replace
 from .predict_checks import check_kinds, read_config
 
@@ -28,14 +28,7 @@ ENDINGS = ('.json', '.csv', '.png')
 @click.command(cls=ManyValues)
 @click.argument('config', type=click.Path(exists=True, dir_okay=False))
 @click.argument('checkpoint')
-@click.option(
-    '--gammas',
-    multiple=True,
-    type=NumberList(),
-    default=((0.0, 0.5, 1.0, 2.0, 5.0),),
-    help='Of the focal losses to compare; 0 is cross entropy.  '
-    '[default: 0,.5,1,2,5]',
-)
+@gammas_option
 @click.option(
     '--split',
     type=click.Choice(['val', 'train']),
@@ -85,12 +78,14 @@ def main(
         cfg = read_config(config, cfg_options)
         # Not before: where mmdet is broken, read_config says so better.
         from .detector import load_detectors
+        from .loss_capture import classifier
         from .loss_curves import build_losses
         from .loss_data import build_dataset
 
         build_losses(wanted, (), None)  # It refuses what is no gamma.
         dataset = build_dataset(cfg, split)
         (model,) = load_detectors(cfg, [checkpoint], device)
+        classifier(model)  # It refuses heads whose loss is another.
     except (ValueError, ImportError, OSError) as error:
         raise click.ClickException(str(error)) from error
     total = min(len(dataset), max_images or len(dataset))
@@ -173,8 +168,8 @@ def measure(
         _, use_sigmoid = classifier(model)
         for number in track(range(total), 'images', console=console):
             name = f'image {number + 1} of {total}'
+            name = dataset.get_data_info(number).get('img_path', name)
             item = dataset[number]
-            name = item['data_samples'].get('img_path', name)
             with no_grad():
                 batch = model.data_preprocessor(pseudo_collate([item]))
                 calls = seen_by_loss(
@@ -188,7 +183,7 @@ def measure(
     except KeyboardInterrupt as error:
         return spread, done, error
     except Exception as error:  # Of files, pipelines and heads.
-        known = isinstance(error, ValueError)
+        known = isinstance(error, ValueError | OSError)
         message = f'{error}' if known else f'{error!r}'
         return spread, done, ValueError(f'{name}: {message}')
     return spread, done, None
@@ -220,7 +215,7 @@ def show(spread: 'LossSpread', images: int) -> None:
         row = shares(histogram, HARDEST)
         row += shares(spread.positives[gamma], (HARDEST_POSITIVES,))
         cells = ('-' if x is None else f'{100 * x:.1f}' for x in row)
-        table.add_row(f'{gamma:g}', *cells)
+        table.add_row(show_number(gamma), *cells)
     Console().print(table)
     for name, count in (('positives', positives), ('negatives', negatives)):
         if not count:
@@ -303,7 +298,7 @@ def table_of(spread: 'LossSpread', images: int, split: str) -> dict:
 
 def labelled_curves(group: dict[float, 'LogHistogram']) -> dict[str, Any]:
     return {
-        rf'$\gamma$ = {gamma:g}': histogram.curve()
+        rf'$\gamma$ = {show_number(gamma)}': histogram.curve()
         for gamma, histogram in group.items()
         if histogram.count
     }
@@ -320,7 +315,7 @@ def curves_as_csv(groups: dict[str, dict[float, 'LogHistogram']]) -> str:
             if histogram.count:
                 curve = histogram.cumulative(fractions)
                 lines += [
-                    f'{name},{gamma:g},{x:.7f},{y:.7g}'
+                    f'{name},{show_number(gamma)},{x:.7f},{y:.7g}'
                     for x, y in zip(fractions, curve, strict=True)
                 ]
     return '\n'.join(lines) + '\n'

@@ -5,7 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .number_list import NumberList, ascending
+from .number_list import (
+    NumberList,
+    ascending,
+    gammas_option,
+    show_number,
+)
 from .output import check_out, replace
 
 if TYPE_CHECKING:
@@ -13,14 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option(
-    '--gamma',
-    'gammas',
-    multiple=True,
-    type=NumberList(),
-    default=((0.0, 0.5, 1.0, 2.0, 5.0),),
-    help='Of focal losses; 0 is cross entropy.  [default: 0,.5,1,2,5]',
-)
+@gammas_option
 @click.option(
     '--star',
     'stars',
@@ -87,18 +85,14 @@ def build_losses(
     """
     from mmdet_retina_plus.losses import FocalLossStar, FusedFocalLoss
 
-    focal = {
-        (rf'FL, $\gamma$ = {gamma:g}' if gamma else 'CE'): FusedFocalLoss(
-            gamma=gamma, alpha=alpha
-        )
-        for gamma in gammas
-    }
-    star = {
-        rf'FL*, $\gamma$ = {gamma:g}, $\beta$ = {beta:g}': FocalLossStar(
-            gamma=gamma, beta=beta, alpha=alpha
-        )
-        for gamma, beta in stars
-    }
+    focal, star = {}, {}
+    for gamma in gammas:
+        name = rf'FL, $\gamma$ = {show_number(gamma)}' if gamma else 'CE'
+        focal[name] = FusedFocalLoss(gamma=gamma, alpha=alpha)
+    for gamma, beta in stars:
+        name = rf'FL*, $\gamma$ = {show_number(gamma)}'
+        name += rf', $\beta$ = {show_number(beta)}'
+        star[name] = FocalLossStar(gamma=gamma, beta=beta, alpha=alpha)
     return focal, star
 
 

@@ -64,7 +64,8 @@ def draw_cumulative(positives: Lines, negatives: Lines, title: str) -> bytes:
     """Plot cumulative distributions, a panel each, either may be empty.
 
     The hardest percent of the negatives has an inset, for most of what a
-    focal loss leaves of theirs is there.
+    focal loss leaves of theirs is there. It lies above the diagonal, which no
+    curve of losses in order crosses.
 
     Returns:
         The PNG.
@@ -85,7 +86,7 @@ def draw_cumulative(positives: Lines, negatives: Lines, title: str) -> bytes:
             axes.text(0.5, 0.5, f'no {name}', ha='center')
     if negatives:
         panels[1].grid(False)  # It would cross the numbers of the inset.
-        inset = panels[1].inset_axes((0.12, 0.42, 0.66, 0.5))
+        inset = panels[1].inset_axes((0.1, 0.54, 0.38, 0.38))
         draw_lines(inset, negatives)
         inset.set(xlim=(0.99, 1), ylim=(0, 1.02), title='the hardest 1 %')
         inset.set_xticks([0.99, 0.995, 1])

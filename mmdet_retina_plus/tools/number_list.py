@@ -1,4 +1,4 @@
-"""An option of several numbers."""
+"""Options of several numbers."""
 
 from typing import Any
 
@@ -32,6 +32,22 @@ class NumberList(click.ParamType):
         if self.count not in (None, len(numbers)):
             self.fail(f'{value!r} are not {self.count} numbers', param, ctx)
         return numbers
+
+
+gammas_option = click.option(
+    '--gamma',
+    'gammas',
+    multiple=True,
+    type=NumberList(),
+    default=((0.0, 0.5, 1.0, 2.0, 5.0),),
+    help='Of focal losses; 0 is cross entropy.  [default: 0,.5,1,2,5]',
+)
+
+
+def show_number(number: float) -> str:
+    """Six digits, or as many as it has: 2, 0.5, 2.0000001."""
+    text = f'{number:g}'
+    return text if float(text) == number else repr(number)
 
 
 def ascending(lists: tuple[tuple[float, ...], ...]) -> list[float]:

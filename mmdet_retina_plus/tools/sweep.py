@@ -68,7 +68,7 @@ def main() -> None:
 @click.option(
     '--seeds',
     multiple=True,
-    type=int,
+    type=click.IntRange(0, 2**32 - 1),
     metavar='INTEGER ...',
     help="Of each point.  [default: the spec's, or 0]",
 )
@@ -132,7 +132,7 @@ def run(
         plan = make_plan(spec, config, seeds, cfg_options, prune)
         work_dir = work_dir.absolute()
         work_dir.mkdir(parents=True, exist_ok=True)
-        study = find_study(work_dir, storage, study_name, grace)
+        study = find_study(work_dir, storage, study_name, grace, new=True)
         study.create(plan)
         study.recover()
         study.fill(retry_failed)
@@ -235,17 +235,18 @@ def make_plan(
     from mmdet_retina_plus.sweeps.spec import read_sweep
     from mmdet_retina_plus.sweeps.study import Plan
     from mmdet_retina_plus.sweeps.training import counts_epochs
-    from mmdet_retina_plus.sweeps.values import check_sweep
+    from mmdet_retina_plus.sweeps.values import check_sweep, merge
 
+    from .check_config import parse_options
     from .predict_checks import open_config
 
     sweep = read_sweep(spec)
     sweep = replace(
         sweep,
-        config=config or sweep.config,
+        config=Path(os.path.normpath(config or sweep.config)),
         seeds=list(dict.fromkeys(seeds or sweep.seeds)),
     )
-    cfg = open_config(sweep.config, cfg_options)
+    _, cfg = merge(parse_options(cfg_options), open_config(sweep.config, ()))
     sweep = replace(sweep, points=check_sweep(sweep, cfg, prune))
     by_epoch = counts_epochs(cfg)
     return Plan(sweep, cfg.pretty_text, os.getcwd(), prune, by_epoch)
@@ -256,8 +257,20 @@ def find_study(
     storage: str | None,
     name: str | None,
     grace: float | None = None,
+    new: bool = False,
 ) -> Any:
-    """The study of a work dir, in its journal if no storage is named."""
+    """The study of a work dir, in its journal if no storage is named.
+
+    Args:
+        work_dir: Its name is the study's, unless its journal has just one.
+        storage: Path of a journal, or URL of a database.
+        name: Of the study.
+        grace: Seconds, see SweepStudy.
+        new: Whether the study may be missing.
+
+    Raises:
+        ValueError: There is no such folder or journal.
+    """
     from mmdet_retina_plus.sweeps.study import GRACE, JOURNAL, SweepStudy
 
     if storage is None and not work_dir.is_dir():
@@ -266,12 +279,22 @@ def find_study(
             'by --storage where the study is kept'
         )
     # A worker may change its folder later.
-    journal = str(Path(storage or work_dir / JOURNAL).absolute())
-    return SweepStudy(
-        storage if storage and '://' in storage else journal,
+    journal = Path(storage or work_dir / JOURNAL).absolute()
+    url = storage if storage and '://' in storage else None
+    if not url and not new and not journal.is_file():
+        raise ValueError(
+            f'There is no {journal}: name the work dir of a sweep, or say by '
+            '--storage where the study is kept'
+        )
+    study = SweepStudy(
+        url or str(journal),
         name or work_dir.resolve().name,
         grace or GRACE,
     )
+    if storage is None and name is None:
+        # The folder may have had another name when the sweep began.
+        study.name = study.only_name() or study.name
+    return study
 
 
 def submit(

@@ -385,7 +385,7 @@ def test_an_interval_counts_iterations_of_the_whole_training():
     assert due == [6, 13]
 
 
-@pytest.mark.parametrize('interval', [0, -5])
+@pytest.mark.parametrize('interval', [0, -5, '10', 2.5, True])
 def test_an_impossible_interval_is_refused(interval):
     with pytest.raises(ValueError, match='None'):
         LossStatisticsHook(interval)

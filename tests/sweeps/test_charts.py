@@ -16,6 +16,7 @@ from sweep_results import (
 )
 
 from mmdet_retina_plus.sweeps.charts import (
+    CHARTS,
     GREY,
     Curves,
     Dots,
@@ -43,6 +44,23 @@ def test_the_metric_is_drawn_over_gamma_with_a_line_an_alpha():
         for line in chart.lines
     } == {'alpha=0.25': [1, 2], 'alpha=0.5': [0.5], 'alpha=0.75': [0, 0.1]}
     assert len({line.color for line in chart.lines}) == 3
+
+
+def test_lines_of_names_are_in_the_order_of_the_spec():
+    names = ['resnet18', 'resnet34', 'resnet101', 'none']
+    points = [dict(net=net, gamma=g) for net in names for g in (0, 1)]
+    lines = charts_of(one_trial_each(points))['metric'].lines
+    assert [line.label for line in lines] == [f'net={net}' for net in names]
+
+
+def test_lines_of_long_values_have_labels_of_their_own():
+    path = '/a/very/long/path/to/some/resnet{}-torchvision-imagenet.pth'
+    nets = [path.format(depth) for depth in (18, 34, 50)]
+    points = [dict(checkpoint=net, gamma=g) for net in nets for g in (0, 1)]
+    chart = charts_of(one_trial_each(points))['metric']
+    assert [line.label for line in chart.lines] == [
+        f'checkpoint=…resnet{depth}…' for depth in (18, 34, 50)
+    ]
 
 
 def test_a_spot_is_mean_and_spread_of_its_seeds():
@@ -137,6 +155,26 @@ def test_learning_curves_are_coloured_by_point_and_dotted_while_they_grow():
     assert sum(curve.dotted for curve in chart.curves) == 4
     assert chart.curves[0].steps == [100, 200]
     assert chart.curves[0].values == pytest.approx([10, 30])
+
+
+def test_curves_of_epochs_say_epoch_at_whole_numbers():
+    points = [dict(gamma=0), dict(gamma=1)]
+    sweep = one_trial_each(points, by_epoch=True)
+    trials = [
+        dataclasses.replace(trial, curve={1: 0.1, 2: 0.2, 3: 0.3})
+        for trial in sweep.trials
+    ]
+    sweep = dataclasses.replace(sweep, trials=trials)
+    curves = charts_of(sweep)['curves']
+    assert curves.x_label == 'epoch'
+    assert 'epoch 2' in curves.curves[0].hovers[1]
+    assert make_figure(curves).layout.xaxis.dtick == 1
+
+
+def test_every_chart_has_one_of_the_names_that_a_report_replaces():
+    wide = [dict(a=a, b=b) for a in range(14) for b in 'xyzuvwabcdefghij']
+    sweeps = [unfinished_sweep(), one_trial_each(wide)]
+    assert {name for sweep in sweeps for name in charts_of(sweep)} == {*CHARTS}
 
 
 def test_of_many_points_the_best_have_colours():

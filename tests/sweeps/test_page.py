@@ -97,6 +97,14 @@ def test_the_files_are_those_that_are_named(tmp_path):
     assert sorted(files) == sorted(tmp_path.iterdir())
 
 
+def test_a_chart_that_is_no_more_leaves_no_file(tmp_path):
+    (tmp_path / 'other.png').touch()
+    write_report(unfinished_sweep(), tmp_path)
+    files = write_report(make_sweep([], []), tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted([*files, tmp_path / 'other.png'])
+    assert not [file for file in files if file.suffix == '.png']
+
+
 @pytest.mark.parametrize(
     'points', [[], [{}], [dict(gamma=2.0)]], ids=['none', 'empty', 'one']
 )
@@ -188,7 +196,7 @@ def test_a_browser_draws_every_plot_and_shows_values_under_the_pointer(
     hovers = [
         'gamma=1.0, alpha=0.25bbox_mAP (%): 30.31 seed',
         'gamma=0.0, alpha=0.75bbox_mAP (%): 31.0 ± 1.42 seeds',
-        'bbox_mAP (%): 10.0step 100seed 0',
+        'bbox_mAP (%): 10.0training step 100seed 0',
         'minutes: 10 ± 0.05892 seeds',
     ]
     for plot, text in zip(plots, hovers, strict=True):

@@ -25,6 +25,15 @@ def test_the_time_left_goes_by_the_steps_since_the_start():
     assert time_left(event(progress=Progress(5, 0))) is None
 
 
+def test_the_time_left_goes_down_between_two_lines_of_the_log():
+    done = Progress(50, 100)
+    lefts = [
+        time_left(event(progress=done, seconds=60 + waited, waited=waited))
+        for waited in (0.0, 20.0, 59.0, 90.0)
+    ]
+    assert lefts == pytest.approx([60, 40, 1, 0])
+
+
 def test_the_summary_names_the_best_mean_and_the_time_left():
     points = [dict(gamma=0.0), dict(gamma=2.0)]
     trials = [
@@ -36,7 +45,7 @@ def test_the_summary_names_the_best_mean_and_the_time_left():
     said = summary(make_sweep(points, trials, seeds=[0, 1]), jobs=1)
     assert said == (
         '3 of 4 trials finished, 1 waiting, about 1 min 00 s left, '
-        'best mean so far 0.400 by gamma=2.0'
+        'best mean so far bbox_mAP (%) 40.0 by gamma=2.0'
     )
 
 
@@ -67,7 +76,7 @@ def test_a_terminal_sees_step_metric_and_time(study):
         display.tell(event(progress=done, seconds=100.0))
         display.live.refresh()
     shown = text.getvalue()
-    for part in ('gamma=2.0', '5/10', '0.250', '1 min 40 s', '0 of 1 trials'):
+    for part in ('gamma=2.0', '5/10', '25.0', '1 min 40 s', '0 of 1 trials'):
         assert part in shown
 
 

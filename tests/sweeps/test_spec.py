@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmdet_retina_plus.sweeps.points import identity
 from mmdet_retina_plus.sweeps.spec import (
     distinct,
     expand,
-    point_key,
     point_text,
     read_point,
     read_sweep,
@@ -39,7 +39,7 @@ def test_a_point_survives_its_text(point):
 @given(points)
 def test_the_order_of_keys_does_not_matter(point):
     backwards = dict(reversed(point.items()))
-    assert point_key(backwards) == point_key(point)
+    assert identity(backwards) == identity(point)
 
 
 def test_a_product_has_every_cell_and_its_last_key_is_the_fastest():
@@ -79,13 +79,38 @@ def test_equal_points_are_one():
         dict(a=1, b=2),
         dict(a=1),
     ]
+    assert distinct([dict(a=[1]), dict(a=(1.0,))]) == [dict(a=[1])]
+    assert len(distinct([dict(a=1), dict(a=True), dict(a='1')])) == 3
+
+
+def test_a_spec_may_use_what_python_has(tmp_path):
+    text = """
+from itertools import product as cells
+from pathlib import Path
+import numpy as np
+config = 'base.py'
+points = tuple(dict(a=_a, b=_b) for _a, _b in cells((1, 2), (3,)))
+product = dict(a=np.linspace(0, 1, 3), c=(np.int64(4), np.array([5.0])))
+seeds = range(2)
+"""
+    sweep = read_sweep(write(tmp_path, text))
+    assert sweep.points[:2] == [dict(a=1, b=3), dict(a=2, b=3)]
+    assert sweep.points[2:4] == [dict(a=0.0, c=4), dict(a=0.0, c=[5.0])]
+    assert len(sweep.points) == 8
+    assert sweep.seeds == [0, 1]
 
 
 BAD = {
     "config = 'x.py'\npoint = [dict(a=1)]": 'did you mean points',
     "config = 'x.py'\n": 'must set config',
     'points = [dict(a=1)]': 'must set config',
-    "config = 'x.py'\npoints = [dict(a=1)]\ngammas = [1]": 'sets gammas',
+    "config = 'x.py'\npoints = [dict(a=1)]\ngammas = [1]": (
+        r'sets gammas, which a sweep does not have \(Begin'
+    ),
+    "config = 'x.py'\npoints = [{1: 2}]": 'list of dicts',
+    "config = 'x.py'\nproduct = {1: [2]}": 'list of values',
+    "config = 'x.py'\npoints = [dict(a=1)]\nseeds = [True]": 'whole numbers',
+    "config = 'x.py'\npoints = [dict(a=1)]\nseeds = [2**32]": 'to 4294967295',
     'config = 3\npoints = [dict(a=1)]': 'to texts',
     "config = 'x.py'\npoints = [dict(a=1)]\nseeds = []": 'whole numbers',
     "config = 'x.py'\npoints = [dict(a=float('inf'))]": 'finite numbers',

@@ -13,6 +13,7 @@ from mmdet_retina_plus.sweeps.study import (
     Plan,
     StorageError,
     SweepStudy,
+    first_difference,
     open_storage,
 )
 from mmdet_retina_plus.sweeps.training import locked
@@ -93,8 +94,44 @@ def test_a_waiting_trial_that_left_the_plan_is_not_run(journal):
 def test_another_config_is_refused_with_what_differs(journal):
     study = make_study(journal, make_plan(POINTS))
     other = replace(make_plan(POINTS), base=BASE.replace('10', '11'))
-    with pytest.raises(ValueError, match=r'(?s)max_iters=10.*max_iters=11'):
+    # Nothing is lost yet by a mistake that is mended.
+    study.create(other)
+    study.create(make_plan(POINTS))
+    claim = study.claim()
+    match = r'train_cfg\.max_iters: then 10, now 11'
+    with pytest.raises(ValueError, match=match):
         study.create(other)
+    claim.fail('why')
+    study.create(other)
+    study.create(make_plan(POINTS))
+    study.claim().report(5, 0.5)
+    with pytest.raises(ValueError, match=match):
+        study.create(other)
+
+
+@pytest.mark.parametrize(
+    ('then', 'now', 'said'),
+    [
+        ('a = dict(b=1)', 'a = dict(b=1, c=2)', 'a.c: then not set, now 2'),
+        ('a = [1, 2]', 'a = [1, 3]', 'a.1: then 2, now 3'),
+        ('a = []', 'a = [1]', 'a: then [], now [1]'),
+        ('a = 1\nb = 2', 'b = 2\na = 1', 'order'),
+    ],
+)
+def test_the_first_key_that_differs_is_named(then, now, said):
+    assert said in first_difference(then, now)
+
+
+def test_points_that_mean_the_same_are_one_job():
+    one = make_plan([dict(a=[1])]).jobs
+    assert make_plan([dict(a=(1.0,))]).jobs.keys() == one.keys()
+
+
+def test_a_journal_of_one_study_tells_its_name(journal):
+    study = make_study(journal, make_plan(POINTS), name='first')
+    assert study.only_name() == 'first'
+    make_study(journal, make_plan(POINTS), name='second')
+    assert study.only_name() is None
 
 
 def test_a_failed_trial_is_run_again_only_when_asked_to(journal):
@@ -268,7 +305,9 @@ def test_another_prefix_is_refused_once_there_are_values(journal):
     study.create(other)
     study.create(plan)
     study.claim().report(5, 0.5)
-    with pytest.raises(ValueError, match='another prefix or metric'):
+    with pytest.raises(
+        ValueError, match=r"prefix = 'model\.', now it is 'model\.head\.'"
+    ):
         study.create(other)
 
 

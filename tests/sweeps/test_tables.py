@@ -21,6 +21,8 @@ from mmdet_retina_plus.sweeps.points import (
     identity,
     label_points,
     short_keys,
+    short_labels,
+    without_shared,
 )
 from mmdet_retina_plus.sweeps.summary import (
     error_lines,
@@ -228,6 +230,44 @@ def test_labels_tell_points_apart_and_no_more():
         'train.pipeline.2.scale=(833, 500)',
     ]
     assert label_points([*points[:1], {}])[1] == 'as in the config'
+
+
+@pytest.mark.parametrize(
+    ('texts', 'short'),
+    [
+        (['1', '2'], ['1', '2']),
+        (['a longer path to x', 'a longer path to y'], ['…x', '…y']),
+        (['dict(std=0.01, b=1)', 'dict(std=0.02, b=1)'], ['…0.01…', '…0.02…']),
+        (['the very same word', 'the very same'], ['… word', '…']),
+        (['the very same text'] * 2, ['the very same text'] * 2),
+    ],
+)
+def test_long_values_are_shown_by_the_words_that_differ(texts, short):
+    assert without_shared(texts) == short
+
+
+@given(POINTS)
+def test_points_that_differ_have_short_labels_that_do(points):
+    points = list({identity(point): point for point in points}.values())
+    assert len(set(short_labels(points))) == len(points)
+
+
+def test_no_point_is_the_best_where_all_are_alike():
+    points = [dict(gamma=0), dict(gamma=1)]
+    trials = [
+        make_trial(i, point, value=0.0) for i, point in enumerate(points)
+    ]
+    assert '**' not in markdown(make_sweep(points, trials))
+    assert '**30.0**' in markdown(one_trial_each(points[:1]))
+
+
+def test_the_table_says_what_its_keys_begin_with_and_what_is_empty():
+    text = markdown(one_trial_each([dict(gamma=0), dict(alpha=0.5)]))
+    assert 'Before each key: model.bbox_head.loss_cls.' in text
+    assert 'An empty cell is as in the config.' in text
+    text = markdown(one_trial_each([dict(gamma=0), dict(gamma=1)], prefix=''))
+    assert 'Before each key' not in text
+    assert 'empty' not in text
 
 
 def test_short_keys_are_the_shortest_that_differ():

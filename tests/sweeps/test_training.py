@@ -268,10 +268,10 @@ def test_a_validation_that_found_nothing_is_zero(tmp_path):
     write_log(
         tmp_path,
         dict(data_time=0.1, time=0.2, step=5),
-        {metric: -1.0, 'time': 0.2, 'step': 10},
+        {metric: 0.5, 'time': 0.2, 'step': 10},
     )
     curve = read_progress(tmp_path, ITERATIONS, metric).curve
-    assert curve == {5: 0.0, 10: 0.0}
+    assert curve == {5: 0.0, 10: 0.5}
 
 
 def test_what_is_no_validation_of_the_metric_is_only_noted(tmp_path):

@@ -86,6 +86,14 @@ def test_a_metric_that_never_comes_fails_the_trial_with_its_name(tmp_path):
     assert 'logged coco/segm_mAP, but coco/bbox_mAP' in trial.error
 
 
+def test_a_metric_of_no_object_is_no_score(tmp_path):
+    """The stand-in's last validation is -1 there, pycocotools' answer."""
+    study = make_study(str(tmp_path / 'log'), make_plan([dict(gamma=-20.0)]))
+    (_, failed) = work(study, tmp_path)
+    assert failed.kind == 'failed'
+    assert 'coco/bbox_mAP is -1, no score' in failed.text
+
+
 def test_a_run_without_validation_fails_with_the_way_out(tmp_path):
     base = BASE.replace('val_interval=5', 'val_interval=50')
     plan = make_plan(POINTS[:1], base=base)

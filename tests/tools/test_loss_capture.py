@@ -156,6 +156,19 @@ def test_targets_that_are_no_labels_are_refused():
         spread_of(model, torch.randn(IMAGE), [data_sample(HEAD_OBJECTS)])
 
 
+def test_a_head_of_ours_with_a_loss_of_quality_is_refused():
+    """Whose own assertion says nothing."""
+    model = detector(loss_cls=dict(type='QualityFocalLoss', use_sigmoid=True))
+    with pytest.raises(ValueError, match=r'QualityFocalLoss .* RetinaHead'):
+        classifier(model)
+
+
+def test_soft_targets_are_refused_when_they_come():
+    loss, logits = FocalLoss(use_sigmoid=True), torch.randn(4, 3)
+    with captured(loss, 3, True), pytest.raises(ValueError, match='labels'):
+        loss(logits, torch.rand(4, 3))
+
+
 def test_a_detector_without_such_a_loss_is_refused():
     model = detector()
     del model.bbox_head.loss_cls

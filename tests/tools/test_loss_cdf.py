@@ -135,7 +135,7 @@ def test_table_curves_and_picture_are_those_of_all_anchors(folder, tmp_path):
 
 
 def test_the_gammas_that_are_asked_for(folder, tmp_path):
-    run(folder, '--out', tmp_path, '--gammas', '3,0', '--gammas', '1.5')
+    run(folder, '--out', tmp_path, '--gamma', '3,0', '--gamma', '1.5')
     rows = read(tmp_path)['hardest']['positives']
     assert [row['gamma'] for row in rows] == [0, 1.5, 3]
 
@@ -179,9 +179,9 @@ def test_without_objects_there_is_nothing_to_draw_for_positives(
 @pytest.mark.parametrize(
     ('arguments', 'message', 'code'),
     [
-        (['--gammas', '-1'], 'at least 0', 1),
-        (['--gammas', 'nan'], 'at least 0', 1),
-        (['--gammas', 'two'], 'not numbers', 2),
+        (['--gamma', '-1'], 'at least 0', 1),
+        (['--gamma', 'nan'], 'at least 0', 1),
+        (['--gamma', 'two'], 'not numbers', 2),
         (['--cfg-options', 'modle.a=1'], 'The config has no modle', 1),
         (['--cfg-options', 'val_dataloader.dataset.ann_file=no'], 'no', 1),
         (['--out', __file__], 'Cannot make the folder', 1),
@@ -361,6 +361,15 @@ def test_an_image_that_fails_is_named_and_those_before_are_kept(
     coco = json.loads((folder / 'set' / 'instances_val.json').read_text())
     assert coco['images'][1]['file_name'] in output
     assert read(tmp_path, 'loss_cdf.partial')['images'] == 1
+
+
+def test_an_image_that_is_not_there_is_named(folder, tmp_path):
+    options = ['--cfg-options', 'val_dataloader.dataset.data_prefix.img=no/']
+    output = run(folder, '--out', tmp_path, *options, code=1)
+    coco = json.loads((folder / 'set' / 'instances_val.json').read_text())
+    path = f'no/{coco["images"][0]["file_name"]}'
+    # Once by us, once by the system.
+    assert output.replace('\n', '').count(path) == 2
 
 
 def test_stopped_at_the_first_image_nothing_is_written(

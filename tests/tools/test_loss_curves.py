@@ -51,6 +51,13 @@ def test_curves_of_focal_loss_stars_go_through_the_oracle(vector):
     check(*star.values(), vector)
 
 
+def test_gammas_that_differ_in_the_last_digits_are_two_lines():
+    stars = ((4.0, 1.0), (4.0, 1.0000001))
+    focal, star = build_losses([2.0, 2.0000001], stars, None)
+    assert [loss.gamma for loss in focal.values()] == [2.0, 2.0000001]
+    assert [loss.beta for loss in star.values()] == [1, 1.0000001]
+
+
 @pytest.mark.parametrize(
     'arguments',
     [

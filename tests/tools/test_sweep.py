@@ -70,7 +70,7 @@ def test_a_sweep_from_its_spec_to_its_report(data, tmp_path):
     command = ['run', spec, '--work-dir', work_dir, '--jobs', 2]
     command += ['--cfg-options', *data]
     said = run(*command, code=1)
-    assert re.search(r'complete lr=0.001, seed 0 after .*: 0\.\d{3}', said)
+    assert re.search(r'complete lr=0.001, .*: bbox_mAP \(%\) \d+\.\d', said)
     assert re.search(r'failed +lr=1e\+30, seed 0', said)
     assert '1 of the trials failed' in said
     # The same command again finds everything done.
@@ -140,6 +140,47 @@ REFUSED = {
         ['train_dataloader.dataset.data_root=/nowhere'],
         'which is not there',
     ),
+    'a name that only helps to write the config': (
+        "prefix = ''\npoints = [{'train_pipeline.3.prob': 0.0}]",
+        [],
+        'change train_dataloader.dataset.pipeline.3.prob',
+    ),
+    'a change of the test': (
+        "prefix = ''\npoints = [{'test_dataloader.batch_size': 2}]",
+        [],
+        'change what begins with val_',
+    ),
+    'a type that nothing has': (
+        "points = [dict(type='AdamWW')]",
+        [],
+        "optimizer.type is 'AdamWW', which no registry has; did you mean "
+        'AdamW?',
+    ),
+    'a fraction of an image': (
+        "prefix = ''\npoints = [{'train_dataloader.batch_size': 2.5}]",
+        [],
+        'give a whole number',
+    ),
+    'half an epoch': (
+        "prefix = ''\npoints = [{'train_cfg.val_interval': 1.5}]",
+        [],
+        'give a whole number',
+    ),
+    'a seed below zero': (
+        'seeds = [0, -1]\npoints = [dict(lr=1.0)]',
+        [],
+        'whole numbers from 0 to 4294967295',
+    ),
+    'an option with a slip at its end': (
+        'points = [dict(lr=1.0)]',
+        ['train_cfg.max_itrs=4'],
+        'did you mean train_cfg.max_iters?',
+    ),
+    'an option with a slip at its beginning': (
+        'points = [dict(lr=1.0)]',
+        ['trian_cfg.max_iters=4'],
+        'did you mean train_cfg?',
+    ),
     'an option that is no pair': (
         'points = [dict(lr=1.0)]',
         ['randomness.seed'],
@@ -185,14 +226,26 @@ def test_another_config_in_the_same_work_dir_is_refused(
     said = run(
         *command, '--cfg-options', *data, 'train_cfg.max_iters=6', code=1
     )
-    assert 'max_iters=4' in said
-    assert 'max_iters=6' in said
+    assert 'train_cfg.max_iters: then 4, now 6' in said
+
+
+def test_a_sweep_goes_on_in_a_folder_of_another_name(data, tmp_path, stand_in):
+    spec = write_spec(tmp_path, 'points = [dict(lr=1.0)]', OPTIMIZER)
+    words = ['--cfg-options', *data]
+    run('run', spec, '--work-dir', tmp_path / 'sweep', *words)
+    (tmp_path / 'sweep').rename(tmp_path / 'renamed')
+    said = run('run', spec, '--work-dir', tmp_path / 'renamed', *words)
+    assert 'start' not in said
+    assert '1 of 1 trials finished' in said
+    run('report', tmp_path / 'renamed')
 
 
 def test_failed_trials_are_run_again_on_request(data, tmp_path, stand_in):
+    own = tmp_path / 'own.py'
+    own.write_text(f'_base_ = {CONFIG!r}\nfails = True')
     spec = write_spec(tmp_path, 'points = [dict(lr=1.0)]', OPTIMIZER)
-    command = ['run', spec, '--work-dir', tmp_path / 'sweep']
-    command += ['--cfg-options', *data, 'fails=True']
+    command = ['run', spec, '--config', own, '--work-dir', tmp_path / 'sweep']
+    command += ['--cfg-options', *data]
     assert 'failed' in run(*command, code=1)
     assert 'start' not in run(*command, code=1)
     assert 'start' in run(*command, '--retry-failed', code=1)
@@ -218,8 +271,8 @@ def test_a_worker_joins_from_another_folder(
     ('words', 'error'),
     [
         (['worker', 'nowhere'], 'is no folder'),
-        (['worker', '.'], 'no study'),
-        (['report', '.'], 'no study'),
+        (['worker', '.'], 'study.log: name the work dir'),
+        (['report', '.'], 'study.log: name the work dir'),
     ],
 )
 def test_an_unknown_study_names_the_way_out(
@@ -227,6 +280,7 @@ def test_an_unknown_study_names_the_way_out(
 ):
     monkeypatch.chdir(tmp_path)
     assert error in run(*words, code=1)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
