@@ -98,10 +98,11 @@ def test_the_files_are_those_that_are_named(tmp_path):
 
 
 def test_a_chart_that_is_no_more_leaves_no_file(tmp_path):
-    (tmp_path / 'other.png').touch()
+    other = tmp_path / 'other.png'
+    other.touch()
     write_report(unfinished_sweep(), tmp_path)
     files = write_report(make_sweep([], []), tmp_path)
-    assert sorted(tmp_path.iterdir()) == sorted([*files, tmp_path / 'other.png'])
+    assert sorted(tmp_path.iterdir()) == sorted([*files, other])
     assert not [file for file in files if file.suffix == '.png']
 
 
