@@ -26,6 +26,8 @@ def identity(value: Any) -> str:
         return f'{{{", ".join(f"{key!r}: {item}" for key, item in items)}}}'
     if isinstance(value, list | tuple):
         return f'[{", ".join(map(identity, value))}]'
+    if isinstance(value, set):
+        return f'{{{", ".join(sorted(map(identity, value)))}}}'
     if isinstance(value, float) and value.is_integer():
         return repr(int(value))
     return repr(value)
@@ -142,12 +144,22 @@ def without_shared(texts: list[str]) -> list[str]:
         return texts
     words = [re.findall(r'[\w.]+|[^\w.]', text) for text in texts]
     start = count_shared(words)
-    rests = [one[start:] for one in words]
-    end = count_shared([rest[::-1] for rest in rests])
+    end = count_shared([one[start:][::-1] for one in words])
+    # A sign alone, or nothing, would not tell much.
+    while end and not all(is_told(one[start:-end]) for one in words):
+        end -= 1
+    parts = [one[start : len(one) - end] for one in words]
+    while start and not all(map(is_told, parts)):
+        start -= 1
+        parts = [one[start : len(one) - end] for one in words]
     return [
-        '…' * bool(start) + ''.join(rest[: len(rest) - end]) + '…' * bool(end)
-        for rest in rests
+        '…' * bool(start) + ''.join(part) + '…' * bool(end) for part in parts
     ]
+
+
+def is_told(words: list[str]) -> bool:
+    """Whether there is more than signs between words."""
+    return any(word[0].isalnum() for word in words)
 
 
 def count_shared(lists: list[list[str]]) -> int:

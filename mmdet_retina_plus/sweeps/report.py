@@ -33,10 +33,11 @@ def write_report(sweep: SweepResult, out: Path) -> list[Path]:
         'index.html': page_html(sweep, results, charts),
         **{f'{chart.name}.png': draw(chart) for chart in charts},
     }
+    was_ours = (out / 'index.html').is_file()
     out.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
         replace(out / name, content)
     for name in CHARTS:
-        if f'{name}.png' not in contents:
+        if was_ours and f'{name}.png' not in contents:
             (out / f'{name}.png').unlink(missing_ok=True)
     return [out / name for name in contents]

@@ -17,8 +17,8 @@ from .points import identity, is_number
 Point = dict[str, Any]
 """Dotted key, without the sweep's prefix, to value."""
 FIELDS = ('config', 'metric', 'points', 'prefix', 'product', 'seeds')
-LAST_SEED = 2**32 - 1
-"""That numpy takes."""
+LAST_SEED = 2**31 - 1
+"""Numpy's is 2**32 - 1, and loaders add the numbers of their workers."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def check_form(
     wanted = ''
     if not is_many(points) or not all(map(has_text_keys, points)):
         wanted = 'points to a list of dicts, key to value'
-    elif product and not (
+    elif product != {} and not (
         has_text_keys(product)
         and all(is_many(values) and values for values in product.values())
     ):

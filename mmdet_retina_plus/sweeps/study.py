@@ -22,6 +22,7 @@ from typing import Any, TypeVar, cast
 from .points import identity
 from .results import SweepResult, TrialResult
 from .spec import Point, Sweep, point_text, read_point
+from .summary import is_score
 from .training import read_config, try_lock
 from .values import dotted_items
 
@@ -153,15 +154,19 @@ class SweepStudy:
         self.grace = grace
         self.stop = threading.Event()
 
-    def create(self, plan: Plan) -> None:
+    def create(self, plan: Plan) -> bool:
         """Make the study, or take up one that there is.
 
-        Points and seeds may differ from those of earlier runs, the config and
-        the folder that its paths are relative to may not: results would not
-        compare.
+        Points and seeds may differ from those of earlier runs. Config, prefix,
+        metric, and the folder that paths are relative to may not, once there
+        are results: they would not compare.
+
+        Returns:
+            Whether one of these was changed, so that what failed should be
+            tried again.
 
         Raises:
-            ValueError: The study was made with another config or elsewhere.
+            ValueError: With what differs.
         """
         import optuna
 
@@ -172,47 +177,29 @@ class SweepStudy:
             load_if_exists=True,
         )
         old = study.user_attrs.get('plan')
+        changed = old is not None and differences(Plan.load(old), plan)
         # Where there are no results yet, a mistake may be mended.
-        if old is not None and self.has_results():
-            self.check_compares(old, plan)
-        if old is not None and old['folder'] != plan.folder:
+        if changed and self.has_results():
             raise ValueError(
-                f'The study {self.name} was started in {old["folder"]}, which '
-                'paths in its config are relative to: start it from there, or '
-                'name another by --study-name'
+                f'The study {self.name} has results already, which would not '
+                'compare: go on as it began, or name another --work-dir\n'
+                + '\n'.join(f'  {line}' for line in changed)
             )
         if old != plan.dump():
             study.set_user_attr('plan', plan.dump())
-
-    def check_compares(self, old: dict[str, Any], plan: Plan) -> None:
-        """Refuse a plan whose results would not compare with those there are.
-
-        Raises:
-            ValueError: With what differs.
-        """
-        if old['base'] != plan.base:
-            raise ValueError(
-                f'The study {self.name} was started with another config or '
-                'other --cfg-options, its results would not compare: give '
-                'those, or another --work-dir\n'
-                + first_difference(old['base'], plan.base)
-            )
-        for name in ('prefix', 'metric'):
-            then, now = old['sweep'][name], getattr(plan.sweep, name)
-            if then != now:
-                raise ValueError(
-                    f'The study {self.name} was started with {name} = '
-                    f'{then!r}, now it is {now!r}, results would not '
-                    'compare: name another --work-dir'
-                )
+        return bool(changed)
 
     def has_results(self) -> bool:
         """Whether there are any, or a worker is about to have some."""
         from optuna.trial import TrialState
 
+        metric = self.plan().sweep.metric
         trials = self.storage.get_all_trials(self.study_id(), deepcopy=False)
         return any(
-            trial.intermediate_values
+            any(
+                is_score(value, metric)
+                for value in trial.intermediate_values.values()
+            )
             or (
                 trial.state == TrialState.RUNNING
                 and self.life(trial) != 'gone'
@@ -234,10 +221,14 @@ class SweepStudy:
             )
         return Plan.load(attributes['plan'])
 
-    def only_name(self) -> str | None:
-        """Name of the only study in the storage, None unless there is one."""
-        names = [x.study_name for x in self.storage.get_all_studies()]
-        return names[0] if len(names) == 1 else None
+    def names(self) -> list[str]:
+        """Of all studies in the storage."""
+        return [study.study_name for study in self.storage.get_all_studies()]
+
+    @patient
+    def is_current(self, plan: Plan) -> bool:
+        """Whether results by a plan are what the study compares."""
+        return not differences(plan, self.plan())
 
     def study_id(self) -> int:
         try:
@@ -496,6 +487,10 @@ class Claim:
     def complete(self, value: float) -> bool:
         from optuna.trial import TrialState
 
+        # Somebody may have mended the config while this was taken.
+        if not self.study.is_current(self.plan):
+            self.give_back()
+            return False
         return self.study.end(self.trial, TrialState.COMPLETE, value)
 
     def prune(self) -> bool:
@@ -653,19 +648,45 @@ def trial_result(
     )
 
 
+def differences(old: Plan, new: Plan) -> list[str]:
+    """What keeps the results of two plans from being compared, a line each."""
+    lines = [
+        f'{name}: then {then!r}, now {now!r}'
+        for name, then, now in (
+            ('start folder', old.folder, new.folder),
+            ('prefix', old.sweep.prefix, new.sweep.prefix),
+            ('metric', old.sweep.metric, new.sweep.metric),
+        )
+        if then != now
+    ]
+    if old.base != new.base:
+        lines.append(first_difference(old.base, new.base))
+    return lines
+
+
 def first_difference(old: str, new: str) -> str:
     """The first key in which the texts of two configs differ."""
     then, now = (
         dict(dotted_items(read_config(text).to_dict())) for text in (old, new)
     )
     for key in [*then, *now]:
-        pair = [part[key] for part in (then, now) if key in part]
+        before, after = (part.get(key, MISSING) for part in (then, now))
         # What is inside of two parts comes after them.
-        parts = [x for x in pair if isinstance(x, dict | list | tuple) and x]
-        if len(parts) < 2 and (len(pair) < 2 or pair[0] != pair[1]):
-            before, after = (
-                repr(part[key]) if key in part else 'not set'
-                for part in (then, now)
-            )
-            return f'  {key}: then {before}, now {after}'
-    return '  in the order of their keys'
+        inside = is_part(before) and is_part(after)
+        if repr(before) != repr(after) and not (
+            inside and type(before) is type(after)
+        ):
+            return f'{key}: then {before!r}, now {after!r}'
+    return 'the order of keys in the config'
+
+
+class Missing:
+    def __repr__(self) -> str:
+        return 'not set'
+
+
+MISSING = Missing()
+
+
+def is_part(value: Any) -> bool:
+    return isinstance(value, dict | list | tuple) and bool(value)

@@ -132,7 +132,7 @@ def is_score(value: float | None, metric: str) -> TypeGuard[float]:
     return (
         value is not None
         and math.isfinite(value)
-        and not (is_percent(metric) and value < 0)
+        and not (value < 0 and re.search('A[PR]', metric))
     )
 
 

@@ -30,6 +30,8 @@ CHILD = Path(__file__).with_name('child.py')
 ERROR_LINES = 3
 """Last lines of a failed run that are recorded, its exception beside them."""
 TRACEBACK = 'Traceback (most recent call last)'
+LOGGED = re.compile(r'\d\d/\d\d \d\d:\d\d:\d\d - ')
+"""How mmengine's lines begin."""
 TORCHRUN_FAILED = 'torch.distributed.elastic.multiprocessing.errors.'
 PATIENCE = 20.0
 """Seconds that a run has to end by itself when it is asked to."""
@@ -157,18 +159,21 @@ def last_words(output: Iterable[str]) -> list[str]:
     """
     lines: deque[str] = deque(maxlen=ERROR_LINES)
     raised: list[str] = []
-    follows_frames = False
+    follows_frames = is_ignored = False
     for prefixed in output:
         line = re.sub(r'^\[rank\d+\]: ', '', prefixed)
         if TORCHRUN_FAILED in line:
             break
         if line.startswith(TRACEBACK):
-            follows_frames = True
+            follows_frames = not is_ignored
         elif line.strip() and not line.startswith(' '):
             lines.append(line.strip())
             if follows_frames:
                 raised = [line.strip()]
+            elif LOGGED.match(line):
+                raised = []  # It was caught.
             follows_frames = False
+        is_ignored = line.startswith('Exception ignored')
     return [*(line for line in raised if line not in lines), *lines]
 
 

@@ -2,11 +2,14 @@
 
 import inspect
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+
+from torch.utils.data import DataLoader
 
 from mmdet_retina_plus.tools.read_data import annotation_path, datasets_in
 
@@ -24,6 +27,18 @@ READ_BY_NAME = (
     'sync_bn',
 )
 """Keys at the top of a config that mmengine looks up, beside its Runner's."""
+FREE = (
+    'default_hooks',
+    'env_cfg',
+    'optim_wrapper.clip_grad',
+    'optim_wrapper.constructor',
+    'optim_wrapper.paramwise_cfg',
+)
+"""Parts in which mmengine looks for more names than classes tell."""
+COUNTS = re.compile(
+    r'batch_size|num_\w+|\w*interval|nms_pre|max_per_img|max_(iters|epochs)'
+)
+"""Keys of parts without a class that are whole numbers."""
 
 
 def check_sweep(sweep: Sweep, cfg: Any, prune: bool = False) -> list[Point]:
@@ -62,8 +77,6 @@ def apply_point(sweep: Sweep, point: Point, cfg: Any) -> tuple[Point, Any]:
         ValueError: A key that nothing knows, or a value of another type.
     """
     changes = sweep.changes(point)
-    if 'randomness.seed' in changes:
-        raise ValueError('Seeds are no point: set `seeds` of the sweep')
     try:
         if all(key.startswith('test_') for key in changes):
             raise ValueError(
@@ -88,7 +101,9 @@ def merge(changes: Mapping[str, Any], cfg: Any) -> tuple[dict[str, Any], Any]:
     """
     changed = cfg.copy()
     fitting = dict(changes)
-    for key in changes:
+    for key, value in changes.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f'{key} is {value}: give a finite number')
         if any(other.startswith(f'{key}.') for other in changes):
             raise ValueError(
                 f'{key} contains another key, so which of them counts is not '
@@ -97,9 +112,14 @@ def merge(changes: Mapping[str, Any], cfg: Any) -> tuple[dict[str, Any], Any]:
     # What a class accepts is known when its type is.
     for key in sorted(changes, key=lambda name: not name.endswith('type')):
         check_read(key, cfg)
-        check_types(key.rpartition('.')[2], changes[key], key)
+        check_type(key, changes[key], changed.to_dict())
         try:
             fitting[key] = fit(changed.to_dict(), key, changes[key])
+        except UnknownKeyError:
+            if not is_free(key, cfg):
+                # Beside another key of a part that was None before.
+                fitting[key] = fit(cfg.to_dict(), key, changes[key])
+        try:
             # It takes `_delete_` out of what it is given.
             changed.merge_from_dict({key: deepcopy(fitting[key])})
         except AttributeError:
@@ -109,7 +129,31 @@ def merge(changes: Mapping[str, Any], cfg: Any) -> tuple[dict[str, Any], Any]:
             ) from None
         except (TypeError, KeyError, IndexError) as error:
             raise ValueError(f'{key}: {error}') from error
+    if seed_of(changed) != seed_of(cfg):
+        raise ValueError(
+            'seeds are no change of the config: set `seeds` of the sweep, or '
+            'give --seeds'
+        )
     return fitting, changed
+
+
+def seed_of(cfg: Any) -> Any:
+    return (cfg.get('randomness') or {}).get('seed')
+
+
+def parts_read() -> set[str]:
+    """Keys at the top of a config that a training may read."""
+    from mmengine.runner import Runner
+
+    return {*inspect.signature(Runner).parameters, *READ_BY_NAME}
+
+
+def is_free(key: str, cfg: Any) -> bool:
+    """Whether mmengine may read a key that neither config nor class has."""
+    top = key.partition('.')[0]
+    return (top not in cfg and top in parts_read()) or any(
+        f'{key}.'.startswith(f'{name}.') for name in FREE
+    )
 
 
 def check_read(key: str, cfg: Any) -> None:
@@ -121,53 +165,69 @@ def check_read(key: str, cfg: Any) -> None:
     Raises:
         ValueError: With the copies.
     """
-    from mmengine.runner import Runner
-
-    read = {*inspect.signature(Runner).parameters, *READ_BY_NAME}
     top, _, rest = key.partition('.')
+    read = parts_read()
     if top not in cfg or top in read:
         return
-    settings = cfg.to_dict()
+    settings = without_scopes(cfg.to_dict())
+    wanted = settings[top]
     copies = [
         f'{name}.{rest}' if rest else name
         for name, value in dotted_items(settings)
-        if value == settings[top] and name.partition('.')[0] in read
+        if name.partition('.')[0] in read
+        and type(value) is type(wanted)
+        and value == wanted
+        # A number may be the same by chance, and a hook may read it.
+        and (
+            (value and isinstance(value, str | list | tuple | dict))
+            or name.rpartition('.')[2] == top
+        )
     ]
-    # Without one a hook of the user's may read it.
     if copies:
+        others = f' and {len(copies) - 3} more' if len(copies) > 3 else ''
         raise ValueError(
             f'no training reads {key}, it only helps to write the config: '
-            f'change {" or ".join(copies[:3])}'
+            f'change {", ".join(copies[:3])}{others}'
         )
 
 
-def check_types(name: str, value: Any, key: str) -> None:
-    """Refuse a type that no registry has.
+def without_scopes(value: Any) -> Any:
+    """A config without the marks of mmengine on what came from mmdet's."""
+    if isinstance(value, Mapping):
+        return {
+            key: without_scopes(item)
+            for key, item in value.items()
+            if key != '_scope_'
+        }
+    if isinstance(value, list | tuple):
+        return type(value)(map(without_scopes, value))
+    return value
+
+
+def check_type(key: str, value: Any, settings: Mapping) -> None:
+    """Refuse a type that the registries of the config's own do not have.
 
     Args:
-        name: Last part of the key.
-        value: At the key; types are looked for in it, too.
-        key: For the message.
+        key: Dotted.
+        value: A type where the key ends with it, or a part with one.
+        settings: The config.
 
     Raises:
         ValueError: With the nearest name.
     """
-    from mmcv import ops
-
     if isinstance(value, Mapping):
-        for inner, item in value.items():
-            check_types(str(inner), item, f'{key}.{inner}')
-    elif isinstance(value, list | tuple):
-        for number, item in enumerate(value):
-            check_types('', item, f'{key}.{number}')
-    elif name == 'type' and isinstance(value, str) and find(value) is None:
-        near = get_close_matches(value, registered(), n=1)
-        # Some types are names of functions: nms, RoIAlign.
-        if near and not hasattr(ops, value):
-            raise ValueError(
-                f'{key} is {value!r}, which no registry has; did you mean '
-                f'{near[0]}?'
-            )
+        key, value = f'{key}.type', value.get('type')
+    current = dict(dotted_items(settings)).get(key)
+    texts = isinstance(current, str) and isinstance(value, str)
+    if not texts or key.rpartition('.')[2] != 'type':
+        return
+    homes = [home for home in registries() if home.get(current)]
+    if homes and not any(home.get(value) for home in homes):
+        near = get_close_matches(value, names_of(homes), n=1, cutoff=0)[0]
+        raise ValueError(
+            f'{key} is {value!r}, which is not beside {current} in a '
+            f'registry; did you mean {near}?'
+        )
 
 
 def check_model(cfg: Any) -> None:
@@ -204,9 +264,12 @@ def fit(cfg: Any, key: str, value: Any) -> Any:
         check_inside(cfg, key, parent[name], value)
         check_whole(parent, name, value, key)
         return convert(parent[name], value, key)
-    if not parent and name == 'type':
+    if not parent:
+        # Such as clip_grad, which is None until it has a key.
         return value
     accepted = parameters(parent)
+    if len(path) == 1 and path[0].endswith('_dataloader'):
+        accepted |= dict.fromkeys(inspect.signature(DataLoader).parameters)
     if name not in accepted:
         raise unknown(key, cfg, ['.'.join([*path, x]) for x in accepted])
     default = accepted[name]
@@ -214,21 +277,23 @@ def fit(cfg: Any, key: str, value: Any) -> Any:
 
 
 def check_whole(parent: Mapping, name: str, value: Any, key: str) -> None:
-    """Refuse a fraction where only a whole number has a meaning.
+    """Refuse a fraction where things are counted.
 
-    mmdet writes 0, 1 or -1 for many a float, and a class may take a fraction
-    in place of any number, unless it says int.
+    Elsewhere it may take the place of a whole number, as mmdet writes 0, 1 or
+    35 for many a float.
 
     Raises:
         ValueError: It is one.
     """
-    if not is_number(value) or value == int(value):
+    if not is_number(value) or float(value).is_integer():
         return
-    current, arguments = parent[name], arguments_of(parent)
-    if name in arguments:
-        counts = arguments[name].annotation is int
+    current, argument = parent[name], arguments_of(parent).get(name)
+    if argument is None:
+        counts = COUNTS.fullmatch(name) is not None
     else:
-        counts = type(current) is int and current not in (-1, 0, 1)
+        counts = argument.annotation is int and not isinstance(
+            argument.default, float
+        )
     if counts:
         raise ValueError(
             f'{key} is {value!r}, but the config has {current!r}: give a '
@@ -271,7 +336,11 @@ def child(parent: Any, part: str, cfg: Any, key: str) -> Any:
     raise unknown(key, cfg)
 
 
-def unknown(key: str, cfg: Any, more: Sequence[str] = ()) -> ValueError:
+class UnknownKeyError(ValueError):
+    """Neither the config nor a class has it."""
+
+
+def unknown(key: str, cfg: Any, more: Sequence[str] = ()) -> UnknownKeyError:
     """An error that names the nearest key."""
     known = [*dict(dotted_items(cfg)), *more]
     # A slip is most often in the last part, so look at its neighbours first.
@@ -280,7 +349,7 @@ def unknown(key: str, cfg: Any, more: Sequence[str] = ()) -> ValueError:
     near = get_close_matches(key, beside, n=1) or get_close_matches(
         key, known, n=1, cutoff=0
     )
-    return ValueError(
+    return UnknownKeyError(
         f'the config has no {key}; did you mean {near[0]}? (If the key is '
         'right, write it into the config first)'
     )
@@ -351,10 +420,10 @@ def registries() -> list[Any]:
     return [x for x in vars(registry).values() if isinstance(x, Registry)]
 
 
-def registered() -> list[str]:
-    """Every name in one of mmdet's registries or in one above."""
+def names_of(registries: Sequence[Any]) -> list[str]:
+    """Every name in registries and in those above."""
     names: dict[str, None] = {}
-    for registry in registries():
+    for registry in registries:
         level = registry
         while level is not None:
             names |= dict.fromkeys(level.module_dict)
@@ -382,7 +451,7 @@ def convert(current: Any, value: Any, key: str) -> Any:
     if is_number(current) and is_number(value):
         if isinstance(current, float):
             return float(value)
-        return int(value) if value == int(value) else value
+        return int(value) if float(value).is_integer() else value
     # A number for all is often as good as one for each, and the reverse.
     if many_or_number(current) and many_or_number(value):
         return value

@@ -167,11 +167,12 @@ def conclude(claim: Claim, training: Training, event: Event) -> Event:
             else 'It ended without a validation: set train_cfg.val_interval'
         )
     elif not is_score(value, sweep.metric):
-        error = (
-            f'{sweep.metric} is {value:g}, no score (pycocotools answers -1 '
-            'where no object of the validation set has that size): set '
-            '`metric` of the sweep to another'
-        )
+        error = f'{sweep.metric} is {value:g}, which is no score'
+        if value == -1:
+            error += (
+                ', since no object of the validation set has that size: set '
+                '`metric` of the sweep to another'
+            )
     if error or value is None:
         claim.fail(error)
         return replace(event, kind='failed', text=error)

@@ -33,7 +33,8 @@ def load_config(path: Path, options: Sequence[str] = ()) -> Any:
     warnings.filterwarnings('ignore', 'pkg_resources')
     mmdet_retina_plus.register_all_modules()
     cfg = Config.fromfile(path)
-    cfg.merge_from_dict(parse_options(options))
+    for key, value in parse_options(options).items():
+        cfg.merge_from_dict({key: value})
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     return cfg
 

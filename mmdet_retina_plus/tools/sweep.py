@@ -68,7 +68,7 @@ def main() -> None:
 @click.option(
     '--seeds',
     multiple=True,
-    type=click.IntRange(0, 2**32 - 1),
+    type=click.IntRange(0, 2**31 - 1),
     metavar='INTEGER ...',
     help="Of each point.  [default: the spec's, or 0]",
 )
@@ -133,9 +133,9 @@ def run(
         work_dir = work_dir.absolute()
         work_dir.mkdir(parents=True, exist_ok=True)
         study = find_study(work_dir, storage, study_name, grace, new=True)
-        study.create(plan)
+        anew = study.create(plan)
         study.recover()
-        study.fill(retry_failed)
+        study.fill(retry_failed or anew)
     except (ValueError, ImportError, OSError) as error:
         raise click.ClickException(str(error)) from error
     if launcher == 'slurm':
@@ -291,9 +291,15 @@ def find_study(
         name or work_dir.resolve().name,
         grace or GRACE,
     )
-    if storage is None and name is None:
-        # The folder may have had another name when the sweep began.
-        study.name = study.only_name() or study.name
+    names = study.names() if storage is None and name is None else []
+    if names and study.name not in names:
+        if len(names) > 1:
+            raise ValueError(
+                f'{journal} has the studies {", ".join(names)}: name one by '
+                '--study-name'
+            )
+        # The folder had another name when the sweep began.
+        study.name = names[0]
     return study
 
 

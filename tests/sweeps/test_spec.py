@@ -108,9 +108,10 @@ BAD = {
         r'sets gammas, which a sweep does not have \(Begin'
     ),
     "config = 'x.py'\npoints = [{1: 2}]": 'list of dicts',
+    "config = 'x.py'\nproduct = None": 'list of values',
     "config = 'x.py'\nproduct = {1: [2]}": 'list of values',
     "config = 'x.py'\npoints = [dict(a=1)]\nseeds = [True]": 'whole numbers',
-    "config = 'x.py'\npoints = [dict(a=1)]\nseeds = [2**32]": 'to 4294967295',
+    "config = 'x.py'\npoints = [dict(a=1)]\nseeds = [2**32]": 'to 2147483647',
     'config = 3\npoints = [dict(a=1)]': 'to texts',
     "config = 'x.py'\npoints = [dict(a=1)]\nseeds = []": 'whole numbers',
     "config = 'x.py'\npoints = [dict(a=float('inf'))]": 'finite numbers',

@@ -115,6 +115,8 @@ def test_another_config_is_refused_with_what_differs(journal):
         ('a = dict(b=1)', 'a = dict(b=1, c=2)', 'a.c: then not set, now 2'),
         ('a = [1, 2]', 'a = [1, 3]', 'a.1: then 2, now 3'),
         ('a = []', 'a = [1]', 'a: then [], now [1]'),
+        ('a = (1, 2)', 'a = [1, 2]', 'a: then (1, 2), now [1, 2]'),
+        ('a = 1', 'a = 1.0', 'a: then 1, now 1.0'),
         ('a = 1\nb = 2', 'b = 2\na = 1', 'order'),
     ],
 )
@@ -127,11 +129,10 @@ def test_points_that_mean_the_same_are_one_job():
     assert make_plan([dict(a=(1.0,))]).jobs.keys() == one.keys()
 
 
-def test_a_journal_of_one_study_tells_its_name(journal):
+def test_a_journal_tells_the_names_of_its_studies(journal):
     study = make_study(journal, make_plan(POINTS), name='first')
-    assert study.only_name() == 'first'
     make_study(journal, make_plan(POINTS), name='second')
-    assert study.only_name() is None
+    assert study.names() == ['first', 'second']
 
 
 def test_a_failed_trial_is_run_again_only_when_asked_to(journal):
@@ -306,15 +307,47 @@ def test_another_prefix_is_refused_once_there_are_values(journal):
     study.create(plan)
     study.claim().report(5, 0.5)
     with pytest.raises(
-        ValueError, match=r"prefix = 'model\.', now it is 'model\.head\.'"
+        ValueError, match=r"prefix: then 'model\.', now 'model\.head"
     ):
         study.create(other)
 
 
 def test_a_study_of_another_folder_is_refused(journal):
     study = make_study(journal, make_plan(POINTS))
-    with pytest.raises(ValueError, match='start it from there'):
-        study.create(make_plan(POINTS, folder='/elsewhere'))
+    elsewhere = make_plan(POINTS, folder='/elsewhere')
+    assert study.create(elsewhere)
+    assert study.create(make_plan(POINTS))
+    assert not study.create(make_plan(POINTS[:1]))
+    study.claim().report(5, 0.5)
+    with pytest.raises(
+        ValueError, match=r"folder: then '\.', now '/elsewhere"
+    ):
+        study.create(elsewhere)
+
+
+def test_a_result_of_a_config_that_was_mended_meanwhile_does_not_count(
+    journal,
+):
+    """A worker may take a trial in the very moment."""
+    study = make_study(journal, make_plan(POINTS[:1]))
+    claim = study.claim()
+    other = replace(make_plan(POINTS[:1]), base=BASE.replace('10', '11'))
+    study.storage.set_study_user_attr(study.study_id(), 'plan', other.dump())
+    assert not claim.complete(0.5)
+    claim = study.claim()
+    assert claim.plan.base == other.base
+    assert claim.complete(0.25)
+    assert [trial.value for trial in study.result().trials] == [0.25]
+
+
+def test_a_validation_that_is_no_score_is_no_result(journal):
+    study = make_study(journal, make_plan(POINTS))
+    claim = study.claim()
+    claim.report(5, -1.0)
+    claim.fail('no object of that size')
+    plan = make_plan(POINTS)
+    other = replace(plan.sweep, metric='coco/bbox_mAP_s')
+    assert study.create(replace(plan, sweep=other))
 
 
 def test_the_time_of_a_job_is_that_of_all_its_interruptions(journal):

@@ -238,7 +238,8 @@ def test_labels_tell_points_apart_and_no_more():
         (['1', '2'], ['1', '2']),
         (['a longer path to x', 'a longer path to y'], ['…x', '…y']),
         (['dict(std=0.01, b=1)', 'dict(std=0.02, b=1)'], ['…0.01…', '…0.02…']),
-        (['the very same word', 'the very same'], ['… word', '…']),
+        (['the very same word', 'the very same'], ['…same word', '…same']),
+        (['[-0.125, 0.25, 1]', '[0.125, 0.25, 1]'], ['…-0.125…', '…0.125…']),
         (['the very same text'] * 2, ['the very same text'] * 2),
     ],
 )

@@ -134,8 +134,16 @@ def test_the_first_line_of_a_long_exception_is_kept():
         'OperationalError: no such table',
         *('clause 6', 'clause 7', 'clause 8'),
     ]
-    # Another that was caught earlier is not the reason.
+    # One that was logged and survived is no reason, nor what Python ignores.
     caught = [f'{TRACEBACK}:\n', '  frame\n', 'KeyError: caught\n']
+    line = '11/21 04:59:35 - mmengine - INFO - Iter(train) [50/100]\n'
+    assert last_words([*caught, *[line] * 9, 'Killed\n']) == [
+        *[line.strip()] * 2,
+        'Killed',
+    ]
+    ignored = ['Exception ignored in: <function f>\n', *caught]
+    assert last_words([*output, *ignored])[0] == output[2].strip()
+    # Another that was caught earlier is not the reason.
     assert last_words([*caught, *output]) == last_words(output)
 
 

@@ -10,7 +10,9 @@ from mmdet_retina_plus.sweeps.values import (
     apply_point,
     check_run,
     check_sweep,
+    dotted_items,
     fit,
+    merge,
     parameters,
 )
 
@@ -114,8 +116,73 @@ def test_a_part_that_is_not_there_begins_with_its_type(cfg):
     points = {'mining.num': 64, 'mining.type': 'DenseOHEM'}
     (point,) = check_sweep(sweep(points, prefix='model.bbox_head.'), cfg)
     assert point == points
-    with pytest.raises(ValueError, match='did you mean'):
-        fit(cfg.to_dict(), 'model.bbox_head.mining.num', 64)
+    with pytest.raises(ValueError, match='cannot be built'):
+        check_sweep(sweep({'model.bbox_head.mining.num': 64}, prefix=''), cfg)
+
+
+USUAL = {
+    'optim_wrapper.type': 'AmpOptimWrapper',
+    'optim_wrapper.clip_grad.max_norm': 35,
+    'optim_wrapper.clip_grad.norm_type': 2,
+    'optim_wrapper.paramwise_cfg.norm_decay_mult': 0,
+    'train_dataloader.batch_size': 4,
+    'train_dataloader.pin_memory': True,
+    'train_dataloader.dataset.metainfo.classes': ['a', 'b'],
+    'auto_scale_lr.enable': True,
+    'default_hooks.checkpoint.interval': 5,
+    'default_hooks.early_stopping.type': 'EarlyStoppingHook',
+    'load_from': 'x.pth',
+    'find_unused_parameters': True,
+    'sync_bn': 'torch',
+    'model.backbone.init_cfg.checkpoint': 'x.pth',
+    'model.backbone.init_cfg.type': 'Pretrained',
+    'model.bbox_head.loss_bbox': dict(type='SmoothL1Loss', beta=0.1),
+    'model.test_cfg.nms.type': 'soft_nms',
+    'model.data_preprocessor.mean': [1.0, 2.0, 3.0],
+    'randomness.deterministic': True,
+    'env_cfg.cudnn_benchmark': True,
+    'visualizer.vis_backends.0.type': 'TensorboardVisBackend',
+    'val_evaluator.classwise': True,
+    'train_dataloader.dataset.pipeline.3': dict(
+        type='Albu', transforms=[dict(type='VerticalFlip', p=0.5)]
+    ),
+    'my_flag': 2,
+}
+
+
+@pytest.mark.parametrize('name', ['shapes', 'coco'])
+def test_what_mmengine_takes_from_a_command_line_is_taken(name, cfg):
+    cfg = cfg if name == 'shapes' else load('retinanet_r50_fpn_fl')
+    cfg.my_flag = 1
+    _, changed = merge(USUAL, cfg)
+    settings = dict(dotted_items(changed.to_dict()))
+    for key, value in USUAL.items():
+        assert settings[key] == value or isinstance(value, dict)
+
+
+def test_a_fraction_of_what_is_no_count_is_taken(cfg):
+    cfg.optim_wrapper.clip_grad = dict(max_norm=35, norm_type=2)
+    fitting, _ = merge({'optim_wrapper.clip_grad.max_norm': 0.1}, cfg)
+    assert list(fitting.values()) == [0.1]
+
+
+@pytest.mark.parametrize(
+    ('key', 'copy'),
+    [
+        (
+            'train_pipeline.2.scale',
+            'train_dataloader.dataset.pipeline.2.scale',
+        ),
+        ('vis_backends.0.type', 'visualizer.vis_backends.0.type'),
+        ('data_root', 'train_dataloader.dataset.data_root, '),
+    ],
+)
+def test_a_name_that_helps_to_write_a_config_is_told_by_its_copies(key, copy):
+    """Those of mmdet's own configs are marked with a scope, the copies not."""
+    cfg = load('retinanet_r50_fpn_fl')
+    with pytest.raises(ValueError, match='no training reads') as caught:
+        merge({key: 'x'}, cfg)
+    assert copy in str(caught.value)
 
 
 def test_a_part_may_be_replaced_as_a_whole(cfg):

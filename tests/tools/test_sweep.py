@@ -153,8 +153,8 @@ REFUSED = {
     'a type that nothing has': (
         "points = [dict(type='AdamWW')]",
         [],
-        "optimizer.type is 'AdamWW', which no registry has; did you mean "
-        'AdamW?',
+        "optimizer.type is 'AdamWW', which is not beside AdamW in a "
+        'registry; did you mean AdamW?',
     ),
     'a fraction of an image': (
         "prefix = ''\npoints = [{'train_dataloader.batch_size': 2.5}]",
@@ -169,7 +169,17 @@ REFUSED = {
     'a seed below zero': (
         'seeds = [0, -1]\npoints = [dict(lr=1.0)]',
         [],
-        'whole numbers from 0 to 4294967295',
+        'whole numbers from 0 to 2147483647',
+    ),
+    'an infinite option': (
+        'points = [dict(lr=1.0)]',
+        ['model.train_cfg.assigner.min_pos_iou=-inf'],
+        'min_pos_iou is -inf: give a finite number',
+    ),
+    'a seed among the options': (
+        'points = [dict(lr=1.0)]',
+        ['randomness.seed=3'],
+        'give --seeds',
     ),
     'an option with a slip at its end': (
         'points = [dict(lr=1.0)]',
@@ -238,6 +248,31 @@ def test_a_sweep_goes_on_in_a_folder_of_another_name(data, tmp_path, stand_in):
     assert 'start' not in said
     assert '1 of 1 trials finished' in said
     run('report', tmp_path / 'renamed')
+    run(
+        'run',
+        spec,
+        '--work-dir',
+        tmp_path / 'renamed',
+        *words,
+        '--study-name',
+        'b',
+    )
+    (tmp_path / 'renamed').rename(tmp_path / 'again')
+    said = run('report', tmp_path / 'again', code=1)
+    assert 'has the studies sweep, b: name one by --study-name' in said
+
+
+def test_a_mistake_in_the_config_is_mended_in_the_same_work_dir(
+    data, tmp_path, stand_in
+):
+    own = tmp_path / 'own.py'
+    own.write_text(f'_base_ = {CONFIG!r}\nfails = True')
+    spec = write_spec(tmp_path, 'points = [dict(lr=1.0)]', OPTIMIZER)
+    command = ['run', spec, '--config', own, '--work-dir', tmp_path / 'sweep']
+    assert 'failed' in run(*command, '--cfg-options', *data, code=1)
+    own.write_text(f'_base_ = {CONFIG!r}')
+    said = run(*command, '--cfg-options', *data)
+    assert '1 of 1 trials finished' in said
 
 
 def test_failed_trials_are_run_again_on_request(data, tmp_path, stand_in):
