@@ -33,6 +33,7 @@ FREE = (
     'optim_wrapper.clip_grad',
     'optim_wrapper.constructor',
     'optim_wrapper.paramwise_cfg',
+    'randomness',
 )
 """Parts in which mmengine looks for more names than classes tell."""
 COUNTS = re.compile(
