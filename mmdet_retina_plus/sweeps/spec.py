@@ -141,9 +141,7 @@ def has_text_keys(value: Any) -> bool:
 
 def is_seed(value: Any) -> bool:
     return (
-        is_number(value)
-        and isinstance(value, int)
-        and (0 <= value <= LAST_SEED)
+        isinstance(value, int) and is_number(value) and 0 <= value <= LAST_SEED
     )
 
 

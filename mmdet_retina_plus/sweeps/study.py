@@ -670,23 +670,17 @@ def first_difference(old: str, new: str) -> str:
         dict(dotted_items(read_config(text).to_dict())) for text in (old, new)
     )
     for key in [*then, *now]:
-        before, after = (part.get(key, MISSING) for part in (then, now))
-        # What is inside of two parts comes after them.
-        inside = is_part(before) and is_part(after)
-        if repr(before) != repr(after) and not (
-            inside and type(before) is type(after)
-        ):
-            return f'{key}: then {before!r}, now {after!r}'
+        before, after = (
+            repr(part[key]) if key in part else 'not set'
+            for part in (then, now)
+        )
+        if before != after and not are_parts(then.get(key), now.get(key)):
+            return f'{key}: then {before}, now {after}'
     return 'the order of keys in the config'
 
 
-class Missing:
-    def __repr__(self) -> str:
-        return 'not set'
-
-
-MISSING = Missing()
-
-
-def is_part(value: Any) -> bool:
-    return isinstance(value, dict | list | tuple) and bool(value)
+def are_parts(old: Any, new: Any) -> bool:
+    """Whether two values are of one kind and differ in what is inside."""
+    kinds = dict | list | tuple
+    alike = isinstance(old, kinds) and type(old) is type(new)
+    return alike and bool(old) and bool(new)
