@@ -12,18 +12,20 @@ import torch.nn.functional as F
 from builders import (
     HEAD_OBJECTS,
     Objects,
+    begin_statistics,
     build_head,
     data_sample,
     detector_config,
     log_in_one_of_two_processes,
     logged_statistics,
+    logged_values,
     pyramid,
 )
 from mmdet.models.losses import CrossEntropyLoss, FocalLoss
 from mmdet.registry import HOOKS, MODELS
 from mmengine.config import Config
 from mmengine.hooks import LoggerHook
-from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.logging import HistoryBuffer
 from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import LogProcessor, Runner
 from torch import nn
@@ -212,7 +214,7 @@ def test_a_step_without_a_call_is_not_one_without_positives(warnings):
 
 def test_a_deaf_hook_warns_once_and_hears_again(warnings):
     head = build_head()
-    hook, run = begin(head)
+    hook, run = begin_statistics(head)
     for _ in range(3):
         hook.before_train_iter(run, 0)
         hook.after_train_iter(run, 0, dict(data_samples=BATCH))
@@ -220,7 +222,7 @@ def test_a_deaf_hook_warns_once_and_hears_again(warnings):
     hook.before_train_iter(run, 0)
     head.loss_cls(torch.randn(2, 3), torch.tensor([0, 3]))
     hook.after_train_iter(run, 0, dict(data_samples=BATCH))
-    assert values_of(run)['positives'] == 0.5
+    assert logged_values(run)['positives'] == 0.5
 
 
 def test_the_calls_of_another_process_are_enough(warnings, monkeypatch):
@@ -230,7 +232,7 @@ def test_the_calls_of_another_process_are_enough(warnings, monkeypatch):
     expected = logged_statistics(
         head, lambda: head.loss_cls(pred, target), BATCH
     )
-    hook, run = begin(head)
+    hook, run = begin_statistics(head)
     hook.before_train_iter(run, 0)
     head.loss_cls(pred, target)
     (other,) = hook.calls
@@ -241,27 +243,7 @@ def test_the_calls_of_another_process_are_enough(warnings, monkeypatch):
     )
     hook.after_train_iter(run, 0, dict(data_samples=BATCH))
     assert not warnings
-    assert values_of(run) == expected
-
-
-def begin(head: nn.Module) -> tuple[LossStatisticsHook, SimpleNamespace]:
-    """A hook that looks at every iteration of a training."""
-    hook = LossStatisticsHook(interval=1)
-    run = SimpleNamespace(
-        model=SimpleNamespace(bbox_head=head),
-        hooks=[],
-        iter=0,
-        message_hub=MessageHub('statistics'),
-    )
-    hook.before_train(run)
-    return hook, run
-
-
-def values_of(run: SimpleNamespace) -> dict[str, float]:
-    return {
-        name.removeprefix('train/'): buffer.current()
-        for name, buffer in run.message_hub.log_scalars.items()
-    }
+    assert logged_values(run) == expected
 
 
 @pytest.mark.parametrize('again', ['before_train', 'before_train_iter'])
@@ -271,7 +253,7 @@ def test_after_a_step_that_raised_no_call_counts_double(again):
     expected = logged_statistics(
         head, lambda: head.loss_cls(pred, target), BATCH
     )
-    hook, run = begin(head)
+    hook, run = begin_statistics(head)
     hook.before_train_iter(run, 0)
     head.loss_cls(pred, target)
     # No after_train_iter, since the backward pass ran out of memory.
@@ -281,14 +263,14 @@ def test_after_a_step_that_raised_no_call_counts_double(again):
     hook.before_train_iter(run, 0)
     head.loss_cls(pred, target)
     hook.after_train_iter(run, 0, dict(data_samples=BATCH))
-    assert values_of(run) == expected
+    assert logged_values(run) == expected
     assert not head.loss_cls._forward_pre_hooks
 
 
 @pytest.mark.parametrize('end', ['after_train', 'after_run'])
 def test_nothing_listens_after_the_end(end):
     head = build_head()
-    hook, run = begin(head)
+    hook, run = begin_statistics(head)
     hook.before_train_iter(run, 0)
     getattr(hook, end)(run)
     assert not head.loss_cls._forward_pre_hooks
@@ -297,7 +279,7 @@ def test_nothing_listens_after_the_end(end):
 def test_calls_between_steps_are_not_kept():
     """torch.compile may go on calling a hook that is removed."""
     head = build_head()
-    hook, _ = begin(head)
+    hook, _ = begin_statistics(head)
     hook.observe(head.loss_cls, (torch.randn(2, 3), torch.tensor([0, 3])), {})
     assert not hook.calls
 
