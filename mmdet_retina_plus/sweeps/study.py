@@ -19,12 +19,12 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from .lookup import dotted_items
 from .points import identity
 from .results import SweepResult, TrialResult
 from .spec import Point, Sweep, point_text, read_point
 from .summary import is_score
 from .training import read_config, try_lock
-from .values import dotted_items
 
 logger = logging.getLogger(__name__)
 

@@ -3,39 +3,25 @@
 import inspect
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
-from torch.utils.data import DataLoader
-
-from mmdet_retina_plus.tools.read_data import annotation_path, datasets_in
-
+from .lookup import (
+    arguments_of,
+    dotted_items,
+    is_free,
+    names_of,
+    parameters,
+    parts_read,
+    registries,
+    without_scopes,
+)
 from .points import full_label, is_number
+from .run_checks import check_run
 from .spec import Point, Sweep, distinct
-from .training import total_steps
 
-READ_BY_NAME = (
-    'activation_checkpointing',
-    'compile',
-    'custom_imports',
-    'efficient_conv_bn_eval',
-    'find_unused_parameters',
-    'model_wrapper_cfg',
-    'sync_bn',
-)
-"""Keys at the top of a config that mmengine looks up, beside its Runner's."""
-FREE = (
-    'default_hooks',
-    'env_cfg',
-    'optim_wrapper.clip_grad',
-    'optim_wrapper.constructor',
-    'optim_wrapper.paramwise_cfg',
-    'randomness',
-)
-"""Parts in which mmengine looks for more names than classes tell."""
 COUNTS = re.compile(
     r'batch_size|num_\w+|\w*interval|nms_pre|max_per_img|max_(iters|epochs)'
 )
@@ -112,14 +98,14 @@ def merge(changes: Mapping[str, Any], cfg: Any) -> tuple[dict[str, Any], Any]:
             )
     # What a class accepts is known when its type is.
     for key in sorted(changes, key=lambda name: not name.endswith('type')):
+        settings = changed.to_dict()
         check_read(key, cfg)
-        check_type(key, changes[key], changed.to_dict())
+        check_type(key, changes[key], settings)
         try:
-            fitting[key] = fit(changed.to_dict(), key, changes[key])
+            fitting[key] = fit(settings, key, changes[key])
         except UnknownKeyError:
-            if not is_free(key, cfg):
-                # Beside another key of a part that was None before.
-                fitting[key] = fit(cfg.to_dict(), key, changes[key])
+            # Beside another key of a part that was None before.
+            fitting[key] = fit(cfg.to_dict(), key, changes[key])
         try:
             # It takes `_delete_` out of what it is given.
             changed.merge_from_dict({key: deepcopy(fitting[key])})
@@ -140,21 +126,6 @@ def merge(changes: Mapping[str, Any], cfg: Any) -> tuple[dict[str, Any], Any]:
 
 def seed_of(cfg: Any) -> Any:
     return (cfg.get('randomness') or {}).get('seed')
-
-
-def parts_read() -> set[str]:
-    """Keys at the top of a config that a training may read."""
-    from mmengine.runner import Runner
-
-    return {*inspect.signature(Runner).parameters, *READ_BY_NAME}
-
-
-def is_free(key: str, cfg: Any) -> bool:
-    """Whether mmengine may read a key that neither config nor class has."""
-    top = key.partition('.')[0]
-    return (top not in cfg and top in parts_read()) or any(
-        f'{key}.'.startswith(f'{name}.') for name in FREE
-    )
 
 
 def check_read(key: str, cfg: Any) -> None:
@@ -192,19 +163,6 @@ def check_read(key: str, cfg: Any) -> None:
         )
 
 
-def without_scopes(value: Any) -> Any:
-    """A config without the marks of mmengine on what came from mmdet's."""
-    if isinstance(value, Mapping):
-        return {
-            key: without_scopes(item)
-            for key, item in value.items()
-            if key != '_scope_'
-        }
-    if isinstance(value, list | tuple):
-        return type(value)(map(without_scopes, value))
-    return value
-
-
 def check_type(key: str, value: Any, settings: Mapping) -> None:
     """Refuse a type that the registries of the config's own do not have.
 
@@ -218,9 +176,10 @@ def check_type(key: str, value: Any, settings: Mapping) -> None:
     """
     if isinstance(value, Mapping):
         key, value = f'{key}.type', value.get('type')
+    if key.rpartition('.')[2] != 'type' or not isinstance(value, str):
+        return
     current = dict(dotted_items(settings)).get(key)
-    texts = isinstance(current, str) and isinstance(value, str)
-    if not texts or key.rpartition('.')[2] != 'type':
+    if not isinstance(current, str):
         return
     homes = [home for home in registries() if home.get(current)]
     if homes and not any(home.get(value) for home in homes):
@@ -253,6 +212,20 @@ def fit(cfg: Any, key: str, value: Any) -> Any:
     Raises:
         ValueError: Nothing has this key, or the types differ.
     """
+    try:
+        return fit_known(cfg, key, value)
+    except UnknownKeyError:
+        if is_free(key, cfg):
+            return value
+        raise
+
+
+def fit_known(cfg: Any, key: str, value: Any) -> Any:
+    """A value for a key that the config or a class has.
+
+    Raises:
+        ValueError: Neither has it, or the types differ.
+    """
     *path, name = key.split('.')
     parent = cfg
     for position, part in enumerate(path):
@@ -270,6 +243,8 @@ def fit(cfg: Any, key: str, value: Any) -> Any:
         return value
     accepted = parameters(parent)
     if len(path) == 1 and path[0].endswith('_dataloader'):
+        from torch.utils.data import DataLoader
+
         accepted |= dict.fromkeys(inspect.signature(DataLoader).parameters)
     if name not in accepted:
         raise unknown(key, cfg, ['.'.join([*path, x]) for x in accepted])
@@ -356,82 +331,6 @@ def unknown(key: str, cfg: Any, more: Sequence[str] = ()) -> UnknownKeyError:
     )
 
 
-def dotted_items(config: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
-    """All dotted keys of a config, those of parts too, with their values."""
-    items: Any = ()
-    if isinstance(config, Mapping):
-        items = config.items()
-    elif isinstance(config, list | tuple):
-        items = enumerate(config)
-    for name, value in items:
-        yield f'{prefix}{name}', value
-        yield from dotted_items(value, f'{prefix}{name}.')
-
-
-def parameters(config: Mapping) -> dict[str, Any]:
-    """Arguments that the class of a config takes beside those that it sets.
-
-    Returns:
-        Name to default; None where there is no default.
-    """
-    return {
-        name: None if x.default is x.empty else x.default
-        for name, x in arguments_of(config).items()
-    }
-
-
-def arguments_of(config: Mapping) -> dict[str, inspect.Parameter]:
-    """Arguments of a config's class, and of the parents that it passes to.
-
-    Nothing where the type is none, or no class.
-    """
-    kind = config.get('type')
-    module = find(kind) if isinstance(kind, str) else kind
-    if not inspect.isclass(module):
-        return {}
-    found: dict[str, inspect.Parameter] = {}
-    for parent in module.__mro__:
-        if '__init__' not in vars(parent) or parent is object:
-            continue
-        arguments = inspect.signature(vars(parent)['__init__']).parameters
-        for name, argument in arguments.items():
-            plain = argument.kind in (
-                argument.POSITIONAL_OR_KEYWORD,
-                argument.KEYWORD_ONLY,
-            )
-            if plain and name != 'self':
-                found.setdefault(name, argument)
-        if not any(x.kind is x.VAR_KEYWORD for x in arguments.values()):
-            break
-    return found
-
-
-def find(name: str) -> Any:
-    """The class of a name in any of mmdet's registries, None if in none."""
-    # They look below in the scopes of mmcv and mmengine, too.
-    found = (registry.get(name) for registry in registries())
-    return next((x for x in found if x is not None), None)
-
-
-def registries() -> list[Any]:
-    """Those of mmdet."""
-    from mmdet import registry
-    from mmengine.registry import Registry
-
-    return [x for x in vars(registry).values() if isinstance(x, Registry)]
-
-
-def names_of(registries: Sequence[Any]) -> list[str]:
-    """Every name in registries and in those above."""
-    names: dict[str, None] = {}
-    for registry in registries:
-        level = registry
-        while level is not None:
-            names |= dict.fromkeys(level.module_dict)
-            level = level.parent
-    return list(names)
-
-
 def convert(current: Any, value: Any, key: str) -> Any:
     """A value of the type of the current one.
 
@@ -466,81 +365,3 @@ def convert(current: Any, value: Any, key: str) -> Any:
 
 def many_or_number(value: Any) -> bool:
     return isinstance(value, list | tuple) or is_number(value)
-
-
-def check_run(cfg: Any, metric: str, prune: bool = False) -> None:
-    """Refuse a config whose trials would all fail, or have nothing to compare.
-
-    Args:
-        cfg: Of a trial.
-        metric: Name in the log of what is compared.
-        prune: Whether it is compared before the end.
-
-    Raises:
-        ValueError: No validation, no such metric, no data; or with pruning
-            only one validation.
-    """
-    loop = cfg.get('train_cfg') or {}
-    if not cfg.get('val_dataloader') or not cfg.get('val_evaluator'):
-        raise ValueError(
-            'the config has no val_dataloader or no val_evaluator, so there '
-            'is nothing to compare trials by'
-        )
-    steps = total_steps(cfg)
-    interval = loop.get('val_interval') or 1
-    begin = loop.get('val_begin') or 1
-    if steps and begin > steps:
-        raise ValueError(
-            f'train_cfg validates from {begin} on and ends at {steps}: set '
-            'val_begin to less'
-        )
-    first = math.ceil(begin / interval) * interval
-    if prune and first >= steps and 'dynamic_intervals' not in loop:
-        raise ValueError(
-            f'train_cfg.val_interval is {interval} of {steps}: --prune '
-            'compares trials at validations before the last, so set it to a '
-            'fraction of that'
-        )
-    check_metric(cfg.val_evaluator, metric)
-    for split in ('train', 'val'):
-        loader = cfg.get(f'{split}_dataloader') or {}
-        for dataset in datasets_in(loader.get('dataset')):
-            if not dataset.get('ann_file'):
-                continue
-            path = Path(annotation_path(dataset))
-            if not path.is_file():
-                raise ValueError(
-                    f'{split}_dataloader reads {path}, which is not there: '
-                    'start from the folder that the paths are relative to, '
-                    'or set data_root'
-                )
-
-
-COCO_ITEMS = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
-
-
-def check_metric(evaluator: Any, metric: str) -> None:
-    """Refuse a name that mmdet's COCO metric will not log; others may.
-
-    Raises:
-        ValueError: It will not be there.
-    """
-    if not isinstance(evaluator, Mapping):
-        return
-    name = str(evaluator.get('type'))
-    if name.rpartition('.')[2] not in ('CocoMetric', 'FasterCocoMetric'):
-        return
-    if evaluator.get('metric_items') or evaluator.get('classwise'):
-        return
-    kinds = evaluator.get('metric', 'bbox')
-    kinds = [kinds] if isinstance(kinds, str) else kinds
-    prefix = evaluator.get('prefix') or 'coco'
-    names = [
-        f'{prefix}/{kind}_{item}' for kind in kinds for item in COCO_ITEMS
-    ]
-    if metric not in names and not set(kinds) & {'proposal', 'proposal_fast'}:
-        near = get_close_matches(metric, names, n=1, cutoff=0)[0]
-        raise ValueError(
-            f'the evaluator logs no {metric}; did you mean {near}? Set '
-            '`metric` of the sweep'
-        )

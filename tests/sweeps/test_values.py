@@ -5,15 +5,14 @@ from pathlib import Path
 import pytest
 from builders import load
 
+from mmdet_retina_plus.sweeps.lookup import dotted_items, parameters
+from mmdet_retina_plus.sweeps.run_checks import check_run
 from mmdet_retina_plus.sweeps.spec import Sweep
 from mmdet_retina_plus.sweeps.values import (
     apply_point,
-    check_run,
     check_sweep,
-    dotted_items,
     fit,
     merge,
-    parameters,
 )
 
 METRIC = 'coco/bbox_mAP'
@@ -157,6 +156,22 @@ def test_what_mmengine_takes_from_a_command_line_is_taken(name, cfg):
     settings = dict(dotted_items(changed.to_dict()))
     for key, value in USUAL.items():
         assert settings[key] == value or isinstance(value, dict)
+
+
+def test_what_is_free_in_a_part_is_free_in_a_dict_for_it(cfg):
+    cfg.optim_wrapper.clip_grad = dict(max_norm=35)
+    key, value = 'optim_wrapper', dict(clip_grad=dict(norm_type=2))
+    _, changed = merge({key: value}, cfg)
+    assert changed.optim_wrapper.clip_grad == dict(max_norm=35, norm_type=2)
+
+
+@pytest.mark.parametrize(
+    'key',
+    ['default_hooks.checkpoint.intervall', 'optim_wrapper.clip_gard.max_norm'],
+)
+def test_a_slip_beside_what_is_free_is_found(cfg, key):
+    with pytest.raises(ValueError, match='did you mean'):
+        merge({key: 5}, cfg)
 
 
 def test_a_fraction_of_what_is_no_count_is_taken(cfg):

@@ -1,0 +1,136 @@
+"""What a config has, what its classes take, and what mmengine reads of it."""
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+READ_BY_NAME = (
+    'activation_checkpointing',
+    'compile',
+    'custom_imports',
+    'efficient_conv_bn_eval',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'sync_bn',
+)
+"""Keys at the top of a config that mmengine looks up, beside its Runner's."""
+FREE = (
+    'default_hooks',
+    'env_cfg',
+    'env_cfg.dist_cfg',
+    'optim_wrapper.clip_grad',
+    'optim_wrapper.constructor',
+    'optim_wrapper.paramwise_cfg',
+    'optim_wrapper.paramwise_cfg.custom_keys',
+    'randomness',
+)
+"""Parts that mmengine reads, and looks for more names in than classes tell."""
+
+
+def dotted_items(config: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
+    """All dotted keys of a config, those of parts too, with their values."""
+    items: Any = ()
+    if isinstance(config, Mapping):
+        items = config.items()
+    elif isinstance(config, list | tuple):
+        items = enumerate(config)
+    for name, value in items:
+        yield f'{prefix}{name}', value
+        yield from dotted_items(value, f'{prefix}{name}.')
+
+
+def without_scopes(value: Any) -> Any:
+    """A config without the marks of mmengine on what came from mmdet's."""
+    if isinstance(value, Mapping):
+        return {
+            key: without_scopes(item)
+            for key, item in value.items()
+            if key != '_scope_'
+        }
+    if isinstance(value, list | tuple):
+        return type(value)(map(without_scopes, value))
+    return value
+
+
+def parts_read() -> set[str]:
+    """Keys at the top of a config that a training may read."""
+    from mmengine.runner import Runner
+
+    return {*inspect.signature(Runner).parameters, *READ_BY_NAME}
+
+
+def is_free(key: str, cfg: Any) -> bool:
+    """Whether mmengine may read a key that neither config nor class has.
+
+    That depends on the first part that is missing: a hook may have any name,
+    but not any argument.
+    """
+    above, missing, part = '', '', cfg
+    for name in key.split('.'):
+        above, missing = missing, f'{missing}.{name}'.removeprefix('.')
+        if not isinstance(part, Mapping) or name not in part:
+            break
+        part = part[name]
+    else:
+        return False
+    return missing in {*FREE, *parts_read()} or above in FREE
+
+
+def parameters(config: Mapping) -> dict[str, Any]:
+    """Arguments of a config's class and their defaults, None where none is."""
+    return {
+        name: None if x.default is x.empty else x.default
+        for name, x in arguments_of(config).items()
+    }
+
+
+def arguments_of(config: Mapping) -> dict[str, inspect.Parameter]:
+    """Arguments of a config's class, and of the parents that it passes to.
+
+    Nothing where the type is none, or no class.
+    """
+    kind = config.get('type')
+    module = find(kind) if isinstance(kind, str) else kind
+    if not inspect.isclass(module):
+        return {}
+    found: dict[str, inspect.Parameter] = {}
+    for parent in module.__mro__:
+        if '__init__' not in vars(parent) or parent is object:
+            continue
+        arguments = inspect.signature(vars(parent)['__init__']).parameters
+        for name, argument in arguments.items():
+            plain = argument.kind in (
+                argument.POSITIONAL_OR_KEYWORD,
+                argument.KEYWORD_ONLY,
+            )
+            if plain and name != 'self':
+                found.setdefault(name, argument)
+        if not any(x.kind is x.VAR_KEYWORD for x in arguments.values()):
+            break
+    return found
+
+
+def find(name: str) -> Any:
+    """The class of a name in any of mmdet's registries, None if in none."""
+    # They look below in the scopes of mmcv and mmengine, too.
+    found = (registry.get(name) for registry in registries())
+    return next((x for x in found if x is not None), None)
+
+
+def registries() -> list[Any]:
+    """Those of mmdet."""
+    from mmdet import registry
+    from mmengine.registry import Registry
+
+    return [x for x in vars(registry).values() if isinstance(x, Registry)]
+
+
+def names_of(registries: Sequence[Any]) -> list[str]:
+    """Every name in registries and in those above."""
+    names: dict[str, None] = {}
+    for registry in registries:
+        level = registry
+        while level is not None:
+            names |= dict.fromkeys(level.module_dict)
+            level = level.parent
+    return list(names)
