@@ -232,7 +232,7 @@ def make_plan(
     """
     from dataclasses import replace
 
-    from mmdet_retina_plus.common.config_file import open_config, parse_options
+    from mmdet_retina_plus.common.config_file import parse_options, read_config
     from mmdet_retina_plus.sweeps.plan import Plan
     from mmdet_retina_plus.sweeps.spec import read_sweep
     from mmdet_retina_plus.sweeps.training import counts_epochs
@@ -244,7 +244,7 @@ def make_plan(
         config=Path(os.path.normpath(config or sweep.config)),
         seeds=list(dict.fromkeys(seeds or sweep.seeds)),
     )
-    _, cfg = merge(parse_options(cfg_options), open_config(sweep.config, ()))
+    _, cfg = merge(parse_options(cfg_options), read_config(sweep.config))
     sweep = replace(sweep, points=check_sweep(sweep, cfg, prune))
     by_epoch = counts_epochs(cfg)
     return Plan(sweep, cfg.pretty_text, os.getcwd(), prune, by_epoch)

@@ -182,7 +182,7 @@ def test_without_objects_there_is_nothing_to_draw_for_positives(
         (['--gamma', '-1'], 'at least 0', 1),
         (['--gamma', 'nan'], 'at least 0', 1),
         (['--gamma', 'two'], 'not numbers', 2),
-        (['--cfg-options', 'modle.a=1'], 'The config has no modle', 1),
+        (['--cfg-options', 'modle.a=1'], 'the config has no modle', 1),
         (['--cfg-options', 'val_dataloader.dataset.ann_file=no'], 'no', 1),
         (['--out', __file__], 'Cannot make the folder', 1),
     ],

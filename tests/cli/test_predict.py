@@ -420,7 +420,10 @@ BAD_OPTIONS = {
         dict(extra=['--flip', '--fuse', 'nms', '--preset', 'mdt']),
         '--fuse wbc',
     ),
-    'key': (dict(extra=['--cfg-options', 'modle.a=1']), 'no modle, but model'),
+    'key': (
+        dict(extra=['--cfg-options', 'modle.a=1']),
+        'no modle; did you mean model',
+    ),
     'pair': (dict(extra=['--cfg-options', 'model']), 'KEY=VALUE'),
     'value': (dict(extra=['--cfg-options', 'model.a=1']), "keyword.*'a'"),
     'device': (dict(extra=['--device', 'abacus']), 'abacus'),

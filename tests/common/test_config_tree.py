@@ -1,0 +1,14 @@
+"""Looking around in the tree of a config."""
+
+from mmdet_retina_plus.common.config_tree import kind, walk
+
+
+def test_kind_reads_names_scopes_and_classes():
+    assert kind({'type': 'mmdet.FocalLoss'}) == 'FocalLoss'
+    assert kind({'type': dict}) == 'dict'
+    assert kind({}) == kind(None) == kind([]) == ''
+
+
+def test_walk_finds_mappings_in_lists():
+    config = {'a': [{'b': 1}, ({'c': {}},)], 'd': 2}
+    assert len(list(walk(config))) == 4
