@@ -4,7 +4,8 @@ import os
 
 import numpy as np
 
-from mmdet_retina_plus.common.coco_format import has_box, some
+from mmdet_retina_plus.common.coco_format import has_box
+from mmdet_retina_plus.common.text import some
 
 from .findings import Finding
 from .split import Split

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from mmdet_retina_plus.common.coco_format import some
 from mmdet_retina_plus.common.config_tree import kind, walk
 from mmdet_retina_plus.common.numbers import is_finite
+from mmdet_retina_plus.common.text import some
 
 from .findings import Finding
 from .split import Split

@@ -32,18 +32,19 @@ def test_every_command_has_help(command):
 
 
 @pytest.mark.parametrize(
-    'arguments',
+    'calls',
     [
-        ['--help'],
-        ['make-data', 'shapes', 'set', '--num', '1'],
-        ['make-data', 'donuts', 'set', '--num', '1', '--num-val', '1'],
+        [['--help'], *([command, '--help'] for command in COMMANDS)],
+        [['make-data', 'shapes', 'set', '--num', '1']],
+        [['make-data', 'donuts', 'set', '--num', '1', '--num-val', '1']],
     ],
+    ids=['help', 'shapes', 'donuts'],
 )
-def test_light_commands_do_not_import_torch(tmp_path, arguments):
+def test_light_commands_do_not_import_torch(tmp_path, calls):
     code = (
         'import sys\n'
         'from retina_plus_command import main\n'
-        f'main({arguments}, standalone_mode=False)\n'
+        f'for call in {calls}: main(call, standalone_mode=False)\n'
         "assert not {'torch', 'mmcv', 'mmdet', 'mmengine'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, '-c', code], cwd=tmp_path, check=True)
