@@ -52,8 +52,7 @@ def measure(
     from rich.progress import track
     from torch import no_grad
 
-    from mmdet_retina_plus.common.loss_calls import classifier, seen_by_loss
-
+    from .counted_anchors import classifier, seen_by_loss
     from .loss_distribution import LossSpread
 
     set_random_seed(seed)

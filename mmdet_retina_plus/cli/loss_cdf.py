@@ -80,9 +80,9 @@ def main(
         check_folder(out, [*files_of(out, NAME), *files_of(out, PARTIAL)])
         cfg = read_config(config, cfg_options)
         # Not before: where mmdet is broken, read_config says so better.
+        from mmdet_retina_plus.analysis.counted_anchors import classifier
         from mmdet_retina_plus.analysis.loss_curves import build_losses
         from mmdet_retina_plus.analysis.loss_data import build_dataset
-        from mmdet_retina_plus.common.loss_calls import classifier
         from mmdet_retina_plus.common.trained_detectors import load_detectors
 
         build_losses(wanted, (), None)  # It refuses what is no gamma.

@@ -16,11 +16,11 @@ from torch import nn
 
 from mmdet_retina_plus import config
 from mmdet_retina_plus.analysis import loss_pictures
+from mmdet_retina_plus.analysis.counted_anchors import seen_by_loss
 from mmdet_retina_plus.analysis.loss_data import build_dataset
 from mmdet_retina_plus.analysis.loss_distribution import LogHistogram
 from mmdet_retina_plus.cli.loss_cdf import main, seed_of
 from mmdet_retina_plus.common.config_file import load_config
-from mmdet_retina_plus.common.loss_calls import seen_by_loss
 from mmdet_retina_plus.common.trained_detectors import load_detectors
 from mmdet_retina_plus.synthetic.shapes import make_shapes
 from tests.helpers.builders import build_detector, detector_config

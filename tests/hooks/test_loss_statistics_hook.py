@@ -280,7 +280,7 @@ def test_calls_between_steps_are_not_kept():
     """torch.compile may go on calling a hook that is removed."""
     head = build_head()
     hook, _ = begin_statistics(head)
-    hook.observe(head.loss_cls, (torch.randn(2, 3), torch.tensor([0, 3])), {})
+    hook.observe(head.loss_cls, torch.randn(2, 3), torch.tensor([0, 3]), None)
     assert not hook.calls
 
 

@@ -1,4 +1,4 @@
-"""What heads call their classification loss with."""
+"""The anchors that heads call their classification loss with."""
 
 import numpy as np
 import pytest
@@ -7,12 +7,12 @@ from mmdet.models.losses import CrossEntropyLoss, FocalLoss
 from mmdet.registry import MODELS
 from torch import nn
 
-from mmdet_retina_plus.analysis.loss_distribution import LossSpread
-from mmdet_retina_plus.common.loss_calls import (
+from mmdet_retina_plus.analysis.counted_anchors import (
     captured,
     classifier,
     seen_by_loss,
 )
+from mmdet_retina_plus.analysis.loss_distribution import LossSpread
 from mmdet_retina_plus.losses import FusedFocalLoss
 from tests.helpers.builders import HEAD_OBJECTS, data_sample, detector_config
 from tests.helpers.mask_scenes import roi_head_config
