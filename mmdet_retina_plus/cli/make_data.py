@@ -19,7 +19,7 @@ KINDS: dict[str, Mapping[str, Preset | DonutPreset]] = {
     'shapes': PRESETS,
     'donuts': DONUT_PRESETS,
 }
-"""A kind is drawn by the function `make_<kind>` of `data.<kind>`."""
+"""A kind is drawn by the function `make_<kind>` of `synthetic.<kind>`."""
 
 
 def list_presets() -> str:
@@ -73,7 +73,7 @@ def main(kind: str, out: Path, **options) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     given = {name: x for name, x in options.items() if x is not None}
     try:
-        module = import_module(f'mmdet_retina_plus.data.{kind}')
+        module = import_module(f'mmdet_retina_plus.synthetic.{kind}')
         getattr(module, f'make_{kind}')(out, progress=track, **given)
     except ImportError as error:
         raise click.ClickException(
