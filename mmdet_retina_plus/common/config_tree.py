@@ -53,7 +53,17 @@ def datasets_in(config: Any) -> Iterator[Mapping]:
         yield innermost
 
 
+def seed_of(cfg: Any) -> int | None:
+    """Seed of a config's training, None if it sets none."""
+    return (cfg.get('randomness') or {}).get('seed')
+
+
 def annotation_path(config: Mapping) -> str:
+    """Annotation file of a data set's config.
+
+    Raises:
+        ValueError: It names none.
+    """
     ann_file = config.get('ann_file')
     if not isinstance(ann_file, str) or not ann_file:
         raise ValueError(f'ann_file is {ann_file!r}, not the name of a file')

@@ -10,7 +10,6 @@ import pytest
 import torch
 from click.testing import CliRunner
 from mmdet.models import RetinaHead
-from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from torch import nn
 
@@ -19,7 +18,7 @@ from mmdet_retina_plus.analysis import loss_pictures
 from mmdet_retina_plus.analysis.counted_anchors import seen_by_loss
 from mmdet_retina_plus.analysis.loss_data import build_dataset
 from mmdet_retina_plus.analysis.loss_distribution import LogHistogram
-from mmdet_retina_plus.cli.loss_cdf import main, seed_of
+from mmdet_retina_plus.cli.loss_cdf import main
 from mmdet_retina_plus.common.config_file import load_config
 from mmdet_retina_plus.common.trained_detectors import load_detectors
 from mmdet_retina_plus.synthetic.shapes import make_shapes
@@ -205,13 +204,6 @@ def test_a_folder_in_the_place_of_a_file_is_found_before_any_work(
     output = run(folder, '--out', tmp_path, code=1)
     assert f'{name} is a folder' in output
     assert len(list(tmp_path.iterdir())) == 1
-
-
-def test_a_seed_may_be_none():
-    for randomness in (None, {}, dict(seed=None)):
-        assert seed_of(Config(dict(randomness=randomness))) == 0
-    assert seed_of(Config(dict(randomness=dict(seed=3)))) == 3
-    assert seed_of(Config({})) == 0
 
 
 def test_one_image_is_singular(folder, tmp_path, monkeypatch):

@@ -14,7 +14,6 @@ from mmdet.registry import HOOKS, MODELS
 from mmengine.config import Config
 from mmengine.hooks import LoggerHook
 from mmengine.logging import HistoryBuffer
-from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import LogProcessor, Runner
 from torch import nn
 from torch.testing import assert_close
@@ -23,7 +22,6 @@ import mmdet_retina_plus
 from mmdet_retina_plus.hooks import LossStatisticsHook
 from mmdet_retina_plus.hooks.loss_statistics_hook import (
     count_soft,
-    find_bbox_head,
     sum_terms,
 )
 from mmdet_retina_plus.synthetic.shapes import make_shapes
@@ -33,7 +31,6 @@ from tests.helpers.builders import (
     begin_statistics,
     build_head,
     data_sample,
-    detector_config,
     log_in_one_of_two_processes,
     logged_statistics,
     logged_values,
@@ -418,21 +415,6 @@ def test_two_processes_log_what_one_does_of_all_images(tmp_path):
     assert log_of(head, (HEAD_OBJECTS, ())) == pytest.approx(
         ranks[0], rel=1e-6
     )
-
-
-class Wrapped(MMDistributedDataParallel):
-    """A wrapper to mmengine, without processes."""
-
-    def __init__(self, module: nn.Module) -> None:
-        nn.Module.__init__(self)
-        self.module = module
-
-
-def test_the_head_is_found_in_wrappers():
-    detector = MODELS.build(detector_config())
-    bbox_head = detector.bbox_head
-    detector.bbox_head = Wrapped(bbox_head)
-    assert find_bbox_head(Wrapped(detector)) is bbox_head
 
 
 @pytest.fixture
