@@ -18,8 +18,6 @@ from mmdet_retina_plus.cli.predict import main
 from tests.helpers.builders import detector_config
 
 CLASSES = ('red', 'green', 'blue')
-
-
 POISON = 77
 """A grey that no model could bear."""
 
