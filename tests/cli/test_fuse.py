@@ -6,16 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from mmdet_retina_plus.cli.fuse import main
-
-
-def detection(score=0.8, box=(10, 10, 20, 30), image=1, category=1, **more):
-    return dict(
-        image_id=image,
-        category_id=category,
-        bbox=list(box),
-        score=score,
-        **more,
-    )
+from tests.inference.detections import detection
 
 
 @pytest.fixture

@@ -6,16 +6,7 @@ import pytest
 
 from mmdet_retina_plus.inference import fuse_results
 from mmdet_retina_plus.inference.fuse_results import fuse_files
-
-
-def detection(score=0.8, box=(10, 10, 20, 30), image=1, category=1, **more):
-    return dict(
-        image_id=image,
-        category_id=category,
-        bbox=list(box),
-        score=score,
-        **more,
-    )
+from tests.inference.detections import detection
 
 
 @pytest.fixture
