@@ -9,12 +9,10 @@ import torch
 from mmdet.registry import TASK_UTILS
 from mmengine.config import Config
 
-from tests.helpers.builders import (
-    BATCHES,
-    OBJECTS,
+from tests.helpers.samples import BATCHES, OBJECTS, data_sample
+from tests.helpers.shipped_configs import (
     build_detector,
     check_step,
-    data_sample,
     differences,
     load,
 )

@@ -23,7 +23,8 @@ from mmdet_retina_plus.common.config_file import load_config
 from mmdet_retina_plus.common.loss_calls import seen_by_loss
 from mmdet_retina_plus.common.trained_detectors import load_detectors
 from mmdet_retina_plus.synthetic.shapes import make_shapes
-from tests.helpers.builders import build_detector, detector_config
+from tests.helpers.models import detector_config
+from tests.helpers.shipped_configs import build_detector
 
 IMAGES = 3
 GAMMAS = [0, 0.5, 1, 2, 5]

@@ -16,7 +16,7 @@ from mmdet_retina_plus.analysis.loss_curves import (
     loss_and_gradient,
 )
 from mmdet_retina_plus.cli.loss_curves import main
-from tests.helpers.loss_values import oracle
+from tests.helpers.oracles import read_oracle
 
 
 def run(*arguments, code=0) -> str:
@@ -26,7 +26,7 @@ def run(*arguments, code=0) -> str:
 
 
 def positives(name):
-    vectors = oracle(name)['vectors']
+    vectors = read_oracle(name)['vectors']
     return [vector for vector in vectors if vector['target'] == 1]
 
 

@@ -22,8 +22,7 @@ from mmdet_retina_plus.cli.options import PATCH_WEIGHTS
 from mmdet_retina_plus.cli.predict import main
 from mmdet_retina_plus.fusion import WBC_PRESETS
 from mmdet_retina_plus.inference.pictures import Pictures
-from tests.helpers.builders import detector_config
-from tests.helpers.mask_scenes import roi_head_config
+from tests.helpers.models import detector_config, roi_head_config
 
 CLASSES = ('red', 'green', 'blue')
 POISON = 77

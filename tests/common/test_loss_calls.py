@@ -14,8 +14,8 @@ from mmdet_retina_plus.common.loss_calls import (
     seen_by_loss,
 )
 from mmdet_retina_plus.losses import FusedFocalLoss
-from tests.helpers.builders import HEAD_OBJECTS, data_sample, detector_config
-from tests.helpers.mask_scenes import roi_head_config
+from tests.helpers.models import detector_config, roi_head_config
+from tests.helpers.samples import HEAD_OBJECTS, data_sample
 
 IMAGE = (1, 3, 64, 64)
 

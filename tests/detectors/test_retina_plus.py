@@ -7,12 +7,9 @@ from torch import nn
 from torch.testing import assert_close
 
 from mmdet_retina_plus.detectors.retina_plus import check_num_classes
-from tests.helpers.builders import (
-    HEAD_OBJECTS,
-    data_sample,
-    detector_config,
-    load,
-)
+from tests.helpers.models import detector_config
+from tests.helpers.samples import HEAD_OBJECTS, data_sample
+from tests.helpers.shipped_configs import load
 
 
 class CountingRoIHead(nn.Module):

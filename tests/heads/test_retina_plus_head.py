@@ -8,13 +8,9 @@ from mmengine.structures import InstanceData
 from torch.testing import assert_close
 
 from mmdet_retina_plus.heads.retina_plus_head import count_anchors, join_levels
-from tests.helpers.builders import (
-    HEAD_OBJECTS,
-    build_head,
-    data_sample,
-    loss_in_one_of_two_processes,
-    pyramid,
-)
+from tests.helpers.models import build_head
+from tests.helpers.processes import in_two_processes
+from tests.helpers.samples import HEAD_OBJECTS, data_sample, pyramid
 
 ANCHORS = 9 * (64 + 16 + 4 + 1 + 1)
 """In an image of 64 x 64 pixels."""
@@ -296,11 +292,24 @@ def test_loss_and_predict_detects_in_network_coordinates():
     assert detections[0].bboxes.shape[1] == 4
 
 
+def losses_alone_and_together(rank: int) -> list[torch.Tensor]:
+    """Positives and loss_cls: two objects for rank 0, none for rank 1."""
+    torch.manual_seed(0)
+    head = build_head()
+    features = pyramid(1)
+    sample = data_sample(() if rank else HEAD_OBJECTS)
+    alone = head.loss(features, [sample])
+    head.sync_avg_factor = True
+    together = head.loss(features, [sample])
+    return [
+        alone['num_positive'].clamp(min=1),
+        alone['loss_cls'].detach(),
+        together['loss_cls'].detach(),
+    ]
+
+
 def test_a_synchronised_divisor_is_the_mean_over_processes(tmp_path):
-    torch.multiprocessing.spawn(
-        loss_in_one_of_two_processes, (tmp_path,), nprocs=2
-    )
-    ranks = [torch.load(tmp_path / f'{rank}.pth') for rank in (0, 1)]
+    ranks = in_two_processes(tmp_path, losses_alone_and_together)
     factors = [positives for positives, _, _ in ranks]
     assert factors[0] > factors[1] == 1
     for factor, alone, together in ranks:

@@ -9,10 +9,11 @@ from mmdet.registry import MODELS
 from torch.testing import assert_close
 
 from mmdet_retina_plus.losses import FocalLossStar, FusedFocalLoss
-from tests.helpers.loss_values import oracle, value_and_gradient
+from tests.helpers.oracles import read_oracle
+from tests.losses.gradients import value_and_gradient
 
 
-@pytest.mark.parametrize('vector', oracle('focal_loss_star')['vectors'])
+@pytest.mark.parametrize('vector', read_oracle('focal_loss_star')['vectors'])
 @pytest.mark.parametrize(
     ('dtype', 'rtol'), [(torch.float64, 1e-12), (torch.float32, 1e-5)]
 )

@@ -9,7 +9,8 @@ from mmdet.registry import MODELS
 from torch.testing import assert_close
 
 from mmdet_retina_plus.losses import FusedFocalLoss
-from tests.helpers.loss_values import oracle, value_and_gradient
+from tests.helpers.oracles import read_oracle
+from tests.losses.gradients import value_and_gradient
 
 reductions = pytest.mark.parametrize('reduction', ['none', 'mean', 'sum'])
 
@@ -19,7 +20,7 @@ def label(target):
     return torch.tensor([1 - target])
 
 
-@pytest.mark.parametrize('vector', oracle('focal_loss')['vectors'])
+@pytest.mark.parametrize('vector', read_oracle('focal_loss')['vectors'])
 def test_oracle(vector):
     loss = FusedFocalLoss(
         gamma=vector['gamma'], alpha=vector['alpha'], reduction='sum'
