@@ -42,8 +42,8 @@ TOOLS = {
 }
 MAY_IMPORT: dict[str, set[str]] = {
     **{room: set() for room in SHARED},
-    **{room: SHARED for room in REGISTERED},
-    **{room: SHARED | REGISTERED for room in TOOLS},
+    **dict.fromkeys(REGISTERED, SHARED),
+    **dict.fromkeys(TOOLS, SHARED | REGISTERED),
     'cli': {ROOT} | SHARED | REGISTERED | TOOLS,
     ROOT: SHARED | REGISTERED,
 }
