@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from mmdet import registry
 
 import mmdet_retina_plus
 
@@ -17,6 +18,48 @@ def test_a_config_is_found_by_name_with_or_without_suffix():
     path = mmdet_retina_plus.config('retinanet_r50_fpn_fl')
     assert Path(path).name == 'retinanet_r50_fpn_fl.py'
     assert path == mmdet_retina_plus.config('retinanet_r50_fpn_fl.py')
+
+
+REGISTERED = {
+    'HOOKS': {'LossStatisticsHook'},
+    'METRICS': {'FasterCocoMetric'},
+    'MODELS': {
+        'BatchDiceCELoss',
+        'FocalLossStar',
+        'FusedFocalLoss',
+        'MaskRoIHead',
+        'MaskTTAModel',
+        'NormFPN',
+        'RetinaPlus',
+        'RetinaPlusHead',
+        'SelfAdjustingSmoothL1Loss',
+        'StemResNet',
+        'UNetFPN',
+        'UNetSemanticHead',
+        'WBCTTAModel',
+    },
+    'TASK_UTILS': {
+        'DenseOHEM',
+        'StochasticHardMining',
+        'StreamingATSSAssigner',
+        'StreamingMaxIoUAssigner',
+    },
+    'TRANSFORMS': {'LoadNeighbourSlices', 'PaintInstances', 'WindowIntensity'},
+    'VISUALIZERS': {'SemSegLocalVisualizer'},
+}
+"""Names that configs of users have, by mmdet's registry."""
+
+
+@pytest.mark.parametrize('name', REGISTERED)
+def test_configs_find_our_classes_by_name(name):
+    found = getattr(registry, name).module_dict
+    ours = {
+        name: member
+        for name, member in found.items()
+        if member.__module__.startswith('mmdet_retina_plus')
+    }
+    assert ours.keys() == REGISTERED[name]
+    assert {member.__name__ for member in ours.values()} == ours.keys()
 
 
 def test_an_unknown_config_names_the_nearest():

@@ -207,7 +207,6 @@ def test_scalars_arrive_at_their_iteration(name, logged):
 
 
 def test_the_metric_keeps_the_options_of_its_base(tmp_path):
-    pytest.importorskip('faster_coco_eval')
     config = read('faster-evaluation', tmp_path)
     base = Config.fromfile(mmdet_retina_plus.config('retinanet_r50_fpn_fl'))
     for name in ('val_evaluator', 'test_evaluator'):

@@ -69,7 +69,7 @@ def test_without_slots_it_is_a_single_stage_detector():
                 *(p.pred_instances.bboxes for p in predictions),
                 *(
                     output
-                    for level in model._forward(images)
+                    for level in model(images, mode='tensor')
                     for output in level
                 ),
             )
@@ -156,7 +156,7 @@ def test_the_box_head_starts_at_its_level_the_others_see_all(slots):
         1,
     ]
     assert len(model.roi_head.given[0]) == 6
-    assert len(model._forward(images)[0]) == 5
+    assert len(model(images, mode='tensor')[0]) == 5
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
@@ -277,7 +277,7 @@ def test_a_test_of_boxes_alone_leaves_the_decoder_out():
     images = torch.randn(1, 3, 64, 64)
     model.test_cfg.with_seg = False
     model.predict(images, [data_sample()])
-    model._forward(images)
+    model(images, mode='tensor')
     assert not runs
     # Its loss stands, in a validation for example.
     assert 'loss_seg' in model.loss(images, [data_sample(HEAD_OBJECTS)])
@@ -290,10 +290,20 @@ def test_a_test_decodes_where_masks_read_the_finest_level():
     config.neck.in_channels = [32, 64, 64, 128, 256, 512]
     model = MODELS.build(config).eval()
     images = torch.randn(1, 3, 64, 64)
-    assert model._levels_of_a_test(images)[0] is None
+    sides = []
+    model.neck.finest_conv.register_forward_hook(
+        lambda module, inputs, output: sides.append(output.shape[-1])
+    )
+
+    def decoded() -> list[int]:
+        sides.clear()
+        model(images, mode='tensor')
+        return sides
+
+    assert decoded() == []
     model.roi_head.start_level = 0
-    assert model._levels_of_a_test(images)[0].shape[-1] == 64
+    assert decoded() == [64]
     model.roi_head.test_cfg.with_mask = False
-    assert model._levels_of_a_test(images)[0] is None
+    assert decoded() == []
     model.bbox_start_level = 0
-    assert model._levels_of_a_test(images)[0] is not None
+    assert decoded() == [64]

@@ -4,7 +4,6 @@ import math
 import pytest
 import torch
 from mmdet.registry import TASK_UTILS
-from mmengine.structures import InstanceData
 from torch.testing import assert_close
 
 from mmdet_retina_plus.heads.retina_plus_head import count_anchors, join_levels
@@ -283,13 +282,15 @@ def test_mining_sees_scores_and_boxes_in_the_order_of_the_labels():
 
 
 def test_loss_and_predict_detects_in_network_coordinates():
-    head = build_head()
-    losses, detections = head.loss_and_predict(
-        pyramid(1), [data_sample(HEAD_OBJECTS)]
-    )
+    head = build_head(**{'test_cfg.score_thr': 0.0})
+    features, sample = pyramid(1), data_sample(HEAD_OBJECTS)
+    # The image that was loaded is half as large as the network's.
+    sample.set_metainfo(dict(scale_factor=(2.0, 2.0)))
+    losses, (found,) = head.loss_and_predict(features, [sample])
     assert losses['loss_cls'].requires_grad
-    assert isinstance(detections[0], InstanceData)
-    assert detections[0].bboxes.shape[1] == 4
+    (expected,) = head.predict(features, [sample], rescale=False)
+    assert len(found) > 0
+    assert_close(found.bboxes, expected.bboxes)
 
 
 def losses_alone_and_together(rank: int) -> list[torch.Tensor]:

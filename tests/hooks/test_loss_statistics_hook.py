@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmdet.models.losses import CrossEntropyLoss, FocalLoss
-from mmdet.registry import HOOKS, MODELS
+from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.hooks import LoggerHook
 from mmengine.logging import HistoryBuffer
@@ -503,7 +503,3 @@ def test_a_training_with_and_without_it(config, tmp_path):
     history = watched.message_hub.get_scalar('train/positives')
     assert len(history.data[0]) == 2
     assert not watched.model.bbox_head.loss_cls._forward_pre_hooks
-
-
-def test_it_is_registered_in_mmdets_hooks():
-    assert HOOKS.get('LossStatisticsHook') is LossStatisticsHook

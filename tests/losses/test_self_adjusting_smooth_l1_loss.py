@@ -3,7 +3,6 @@ import re
 import pytest
 import torch
 from mmdet.models.losses import SmoothL1Loss
-from mmdet.registry import MODELS
 from torch.testing import assert_close
 
 from mmdet_retina_plus.losses import SelfAdjustingSmoothL1Loss
@@ -255,8 +254,3 @@ def test_other_numbers_of_coordinates():
     loss = SelfAdjustingSmoothL1Loss(num_features=5)
     assert loss(torch.randn(3, 5), torch.zeros(3, 5)).isfinite()
     assert loss.knee().shape == (5,)
-
-
-def test_a_config_finds_it():
-    config = dict(type='SelfAdjustingSmoothL1Loss', sync=True)
-    assert isinstance(MODELS.build(config), SelfAdjustingSmoothL1Loss)
