@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from mmdet.registry import HOOKS, METRICS
 from mmengine.config import Config, DictAction
+from mmengine.logging import MMLogger
 from mmengine.registry import VISBACKENDS
 from mmengine.visualization import Visualizer, vis_backend
 
@@ -107,6 +108,8 @@ def logged(tmp_path, monkeypatch):
     """Write what a short training would log to one of the backends."""
     monkeypatch.setenv('WANDB_MODE', 'offline')
     monkeypatch.setenv('WANDB_SILENT', 'true')
+    # The handler of an earlier test's logger may write to what pytest closed.
+    MMLogger.get_instance(str(tmp_path))
 
     def log(name: str) -> Path:
         config = read(name, tmp_path)
