@@ -14,7 +14,8 @@ from mmdet_retina_plus import config
 from mmdet_retina_plus.cli.loss_cdf import main
 from mmdet_retina_plus.common.config_file import load_config
 from mmdet_retina_plus.synthetic.shapes import make_shapes
-from tests.helpers.builders import build_detector, detector_config
+from tests.helpers.models import detector_config
+from tests.helpers.shipped_configs import build_detector
 
 IMAGES = 3
 GAMMAS = [0, 0.5, 1, 2, 5]

@@ -14,8 +14,8 @@ from mmdet_retina_plus.analysis.counted_anchors import (
 )
 from mmdet_retina_plus.analysis.loss_distribution import LossSpread
 from mmdet_retina_plus.losses import FusedFocalLoss
-from tests.helpers.builders import HEAD_OBJECTS, data_sample, detector_config
-from tests.helpers.mask_scenes import roi_head_config
+from tests.helpers.models import detector_config, roi_head_config
+from tests.helpers.samples import HEAD_OBJECTS, data_sample
 
 IMAGE = (1, 3, 64, 64)
 

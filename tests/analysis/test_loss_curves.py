@@ -10,11 +10,11 @@ from mmdet_retina_plus.analysis.loss_curves import (
     draw,
     loss_and_gradient,
 )
-from tests.helpers.loss_values import oracle
+from tests.helpers.oracles import read_oracle
 
 
 def positives(name):
-    vectors = oracle(name)['vectors']
+    vectors = read_oracle(name)['vectors']
     return [vector for vector in vectors if vector['target'] == 1]
 
 

@@ -1,6 +1,4 @@
-import json
 from contextlib import nullcontext
-from pathlib import Path
 
 import pytest
 import torch
@@ -21,10 +19,9 @@ from tests.assigners.scenes import (
     random_boxes,
     tiles,
 )
+from tests.helpers.oracles import read_oracle
 
-ORACLE = json.loads(
-    (Path(__file__).parents[1] / 'oracles' / 'matcher.json').read_text()
-)
+ORACLE = read_oracle('matcher')
 RULES = {
     'retinamask': dict(best_match='own_argmax'),
     'mmdet_all': dict(),

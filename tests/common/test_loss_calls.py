@@ -5,9 +5,7 @@ from mmengine.model import MMDistributedDataParallel
 from torch import nn
 
 from mmdet_retina_plus.common.loss_calls import find_bbox_head
-from tests.helpers.builders import (
-    detector_config,
-)
+from tests.helpers.models import detector_config
 
 
 class Wrapped(MMDistributedDataParallel):

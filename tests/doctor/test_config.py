@@ -233,7 +233,7 @@ def test_no_value_anywhere_gives_a_traceback(monkeypatch, shapes, value):
             inner = inner[key]
         right = inner[last]
         inner[last] = value
-        assert isinstance(module.check_config('config.py'), list)
+        module.check_config('config.py')
         inner[last] = right
 
 

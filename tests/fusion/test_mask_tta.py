@@ -20,8 +20,7 @@ from mmdet_retina_plus.fusion import MaskTTAModel
 from mmdet_retina_plus.fusion.mask_tta import NEEDED_KEYS
 from mmdet_retina_plus.synthetic.shapes import make_shapes
 from tests.fusion.tta_views import PLAIN, batch_of, flip, picture, results_of
-from tests.helpers.builders import detector_config
-from tests.helpers.mask_scenes import roi_head_config
+from tests.helpers.models import detector_config, roi_head_config
 
 DIRECTIONS = ('horizontal', 'vertical', 'diagonal')
 SCALES = {'half': (70, 60), 'same': (140, 120), 'uneven': (301, 277)}

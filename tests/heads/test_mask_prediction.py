@@ -18,8 +18,7 @@ import mmdet_retina_plus
 from benchmarks.harness import peak_bytes
 from mmdet_retina_plus.heads import mask_roi_head
 from mmdet_retina_plus.synthetic.coco_writer import encode_mask
-from tests.helpers.builders import pyramid
-from tests.helpers.mask_scenes import (
+from tests.heads.mask_scenes import (
     Spy,
     build_retinamask,
     build_roi_head,
@@ -27,8 +26,9 @@ from tests.helpers.mask_scenes import (
     mask_sample,
     rasterise,
     rectangle,
-    roi_head_config,
 )
+from tests.helpers.models import roi_head_config
+from tests.helpers.samples import pyramid
 
 SHAPE = (96, 128)
 SCALE = (1.6, 1.5)

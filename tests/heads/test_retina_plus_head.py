@@ -4,17 +4,12 @@ import math
 import pytest
 import torch
 from mmdet.registry import TASK_UTILS
-from mmengine.structures import InstanceData
 from torch.testing import assert_close
 
 from mmdet_retina_plus.heads.retina_plus_head import count_anchors, join_levels
-from tests.helpers.builders import (
-    HEAD_OBJECTS,
-    build_head,
-    data_sample,
-    loss_in_one_of_two_processes,
-    pyramid,
-)
+from tests.helpers.models import build_head
+from tests.helpers.processes import in_two_processes
+from tests.helpers.samples import HEAD_OBJECTS, data_sample, pyramid
 
 ANCHORS = 9 * (64 + 16 + 4 + 1 + 1)
 """In an image of 64 x 64 pixels."""
@@ -287,20 +282,35 @@ def test_mining_sees_scores_and_boxes_in_the_order_of_the_labels():
 
 
 def test_loss_and_predict_detects_in_network_coordinates():
-    head = build_head()
-    losses, detections = head.loss_and_predict(
-        pyramid(1), [data_sample(HEAD_OBJECTS)]
-    )
+    head = build_head(**{'test_cfg.score_thr': 0.0})
+    features, sample = pyramid(1), data_sample(HEAD_OBJECTS)
+    # The image that was loaded is half as large as the network's.
+    sample.set_metainfo(dict(scale_factor=(2.0, 2.0)))
+    losses, (found,) = head.loss_and_predict(features, [sample])
     assert losses['loss_cls'].requires_grad
-    assert isinstance(detections[0], InstanceData)
-    assert detections[0].bboxes.shape[1] == 4
+    (expected,) = head.predict(features, [sample], rescale=False)
+    assert len(found) > 0
+    assert_close(found.bboxes, expected.bboxes)
+
+
+def losses_alone_and_together(rank: int) -> list[torch.Tensor]:
+    """Positives and loss_cls: two objects for rank 0, none for rank 1."""
+    torch.manual_seed(0)
+    head = build_head()
+    features = pyramid(1)
+    sample = data_sample(() if rank else HEAD_OBJECTS)
+    alone = head.loss(features, [sample])
+    head.sync_avg_factor = True
+    together = head.loss(features, [sample])
+    return [
+        alone['num_positive'].clamp(min=1),
+        alone['loss_cls'].detach(),
+        together['loss_cls'].detach(),
+    ]
 
 
 def test_a_synchronised_divisor_is_the_mean_over_processes(tmp_path):
-    torch.multiprocessing.spawn(
-        loss_in_one_of_two_processes, (tmp_path,), nprocs=2
-    )
-    ranks = [torch.load(tmp_path / f'{rank}.pth') for rank in (0, 1)]
+    ranks = in_two_processes(tmp_path, losses_alone_and_together)
     factors = [positives for positives, _, _ in ranks]
     assert factors[0] > factors[1] == 1
     for factor, alone, together in ranks:

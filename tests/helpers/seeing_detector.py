@@ -15,7 +15,7 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 from mmdet_retina_plus.cli.predict import main
-from tests.helpers.builders import detector_config
+from tests.helpers.models import detector_config
 
 CLASSES = ('red', 'green', 'blue')
 POISON = 77

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from mmdet_retina_plus.fusion import WBC_PRESETS
 from mmdet_retina_plus.inference.fusion_options import PRESET_WEIGHTS
-from tests.helpers.mask_scenes import roi_head_config
+from tests.helpers.models import roi_head_config
 from tests.helpers.seeing_detector import (
     SeeingDetector,
     noise,

@@ -13,17 +13,16 @@ from torch.testing import assert_close
 from mmdet_retina_plus.heads import retina_plus_head
 from mmdet_retina_plus.mining import DenseOHEM, dense_ohem
 from mmdet_retina_plus.mining.dense_ohem import cross_entropy, select_hardest
-from tests.helpers.builders import (
+from tests.helpers.models import build_head, detector_config
+from tests.helpers.samples import (
     HEAD_OBJECTS,
     OBJECTS,
     batches,
-    build_head,
-    check_step,
     data_sample,
-    detector_config,
     instances,
     pyramid,
 )
+from tests.helpers.shipped_configs import check_step
 
 BOXES = torch.tensor(
     [

@@ -21,7 +21,7 @@ from tests.sweeps.sweep_results import (
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
 needs_browser = pytest.mark.skipif(
     CHROMIUM is None,
-    reason='No browser to look with: apt-get install chromium',
+    reason='needs a browser on this machine: apt-get install chromium',
 )
 HOVER = """<script>addEventListener('load', () => setTimeout(() => {
   for (const plot of document.querySelectorAll('.js-plotly-plot')) {

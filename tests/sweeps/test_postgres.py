@@ -29,7 +29,8 @@ def find_server() -> Path | None:
 
 BINARIES = find_server()
 pytestmark = pytest.mark.skipif(
-    BINARIES is None, reason='no PostgreSQL here: apt install postgresql'
+    BINARIES is None,
+    reason='needs PostgreSQL on this machine: apt-get install postgresql',
 )
 
 

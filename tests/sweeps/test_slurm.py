@@ -24,7 +24,8 @@ SEARCH = os.pathsep.join([os.environ['PATH'], '/usr/sbin'])
 missing = [name for name in PROGRAMS if not shutil.which(name, path=SEARCH)]
 needs_slurm = pytest.mark.skipif(
     bool(missing),
-    reason=f'no {", ".join(missing)} here: apt install slurm-wlm munge',
+    reason='needs Slurm on this machine, has no '
+    f'{", ".join(missing)}: apt-get install slurm-wlm munge',
 )
 CONFIG = """
 ClusterName=test

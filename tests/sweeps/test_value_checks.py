@@ -13,7 +13,7 @@ from mmdet_retina_plus.sweeps.value_checks import (
     fit,
     merge,
 )
-from tests.helpers.builders import load
+from tests.helpers.shipped_configs import load
 
 METRIC = 'coco/bbox_mAP'
 LOSS = 'model.bbox_head.loss_cls.'
