@@ -293,10 +293,11 @@ def test_a_test_decodes_where_masks_read_the_finest_level():
     config.neck.in_channels = [32, 64, 64, 128, 256, 512]
     model = MODELS.build(config).eval()
     images = torch.randn(1, 3, 64, 64)
-    assert model._levels_of_a_test(images)[0] is None
+    assert model.levels_at_test_time(images)[0] is None
     model.roi_head.start_level = 0
-    assert model._levels_of_a_test(images)[0].shape[-1] == 64
+    assert model.levels_at_test_time(images)[0].shape[-1] == 64
+    assert model.levels_at_test_time(images, with_mask=False)[0] is None
     model.roi_head.test_cfg.with_mask = False
-    assert model._levels_of_a_test(images)[0] is None
+    assert model.levels_at_test_time(images)[0] is None
     model.bbox_start_level = 0
-    assert model._levels_of_a_test(images)[0] is not None
+    assert model.levels_at_test_time(images)[0] is not None
