@@ -68,6 +68,9 @@ class StreamingATSSAssigner(BaseAssigner):
             ignore region; off unless above 0.
     """
 
+    needs_num_level_priors = True
+    """Read by ``RetinaPlusHead``, which then passes ``num_level_priors``."""
+
     def __init__(
         self,
         topk: int = 9,
@@ -103,8 +106,9 @@ class StreamingATSSAssigner(BaseAssigner):
             pred_instances: With ``priors``, shape (N, 4).
             gt_instances: With ``bboxes``, shape (G, 4), and ``labels``, (G,).
             gt_instances_ignore: With ``bboxes``, shape (R, 4).
-            num_level_priors: Number of priors of each level. Without it they
-                are read off the priors, which must be a whole pyramid then.
+            num_level_priors: Number of priors of each level. Without it, as
+                under mmdet's RetinaHead, they are read off the priors, which
+                must be a whole pyramid then.
             kwargs: Not used.
 
         Returns:

@@ -14,6 +14,7 @@ from mmdet.utils import ConfigType, InstanceList, OptInstanceList, reduce_mean
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from .level_sizes import count_inside, needs_level_sizes, with_level_sizes
 from .mining_calls import apply_policies, build_policies, normalizer_of
 
 
@@ -88,6 +89,17 @@ class RetinaPlusHead(RetinaHead):
             batch_img_metas,
             device=cls_scores[0].device,
         )
+        if needs_level_sizes(self.assigner):
+            sizes = count_inside(
+                anchors,
+                valid_flags,
+                batch_img_metas,
+                self.train_cfg['allowed_border'],
+            )
+            batch_img_metas = [
+                dict(meta, num_level_priors=size)
+                for meta, size in zip(batch_img_metas, sizes, strict=True)
+            ]
         *targets, avg_factor = self.get_targets(
             anchors,
             valid_flags,
@@ -148,6 +160,22 @@ class RetinaPlusHead(RetinaHead):
             [pred.float() for pred in bbox_preds],
             *args,
             **kwargs,
+        )
+
+    def _get_targets_single(
+        self,
+        flat_anchors: Tensor,
+        valid_flags: Tensor,
+        gt_instances: InstanceData,
+        img_meta: dict,
+        *args,
+        **kwargs,
+    ) -> tuple:
+        head = self
+        if 'num_level_priors' in img_meta:
+            head = with_level_sizes(self, img_meta['num_level_priors'])
+        return super(RetinaPlusHead, head)._get_targets_single(
+            flat_anchors, valid_flags, gt_instances, img_meta, *args, **kwargs
         )
 
     def _over_processes(
