@@ -1,4 +1,6 @@
-"""Run a program that ends with its parent: child.py PIPE PROGRAM ARGUMENT...
+"""Run a program that ends with its parent.
+
+Called as: end_with_parent.py PIPE PROGRAM ARGUMENT...
 
 The worker holds the other end of the pipe. However it ends, also by SIGKILL,
 the pipe closes, and then this process ends all that it started and itself, so

@@ -26,7 +26,7 @@ OURS = 'mmdet_retina_plus'
 TIMES = {'data_time', 'time', 'step', 'memory'}
 """What a validation logs beside its metrics."""
 PARSING = threading.Lock()
-CHILD = Path(__file__).with_name('child.py')
+END_WITH_PARENT = Path(__file__).with_name('end_with_parent.py')
 ERROR_LINES = 3
 """Last lines of a failed run that are recorded, its exception beside them."""
 TRACEBACK = 'Traceback (most recent call last)'
@@ -105,7 +105,7 @@ class Training:
         with self.log.open('a') as output:
             self.start = output.tell()
             self.process = subprocess.Popen(
-                [sys.executable, str(CHILD), str(reading), *command],
+                [sys.executable, str(END_WITH_PARENT), str(reading), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
