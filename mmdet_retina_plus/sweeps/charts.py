@@ -18,12 +18,10 @@ from .point_labels import (
 from .summary import (
     PointResult,
     Summary,
-    Unit,
-    is_score,
-    metric_unit,
-    time_unit,
+    is_meaningful,
 )
 from .sweep_result import SweepResult, TrialResult
+from .units import Unit, metric_unit, time_unit
 
 PALETTE = (
     '#0072b2',
@@ -494,14 +492,14 @@ def learning_curves(
         title='Learning curves',
         note='One line a trial, dotted where it is not finished.'
         + (best if len(shown) < len(begun) else ''),
-        x_label=counted(sweep),
+        x_label=step_unit(sweep),
         whole_x=sweep.by_epoch,
         y_label=unit.label,
         curves=curves,
     )
 
 
-def counted(sweep: SweepResult) -> str:
+def step_unit(sweep: SweepResult) -> str:
     """What the runs of a sweep count."""
     return 'epoch' if sweep.by_epoch else 'training step'
 
@@ -511,7 +509,7 @@ def usable_curve(trial: TrialResult, metric: str) -> dict[int, float]:
     return {
         step: value
         for step, value in sorted(trial.curve.items())
-        if is_score(value, metric)
+        if is_meaningful(value, metric)
     }
 
 
@@ -546,7 +544,7 @@ def make_curve(
             [
                 result.label,
                 f'{unit.label}: {unit.show(value)}',
-                f'{counted(sweep)} {step}',
+                f'{step_unit(sweep)} {step}',
                 f'seed {trial.seed}, trial {trial.number}, {trial.state}',
             ]
             for step, value in curve.items()
