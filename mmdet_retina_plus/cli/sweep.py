@@ -51,7 +51,7 @@ grace_option = click.option(
     '--grace',
     type=click.FloatRange(min=60),
     help='Seconds of silence after which the trial of another machine counts '
-    'as lost, and for which a storage out of reach is waited for.  '
+    'as lost; also how long to wait for an unreachable storage.  '
     '[default: 300]',
 )
 

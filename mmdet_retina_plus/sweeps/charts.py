@@ -1,4 +1,4 @@
-"""The charts of a sweep as data, drawn by `pictures` and by `page`."""
+"""The charts of a sweep as data, for `pictures` and `plotly_figures`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,9 +37,9 @@ CHARTS = ('metric', 'points', 'heat_map', 'curves', 'time')
 """Every name that a chart may have."""
 GREY = '#bdbdbd'
 MOST_LINES = 12
-"""Of one chart with a mean at each x: more cannot be followed."""
+"""Largest number of lines in a chart; more cannot be told apart."""
 MOST_CELLS = 24
-"""Of one side of a heat map."""
+"""Largest number of cells on a side of a heat map."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Chart:
         name: Stem of its file.
         title: One line.
         note: How to read it, one line.
-        x_label: With the unit.
-        y_label: With the unit.
+        x_label: Name of the axis, with the unit.
+        y_label: Name of the axis, with the unit.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Spot:
         position: On the axis of the points.
         beside: A little further on that axis, where the values are not
             hidden by the bar.
-        mean: In the unit of the other axis.
+        mean: Mean in the unit of the other axis.
         spread: Half the length of the bar, 0 for no bar.
         values: One a seed.
         hover: Lines on the mean.
@@ -119,10 +119,10 @@ class HeatMap(Chart):
     """A number over two keys.
 
     Attributes:
-        x_ticks: From left to right.
-        y_ticks: From bottom to top.
+        x_ticks: Tick labels from left to right.
+        y_ticks: Tick labels from bottom to top.
         cells: [y][x], None where nothing is known.
-        texts: Of the cells.
+        texts: Text in each cell, as `cells`.
         hovers: Lines on each cell.
     """
 
@@ -139,10 +139,10 @@ class Curve:
 
     Attributes:
         label: The same for trials that share a colour.
-        color: Of the line.
-        minor: Of all the points that got no colour.
+        color: Colour of the line.
+        minor: Whether the point is one of those without a colour.
         dotted: The trial is not complete.
-        steps: In order.
+        steps: Training steps, ascending.
         values: One a step.
         hovers: Lines on each value.
     """
@@ -162,7 +162,7 @@ class Curves(Chart):
 
     Attributes:
         whole_x: Ticks are whole numbers.
-        curves: In the order of drawing.
+        curves: Curves in the order of drawing.
     """
 
     whole_x: bool
@@ -339,7 +339,7 @@ def line_order(
     """Numbers in order, then other values, then points without the key.
 
     Args:
-        result: Of a point.
+        result: Result of a point.
         seen: Identities of the values of each key, in the spec's order.
     """
     order: list[tuple[int, float]] = []
@@ -514,7 +514,7 @@ def usable_curve(trial: TrialResult, metric: str) -> dict[int, float]:
 
 
 def height(result: PointResult, metric: str) -> float:
-    """By which points are the best: their mean, else the best validation."""
+    """What points are ranked by: their mean, else their best validation."""
     if result.metric:
         return result.metric.mean
     return max(

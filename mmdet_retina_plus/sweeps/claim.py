@@ -54,7 +54,7 @@ class Claim:
     def complete(self, value: float) -> bool:
         from optuna.trial import TrialState
 
-        # Somebody may have mended the config while this was taken.
+        # `sweep run` may have corrected the config since.
         if not self.study.is_current(self.plan):
             self.give_back()
             return False

@@ -4,7 +4,7 @@ Called as: end_with_parent.py PIPE PROGRAM ARGUMENT...
 
 The worker holds the other end of the pipe. However it ends, also by SIGKILL,
 the pipe closes, and then this process ends all that it started and itself, so
-that no training goes on unseen beside the one that takes its place. It is
+that no training survives unseen beside the one that takes its place. It is
 started by its path and imports nothing of the package, which a launcher does
 not need; so no module beside it may have the name of one that it imports.
 

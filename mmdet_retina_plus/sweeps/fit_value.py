@@ -165,7 +165,7 @@ class UnknownKeyError(ValueError):
 def unknown(key: str, cfg: Any, more: Sequence[str] = ()) -> UnknownKeyError:
     """An error that names the nearest key."""
     known = [*dict(dotted_items(cfg)), *more]
-    # A slip is most often in the last part, so look at its neighbours first.
+    # A typo is most often in the last part: look at its neighbours first.
     parent = key.rpartition('.')[0]
     beside = [x for x in known if x.rpartition('.')[0] == parent]
     hint = did_you_mean(key, beside) or did_you_mean(key, known, always=True)

@@ -37,7 +37,7 @@ class Plan:
     by_epoch: bool = False
 
     def dump(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """The plan as values that JSON can hold."""
         sweep = vars(self.sweep) | dict(
             config=str(self.sweep.config),
             points=[point_text(point) for point in self.sweep.points],
@@ -53,7 +53,7 @@ class Plan:
 
     @property
     def identity(self) -> str:
-        """What has to be the same for a run to go on."""
+        """What has to be the same for a run to resume."""
         return f'{self.folder}\n{self.sweep.prefix}\n{self.base}'
 
     @property

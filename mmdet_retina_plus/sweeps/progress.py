@@ -55,8 +55,8 @@ class Display:
     """A live table on a terminal; elsewhere a line for every start and end.
 
     Args:
-        study: That is worked on.
-        console: Of rich.
+        study: Study that is worked on.
+        console: Console of rich.
         jobs: Runs at a time, for the time that is left.
     """
 
@@ -132,9 +132,9 @@ class Display:
 
 
 def time_left(event: Event) -> float | None:
-    """Seconds until a run ends, if it goes on as it did.
+    """Seconds until a run ends, at the speed it had so far.
 
-    Between two lines of its log it makes steps that nobody sees.
+    Between two lines of its log it makes steps that are not seen.
     """
     done = event.progress
     new = done.step - event.before
@@ -149,7 +149,7 @@ def summary_line(result: SweepResult, jobs: int) -> str:
     """One line: counts, the time that is left, the best point so far.
 
     Args:
-        result: Of the study so far.
+        result: Result of the study so far.
         jobs: Runs at a time on this machine; others are seen running.
     """
     points = summarize_points(result)

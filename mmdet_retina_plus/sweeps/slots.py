@@ -10,10 +10,10 @@ class Slot:
     """The share of a machine that a training run gets.
 
     Attributes:
-        number: Of the slot, from 0.
-        gpus: As CUDA_VISIBLE_DEVICES wants them; None leaves the variable as
-            it is.
-        threads: Of OpenMP for each process; None leaves that to torch.
+        number: Index of the slot, from 0.
+        gpus: Value of CUDA_VISIBLE_DEVICES; None leaves the variable as it
+            is.
+        threads: OpenMP threads of each process; None leaves that to torch.
         nproc: Processes of a run.
     """
 

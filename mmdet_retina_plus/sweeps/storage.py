@@ -113,7 +113,7 @@ def patient(method: Method) -> Method:
             except (StorageInternalError, DBAPIError, OSError) as error:
                 if self.stop.is_set() or time.monotonic() > deadline:
                     raise StorageError(
-                        f'The storage is out of reach: {error}'
+                        f'The storage is unreachable: {error}'
                     ) from error
                 if not told:
                     logger.warning('Waiting for the storage: %s', error)

@@ -20,7 +20,7 @@ class Summary:
     Attributes:
         trials: At least one.
         values: One a trial.
-        mean: Of the values.
+        mean: Mean of the values.
         spread: Sample standard deviation; None for one value.
     """
 
@@ -39,7 +39,7 @@ class PointResult:
         label: What tells it from the other points, of any length.
         short_label: No other point has it either.
         planned: Seeds that were planned or tried.
-        trials: In order of their seeds.
+        trials: Trials in order of their seeds.
         metric: Over the complete trials that have a value; None without any.
         seconds: Over the complete trials.
     """

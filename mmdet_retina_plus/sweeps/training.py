@@ -20,18 +20,18 @@ LOGGED = re.compile(r'\d\d/\d\d \d\d:\d\d:\d\d - ')
 """How mmengine's lines begin."""
 TORCHRUN_FAILED = 'torch.distributed.elastic.multiprocessing.errors.'
 PATIENCE = 20.0
-"""Seconds that a run has to end by itself when it is asked to."""
+"""Seconds to wait after SIGTERM."""
 
 
 class Training:
     """A process that trains, from its start to its end.
 
     Args:
-        config: Of the trial.
+        config: Config file of the trial.
         folder: Work dir.
         slot: What it may use.
         lock: Open lock file of the trial, which the process holds, too.
-        resume: Checkpoint to go on from.
+        resume: Checkpoint to resume from.
     """
 
     def __init__(

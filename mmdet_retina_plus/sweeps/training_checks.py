@@ -15,7 +15,7 @@ def check_run(cfg: Any, metric: str, prune: bool = False) -> None:
     """Refuse a config whose trials would all fail, or have nothing to compare.
 
     Args:
-        cfg: Of a trial.
+        cfg: Config of a trial.
         metric: Name in the log of what is compared.
         prune: Whether it is compared before the end.
 

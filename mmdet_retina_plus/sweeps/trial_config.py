@@ -12,7 +12,7 @@ PARSING = threading.Lock()
 def write_config(
     base: str, changes: Mapping[str, Any], seed: int, folder: Path
 ) -> Path:
-    """The config of a trial as a file that `mim train mmdet` takes.
+    """Write the config of a trial for `mim train mmdet`.
 
     Two settings are ours: validations are logged by what the run counts, and
     the package is imported, without which torch refuses mmengine's
@@ -21,7 +21,7 @@ def write_config(
     Args:
         base: Text of the whole config that the changes apply to.
         changes: Dotted key to value.
-        seed: Of the run.
+        seed: Seed of the run.
         folder: Work dir.
     """
     cfg = parse_config(base)

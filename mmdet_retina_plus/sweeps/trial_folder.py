@@ -25,8 +25,8 @@ class Progress:
     """How far a run is.
 
     Attributes:
-        step: Last one that was logged.
-        steps: Of the whole run; 0 if the config does not say.
+        step: Last step that was logged.
+        steps: Steps of the whole run; 0 if the config does not say.
         curve: Step, or epoch where the run counts epochs, to metric.
         others: What validations logged that have no such metric.
     """
@@ -38,7 +38,7 @@ class Progress:
 
 
 def folder_name(study: str, point: Point, seed: int) -> str:
-    """Of a trial below the work dir: `gamma-2.0_alpha-0.25_1f09c3/seed-0`.
+    """Path below the work dir: `gamma-2.0_alpha-0.25_1f09c3/seed-0`.
 
     It stays when other points come before. The digits are those of the point,
     whose text may be cut off, and of the study, all that tells it from others,
@@ -74,7 +74,7 @@ def locked(file: Path, seconds: float = 0.0) -> Iterator[int]:
 
 
 def try_lock(file: int) -> bool:
-    """Take the lock of an open file, if nobody holds it."""
+    """Lock an open file; False if another process holds the lock."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -94,7 +94,7 @@ def read_progress(folder: Path, cfg: Mapping, metric: str) -> Progress:
 
     Args:
         folder: Work dir.
-        cfg: That `write_config` wrote.
+        cfg: Config that `write_config` wrote.
         metric: Name in the log.
     """
     files = sorted(folder.glob('*/vis_data/scalars.json'))
@@ -122,7 +122,7 @@ def read_progress(folder: Path, cfg: Mapping, metric: str) -> Progress:
 def find_checkpoint(
     folder: Path, progress: Progress, by_epoch: bool = False
 ) -> Path | None:
-    """The checkpoint that an interrupted run goes on from.
+    """The checkpoint that an interrupted run resumes from.
 
     mmengine saves one before it validates, and a run that resumes at its last
     step validates no more: unless that was done, an earlier one has to do. One

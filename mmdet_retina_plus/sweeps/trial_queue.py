@@ -54,7 +54,7 @@ class SweepStudy:
         self.stop = threading.Event()
 
     def create(self, plan: Plan) -> bool:
-        """Make the study, or take up one that there is.
+        """Make the study, or reuse the one of this name.
 
         Points and seeds may differ from those of earlier runs. Config, prefix,
         metric, and the folder that paths are relative to may not, once there
@@ -65,7 +65,8 @@ class SweepStudy:
             tried again.
 
         Raises:
-            ValueError: With what differs.
+            ValueError: The study has results of another config, prefix,
+                metric or folder.
         """
         import optuna
 
@@ -77,7 +78,7 @@ class SweepStudy:
         )
         old = study.user_attrs.get('plan')
         changed = old is not None and differences(Plan.load(old), plan)
-        # Where there are no results yet, a mistake may be mended.
+        # Without results a mistake may still be corrected.
         if changed and self.has_results():
             raise ValueError(
                 f'The study {self.name} has results already, which would not '
@@ -120,7 +121,7 @@ class SweepStudy:
         )
 
     def plan(self) -> Plan:
-        """Of the latest `sweep run`.
+        """Plan of the latest `sweep run`.
 
         Raises:
             ValueError: There is no such study.
@@ -134,7 +135,7 @@ class SweepStudy:
         return Plan.load(attributes['plan'])
 
     def names(self) -> list[str]:
-        """Of all studies in the storage."""
+        """Names of all studies in the storage."""
         return [study.study_name for study in self.storage.get_all_studies()]
 
     @patient
@@ -168,7 +169,7 @@ class SweepStudy:
 
         That is the first of a job's trials, or the one that was queued in its
         place when it was lost. Two workers may queue for the same at once;
-        then the earlier counts, and nobody runs the other.
+        then the earlier counts, and the other is never run.
         """
         owners: dict[Job, Any] = {}
         for trial in sorted(self.trials(), key=lambda trial: trial.number):
@@ -206,7 +207,7 @@ class SweepStudy:
 
     @patient
     def turn(self, trial: Any, state: Any, value: float | None = None) -> bool:
-        """Change a trial's state; False if somebody else was first."""
+        """Change a trial's state; False if another worker was first."""
         from optuna.exceptions import UpdateFinishedTrialError
 
         values = None if value is None else [value]
@@ -258,7 +259,7 @@ class SweepStudy:
         value: float | None = None,
         **attributes,
     ) -> bool:
-        """Finish a trial; False if it was finished by somebody else."""
+        """Finish a trial; False if another worker did."""
         return self.note(trial, **attributes) and self.turn(
             trial, state, value
         )
@@ -281,7 +282,7 @@ class SweepStudy:
                 silent |= seen == 'silent'
                 if seen == 'gone':
                     self.end(trial, TrialState.FAIL, reason=LOST)
-        # Also what was lost to somebody who did not get to queue it.
+        # Also what another worker found lost and did not get to queue.
         self.fill()
         return silent or any(
             trial.state == TrialState.WAITING

@@ -11,9 +11,9 @@ class Unit:
     """How a number is shown.
 
     Attributes:
-        label: Of an axis.
-        factor: From the number as it is stored to that which is shown.
-        pattern: As of `format`.
+        label: Name of the number, with the unit.
+        factor: What a stored number is multiplied by before it is shown.
+        pattern: Format specification, such as `.1f`.
     """
 
     label: str

@@ -124,7 +124,7 @@ def check_read(key: str, cfg: Any) -> None:
     config: what uses them has a copy.
 
     Raises:
-        ValueError: With the copies.
+        ValueError: No training reads it; names the copies that are read.
     """
     top, _, rest = key.partition('.')
     read = parts_read()
@@ -161,7 +161,7 @@ def check_type(key: str, value: Any, settings: Mapping) -> None:
         settings: The config.
 
     Raises:
-        ValueError: With the nearest name.
+        ValueError: The type is not registered; names the nearest.
     """
     if isinstance(value, Mapping):
         key, value = f'{key}.type', value.get('type')

@@ -33,8 +33,8 @@ class Event:
     """What a worker has to tell.
 
     Attributes:
-        slot: That the trial has.
-        name: Of the trial.
+        slot: Index of the slot that the trial runs in.
+        name: Name of the trial.
         kind: `start`, `progress`, `complete`, `pruned`, `failed`, `returned`
             or `taken`, where another worker thought this one lost.
         progress: How far the run is.

@@ -36,7 +36,10 @@ HOVER = """<script>addEventListener('load', () => setTimeout(() => {
       drag.dispatchEvent(new MouseEvent(kind, place));
   }
 }, 500));</script>"""
-"""A pointer over the first mark, or the top left cell, of every plot."""
+"""A pointer over the first mark, or the top left cell, of every plot.
+
+`_fullLayout` is plotly's own: no public name maps values to pixels.
+"""
 FETCH = """<script>fetch('https://example.org/').catch(() => 0);</script>
 <img src="https://example.org/x.png">"""
 
