@@ -19,6 +19,12 @@ def part(config: Any, path: str) -> Mapping:
     return config if isinstance(config, Mapping) else {}
 
 
+def seed_of(config: Any) -> int | None:
+    """Seed of a training run, None where the config sets none."""
+    # mmengine's Config is no Mapping, which `part` asks for.
+    return (config.get('randomness') or {}).get('seed')
+
+
 def walk(config: Any) -> Iterator[Mapping]:
     """The mappings in a config, from the outside to the inside."""
     if isinstance(config, Mapping):
@@ -51,11 +57,6 @@ def datasets_in(config: Any) -> Iterator[Mapping]:
     """Configs of the data sets within wrappers."""
     for *_, innermost in dataset_chains(config):
         yield innermost
-
-
-def seed_of(cfg: Any) -> int | None:
-    """Seed of a config's training, None if it sets none."""
-    return (cfg.get('randomness') or {}).get('seed')
 
 
 def annotation_path(config: Mapping) -> str:
