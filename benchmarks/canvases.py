@@ -157,6 +157,9 @@ class Methods:
         device: str,
     ) -> None:
         cfg.model.test_cfg.max_per_img = MOST
+        if cfg.model.get('roi_head'):
+            # Weighted box clustering merges boxes alone.
+            cfg.merge_from_dict({'model.roi_head.test_cfg.with_mask': False})
         models = load_detectors(cfg, [checkpoint], device)
         factor = tile_factor(cfg, tile)
         self.model = models[0]
