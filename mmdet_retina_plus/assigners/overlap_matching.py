@@ -249,7 +249,8 @@ class _Chunks:
         self.priors = padded.unflatten(1, (-1, self.length))
         self.shape = self.priors.shape[1:]
         if ignored is not None:
-            ignored = F.pad(ignored, padding).view(self.shape)
+            # The copies must not stand in for a last prior that is ignored.
+            ignored = F.pad(ignored, padding, value=True).view(self.shape)
         self.ignored = ignored
         self.low = self.priors[:2].amin(dim=2)
         self.high = self.priors[2:4].amax(dim=2)
