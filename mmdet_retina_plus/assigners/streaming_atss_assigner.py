@@ -12,6 +12,7 @@ from mmdet.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmdet_retina_plus.kernels import devices
 from mmdet_retina_plus.kernels.boxes import (
     centres_of,
     iou,
@@ -68,7 +69,7 @@ class StreamingATSSAssigner(BaseAssigner):
             ignore region; off unless above 0.
     """
 
-    needs_num_level_priors = True
+    takes_num_level_priors = True
     """Read by ``RetinaPlusHead``, which then passes ``num_level_priors``."""
 
     def __init__(
@@ -228,7 +229,7 @@ def _candidates(
         levels: With the number of candidates of each.
     """
     at_once = CPU_BLOCK
-    if not overlap_matching.may_wait(gts.device):
+    if not devices.may_wait(gts.device):
         at_once = overlap_matching.rows_per_launch(priors.size(1))
     centres, gt_centres = centres_of(priors), centres_of(gts)
     ids = torch.arange(gts.size(1), device=gts.device)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from mmdet_retina_plus.kernels.devices import may_wait
+from mmdet_retina_plus.kernels import devices
 
 
 def check_reduction(reduction: str) -> str:
@@ -73,15 +73,17 @@ def check_classification(pred: Tensor, target: Tensor) -> None:
             'per logit'
         )
     check_constant(target, 'targets')
-    if target.numel() and may_wait(target.device):
-        low, high = torch.stack(target.aminmax()).tolist()
-        # Written such that NaN fails.
-        if not (low >= 0 and high <= largest):
-            raise ValueError(
+    if target.numel():
+        low, high = target.aminmax()
+        devices.check(
+            # Written such that NaN fails.
+            (low >= 0) & (high <= largest),
+            lambda: (
                 f'Targets span [{low}, {high}] instead of [0, {largest}]: '
                 'labels count from 0 with background last, targets per class '
                 'are probabilities'
-            )
+            ),
+        )
 
 
 def weight_matrix(pred: Tensor, weight: Tensor | None) -> Tensor:

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmdet_retina_plus.assigners import overlap_matching as streaming
+from mmdet_retina_plus.assigners import overlap_matching
+from mmdet_retina_plus.kernels import devices
 from tests.helpers.samples import STRIDES
 
 
@@ -93,7 +94,7 @@ def assert_same(result: AssignResult, expected: AssignResult) -> None:
 def as_on_gpu() -> Iterator[None]:
     """Take the path that never looks at values, on the CPU."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(streaming, 'may_wait', lambda device: False)
+        patch.setattr(devices, 'may_wait', lambda device: False)
         yield
 
 
@@ -102,7 +103,7 @@ def tiles(**sizes: int) -> Iterator[None]:
     """With other sizes of tiles, e.g. ``CPU_TILE=512``."""
     with pytest.MonkeyPatch.context() as patch:
         for name, size in sizes.items():
-            patch.setattr(streaming, name, size)
+            patch.setattr(overlap_matching, name, size)
         yield
 
 

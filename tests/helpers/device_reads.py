@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmdet_retina_plus.assigners import overlap_matching
-from mmdet_retina_plus.losses import input_checks
+from mmdet_retina_plus.kernels import devices
 
 aten = torch.ops.aten
 WAITING = {
@@ -69,7 +68,6 @@ def device_reads() -> Iterator[Counter[str]]:
         return tolist(self)
 
     with pytest.MonkeyPatch.context() as patch, mode:
-        for module in (overlap_matching, input_checks):
-            patch.setattr(module, 'may_wait', lambda device: False)
+        patch.setattr(devices, 'may_wait', lambda device: False)
         patch.setattr(Tensor, 'tolist', noted_tolist)
         yield mode.counts
