@@ -290,23 +290,11 @@ def test_a_test_decodes_where_masks_read_the_finest_level():
     config.neck.in_channels = [32, 64, 64, 128, 256, 512]
     model = MODELS.build(config).eval()
     images = torch.randn(1, 3, 64, 64)
-    sides = []
-    model.neck.finest_conv.register_forward_hook(
-        lambda module, inputs, output: sides.append(output.shape[-1])
-    )
-
-    # Any level may come to it, of any number of channels.
-    model.bbox_head.forward = lambda levels: levels
-
-    def decoded() -> list[int]:
-        sides.clear()
-        model(images, mode='tensor')
-        return sides
-
-    assert decoded() == []
+    assert model.levels_at_test_time(images)[0] is None
     model.roi_head.start_level = 0
-    assert decoded() == [64]
+    assert model.levels_at_test_time(images)[0].shape[-1] == 64
+    assert model.levels_at_test_time(images, with_mask=False)[0] is None
     model.roi_head.test_cfg.with_mask = False
-    assert decoded() == []
+    assert model.levels_at_test_time(images)[0] is None
     model.bbox_start_level = 0
-    assert decoded() == [64]
+    assert model.levels_at_test_time(images)[0] is not None

@@ -112,6 +112,22 @@ def test_without_masks_it_is_a_retinanet(model, rescale):
         assert torch.equal(value, theirs.pred_instances[name])
 
 
+def test_masks_can_be_left_out_of_one_prediction(model):
+    """Equal to leaving them out by the config, which stays as it is."""
+    images = torch.randn(1, 3, *SHAPE)
+    [argument] = model.predict(images, [scaled_sample()], with_mask=False)
+    assert model.roi_head.test_cfg.with_mask
+    detector = copy.deepcopy(model)
+    detector.roi_head.test_cfg.with_mask = False
+    [config] = detector.predict(images, [scaled_sample()], with_mask=True)
+    for name in ('bboxes', 'labels', 'scores'):
+        assert torch.equal(
+            argument.pred_instances[name], config.pred_instances[name]
+        )
+    assert 'masks' not in argument.pred_instances
+    assert 'masks' not in config.pred_instances
+
+
 def test_a_config_for_tests_alone_needs_no_train_cfg():
     config = roi_head_config()
     config.train_cfg = None

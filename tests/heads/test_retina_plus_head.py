@@ -67,14 +67,14 @@ def test_each_loss_is_called_once_for_all_levels():
     assert calls == [(2 * ANCHORS, 4)]
 
 
-def test_join_levels_orders_places_as_the_anchors_are():
+def test_join_levels_orders_rows_as_the_anchors_are():
     maps = [torch.randn(2, 6, 4, 3), torch.randn(2, 6, 2, 2)]
-    joined = join_levels(maps)
-    channels_last = joined.permute(0, 2, 3, 1)
-    assert joined.shape == (2, 6, 16, 1)
-    assert channels_last.is_contiguous()
-    assert_close(channels_last[1, 12 + 3, 0], maps[1][1, :, 1, 1])
-    assert_close(channels_last[0, 1 * 3 + 2, 0], maps[0][0, :, 1, 2])
+    joined = join_levels(maps, channels=3)
+    assert joined.shape == (2, 16 * 2, 3)
+    assert joined.is_contiguous()
+    places = joined.reshape(2, 16, 6)
+    assert_close(places[1, 12 + 3], maps[1][1, :, 1, 1])
+    assert_close(places[0, 1 * 3 + 2], maps[0][0, :, 1, 2])
 
 
 @pytest.mark.parametrize('type_', ['FocalLoss', 'FusedFocalLoss'])
@@ -219,6 +219,8 @@ def test_a_mining_policy_sees_one_image_and_sets_its_weights():
 
     @TASK_UTILS.register_module()
     class HalveNegatives:
+        needs = 'predictions'
+
         def __call__(self, cls_score, boxes, labels, weights, gt_instances):
             assert not cls_score.requires_grad
             seen.append(
@@ -250,11 +252,14 @@ def test_mining_sees_scores_and_boxes_in_the_order_of_the_labels():
     head = build_head()
     caught = {}
 
-    def catch(cls_score, boxes, labels, weights, gt_instances):
-        caught.update(scores=cls_score, boxes=boxes)
-        return weights
+    class Catch:
+        needs = 'predictions'
 
-    head.mining = [catch]
+        def __call__(self, cls_score, boxes, labels, weights, gt_instances):
+            caught.update(scores=cls_score, boxes=boxes)
+            return weights
+
+    head.mining = [Catch()]
     features = pyramid(1)
     sample = data_sample(HEAD_OBJECTS)
     head.loss(features, [sample])
@@ -342,13 +347,16 @@ def test_a_second_initialisation_keeps_trained_weights():
 def test_mining_gets_values_without_a_graph():
     head = build_head()
 
-    def check(cls_score, boxes, labels, weights, gt_instances):
-        assert not cls_score.requires_grad
-        assert not boxes.requires_grad
-        assert not torch.is_grad_enabled()
-        return weights
+    class Check:
+        needs = 'predictions'
 
-    head.mining = [check]
+        def __call__(self, cls_score, boxes, labels, weights, gt_instances):
+            assert not cls_score.requires_grad
+            assert not boxes.requires_grad
+            assert not torch.is_grad_enabled()
+            return weights
+
+    head.mining = [Check()]
     assert head.loss(pyramid(1), [data_sample(HEAD_OBJECTS)])[
         'loss_cls'
     ].requires_grad

@@ -14,7 +14,6 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.hooks import LoggerHook
 from mmengine.logging import HistoryBuffer
-from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import LogProcessor, Runner
 from torch import nn
 from torch.testing import assert_close
@@ -23,11 +22,10 @@ import mmdet_retina_plus
 from mmdet_retina_plus.hooks import LossStatisticsHook
 from mmdet_retina_plus.hooks.loss_statistics_hook import (
     count_soft,
-    find_bbox_head,
     sum_terms,
 )
 from mmdet_retina_plus.synthetic.shapes import make_shapes
-from tests.helpers.models import build_head, detector_config
+from tests.helpers.models import build_head
 from tests.helpers.processes import in_two_processes
 from tests.helpers.samples import HEAD_OBJECTS, Objects, data_sample, pyramid
 from tests.hooks.statistics_log import (
@@ -276,7 +274,7 @@ def test_calls_between_steps_are_not_kept():
     """torch.compile may go on calling a hook that is removed."""
     head = build_head()
     hook, _ = begin_statistics(head)
-    hook.observe(head.loss_cls, (torch.randn(2, 3), torch.tensor([0, 3])), {})
+    hook.observe(head.loss_cls, torch.randn(2, 3), torch.tensor([0, 3]), None)
     assert not hook.calls
 
 
@@ -425,21 +423,6 @@ def test_two_processes_log_what_one_does_of_all_images(tmp_path):
     assert log_of(head, (HEAD_OBJECTS, ())) == pytest.approx(
         ranks[0], rel=1e-6
     )
-
-
-class Wrapped(MMDistributedDataParallel):
-    """A wrapper to mmengine, without processes."""
-
-    def __init__(self, module: nn.Module) -> None:
-        nn.Module.__init__(self)
-        self.module = module
-
-
-def test_the_head_is_found_in_wrappers():
-    detector = MODELS.build(detector_config())
-    bbox_head = detector.bbox_head
-    detector.bbox_head = Wrapped(bbox_head)
-    assert find_bbox_head(Wrapped(detector)) is bbox_head
 
 
 @pytest.fixture
