@@ -1,3 +1,5 @@
+"""Threads, seeds and a folder of its own for every test."""
+
 import os
 from pathlib import Path
 

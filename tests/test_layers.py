@@ -141,3 +141,11 @@ def test_the_rule_finds(room, line, tmp_path, monkeypatch):
     path = tmp_path / PACKAGE / room / 'module.py'
     path.write_text(line)
     assert len(list(refused(path))) == 1
+
+
+def test_no_test_imports_another():
+    """What two share lies in tests/helpers, or beside them."""
+    for path in Path(__file__).parent.rglob('*.py'):
+        for node, _ in nodes(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                assert not re.search(r'\btest_', node.module or ''), path

@@ -174,7 +174,8 @@ def test_a_label_outside_the_classes_is_refused(label):
 
 
 def test_a_box_that_is_not_finite_is_refused():
-    sample = data_sample([((4, 4, float('nan'), 36), 0)])
+    sample = data_sample(HEAD_OBJECTS)
+    sample.gt_instances.bboxes[0, 2] = float('nan')
     with pytest.raises(ValueError, match='finite'):
         build_head().loss(pyramid(1), [sample])
 
