@@ -14,9 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .. import kernels
 from .input_checks import (
+    assert_target_range,
     check_classification,
     check_reduction,
+    check_target_range,
     factor_of_sum,
     weight_matrix,
 )
@@ -39,7 +42,9 @@ class FusedSigmoidLoss(nn.Module):
 
     The forward pass computes the gradient as well and keeps nothing else; no
     second derivative exists. Halves are computed in single precision, and
-    their gradient is rounded after it has met the gradient from above.
+    their gradient is rounded after scaling by the upstream gradient. On a GPU
+    with Triton, unless in double precision, one kernel computes the loss and
+    one the gradient, from logits that are kept instead.
 
     Args:
         use_sigmoid: Only True; mmdet's heads read it.
@@ -90,6 +95,10 @@ class FusedSigmoidLoss(nn.Module):
         """
         raise NotImplementedError
 
+    def formula(self) -> tuple[bool, float, float]:
+        """What the GPU's kernel computes: ``star``, ``gamma``, ``beta``."""
+        raise NotImplementedError
+
     def forward(
         self,
         pred: Tensor,
@@ -116,17 +125,22 @@ class FusedSigmoidLoss(nn.Module):
 
         Raises:
             ValueError: Shapes do not fit, labels lie outside [0, C], shares
-                outside [0, 1], or ``avg_factor`` meets ``'sum'``.
+                outside [0, 1], or ``avg_factor`` meets ``'sum'``. By a kernel,
+                labels and shares out of range end in a device-side assertion
+                instead, since an error would have to wait for the GPU.
         """
         reduction = check_reduction(reduction_override or self.reduction)
         check_classification(pred, target)
-        dtype = torch.promote_types(pred.dtype, torch.float32)
-        balance = pred.new_tensor(self.balance, dtype=dtype)
-        if balance.size(1) not in (1, pred.size(1)):
+        if len(self.balance[0]) not in (1, pred.size(1)):
             raise ValueError(
-                f'alpha has {balance.size(1)} entries for {pred.size(1)} '
+                f'alpha has {len(self.balance[0])} entries for {pred.size(1)} '
                 'classes: give one per class, without background'
             )
+        if kernels.usable(pred):
+            return self._by_kernel(pred, target, weight, avg_factor, reduction)
+        check_target_range(pred, target)
+        dtype = torch.promote_types(pred.dtype, torch.float32)
+        balance = pred.new_tensor(self.balance, dtype=dtype)
         factor = factor_of_sum(pred, reduction, avg_factor)
         evaluate = partial(
             loss_and_slope,
@@ -141,6 +155,49 @@ class FusedSigmoidLoss(nn.Module):
             # unlike the logits costs nothing to keep.
             return _Fused.apply(pred, pred[:0].clone(), evaluate)
         return evaluate(pred, with_slope=False)[0]
+
+    def _by_kernel(
+        self,
+        pred: Tensor,
+        target: Tensor,
+        weight: Tensor | None,
+        avg_factor: float | Tensor | None,
+        reduction: str,
+    ) -> Tensor:
+        """As ``forward``, on a GPU, which nothing waits for."""
+        from ..kernels.sigmoid_loss import SigmoidLoss
+
+        scale = self.loss_weight * factor_of_sum(pred, reduction, avg_factor)
+        if isinstance(scale, Tensor):
+            scale = scale.to(pred.device, torch.float32, non_blocking=True)
+        loss = SigmoidLoss(
+            *self.formula(),
+            self.balance,
+            target,
+            None if weight is None else weight_matrix(pred, weight),
+            scale,
+            per_element=reduction == 'none',
+        )
+        return _Recomputed.apply(pred.contiguous(), loss)
+
+
+class _Recomputed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, pred, loss):
+        value, valid = loss.value(pred)
+        assert_target_range(pred, loss.target, valid)
+        ctx.save_for_backward(pred)
+        ctx.loss = loss
+        return value
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        (pred,) = ctx.saved_tensors
+        with torch.no_grad():
+            grad = ctx.loss.gradient(pred, grad_output)
+        if torch.is_grad_enabled():
+            grad = _Once.apply(grad, pred)
+        return grad, None
 
 
 class _Fused(torch.autograd.Function):
