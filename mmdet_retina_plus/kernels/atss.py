@@ -25,8 +25,11 @@ from .max_iou import best_overlaps
 MIN_CHUNK = 256
 MAX_CHUNKS = 4096
 PRIORS = 256
-# Ground truths in a program: one for each warp.
-GTS = WARPS = 4
+# Ground truths in a program. Each looks for its priors by itself, so that
+# company would only make it wait.
+GTS = 1
+# Chunks that a warp keeps in its registers.
+CHUNKS_PER_WARP = 1024
 # Distance of priors in ignore regions, as in mmdet: above any other.
 FAR = tl.constexpr(1e8)
 # How far inside of a ground truth a positive prior's centre lies, in pixels.
@@ -88,6 +91,7 @@ def find_candidates(
     if ignored is None:
         ignored = priors
     programs = triton.cdiv(len(gt_bboxes), GTS)
+    slots = triton.next_power_of_2(max(chunks))
     with torch.cuda.device_of(priors):
         _hull_kernel[(max(chunks), len(levels))](
             priors, ignored, table, hulls, sum(chunks), CHUNK=chunk, **flags
@@ -102,10 +106,10 @@ def find_candidates(
             sum(chunks),
             len(gt_bboxes),
             CHUNK=chunk,
-            CHUNKS=triton.next_power_of_2(max(chunks)),
+            CHUNKS=slots,
             KEPT=triton.next_power_of_2(max(counts)),
             GTS=GTS,
-            num_warps=WARPS,
+            num_warps=max(1, slots // CHUNKS_PER_WARP),
             **flags,
         )
         _decide_kernel[(programs,)](
@@ -117,7 +121,7 @@ def find_candidates(
             len(gt_bboxes),
             CANDIDATES=triton.next_power_of_2(len(prior)),
             GTS=GTS,
-            num_warps=WARPS,
+            num_warps=1,
             **flags,
         )
     return result
