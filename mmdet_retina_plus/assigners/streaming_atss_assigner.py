@@ -12,7 +12,8 @@ from mmdet.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from .. import kernels
+from mmdet_retina_plus.kernels import dispatch
+
 from . import overlap_matching
 from .assign_io import Inputs, read_inputs, to_result
 from .nearest_priors import LAST, Level, centres_of, pack, unpack
@@ -124,7 +125,7 @@ class StreamingATSSAssigner(BaseAssigner):
                 f'there are {len(inputs.priors)} priors'
             )
         some = len(inputs.priors) and len(inputs.gt_bboxes)
-        if some and kernels.usable(inputs.priors, inputs.gt_bboxes):
+        if some and dispatch.usable(inputs.priors, inputs.gt_bboxes):
             return self._by_kernels(inputs)
         priors = overlap_matching.coordinates(inputs.priors.float(), 'Priors')
         gts = overlap_matching.coordinates(
@@ -147,7 +148,7 @@ class StreamingATSSAssigner(BaseAssigner):
 
     def _by_kernels(self, inputs: Inputs) -> AssignResult:
         """As ``assign``, on a GPU, with some priors and ground truths."""
-        from ..kernels import atss, max_iou
+        from mmdet_retina_plus.kernels import atss, max_iou
 
         gt_bboxes, priors = inputs.gt_bboxes, inputs.priors
         ignored = None

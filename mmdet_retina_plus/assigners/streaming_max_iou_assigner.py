@@ -17,7 +17,8 @@ from mmdet.utils import ConfigType
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from .. import kernels
+from mmdet_retina_plus.kernels import dispatch
+
 from . import overlap_matching
 from .assign_io import read_inputs, to_result
 from .overlap_matching import Claims, Matches
@@ -171,7 +172,7 @@ class StreamingMaxIoUAssigner(BaseAssigner):
     ) -> Matches:
         calculator = self.iou_calculator
         if type(calculator) is BboxOverlaps2D and calculator.dtype is None:
-            if kernels.usable(boxes, priors):
+            if dispatch.usable(boxes, priors):
                 return _by_kernels(boxes, priors, mode, ignored, claims)
             dtype = torch.promote_types(boxes.dtype, priors.dtype)
             return overlap_matching.match(
@@ -211,7 +212,7 @@ def _by_kernels(
     claims: Claims | None,
 ) -> Matches:
     """As ``overlap_matching.match``, in two launches at most."""
-    from ..kernels import max_iou
+    from mmdet_retina_plus.kernels import max_iou
 
     if claims is not None:
         return Matches(*max_iou.match(boxes, priors, ignored, *claims))

@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .boxes import EXACT, LAST, UNION, load_boxes, overlap, pack, unpack
+from .box_tiles import EXACT, LAST, UNION, load_boxes, overlap, pack, unpack
 from .max_iou import best_overlaps
 
 # Priors in a chunk, at least; a level has few chunks, for a program looks at

@@ -10,11 +10,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .boxes import EXACT, LAST, UNION, load_boxes, overlap, pack, unpack
+from .box_tiles import EXACT, LAST, UNION, load_boxes, overlap, pack, unpack
 
 PRIORS, BOXES = 64, 32
 WARPS = 4
-# Names of boxes.UNION, FIRST and SECOND.
+# Names of box_tiles.UNION, FIRST and SECOND.
 MODES = ('iou', 'iof', 'iof_prior')
 NOBODY = tl.constexpr(2**31 - 1)
 

@@ -14,12 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .. import kernels
+from mmdet_retina_plus.kernels import dispatch
+
 from .input_checks import (
-    assert_target_range,
     check_classification,
     check_reduction,
-    check_target_range,
     factor_of_sum,
     weight_matrix,
 )
@@ -31,9 +30,15 @@ Terms = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None]
 CHUNK_CPU = 2**19
 CHUNK_ACCELERATOR = 2**21
 
-# Where torch is too old to tell, backward pays for a second buffer.
+# torch has no public way to learn whether backward() keeps its graph. Where
+# this one is missing, backward pays for a second buffer.
 keeps_graph = getattr(
     torch._C._autograd, '_get_current_graph_task_keep_graph', lambda: True
+)
+
+OUT_OF_RANGE = (
+    'Labels lie outside of [0, C], background last, or soft targets outside '
+    'of [0, 1]'
 )
 
 
@@ -124,10 +129,10 @@ class FusedSigmoidLoss(nn.Module):
             computed in. No anchors at all cost zero.
 
         Raises:
-            ValueError: Shapes do not fit, labels lie outside [0, C], shares
-                outside [0, 1], or ``avg_factor`` meets ``'sum'``. By a kernel,
-                labels and shares out of range end in a device-side assertion
-                instead, since an error would have to wait for the GPU.
+            ValueError: Shapes do not fit, ``avg_factor`` meets ``'sum'``, or,
+                on a CPU, labels lie outside [0, C] or shares outside [0, 1].
+                On a GPU such labels end in a device-side assertion by the
+                kernel, without it they are background, as in mmdet.
         """
         reduction = check_reduction(reduction_override or self.reduction)
         check_classification(pred, target)
@@ -136,11 +141,12 @@ class FusedSigmoidLoss(nn.Module):
                 f'alpha has {len(self.balance[0])} entries for {pred.size(1)} '
                 'classes: give one per class, without background'
             )
-        if kernels.usable(pred):
+        if dispatch.usable(pred):
             return self._by_kernel(pred, target, weight, avg_factor, reduction)
-        check_target_range(pred, target)
         dtype = torch.promote_types(pred.dtype, torch.float32)
-        balance = pred.new_tensor(self.balance, dtype=dtype)
+        # Unlike new_tensor this does not wait for a GPU.
+        balance = torch.tensor(self.balance, dtype=dtype)
+        balance = balance.to(pred.device, non_blocking=True)
         factor = factor_of_sum(pred, reduction, avg_factor)
         evaluate = partial(
             loss_and_slope,
@@ -165,7 +171,7 @@ class FusedSigmoidLoss(nn.Module):
         reduction: str,
     ) -> Tensor:
         """As ``forward``, on a GPU, which nothing waits for."""
-        from ..kernels.sigmoid_loss import SigmoidLoss
+        from mmdet_retina_plus.kernels.sigmoid_loss import SigmoidLoss
 
         scale = self.loss_weight * factor_of_sum(pred, reduction, avg_factor)
         if isinstance(scale, Tensor):
@@ -185,7 +191,8 @@ class _Recomputed(torch.autograd.Function):
     @staticmethod
     def forward(ctx, pred, loss):
         value, valid = loss.value(pred)
-        assert_target_range(pred, loss.target, valid)
+        # Not read, which would have to wait. A false one stops the GPU.
+        torch._assert_async(valid, OUT_OF_RANGE)
         ctx.save_for_backward(pred)
         ctx.loss = loss
         return value
@@ -298,7 +305,8 @@ def positives(
     size: int,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Per chunk of ``size`` rows: flat places, losses, slopes of positives."""
-    row = (labels < pred.size(1)).nonzero().squeeze(1)
+    positive = (labels >= 0) & (labels < pred.size(1))
+    row = positive.nonzero().squeeze(1)
     column = labels[row].long()
     logits = pred[row, column].to(factor.dtype)
     factor = factor.expand(pred.size(1))[column]

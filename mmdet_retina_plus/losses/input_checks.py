@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from mmdet_retina_plus.kernels.devices import may_wait
+
 
 def check_reduction(reduction: str) -> str:
     if reduction not in ('none', 'mean', 'sum'):
@@ -40,11 +42,15 @@ def factor_of_sum(
 
 
 def check_classification(pred: Tensor, target: Tensor) -> None:
-    """Raise ValueError unless logits and target fit each other in shape.
+    """Raise ValueError unless logits and target fit each other.
+
+    Values are read on a CPU only. A GPU would have to wait, and
+    ``RetinaPlusHead`` has read the labels of the step before.
 
     Args:
         pred: Logits, to be of shape (N, C).
-        target: To be labels of shape (N,), or of shape (N, C).
+        target: To be labels of shape (N,) in [0, C], or of shape (N, C) in
+            [0, 1].
     """
     if pred.dim() != 2 or not pred.is_floating_point():
         raise ValueError(
@@ -57,9 +63,9 @@ def check_classification(pred: Tensor, target: Tensor) -> None:
                 f'Labels are {target.dtype}: use integers, or targets of '
                 'shape (anchors, classes)'
             )
-        expected = pred.shape[:1]
+        expected, largest = pred.shape[:1], pred.size(1)
     else:
-        expected = pred.shape
+        expected, largest = pred.shape, 1
     if target.shape != expected:
         raise ValueError(
             f'Targets have shape {tuple(target.shape)} for logits of shape '
@@ -67,54 +73,15 @@ def check_classification(pred: Tensor, target: Tensor) -> None:
             'per logit'
         )
     check_constant(target, 'targets')
-
-
-def check_target_range(pred: Tensor, target: Tensor) -> None:
-    """Raise ValueError unless targets are in range, with a look at them.
-
-    Args:
-        pred: Shape (N, C).
-        target: Labels of shape (N,) in [0, C], or of shape (N, C) in [0, 1].
-    """
-    if target.numel():
+    if target.numel() and may_wait(target.device):
         low, high = torch.stack(target.aminmax()).tolist()
         # Written such that NaN fails.
-        if not (low >= 0 and high <= largest_target(pred, target)):
+        if not (low >= 0 and high <= largest):
             raise ValueError(
-                f'Targets span [{low}, {high}] instead of '
-                f'{expected_range(pred, target)}'
+                f'Targets span [{low}, {high}] instead of [0, {largest}]: '
+                'labels count from 0 with background last, targets per class '
+                'are probabilities'
             )
-
-
-def assert_target_range(pred: Tensor, target: Tensor, valid: Tensor) -> None:
-    """Fail if ``valid`` is false, without waiting for a GPU.
-
-    Args:
-        pred: As in ``check_target_range``.
-        target: As in ``check_target_range``.
-        valid: Whether they are in range; a flag without dimension.
-
-    Raises:
-        ValueError: ``valid`` is a false one on the CPU. On a GPU it stops the
-            kernels after it, and CUDA raises where Python waits next; the
-            message is printed to stderr.
-    """
-    message = f'Targets lie outside of {expected_range(pred, target)}'
-    if valid.is_cuda:
-        torch._assert_async(valid, message)
-    elif not valid:
-        raise ValueError(message)
-
-
-def largest_target(pred: Tensor, target: Tensor) -> int:
-    return pred.size(1) if target.dim() == 1 else 1
-
-
-def expected_range(pred: Tensor, target: Tensor) -> str:
-    return (
-        f'[0, {largest_target(pred, target)}]: labels count from 0 with '
-        'background last, targets per class are probabilities'
-    )
 
 
 def weight_matrix(pred: Tensor, weight: Tensor | None) -> Tensor:

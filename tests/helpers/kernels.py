@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from mmdet_retina_plus import kernels
+from mmdet_retina_plus.kernels import dispatch
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def by_kernels(device: torch.device, **sizes: int) -> Iterator[None]:
 
     sizes = dict(PRIORS=1024, BOXES=64, GTS=64) | sizes
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernels, 'usable', lambda *tensors: True)
+        patch.setattr(dispatch, 'usable', lambda *tensors: True)
         for name, size in sizes.items():
             for module in (atss, max_iou):
                 if hasattr(module, name):

@@ -135,7 +135,7 @@ def test_fifty_digits_agree_with_the_star(
 
 @both_losses
 @given(scene=SCENES, options=OPTIONS, divided=st.booleans())
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 def test_equals_the_torch_path(device, loss_type, scene, options, divided):
     pred, target, weight = draw(**scene)
     if options['alpha'] == 'per class':
@@ -347,16 +347,6 @@ def test_targets_out_of_range_are_seen(device, target, per_element):
     many = many.nan_to_num(0)
     assert valid(many)
     assert not valid(torch.cat([many, target]))
-
-
-def test_targets_out_of_range_are_refused_on_the_cpu(device):
-    if device.type == 'cuda':
-        pytest.skip('a GPU answers with an assertion, see the next test')
-    with (
-        by_kernels(device),
-        pytest.raises(ValueError, match='background last'),
-    ):
-        FusedFocalLoss()(torch.zeros(4, 2), torch.tensor([0, 1, 2, 3]))
 
 
 def test_targets_out_of_range_stop_a_gpu(card):

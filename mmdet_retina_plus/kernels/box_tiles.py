@@ -1,4 +1,4 @@
-"""Boxes in kernels: what every matcher computes the same way.
+"""Boxes in Triton: what every matcher computes the same way.
 
 The order of operations is that of mmdet's ``bbox_overlaps``. Kernels are
 launched with ``EXACT``, without fused multiply-adds, and divide with correct
