@@ -11,6 +11,12 @@ from mmdet_retina_plus.assigners import (
     overlap_matching,
 )
 from mmdet_retina_plus.kernels import max_iou
+from mmdet_retina_plus.kernels.boxes import (
+    coordinates,
+    iou,
+    share_of_first,
+    share_of_second,
+)
 from tests.assigners.scenes import (
     anchor_levels,
     as_on_gpu,
@@ -71,8 +77,8 @@ def test_any_number_of_boxes(device, num_boxes, num_priors, all_ties):
     priors = random_boxes(num_priors, num_boxes, integers=True)
     ignored = torch.rand(num_priors) < 0.1
     expected = overlap_matching.match(
-        overlap_matching.coordinates(boxes, 'Boxes'),
-        overlap_matching.coordinates(priors, 'Priors'),
+        coordinates(boxes),
+        coordinates(priors),
         ignored=ignored,
         claims=overlap_matching.Claims(0.1, all_ties),
     )
@@ -91,13 +97,13 @@ def test_size_of_a_tile_changes_nothing(device, mode):
     boxes, priors = random_boxes(40), random_boxes(100, 1)
     ignored = torch.rand(100) < 0.1
     shares = dict(
-        iou=overlap_matching.iou,
-        iof=overlap_matching.share_of_first,
-        iof_prior=overlap_matching.share_of_second,
+        iou=iou,
+        iof=share_of_first,
+        iof_prior=share_of_second,
     )
     expected = overlap_matching.match(
-        overlap_matching.coordinates(boxes, 'Boxes'),
-        overlap_matching.coordinates(priors, 'Priors'),
+        coordinates(boxes),
+        coordinates(priors),
         shares[mode],
         ignored,
     )
