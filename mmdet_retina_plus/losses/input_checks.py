@@ -63,9 +63,9 @@ def check_classification(pred: Tensor, target: Tensor) -> None:
                 f'Labels are {target.dtype}: use integers, or targets of '
                 'shape (anchors, classes)'
             )
-        expected, largest = pred.shape[:1], pred.size(1)
+        expected = pred.shape[:1]
     else:
-        expected, largest = pred.shape, 1
+        expected = pred.shape
     if target.shape != expected:
         raise ValueError(
             f'Targets have shape {tuple(target.shape)} for logits of shape '
@@ -73,6 +73,20 @@ def check_classification(pred: Tensor, target: Tensor) -> None:
             'per logit'
         )
     check_constant(target, 'targets')
+
+
+def check_range(pred: Tensor, target: Tensor) -> None:
+    """Refuse labels outside of [0, C] and soft targets outside of [0, 1].
+
+    Args:
+        pred: Logits, shape (N, C).
+        target: Labels of shape (N,), or targets of shape (N, C).
+
+    Raises:
+        ValueError: On a CPU; on a GPU, which nothing waits for, a device-side
+            assertion fails.
+    """
+    largest = pred.size(1) if target.dim() == 1 else 1
     if target.numel():
         low, high = target.aminmax()
         devices.check(
