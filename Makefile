@@ -31,8 +31,8 @@ lint: setup
 
 DEVICE ?= cpu
 bench: setup
-	python benchmarks/focal_loss.py --device $(DEVICE) --threads 1
-	python benchmarks/focal_loss.py --device $(DEVICE) --threads 2
-	python benchmarks/assigners.py --device $(DEVICE) --threads 1
-	python benchmarks/box_clustering.py --device $(DEVICE) --threads 1
-	python benchmarks/mask_branch.py --device $(DEVICE) --threads 1
+	python -m benchmarks.focal_loss --device $(DEVICE) --threads 1
+	python -m benchmarks.focal_loss --device $(DEVICE) --threads 2
+	python -m benchmarks.assigners --device $(DEVICE) --threads 1
+	python -m benchmarks.box_clustering --device $(DEVICE) --threads 1
+	python -m benchmarks.mask_branch --device $(DEVICE) --threads 1

@@ -58,6 +58,7 @@ setup(
         *find_packages(include=['mmdet_retina_plus*']),
         'mmdet_retina_plus.configs',
     ],
+    py_modules=['retina_plus_command'],  # the console script
     # Configs live beside the package in a checkout and inside of it in a
     # wheel; `mmdet_retina_plus.config` finds them in both.
     package_dir={'mmdet_retina_plus.configs': 'configs'},
@@ -78,6 +79,6 @@ setup(
         'test': [*SWEEP, *FAST, *TEST],
     },
     entry_points={
-        'console_scripts': ['retina-plus = mmdet_retina_plus.tools.cli:main']
+        'console_scripts': ['retina-plus = retina_plus_command:main']
     },
 )

@@ -1,13 +1,12 @@
 """Streaming assigners against mmdet's, on the anchors of an 800x1344 image.
 
-python benchmarks/assigners.py --device cpu --threads 1
+python -m benchmarks.assigners --device cpu --threads 1
 """
 
 from functools import partial
 
 import click
 import torch
-from harness import Measurement, describe, measure, print_table
 from mmdet.models.task_modules.assigners import (
     AssignResult,
     ATSSAssigner,
@@ -16,6 +15,7 @@ from mmdet.models.task_modules.assigners import (
 from mmdet.models.task_modules.prior_generators import AnchorGenerator
 from mmengine.structures import InstanceData
 
+from benchmarks.harness import Measurement, describe, measure, print_table
 from mmdet_retina_plus.assigners import (
     StreamingATSSAssigner,
     StreamingMaxIoUAssigner,

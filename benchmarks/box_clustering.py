@@ -1,6 +1,6 @@
 """Weighted box clustering against a plain loop over clusters.
 
-python benchmarks/box_clustering.py --device cpu --threads 1
+python -m benchmarks.box_clustering --device cpu --threads 1
 """
 
 from functools import partial
@@ -9,8 +9,8 @@ from types import ModuleType
 import click
 import numpy as np
 import torch
-from harness import describe, measure, print_table
 
+from benchmarks.harness import describe, measure, print_table
 from mmdet_retina_plus.fusion import BoxClusters, weighted_box_clustering
 
 

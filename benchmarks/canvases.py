@@ -5,7 +5,7 @@ each mirrored), and its boxes are fused by NMS or weighted box clustering. A
 tile is resized as the config's test pipeline says, so its side should be that
 of the photographs.
 
-python benchmarks/canvases.py configs/retinanet_r18_fpn_pennfudan.py \
+python -m benchmarks.canvases configs/retinanet_r18_fpn_pennfudan.py \
     work_dirs/pennfudan/iter_800.pth $ROOT
 """
 
@@ -23,7 +23,6 @@ import click
 import cv2
 import numpy as np
 import torch
-from harness import print_table
 from mmcv.transforms import Compose
 from mmdet.models import DetTTAModel
 from mmdet.utils import get_test_pipeline_cfg
@@ -31,19 +30,20 @@ from mmengine.config import Config, ConfigDict
 from mmengine.structures import InstanceData
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from training import summary
 
+from benchmarks.harness import print_table
+from benchmarks.training import summary
+from mmdet_retina_plus.cli.options import PATCH_WEIGHTS
+from mmdet_retina_plus.common.config_file import load_config
+from mmdet_retina_plus.common.trained_detectors import load_detectors
 from mmdet_retina_plus.fusion import WBC_PRESETS, WBCTTAModel, merge_tiles
-from mmdet_retina_plus.tools.check_config import load_config
-from mmdet_retina_plus.tools.detector import (
+from mmdet_retina_plus.inference.image_list import ListedImage, category_ids
+from mmdet_retina_plus.inference.pictures import Pictures
+from mmdet_retina_plus.inference.prediction import Results
+from mmdet_retina_plus.inference.tiled_detector import (
     TiledDetector,
-    load_detectors,
     window_inputs,
 )
-from mmdet_retina_plus.tools.fusion_options import PATCH_WEIGHTS
-from mmdet_retina_plus.tools.image_list import ListedImage, category_ids
-from mmdet_retina_plus.tools.pictures import Pictures
-from mmdet_retina_plus.tools.predict import Results
 
 GREY = 114
 MOST = 1000

@@ -1,6 +1,6 @@
 """FusedFocalLoss against mmdet's FocalLoss and one plain copy of the logits.
 
-python benchmarks/focal_loss.py --device cpu --threads 1
+python -m benchmarks.focal_loss --device cpu --threads 1
 """
 
 from collections.abc import Callable
@@ -9,10 +9,10 @@ from functools import partial
 import click
 import torch
 import torch.nn.functional as F
-from harness import Measurement, describe, measure, print_table
 from mmdet.models.losses import FocalLoss
 from torch import Tensor
 
+from benchmarks.harness import Measurement, describe, measure, print_table
 from mmdet_retina_plus.losses import FusedFocalLoss
 
 GAMMA, ALPHA, AVG_FACTOR = 2.0, 0.25, 100.0

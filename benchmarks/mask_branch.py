@@ -3,7 +3,7 @@
 Both have the same ResNet-50, neck and box head with random weights; the image
 has the size that COCO's have on average after resizing.
 
-python benchmarks/mask_branch.py --device cpu --threads 1
+python -m benchmarks.mask_branch --device cpu --threads 1
 """
 
 from collections.abc import Callable
@@ -12,7 +12,6 @@ from functools import partial
 
 import click
 import torch
-from harness import Measurement, describe, measure, print_table
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
@@ -21,6 +20,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 import mmdet_retina_plus
+from benchmarks.harness import Measurement, describe, measure, print_table
 
 CONFIG = 'retinamask_r50_fpn_1x'
 ORIGINAL, SHAPE = (480, 640), (800, 1067)

@@ -15,7 +15,8 @@ from math import isnan, nan
 from pathlib import Path
 
 import click
-from harness import print_table
+
+from benchmarks.harness import print_table
 
 STOCK = {
     'model.type': 'RetinaNet',

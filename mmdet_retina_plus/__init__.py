@@ -4,9 +4,10 @@ Importing the package registers its modules in mmdet's registries; a config
 asks for that with ``custom_imports = dict(imports=['mmdet_retina_plus'])``.
 """
 
-import difflib
-import sys
+import os
 from pathlib import Path
+
+from .common.suggestions import did_you_mean
 
 __version__ = '0.1.0'
 __all__ = ['__version__', 'config', 'register_all_modules']
@@ -32,12 +33,8 @@ def register_all_modules() -> None:
             losses,
             mining,
             necks,
+            transforms,
             visualization,
-        )
-        from .data import (  # noqa: F401
-            load_neighbour_slices,
-            masks_to_seg_map,
-            window_intensity,
         )
     # mmdet answers an mmcv that it does not know with an AssertionError.
     except (ImportError, AssertionError) as error:
@@ -70,15 +67,12 @@ def config(name: str) -> str:
             for path in folder.rglob('*.py')
             if '_base_' not in path.parts
         )
-        nearest = difflib.get_close_matches(name, names, n=3, cutoff=0)
-        raise ValueError(
-            f'There is no config {name!r}. Did you mean {", ".join(nearest)}?'
-        )
+        hint = did_you_mean(name, names, most=3, always=True)
+        raise ValueError(f'There is no config {name!r}{hint}')
     return str(path)
 
 
-# `retina-plus doctor` must be able to speak where mmdet is broken, so the
-# command registers when one of its sub-commands needs it.
-COMMAND = ('retina-plus', 'retina-plus.exe')
-if Path(sys.argv[0] if sys.argv else '').name not in COMMAND:
+# The command `retina-plus` sets it to 0 to start where mmdet is broken; its
+# sub-commands register when they need to.
+if os.environ.get('MMDET_RETINA_PLUS_REGISTER', '1') != '0':
     register_all_modules()

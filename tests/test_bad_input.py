@@ -5,14 +5,14 @@ import os
 
 import pytest
 import torch
-from builders import build_head
 from mmdet.registry import DATASETS, HOOKS
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import mmdet_retina_plus
-from mmdet_retina_plus.data.shapes import make_shapes
+from mmdet_retina_plus.synthetic.shapes import make_shapes
+from tests.helpers.builders import build_head
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 from torch.testing import assert_close
 
 import mmdet_retina_plus
-from mmdet_retina_plus.data.shapes import make_shapes
+from mmdet_retina_plus.synthetic.shapes import make_shapes
 
 NAME = 'retinanet_r18_fpn_shapes'
 

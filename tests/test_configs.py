@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from builders import (
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from torch import nn
+from torch.testing import assert_close
+
+import mmdet_retina_plus
+from benchmarks.training import STOCK
+from tests.helpers.builders import (
     BATCHES,
     OBJECTS,
     build_detector,
@@ -15,13 +22,6 @@ from builders import (
     data_sample,
     load,
 )
-from mmdet.registry import MODELS
-from mmengine.config import Config
-from torch import nn
-from torch.testing import assert_close
-from training import STOCK
-
-import mmdet_retina_plus
 
 FOLDER = Path(mmdet_retina_plus.config('retinanet_r50_fpn_fl')).parent
 CONFIGS = sorted(path.stem for path in FOLDER.glob('*.py'))

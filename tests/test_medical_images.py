@@ -18,7 +18,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DefaultScope
 from mmengine.runner import load_checkpoint
 
-from mmdet_retina_plus.data.donuts import make_donuts
+from mmdet_retina_plus.synthetic.donuts import make_donuts
 
 PAGE = Path(__file__).parents[1] / 'docs' / 'medical-images.md'
 BLOCKS = dict(

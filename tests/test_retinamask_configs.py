@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from builders import differences, load, shrink
 from mmdet.models.backbones import ResNeXt
 from mmdet.registry import MODELS, TRANSFORMS
 from mmdet.structures import DetDataSample
@@ -11,6 +10,8 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from pycocotools.mask import frPyObjects
 from torch import nn
+
+from tests.helpers.builders import differences, load, shrink
 
 ELEVEN = [640, 672, 704, 736, 768, 800, 840, 880, 920, 960, 1000]
 SCHEDULES: dict[str, tuple[int, list[int], list[int]]] = {

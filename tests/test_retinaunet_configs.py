@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from builders import (
+from mmdet.registry import TASK_UTILS
+from mmengine.config import Config
+
+from tests.helpers.builders import (
     BATCHES,
     OBJECTS,
     build_detector,
@@ -15,8 +18,6 @@ from builders import (
     differences,
     load,
 )
-from mmdet.registry import TASK_UTILS
-from mmengine.config import Config
 
 PIXELS = {
     'pixel_supervision',  # the fragment itself

@@ -5,7 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from builders import (
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from torch.testing import assert_close
+
+import mmdet_retina_plus
+from mmdet_retina_plus.sweeps.spec import read_sweep
+from mmdet_retina_plus.sweeps.value_checks import apply_point
+from tests.helpers.builders import (
     BATCHES,
     build_detector,
     check_step,
@@ -13,14 +20,7 @@ from builders import (
     load,
     shrink,
 )
-from mask_scenes import exact_level
-from mmdet.registry import MODELS
-from mmengine.config import Config
-from torch.testing import assert_close
-
-import mmdet_retina_plus
-from mmdet_retina_plus.sweeps.spec import read_sweep
-from mmdet_retina_plus.sweeps.values import apply_point
+from tests.helpers.mask_scenes import exact_level
 
 FOLDER = Path(mmdet_retina_plus.config('retinamask_r50_fpn')).parent / 'sweeps'
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import streaming
+from . import overlap_matching
 
 # Priors in a chunk: a few chunks hold the neighbours of a point.
 CHUNK = 32
@@ -56,7 +56,7 @@ class Level:
         points = torch.cat([centres, FAR * ignored[None]])
         size = points.size(1)
         index = torch.arange(start, start + size, device=points.device)
-        self.in_chunks = streaming.may_wait(points.device)
+        self.in_chunks = overlap_matching.may_wait(points.device)
         if self.in_chunks:
             padding = 0, -size % CHUNK
             points = F.pad(points, padding, 'replicate')
@@ -78,7 +78,9 @@ class Level:
         if not self.in_chunks:
             return _first(centres, self.points[:, None], self.index, k)
         chunks = self._candidates(centres, k)
-        at_once = max(1, 4 * streaming.CPU_TILE // (chunks.size(1) * CHUNK))
+        at_once = max(
+            1, 4 * overlap_matching.CPU_TILE // (chunks.size(1) * CHUNK)
+        )
         parts = [
             _first(
                 some,

@@ -12,8 +12,8 @@ from mmdet.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from . import streaming
-from .inputs import read_inputs, to_result
+from . import overlap_matching
+from .assign_io import read_inputs, to_result
 from .nearest_priors import LAST, Level, centres_of, pack, unpack
 from .prior_levels import level_sizes, priors_per_place
 
@@ -121,13 +121,15 @@ class StreamingATSSAssigner(BaseAssigner):
                 f'num_level_priors {list(sizes)} add up to {sum(sizes)}, but '
                 f'there are {len(inputs.priors)} priors'
             )
-        priors = streaming.coordinates(inputs.priors.float(), 'Priors')
-        gts = streaming.coordinates(inputs.gt_bboxes.float(), 'Ground truths')
+        priors = overlap_matching.coordinates(inputs.priors.float(), 'Priors')
+        gts = overlap_matching.coordinates(
+            inputs.gt_bboxes.float(), 'Ground truths'
+        )
         ignored = self._ignored(priors, inputs.regions)
         gt_inds = -ignored.long()
         overlaps = torch.zeros_like(priors[0])
         if priors.size(1) and gts.size(1):
-            overlaps = streaming.match(gts, priors).overlaps
+            overlaps = overlap_matching.match(gts, priors).overlaps
             sizes = sizes or level_sizes(inputs.priors)
             levels = self._levels(priors, ignored, sizes)
             blocks = _candidates(gts, priors, ignored, levels)
@@ -141,8 +143,12 @@ class StreamingATSSAssigner(BaseAssigner):
     def _ignored(self, priors: Tensor, regions: Tensor) -> Tensor:
         if self.ignore_iof_thr <= 0 or not len(regions) or not priors.size(1):
             return torch.zeros_like(priors[0], dtype=torch.bool)
-        regions = streaming.coordinates(regions.float(), 'Ignore regions')
-        shares = streaming.match(regions, priors, streaming.share_of_second)
+        regions = overlap_matching.coordinates(
+            regions.float(), 'Ignore regions'
+        )
+        shares = overlap_matching.match(
+            regions, priors, overlap_matching.share_of_second
+        )
         return shares.overlaps > self.ignore_iof_thr
 
     def _levels(
@@ -212,8 +218,8 @@ def _candidates(
         levels: With the number of candidates of each.
     """
     at_once = CPU_BLOCK
-    if not streaming.may_wait(gts.device):
-        at_once = streaming.rows_per_launch(priors.size(1))
+    if not overlap_matching.may_wait(gts.device):
+        at_once = overlap_matching.rows_per_launch(priors.size(1))
     centres, gt_centres = centres_of(priors), centres_of(gts)
     ids = torch.arange(gts.size(1), device=gts.device)
     for gt in ids.split(at_once):
@@ -221,7 +227,7 @@ def _candidates(
             [level.nearest(gt_centres[:, gt], k) for level, k in levels]
         )
         boxes, allowed = gts[:, None, gt], ~ignored[prior]
-        overlap = streaming.iou(priors[:, prior], boxes)
+        overlap = overlap_matching.iou(priors[:, prior], boxes)
         # Single precision sums in an order that depends on the block, and
         # where all overlaps are equal its last bit decides.
         precise = overlap.double()

@@ -17,9 +17,9 @@ from mmdet.utils import ConfigType
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from . import streaming
-from .inputs import read_inputs, to_result
-from .streaming import Claims, Matches
+from . import overlap_matching
+from .assign_io import read_inputs, to_result
+from .overlap_matching import Claims, Matches
 
 
 @TASK_UTILS.register_module()
@@ -150,9 +150,9 @@ class StreamingMaxIoUAssigner(BaseAssigner):
             gt_inds, overlaps = self._decide(matches), matches.overlaps
         else:
             # Background is 0 in both, and -1 stands for ignored in both.
-            overlaps = streaming.coordinates(priors, 'Priors').new_zeros(
-                len(priors)
-            )
+            overlaps = overlap_matching.coordinates(
+                priors, 'Priors'
+            ).new_zeros(len(priors))
             if ignored is not None:
                 overlaps.masked_fill_(ignored, -1)
             gt_inds = overlaps.long()
@@ -170,9 +170,9 @@ class StreamingMaxIoUAssigner(BaseAssigner):
         calculator = self.iou_calculator
         if type(calculator) is BboxOverlaps2D and calculator.dtype is None:
             dtype = torch.promote_types(boxes.dtype, priors.dtype)
-            return streaming.match(
-                streaming.coordinates(boxes.to(dtype), name),
-                streaming.coordinates(priors.to(dtype), 'Priors'),
+            return overlap_matching.match(
+                overlap_matching.coordinates(boxes.to(dtype), name),
+                overlap_matching.coordinates(priors.to(dtype), 'Priors'),
                 OVERLAPS[mode],
                 ignored,
                 claims,
@@ -184,7 +184,7 @@ class StreamingMaxIoUAssigner(BaseAssigner):
             return calculator(boxes[rows], priors, mode=mode)
 
         ids = torch.arange(len(boxes), device=boxes.device)
-        return streaming.match_rows(
+        return overlap_matching.match_rows(
             overlap_rows, ids, len(priors), ignored, claims
         )
 
@@ -200,9 +200,9 @@ class StreamingMaxIoUAssigner(BaseAssigner):
 
 
 OVERLAPS = dict(
-    iou=streaming.iou,
-    iof=streaming.share_of_first,
-    iof_prior=streaming.share_of_second,
+    iou=overlap_matching.iou,
+    iof=overlap_matching.share_of_first,
+    iof_prior=overlap_matching.share_of_second,
 )
 
 

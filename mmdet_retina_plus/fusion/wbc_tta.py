@@ -13,7 +13,7 @@ from mmdet.utils import ConfigType, OptConfigType
 from mmengine.structures import InstanceData
 from torch import nn
 
-from .tta import check_views
+from .mask_tta import check_views
 from .weighted_box_clustering import WBC_PRESETS, weighted_box_clustering
 
 

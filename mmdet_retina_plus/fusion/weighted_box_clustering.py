@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from .leaders import coordinates, find_leaders, iou
+from .clustering_nms import coordinates, find_leaders, iou
 
 WBC_PRESETS: dict[str, dict] = dict(
     # The paper names no threshold.

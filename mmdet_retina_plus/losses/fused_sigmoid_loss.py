@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .conventions import (
+from .input_checks import (
     check_classification,
     check_reduction,
     factor_of_sum,

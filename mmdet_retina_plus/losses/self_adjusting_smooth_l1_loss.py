@@ -8,7 +8,7 @@ from mmdet.registry import MODELS
 from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
-from .conventions import check_reduction, weight_matrix
+from .input_checks import check_reduction, weight_matrix
 
 
 @MODELS.register_module()

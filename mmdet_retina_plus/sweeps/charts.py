@@ -4,17 +4,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from .points import (
+from mmdet_retina_plus.common.numbers import is_number
+
+from .point_labels import (
     UNCHANGED,
     column,
     identity,
-    is_number,
     keys_of,
     short_keys,
     short_labels,
     telling_keys,
 )
-from .results import SweepResult, TrialResult
 from .summary import (
     PointResult,
     Summary,
@@ -23,6 +23,7 @@ from .summary import (
     metric_unit,
     time_unit,
 )
+from .sweep_result import SweepResult, TrialResult
 
 PALETTE = (
     '#0072b2',

@@ -5,15 +5,9 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from .charts import PALETTE, Chart, Curves, Dots, HeatMap, Lines, Spot
-from .points import clip, keys_of
-from .results import SweepResult
-from .summary import (
-    PointResult,
-    best_mean,
-    error_lines,
-    is_best,
-    show_counts,
-)
+from .point_labels import clip, keys_of
+from .summary import PointResult, best_mean, error_lines, is_best, show_counts
+from .sweep_result import SweepResult
 from .tables import failures, table_cells, table_head
 
 if TYPE_CHECKING:

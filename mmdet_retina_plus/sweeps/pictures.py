@@ -4,7 +4,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from .charts import PALETTE, Chart, Curves, Dots, HeatMap, Line, Lines, Spot
-from .points import clip
+from .point_labels import clip
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,9 +5,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from .points import clip
-from .results import SweepResult
-from .study import SweepStudy
+from .point_labels import clip
 from .summary import (
     best_mean,
     count_states,
@@ -16,6 +14,8 @@ from .summary import (
     show_seconds,
     summarize_points,
 )
+from .sweep_result import SweepResult
+from .trial_queue import SweepStudy
 from .worker import Event
 
 REFRESH = 5.0

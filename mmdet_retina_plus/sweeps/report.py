@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from ..tools.output import replace
+from mmdet_retina_plus.common.output_files import replace
+
 from .charts import CHARTS, make_charts
 from .page import page_html
 from .pictures import draw
-from .results import SweepResult
 from .summary import summarize_points
+from .sweep_result import SweepResult
 from .tables import summary_markdown, trials_csv
 
 

@@ -4,7 +4,6 @@ import ast
 import runpy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from itertools import product as cells
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from .points import identity, is_number
+from mmdet_retina_plus.common.numbers import is_number
+from mmdet_retina_plus.common.suggestions import did_you_mean
+
+from .point_labels import identity
 
 Point = dict[str, Any]
 """Dotted key, without the sweep's prefix, to value."""
@@ -65,10 +67,9 @@ def read_sweep(path: Path) -> Sweep:
     }
     for name in given:
         if name not in FIELDS:
-            near = get_close_matches(name, FIELDS, n=1)
-            hint = f', did you mean {near[0]}?' if near else ''
             raise ValueError(
-                f'{path} sets {name}, which a sweep does not have{hint} '
+                f'{path} sets {name}, which a sweep does not have'
+                f'{did_you_mean(name, FIELDS)} '
                 '(Begin a name of your own with _)'
             )
     product = plain(given.pop('product', {}))

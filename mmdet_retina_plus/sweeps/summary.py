@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from .points import identity, label_points, short_labels
-from .results import SweepResult, TrialResult
+from .point_labels import identity, label_points, short_labels
+from .sweep_result import SweepResult, TrialResult
 
 STATES = ('complete', 'running', 'waiting', 'pruned', 'failed')
 

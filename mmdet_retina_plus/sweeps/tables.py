@@ -6,8 +6,7 @@ import io
 import re
 from typing import Any
 
-from .points import keys_of, short_keys, show_value
-from .results import SweepResult, TrialResult
+from .point_labels import keys_of, short_keys, show_value
 from .summary import (
     PointResult,
     best_mean,
@@ -17,6 +16,7 @@ from .summary import (
     show_counts,
     show_seconds,
 )
+from .sweep_result import SweepResult, TrialResult
 
 COLUMNS = ('trial', 'seed', 'state', 'metric', 'seconds', 'error', 'folder')
 """Of the CSV, beside the keys of the points."""

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
 
-from mmdet_retina_plus.tools.report import read_records
+from mmdet_retina_plus.common.scalar_log import read_records
 
-from .points import full_label, identity
+from .point_labels import full_label, identity
 from .spec import Point
 
 OURS = 'mmdet_retina_plus'

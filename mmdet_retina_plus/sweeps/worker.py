@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .points import label_points
-from .study import BEAT, Claim, StorageError, SweepStudy
+from .claim import Claim
+from .point_labels import label_points
+from .storage import StorageError
 from .summary import is_score, metric_unit
 from .training import (
     Progress,
@@ -21,6 +22,8 @@ from .training import (
     read_progress,
     write_config,
 )
+from .trial_queue import SweepStudy
+from .trials import BEAT
 
 POLL = 1.0
 """Seconds between two looks at a run."""

@@ -2,7 +2,6 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from assigner_scenes import as_on_gpu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +12,7 @@ from mmdet_retina_plus.assigners.nearest_priors import (
     pack,
     unpack,
 )
+from tests.assigners.scenes import as_on_gpu
 
 on_gpu = pytest.mark.parametrize('on_gpu', [False, True], ids=['cpu', 'gpu'])
 

@@ -1,6 +1,5 @@
 import pytest
 import torch
-from assigner_scenes import anchor_levels
 from mmdet.models.task_modules.prior_generators import YOLOAnchorGenerator
 from torch import Tensor
 
@@ -8,6 +7,7 @@ from mmdet_retina_plus.assigners.prior_levels import (
     level_sizes,
     priors_per_place,
 )
+from tests.assigners.scenes import anchor_levels
 
 RETINANET = dict()
 ATSS = dict(ratios=[1.0], octave_base_scale=8, scales_per_octave=1)

@@ -4,15 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from assigner_scenes import (
-    anchor_levels,
-    as_on_gpu,
-    assert_same,
-    assign,
-    ignored_priors,
-    random_boxes,
-    tiles,
-)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.models.task_modules.assigners import AssignResult, ATSSAssigner
@@ -24,6 +15,15 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from mmdet_retina_plus.assigners import StreamingATSSAssigner
+from tests.assigners.scenes import (
+    anchor_levels,
+    as_on_gpu,
+    assert_same,
+    assign,
+    ignored_priors,
+    random_boxes,
+    tiles,
+)
 
 ORACLE = json.loads(
     (Path(__file__).parents[1] / 'oracles' / 'atss.json').read_text()

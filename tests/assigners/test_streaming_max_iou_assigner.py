@@ -4,15 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from assigner_scenes import (
-    anchor_levels,
-    as_on_gpu,
-    assert_same,
-    assign,
-    ignored_priors,
-    random_boxes,
-    tiles,
-)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.models.task_modules.assigners import MaxIoUAssigner
@@ -21,6 +12,15 @@ from mmdet.structures.bbox import HorizontalBoxes, bbox_overlaps
 from torch import Tensor
 
 from mmdet_retina_plus.assigners import StreamingMaxIoUAssigner
+from tests.assigners.scenes import (
+    anchor_levels,
+    as_on_gpu,
+    assert_same,
+    assign,
+    ignored_priors,
+    random_boxes,
+    tiles,
+)
 
 ORACLE = json.loads(
     (Path(__file__).parents[1] / 'oracles' / 'matcher.json').read_text()

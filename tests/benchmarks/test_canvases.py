@@ -4,7 +4,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from canvases import (
+from mmengine.structures import InstanceData
+
+from benchmarks.canvases import (
     GREY,
     Canvas,
     average_precision,
@@ -14,9 +16,7 @@ from canvases import (
     lay_out,
     truth_of,
 )
-from mmengine.structures import InstanceData
-
-from mmdet_retina_plus.tools.pictures import Pictures
+from mmdet_retina_plus.inference.pictures import Pictures
 
 CATEGORY = 7
 

@@ -2,7 +2,8 @@ from math import nan
 from pathlib import Path
 
 import pytest
-from training import Run, draw_shares, row, sibling, subset, summary
+
+from benchmarks.training import Run, draw_shares, row, sibling, subset, summary
 
 
 def test_a_metric_that_a_side_does_not_have_is_left_blank():

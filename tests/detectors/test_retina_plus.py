@@ -2,17 +2,17 @@ import copy
 
 import pytest
 import torch
-from builders import (
-    HEAD_OBJECTS,
-    data_sample,
-    detector_config,
-    load,
-)
 from mmdet.registry import MODELS
 from torch import nn
 from torch.testing import assert_close
 
 from mmdet_retina_plus.detectors.retina_plus import check_num_classes
+from tests.helpers.builders import (
+    HEAD_OBJECTS,
+    data_sample,
+    detector_config,
+    load,
+)
 
 
 class CountingRoIHead(nn.Module):

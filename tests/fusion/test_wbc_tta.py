@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from builders import detector_config, instances
 from mmdet.models import DetTTAModel
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
@@ -12,9 +11,10 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import nn
 from torch.testing import assert_close
-from tta_views import PLAIN, batch_of, flip, results_of
 
 from mmdet_retina_plus.fusion import WBCTTAModel
+from tests.fusion.tta_views import PLAIN, batch_of, flip, results_of
+from tests.helpers.builders import detector_config, instances
 
 SHAPE = (100, 200)
 """Height and width of the image that `Repeater` does not look at."""

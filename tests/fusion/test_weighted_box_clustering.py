@@ -5,20 +5,20 @@ import math
 import numpy as np
 import pytest
 import torch
-from box_clustering import cluster_by_loop, scene
-from harness import peak_bytes
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loss_values import oracle
 from torch.testing import assert_close
 
+from benchmarks.box_clustering import cluster_by_loop, scene
+from benchmarks.harness import peak_bytes
 from mmdet_retina_plus.fusion import (
     WBC_PRESETS,
     gaussian_patch_weight,
     plateau_patch_weight,
     weighted_box_clustering,
 )
-from mmdet_retina_plus.fusion.leaders import class_tables
+from mmdet_retina_plus.fusion.clustering_nms import class_tables
+from tests.helpers.loss_values import oracle
 
 ORACLE = oracle('weighted_box_clustering')
 EXACT = dict(rtol=0, atol=0)

@@ -8,9 +8,18 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from builders import pyramid
-from harness import peak_bytes
-from mask_scenes import (
+from mmdet.apis import DetInferencer
+from mmdet.evaluation import CocoMetric
+from mmengine.config import Config
+from pycocotools import mask as rle_tools
+from torch.testing import assert_close
+
+import mmdet_retina_plus
+from benchmarks.harness import peak_bytes
+from mmdet_retina_plus.heads import mask_roi_head
+from mmdet_retina_plus.synthetic.coco_writer import encode_mask
+from tests.helpers.builders import pyramid
+from tests.helpers.mask_scenes import (
     Spy,
     build_retinamask,
     build_roi_head,
@@ -20,15 +29,6 @@ from mask_scenes import (
     rectangle,
     roi_head_config,
 )
-from mmdet.apis import DetInferencer
-from mmdet.evaluation import CocoMetric
-from mmengine.config import Config
-from pycocotools import mask as rle_tools
-from torch.testing import assert_close
-
-import mmdet_retina_plus
-from mmdet_retina_plus.data.coco_writer import encode_mask
-from mmdet_retina_plus.heads import mask_roi_head
 
 SHAPE = (96, 128)
 SCALE = (1.6, 1.5)

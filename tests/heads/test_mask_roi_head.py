@@ -5,16 +5,22 @@ import copy
 import numpy as np
 import pytest
 import torch
-from builders import (
-    HEAD_OBJECTS,
-    batches,
-    data_sample,
-    pyramid,
-)
-from harness import peak_bytes
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from mask_scenes import (
+from mmdet.registry import MODELS
+from mmdet.structures.mask import BitmapMasks
+from mmdet.testing import demo_mm_inputs, demo_mm_proposals
+from mmengine.config import Config
+from mmengine.hub import get_config
+from torch.nn import functional as F
+from torch.testing import assert_close
+
+from benchmarks.harness import peak_bytes
+from mmdet_retina_plus.heads import shared_bitmaps
+from mmdet_retina_plus.heads.mask_roi_head import TRAIN_CFG
+from mmdet_retina_plus.heads.shared_bitmaps import SharedBitmaps
+from tests.helpers.builders import HEAD_OBJECTS, batches, data_sample, pyramid
+from tests.helpers.mask_scenes import (
     FRAGMENT,
     ORACLE,
     Spy,
@@ -30,17 +36,6 @@ from mask_scenes import (
     steps_in_one_of_two_processes,
     train,
 )
-from mmdet.registry import MODELS
-from mmdet.structures.mask import BitmapMasks
-from mmdet.testing import demo_mm_inputs, demo_mm_proposals
-from mmengine.config import Config
-from mmengine.hub import get_config
-from torch.nn import functional as F
-from torch.testing import assert_close
-
-from mmdet_retina_plus.heads import shared_bitmaps
-from mmdet_retina_plus.heads.mask_roi_head import TRAIN_CFG
-from mmdet_retina_plus.heads.shared_bitmaps import SharedBitmaps
 
 OUTLINES = [
     [[4, 4, 40, 8, 30, 36, 6, 30]],

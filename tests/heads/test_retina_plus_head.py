@@ -3,20 +3,17 @@ import math
 
 import pytest
 import torch
-from builders import (
+from mmdet.registry import TASK_UTILS
+from mmengine.structures import InstanceData
+from torch.testing import assert_close
+
+from mmdet_retina_plus.heads.retina_plus_head import count_anchors, join_levels
+from tests.helpers.builders import (
     HEAD_OBJECTS,
     build_head,
     data_sample,
     loss_in_one_of_two_processes,
     pyramid,
-)
-from mmdet.registry import TASK_UTILS
-from mmengine.structures import InstanceData
-from torch.testing import assert_close
-
-from mmdet_retina_plus.heads.retina_plus_head import (
-    count_anchors,
-    join_levels,
 )
 
 ANCHORS = 9 * (64 + 16 + 4 + 1 + 1)

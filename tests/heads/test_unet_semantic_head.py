@@ -1,6 +1,5 @@
 import pytest
 import torch
-from builders import data_sample, steps_in_one_of_two_processes
 from mmdet.registry import MODELS
 from mmengine.structures import PixelData
 from torch import nn
@@ -8,6 +7,7 @@ from torch.testing import assert_close
 
 from mmdet_retina_plus.heads import UNetSemanticHead
 from mmdet_retina_plus.losses import BatchDiceCELoss
+from tests.helpers.builders import data_sample, steps_in_one_of_two_processes
 
 OBJECTS = [((4, 4, 40, 36), 0), ((20, 24, 60, 60), 2)]
 

@@ -9,18 +9,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
-from builders import (
-    HEAD_OBJECTS,
-    Objects,
-    begin_statistics,
-    build_head,
-    data_sample,
-    detector_config,
-    log_in_one_of_two_processes,
-    logged_statistics,
-    logged_values,
-    pyramid,
-)
 from mmdet.models.losses import CrossEntropyLoss, FocalLoss
 from mmdet.registry import HOOKS, MODELS
 from mmengine.config import Config
@@ -32,12 +20,24 @@ from torch import nn
 from torch.testing import assert_close
 
 import mmdet_retina_plus
-from mmdet_retina_plus.data.shapes import make_shapes
 from mmdet_retina_plus.hooks import LossStatisticsHook
 from mmdet_retina_plus.hooks.loss_statistics_hook import (
     count_soft,
     find_bbox_head,
     sum_terms,
+)
+from mmdet_retina_plus.synthetic.shapes import make_shapes
+from tests.helpers.builders import (
+    HEAD_OBJECTS,
+    Objects,
+    begin_statistics,
+    build_head,
+    data_sample,
+    detector_config,
+    log_in_one_of_two_processes,
+    logged_statistics,
+    logged_values,
+    pyramid,
 )
 
 BATCH: Sequence[Objects] = (HEAD_OBJECTS, HEAD_OBJECTS[:1])

@@ -3,7 +3,6 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loss_values import oracle
 from mmdet.registry import MODELS
 from torch import Tensor
 from torch.testing import assert_close
@@ -12,6 +11,7 @@ from mmdet_retina_plus.losses.batch_dice_ce_loss import (
     BatchDiceCELoss,
     batch_dice_ce_loss,
 )
+from tests.helpers.loss_values import oracle
 
 ORACLE = oracle('batch_dice_ce')
 LOGITS = torch.tensor(ORACLE['logits'], dtype=torch.float64)

@@ -5,11 +5,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loss_values import oracle, value_and_gradient
 from mmdet.registry import MODELS
 from torch.testing import assert_close
 
 from mmdet_retina_plus.losses import FocalLossStar, FusedFocalLoss
+from tests.helpers.loss_values import oracle, value_and_gradient
 
 
 @pytest.mark.parametrize('vector', oracle('focal_loss_star')['vectors'])

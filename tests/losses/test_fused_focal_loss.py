@@ -4,12 +4,12 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loss_values import oracle, value_and_gradient
 from mmdet.models.losses import FocalLoss
 from mmdet.registry import MODELS
 from torch.testing import assert_close
 
 from mmdet_retina_plus.losses import FusedFocalLoss
+from tests.helpers.loss_values import oracle, value_and_gradient
 
 reductions = pytest.mark.parametrize('reduction', ['none', 'mean', 'sum'])
 

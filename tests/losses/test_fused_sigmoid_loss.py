@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loss_values import value_and_gradient
 from torch.autograd import gradcheck
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.functional import one_hot
@@ -17,6 +16,7 @@ from mmdet_retina_plus.losses import (
     FusedFocalLoss,
     fused_sigmoid_loss,
 )
+from tests.helpers.loss_values import value_and_gradient
 
 NUM_ANCHORS, NUM_CLASSES = 100, 3
 both_losses = pytest.mark.parametrize(

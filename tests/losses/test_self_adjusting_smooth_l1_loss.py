@@ -3,12 +3,16 @@ import re
 import pytest
 import torch
 import torch.multiprocessing as mp
-from loss_values import observe_in_two_processes, oracle, value_and_gradient
 from mmdet.models.losses import SmoothL1Loss
 from mmdet.registry import MODELS
 from torch.testing import assert_close
 
 from mmdet_retina_plus.losses import SelfAdjustingSmoothL1Loss
+from tests.helpers.loss_values import (
+    observe_in_two_processes,
+    oracle,
+    value_and_gradient,
+)
 
 
 def statistics(loss):

@@ -1,17 +1,6 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from builders import (
-    HEAD_OBJECTS,
-    OBJECTS,
-    batches,
-    build_head,
-    check_step,
-    data_sample,
-    detector_config,
-    instances,
-    pyramid,
-)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmcv.ops import nms
@@ -24,6 +13,17 @@ from torch.testing import assert_close
 from mmdet_retina_plus.heads import retina_plus_head
 from mmdet_retina_plus.mining import DenseOHEM, dense_ohem
 from mmdet_retina_plus.mining.dense_ohem import cross_entropy, select_hardest
+from tests.helpers.builders import (
+    HEAD_OBJECTS,
+    OBJECTS,
+    batches,
+    build_head,
+    check_step,
+    data_sample,
+    detector_config,
+    instances,
+    pyramid,
+)
 
 BOXES = torch.tensor(
     [

@@ -1,6 +1,5 @@
 import pytest
 import torch
-from builders import HEAD_OBJECTS, build_head, data_sample, instances, pyramid
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.registry import TASK_UTILS
@@ -9,6 +8,13 @@ from torch.testing import assert_close
 
 from mmdet_retina_plus.mining import StochasticHardMining
 from mmdet_retina_plus.mining.stochastic_hard_mining import foreground_scores
+from tests.helpers.builders import (
+    HEAD_OBJECTS,
+    build_head,
+    data_sample,
+    instances,
+    pyramid,
+)
 
 
 def mine(policy: StochasticHardMining, scores: Tensor, labels: Tensor):

@@ -7,13 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sweep_results import (
-    PAIRS,
-    make_sweep,
-    make_trial,
-    one_trial_each,
-    unfinished_sweep,
-)
 
 from mmdet_retina_plus.sweeps.charts import (
     CHARTS,
@@ -27,6 +20,13 @@ from mmdet_retina_plus.sweeps.charts import (
 from mmdet_retina_plus.sweeps.page import make_figure
 from mmdet_retina_plus.sweeps.pictures import draw
 from mmdet_retina_plus.sweeps.summary import summarize_points, time_unit
+from tests.sweeps.sweep_results import (
+    PAIRS,
+    make_sweep,
+    make_trial,
+    one_trial_each,
+    unfinished_sweep,
+)
 
 
 def charts_of(sweep) -> dict:

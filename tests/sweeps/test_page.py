@@ -9,9 +9,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from sweep_results import NASTY, make_sweep, one_trial_each, unfinished_sweep
 
 from mmdet_retina_plus.sweeps.report import write_report
+from tests.sweeps.sweep_results import (
+    NASTY,
+    make_sweep,
+    one_trial_each,
+    unfinished_sweep,
+)
 
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
 needs_browser = pytest.mark.skipif(

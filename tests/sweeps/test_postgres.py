@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sweep_scenes import BASE, make_plan, make_study, work
-from test_worker import POINTS, check_done, kill_at_random
 
-from mmdet_retina_plus.sweeps import study as study_module
+from mmdet_retina_plus.sweeps import trial_queue as study_module
 from mmdet_retina_plus.sweeps import worker
+from tests.sweeps.scenes import BASE, make_plan, make_study, work
+from tests.sweeps.test_worker import POINTS, check_done, kill_at_random
 
 
 def find_server() -> Path | None:

@@ -5,12 +5,12 @@ import time
 
 import pytest
 from rich.console import Console
-from sweep_results import make_sweep, make_trial, unfinished_sweep
-from sweep_scenes import make_plan, make_study, work
 
 from mmdet_retina_plus.sweeps.progress import Display, summary, time_left
 from mmdet_retina_plus.sweeps.training import Progress
 from mmdet_retina_plus.sweeps.worker import Event
+from tests.sweeps.scenes import make_plan, make_study, work
+from tests.sweeps.sweep_results import make_sweep, make_trial, unfinished_sweep
 
 
 def event(**changes) -> Event:

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sweep_scenes import BASE, make_plan, make_study
-from test_worker import POINTS, check_done
 
 from mmdet_retina_plus.sweeps import slurm
 from mmdet_retina_plus.sweeps.slurm import SCRIPT, submit_array
+from tests.sweeps.scenes import BASE, make_plan, make_study
+from tests.sweeps.test_worker import POINTS, check_done
 
 PROGRAMS = ('munged', 'slurmctld', 'slurmd', 'sbatch', 'squeue', 'scancel')
 SEARCH = os.pathsep.join([os.environ['PATH'], '/usr/sbin'])
@@ -145,7 +145,7 @@ def stand_in(tmp_path, monkeypatch):
         f'sys.path[:0] = {sys.path!r}\n'
         'import sweep_scenes\n'
         'from mmdet_retina_plus.sweeps import training, worker\n'
-        'from mmdet_retina_plus.tools.cli import main\n'
+        'from mmdet_retina_plus.cli.main import main\n'
         'training.train_script = lambda: sweep_scenes.STAND_IN\n'
         'worker.POLL = 0.05\n'
         'main()\n'

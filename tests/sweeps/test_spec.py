@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmdet_retina_plus.sweeps.points import identity
+from mmdet_retina_plus.sweeps.point_labels import identity
 from mmdet_retina_plus.sweeps.spec import (
     distinct,
     expand,

@@ -8,15 +8,8 @@ import statistics
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sweep_results import (
-    NASTY,
-    make_sweep,
-    make_trial,
-    one_trial_each,
-    unfinished_sweep,
-)
 
-from mmdet_retina_plus.sweeps.points import (
+from mmdet_retina_plus.sweeps.point_labels import (
     clip_labels,
     identity,
     label_points,
@@ -34,6 +27,13 @@ from mmdet_retina_plus.sweeps.tables import (
     read_value,
     summary_markdown,
     trials_csv,
+)
+from tests.sweeps.sweep_results import (
+    NASTY,
+    make_sweep,
+    make_trial,
+    one_trial_each,
+    unfinished_sweep,
 )
 
 VALUES = st.recursive(

@@ -12,7 +12,6 @@ from zipfile import ZipFile
 
 import psutil
 import pytest
-from sweep_scenes import BASE, STAND_IN
 
 from mmdet_retina_plus.sweeps import training
 from mmdet_retina_plus.sweeps.training import (
@@ -31,6 +30,7 @@ from mmdet_retina_plus.sweeps.training import (
     try_lock,
     write_config,
 )
+from tests.sweeps.scenes import BASE, STAND_IN
 
 ENDLESS = BASE.replace('max_iters=10', 'max_iters=100000')
 ITERATIONS = dict(train_cfg=dict(type='IterBasedTrainLoop', max_iters=10))
@@ -166,8 +166,7 @@ def test_a_run_that_does_not_listen_is_ended(start, tmp_path, monkeypatch):
 def start_worker(folder: Path, script: Path, nproc: int) -> subprocess.Popen:
     """A process that trains by folder/trial.py and then waits."""
     code = f"""
-import sys, time
-sys.argv[0] = 'retina-plus'  # spares it the import of mmdet
+import time
 from pathlib import Path
 from mmdet_retina_plus.sweeps import training
 training.train_script = lambda: Path({str(script)!r})
@@ -177,7 +176,10 @@ with training.locked(folder / 'lock') as lock:
     training.Training(folder / 'trial.py', folder, slot, lock)
     time.sleep(300)
 """
-    return subprocess.Popen([sys.executable, '-c', code])
+    return subprocess.Popen(
+        [sys.executable, '-c', code],
+        env=os.environ | dict(MMDET_RETINA_PLUS_REGISTER='0'),
+    )
 
 
 def test_a_run_ends_with_its_worker_however_that_ends(tmp_path):

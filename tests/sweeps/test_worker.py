@@ -7,17 +7,11 @@ import time
 from pathlib import Path
 
 import pytest
-from sweep_scenes import (
-    BASE,
-    make_plan,
-    make_study,
-    start_worker,
-    work,
-)
 
 from mmdet_retina_plus.sweeps import worker
-from mmdet_retina_plus.sweeps.study import SweepStudy
+from mmdet_retina_plus.sweeps.trial_queue import SweepStudy
 from mmdet_retina_plus.sweeps.worker import make_slots, visible_gpus
+from tests.sweeps.scenes import BASE, make_plan, make_study, start_worker, work
 
 POINTS = [dict(gamma=float(gamma)) for gamma in range(4)]
 

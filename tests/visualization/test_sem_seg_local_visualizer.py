@@ -12,7 +12,7 @@ from mmdet.visualization import DetLocalVisualizer
 from mmengine.fileio import load
 from mmengine.structures import InstanceData, PixelData
 
-from mmdet_retina_plus.data.donuts import make_donuts
+from mmdet_retina_plus.synthetic.donuts import make_donuts
 from mmdet_retina_plus.visualization.sem_seg_local_visualizer import (
     OBJECT_COLOUR,
     SemSegLocalVisualizer,

@@ -1,0 +1,107 @@
+"""What a training run came to: its last metrics, losses and pictures."""
+
+from pathlib import Path
+
+from mmdet_retina_plus.common.scalar_log import read_records
+
+TILES = 12
+"""Pictures on a contact sheet, three a row."""
+
+
+def newest_folder(work_dir: Path, pattern: str) -> Path | None:
+    """The matching folder of the latest run, None where no folder matches."""
+    folders = [path for path in work_dir.glob(pattern) if path.is_dir()]
+    return max(folders, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def read_scalars(work_dir: Path) -> list[dict]:
+    """Records of the latest training run that wrote any loss.
+
+    Raises:
+        ValueError: No run below `work_dir` logged a loss, or a log is broken.
+    """
+    files = sorted(
+        work_dir.glob('*/vis_data/scalars.json'),
+        key=lambda path: path.stat().st_mtime,
+        reverse=True,
+    )
+    for file in files:
+        records = read_records(file)
+        if any('loss' in record for record in records):
+            return records
+    raise ValueError(
+        f'No training run has logged a loss below {work_dir}: name the '
+        'folder that `mim train mmdet CONFIG --work-dir` got'
+    )
+
+
+def metric_table(records: list[dict]):
+    """Table of the metrics of the last validation, in percent."""
+    from rich.table import Table
+
+    table = Table(title='Last validation')
+    table.add_column('metric')
+    table.add_column('%', justify='right')
+    # mmdet returns no metric at all where nothing was detected.
+    validations = [record for record in records if 'loss' not in record]
+    metrics = {
+        name: value
+        for name, value in (validations or [{}])[-1].items()
+        if name.startswith('coco/')
+    }
+    for name, value in (metrics or {'coco/bbox_mAP': 0.0}).items():
+        # pycocotools answers -1 where no object has the size.
+        shown = f'{100 * value:.1f}' if value >= 0 else 'no such object'
+        table.add_row(name.removeprefix('coco/'), shown)
+    return table
+
+
+def draw_losses(records: list[dict], path: Path) -> Path:
+    """Plot every loss over the training steps."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    training = [record for record in records if 'loss' in record]
+    names = [name for name in training[0] if 'loss' in name]
+    figure = Figure(figsize=(7, 4), layout='constrained')
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot(
+        xlabel='step', ylabel='loss', title='Training loss'
+    )
+    for name in names:
+        axes.plot(
+            [record['step'] for record in training],
+            [record.get(name, float('nan')) for record in training],
+            label=name,
+        )
+    # Now, since a limit that is set stays where it is when lines come.
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=120)
+    return path
+
+
+def contact_sheet(folder: Path, path: Path) -> Path | None:
+    """Tile the first pictures of a folder, each truth left, guess right.
+
+    Returns:
+        `path`, or None where the folder has no picture.
+    """
+    import cv2
+    import numpy as np
+
+    files = sorted(folder.iterdir())[:TILES]
+    loaded = [cv2.imread(str(file)) for file in files]
+    images = [image for image in loaded if image is not None]
+    if not images:
+        return None
+    height = max(image.shape[0] for image in images) + 8
+    width = max(image.shape[1] for image in images) + 8
+    rows = -(-len(images) // 3)
+    sheet = np.full((rows * height, 3 * width, 3), 255, np.uint8)
+    for number, image in enumerate(images):
+        top, left = number // 3 * height, number % 3 * width
+        sheet[top : top + image.shape[0], left : left + image.shape[1]] = image
+    cv2.imwrite(str(path), sheet)
+    return path

@@ -1,0 +1,5 @@
+"""Sub-commands of `retina-plus`, one module each: options, a call, printing.
+
+They must run, or say what is missing, in an environment without mmdet: a
+module here imports torch, mmcv, mmengine and mmdet inside functions only.
+"""

@@ -1,0 +1,40 @@
+"""`retina-plus doctor`: can training work here, and will this config learn?"""
+
+import sys
+from pathlib import Path
+
+import click
+
+from mmdet_retina_plus import __version__
+
+from .options import ManyValues, cfg_options_option
+
+
+@click.command(cls=ManyValues)
+@click.argument('config', required=False, type=click.Path(path_type=Path))
+@cfg_options_option
+def main(config: Path | None, cfg_options: tuple[str, ...]) -> None:
+    """Check the environment and, where given, CONFIG with its annotations.
+
+    Every problem is shown with its way out. The exit code is 0 if training
+    can work and 1 otherwise.
+    """
+    click.echo(f'mmdet_retina_plus {__version__}')
+    click.echo(f'Environment of {sys.executable}')
+    from mmdet_retina_plus.doctor.environment import check_environment
+    from mmdet_retina_plus.doctor.facts import gather_facts
+    from mmdet_retina_plus.doctor.findings import show
+
+    findings = check_environment(gather_facts())
+    show(findings)
+    broken = any(finding.level == 'error' for finding in findings)
+    if config is not None and broken:
+        click.echo(f'\n{config} is checked when the environment works.')
+    elif config is not None:
+        from mmdet_retina_plus.doctor.config import check_config
+
+        click.echo(f'\nConfig {config}')
+        findings = check_config(config, cfg_options)
+        show(findings)
+        broken = any(finding.level == 'error' for finding in findings)
+    sys.exit(int(broken))

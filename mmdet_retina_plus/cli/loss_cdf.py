@@ -1,0 +1,144 @@
+"""`retina-plus loss-cdf`: which anchors a model's loss comes from."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mmdet_retina_plus.analysis.loss_cdf import (
+    HARDEST,
+    HARDEST_POSITIVES,
+    NAME,
+    PARTIAL,
+    counted,
+    counts,
+    files_of,
+    measure,
+    shares,
+    write,
+)
+from mmdet_retina_plus.common.config_file import check_kinds, read_config
+from mmdet_retina_plus.common.numbers import show_number
+from mmdet_retina_plus.common.output_files import check_folder
+
+from .options import ManyValues, ascending, cfg_options_option, gammas_option
+
+if TYPE_CHECKING:
+    from mmdet_retina_plus.analysis.loss_distribution import LossSpread
+
+
+@click.command(cls=ManyValues)
+@click.argument('config', type=click.Path(exists=True, dir_okay=False))
+@click.argument('checkpoint')
+@gammas_option
+@click.option(
+    '--split',
+    type=click.Choice(['val', 'train']),
+    default='val',
+    show_default=True,
+    help="Whose dataloader's images to take.",
+)
+@click.option(
+    '--max-images',
+    type=click.IntRange(min=1),
+    help='Take only the first ones.  [default: all]',
+)
+@click.option(
+    '--out',
+    type=click.Path(path_type=Path),
+    default='loss_cdf',
+    show_default=True,
+    help='Folder for the picture, the curves and the table.',
+)
+@click.option('--device', help='[default: cuda:0 if there is one, else cpu]')
+@cfg_options_option
+def main(
+    config: str,
+    checkpoint: str,
+    gammas: tuple[tuple[float, ...], ...],
+    split: str,
+    max_images: int | None,
+    out: Path,
+    device: str | None,
+    cfg_options: tuple[str, ...],
+) -> None:
+    """Draw how a model's classification loss spreads over its anchors.
+
+    Figure 4 of the focal loss paper, on the model and the data of CONFIG:
+    losses of positive and of negative anchors, sorted from low to high,
+    accumulated and normalised, as if they were scored with several gammas.
+    Any one-stage detector will do whose head calls its loss as RetinaNet's.
+
+    Writes loss_cdf.png, loss_cdf.csv with the curves and loss_cdf.json with
+    the table. Where an image fails, or at Ctrl-C, these are of the images
+    until then, and named loss_cdf.partial.*; the exit code is 1, or 130.
+    """
+    try:
+        wanted = ascending(gammas)
+        check_kinds(config, (checkpoint,))
+        check_folder(out, [*files_of(out, NAME), *files_of(out, PARTIAL)])
+        cfg = read_config(config, cfg_options)
+        # Not before: where mmdet is broken, read_config says so better.
+        from mmdet_retina_plus.analysis.loss_curves import build_losses
+        from mmdet_retina_plus.analysis.loss_data import build_dataset
+        from mmdet_retina_plus.common.loss_calls import classifier
+        from mmdet_retina_plus.common.trained_detectors import load_detectors
+
+        build_losses(wanted, (), None)  # It refuses what is no gamma.
+        dataset = build_dataset(cfg, split)
+        (model,) = load_detectors(cfg, [checkpoint], device)
+        classifier(model)  # It refuses heads whose loss is another.
+    except (ValueError, ImportError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    total = min(len(dataset), max_images or len(dataset))
+    spread, done, failure = measure(
+        model, dataset, total, wanted, seed_of(cfg)
+    )
+    if done:
+        show(spread, done)
+        try:
+            name = NAME if done == total else PARTIAL
+            for file in write(spread, done, split, out, name):
+                click.echo(f'{file}')
+        except OSError as error:
+            if not failure:
+                raise click.ClickException(str(error)) from error
+            click.echo(f'Error: {error}', err=True)
+    if isinstance(failure, KeyboardInterrupt):
+        click.echo(f'Interrupted, {done} of {total} images are done', err=True)
+        sys.exit(130)
+    if failure:
+        raise click.ClickException(
+            f'{failure}; {done} of {total} images were done before'
+        )
+
+
+def seed_of(cfg: Any) -> int:
+    return (cfg.get('randomness') or {}).get('seed') or 0
+
+
+def show(spread: 'LossSpread', images: int) -> None:
+    """Print the table, in percent."""
+    from rich.console import Console
+    from rich.table import Table
+
+    positives, negatives = counts(spread)
+    table = Table(
+        title='Share of the loss that the hardest carry, in %\n'
+        f'{counted(images, "image")}, {counted(positives, "positive")}, '
+        f'{counted(negatives, "negative")}'
+    )
+    table.add_column('gamma', justify='right')
+    for fraction in HARDEST:
+        table.add_column(f'{100 * fraction:g} % neg.', justify='right')
+    table.add_column(f'{100 * HARDEST_POSITIVES:g} % pos.', justify='right')
+    for gamma, histogram in spread.negatives.items():
+        row = shares(histogram, HARDEST)
+        row += shares(spread.positives[gamma], (HARDEST_POSITIVES,))
+        cells = ('-' if x is None else f'{100 * x:.1f}' for x in row)
+        table.add_row(show_number(gamma), *cells)
+    Console().print(table)
+    for name, count in (('positives', positives), ('negatives', negatives)):
+        if not count:
+            click.echo(f'There are no {name}: nothing to draw for them')

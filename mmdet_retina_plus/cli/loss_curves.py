@@ -1,0 +1,66 @@
+"""`retina-plus loss-curves`: focal losses and their gradients, drawn."""
+
+from pathlib import Path
+
+import click
+
+from mmdet_retina_plus.analysis.loss_curves import build_losses, draw
+from mmdet_retina_plus.common.output_files import check_out, replace
+
+from .options import NumberList, ascending, gammas_option
+
+
+@click.command()
+@gammas_option
+@click.option(
+    '--star',
+    'stars',
+    multiple=True,
+    type=NumberList(2),
+    metavar='GAMMA,BETA',
+    help='Also draw an FL*, such as 2,1 or 4,0 of the paper.',
+)
+@click.option(
+    '--alpha',
+    default='none',
+    show_default=True,
+    help='Factor of positives, or none.',
+)
+@click.option(
+    '--out',
+    type=click.Path(dir_okay=False, path_type=Path),
+    default='loss_curves.png',
+    show_default=True,
+    help='Picture to write.',
+)
+def main(
+    gammas: tuple[tuple[float, ...], ...],
+    stars: tuple[tuple[float, float], ...],
+    alpha: str,
+    out: Path,
+) -> None:
+    """Draw the loss of a positive over p_t, and its gradient over x_t.
+
+    Figure 1 and the appendix of the focal loss paper, drawn by the losses
+    that train: FusedFocalLoss and FocalLossStar.
+    """
+    try:
+        check_out(out, ())
+        factor = as_number(alpha)
+        families = build_losses(ascending(gammas), stars, factor)
+        replace(out, draw(families, factor, out.suffix[1:] or 'png'))
+    except (ValueError, ImportError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f'{out}')
+
+
+def as_number(alpha: str) -> float | None:
+    """Raises ValueError unless it is a number, or none."""
+    if alpha.lower() == 'none':
+        return None
+    try:
+        return float(alpha)
+    except ValueError:
+        raise ValueError(
+            f'--alpha is {alpha!r}: give a number in [0, 1], or none'
+        ) from None

@@ -1,0 +1,41 @@
+"""The command `retina-plus`; a sub-command's module is imported when asked."""
+
+from importlib import import_module
+
+import click
+
+from mmdet_retina_plus import __version__
+
+COMMANDS = (
+    'config',
+    'doctor',
+    'fuse',
+    'loss-cdf',
+    'loss-curves',
+    'make-data',
+    'predict',
+    'report',
+    'sweep',
+)
+"""`make-data` is the click command `main` of the module `cli.make_data`."""
+
+
+class LazyGroup(click.Group):
+    """Finds sub-commands by name, so that `--help` starts at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(
+        self, ctx: click.Context, cmd_name: str
+    ) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = cmd_name.replace('-', '_')
+        return import_module(f'mmdet_retina_plus.cli.{module}').main
+
+
+@click.group(cls=LazyGroup)
+@click.version_option(__version__, prog_name='retina-plus')
+def main() -> None:
+    """Helpers around training with mmdet_retina_plus."""

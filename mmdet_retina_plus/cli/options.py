@@ -1,0 +1,137 @@
+"""Options that take several values, as mim's `--cfg-options` does."""
+
+from collections.abc import Callable
+from math import isfinite
+from typing import Any
+
+import click
+
+
+def is_pair(word: str) -> bool:
+    return '=' in word
+
+
+class ManyValues(click.Command):
+    """Takes `--option A B C` for `--option A --option B --option C`.
+
+    Attributes:
+        takes: Which words belong to an option that stands before them, beside
+            the one directly behind it.
+    """
+
+    takes: dict[str, Callable[[str], bool]] = {'--cfg-options': is_pair}
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        words: list[str] = []
+        option = ''
+        for word in args:
+            if word.startswith('-'):
+                name = word.partition('=')[0]
+                option = name if name in self.takes else ''
+            elif option and words[-1] != option:
+                if self.takes[option](word):
+                    words.append(option)
+                else:
+                    option = ''
+            words.append(word)
+        return super().parse_args(ctx, words)
+
+
+cfg_options_option = click.option(
+    '--cfg-options',
+    multiple=True,
+    metavar='KEY=VALUE ...',
+    help='Change the config first, as mim does.',
+)
+"""For a command of the class `ManyValues`."""
+
+
+class NumberList(click.ParamType):
+    """Numbers with commas between them: 0,.5,2.
+
+    Args:
+        count: How many there have to be. None: any number of them.
+    """
+
+    name = 'numbers'
+
+    def __init__(self, count: int | None = None) -> None:
+        self.count = count
+
+    def convert(
+        self,
+        value: Any,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> tuple[float, ...]:
+        if isinstance(value, tuple):  # A default.
+            return value
+        try:
+            numbers = tuple(map(float, value.split(',')))
+        except ValueError:
+            self.fail(f'{value!r} are not numbers like 0,.5,2', param, ctx)
+        if self.count not in (None, len(numbers)):
+            self.fail(f'{value!r} are not {self.count} numbers', param, ctx)
+        return numbers
+
+
+gammas_option = click.option(
+    '--gamma',
+    'gammas',
+    multiple=True,
+    type=NumberList(),
+    default=((0.0, 0.5, 1.0, 2.0, 5.0),),
+    help='Of focal losses; 0 is cross entropy.  [default: 0,.5,1,2,5]',
+)
+
+
+def ascending(lists: tuple[tuple[float, ...], ...]) -> list[float]:
+    """All numbers of an option that may be repeated, each once."""
+    return sorted({number for numbers in lists for number in numbers})
+
+
+PATCH_WEIGHTS = {
+    'paper': 'gaussian',
+    'mdt': 'gaussian',
+    'nndetection': 'plateau',
+}
+"""The presets of weighted box clustering, and how they weigh a tile."""
+
+
+class FiniteRange(click.FloatRange):
+    """Refuses NaN, too, which is neither below nor above a limit."""
+
+    def convert(
+        self,
+        value: Any,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> float:
+        number = super().convert(value, param, ctx)
+        if not isfinite(number):
+            self.fail(f'{value} is not a finite number.', param, ctx)
+        return number
+
+
+def fusion_options(
+    fuse: str, preset: str | None, iou_thr: float | None
+) -> dict[str, Any]:
+    """Arguments of `merge_tiles`.
+
+    Raises:
+        ValueError: The preset is of another way to fuse.
+    """
+    if fuse == 'nms':
+        if preset:
+            raise ValueError('--preset is for --fuse wbc')
+        return dict(
+            fuse=fuse, iou_threshold=0.5 if iou_thr is None else iou_thr
+        )
+    from mmdet_retina_plus.fusion import WBC_PRESETS
+
+    preset = preset or 'paper'
+    options = dict(WBC_PRESETS[preset], fuse=fuse)
+    options['patch_weight'] = PATCH_WEIGHTS[preset]
+    if iou_thr is not None:
+        options['iou_thr'] = iou_thr
+    return options

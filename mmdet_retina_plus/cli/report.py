@@ -1,0 +1,40 @@
+"""`retina-plus report`: what a run came to, as a table and two pictures."""
+
+from pathlib import Path
+
+import click
+
+from mmdet_retina_plus.analysis.training_report import (
+    contact_sheet,
+    draw_losses,
+    metric_table,
+    newest_folder,
+    read_scalars,
+)
+
+
+@click.command()
+@click.argument(
+    'work_dir', type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
+def main(work_dir: Path) -> None:
+    """Print the last AP of the run in WORK_DIR and draw its losses.
+
+    Writes loss_curve.png and, where `mim test --show-dir predictions` left
+    pictures below WORK_DIR, contact_sheet.png.
+    """
+    from rich.console import Console
+
+    try:
+        records = read_scalars(work_dir)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    console = Console()
+    console.print(metric_table(records))
+    pictures = [draw_losses(records, work_dir / 'loss_curve.png')]
+    drawn = newest_folder(work_dir, '**/predictions')
+    sheet = drawn and contact_sheet(drawn, work_dir / 'contact_sheet.png')
+    if sheet:
+        pictures.append(sheet)
+    for picture in pictures:
+        console.print(f'{picture.resolve()}', soft_wrap=True)

@@ -1,0 +1,82 @@
+"""IoU of boxes with the anchors that fit them best, without an anchor grid."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+BLOCK = 2048
+"""Boxes at a time, so that their numbers stay in cache."""
+
+
+def best_overlap(
+    spans: np.ndarray, anchors: np.ndarray, stride: float, counts: np.ndarray
+) -> np.ndarray:
+    """Most that spans share with an anchor at any place of an axis.
+
+    Args:
+        spans: First and last coordinate, shape (N, 2).
+        anchors: The same of the anchors at place 0, shape (A, 2).
+        stride: Distance between places.
+        counts: Number of places in the image of each span, shape (N,).
+
+    Returns:
+        Shape (N, A).
+    """
+    # What two spans share falls with the distance between their centres.
+    distance = spans.sum(axis=1)[:, None] - anchors.sum(axis=1)
+    places = np.clip(np.rint(distance / 2 / stride), 0, counts[:, None] - 1)
+    moved = anchors + places[..., None] * stride
+    low = np.maximum(moved[..., 0], spans[:, None, 0])
+    high = np.minimum(moved[..., 1], spans[:, None, 1])
+    return np.maximum(high - low, 0)
+
+
+def level_iou(
+    boxes: np.ndarray,
+    sizes: np.ndarray,
+    anchors: np.ndarray,
+    stride: tuple[float, float],
+) -> np.ndarray:
+    """IoU of boxes (N, 4) with a level's anchors (A, 4), best placed: (N, A).
+
+    The image sizes (N, 2), width and height, limit the places.
+    """
+    shared = np.ones((len(boxes), len(anchors)))
+    for axis in (0, 1):
+        # Strided layers keep a part of a stride at the border.
+        counts = np.ceil(sizes[:, axis] / stride[axis])
+        shared *= best_overlap(
+            boxes[:, axis::2], anchors[:, axis::2], stride[axis], counts
+        )
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)[:, None]
+    anchor_areas = (anchors[:, 2:] - anchors[:, :2]).prod(axis=1)
+    return shared / (areas + anchor_areas - shared)
+
+
+def best_anchor_iou(
+    boxes: np.ndarray,
+    sizes: np.ndarray,
+    base_anchors: Sequence[np.ndarray],
+    strides: Sequence[tuple[float, float]],
+) -> np.ndarray:
+    """IoU of every box with the anchor that fits it best.
+
+    Exact, and without the anchors of an image: among those of one shape, the
+    best is the nearest in x and in y.
+
+    Args:
+        boxes: Left, top, right, bottom, shape (N, 4).
+        sizes: Width and height of each box's padded image, shape (N, 2).
+        base_anchors: Anchors at the first place of each level, shape (A, 4).
+        strides: In x and y, of each level.
+
+    Returns:
+        Shape (N,).
+    """
+    best = np.zeros(len(boxes))
+    for start in range(0, len(boxes), BLOCK):
+        rows = slice(start, start + BLOCK)
+        for anchors, stride in zip(base_anchors, strides, strict=True):
+            ious = level_iou(boxes[rows], sizes[rows], anchors, stride)
+            best[rows] = np.maximum(best[rows], ious.max(axis=1))
+    return best

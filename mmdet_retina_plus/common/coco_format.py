@@ -1,0 +1,82 @@
+"""What a parsed annotation file must hold to be read as COCO's."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+from .numbers import is_finite
+
+
+def has_box(annotation: Mapping) -> bool:
+    box = annotation.get('bbox')
+    return (
+        isinstance(box, list | tuple)
+        and len(box) == 4
+        and all(map(is_finite, box))
+    )
+
+
+def some(names: Sequence, most: int = 3) -> str:
+    """The first few names, and how many more there are."""
+    more = f' and {len(names) - most} more' if len(names) > most else ''
+    return ', '.join(map(str, names[:most])) + more
+
+
+def is_size(value: object) -> bool:
+    return is_finite(value) and value > 0
+
+
+def is_text(value: object) -> bool:
+    return isinstance(value, str) and value != ''
+
+
+def is_id(value: object) -> bool:
+    return is_finite(value) or is_text(value)
+
+
+FIELDS: dict[str, dict[str, tuple[Callable[[object], bool], str]]] = {
+    'images': {
+        'id': (is_id, 'an id'),
+        'file_name': (is_text, 'a text'),
+        'width': (is_size, 'a number above 0'),
+        'height': (is_size, 'a number above 0'),
+    },
+    'annotations': {
+        'id': (is_id, 'an id'),
+        'image_id': (is_id, 'an id'),
+        'category_id': (is_id, 'an id'),
+        'area': (is_finite, 'a number'),
+    },
+    'categories': {'id': (is_id, 'an id'), 'name': (is_text, 'a text')},
+}
+"""What the entries of each list need: a test of the value, and its name."""
+
+
+def entry_error(item: object, fields: Mapping) -> str:
+    """What is wrong with an entry of a list, or ''."""
+    if not isinstance(item, Mapping):
+        return f' is {item!r}, not an object'
+    absent = fields.keys() - item.keys()
+    if absent:
+        return f' has no {some(sorted(absent))}'
+    for field, (fits, wanted) in fields.items():
+        if not fits(item[field]):
+            return f' has {field} {item[field]!r}, not {wanted}'
+    return ''
+
+
+def format_errors(coco: object) -> str:
+    """What keeps a parsed file from being COCO annotations, or ''."""
+    if not isinstance(coco, Mapping):
+        return 'it holds no object with images, annotations and categories'
+    for key, fields in FIELDS.items():
+        if not isinstance(coco.get(key), list):
+            return f'it has no list {key!r}'
+        for position, item in enumerate(coco[key]):
+            problem = entry_error(item, fields)
+            if problem:
+                return f'{key}[{position}]{problem}'
+        counts = Counter(item['id'] for item in coco[key])
+        twice = [number for number, count in counts.items() if count > 1]
+        if twice:
+            return f'ids in {key} are not unique: {some(twice)}'
+    return ''

@@ -1,0 +1,60 @@
+"""Looking around in the tree of mappings and lists that a config is."""
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def kind(config: Any) -> str:
+    """Class name of a config's `type`, without its scope; '' if none."""
+    name = config.get('type', '') if isinstance(config, Mapping) else ''
+    name = name if isinstance(name, str) else getattr(name, '__name__', '')
+    return name.rpartition('.')[2]
+
+
+def part(config: Any, path: str) -> Mapping:
+    """What lies below dotted keys, an empty mapping where one is missing."""
+    for key in path.split('.'):
+        config = config.get(key) if isinstance(config, Mapping) else None
+    return config if isinstance(config, Mapping) else {}
+
+
+def walk(config: Any) -> Iterator[Mapping]:
+    """The mappings in a config, from the outside to the inside."""
+    if isinstance(config, Mapping):
+        yield config
+        config = list(config.values())
+    if isinstance(config, list | tuple):
+        for item in config:
+            yield from walk(item)
+
+
+def dataset_chains(
+    config: Any, wrappers: tuple[Mapping, ...] = ()
+) -> Iterator[tuple[Mapping, ...]]:
+    """For each data set its wrappers, from the outside, and itself."""
+    inner: list = []
+    if isinstance(config, list | tuple):
+        inner = list(config)
+    elif isinstance(config, Mapping):
+        wrappers = (*wrappers, config)
+        inner = [
+            config[key] for key in ('dataset', 'datasets') if key in config
+        ]
+        if not inner:
+            yield wrappers
+    for item in inner:
+        yield from dataset_chains(item, wrappers)
+
+
+def datasets_in(config: Any) -> Iterator[Mapping]:
+    """Configs of the data sets within wrappers."""
+    for *_, innermost in dataset_chains(config):
+        yield innermost
+
+
+def annotation_path(config: Mapping) -> str:
+    ann_file = config.get('ann_file')
+    if not isinstance(ann_file, str) or not ann_file:
+        raise ValueError(f'ann_file is {ann_file!r}, not the name of a file')
+    return os.path.join(config.get('data_root') or '', ann_file)

@@ -1,0 +1,142 @@
+"""Detectors with the weights of a checkpoint, which must fit."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmdet.models import BaseDetector
+from mmdet.registry import DATASETS, MODELS
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.runner import CheckpointLoader
+from torch import cuda
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
+
+from mmdet_retina_plus.heads import MaskRoIHead
+
+from .coco_format import some
+from .config_tree import datasets_in
+
+
+def load_detectors(
+    cfg: Config, checkpoints: Sequence[str], device: str | None = None
+) -> list[BaseDetector]:
+    """Detectors of a config, one a checkpoint.
+
+    Args:
+        cfg: With its custom imports done.
+        checkpoints: Files or addresses.
+        device: None: the first GPU, or else the CPU.
+
+    Raises:
+        ValueError: A detector cannot be built, a checkpoint does not fit, or
+            two of them name different classes.
+    """
+    if device is None:
+        device = 'cuda:0' if cuda.is_available() else 'cpu'
+    models = [load_detector(cfg, name, device) for name in checkpoints]
+    first, *others = (model.dataset_meta['classes'] for model in models)
+    for name, classes in zip(checkpoints[1:], others, strict=True):
+        if list(classes) != list(first):
+            raise ValueError(
+                f'{name} has the classes {some(classes)}, '
+                f'{checkpoints[0]} has {some(first)}'
+            )
+    return models
+
+
+def load_detector(cfg: Config, checkpoint: str, device: str) -> BaseDetector:
+    """A detector with the weights of a checkpoint, which must fit.
+
+    mmdet's `init_detector` leaves what does not fit random, and takes COCO's
+    classes where the checkpoint names none.
+
+    Returns:
+        The detector, with `cfg`, and with `classes` and `palette` in its
+        `dataset_meta`. A `MaskRoIHead` predicts no masks.
+
+    Raises:
+        ValueError: It cannot be built, the checkpoint cannot be read or is
+            not of this config, or its classes are not those of the head.
+    """
+    try:
+        model = revert_sync_batchnorm(MODELS.build(cfg.model)).to(device)
+        known = dataset_meta(cfg)
+    except Exception as error:  # Whatever a constructor may raise.
+        raise ValueError(f'Cannot build the detector: {error!r}') from error
+    try:
+        loaded = CheckpointLoader.load_checkpoint(
+            str(checkpoint), 'cpu', logger='silent'
+        )
+        weights = loaded.get('state_dict', loaded)
+    except Exception as error:  # Of pickle, zip files, downloads, ...
+        raise ValueError(
+            f'Cannot load {checkpoint}, is it a checkpoint? {error}'
+        ) from error
+    load_weights(model, weights, checkpoint)
+    model.cfg = cfg
+    model.dataset_meta = known | checkpoint_meta(loaded.get('meta', {}))
+    check_classes(model, checkpoint)
+    if isinstance(getattr(model, 'roi_head', None), MaskRoIHead):
+        model.roi_head.test_cfg.with_mask = False
+    return model.eval()
+
+
+def load_weights(model: BaseDetector, weights: dict, name: str) -> None:
+    """Load all weights of a model.
+
+    Args:
+        model: Takes them.
+        weights: By name. Those that the model does not have are left out.
+        name: Of the checkpoint, for the error.
+
+    Raises:
+        ValueError: Some are missing or of another shape.
+    """
+    consume_prefix_in_state_dict_if_present(weights, 'module.')
+    try:
+        missing = model.load_state_dict(weights, strict=False).missing_keys
+    except RuntimeError as error:  # A title, and a line for each tensor.
+        lines = [line.strip() for line in str(error).splitlines()[1:]]
+        raise ValueError(
+            f'{name} is not of this config: {some(lines)}'
+        ) from error
+    missing = [key for key in missing if 'num_batches_tracked' not in key]
+    if missing:
+        raise ValueError(
+            f'{name} is not of this config: it has no {some(missing)}'
+        )
+
+
+def dataset_meta(cfg: Config) -> dict[str, Any]:
+    """Classes and palette of the test data, whose annotations stay unread."""
+    settings = next(datasets_in(cfg.test_dataloader.dataset))
+    meta = DATASETS.build(dict(settings, lazy_init=True)).metainfo
+    return dict(palette='random') | meta
+
+
+def checkpoint_meta(meta: dict[str, Any]) -> dict[str, Any]:
+    """Classes and palette that a checkpoint names, of mmdet 3 or 2."""
+    named = meta.get('dataset_meta', {})
+    if 'CLASSES' in meta:
+        named = dict(named, classes=meta['CLASSES'])
+    return {key.lower(): value for key, value in named.items()}
+
+
+def check_classes(model: BaseDetector, name: str) -> None:
+    """Refuse a detector whose labels have no name.
+
+    Raises:
+        ValueError: The head has another number of classes.
+    """
+    classes = model.dataset_meta.get('classes') or ()
+    heads = {
+        module.num_classes
+        for path, module in model.named_modules()
+        if 'bbox_head' in path and hasattr(module, 'num_classes')
+    }
+    if not classes or heads - {len(classes)}:
+        raise ValueError(
+            f'The head of {name} has {max(heads, default="no")} classes, but '
+            f'there are {len(classes)} names ({some(classes)}): give them by '
+            '--cfg-options "test_dataloader.dataset.metainfo.classes=(\'a\',)"'
+        )

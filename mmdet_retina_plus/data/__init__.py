@@ -1,1 +1,0 @@
-"""Data that is generated, and transforms of data that is loaded."""

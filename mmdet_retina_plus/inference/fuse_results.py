@@ -1,0 +1,142 @@
+"""COCO result files of several detectors, consolidated."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmdet_retina_plus.common.coco_format import (
+    entry_error,
+    has_box,
+    is_id,
+)
+from mmdet_retina_plus.common.numbers import is_finite
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mmdet_retina_plus.fusion import BoxClusters
+
+
+LARGEST = 1e100
+"""Of a box's numbers: the areas of many must have a sum."""
+
+
+def is_box(value: object) -> bool:
+    return (
+        has_box(dict(bbox=value))
+        and max(map(abs, value)) < LARGEST  # type: ignore[call-overload]
+        and min(value[2:]) >= 0  # type: ignore[index]
+    )
+
+
+def is_score(value: object) -> bool:
+    return is_finite(value) and value >= 0
+
+
+FIELDS = {
+    'image_id': (is_id, 'an id'),
+    'category_id': (is_id, 'an id'),
+    'bbox': (
+        is_box,
+        '[x, y, width, height] below 1e100, neither side below 0',
+    ),
+    'score': (is_score, 'a number of 0 or more'),
+}
+
+
+def read_results(file: Path) -> list[dict]:
+    """The detections of a file.
+
+    Raises:
+        ValueError: The file or a detection is not in COCO's result format.
+    """
+    try:
+        records = json.loads(file.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ValueError(f'{file} is no JSON: {error}') from None
+    if not isinstance(records, list):
+        raise ValueError(
+            f'{file} holds no list of detections: name a result file, as '
+            '`retina-plus predict` or mmdet with outfile_prefix write it'
+        )
+    for index, record in enumerate(records):
+        problem = entry_error(record, FIELDS)
+        if problem:
+            raise ValueError(f'{file}[{index}]{problem}')
+    return records
+
+
+def by_image(views: Sequence[list[dict]]) -> list[list[tuple[int, dict]]]:
+    """Detections of each image, each with the number of its view."""
+    images: dict[object, list[tuple[int, dict]]] = {}
+    for number, records in enumerate(views):
+        for record in records:
+            images.setdefault(record['image_id'], []).append((number, record))
+    return list(images.values())
+
+
+def fuse_image(image: list[tuple[int, dict]], arguments: dict) -> list[dict]:
+    """Fused detections of an image, by falling score.
+
+    Args:
+        image: Detections, each with the number of its view.
+        arguments: Of ``weighted_box_clustering``.
+    """
+    import torch
+
+    from mmdet_retina_plus.fusion import weighted_box_clustering
+
+    numbers, records = zip(*image, strict=True)
+    # A category's id may be a name.
+    ids = list(dict.fromkeys(record['category_id'] for record in records))
+    labels = torch.tensor(
+        [ids.index(record['category_id']) for record in records]
+    )
+    boxes = torch.tensor(
+        [record['bbox'] for record in records], dtype=torch.float64
+    )
+    boxes[:, 2:] += boxes[:, :2]
+    scores = torch.tensor(
+        [record['score'] for record in records], dtype=torch.float64
+    )
+    clusters = weighted_box_clustering(
+        boxes, scores, labels, torch.tensor(numbers), **arguments
+    )
+    boxes = clusters.boxes
+    boxes[:, 2:] -= boxes[:, :2]
+    fused = [
+        dict(
+            image_id=records[0]['image_id'],
+            category_id=ids[label],
+            bbox=box,
+            score=score,
+        )
+        for label, box, score in zip(
+            clusters.labels.tolist(),
+            boxes.tolist(),
+            clusters.scores.tolist(),
+            strict=True,
+        )
+    ]
+    for record, best in zip(fused, best_of(clusters, scores), strict=True):
+        if 'segmentation' in records[best]:
+            record['segmentation'] = records[best]['segmentation']
+    return fused
+
+
+def best_of(clusters: 'BoxClusters', scores: 'Tensor') -> list[int]:
+    """Index of each cluster's best detection, the first of equal ones."""
+    best: dict[int, int] = {}
+    cluster_ids = clusters.cluster_ids.tolist()
+    for index in scores.argsort(descending=True, stable=True).tolist():
+        best.setdefault(cluster_ids[index], index)
+    return [best[row] for row in range(len(clusters.scores))]
+
+
+def left_out_of(views: Sequence[list[dict]]) -> list[str]:
+    """Names of what detections have and a fused one has not."""
+    names = {
+        name for records in views for record in records for name in record
+    }
+    return sorted(names - FIELDS.keys() - {'segmentation'})

@@ -1,0 +1,123 @@
+"""The images that a command is asked to look at, and their ids in COCO's."""
+
+import glob
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmdet_retina_plus.common.coco_format import format_errors, some
+
+SUFFIXES = {
+    *('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff'),
+    '.webp',
+}
+"""Of images in a folder, as mmdet's inferencer takes them."""
+
+
+class ListedImage(NamedTuple):
+    """An image to look at.
+
+    Attributes:
+        image_id: In results.
+        file_name: Below the folder of all images, with forward slashes.
+        path: Where it is.
+    """
+
+    image_id: int | str
+    file_name: str
+    path: Path
+
+
+def find_images(images: str) -> list[ListedImage]:
+    """Images of a folder with its subfolders, of a pattern, or a file.
+
+    Returns:
+        Sorted by name, numbered from 1.
+
+    Raises:
+        ValueError: There are none.
+    """
+    place = Path(images)
+    if place.is_dir():
+        paths = [
+            path
+            for path in place.rglob('*')
+            if path.suffix.lower() in SUFFIXES and path.is_file()
+        ]
+        root = place
+    else:
+        # A file's own name may hold brackets.
+        found = (
+            [images] if place.is_file() else glob.glob(images, recursive=True)
+        )
+        paths = [Path(name) for name in found if os.path.isfile(name)]
+        root = Path(os.path.commonpath([path.parent for path in paths] or '.'))
+    if not paths:
+        raise ValueError(
+            f'There are no images at {images}: name a file, a folder, or a '
+            "pattern in quotes, such as 'scans/*.png'"
+        )
+    named = sorted((path.relative_to(root).as_posix(), path) for path in paths)
+    return [ListedImage(i, *item) for i, item in enumerate(named, 1)]
+
+
+def read_coco(path: Path) -> dict[str, Any]:
+    """A COCO file, whose annotations may be kept back.
+
+    Raises:
+        ValueError: It is not in COCO format.
+    """
+    try:
+        coco = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        raise ValueError(f'Cannot read {path}: {error}') from error
+    if isinstance(coco, dict):
+        coco.setdefault('annotations', [])
+    problem = format_errors(coco)
+    if problem:
+        raise ValueError(f'{path} is not in COCO format: {problem}')
+    return coco
+
+
+def images_of(coco: dict[str, Any], folder: Path) -> list[ListedImage]:
+    """The images that a COCO file names, in its order.
+
+    Raises:
+        ValueError: None of them is there.
+    """
+    listed = [
+        ListedImage(
+            image['id'], image['file_name'], folder / image['file_name']
+        )
+        for image in coco['images']
+    ]
+    if not any(image.path.is_file() for image in listed):
+        raise ValueError(
+            f'No image of the annotations is below {folder}: there is no '
+            f'{some([image.file_name for image in listed])}'
+        )
+    return listed
+
+
+def category_ids(coco: dict[str, Any], classes: Sequence[str]) -> list:
+    """The category of each label, in the order of the file.
+
+    mmdet numbers labels so in training, and its CocoMetric writes so.
+
+    Raises:
+        ValueError: The file lacks a class.
+    """
+    names = [category['name'] for category in coco['categories']]
+    absent = [name for name in classes if name not in names]
+    if absent:
+        raise ValueError(
+            f'The annotations have no category {some(absent)}, which the '
+            f'detector has; theirs are {some(names)}'
+        )
+    return [
+        category['id']
+        for category in coco['categories']
+        if category['name'] in classes
+    ]

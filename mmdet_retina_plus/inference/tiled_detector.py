@@ -1,0 +1,157 @@
+"""Trained detectors, and what they see in the windows of an image."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import cv2
+from mmcv.transforms import Compose
+from mmdet.models import BaseDetector
+from mmdet.structures.bbox import bbox_flip
+from mmdet.utils import get_test_pipeline_cfg
+from mmengine.structures import InstanceData
+from torch import Tensor, no_grad
+
+from mmdet_retina_plus.fusion import merge_tiles, tile_windows
+
+
+class TiledDetector:
+    """What one or several detectors of a config see in an image, tiled.
+
+    Args:
+        models: Of `load_detector`; all are held, each image is read once.
+        tile: Side of a tile in pixels of the image. None: the whole image.
+        overlap: Of neighbouring tiles, see `tile_windows`.
+        batch_size: Tiles at a time.
+        flip: Whether to see each tile mirrored left to right, too.
+        fusion: Arguments of `merge_tiles`.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[BaseDetector],
+        tile: int | None = None,
+        overlap: float = 0.25,
+        batch_size: int = 1,
+        flip: bool = False,
+        **fusion,
+    ) -> None:
+        self.models = models
+        self.meta: dict[str, Any] = models[0].dataset_meta
+        self.tile = tile
+        self.overlap = overlap
+        self.batch_size = batch_size
+        self.mirrors = (False, True) if flip else (False,)
+        self.fusion = fusion
+        loader, *steps = get_test_pipeline_cfg(models[0].cfg)
+        # The config's own, for it knows depth and channels of the images.
+        self.load = Compose([loader])
+        self.prepare = Compose(steps)
+
+    def read(self, path: Path) -> Any:
+        """An image, array of shape (H, W) or (H, W, C).
+
+        Raises:
+            OSError: The file is missing or broken.
+        """
+        check_complete(path)
+        try:
+            return self.load(dict(img_path=str(path)))['img']
+        except cv2.error as error:  # Two lines about its own source.
+            raise OSError('OpenCV cannot read the image') from error
+
+    def __call__(
+        self, image: Any, advance: Callable[[float], None] = lambda share: None
+    ) -> InstanceData:
+        """Boxes, scores and labels, on the CPU, by falling score.
+
+        Args:
+            image: Array of shape (H, W) or (H, W, C).
+            advance: Is told the share of the work that is done.
+        """
+        views, windows = self.look(image, advance)
+        return merge_tiles(views, windows, image.shape[:2], **self.fusion)
+
+    def look(
+        self, image: Any, advance: Callable[[float], None] = lambda share: None
+    ) -> tuple[list[InstanceData], Tensor]:
+        """Views of all models, in their windows' coordinates, and these."""
+        shape = image.shape[:2]
+        windows = tile_windows(shape, self.tile or max(shape), self.overlap)
+        passes = list(product(self.models, self.mirrors))
+        views: list[InstanceData] = []
+        for model, mirrored in passes:
+            for batch in windows.split(self.batch_size):
+                found = self.see(model, image, batch, mirrored)
+                views += map(mirror, found, batch) if mirrored else found
+                advance(len(views) / len(windows) / len(passes))
+        return views, windows.repeat(len(passes), 1)
+
+    @no_grad()
+    def see(
+        self, model: BaseDetector, image: Any, windows: Tensor, mirrored: bool
+    ) -> list[InstanceData]:
+        """Each window's detections, in its coordinates, on the CPU."""
+        step = -1 if mirrored else 1
+        views = [
+            self.prepare(window_inputs(image[y1:y2, x1:x2][:, ::step]))
+            for x1, y1, x2, y2 in windows.tolist()
+        ]
+        samples = model.test_step(
+            {key: [view[key] for view in views] for key in views[0]}
+        )
+        found = [sample.pred_instances.cpu() for sample in samples]
+        return [
+            InstanceData(
+                bboxes=view.bboxes.float(),
+                scores=view.scores.float(),
+                labels=view.labels,
+            )
+            for view in found
+        ]
+
+
+def mirror(found: InstanceData, window: Tensor) -> InstanceData:
+    """Detections in a mirrored window (4,), where they are in the window."""
+    x1, y1, x2, y2 = window.tolist()
+    bboxes = bbox_flip(found.bboxes, (y2 - y1, x2 - x1))
+    return InstanceData(
+        bboxes=bboxes, scores=found.scores, labels=found.labels
+    )
+
+
+def window_inputs(pixels: Any) -> dict[str, Any]:
+    """What a pipeline's loader would have made of these pixels."""
+    shape = pixels.shape[:2]
+    # A copy, since windows overlap and steps may work in place.
+    return dict(
+        img=pixels.copy(),
+        img_id=0,
+        img_path='',
+        img_shape=shape,
+        ori_shape=shape,
+    )
+
+
+def check_complete(path: Path) -> None:
+    """Refuse a file that ends early; OpenCV would fill up with grey.
+
+    Not checked are formats that Pillow does not know, and images above its
+    limit against bombs, some 179 million pixels.
+
+    Raises:
+        OSError: It does, is empty, or cannot be read.
+    """
+    if not path.stat().st_size:
+        raise OSError('The file is empty')
+    from PIL import Image, UnidentifiedImageError
+
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', Image.DecompressionBombWarning)
+        try:
+            with Image.open(path) as image:
+                image.load()
+        except (UnidentifiedImageError, Image.DecompressionBombError):
+            pass  # What Pillow does not take, the config's loader may.

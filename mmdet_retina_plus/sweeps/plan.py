@@ -1,0 +1,99 @@
+"""What all workers of a sweep must agree on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .config_lookup import dotted_items
+from .point_labels import identity
+from .spec import Point, Sweep, point_text, read_point
+from .training import read_config
+
+Job = tuple[str, int]
+"""Identity of a point, and seed."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all workers of a study must agree on.
+
+    Attributes:
+        sweep: Points with the values that the config's types want.
+        base: Text of the whole config, which the points change.
+        folder: Paths in the config are relative to it.
+        prune: Whether trials that fall behind are ended.
+        by_epoch: Whether the runs count epochs, and not steps.
+    """
+
+    sweep: Sweep
+    base: str
+    folder: str
+    prune: bool = False
+    by_epoch: bool = False
+
+    def dump(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        sweep = vars(self.sweep) | dict(
+            config=str(self.sweep.config),
+            points=[point_text(point) for point in self.sweep.points],
+        )
+        return vars(self) | dict(sweep=sweep)
+
+    @classmethod
+    def load(cls, dumped: dict[str, Any]) -> 'Plan':
+        sweep = dict(dumped['sweep'])
+        sweep['config'] = Path(sweep['config'])
+        sweep['points'] = [read_point(key) for key in sweep['points']]
+        return cls(**dumped | dict(sweep=Sweep(**sweep)))
+
+    @property
+    def identity(self) -> str:
+        """What has to be the same for a run to go on."""
+        return f'{self.folder}\n{self.sweep.prefix}\n{self.base}'
+
+    @property
+    def jobs(self) -> dict[Job, Point]:
+        """What is to be done, all points before the next seed."""
+        return {
+            (identity(point), seed): point
+            for seed in self.sweep.seeds
+            for point in self.sweep.points
+        }
+
+
+def differences(old: Plan, new: Plan) -> list[str]:
+    """What keeps the results of two plans from being compared, a line each."""
+    lines = [
+        f'{name}: then {then!r}, now {now!r}'
+        for name, then, now in (
+            ('start folder', old.folder, new.folder),
+            ('prefix', old.sweep.prefix, new.sweep.prefix),
+            ('metric', old.sweep.metric, new.sweep.metric),
+        )
+        if then != now
+    ]
+    if old.base != new.base:
+        lines.append(first_difference(old.base, new.base))
+    return lines
+
+
+def first_difference(old: str, new: str) -> str:
+    """The first key in which the texts of two configs differ."""
+    then, now = (
+        dict(dotted_items(read_config(text).to_dict())) for text in (old, new)
+    )
+    for key in [*then, *now]:
+        before, after = (
+            repr(part[key]) if key in part else 'not set'
+            for part in (then, now)
+        )
+        if before != after and not are_parts(then.get(key), now.get(key)):
+            return f'{key}: then {before}, now {after}'
+    return 'the order of keys in the config'
+
+
+def are_parts(old: Any, new: Any) -> bool:
+    """Whether two values are of one kind and differ in what is inside."""
+    kinds = dict | list | tuple
+    alike = isinstance(old, kinds) and type(old) is type(new)
+    return alike and bool(old) and bool(new)

@@ -1,0 +1,88 @@
+"""Whether the trainings of a sweep will have something to compare."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmdet_retina_plus.common.config_tree import annotation_path, datasets_in
+from mmdet_retina_plus.common.suggestions import did_you_mean
+
+from .training import total_steps
+
+
+def check_run(cfg: Any, metric: str, prune: bool = False) -> None:
+    """Refuse a config whose trials would all fail, or have nothing to compare.
+
+    Args:
+        cfg: Of a trial.
+        metric: Name in the log of what is compared.
+        prune: Whether it is compared before the end.
+
+    Raises:
+        ValueError: No validation, no such metric, no data; or with pruning
+            only one validation.
+    """
+    loop = cfg.get('train_cfg') or {}
+    if not cfg.get('val_dataloader') or not cfg.get('val_evaluator'):
+        raise ValueError(
+            'the config has no val_dataloader or no val_evaluator, so there '
+            'is nothing to compare trials by'
+        )
+    steps = total_steps(cfg)
+    interval = loop.get('val_interval') or 1
+    begin = loop.get('val_begin') or 1
+    if steps and begin > steps:
+        raise ValueError(
+            f'train_cfg validates from {begin} on and ends at {steps}: set '
+            'val_begin to less'
+        )
+    first = math.ceil(begin / interval) * interval
+    if prune and first >= steps and 'dynamic_intervals' not in loop:
+        raise ValueError(
+            f'train_cfg.val_interval is {interval} of {steps}: --prune '
+            'compares trials at validations before the last, so set it to a '
+            'fraction of that'
+        )
+    check_metric(cfg.val_evaluator, metric)
+    for split in ('train', 'val'):
+        loader = cfg.get(f'{split}_dataloader') or {}
+        for dataset in datasets_in(loader.get('dataset')):
+            if not dataset.get('ann_file'):
+                continue
+            path = Path(annotation_path(dataset))
+            if not path.is_file():
+                raise ValueError(
+                    f'{split}_dataloader reads {path}, which is not there: '
+                    'start from the folder that the paths are relative to, '
+                    'or set data_root'
+                )
+
+
+COCO_ITEMS = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
+
+
+def check_metric(evaluator: Any, metric: str) -> None:
+    """Refuse a name that mmdet's COCO metric will not log; others may.
+
+    Raises:
+        ValueError: It will not be there.
+    """
+    if not isinstance(evaluator, Mapping):
+        return
+    name = str(evaluator.get('type'))
+    if name.rpartition('.')[2] not in ('CocoMetric', 'FasterCocoMetric'):
+        return
+    if evaluator.get('metric_items') or evaluator.get('classwise'):
+        return
+    kinds = evaluator.get('metric', 'bbox')
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    prefix = evaluator.get('prefix') or 'coco'
+    names = [
+        f'{prefix}/{kind}_{item}' for kind in kinds for item in COCO_ITEMS
+    ]
+    if metric not in names and not set(kinds) & {'proposal', 'proposal_fast'}:
+        hint = did_you_mean(metric, names, always=True)
+        raise ValueError(
+            f'the evaluator logs no {metric}{hint} Set `metric` of the sweep'
+        )

@@ -1,0 +1,1 @@
+"""Generated data sets in COCO format, with exact instance masks."""

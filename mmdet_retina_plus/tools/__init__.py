@@ -1,5 +1,0 @@
-"""Sub-commands of `retina-plus`, one module each.
-
-They must run, or say what is missing, in an environment without mmdet: a
-module here imports torch, mmcv, mmengine and mmdet inside functions only.
-"""

@@ -1,0 +1,76 @@
+"""The doctor's command line; what it finds is tested beside each check."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import mmdet_retina_plus
+from mmdet_retina_plus.cli import doctor
+from mmdet_retina_plus.doctor import config as check_config
+from mmdet_retina_plus.doctor import environment, facts
+
+
+@pytest.fixture
+def given(monkeypatch):
+    """Run the doctor; the config and the options that its check is given."""
+    calls = []
+    monkeypatch.setattr(facts, 'gather_facts', lambda: facts.Facts({}, {}))
+    monkeypatch.setattr(environment, 'check_environment', lambda _: [])
+    monkeypatch.setattr(
+        check_config, 'check_config', lambda *call: calls.append(call) or []
+    )
+
+    def run(*words):
+        result = CliRunner().invoke(doctor.main, words)
+        assert result.exit_code == 0, result.output
+        assert f'plus {mmdet_retina_plus.__version__}\n' in result.output
+        return calls.pop()
+
+    return run
+
+
+OPTION = '--cfg-options'
+
+
+@pytest.mark.parametrize(
+    'words',
+    [
+        ['config.py', OPTION, 'a=1', 'b=2', 'c=3'],
+        [OPTION, 'a=1', 'b=2', 'c=3', 'config.py'],
+        ['config.py', OPTION, 'a=1', OPTION, 'b=2', 'c=3'],
+        [OPTION, 'a=1', 'config.py', f'{OPTION}=b=2', 'c=3'],
+    ],
+)
+def test_one_option_takes_many_pairs(given, words):
+    assert given(*words) == (Path('config.py'), ('a=1', 'b=2', 'c=3'))
+
+
+def test_a_path_may_hold_an_equals_sign(given):
+    assert given('lr=1/config.py') == (Path('lr=1/config.py'), ())
+
+
+def test_the_options_of_a_config_head_work(given):
+    """As a shell hands on the command in the comment of the config."""
+    path = mmdet_retina_plus.config('retinanet_r18_fpn_pennfudan')
+    (command,) = re.findall(
+        r'mim train mmdet (\S+ --cfg-options(?:.*\\\n)+.*)',
+        Path(path).read_text(),
+    )
+    words = subprocess.run(
+        ['bash', '-c', 'printf "%s\\n" ' + re.sub(r'\\\n#', '', command)],
+        env={'ROOT': '/set'},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    config, options = given(*words)
+    assert config.name == Path(path).name
+    cfg = check_config.load_config(path, options)
+    for split in ('train', 'val', 'test'):
+        assert cfg[f'{split}_dataloader'].dataset.data_root == '/set'
+    for split in ('val', 'test'):
+        ann_file = cfg[f'{split}_evaluator'].ann_file
+        assert ann_file == '/set/instances_val.json'

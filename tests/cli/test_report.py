@@ -1,0 +1,102 @@
+import json
+import os
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from mmdet_retina_plus.analysis.training_report import read_scalars
+from mmdet_retina_plus.cli.report import main
+
+
+def write_run(folder, records: list[dict]) -> None:
+    folder.mkdir(parents=True)
+    lines = [json.dumps(record) for record in records]
+    (folder / 'scalars.json').write_text('\n'.join(lines))
+
+
+TRAINING = [
+    dict(loss=2.0 / step, loss_cls=1.5 / step, lr=0.1, step=step)
+    for step in (1, 2, 3)
+]
+VALIDATION = {
+    'coco/bbox_mAP': 0.623,
+    'coco/bbox_mAP_l': -1.0,
+    'time': 0.1,
+    'step': 3,
+}
+
+
+def test_report_shows_the_metrics_and_writes_both_pictures(tmp_path):
+    write_run(tmp_path / 'first' / 'vis_data', [*TRAINING, VALIDATION])
+    pictures = tmp_path / 'test' / 'now' / 'predictions'
+    pictures.mkdir(parents=True)
+    for number in range(4):
+        image = np.full((20, 40, 3), 60 * number, np.uint8)
+        cv2.imwrite(str(pictures / f'{number}.png'), image)
+    result = CliRunner().invoke(main, [str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert '62.3' in result.output
+    assert 'no such object' in result.output
+    assert 'time' not in result.output
+    curve = cv2.imread(str(tmp_path / 'loss_curve.png'))
+    assert curve.std() > 0
+    sheet = cv2.imread(str(tmp_path / 'contact_sheet.png'))
+    assert sheet.shape == (2 * 28, 3 * 48, 3)
+    assert (sheet[28:48, 0:40] == 180).all()
+
+
+def test_a_validation_without_detections_counts_as_zero(tmp_path):
+    write_run(tmp_path / 'run' / 'vis_data', [*TRAINING, dict(time=1, step=3)])
+    result = CliRunner().invoke(main, [str(tmp_path)])
+    assert '0.0' in result.output
+
+
+@pytest.mark.parametrize('records', [[], [VALIDATION]])
+def test_a_folder_without_training_says_which_to_name(tmp_path, records):
+    write_run(tmp_path / 'run' / 'vis_data', records)
+    result = CliRunner().invoke(main, [str(tmp_path)])
+    assert result.exit_code == 1
+    assert '--work-dir' in result.output
+
+
+@pytest.mark.parametrize('files', [[], ['notes.txt']])
+def test_a_folder_without_pictures_gives_no_contact_sheet(tmp_path, files):
+    write_run(tmp_path / 'run' / 'vis_data', TRAINING)
+    folder = tmp_path / 'test' / 'predictions'
+    folder.mkdir(parents=True)
+    for name in files:
+        (folder / name).write_text('no picture')
+    result = CliRunner().invoke(main, [str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / 'loss_curve.png').is_file()
+    assert not (tmp_path / 'contact_sheet.png').exists()
+
+
+def test_half_of_a_last_line_is_left_out(tmp_path):
+    write_run(tmp_path / 'run' / 'vis_data', TRAINING)
+    file = tmp_path / 'run' / 'vis_data' / 'scalars.json'
+    file.write_text(file.read_text() + '\n{"loss": 0.')
+    assert read_scalars(tmp_path) == TRAINING
+
+
+def test_a_broken_line_is_named(tmp_path):
+    write_run(tmp_path / 'run' / 'vis_data', TRAINING)
+    file = tmp_path / 'run' / 'vis_data' / 'scalars.json'
+    file.write_text('{"loss": 0.\n' + file.read_text())
+    result = CliRunner().invoke(main, [str(tmp_path)])
+    assert result.exit_code == 1
+    assert 'Line 1' in result.output
+
+
+@pytest.mark.parametrize('newest', ['a', 'b'])
+def test_the_newest_run_is_taken(tmp_path, newest):
+    for name, loss in (('a', 1.0), ('b', 2.0)):
+        folder = tmp_path / name / 'vis_data'
+        write_run(folder, [dict(loss=loss, step=1)])
+        # Names say nothing; times are those of the files.
+        time = 2000 if name == newest else 1000
+        os.utime(folder / 'scalars.json', (time, time))
+    (record,) = read_scalars(tmp_path)
+    assert record['loss'] == {'a': 1.0, 'b': 2.0}[newest]

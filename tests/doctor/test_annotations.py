@@ -1,0 +1,247 @@
+"""One fault at a time in an annotation file, and the finding it gives."""
+
+import copy
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from mmdet_retina_plus.common.coco_format import format_errors
+from mmdet_retina_plus.doctor.annotations import CHECKS, Split
+
+COCO = {
+    'images': [
+        {'id': 1, 'file_name': 'a.png', 'width': 64, 'height': 48},
+        {'id': 2, 'file_name': 'b.jpg', 'width': 64, 'height': 48},
+        {'id': 3, 'file_name': 'a.png', 'width': 64, 'height': 48},
+    ],
+    'annotations': [
+        {
+            'id': number,
+            'image_id': image,
+            'category_id': category,
+            'bbox': [5.0, 5.0, 20.0, 10.0],
+            'area': 200,
+            'iscrowd': 0,
+        }
+        for number, image, category in [(1, 1, 3), (2, 2, 7), (3, 2, 3)]
+    ],
+    'categories': [{'id': 3, 'name': 'cat'}, {'id': 7, 'name': 'dog'}],
+}
+
+
+@pytest.fixture
+def split(tmp_path):
+    image = np.random.default_rng(0).integers(255, size=(48, 64, 3), dtype='B')
+    for name in ('a.png', 'b.jpg'):
+        cv2.imwrite(str(tmp_path / name), image)
+    return Split('train', copy.deepcopy(COCO), tmp_path, ('cat', 'dog'))
+
+
+def problems(split):
+    findings = [finding for check in CHECKS for finding in check(split)]
+    return [finding for finding in findings if finding.level != 'ok']
+
+
+def only_problem(split):
+    (finding,) = problems(split)
+    assert finding.way_out
+    return finding
+
+
+def test_a_correct_file_has_no_problem(split):
+    assert not problems(split)
+    assert format_errors(split.coco) == ''
+
+
+@pytest.mark.parametrize('filter_empty', [True, False])
+def test_empty_images_are_counted(split, filter_empty):
+    split = replace(split, filter_empty=filter_empty)
+    messages = [x.message for check in CHECKS for x in check(split)]
+    fate = 'left out' if filter_empty else 'used'
+    (message,) = [x for x in messages if fate in x]
+    assert message.startswith('3 objects in 3 images; 1 are empty')
+
+
+@pytest.mark.parametrize(
+    ('classes', 'level', 'words'),
+    [
+        ('cat', 'error', "classes=('cat',)"),
+        (('person', 'car'), 'error', 'AP stays 0'),
+        (('cat', 'bird', 'dog'), 'error', 'called bird'),
+        (('cat',), 'warning', 'dog are ignored'),
+        (('dog', 'cat'), 'warning', 'order'),
+    ],
+)
+def test_classes_that_do_not_fit_the_categories(split, classes, level, words):
+    finding = only_problem(replace(split, classes=classes))
+    assert finding.level == level
+    assert words in finding.message + finding.way_out
+    assert "classes=('cat'," in finding.way_out
+
+
+@pytest.mark.parametrize('key', ['image_id', 'category_id'])
+def test_unknown_references(split, key):
+    split.coco['annotations'][1][key] = 99
+    finding = only_problem(split)
+    assert finding.message.startswith(f'1 annotations have an unknown {key}')
+    assert finding.message.endswith('ids 2')
+
+
+@pytest.mark.parametrize(
+    'bbox',
+    [
+        None,
+        [1, 2, 3],
+        ['a', 0, 1, 1],
+        [0, 0, float('nan'), 1],
+        [0, 0, 10**400, 1],
+    ],
+)
+def test_boxes_that_are_no_boxes(split, bbox):
+    split.coco['annotations'][0]['bbox'] = bbox
+    finding = only_problem(split)
+    assert finding.level == 'error'
+    assert '[left, top, width, height]' in finding.way_out
+
+
+@pytest.mark.parametrize(
+    ('bbox', 'area'),
+    [
+        ([5, 5, 0, 10], 1),
+        ([5, 5, -3, 10], 30),
+        ([5, 5, 0.5, 10], 5),
+        ([64, 0, 5, 5], 25),
+        ([-9, 0, 5, 5], 25),
+        ([5, 5, 5, 5], 0),
+    ],
+)
+def test_boxes_that_mmdet_drops(split, bbox, area):
+    split.coco['annotations'][0].update(bbox=bbox, area=area)
+    assert 'are ignored: ids 1' in only_problem(split).message
+
+
+def test_boxes_that_leave_the_image(split):
+    split.coco['annotations'][0]['bbox'] = [30, 30, 40, 40]
+    assert 'leave their image' in only_problem(split).message
+
+
+def test_boxes_on_the_edge_are_fine(split):
+    split.coco['annotations'][0]['bbox'] = [-0.5, 0, 64.9, 48]
+    assert not problems(split)
+
+
+def test_all_images_empty(split):
+    for annotation in split.coco['annotations']:
+        annotation['bbox'] = [0, 0, 0, 0]
+    messages = [x.message for x in problems(split)]
+    assert 'all of its 3 images are empty' in messages
+    split.coco['annotations'] = []
+    split = replace(split)
+    assert only_problem(split).message == 'all of its 3 images are empty'
+
+
+def test_missing_images_are_counted_and_named(split, tmp_path):
+    (tmp_path / 'a.png').unlink()
+    finding = only_problem(split)
+    assert finding.message.startswith('2 of 3 image files')
+    assert 'a.png' in finding.message
+    assert str(tmp_path) in finding.way_out
+
+
+@pytest.mark.parametrize('name', ['a.png', 'b.jpg'])
+@pytest.mark.parametrize('share', [0, 0.8])
+def test_truncated_images(split, tmp_path, name, share):
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: int(share * len(content))])
+    finding = only_problem(split)
+    assert 'truncated' in finding.message
+    assert name in finding.message
+
+
+def test_an_empty_file_of_any_format(split, tmp_path):
+    split.coco['images'][0]['file_name'] = 'c.bmp'
+    (tmp_path / 'c.bmp').touch()
+    assert 'c.bmp' in only_problem(split).message
+
+
+SCORING = {
+    'no iscrowd': (lambda x: x.pop('iscrowd'), 'error', '"iscrowd": 0'),
+    'iscrowd null': (lambda x: x.update(iscrowd=None), 'error', 'iscrowd'),
+    'id 0': (lambda x: x.update(id=0), 'warning', 'from 1'),
+    'text as id': (lambda x: x.update(id='a'), 'error', 'from 1'),
+}
+
+
+@pytest.mark.parametrize('case', SCORING)
+def test_what_only_scoring_reads(split, case):
+    change, level, way_out = SCORING[case]
+    change(split.coco['annotations'][0])
+    assert not problems(split)
+    for name in ('val', 'test 2'):
+        finding = only_problem(replace(split, name=name))
+        assert finding.level == level
+        assert way_out in finding.way_out
+
+
+@pytest.mark.parametrize('value', [None, [1], {}, '', float('nan')])
+@pytest.mark.parametrize(
+    ('key', 'field'),
+    [
+        ('images', 'id'),
+        ('images', 'file_name'),
+        ('images', 'width'),
+        ('annotations', 'id'),
+        ('annotations', 'image_id'),
+        ('annotations', 'category_id'),
+        ('annotations', 'area'),
+        ('categories', 'id'),
+        ('categories', 'name'),
+    ],
+)
+def test_a_value_of_another_kind_is_named(key, field, value):
+    coco = copy.deepcopy(COCO)
+    coco[key][1][field] = value
+    assert format_errors(coco).startswith(f'{key}[1] has {field} {value!r}')
+
+
+@pytest.mark.parametrize(
+    ('key', 'field', 'value'),
+    [
+        ('annotations', 'area', '200'),
+        ('images', 'height', '48'),
+        ('images', 'height', 0),
+        ('images', 'file_name', 7),
+    ],
+)
+def test_text_is_no_number_nor_a_number_text(key, field, value):
+    coco = copy.deepcopy(COCO)
+    coco[key][0][field] = value
+    assert f'has {field} {value!r}' in format_errors(coco)
+
+
+@pytest.mark.parametrize('key', ['images', 'annotations', 'categories'])
+def test_null_is_no_entry(key):
+    coco = copy.deepcopy(COCO)
+    coco[key].append(None)
+    assert 'is None, not an object' in format_errors(coco)
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (lambda coco: coco.pop('images'), "no list 'images'"),
+        (lambda coco: coco['images'][1].pop('width'), 'images[1] has no wid'),
+        (lambda coco: coco['annotations'][0].pop('area'), 'has no area'),
+        (lambda coco: coco['categories'][0].update(id=7), 'not unique: 7'),
+    ],
+)
+def test_what_is_not_coco_format(change, words):
+    coco = copy.deepcopy(COCO)
+    change(coco)
+    assert words in format_errors(coco)
+
+
+def test_a_list_is_not_coco_format():
+    assert 'images, annotations' in format_errors([])

@@ -1,0 +1,396 @@
+"""Configs beside generated data: right, then with one fault each."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner
+
+import mmdet_retina_plus
+from mmdet_retina_plus.doctor import annotations as check_annotations
+from mmdet_retina_plus.doctor.config import check_config
+from mmdet_retina_plus.doctor.facts import Facts
+from mmdet_retina_plus.doctor.findings import Finding, show
+from mmdet_retina_plus.synthetic.shapes import make_shapes
+
+TRAIN = 'train_dataloader.dataset'
+VAL = 'val_dataloader.dataset'
+
+
+@pytest.fixture(scope='module')
+def shapes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('data') / 'shapes'
+    make_shapes(folder, num=8, num_val=4)
+    return folder
+
+
+@pytest.fixture
+def check(shapes, tmp_path):
+    """Findings for the shapes config, on the data, with more lines."""
+
+    def run(
+        lines: str = '', *options: str, name: str = 'retinanet_r18_fpn_shapes'
+    ) -> list[Finding]:
+        path = tmp_path / 'config.py'
+        base = mmdet_retina_plus.config(name)
+        path.write_text(
+            f"""
+_base_ = {base!r}
+folder = {str(shapes)!r}
+train_dataloader = dict(dataset=dict(data_root=folder))
+val_dataloader = dict(dataset=dict(data_root=folder))
+val_evaluator = dict(ann_file=folder + '/instances_val.json')
+test_dataloader = val_dataloader
+test_evaluator = val_evaluator
+{lines}
+"""
+        )
+        return check_config(path, options)
+
+    return run
+
+
+def problems(findings):
+    return [finding for finding in findings if finding.level != 'ok']
+
+
+def only_problem(findings):
+    (finding,) = problems(findings)
+    assert finding.way_out
+    return finding
+
+
+def test_a_right_config_has_no_problem(check):
+    findings = check()
+    assert problems(findings) == []
+    assert {x.subject for x in findings} >= {'train data', 'model', 'anchors'}
+
+
+MASKED = 'retinamask_r18_fpn_shapes'
+EXTRACTOR = 'model.roi_head.mask_roi_extractor'
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        [],
+        [  # masks on P2 to P5
+            'model.neck.start_level=0',
+            'model.neck.num_outs=6',
+            'model.bbox_start_level=1',
+            f'{EXTRACTOR}.featmap_strides=[4,8,16,32]',
+        ],
+        ['model.roi_head.train_cfg.mask_size=28,28'],
+        ['model.train_cfg=None'],
+        [  # BatchNorm on a level of one place
+            'model.neck.num_outs=6',
+            'model.neck.norm_cfg.type=BN',
+            'model.bbox_head.anchor_generator.strides=[8,16,32,64,128,256]',
+        ],
+    ],
+    ids=['P3', 'P2', 'size of two sides', 'for tests', 'BatchNorm'],
+)
+def test_a_right_config_with_masks_has_no_problem(check, options):
+    assert problems(check('', *options, name=MASKED)) == []
+
+
+@pytest.mark.parametrize(
+    ('option', 'words'),
+    [
+        ('model.roi_head.train_cfg.mask_size=14', 'mask_size is 14'),
+        ('model.roi_head.mask_head.in_channels=256', 'channels'),
+        (f'{EXTRACTOR}.out_channels=256', 'shape'),
+        (f'{EXTRACTOR}.featmap_strides=[4,8,16]', 'start_level'),
+        ('model.bbox_head.num_classes=3', 'num_classes of both'),
+    ],
+)
+def test_parts_of_the_mask_branch_that_do_not_fit(check, option, words):
+    findings = problems(check('', option, name=MASKED))
+    (message,) = [x.message for x in findings if x.subject == 'model']
+    assert words in message
+
+
+def test_wrappers_are_looked_into(check, shapes):
+    findings = check(
+        """
+dataset = dict(
+    type='CocoDataset',
+    data_root=folder,
+    metainfo=dict(classes=('red', 'yellow', 'green', 'blue')),
+    data_prefix=dict(img='images/'),
+    pipeline=[dict(type='Resize', scale=(256, 256))],
+    ann_file='instances_train.json')
+train_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type='RepeatDataset',
+        times=2,
+        dataset=dict(
+            type='ConcatDataset',
+            datasets=[dataset, dict(dataset, ann_file='instances_val.json')])))
+"""
+    )
+    assert problems(findings) == []
+    subjects = {finding.subject for finding in findings}
+    assert subjects >= {'train 1 data', 'train 2 data', 'val data'}
+
+
+def test_default_classes_are_those_of_coco(check):
+    delete = "metainfo=dict(_delete_=True, note='')"
+    findings = problems(
+        check(
+            f'train_dataloader["dataset"].update({delete})\n'
+            f'val_dataloader["dataset"].update({delete})\n'
+        )
+    )
+    assert any('AP stays 0' in finding.message for finding in findings)
+    assert any('80 classes' in finding.message for finding in findings)
+
+
+@pytest.mark.parametrize(
+    ('option', 'subject', 'words'),
+    [
+        ('model.bbox_head.num_classes=3', 'bbox_head', '4 classes'),
+        (f'{TRAIN}.metainfo.classes=red', 'train data', "('red',)"),
+        (f'{TRAIN}.ann_file=none.json', 'train data', 'cannot read'),
+        (f'{VAL}.data_prefix.img=none/', 'val data', 'data_root'),
+        ('val_evaluator.ann_file=other.json', 'val_evaluator', 'other.json'),
+        ('model.bbox_head.loss_cls.gama=2', 'model', 'gama'),
+        ('model.neck.start_level=0', 'model', '[4, 8, 16, 32, 64]'),
+        ('model.neck.num_outs=4', 'model', '[8, 16, 32, 64]'),
+        ('model.bbox_head.loss_cls.use_sigmoid=False', 'loss_cls', 'True'),
+        ('not an option', 'config', 'KEY=VALUE'),
+    ],
+)
+def test_a_fault_is_found_with_its_way_out(check, option, subject, words):
+    findings = problems(check('', option))
+    assert subject in {finding.subject for finding in findings}
+    assert any(words in x.message + x.way_out for x in findings)
+    assert all(finding.way_out for finding in findings)
+
+
+DATASET = 'train_dataloader = dict(dataset=dict('
+WRONG_VALUES = {
+    'no type': ("val_dataloader['dataset'].pop('type')", 'val data'),
+    'unknown type': (DATASET + "type='CoCoDataset'))", 'train data'),
+    'type of a number': (DATASET + 'type=3))', 'train data'),
+    'no file': (DATASET + 'ann_file=None))', 'train data'),
+    'no folder': (DATASET + 'data_prefix=dict(img=None)))', 'train data'),
+    'no prefix': (DATASET + 'data_prefix=None))', 'train data'),
+    'no classes': (DATASET + 'metainfo=dict(classes=None)))', 'train data'),
+    'a number as metainfo': (DATASET + 'metainfo=3))', 'train data'),
+    'no dataset': ('train_dataloader = dict(dataset=None)', 'train data'),
+    'a text as rate': ("auto_scale_lr = dict(base_batch_size='8')", 'learn'),
+}
+
+
+@pytest.mark.parametrize('case', WRONG_VALUES)
+def test_a_wrong_value_is_an_error_and_no_traceback(check, case):
+    line, subject = WRONG_VALUES[case]
+    line = line.replace(
+        "val_dataloader['dataset'].pop('type')",
+        "val_dataloader['dataset']['type'] = None",
+    )
+    errors = [x for x in check(line) if x.level == 'error']
+    assert any(subject in x.subject for x in errors)
+    assert all(finding.way_out for finding in errors)
+
+
+@pytest.mark.parametrize(
+    'line',
+    [
+        DATASET + 'pipeline=None, data_root=folder))',
+        'model = dict(data_preprocessor=None)',
+        DATASET + 'filter_cfg=None, data_root=folder))',
+    ],
+)
+def test_none_where_none_is_allowed_is_no_problem(check, line):
+    assert problems(check(line)) == []
+
+
+def paths_in(config, above=()):
+    for key, value in config.items():
+        yield (*above, key)
+        if isinstance(value, dict):
+            yield from paths_in(value, (*above, key))
+
+
+@pytest.mark.parametrize('value', [None, 3, 'x', [1], {}, [None]])
+def test_no_value_anywhere_gives_a_traceback(monkeypatch, shapes, value):
+    """All but the model, whose constructors raise what they like."""
+    from mmdet_retina_plus.doctor import config as module
+
+    loaders = [f'{name}_dataloader' for name in ('train', 'val', 'test')]
+    cfg = module.load_config(
+        mmdet_retina_plus.config('retinanet_r18_fpn_shapes'),
+        [f'{loader}.dataset.data_root={shapes}' for loader in loaders],
+    )
+    settings = cfg.to_dict()
+    loaded = SimpleNamespace(text='', to_dict=lambda: settings)
+    monkeypatch.setattr(module, 'check_model', lambda *_: [])
+    monkeypatch.setattr(module, 'load_config', lambda *_: loaded)
+    for *parents, last in list(paths_in(settings)):
+        inner = settings
+        for key in parents:
+            inner = inner[key]
+        right = inner[last]
+        inner[last] = value
+        assert isinstance(module.check_config('config.py'), list)
+        inner[last] = right
+
+
+def test_a_check_that_raises_is_a_finding(check, monkeypatch):
+    def check_nothing(*_):
+        raise KeyError('key')
+
+    monkeypatch.setattr(check_annotations, 'CHECKS', [check_nothing])
+    finding = problems(check())[0]
+    assert (finding.level, finding.subject) == ('error', 'nothing')
+    assert finding.message == "KeyError: 'key'"
+    assert 'check_nothing' in finding.way_out
+
+
+def test_the_data_for_the_test_is_read_too(check):
+    path = 'test_dataloader.dataset.ann_file=none.json'
+    findings = problems(check('', path))
+    assert 'test data' in {finding.subject for finding in findings}
+
+
+def test_a_test_without_annotations_is_no_problem(check, shapes, tmp_path):
+    coco = json.loads((shapes / 'instances_val.json').read_text())
+    del coco['annotations']
+    path = tmp_path / 'image_info.json'
+    path.write_text(json.dumps(coco))
+    findings = check('', *[
+        f'test_dataloader.dataset.ann_file={path}',
+        f'test_evaluator.ann_file={path}',
+    ])  # fmt: skip
+    assert problems(findings) == []
+    assert any('0 objects in 4 images' in x.message for x in findings)
+
+
+def test_one_evaluator_of_several_scores_the_data(check):
+    evaluators = """
+val_evaluator = [
+    dict(type='CocoMetric', ann_file=folder + '/instances_val.json'),
+    dict(type='CocoMetric', ann_file='part.json')]
+"""
+    assert problems(check(evaluators)) == []
+
+
+def test_small_anchors_are_reported(check):
+    finding = only_problem(
+        check('', 'model.bbox_head.anchor_generator.octave_base_scale=32')
+    )
+    assert finding.subject == 'anchors'
+    assert 'small' in finding.message
+
+
+def test_what_is_no_json_is_named(check, tmp_path):
+    (tmp_path / 'text.json').write_text('{"images": [')
+    finding = only_problem(
+        check('', f'{TRAIN}.ann_file={tmp_path / "text.json"}')
+    )
+    assert 'text.json' in finding.message
+
+
+def test_other_formats_are_left_alone(check):
+    findings = check(
+        "train_dataloader = dict(dataset=dict(_delete_=True, type='XMLDataset'"
+        ", ann_file='list.txt'))"
+    )
+    assert problems(findings) == []
+    assert 'not in COCO format' in str(findings)
+
+
+def test_labels_must_agree_between_the_files(check, shapes, tmp_path):
+    coco = json.loads((shapes / 'instances_val.json').read_text())
+    coco['categories'].reverse()
+    path = tmp_path / 'reversed.json'
+    path.write_text(json.dumps(coco))
+    findings = check(f"val_evaluator = dict(ann_file='{path}')\n", *[
+        f'{VAL}.ann_file={path}',
+        f'test_dataloader.dataset.ann_file={path}',
+        f'test_evaluator.ann_file={path}',
+    ])  # fmt: skip
+    errors = [x for x in findings if x.level == 'error']
+    assert [x.subject for x in errors] == ['data']
+    assert 'another class in training' in errors[0].message
+
+
+def test_own_custom_imports_replace_ours(check):
+    lines = "custom_imports = dict(imports=['json'])"
+    finding = only_problem(check(lines))
+    assert finding.level == 'warning'
+    assert finding.subject == 'custom_imports'
+    assert "['mmdet_retina_plus', 'yours']" in finding.way_out
+
+
+def test_a_base_by_import_registers_by_itself(check, shapes, tmp_path):
+    path = tmp_path / 'imports.py'
+    path.write_text(
+        "_base_ = __import__('mmdet_retina_plus')"
+        ".config('retinanet_r18_fpn_shapes')\n"
+        "custom_imports = dict(imports=['json'])\n"
+    )
+    subjects = [finding.subject for finding in check_config(path)]
+    assert 'custom_imports' not in subjects
+
+
+@pytest.mark.parametrize(
+    ('text', 'words'),
+    [
+        (None, 'retina-plus config NAME'),
+        ('model = dict(', 'was never closed'),
+        ("_base_ = './none.py'", 'none.py'),
+        ("custom_imports = dict(imports=['no_module'])", 'no_module'),
+    ],
+)
+def test_a_config_that_does_not_load(tmp_path, text, words):
+    path = tmp_path / 'broken.py'
+    if text is not None:
+        path.write_text(text)
+    finding = only_problem(check_config(path))
+    assert finding.level == 'error'
+    assert words in finding.message + finding.way_out
+
+
+@pytest.mark.parametrize(
+    ('level', 'code'), [('ok', 0), ('warning', 0), ('error', 1)]
+)
+def test_the_exit_code_says_whether_training_can_work(
+    monkeypatch, tmp_path, level, code
+):
+    from mmdet_retina_plus.cli import doctor
+    from mmdet_retina_plus.doctor import config as check_config
+    from mmdet_retina_plus.doctor import environment, facts
+
+    finding = Finding(level, 'subject', 'message', 'way out')
+    monkeypatch.setattr(facts, 'gather_facts', lambda: Facts({}, {}))
+    monkeypatch.setattr(environment, 'check_environment', lambda _: [])
+    monkeypatch.setattr(check_config, 'check_config', lambda *_: [finding])
+    result = CliRunner().invoke(doctor.main, [str(tmp_path / 'config.py')])
+    assert result.exit_code == code
+    assert 'subject: way out' in result.output
+
+
+def test_a_broken_environment_comes_first(monkeypatch, tmp_path):
+    from mmdet_retina_plus.cli import doctor
+    from mmdet_retina_plus.doctor import facts
+
+    monkeypatch.setattr(facts, 'gather_facts', lambda: Facts({}, {}))
+    result = CliRunner().invoke(doctor.main, [str(tmp_path / 'config.py')])
+    assert result.exit_code == 1
+    assert 'is checked when the environment works' in result.output
+
+
+def test_a_problem_needs_a_way_out():
+    with pytest.raises(AssertionError, match='way out'):
+        Finding('error', 'subject', 'message')
+
+
+def test_brackets_are_shown_as_they_are(capsys):
+    show([Finding('warning', 'a[b]', 'see [bold]', "pip install '.[test]'")])
+    output = capsys.readouterr().out
+    assert "a[b]: pip install '.[test]'" in output
+    assert 'see [bold]' in output

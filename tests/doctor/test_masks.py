@@ -1,0 +1,92 @@
+"""One fault at a time in the masks of an annotation file."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pycocotools.mask import encode
+
+from mmdet_retina_plus.doctor.annotations import Split
+from mmdet_retina_plus.doctor.masks import check_masks
+
+POLYGON = [[5, 5, 25, 5, 25, 15]]
+
+
+def run_lengths(mask: np.ndarray) -> dict:
+    return {'size': [48, 64], 'counts': encode(mask)['counts'].decode()}
+
+
+RUN_LENGTHS = run_lengths(np.ones((48, 64), np.uint8, order='F'))
+EMPTY_RUN_LENGTHS = run_lengths(np.zeros((48, 64), np.uint8, order='F'))
+
+
+def findings(masks, pipeline, **fields):
+    """Of a file with one annotation a mask."""
+    annotations = [
+        {
+            'id': number,
+            'image_id': 1,
+            'bbox': [5, 5, 20, 10],
+            'area': 100,
+            'iscrowd': 0,
+            'segmentation': mask,
+            **fields,
+        }
+        for number, mask in enumerate(masks, 1)
+    ]
+    image = {'id': 1, 'file_name': 'a.png', 'width': 64, 'height': 48}
+    coco = {'images': [image], 'annotations': annotations, 'categories': []}
+    return check_masks(Split('train', coco, Path(), (), pipeline=pipeline))
+
+
+def loads(**options):
+    return [{'type': 'LoadAnnotations', 'with_mask': True, **options}]
+
+
+BITMAPS = loads()
+POLYGONS = loads(poly2mask=False)
+
+
+@pytest.mark.parametrize(
+    ('masks', 'pipeline', 'level', 'words'),
+    [
+        ([POLYGON, None], BITMAPS, 'error', 'ids 2'),
+        ([POLYGON, []], BITMAPS, 'error', 'KeyError'),
+        ([[[5, 5, 25, 5]], POLYGON], BITMAPS, 'warning', 'ids 1'),
+        ([[[5, 5, 25, 5, 25, 15, 9]]], POLYGONS, 'warning', 'ignored'),
+        ([RUN_LENGTHS, POLYGON], POLYGONS, 'error', 'ids 1'),
+        ([RUN_LENGTHS | {'size': [64, 48]}], BITMAPS, 'error', 'width]'),
+        ([EMPTY_RUN_LENGTHS, POLYGON], BITMAPS, 'warning', 'ids 1'),
+        ([{'size': [48, 64], 'counts': [3072]}], BITMAPS, 'warning', 'empty'),
+        ([[[5, 5, 'x', 5, 25, 15]]], BITMAPS, 'error', 'neither'),
+        ([{'size': [48, 64]}], BITMAPS, 'error', 'neither'),
+        ([{'size': None, 'counts': 'PPT1'}], BITMAPS, 'error', 'neither'),
+        ([{'size': [48], 'counts': 'PPT1'}], BITMAPS, 'error', 'neither'),
+        ([{'size': ['a', 1], 'counts': '1'}], BITMAPS, 'error', 'neither'),
+        ([{'size': [48, 64], 'counts': [2, None]}], BITMAPS, 'error', 'ids 1'),
+        (['PPT1'], BITMAPS, 'error', 'neither'),
+        ([7], BITMAPS, 'error', 'neither'),
+    ],
+)
+def test_a_fault_is_found_with_its_way_out(masks, pipeline, level, words):
+    (finding,) = findings(masks, pipeline)
+    assert finding.level == level
+    assert words in finding.message + finding.way_out
+
+
+@pytest.mark.parametrize(
+    ('masks', 'pipeline'),
+    [
+        ([POLYGON, RUN_LENGTHS], BITMAPS),
+        ([POLYGON, [*POLYGON, [1, 2]]], POLYGONS),
+        ([None, RUN_LENGTHS], [{'type': 'LoadAnnotations'}]),
+        ([None], []),
+    ],
+)
+def test_what_mmdet_reads_raises_no_alarm(masks, pipeline):
+    assert findings(masks, pipeline) == []
+
+
+def test_crowds_may_be_run_lengths_but_not_without_mask():
+    assert findings([RUN_LENGTHS], POLYGONS, iscrowd=1) == []
+    assert findings([None], POLYGONS, iscrowd=1)

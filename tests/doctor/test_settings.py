@@ -1,0 +1,412 @@
+"""One silent trap at a time, set into a config that is right."""
+
+import ast
+import copy
+import re
+from pathlib import Path
+
+import pytest
+from mmdet.registry import DATASETS, METRICS, MODELS, TASK_UTILS, TRANSFORMS
+from mmengine.hub import get_config
+
+from mmdet_retina_plus.common.config_tree import kind, part, walk
+from mmdet_retina_plus.doctor import settings as traps
+from mmdet_retina_plus.doctor.settings import CHECKS
+
+STOCK = {
+    'model': {
+        'bbox_head': {
+            'type': 'RetinaHead',
+            'loss_cls': {'type': 'FocalLoss', 'use_sigmoid': True},
+            'loss_bbox': {'type': 'L1Loss'},
+        },
+        'train_cfg': {
+            'assigner': {
+                'type': 'MaxIoUAssigner',
+                'pos_iou_thr': 0.5,
+                'neg_iou_thr': 0.4,
+                'min_pos_iou': 1e-3,
+            },
+            'sampler': {'type': 'PseudoSampler'},
+        },
+    },
+    'train_dataloader': {'batch_size': 2},
+    'test_dataloader': {
+        'dataset': {
+            'type': 'RepeatDataset',
+            'dataset': {
+                'pipeline': [{'type': 'Resize'}, {'type': 'PackDetInputs'}]
+            },
+        }
+    },
+    'val_dataloader': None,
+    'val_evaluator': {'metric': 'bbox'},
+    'auto_scale_lr': {'enable': False, 'base_batch_size': 2},
+}
+
+
+def changed(changes):
+    """The right config with values set at dotted keys."""
+    cfg = copy.deepcopy(STOCK)
+    for path, value in changes.items():
+        *parents, last = path.split('.')
+        parent = part(cfg, '.'.join(parents)) if parents else cfg
+        parent[last] = value
+    return cfg
+
+
+def findings(changes):
+    return [finding for check in CHECKS for finding in check(changed(changes))]
+
+
+MASKS = {'type': 'MaskRoIHead', 'mask_head': {'type': 'FCNMaskHead'}}
+ASSIGNER = 'model.train_cfg.assigner'
+SAMPLER = 'model.train_cfg.sampler'
+HEAD = 'model.bbox_head'
+NINE_ANCHORS = {'ratios': [0.5, 1.0, 2.0], 'scales_per_octave': 3}
+ONE_ANCHOR = {'ratios': [1.0], 'scales': [8]}
+LOAD_MASKS = {'type': 'LoadAnnotations', 'with_mask': True}
+PAINT = [{'type': 'PaintInstances'}, {'type': 'PackDetInputs'}]
+SEMANTIC = {
+    'model.semantic_head': {'type': 'UNetSemanticHead'},
+    'model.data_preprocessor': {'pad_seg': True},
+}
+TRAPS = {
+    'negative threshold as a list': (
+        {f'{ASSIGNER}.neg_iou_thr': [0.1, 0.4]},
+        ('error', 'assigner', 'StreamingMaxIoUAssigner'),
+    ),
+    'negative threshold as an int': (
+        {f'{ASSIGNER}.neg_iou_thr': 0},
+        ('error', 'assigner', '0.4'),
+    ),
+    'objects without overlap': (
+        {f'{ASSIGNER}.min_pos_iou': 0},
+        ('warning', 'assigner', 'min_pos_iou=1e-3'),
+    ),
+    'ATSS on RetinaHead': (
+        {ASSIGNER: {'type': 'mmdet.ATSSAssigner', 'topk': 9}},
+        ('error', 'assigner', 'StreamingATSSAssigner'),
+    ),
+    'grid assigner': (
+        {ASSIGNER: {'type': 'GridAssigner'}},
+        ('error', 'assigner', 'StreamingMaxIoUAssigner'),
+    ),
+    'point assigner': (
+        {ASSIGNER: {'type': 'PointAssigner'}},
+        ('error', 'assigner', 'StreamingMaxIoUAssigner'),
+    ),
+    'OHEM': (
+        {SAMPLER: {'type': 'OHEMSampler'}},
+        ('error', 'sampler', 'FocalLoss'),
+    ),
+    'ignore regions switched off': (
+        {f'{ASSIGNER}.ignore_iof_thr': 0},
+        ('warning', 'assigner', '-1 if meant'),
+    ),
+    'ignore regions without objects': (
+        {f'{ASSIGNER}.ignore_iof_thr': 0.5},
+        ('warning', 'assigner', 'StreamingMaxIoUAssigner'),
+    ),
+    'nine candidates at one place': (
+        {
+            ASSIGNER: {'type': 'StreamingATSSAssigner', 'topk': 9},
+            f'{HEAD}.anchor_generator': NINE_ANCHORS,
+        },
+        ('warning', 'assigner', 'topk_per_location=True'),
+    ),
+    'random sampler': (
+        {SAMPLER: {'type': 'RandomSampler', 'num': 256}},
+        ('error', 'sampler', 'add_gt_as_proposals=False'),
+    ),
+    'divisor of the focal loss': (
+        {SAMPLER: {'type': 'RandomSampler', 'add_gt_as_proposals': False}},
+        ('warning', 'sampler', 'PseudoSampler'),
+    ),
+    'focal loss without sigmoid': (
+        {f'{HEAD}.loss_cls': {'type': 'FusedFocalLoss'}},
+        ('error', 'loss_cls', 'use_sigmoid=True'),
+    ),
+    'softmax without prior': (
+        {f'{HEAD}.loss_cls': {'type': 'CrossEntropyLoss'}},
+        ('warning', 'loss_cls', 'RetinaPlusHead'),
+    ),
+    'scale of the boxes': (
+        {f'{HEAD}.loss_bbox': {'type': 'SelfAdjustingSmoothL1Loss'}},
+        ('warning', 'loss_bbox', '[0.1, 0.1, 0.2, 0.2]'),
+    ),
+    'no Resize in the test pipeline': (
+        {'test_dataloader.dataset.dataset.pipeline': [{'type': 'Pad'}]},
+        ('error', 'pipeline', "type='Resize'"),
+    ),
+    'mask head without masks': (
+        {
+            'model.roi_head': MASKS,
+            'train_dataloader.dataset': {
+                'pipeline': [{'type': 'LoadAnnotations', 'with_bbox': True}]
+            },
+        },
+        ('error', 'pipeline', 'with_mask=True'),
+    ),
+    'masks scored and not predicted': (
+        {'val_evaluator.metric': ['bbox', 'segm']},
+        ('error', 'val_evaluator', "metric='bbox'"),
+    ),
+    "mmdet's views of masks": (
+        {'model.roi_head': MASKS, 'tta_model': {'type': 'DetTTAModel'}},
+        ('error', 'tta_model', "type='MaskTTAModel'"),
+    ),
+    'masks scored and switched off': (
+        {
+            'model.roi_head': {**MASKS, 'test_cfg': {'with_mask': False}},
+            'val_evaluator.metric': ['bbox', 'segm'],
+        },
+        ('error', 'val_evaluator', "metric='bbox'"),
+    ),
+    'semantic head without a map': (
+        {
+            **SEMANTIC,
+            'train_dataloader.dataset': {
+                'pipeline': [LOAD_MASKS, {'type': 'PackDetInputs'}]
+            },
+        },
+        ('error', 'pipeline', 'PaintInstances'),
+    ),
+    'a map of no masks': (
+        {
+            **SEMANTIC,
+            'train_dataloader.dataset': {
+                'pipeline': [{**LOAD_MASKS, 'with_mask': False}, *PAINT]
+            },
+        },
+        ('error', 'pipeline', 'with_mask=True'),
+    ),
+    'a map of one class for many': (
+        {
+            **SEMANTIC,
+            'model.semantic_head': {
+                'type': 'UNetSemanticHead',
+                'class_specific': True,
+            },
+            'train_dataloader.dataset': {
+                'pipeline': [
+                    LOAD_MASKS,
+                    {'type': 'PaintInstances', 'class_specific': False},
+                ]
+            },
+        },
+        ('error', 'pipeline', 'without class_specific=False'),
+    ),
+    'a map padded with background': (
+        {
+            **SEMANTIC,
+            'model.data_preprocessor': {'pad_seg': True, 'seg_pad_value': 0},
+            'train_dataloader.dataset': {'pipeline': [LOAD_MASKS, *PAINT]},
+        },
+        ('error', 'data_preprocessor', 'seg_pad_value=255'),
+    ),
+    'masks that are left behind': (
+        {
+            **SEMANTIC,
+            'train_dataloader.dataset': {
+                'pipeline': [LOAD_MASKS, {'type': 'RandomShift'}, *PAINT]
+            },
+        },
+        ('error', 'pipeline', 'CachedMosaic'),
+    ),
+    'a map that takes the masks of a mask head': (
+        {
+            'model.roi_head': MASKS,
+            'train_dataloader.dataset': {
+                'pipeline': [
+                    LOAD_MASKS,
+                    {'type': 'PaintInstances', 'keep_masks': False},
+                ]
+            },
+            'val_evaluator.metric': ['bbox', 'segm'],
+        },
+        ('error', 'pipeline', 'without keep_masks=False'),
+    ),
+    'a mosaic around a set with masks': (
+        {
+            'train_dataloader.dataset': {
+                'dataset': {'pipeline': [LOAD_MASKS]},
+                'pipeline': [{'type': 'mmdet.Mosaic'}],
+            },
+        },
+        ('error', 'pipeline', 'CachedMosaic'),
+    ),
+    'a map without padding': (
+        {
+            **SEMANTIC,
+            'model.data_preprocessor': {'pad_mask': True},
+            'train_dataloader.dataset': {'pipeline': [LOAD_MASKS, *PAINT]},
+        },
+        ('error', 'data_preprocessor', 'pad_seg=True'),
+    ),
+    'batch size': (
+        {'auto_scale_lr.base_batch_size': 16},
+        ('warning', 'schedule', '8 devices'),
+    ),
+}
+
+
+@pytest.mark.parametrize('trap', TRAPS)
+def test_a_trap_is_found_with_its_way_out(trap):
+    changes, (level, subject, way_out) = TRAPS[trap]
+    (finding,) = findings(changes)
+    assert (finding.level, finding.subject) == (level, subject)
+    assert way_out in finding.way_out
+
+
+FINE = {
+    'as it is': {},
+    'our assigner takes a list': {
+        ASSIGNER: {
+            'type': 'StreamingMaxIoUAssigner',
+            'neg_iou_thr': [0.1, 0.4],
+            'min_pos_iou': 0,
+        }
+    },
+    'one claim per object': {
+        f'{ASSIGNER}.min_pos_iou': 0,
+        f'{ASSIGNER}.gt_max_assign_all': False,
+    },
+    'no low quality match': {
+        f'{ASSIGNER}.min_pos_iou': 0,
+        f'{ASSIGNER}.match_low_quality': False,
+    },
+    'ATSS on its own head': {
+        f'{HEAD}.type': 'ATSSHead',
+        ASSIGNER: {'type': 'ATSSAssigner'},
+    },
+    'sampler without focal loss': {
+        SAMPLER: {'type': 'RandomSampler', 'add_gt_as_proposals': False},
+        f'{HEAD}.loss_cls': {'type': 'CrossEntropyLoss', 'use_sigmoid': True},
+    },
+    'softmax with prior': {
+        f'{HEAD}.type': 'RetinaPlusHead',
+        f'{HEAD}.loss_cls': {'type': 'CrossEntropyLoss'},
+    },
+    'scaled boxes': {
+        f'{HEAD}.loss_bbox': {'type': 'SelfAdjustingSmoothL1Loss'},
+        f'{HEAD}.bbox_coder': {'target_stds': [0.1, 0.1, 0.2, 0.2]},
+    },
+    'scaled learning rate': {
+        'auto_scale_lr.base_batch_size': 16,
+        'auto_scale_lr.enable': True,
+    },
+    'our assigner ignores regions everywhere': {
+        ASSIGNER: {'type': 'StreamingMaxIoUAssigner', 'ignore_iof_thr': 0.5}
+    },
+    'candidates at nine places': {
+        ASSIGNER: {'type': 'StreamingATSSAssigner', 'topk_per_location': True},
+        f'{HEAD}.anchor_generator': NINE_ANCHORS,
+    },
+    'one anchor per place': {
+        ASSIGNER: {'type': 'StreamingATSSAssigner', 'topk': 9},
+        f'{HEAD}.anchor_generator': ONE_ANCHOR,
+    },
+    'masks loaded, predicted and scored': {
+        'model.roi_head': MASKS,
+        'train_dataloader.dataset': {
+            'pipeline': [{'type': 'LoadAnnotations', 'with_mask': True}]
+        },
+        'val_evaluator.metric': ['bbox', 'segm'],
+    },
+    'pixel supervision': {
+        **SEMANTIC,
+        'train_dataloader.dataset': {'pipeline': [LOAD_MASKS, *PAINT]},
+    },
+    'a mosaic of boxes beside masks': {
+        'train_dataloader.dataset': {
+            'datasets': [
+                {'pipeline': [LOAD_MASKS]},
+                {'pipeline': [{'type': 'Mosaic'}]},
+            ]
+        }
+    },
+    "another library's mosaic": {
+        'train_dataloader.dataset': {
+            'pipeline': [LOAD_MASKS, {'type': 'mmyolo.Mosaic'}]
+        }
+    },
+    "another detector's semantic head": {
+        'model.semantic_head': {'type': 'PanopticFPNHead'}
+    },
+    'views of boxes': {'tta_model': {'type': 'DetTTAModel'}},
+    'views of boxes of a mask model': {
+        'model.roi_head': {**MASKS, 'test_cfg': {'with_mask': False}},
+        'tta_model': {'type': 'DetTTAModel'},
+    },
+    'views of masks': {
+        'model.roi_head': MASKS,
+        'tta_model': {'type': 'MaskTTAModel'},
+    },
+    'another head without sigmoid or Resize': {
+        f'{HEAD}.type': 'CenterNetHead',
+        f'{HEAD}.loss_cls': {'type': 'GaussianFocalLoss'},
+        'test_dataloader.dataset.dataset.pipeline': [{'type': 'Pad'}],
+    },
+    'another detector': {'model': {'rpn_head': {}, 'roi_head': {}}},
+}
+
+
+@pytest.mark.parametrize('case', FINE)
+def test_what_is_right_raises_no_alarm(case):
+    assert findings(FINE[case]) == []
+
+
+REGISTRIES = (DATASETS, METRICS, MODELS, TASK_UTILS, TRANSFORMS)
+
+
+def test_ways_out_name_what_is_registered():
+    texts = [
+        finding.way_out
+        for changes, _ in TRAPS.values()
+        for finding in findings(changes)
+    ]
+    for name in ('traps.py', 'check_config.py', 'check_weights.py'):
+        tree = ast.parse((Path(traps.__file__).parent / name).read_text())
+        texts += [
+            named
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+            for named in re.findall(r"type='\w+'", node.value)
+        ]
+    known = {name for x in REGISTRIES for name in x.module_dict}
+    # Registered names are of several words: L1Loss, CocoDataset.
+    named = set(re.findall(r'[A-Z]\w*[a-z]\w*[A-Z]\w+', ' '.join(texts)))
+    assert named >= {'StreamingMaxIoUAssigner', 'PseudoSampler', 'FocalLoss'}
+    assert named <= known
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'centernet/centernet_r18_8xb16-crop512-140e_coco',
+        'detr/detr_r50_8xb2-150e_coco',
+        'faster_rcnn/faster-rcnn_r50_fpn_1x_coco',
+        'mask_rcnn/mask-rcnn_r50_fpn_1x_coco',
+        'fsaf/fsaf_r50_fpn_1x_coco',
+        'pisa/retinanet-r50_fpn_pisa_1x_coco',
+        'retinanet/retinanet_r50_fpn_1x_coco',
+        'ssd/ssd300_coco',
+        'yolox/yolox_s_8xb8-300e_coco',
+    ],
+)
+def test_stock_configs_raise_no_false_alarm(name):
+    cfg = get_config(f'mmdet::{name}.py').to_dict()
+    found = [finding for check in CHECKS for finding in check(cfg)]
+    assert [x for x in found if x.level == 'error'] == []
+
+
+def test_kind_reads_names_scopes_and_classes():
+    assert kind({'type': 'mmdet.FocalLoss'}) == 'FocalLoss'
+    assert kind({'type': dict}) == 'dict'
+    assert kind({}) == kind(None) == kind([]) == ''
+
+
+def test_walk_finds_mappings_in_lists():
+    config = {'a': [{'b': 1}, ({'c': {}},)], 'd': 2}
+    assert len(list(walk(config))) == 4

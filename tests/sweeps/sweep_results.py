@@ -1,0 +1,65 @@
+"""Results of sweeps, shared by the tests of their report."""
+
+from typing import Any
+
+from mmdet_retina_plus.sweeps.sweep_result import SweepResult, TrialResult
+
+PAIRS = [(0.0, 0.75), (0.1, 0.75), (0.5, 0.5), (1.0, 0.25), (2.0, 0.25)]
+"""Gamma and alpha, some of the paper's table 1b."""
+NASTY = '<script>alert(1)</script> | `a` $x$ %{x} </pre>\n\n'
+"""An error that no format may take for its own."""
+
+
+def make_trial(number: int, point: dict[str, Any], **changes) -> TrialResult:
+    """A complete trial with an mAP near .3, or what `changes` say."""
+    value = 0.3 + 0.001 * number
+    fields = dict(
+        number=number,
+        point=point,
+        seed=0,
+        state='complete',
+        value=value,
+        curve={100: 0.1, 200: value},
+        seconds=600.0 + number,
+        error='',
+        folder=f'work_dirs/sweep/{number}',
+    )
+    return TrialResult(**{**fields, **changes})
+
+
+def make_sweep(
+    points: list[dict[str, Any]], trials: list[TrialResult], **changes
+) -> SweepResult:
+    fields = dict(
+        name='focal_gamma_alpha',
+        config='../retinanet_r18_fpn_shapes.py',
+        metric='coco/bbox_mAP',
+        prefix='model.bbox_head.loss_cls.',
+        points=points,
+        seeds=[0, 1, 2],
+        trials=trials,
+    )
+    return SweepResult(**{**fields, **changes})
+
+
+def one_trial_each(points: list[dict[str, Any]], **changes) -> SweepResult:
+    """A finished sweep of one seed."""
+    trials = [make_trial(*pair) for pair in enumerate(points)]
+    return make_sweep(points, trials, **{'seeds': [0], **changes})
+
+
+def unfinished_sweep() -> SweepResult:
+    """Every state a trial may be in; 15 are planned, 4 not begun."""
+    points = [dict(gamma=gamma, alpha=alpha) for gamma, alpha in PAIRS]
+    trials = [make_trial(number, point) for number, point in enumerate(points)]
+    running = dict(seed=1, value=0.1, curve={100: 0.1}, seconds=300.0)
+    unheard = dict(seed=1, value=None, curve={}, seconds=None)
+    trials += [
+        make_trial(5, points[0], seed=1, value=0.32),
+        make_trial(6, points[1], state='running', **running),
+        make_trial(7, points[2], state='pruned', **running),
+        make_trial(8, points[3], state='failed', error=NASTY, **running),
+        make_trial(9, points[4], state='waiting', **unheard),
+        make_trial(10, points[0], **{**running, 'seed': 2}, state='running'),
+    ]
+    return make_sweep(points, trials)
