@@ -103,7 +103,8 @@ def check_disk(folder: Path, gigabytes: float) -> None:
         raise ValueError(
             f'{free:.1f} GB are free on the disk of {folder}, '
             f'{gigabytes:g} GB are needed: free some space'
-            + ', or set TMPDIR' * (str(folder) == tempfile.gettempdir())
+            + ', or set TMPDIR'
+            * (str(folder) == tempfile.gettempdir())
         )
 
 
