@@ -89,8 +89,6 @@ def open_config(path: str | Path, options: Sequence[str]) -> Any:
         ValueError: It cannot be read.
         ImportError: The environment is broken.
     """
-    from .check_config import load_config
-
     try:
         return load_config(Path(path), options)
     except (ValueError, ImportError):

@@ -403,7 +403,7 @@ def test_a_storage_that_is_away_for_a_moment_is_waited_for(
             raise OSError('Stale file handle')
         return original(*args)
 
-    monkeypatch.setattr('mmdet_retina_plus.sweeps.trial_queue.PAUSE', 0.01)
+    monkeypatch.setattr('mmdet_retina_plus.sweeps.storage.PAUSE', 0.01)
     monkeypatch.setattr(study.storage, 'set_trial_user_attr', flaky)
     assert claim.seen()
     study.grace = 0.0
