@@ -26,11 +26,14 @@ PROBE = """
 """
 
 
-def check_compiler(standard: int) -> None:
+def check_compiler(
+    standard: int, otherwise: str = '`retina-plus build-mmcv --no-compiler`'
+) -> None:
     """Refuse a machine whose C++ compiler or Python headers will not do.
 
     Args:
         standard: Last two digits of the C++ standard's year.
+        otherwise: Command that needs no compiler.
 
     Raises:
         ValueError: With the fix.
@@ -39,14 +42,14 @@ def check_compiler(standard: int) -> None:
     if not command or not shutil.which(command[0]):
         raise ValueError(
             f'There is no C++ compiler `{" ".join(command)}`: install g++, '
-            'or name another by CXX=…, or do without by --no-compiler'
+            f'or set CXX, or do without: {otherwise}'
         )
     headers = Path(sysconfig.get_path('include'))
     if not (headers / 'Python.h').is_file():
         version = '.'.join(map(str, sys.version_info[:2]))
         raise ValueError(
             f"Python's headers are missing: install python{version}-dev, or "
-            'do without a compiler by --no-compiler'
+            f'do without a compiler: {otherwise}'
         )
     options = [f'-std=c++{standard}', f'-I{headers}', '-x', 'c++', '-E', '-']
     result = subprocess.run(
@@ -59,8 +62,8 @@ def check_compiler(standard: int) -> None:
         raise ValueError(
             f'`{" ".join(command)}` ({first_line(command)}) does not compile '
             f'C++{standard}, which this torch needs: install '
-            f'{COMPILERS[standard]} or newer, or name another compiler by '
-            'CXX=…, or do without by --no-compiler'
+            f'{COMPILERS[standard]} or newer, or set CXX, or do without: '
+            f'{otherwise}'
         )
 
 

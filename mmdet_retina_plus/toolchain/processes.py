@@ -47,7 +47,8 @@ def reason(output: Sequence[str], status: int) -> str:
         return f'crashed with {signal.Signals(-status).name}'
     lines = [line.strip() for line in output if line.strip()]
     errors = [line for line in lines if 'error' in line.lower()]
-    return (errors or lines or ['no output'])[-1]
+    last = (errors or lines or ['no output'])[-1]
+    return last.removeprefix('Error: ')
 
 
 def run(

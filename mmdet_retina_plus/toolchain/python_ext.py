@@ -63,7 +63,7 @@ def nms(
 def torch_nms(
     boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0
 ) -> Tensor:
-    order = scores.sort(descending=True, stable=True).indices
+    order = scores.sort(descending=True).indices  # as mmcv's, also at ties
     boxes = boxes[order]
     kept = boxes.new_ones(len(boxes), dtype=torch.bool)
     for start in range(0, len(boxes), CHUNK):
