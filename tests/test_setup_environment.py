@@ -2,16 +2,14 @@
 
 import ast
 import importlib.util
-import os
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
-import psutil
 import pytest
+
+from tests.helpers.process_trees import check_that_all_end, start_tree
 
 ROOT = Path(__file__).parent.parent
 PATH = ROOT / 'scripts' / 'setup_environment.py'
@@ -130,30 +128,9 @@ def test_a_signal_to_set_up_alone_ends_its_children(tmp_path, number):
     # `python -c` is a check of set-up's, all else is pip.
     pip.write_text('#!/bin/sh\n[ "$1" = -c ] || sleep 600 & wait\n')
     pip.chmod(0o755)
-    parent = psutil.Popen(
-        [sys.executable, tmp_path / PATH.relative_to(ROOT)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        # As pytest may have been started in the background.
-        preexec_fn=lambda: signal.signal(
-            signal.SIGINT, signal.default_int_handler
-        ),
+    program, descendants = start_tree(
+        [sys.executable, tmp_path / PATH.relative_to(ROOT)], 'sleep'
     )
-    deadline = time.monotonic() + 60
-    while not (
-        started := [
-            process
-            for process in parent.children(recursive=True)
-            if process.name() == 'sleep'
-        ]
-    ):
-        assert time.monotonic() < deadline, 'pip does not start'
-        time.sleep(0.05)
-    started = parent.children(recursive=True)
-    os.kill(parent.pid, number)
-    assert 'interrupted' in parent.communicate(timeout=60)[1]
-    _, alive = psutil.wait_procs(started, timeout=60)
-    for process in alive:
-        process.kill()
-    assert not alive
+    program.send_signal(number)
+    assert 'interrupted' in program.communicate(timeout=60)[1]
+    check_that_all_end(descendants)

@@ -1,17 +1,14 @@
 """A command ends with us, and says in one line why it failed."""
 
-import os
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from mmdet_retina_plus.toolchain import processes
 from mmdet_retina_plus.toolchain.processes import CommandFailed, run
+from tests.helpers.process_trees import check_that_all_end, start_tree
 
 
 def test_output_is_logged_and_seen_line_by_line(tmp_path):
@@ -56,37 +53,35 @@ def test_an_index_out_of_reach_is_named(tmp_path):
     assert '\n' not in str(why.value)
 
 
-PARENT = """
+NESTED = """
 import sys
+from pathlib import Path
+
 sys.path.insert(0, sys.argv[1])
 import processes
-from pathlib import Path
+
 processes.interrupt_on_signals()
-# A child, which starts another one as pip starts compilers.
-child = "import subprocess; subprocess.run(['sleep', '600'])"
-processes.run([sys.executable, '-c', child], Path(sys.argv[2]))
+command = ['sleep', '600']
+if sys.argv[3:]:
+    command = [sys.executable, *sys.argv[:-1]]
+processes.run(command, Path(sys.argv[2]))
 """
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_the_parent_alone_ends_all_that_it_started(
+def test_a_signal_to_the_outermost_process_ends_every_nested_one(
     tmp_path, number
 ):
-    folder = Path(processes.__file__).parent
-    parent = psutil.Popen(
-        [sys.executable, '-c', PARENT, str(folder), str(tmp_path / 'log')],
-        stderr=subprocess.DEVNULL,
-        # As pytest may have been started in the background.
-        preexec_fn=lambda: signal.signal(
-            signal.SIGINT, signal.default_int_handler
-        ),
+    """As set-up runs build-mmcv, which runs pip, each in its own group."""
+    (tmp_path / 'nested.py').write_text(NESTED)
+    program, descendants = start_tree(
+        [
+            *(sys.executable, tmp_path / 'nested.py'),
+            *(Path(processes.__file__).parent, tmp_path / 'log', 'nest'),
+        ],
+        'sleep',
     )
-    deadline = time.monotonic() + 60
-    while len(started := parent.children(recursive=True)) < 2:
-        assert time.monotonic() < deadline, 'the children do not start'
-        time.sleep(0.05)
-    os.kill(parent.pid, number)
-    _, alive = psutil.wait_procs([parent, *started], timeout=60)
-    for process in alive:
-        process.kill()
-    assert not alive
+    assert len(descendants) == 2
+    program.send_signal(number)
+    program.communicate(timeout=60)
+    check_that_all_end(descendants)
