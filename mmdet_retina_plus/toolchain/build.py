@@ -118,7 +118,7 @@ def build_mmcv(
                 wheel = Path(shutil.copy(wheel, wheel_dir))
                 say(f'The wheel is kept as {wheel}')
             install(build, wheel)
-    build.log.unlink()
+    build.log.unlink(missing_ok=True)
 
 
 def check_environment(release: Release, target: Target | None) -> None:
