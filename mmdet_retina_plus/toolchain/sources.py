@@ -12,14 +12,14 @@ from pathlib import Path
 GROUPS = {'.cpp': 4, '.cu': 12}
 """Number of generated files by suffix."""
 # Each of these defines a name that another of them defines too (PreCalc,
-# add, bilinear_interpolate; Point, threadsPerBlock, divideUP).
+# add, bilinear_interpolate; Point, threadsPerBlock, divideUP, Loc2Index).
 APART = {
     *('bezier_align.cpp', 'roi_align.cpp'),
     *('roi_align_rotated.cpp', 'rotated_feature_align.cpp'),
-    *('box_iou_quadri_cuda.cu', 'box_iou_rotated_cuda.cu'),
-    *('carafe_cuda.cu', 'convex_iou.cu', 'iou3d_cuda.cu', 'line_nms_cuda.cu'),
-    *('min_area_polygons.cu', 'nms_cuda.cu', 'nms_quadri_cuda.cu'),
-    'nms_rotated_cuda.cu',
+    *('box_iou_quadri_cuda.cu', 'box_iou_rotated_cuda.cu', 'carafe_cuda.cu'),
+    *('carafe_naive_cuda.cu', 'convex_iou.cu', 'iou3d_cuda.cu'),
+    *('line_nms_cuda.cu', 'min_area_polygons.cu', 'nms_cuda.cu'),
+    *('nms_quadri_cuda.cu', 'nms_rotated_cuda.cu'),
 }
 # cpu/psamask.cpp defines them as macros.
 AFTER = '#undef min\n#undef max\n'
