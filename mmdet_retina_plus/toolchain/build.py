@@ -235,17 +235,14 @@ def expected_time(target: Target) -> str:
 
 def build_variables(target: Target | None, jobs: int) -> dict[str, str]:
     """Environment variables that mmcv's setup.py and torch read."""
-    if target is None:
-        return {'MMCV_WITH_OPS': '0'}
-    variables = {
-        'MMCV_WITH_OPS': '1',
-        'MAX_JOBS': str(jobs),
-        'CFLAGS': f'{os.environ.get("CFLAGS", "")} {FLAGS}'.strip(),
-        'FORCE_CUDA': '0',
-    }
-    if target.cuda:
+    # 0 would rename the wheel to mmcv-lite.
+    variables = {'MMCV_WITH_OPS': '1'}
+    if target:
+        flags = f'{os.environ.get("CFLAGS", "")} {FLAGS}'.strip()
+        variables |= {'MAX_JOBS': str(jobs), 'CFLAGS': flags}
+        variables['FORCE_CUDA'] = str(int(bool(target.cuda)))
+    if target and target.cuda:
         variables |= {
-            'FORCE_CUDA': '1',
             'CUDA_HOME': str(target.cuda_home),
             'TORCH_CUDA_ARCH_LIST': ';'.join(target.archs),
             'MMCV_CUDA_ARGS': '-w',

@@ -4,7 +4,6 @@ Parsing torch's headers costs some ten seconds a file, and mmcv has 77 C++
 files without CUDA. Here a few generated files include them instead.
 """
 
-import re
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -86,21 +85,12 @@ def apart(file: Path) -> bool:
 
 def set_standard(source: Path, standard: int) -> None:
     """Name the C++ standard that torch needs where setup.py names 17."""
-    setup = source / 'setup.py'
-    text = setup.read_text(encoding='utf-8')
-    setup.write_text(
-        text.replace('-std=c++17', f'-std=c++{standard}'), encoding='utf-8'
-    )
+    replace(source / 'setup.py', '-std=c++17', f'-std=c++{standard}')
 
 
 def set_label(source: Path, label: str) -> None:
     """Add a local label to the version of the wheel: mmcv 2.1.0+LABEL."""
-    config = source / 'setup.cfg'
-    text = config.read_text(encoding='utf-8')
-    config.write_text(
-        re.sub(r'(?m)^tag_build =.*$', f'tag_build = +{label}', text),
-        encoding='utf-8',
-    )
+    replace(source / 'setup.cfg', 'tag_build =', f'tag_build = +{label}')
 
 
 def use_python_operators(source: Path) -> None:
@@ -108,7 +98,12 @@ def use_python_operators(source: Path) -> None:
     shutil.copy(
         Path(__file__).with_name('python_ext.py'), source / 'mmcv' / '_ext.py'
     )
-    setup = source / 'setup.py'
-    # Without compiled operators the wheel would be called mmcv-lite.
-    text = setup.read_text(encoding='utf-8').replace('mmcv-lite', 'mmcv')
-    setup.write_text(text, encoding='utf-8')
+    replace(
+        source / 'setup.py', 'ext_modules=get_extensions()', 'ext_modules=[]'
+    )
+
+
+def replace(file: Path, old: str, new: str) -> None:
+    text = file.read_text(encoding='utf-8')
+    assert old in text, f'{file} has no {old}'
+    file.write_text(text.replace(old, new), encoding='utf-8')

@@ -42,7 +42,9 @@ class Commands:
             file = source / 'mmcv' / 'ops' / 'csrc' / 'pytorch' / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text('')
-        (source / 'setup.py').write_text("['-std=c++17']")
+        (source / 'setup.py').write_text(
+            "setup('-std=c++17', ext_modules=get_extensions())"
+        )
         (source / 'setup.cfg').write_text('[egg_info]\ntag_build = \n')
         with tarfile.open(self.sdist, 'w:gz') as archive:
             archive.add(source, source.name)
@@ -98,7 +100,14 @@ def test_a_build_downloads_compiles_installs_and_checks(commands, tmp_path):
 
 def test_both_standards_reach_the_compilers(commands):
     build_mmcv(UPSTREAM, GPU, say=str)
-    assert commands.setup == "['-std=c++20']"
+    assert (
+        commands.setup == "setup('-std=c++20', ext_modules=get_extensions())"
+    )
+
+
+def test_without_a_compiler_nothing_is_compiled(commands):
+    build_mmcv(UPSTREAM, None, say=str)
+    assert 'ext_modules=[]' in commands.setup
 
 
 def test_ninja_is_found_beside_python(commands):
@@ -173,8 +182,9 @@ def test_gpu_code_is_for_the_cards_named():
     assert variables['CUDA_HOME'] == '/cuda'
 
 
-def test_without_a_compiler_nothing_is_compiled():
-    assert build_variables(None, 1) == {'MMCV_WITH_OPS': '0'}
+def test_the_wheel_is_not_renamed_to_mmcv_lite(monkeypatch):
+    monkeypatch.setenv('MMCV_WITH_OPS', '0')
+    assert build_variables(None, 1) == {'MMCV_WITH_OPS': '1'}
 
 
 @pytest.mark.parametrize(
