@@ -33,10 +33,10 @@ from pycocotools.cocoeval import COCOeval
 
 from benchmarks.harness import print_table
 from benchmarks.training import summary
-from mmdet_retina_plus.cli.options import PATCH_WEIGHTS
 from mmdet_retina_plus.common.config_file import load_config
 from mmdet_retina_plus.common.trained_detectors import load_detectors
 from mmdet_retina_plus.fusion import WBC_PRESETS, WBCTTAModel, merge_tiles
+from mmdet_retina_plus.inference.fusion_options import PRESET_WEIGHTS
 from mmdet_retina_plus.inference.image_list import ListedImage, category_ids
 from mmdet_retina_plus.inference.pictures import Pictures
 from mmdet_retina_plus.inference.prediction import Results
@@ -157,6 +157,9 @@ class Methods:
         device: str,
     ) -> None:
         cfg.model.test_cfg.max_per_img = MOST
+        if cfg.model.get('roi_head'):
+            # Weighted box clustering merges boxes alone.
+            cfg.merge_from_dict({'model.roi_head.test_cfg.with_mask': False})
         models = load_detectors(cfg, [checkpoint], device)
         factor = tile_factor(cfg, tile)
         self.model = models[0]
@@ -181,7 +184,7 @@ class Methods:
                 views,
                 windows,
                 shape,
-                patch_weight=PATCH_WEIGHTS[preset],
+                patch_weight=PRESET_WEIGHTS[preset],
                 **options,
             )
         return found | self.look_four_times(image)

@@ -2,6 +2,8 @@
 
 Two runs at a time, one thread each. Prints AP, time per step and peak memory;
 writes them to results.json, and a picture where shares of the data differ.
+
+python -m benchmarks.training configs/retinanet_r18_fpn_pennfudan.py $ROOT
 """
 
 import json

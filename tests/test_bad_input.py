@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 
 import mmdet_retina_plus
 from mmdet_retina_plus.synthetic.shapes import make_shapes
-from tests.helpers.builders import build_head
+from tests.helpers.models import build_head
 
 
 @pytest.fixture

@@ -14,14 +14,8 @@ from torch.testing import assert_close
 
 import mmdet_retina_plus
 from benchmarks.training import STOCK
-from tests.helpers.builders import (
-    BATCHES,
-    OBJECTS,
-    build_detector,
-    check_step,
-    data_sample,
-    load,
-)
+from tests.helpers.samples import BATCHES, OBJECTS, data_sample
+from tests.helpers.shipped_configs import build_detector, check_step, load
 
 FOLDER = Path(mmdet_retina_plus.config('retinanet_r50_fpn_fl')).parent
 CONFIGS = sorted(path.stem for path in FOLDER.glob('*.py'))

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 import torch
 from mmdet.models import ResNet
 from mmdet.registry import DATASETS, HOOKS, MODELS, TRANSFORMS
@@ -55,7 +56,6 @@ def read_recipe(name: str, scans: Path, tmp_path: Path) -> Config:
 
 def to_tiff(config: Config, scans: Path, tmp_path: Path) -> None:
     """Let the config read its images as TIFF of five channels."""
-    tifffile = pytest.importorskip('tifffile')
     images = tmp_path / 'images'
     images.mkdir()
     for path in (scans / 'images').iterdir():

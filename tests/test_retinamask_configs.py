@@ -11,7 +11,7 @@ from mmengine.registry import DefaultScope
 from pycocotools.mask import frPyObjects
 from torch import nn
 
-from tests.helpers.builders import differences, load, shrink
+from tests.helpers.shipped_configs import differences, load, shrink
 
 ELEVEN = [640, 672, 704, 736, 768, 800, 840, 880, 920, 960, 1000]
 SCHEDULES: dict[str, tuple[int, list[int], list[int]]] = {

@@ -9,12 +9,10 @@ import torch
 from mmdet.registry import TASK_UTILS
 from mmengine.config import Config
 
-from tests.helpers.builders import (
-    BATCHES,
-    OBJECTS,
+from tests.helpers.samples import BATCHES, OBJECTS, data_sample
+from tests.helpers.shipped_configs import (
     build_detector,
     check_step,
-    data_sample,
     differences,
     load,
 )
@@ -123,7 +121,7 @@ def test_boxes_start_at_p2_and_pixels_at_p0():
     levels = detector.extract_feat(torch.randn(1, 3, 64, 96))
     sizes = [tuple(level.shape[-2:]) for level in levels]
     assert sizes == [(64, 96), (16, 24), (8, 12), (4, 6), (2, 3)]
-    assert len(detector._forward(torch.randn(1, 3, 64, 64))[0]) == 4
+    assert len(detector(torch.randn(1, 3, 64, 64), mode='tensor')[0]) == 4
 
 
 PAGE = Path(__file__).parents[1] / 'docs' / 'retinaunet.md'

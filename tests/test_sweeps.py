@@ -12,15 +12,15 @@ from torch.testing import assert_close
 import mmdet_retina_plus
 from mmdet_retina_plus.sweeps.spec import read_sweep
 from mmdet_retina_plus.sweeps.value_checks import apply_point
-from tests.helpers.builders import (
-    BATCHES,
+from tests.helpers.oracles import exact_level
+from tests.helpers.samples import BATCHES
+from tests.helpers.shipped_configs import (
     build_detector,
     check_step,
     differences,
     load,
     shrink,
 )
-from tests.helpers.mask_scenes import exact_level
 
 FOLDER = Path(mmdet_retina_plus.config('retinamask_r50_fpn')).parent / 'sweeps'
 

@@ -1,27 +1,24 @@
 """How the loss spreads over anchors: figure 4 of the focal loss paper."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mmdet_retina_plus.common.config_file import check_kinds, read_config
+from mmdet_retina_plus.common.config_tree import seed_of
 from mmdet_retina_plus.common.numbers import show_number
-from mmdet_retina_plus.common.output_files import replace
+from mmdet_retina_plus.common.output_files import check_folder, replace
+from mmdet_retina_plus.common.text import quantity
 
 if TYPE_CHECKING:
     from .loss_distribution import LogHistogram, LossSpread
 
-
 HARDEST = (0.001, 0.01, 0.1)
 """Fractions of the negatives whose share is told."""
-
-
 HARDEST_POSITIVES = 0.2
 """The paper: these carry about half of the positives' loss."""
-
-
 NAME, PARTIAL = 'loss_cdf', 'loss_cdf.partial'
-
-
 ENDINGS = ('.json', '.csv', '.png')
 """In the order of writing: a picture is drawn when its data is safe."""
 
@@ -30,17 +27,70 @@ def files_of(out: Path, name: str) -> list[Path]:
     return [out / f'{name}{ending}' for ending in ENDINGS]
 
 
+class Subject(NamedTuple):
+    """What is measured.
+
+    Attributes:
+        model: The detector, in evaluation mode.
+        dataset: Its data.
+        seed: Of all generators, for pipelines with chance.
+    """
+
+    model: Any
+    dataset: Any
+    seed: int
+
+
+def prepare(
+    config: str,
+    cfg_options: Sequence[str],
+    checkpoint: str,
+    split: str,
+    gammas: list[float],
+    out: Path,
+    device: str | None,
+) -> Subject:
+    """Build what is measured, and find mistakes before any work.
+
+    Args:
+        config: Of mmdet.
+        cfg_options: Changes of the config.
+        checkpoint: File or address.
+        split: 'train' or 'val'.
+        gammas: Of the losses.
+        out: Folder for the results.
+        device: None: the first GPU, or else the CPU.
+
+    Raises:
+        ValueError: One of them does not fit.
+        ImportError: The environment is broken.
+    """
+    check_kinds(config, (checkpoint,))
+    check_folder(out, [*files_of(out, NAME), *files_of(out, PARTIAL)])
+    cfg = read_config(config, cfg_options)
+    # Not before: where mmdet is broken, read_config says so better.
+    from mmdet_retina_plus.common.trained_detectors import load_detectors
+
+    from .counted_anchors import classifier
+    from .loss_curves import build_losses
+    from .loss_data import build_dataset
+
+    build_losses(gammas, (), None)  # It refuses what is no gamma.
+    dataset = build_dataset(cfg, split)
+    (model,) = load_detectors(cfg, [checkpoint], device)
+    classifier(model)  # It refuses heads whose loss is another.
+    return Subject(model, dataset, seed_of(cfg) or 0)
+
+
 def measure(
-    model: Any, dataset: Any, total: int, gammas: list[float], seed: int
+    subject: Subject, total: int, gammas: list[float]
 ) -> tuple['LossSpread', int, BaseException | None]:
     """Count the losses of the first images, one at a time.
 
     Args:
-        model: The detector, in evaluation mode.
-        dataset: Its data.
+        subject: Of `prepare`.
         total: Number of images to take.
         gammas: Of the losses.
-        seed: Of all generators, for pipelines with chance.
 
     Returns:
         The losses, how many images they are of, all of them whole, and what
@@ -52,10 +102,10 @@ def measure(
     from rich.progress import track
     from torch import no_grad
 
-    from mmdet_retina_plus.common.loss_calls import classifier, seen_by_loss
-
+    from .counted_anchors import classifier, seen_by_loss
     from .loss_distribution import LossSpread
 
+    model, dataset, seed = subject
     set_random_seed(seed)
     console = Console(stderr=True)
     spread, done, name = LossSpread(gammas), 0, 'the first image'
@@ -99,10 +149,6 @@ def counts(spread: 'LossSpread') -> tuple[int, int]:
     )
 
 
-def counted(number: int, noun: str) -> str:
-    return f'{number:,} {noun}' if number == 1 else f'{number:,} {noun}s'
-
-
 def write(
     spread: 'LossSpread', images: int, split: str, out: Path, name: str
 ) -> list[Path]:
@@ -130,8 +176,8 @@ def write(
     replace(data, json.dumps(table_of(spread, images, split), indent=2))
     replace(curves, curves_as_csv(groups))
     title = (
-        f'{counted(images, f"{split} image")}: '
-        f'{counted(positives, "positive")}, {counted(negatives, "negative")}'
+        f'{quantity(images, f"{split} image")}: '
+        f'{quantity(positives, "positive")}, {quantity(negatives, "negative")}'
     )
     lines = [labelled_curves(group) for group in groups.values()]
     replace(picture, draw_cumulative(lines[0], lines[1], title))

@@ -1,8 +1,12 @@
 """What a training run came to: its last metrics, losses and pictures."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmdet_retina_plus.common.scalar_log import read_records
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 TILES = 12
 """Pictures on a contact sheet, three a row."""
@@ -35,7 +39,23 @@ def read_scalars(work_dir: Path) -> list[dict]:
     )
 
 
-def metric_table(records: list[dict]):
+def draw_pictures(records: list[dict], work_dir: Path) -> list[Path]:
+    """Draw the losses, and the predictions that a test has left.
+
+    Args:
+        records: Of `read_scalars`.
+        work_dir: Pictures are looked for below it, and written into it.
+
+    Returns:
+        The pictures.
+    """
+    pictures = [draw_losses(records, work_dir / 'loss_curve.png')]
+    drawn = newest_folder(work_dir, '**/predictions')
+    sheet = drawn and contact_sheet(drawn, work_dir / 'contact_sheet.png')
+    return [*pictures, sheet] if sheet else pictures
+
+
+def metric_table(records: list[dict]) -> 'Table':
     """Table of the metrics of the last validation, in percent."""
     from rich.table import Table
 

@@ -30,11 +30,6 @@ def unpack(key: Tensor) -> tuple[Tensor, Tensor]:
     return (key >> 32).int().view(torch.float32), key & LAST
 
 
-def centres_of(boxes: Tensor) -> Tensor:
-    """Centres (2, n) of coordinates (4 or 5, n)."""
-    return (boxes[:2] + boxes[2:4]) / 2
-
-
 def _distance(offset: Tensor, least: Tensor) -> Tensor:
     """Lengths of offsets (2, ...), which are overwritten."""
     # mmdet's order of operations, for equal bits.

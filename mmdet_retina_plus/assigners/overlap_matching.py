@@ -1,7 +1,7 @@
 """Best overlaps of boxes and priors without holding their matrix.
 
-Coordinates come first here: shape (5, n) holds x1, y1, x2, y2 in pixels and
-the area. No result depends on the size of a tile.
+Boxes are coordinates (5, n), see ``kernels.boxes``. No result depends on the
+size of a tile.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,6 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmdet_retina_plus.kernels.boxes import coordinates, iou
+from mmdet_retina_plus.kernels.devices import may_wait
+
 # Pairs of a box and a prior in a tile: a CPU wants them in its cache, a GPU
 # wants few launches.
 CPU_TILE = 2**16
@@ -19,8 +22,6 @@ GPU_TILE = 2**20
 MIN_CHUNK = 256
 # Boxes that look for chunks together; bounds the list of their pairs.
 MAX_BLOCK = 1024
-# As in mmdet's bbox_overlaps.
-MIN_UNION = 1e-6
 
 Overlap = Callable[[Tensor, Tensor], Tensor]
 
@@ -51,11 +52,6 @@ class Matches(NamedTuple):
     claimed_by: Tensor
 
 
-def may_wait(device: torch.device) -> bool:
-    """Whether Python may look at values without stopping a queue."""
-    return device.type == 'cpu'
-
-
 def rows_per_launch(num_priors: int) -> int:
     """Boxes that a GPU handles at once, whatever their number.
 
@@ -64,7 +60,7 @@ def rows_per_launch(num_priors: int) -> int:
     return max(8, GPU_TILE // num_priors)
 
 
-def coordinates(boxes: Tensor, name: str) -> Tensor:
+def finite_coordinates(boxes: Tensor, name: str) -> Tensor:
     """Boxes (n, 4) as coordinates (5, n), in at least single precision.
 
     On a GPU, where looking would mean waiting, a box that is not finite
@@ -84,38 +80,7 @@ def coordinates(boxes: Tensor, name: str) -> Tensor:
         boxes = boxes.where(finite.all(dim=1, keepdim=True), 0)
     elif not finite.all():
         raise ValueError(f'{name} must be finite, found NaN or infinity')
-    x1, y1, x2, y2 = boxes.unbind(dim=1)
-    return torch.stack([x1, y1, x2, y2, (x2 - x1) * (y2 - y1)])
-
-
-def _intersection(first: Tensor, second: Tensor) -> Tensor:
-    # In place, one axis after the other: no more than three tiles are alive.
-    width = torch.minimum(first[2], second[2])
-    width.sub_(torch.maximum(first[0], second[0])).clamp_(min=0)
-    height = torch.minimum(first[3], second[3])
-    height.sub_(torch.maximum(first[1], second[1])).clamp_(min=0)
-    return width.mul_(height)
-
-
-def iou(first: Tensor, second: Tensor) -> Tensor:
-    """Intersection over union of two broadcastable coordinates (5, ...).
-
-    The order of operations is that of mmdet's bbox_overlaps, for equal bits.
-    """
-    overlap = _intersection(first, second)
-    union = torch.add(first[4], second[4]).sub_(overlap)
-    return overlap.div_(union.clamp_(min=MIN_UNION))
-
-
-def share_of_first(first: Tensor, second: Tensor) -> Tensor:
-    """Intersection over the area of ``first``, otherwise as ``iou``."""
-    area = first[4].clamp(min=MIN_UNION)
-    return _intersection(first, second).div_(area)
-
-
-def share_of_second(first: Tensor, second: Tensor) -> Tensor:
-    """Intersection over the area of ``second``, otherwise as ``iou``."""
-    return share_of_first(second, first)
+    return coordinates(boxes)
 
 
 def match(
@@ -284,7 +249,8 @@ class _Chunks:
         self.priors = padded.unflatten(1, (-1, self.length))
         self.shape = self.priors.shape[1:]
         if ignored is not None:
-            ignored = F.pad(ignored, padding).view(self.shape)
+            # The copies must not stand in for a last prior that is ignored.
+            ignored = F.pad(ignored, padding, value=True).view(self.shape)
         self.ignored = ignored
         self.low = self.priors[:2].amin(dim=2)
         self.high = self.priors[2:4].amax(dim=2)

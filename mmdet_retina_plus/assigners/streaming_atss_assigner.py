@@ -12,9 +12,15 @@ from mmdet.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmdet_retina_plus.kernels.boxes import (
+    centres_of,
+    iou,
+    share_of_second,
+)
+
 from . import overlap_matching
 from .assign_io import read_inputs, to_result
-from .nearest_priors import LAST, Level, centres_of, pack, unpack
+from .nearest_priors import LAST, Level, pack, unpack
 from .prior_levels import level_sizes, priors_per_place
 
 # Ground truths that look for candidates together, on a CPU.
@@ -62,6 +68,9 @@ class StreamingATSSAssigner(BaseAssigner):
             ignore region; off unless above 0.
     """
 
+    needs_num_level_priors = True
+    """Read by ``RetinaPlusHead``, which then passes ``num_level_priors``."""
+
     def __init__(
         self,
         topk: int = 9,
@@ -97,8 +106,9 @@ class StreamingATSSAssigner(BaseAssigner):
             pred_instances: With ``priors``, shape (N, 4).
             gt_instances: With ``bboxes``, shape (G, 4), and ``labels``, (G,).
             gt_instances_ignore: With ``bboxes``, shape (R, 4).
-            num_level_priors: Number of priors of each level. Without it they
-                are read off the priors, which must be a whole pyramid then.
+            num_level_priors: Number of priors of each level. Without it, as
+                under mmdet's RetinaHead, they are read off the priors, which
+                must be a whole pyramid then.
             kwargs: Not used.
 
         Returns:
@@ -121,8 +131,10 @@ class StreamingATSSAssigner(BaseAssigner):
                 f'num_level_priors {list(sizes)} add up to {sum(sizes)}, but '
                 f'there are {len(inputs.priors)} priors'
             )
-        priors = overlap_matching.coordinates(inputs.priors.float(), 'Priors')
-        gts = overlap_matching.coordinates(
+        priors = overlap_matching.finite_coordinates(
+            inputs.priors.float(), 'Priors'
+        )
+        gts = overlap_matching.finite_coordinates(
             inputs.gt_bboxes.float(), 'Ground truths'
         )
         ignored = self._ignored(priors, inputs.regions)
@@ -143,12 +155,10 @@ class StreamingATSSAssigner(BaseAssigner):
     def _ignored(self, priors: Tensor, regions: Tensor) -> Tensor:
         if self.ignore_iof_thr <= 0 or not len(regions) or not priors.size(1):
             return torch.zeros_like(priors[0], dtype=torch.bool)
-        regions = overlap_matching.coordinates(
+        regions = overlap_matching.finite_coordinates(
             regions.float(), 'Ignore regions'
         )
-        shares = overlap_matching.match(
-            regions, priors, overlap_matching.share_of_second
-        )
+        shares = overlap_matching.match(regions, priors, share_of_second)
         return shares.overlaps > self.ignore_iof_thr
 
     def _levels(
@@ -227,7 +237,7 @@ def _candidates(
             [level.nearest(gt_centres[:, gt], k) for level, k in levels]
         )
         boxes, allowed = gts[:, None, gt], ~ignored[prior]
-        overlap = overlap_matching.iou(priors[:, prior], boxes)
+        overlap = iou(priors[:, prior], boxes)
         # Single precision sums in an order that depends on the block, and
         # where all overlaps are equal its last bit decides.
         precise = overlap.double()

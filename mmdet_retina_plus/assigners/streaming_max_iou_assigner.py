@@ -17,6 +17,12 @@ from mmdet.utils import ConfigType
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmdet_retina_plus.kernels.boxes import (
+    iou,
+    share_of_first,
+    share_of_second,
+)
+
 from . import overlap_matching
 from .assign_io import read_inputs, to_result
 from .overlap_matching import Claims, Matches
@@ -150,7 +156,7 @@ class StreamingMaxIoUAssigner(BaseAssigner):
             gt_inds, overlaps = self._decide(matches), matches.overlaps
         else:
             # Background is 0 in both, and -1 stands for ignored in both.
-            overlaps = overlap_matching.coordinates(
+            overlaps = overlap_matching.finite_coordinates(
                 priors, 'Priors'
             ).new_zeros(len(priors))
             if ignored is not None:
@@ -171,8 +177,10 @@ class StreamingMaxIoUAssigner(BaseAssigner):
         if type(calculator) is BboxOverlaps2D and calculator.dtype is None:
             dtype = torch.promote_types(boxes.dtype, priors.dtype)
             return overlap_matching.match(
-                overlap_matching.coordinates(boxes.to(dtype), name),
-                overlap_matching.coordinates(priors.to(dtype), 'Priors'),
+                overlap_matching.finite_coordinates(boxes.to(dtype), name),
+                overlap_matching.finite_coordinates(
+                    priors.to(dtype), 'Priors'
+                ),
                 OVERLAPS[mode],
                 ignored,
                 claims,
@@ -200,9 +208,9 @@ class StreamingMaxIoUAssigner(BaseAssigner):
 
 
 OVERLAPS = dict(
-    iou=overlap_matching.iou,
-    iof=overlap_matching.share_of_first,
-    iof_prior=overlap_matching.share_of_second,
+    iou=iou,
+    iof=share_of_first,
+    iof_prior=share_of_second,
 )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from mmdet_retina_plus import __version__
+from mmdet_retina_plus.doctor import environment, facts, findings
 
 from .options import ManyValues, cfg_options_option
 
@@ -21,20 +22,15 @@ def main(config: Path | None, cfg_options: tuple[str, ...]) -> None:
     """
     click.echo(f'mmdet_retina_plus {__version__}')
     click.echo(f'Environment of {sys.executable}')
-    from mmdet_retina_plus.doctor.environment import check_environment
-    from mmdet_retina_plus.doctor.facts import gather_facts
-    from mmdet_retina_plus.doctor.findings import show
-
-    findings = check_environment(gather_facts())
-    show(findings)
-    broken = any(finding.level == 'error' for finding in findings)
-    if config is not None and broken:
+    found = environment.check_environment(facts.gather_facts())
+    findings.show(found)
+    if config is not None and findings.any_error(found):
         click.echo(f'\n{config} is checked when the environment works.')
     elif config is not None:
+        # Not before: it needs numpy, which may be missing.
         from mmdet_retina_plus.doctor.config import check_config
 
         click.echo(f'\nConfig {config}')
-        findings = check_config(config, cfg_options)
-        show(findings)
-        broken = any(finding.level == 'error' for finding in findings)
-    sys.exit(int(broken))
+        found = check_config(config, cfg_options)
+        findings.show(found)
+    sys.exit(int(findings.any_error(found)))

@@ -1,25 +1,15 @@
 """`retina-plus fuse`: detections of several runs, consolidated."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from mmdet_retina_plus.common.coco_format import some
-from mmdet_retina_plus.common.output_files import check_out, replace
-from mmdet_retina_plus.inference.fuse_results import (
-    by_image,
-    fuse_image,
-    left_out_of,
-    read_results,
-)
+from mmdet_retina_plus.common.text import some
+from mmdet_retina_plus.inference.fuse_results import fuse_files
+from mmdet_retina_plus.inference.fusion_options import PRESET_WEIGHTS
 
-from .options import PATCH_WEIGHTS, FiniteRange
-
-if TYPE_CHECKING:
-    pass
+from .options import FiniteRange
 
 
 @click.command()
@@ -37,7 +27,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     '--preset',
-    type=click.Choice(list(PATCH_WEIGHTS)),
+    type=click.Choice(list(PRESET_WEIGHTS)),
     default='paper',
     show_default=True,
     help='Whose choices to take where no option says otherwise.',
@@ -80,36 +70,22 @@ def main(
     box in the cluster, unchanged, and left out where that box has none. Other
     entries of a detection are left out.
     """
-    from rich.console import Console
-    from rich.progress import track
-
     try:
-        check_out(out, files)
-        views = [read_results(file) for file in files]
-        from mmdet_retina_plus.fusion import WBC_PRESETS
-
-        given = {
-            name: value for name, value in options.items() if value is not None
-        }
-        arguments = dict(WBC_PRESETS[preset], n_expected=len(views), **given)
-        fused, cut = [], 0
-        images = by_image(views)
-        for image in track(images, 'Fusing', console=Console(stderr=True)):
-            boxes = fuse_image(image, arguments)
-            fused += boxes[:max_per_img]
-            cut += len(boxes[max_per_img:])
-        replace(out, json.dumps(fused))
+        fused = fuse_files(files, out, preset, max_per_img, **options)
     except ImportError as error:
         raise click.ClickException(
             f'{error}; `retina-plus doctor` names what to install'
         ) from error
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    left_out = left_out_of(views)
-    if left_out:
-        click.echo(f'Left out, since a mean has none: {some(left_out)}')
-    if cut:
+    if fused.left_out:
+        click.echo(f'Left out, since a mean has none: {some(fused.left_out)}')
+    if fused.num_cut:
         click.echo(
-            f'Boxes beyond --max-per-img {max_per_img}: {cut}, left out'
+            f'Boxes beyond --max-per-img {max_per_img}: {fused.num_cut}, '
+            'left out'
         )
-    click.echo(f'{len(fused)} boxes of {len(images)} images written to {out}')
+    click.echo(
+        f'{len(fused.boxes)} boxes of {fused.num_images} images written to '
+        f'{out}'
+    )

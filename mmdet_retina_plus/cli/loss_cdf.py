@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,16 +11,14 @@ from mmdet_retina_plus.analysis.loss_cdf import (
     HARDEST_POSITIVES,
     NAME,
     PARTIAL,
-    counted,
     counts,
-    files_of,
     measure,
+    prepare,
     shares,
     write,
 )
-from mmdet_retina_plus.common.config_file import check_kinds, read_config
 from mmdet_retina_plus.common.numbers import show_number
-from mmdet_retina_plus.common.output_files import check_folder
+from mmdet_retina_plus.common.text import quantity
 
 from .options import ManyValues, ascending, cfg_options_option, gammas_option
 
@@ -74,27 +72,15 @@ def main(
     the table. Where an image fails, or at Ctrl-C, these are of the images
     until then, and named loss_cdf.partial.*; the exit code is 1, or 130.
     """
+    wanted = ascending(gammas)
     try:
-        wanted = ascending(gammas)
-        check_kinds(config, (checkpoint,))
-        check_folder(out, [*files_of(out, NAME), *files_of(out, PARTIAL)])
-        cfg = read_config(config, cfg_options)
-        # Not before: where mmdet is broken, read_config says so better.
-        from mmdet_retina_plus.analysis.loss_curves import build_losses
-        from mmdet_retina_plus.analysis.loss_data import build_dataset
-        from mmdet_retina_plus.common.loss_calls import classifier
-        from mmdet_retina_plus.common.trained_detectors import load_detectors
-
-        build_losses(wanted, (), None)  # It refuses what is no gamma.
-        dataset = build_dataset(cfg, split)
-        (model,) = load_detectors(cfg, [checkpoint], device)
-        classifier(model)  # It refuses heads whose loss is another.
+        subject = prepare(
+            config, cfg_options, checkpoint, split, wanted, out, device
+        )
     except (ValueError, ImportError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    total = min(len(dataset), max_images or len(dataset))
-    spread, done, failure = measure(
-        model, dataset, total, wanted, seed_of(cfg)
-    )
+    total = min(len(subject.dataset), max_images or len(subject.dataset))
+    spread, done, failure = measure(subject, total, wanted)
     if done:
         show(spread, done)
         try:
@@ -114,10 +100,6 @@ def main(
         )
 
 
-def seed_of(cfg: Any) -> int:
-    return (cfg.get('randomness') or {}).get('seed') or 0
-
-
 def show(spread: 'LossSpread', images: int) -> None:
     """Print the table, in percent."""
     from rich.console import Console
@@ -126,8 +108,8 @@ def show(spread: 'LossSpread', images: int) -> None:
     positives, negatives = counts(spread)
     table = Table(
         title='Share of the loss that the hardest carry, in %\n'
-        f'{counted(images, "image")}, {counted(positives, "positive")}, '
-        f'{counted(negatives, "negative")}'
+        f'{quantity(images, "image")}, {quantity(positives, "positive")}, '
+        f'{quantity(negatives, "negative")}'
     )
     table.add_column('gamma', justify='right')
     for fraction in HARDEST:

@@ -1,4 +1,4 @@
-"""Options that take several values, as mim's `--cfg-options` does."""
+"""Options and their types that several sub-commands share."""
 
 from collections.abc import Callable
 from math import isfinite
@@ -90,14 +90,6 @@ def ascending(lists: tuple[tuple[float, ...], ...]) -> list[float]:
     return sorted({number for numbers in lists for number in numbers})
 
 
-PATCH_WEIGHTS = {
-    'paper': 'gaussian',
-    'mdt': 'gaussian',
-    'nndetection': 'plateau',
-}
-"""The presets of weighted box clustering, and how they weigh a tile."""
-
-
 class FiniteRange(click.FloatRange):
     """Refuses NaN, too, which is neither below nor above a limit."""
 
@@ -111,27 +103,3 @@ class FiniteRange(click.FloatRange):
         if not isfinite(number):
             self.fail(f'{value} is not a finite number.', param, ctx)
         return number
-
-
-def fusion_options(
-    fuse: str, preset: str | None, iou_thr: float | None
-) -> dict[str, Any]:
-    """Arguments of `merge_tiles`.
-
-    Raises:
-        ValueError: The preset is of another way to fuse.
-    """
-    if fuse == 'nms':
-        if preset:
-            raise ValueError('--preset is for --fuse wbc')
-        return dict(
-            fuse=fuse, iou_threshold=0.5 if iou_thr is None else iou_thr
-        )
-    from mmdet_retina_plus.fusion import WBC_PRESETS
-
-    preset = preset or 'paper'
-    options = dict(WBC_PRESETS[preset], fuse=fuse)
-    options['patch_weight'] = PATCH_WEIGHTS[preset]
-    if iou_thr is not None:
-        options['iou_thr'] = iou_thr
-    return options

@@ -1,38 +1,26 @@
 """`retina-plus predict`: detections in images of any size, as COCO results."""
 
-import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from mmdet_retina_plus.common.config_file import read_config
-from mmdet_retina_plus.common.output_files import replace
-from mmdet_retina_plus.inference.checks import check_files, check_pictures
-from mmdet_retina_plus.inference.image_list import (
-    category_ids,
-    find_images,
-    images_of,
-    read_coco,
-)
-from mmdet_retina_plus.inference.prediction import (
-    Results,
-    numbered,
-    picture_maker,
-    predict,
-)
+from mmdet_retina_plus.inference.detect_images import Outcome, detect_images
+from mmdet_retina_plus.inference.fusion_options import PRESET_WEIGHTS
 
-from .options import (
-    PATCH_WEIGHTS,
-    FiniteRange,
-    ManyValues,
-    cfg_options_option,
-    fusion_options,
-    is_pair,
-)
+from .options import FiniteRange, ManyValues, cfg_options_option, is_pair
+
+VIEWS = ('tile', 'flip', 'ensemble')
+NEEDS = {
+    'overlap': ('tile',),
+    'batch_size': ('tile',),
+    'fuse': VIEWS,
+    'preset': VIEWS,
+    'iou_thr': VIEWS,
+    'show_score_thr': ('show_dir',),
+}
+"""Options that do nothing without one of others."""
 
 
 class ManyWords(ManyValues):
@@ -87,7 +75,7 @@ class ManyWords(ManyValues):
 )
 @click.option(
     '--preset',
-    type=click.Choice(list(PATCH_WEIGHTS)),
+    type=click.Choice(list(PRESET_WEIGHTS)),
     help='Whose weighted box clustering.  [default: paper]',
 )
 @click.option(
@@ -124,13 +112,7 @@ class ManyWords(ManyValues):
 )
 @cfg_options_option
 def main(
-    images: str,
-    ann_file: Path | None,
-    out: Path,
-    show_dir: Path | None,
-    show_score_thr: float,
-    score_thr: float,
-    **options,
+    images: str, config: str, checkpoint: str, out: Path, **options
 ) -> None:
     """Detect in IMAGES and write the boxes to a COCO result file.
 
@@ -146,92 +128,11 @@ def main(
     """
     for line in idle_options(click.get_current_context()):
         click.echo(f'Note: {line}', err=True)
-    beside = None if ann_file else out.with_suffix('.images.json')
     try:
-        coco = read_coco(ann_file) if ann_file else {}
-        listed = images_of(coco, Path(images)) if coco else find_images(images)
-        check_files(out, beside, ann_file, listed, **options)
-        if show_dir is not None:
-            check_pictures(show_dir, listed)
-        detector = build(**options)
-        classes = detector.meta['classes']
-        coco.setdefault('categories', numbered(classes))
-        results = Results(category_ids(coco, classes))
+        outcome = detect_images(images, config, checkpoint, out, **options)
     except (ValueError, ImportError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    draw = picture_maker(show_dir, detector.meta, show_score_thr)
-    interrupted = False
-    try:
-        predict(detector, listed, results, score_thr, draw)
-    except KeyboardInterrupt:
-        interrupted = True
-    if interrupted and out.exists():
-        out = out.with_suffix('.partial.json')
-    if results.images or not interrupted:
-        replace(out, json.dumps(results.boxes))
-        click.echo(f'{len(results.boxes)} boxes written to {out}')
-        if beside:
-            beside = out.with_suffix('.images.json')
-            replace(beside, json.dumps(results.coco(coco['categories'])))
-            click.echo(f'Their images and categories are in {beside}')
-    conclude(results, len(listed), interrupted)
-
-
-def conclude(results: Results, count: int, interrupted: bool) -> None:
-    """Say what went wrong with `count` images, and exit if anything did."""
-    for line in (*results.failures, *results.undrawn):
-        click.echo(line, err=True)
-    said = []
-    if results.failures:
-        said.append(f'{len(results.failures)} of {count} images failed')
-    if results.undrawn:
-        said.append(f'{len(results.undrawn)} of {count} have no picture')
-    if interrupted:
-        done = f'Interrupted, {len(results.images)} of {count} images are done'
-        click.echo('; '.join([done, *said]), err=True)
-        sys.exit(130)
-    if said:
-        raise click.ClickException(f'{", ".join(said)}, see above')
-
-
-def build(
-    config: str,
-    cfg_options: Sequence[str],
-    checkpoint: str,
-    ensemble: Sequence[str],
-    device: str | None,
-    fuse: str,
-    preset: str | None,
-    iou_thr: float | None,
-    **tiling,
-) -> Any:
-    """The `TiledDetector` of the command's options.
-
-    Raises:
-        ValueError: An option, the config or a checkpoint does not fit.
-    """
-    fusion = fusion_options(fuse, preset, iou_thr)
-    cfg = read_config(config, cfg_options)
-    # Not before: where mmdet is broken, read_config says so better.
-    from mmdet_retina_plus.common.trained_detectors import load_detectors
-    from mmdet_retina_plus.inference.tiled_detector import TiledDetector
-
-    models = load_detectors(cfg, (checkpoint, *ensemble), device)
-    return TiledDetector(models, **tiling, **fusion)
-
-
-VIEWS = ('tile', 'flip', 'ensemble')
-
-
-NEEDS = {
-    'overlap': ('tile',),
-    'batch_size': ('tile',),
-    'fuse': VIEWS,
-    'preset': VIEWS,
-    'iou_thr': VIEWS,
-    'show_score_thr': ('show_dir',),
-}
-"""Options that do nothing without one of others."""
+    conclude(outcome)
 
 
 def idle_options(ctx: click.Context) -> list[str]:
@@ -247,3 +148,25 @@ def idle_options(ctx: click.Context) -> list[str]:
                 f'{option} does nothing without {" or ".join(needed)}'
             )
     return lines
+
+
+def conclude(outcome: Outcome) -> None:
+    """Name the files and what went wrong, and exit if anything did."""
+    results, total, interrupted, files = outcome
+    if files:
+        click.echo(f'{len(results.boxes)} boxes written to {files[0]}')
+    for file in files[1:]:
+        click.echo(f'Their images and categories are in {file}')
+    for line in (*results.failures, *results.undrawn):
+        click.echo(line, err=True)
+    said = []
+    if results.failures:
+        said.append(f'{len(results.failures)} of {total} images failed')
+    if results.undrawn:
+        said.append(f'{len(results.undrawn)} of {total} have no picture')
+    if interrupted:
+        done = f'Interrupted, {len(results.images)} of {total} images are done'
+        click.echo('; '.join([done, *said]), err=True)
+        sys.exit(130)
+    if said:
+        raise click.ClickException(f'{", ".join(said)}, see above')

@@ -5,10 +5,8 @@ from pathlib import Path
 import click
 
 from mmdet_retina_plus.analysis.training_report import (
-    contact_sheet,
-    draw_losses,
+    draw_pictures,
     metric_table,
-    newest_folder,
     read_scalars,
 )
 
@@ -31,10 +29,5 @@ def main(work_dir: Path) -> None:
         raise click.ClickException(str(error)) from error
     console = Console()
     console.print(metric_table(records))
-    pictures = [draw_losses(records, work_dir / 'loss_curve.png')]
-    drawn = newest_folder(work_dir, '**/predictions')
-    sheet = drawn and contact_sheet(drawn, work_dir / 'contact_sheet.png')
-    if sheet:
-        pictures.append(sheet)
-    for picture in pictures:
+    for picture in draw_pictures(records, work_dir):
         console.print(f'{picture.resolve()}', soft_wrap=True)

@@ -4,9 +4,15 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
+
+from mmdet_retina_plus.sweeps.plan import make_plan
+from mmdet_retina_plus.sweeps.progress import summary_line, work_and_show
+from mmdet_retina_plus.sweeps.report import write_report
+from mmdet_retina_plus.sweeps.slurm import submit_array
+from mmdet_retina_plus.sweeps.spec import LAST_SEED
+from mmdet_retina_plus.sweeps.trial_queue import SweepStudy, find_study
 
 from .options import ManyValues, cfg_options_option, is_pair
 
@@ -45,7 +51,7 @@ grace_option = click.option(
     '--grace',
     type=click.FloatRange(min=60),
     help='Seconds of silence after which the trial of another machine counts '
-    'as lost, and for which a storage out of reach is waited for.  '
+    'as lost; also how long to wait for an unreachable storage.  '
     '[default: 300]',
 )
 
@@ -68,7 +74,7 @@ def main() -> None:
 @click.option(
     '--seeds',
     multiple=True,
-    type=click.IntRange(0, 2**31 - 1),
+    type=click.IntRange(0, LAST_SEED),
     metavar='INTEGER ...',
     help="Of each point.  [default: the spec's, or 0]",
 )
@@ -133,9 +139,7 @@ def run(
         work_dir = work_dir.absolute()
         work_dir.mkdir(parents=True, exist_ok=True)
         study = find_study(work_dir, storage, study_name, grace, new=True)
-        anew = study.create(plan)
-        study.recover()
-        study.fill(retry_failed or anew)
+        study.start(plan, retry_failed)
     except (ValueError, ImportError, OSError) as error:
         raise click.ClickException(str(error)) from error
     if launcher == 'slurm':
@@ -206,8 +210,6 @@ def report(
     says where it is kept. Writes a CSV file, a Markdown table, a page that
     needs no network, and its plots as PNG files.
     """
-    from mmdet_retina_plus.sweeps.report import write_report
-
     out = out or study / 'report'
     try:
         result = find_study(study, storage, study_name).result()
@@ -218,95 +220,10 @@ def report(
         click.echo(file)
 
 
-def make_plan(
-    spec: Path,
-    config: Path | None,
-    seeds: tuple[int, ...],
-    cfg_options: tuple[str, ...],
-    prune: bool,
-) -> Any:
-    """Read and check what is to be trained.
-
-    Raises:
-        ValueError: The spec, the config or a value does not fit.
-    """
-    from dataclasses import replace
-
-    from mmdet_retina_plus.common.config_file import open_config, parse_options
-    from mmdet_retina_plus.sweeps.plan import Plan
-    from mmdet_retina_plus.sweeps.spec import read_sweep
-    from mmdet_retina_plus.sweeps.training import counts_epochs
-    from mmdet_retina_plus.sweeps.value_checks import check_sweep, merge
-
-    sweep = read_sweep(spec)
-    sweep = replace(
-        sweep,
-        config=Path(os.path.normpath(config or sweep.config)),
-        seeds=list(dict.fromkeys(seeds or sweep.seeds)),
-    )
-    _, cfg = merge(parse_options(cfg_options), open_config(sweep.config, ()))
-    sweep = replace(sweep, points=check_sweep(sweep, cfg, prune))
-    by_epoch = counts_epochs(cfg)
-    return Plan(sweep, cfg.pretty_text, os.getcwd(), prune, by_epoch)
-
-
-def find_study(
-    work_dir: Path,
-    storage: str | None,
-    name: str | None,
-    grace: float | None = None,
-    new: bool = False,
-) -> Any:
-    """The study of a work dir, in its journal if no storage is named.
-
-    Args:
-        work_dir: Its name is the study's, unless its journal has just one.
-        storage: Path of a journal, or URL of a database.
-        name: Of the study.
-        grace: Seconds, see SweepStudy.
-        new: Whether the study may be missing.
-
-    Raises:
-        ValueError: There is no such folder or journal.
-    """
-    from mmdet_retina_plus.sweeps.trial_queue import GRACE, JOURNAL, SweepStudy
-
-    if storage is None and not work_dir.is_dir():
-        raise ValueError(
-            f'{work_dir} is no folder: name the work dir of a sweep, or say '
-            'by --storage where the study is kept'
-        )
-    # A worker may change its folder later.
-    journal = Path(storage or work_dir / JOURNAL).absolute()
-    url = storage if storage and '://' in storage else None
-    if not url and not new and not journal.is_file():
-        raise ValueError(
-            f'There is no {journal}: name the work dir of a sweep, or say by '
-            '--storage where the study is kept'
-        )
-    study = SweepStudy(
-        url or str(journal),
-        name or work_dir.resolve().name,
-        grace or GRACE,
-    )
-    names = study.names() if storage is None and name is None else []
-    if names and study.name not in names:
-        if len(names) > 1:
-            raise ValueError(
-                f'{journal} has the studies {", ".join(names)}: name one by '
-                '--study-name'
-            )
-        # The folder had another name when the sweep began.
-        study.name = names[0]
-    return study
-
-
 def submit(
     work_dir: Path, storage: str | None, study_name: str | None, **options
 ) -> None:
     """Write a job script for Slurm and submit it."""
-    from mmdet_retina_plus.sweeps.slurm import submit_array
-
     try:
         answer = submit_array(work_dir, storage, study_name, **options)
     except (ValueError, OSError) as error:
@@ -315,29 +232,13 @@ def submit(
     click.echo(f'`retina-plus sweep report {work_dir}` shows how it goes')
 
 
-def work(study: Any, work_dir: Path, jobs: int, nproc: int) -> None:
-    """Run workers in this process and show how it goes."""
-    from rich.console import Console
-
-    from mmdet_retina_plus.sweeps.progress import Display, summary
-    from mmdet_retina_plus.sweeps.worker import (
-        Worker,
-        make_slots,
-        visible_gpus,
-        work_all,
-    )
-
+def work(study: SweepStudy, work_dir: Path, jobs: int, nproc: int) -> None:
+    """Work until no trial waits, and say what came of it."""
     # Slurm and `kill` end a worker like Ctrl-C: it gives its trials back.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
     try:
-        slots = make_slots(jobs, nproc, visible_gpus())
-        display = Display(study, Console(), jobs)
-        workers = [
-            Worker(study, work_dir, slot, display.tell) for slot in slots
-        ]
-        with display:
-            work_all(workers)
+        result = work_and_show(study, work_dir, jobs, nproc)
     except KeyboardInterrupt:
         click.echo(
             'Interrupted; all that was trained is kept, the same command goes '
@@ -347,8 +248,7 @@ def work(study: Any, work_dir: Path, jobs: int, nproc: int) -> None:
         sys.exit(130)
     except (ValueError, ImportError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    result = study.result()
-    click.echo(summary(result, jobs))
+    click.echo(summary_line(result, jobs))
     failed = [trial for trial in result.trials if trial.state == 'failed']
     if failed:
         raise click.ClickException(

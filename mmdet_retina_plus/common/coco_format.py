@@ -1,9 +1,10 @@
 """What a parsed annotation file must hold to be read as COCO's."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from .numbers import is_finite
+from .text import some
 
 
 def has_box(annotation: Mapping) -> bool:
@@ -13,12 +14,6 @@ def has_box(annotation: Mapping) -> bool:
         and len(box) == 4
         and all(map(is_finite, box))
     )
-
-
-def some(names: Sequence, most: int = 3) -> str:
-    """The first few names, and how many more there are."""
-    more = f' and {len(names) - most} more' if len(names) > most else ''
-    return ', '.join(map(str, names[:most])) + more
 
 
 def is_size(value: object) -> bool:

@@ -19,6 +19,12 @@ def part(config: Any, path: str) -> Mapping:
     return config if isinstance(config, Mapping) else {}
 
 
+def seed_of(config: Any) -> int | None:
+    """Seed of a training run, None where the config sets none."""
+    # mmengine's Config is no Mapping, which `part` asks for.
+    return (config.get('randomness') or {}).get('seed')
+
+
 def walk(config: Any) -> Iterator[Mapping]:
     """The mappings in a config, from the outside to the inside."""
     if isinstance(config, Mapping):
@@ -54,6 +60,11 @@ def datasets_in(config: Any) -> Iterator[Mapping]:
 
 
 def annotation_path(config: Mapping) -> str:
+    """Annotation file of a data set's config.
+
+    Raises:
+        ValueError: It names none.
+    """
     ann_file = config.get('ann_file')
     if not isinstance(ann_file, str) or not ann_file:
         raise ValueError(f'ann_file is {ann_file!r}, not the name of a file')

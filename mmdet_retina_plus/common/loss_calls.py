@@ -1,154 +1,57 @@
-"""What a dense head's classification loss is called with."""
+"""Where a detector's classification loss is, and what it is called with."""
 
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
-from mmdet.models import SingleStageDetector
 from mmdet.models.losses import QualityFocalLoss, VarifocalLoss
+from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-WHICH = (
-    'heads of one-stage detectors work whose `loss_cls` takes logits, a label '
-    'for each anchor and weights: RetinaHead, RetinaPlusHead, ATSSHead, '
-    'FCOSHead and the like'
-)
+Observer = Callable[[Any, Any, Tensor | None], object]
+"""Is given logits, targets and weights, whatever a head takes for them."""
 
 
-class Anchors(NamedTuple):
-    """Those that a loss counts.
+def find_bbox_head(model: nn.Module) -> nn.Module | None:
+    """The box head of a detector, None if it has none.
 
-    Attributes:
-        logits: Shape (N, C), with a softmax (N, C + 1).
-        labels: Shape (N,), background is C.
+    Either may be wrapped for several processes.
     """
-
-    logits: Tensor
-    labels: Tensor
-
-
-def classifier(model: nn.Module) -> tuple[nn.Module, bool]:
-    """Classification loss of a detector, and whether on sigmoids.
-
-    Raises:
-        ValueError: It has none that is called as RetinaNet's.
-    """
-    head = getattr(model, 'bbox_head', None)
-    loss = getattr(head, 'loss_cls', None)
-    fits = isinstance(model, SingleStageDetector) and hasattr(head, 'loss')
-    if not fits or not isinstance(loss, nn.Module):
-        raise ValueError(
-            f'{type(model).__name__} has no bbox_head.loss_cls of a dense '
-            f'head: {WHICH}'
-        )
-    if isinstance(loss, QualityFocalLoss | VarifocalLoss):
-        raise other_targets(loss)
-    # What the loss does counts, also where mmdet's head was not told.
-    by_head = getattr(head, 'use_sigmoid_cls', False)
-    return loss, bool(getattr(loss, 'use_sigmoid', by_head))
+    head = getattr(unwrap(model), 'bbox_head', None)
+    return None if head is None else unwrap(head)
 
 
-def other_targets(loss: nn.Module) -> ValueError:
-    return ValueError(
-        f'{type(loss).__name__} is called with other targets than labels: '
-        f'{WHICH}'
-    )
+def unwrap(module: nn.Module) -> nn.Module:
+    while is_model_wrapper(module):
+        module = module.get_submodule('module')
+    return module
 
 
-def seen_by_loss(
-    model: nn.Module, images: Tensor, samples: list
-) -> list[Anchors]:
-    """Anchors that the classification loss of a detector counts in a batch.
+def has_soft_targets(loss: nn.Module) -> bool:
+    """Whether a loss of mmdet is called with IoUs in place of labels."""
+    return isinstance(loss, QualityFocalLoss | VarifocalLoss)
 
-    The box head's loss is computed for that; masks and pixels of other heads
-    are not asked for.
+
+def listen(loss: nn.Module, observe: Observer) -> RemovableHandle:
+    """Tell what a classification loss is called with, before each call.
+
+    Calls with ``reduction_override='none'`` are left out: heads weigh or rank
+    anchors by them, before the loss.
 
     Args:
-        model: A single-stage detector, best in evaluation mode.
-        images: Shape (N, 3, H, W), with `samples` as the preprocessor of the
-            data leaves them.
+        loss: Takes logits and targets first, as mmdet's losses do.
+        observe: Is told.
 
     Returns:
-        One item for each call; mmdet's heads call once for each level.
-
-    Raises:
-        ValueError: The loss takes something else, or logits are not finite.
+        Its ``remove`` ends that.
     """
-    loss, use_sigmoid = classifier(model)
-    head: Any = model.bbox_head
-    with captured(loss, head.num_classes, use_sigmoid) as calls:
-        levels = model.extract_feat(images)  # type: ignore[operator]
-        head.loss(levels[getattr(model, 'bbox_start_level', 0) :], samples)
-    if not calls:
-        raise ValueError(
-            f'{type(head).__name__} does not call its loss_cls: {WHICH}'
-        )
-    return calls
-
-
-@contextmanager
-def captured(
-    loss: nn.Module, num_classes: int, use_sigmoid: bool
-) -> Iterator[list[Anchors]]:
-    """Collect the anchors of all calls of a loss, within a `with`."""
-    calls: list[Anchors] = []
     signature = inspect.signature(loss.forward)
-    names = list(signature.parameters)[:3]
 
     def take(module: nn.Module, args: tuple, kwargs: dict) -> None:
-        given: dict[str, Any] = signature.bind(*args, **kwargs).arguments
-        # Some heads rate their positives by it, before the loss.
-        if given.get('reduction_override') != 'none':
-            inputs: list[Any] = [given.get(name) for name in names]
-            check_call(module, inputs, num_classes, use_sigmoid)
-            calls.append(counted(*inputs))
+        call: dict[str, Any] = signature.bind(*args, **kwargs).arguments
+        if call.get('reduction_override') != 'none':
+            logits, targets, *_ = call.values()
+            observe(logits, targets, call.get('weight'))
 
-    handle = loss.register_forward_pre_hook(take, with_kwargs=True)
-    try:
-        yield calls
-    finally:
-        handle.remove()
-
-
-def counted(logits: Tensor, labels: Tensor, weight: Tensor | None) -> Anchors:
-    """Anchors with a weight above zero, in any of their classes."""
-    # Below zero are those that mmdet's cross entropy ignores.
-    keep = labels >= 0
-    if weight is not None:
-        keep &= (weight.reshape(len(labels), -1) > 0).any(dim=1)
-    return Anchors(logits[keep], labels[keep])
-
-
-def check_call(
-    loss: nn.Module, inputs: list, num_classes: int, use_sigmoid: bool
-) -> None:
-    """Refuse what is not a row of logits and a label for each anchor.
-
-    Raises:
-        ValueError: With the way out.
-    """
-    logits, labels, _ = inputs
-    name = type(loss).__name__
-    labelled = (
-        isinstance(labels, Tensor)
-        and labels.dim() == 1
-        and not labels.is_floating_point()
-        and isinstance(logits, Tensor)
-        and logits.shape[:-1] == labels.shape
-    )
-    if not labelled:
-        raise other_targets(loss)
-    channels = num_classes + (not use_sigmoid)
-    if logits.size(1) != channels:
-        raise ValueError(
-            f'{name} gets {logits.size(1)} logits for {num_classes} classes '
-            f'instead of {channels}: say use_sigmoid={use_sigmoid} in the '
-            "config's loss_cls"
-        )
-    if not logits.isfinite().all():
-        raise ValueError(
-            'The logits are not finite: the checkpoint is broken or its '
-            'training diverged, then take an earlier one; or the image holds '
-            'NaN'
-        )
+    return loss.register_forward_pre_hook(take, with_kwargs=True)

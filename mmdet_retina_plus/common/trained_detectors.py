@@ -11,8 +11,6 @@ from mmengine.runner import CheckpointLoader
 from torch import cuda
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-from mmdet_retina_plus.heads import MaskRoIHead
-
 from .coco_format import some
 from .config_tree import datasets_in
 
@@ -52,7 +50,7 @@ def load_detector(cfg: Config, checkpoint: str, device: str) -> BaseDetector:
 
     Returns:
         The detector, with `cfg`, and with `classes` and `palette` in its
-        `dataset_meta`. A `MaskRoIHead` predicts no masks.
+        `dataset_meta`.
 
     Raises:
         ValueError: It cannot be built, the checkpoint cannot be read or is
@@ -76,8 +74,6 @@ def load_detector(cfg: Config, checkpoint: str, device: str) -> BaseDetector:
     model.cfg = cfg
     model.dataset_meta = known | checkpoint_meta(loaded.get('meta', {}))
     check_classes(model, checkpoint)
-    if isinstance(getattr(model, 'roi_head', None), MaskRoIHead):
-        model.roi_head.test_cfg.with_mask = False
     return model.eval()
 
 

@@ -107,10 +107,37 @@ class RetinaPlus(SingleStageDetector):
         batch_inputs: Tensor,
         batch_data_samples: SampleList,
         rescale: bool = True,
+        with_mask: bool = True,
     ) -> SampleList:
-        levels = self._levels_of_a_test(batch_inputs)
+        """Predict as ``SingleStageDetector``.
+
+        Args:
+            batch_inputs: Images, shape (N, 3, H, W).
+            batch_data_samples: One for each image; they get the results.
+            rescale: Whether results are those of the original images.
+            with_mask: Whether the RoI head runs, where its ``test_cfg`` does
+                not leave it out.
+        """
+        levels = self.levels_at_test_time(batch_inputs, with_mask)
+        return self.predict_by_feat(
+            levels, batch_data_samples, rescale, with_mask
+        )
+
+    def predict_by_feat(
+        self,
+        levels: Sequence[Tensor],
+        batch_data_samples: SampleList,
+        rescale: bool = True,
+        with_mask: bool = True,
+    ) -> SampleList:
+        """Predict from the levels of ``levels_at_test_time``.
+
+        Args:
+            levels: Those of the neck.
+            batch_data_samples: As ``predict``, as all that follow.
+        """
         bbox_levels = levels[self.bbox_start_level :]
-        in_use = self.with_roi_head and uses_masks(self.roi_head)
+        in_use = with_mask and self._runs_roi_head
         # RoIAlign needs boxes in network coordinates; the RoI head rescales.
         detections = self.bbox_head.predict(
             bbox_levels, batch_data_samples, rescale=rescale and not in_use
@@ -140,7 +167,7 @@ class RetinaPlus(SingleStageDetector):
         batch_data_samples: SampleList | None = None,
     ) -> tuple[list[Tensor], ...]:
         """Raw outputs of the box head, for complexity counts and export."""
-        levels = self._levels_of_a_test(batch_inputs)
+        levels = self.levels_at_test_time(batch_inputs)
         return self.bbox_head(levels[self.bbox_start_level :])
 
     @property
@@ -148,10 +175,23 @@ class RetinaPlus(SingleStageDetector):
         asked = (self.test_cfg or {}).get('with_seg', False)
         return self.with_semantic and asked
 
-    def _levels_of_a_test(self, batch_inputs: Tensor) -> Sequence[Tensor]:
-        """Levels of the neck; what only pixels need may be None."""
+    @property
+    def _runs_roi_head(self) -> bool:
+        """Whether the RoI head runs at test time."""
+        test_cfg = getattr(getattr(self, 'roi_head', None), 'test_cfg', None)
+        return self.with_roi_head and (test_cfg or {}).get('with_mask', True)
+
+    def levels_at_test_time(
+        self, batch_inputs: Tensor, with_mask: bool = True
+    ) -> Sequence[Tensor]:
+        """Levels of the neck; what only pixels need may be None.
+
+        Args:
+            batch_inputs: Images, shape (N, 3, H, W).
+            with_mask: Whether the RoI head will run, as in ``predict``.
+        """
         starts = [self.bbox_start_level]
-        if self.with_roi_head and uses_masks(self.roi_head):
+        if with_mask and self._runs_roi_head:
             starts.append(getattr(self.roi_head, 'start_level', 0))
         neck = getattr(self, 'neck', None)
         skips = getattr(neck, 'can_skip_decoder', False) and min(starts) > 0
@@ -178,9 +218,3 @@ def check_num_classes(bbox_head: nn.Module, other: Any) -> None:
             f'{other.num_classes}: set num_classes of both to the number of '
             'classes in `metainfo`'
         )
-
-
-def uses_masks(roi_head: nn.Module) -> bool:
-    """Whether a test asks a RoI head for anything."""
-    test_cfg = getattr(roi_head, 'test_cfg', None) or {}
-    return test_cfg.get('with_mask', True)

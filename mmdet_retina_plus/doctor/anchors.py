@@ -8,8 +8,8 @@ import numpy as np
 from mmdet_retina_plus.common.anchor_iou import best_anchor_iou
 from mmdet_retina_plus.common.config_tree import kind
 
-from .annotations import Split
 from .findings import Finding
+from .split import Split
 
 POOR_IOU = 0.4
 """RetinaNet takes no anchor below it for an object on its own merit."""

@@ -13,8 +13,8 @@ from mmdet_retina_plus.common.config_tree import (
     part,
 )
 
-from .annotations import Split
 from .findings import Finding
+from .split import Split
 
 
 def dataset_class(config: Mapping) -> Any:

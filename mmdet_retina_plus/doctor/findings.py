@@ -47,6 +47,10 @@ def guarded(check: Callable[..., list[Finding]], *given: Any) -> list[Finding]:
         return [failure(subject, error, way_out)]
 
 
+def any_error(findings: Sequence[Finding]) -> bool:
+    return any(finding.level == 'error' for finding in findings)
+
+
 def show(findings: Sequence[Finding]) -> None:
     """Print a table, and below it the ways out, unwrapped for copying."""
     from rich.console import Console

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from .anchors import check_anchors
-from .annotations import Split
 from .findings import Finding, failure, guarded
+from .split import Split
 
 PROBE_SIZE = 256
 

@@ -123,7 +123,8 @@ def fast_evaluator() -> Callable:
 def with_globals(function: FunctionType, **names: Any) -> FunctionType:
     """The same function, seeing other globals of these names.
 
-    Neither its module nor its code changes, so that nobody else does.
+    There is no public way: mmdet's ``compute_metrics`` names its evaluator in
+    its own body. Neither its module nor its code changes for other callers.
     """
     assert names.keys() <= set(function.__code__.co_names), names
     return FunctionType(

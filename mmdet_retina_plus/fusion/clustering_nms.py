@@ -1,6 +1,6 @@
 """Who suppresses whom: NMS in which each box remembers its leader.
 
-Coordinates come first here: shape (5, ...) holds x1, y1, x2, y2 and the area.
+Boxes are coordinates (5, N), see ``kernels.boxes``.
 """
 
 from collections.abc import Iterator
@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmdet_retina_plus.kernels.boxes import iou
+
 # Boxes of a class that look for leaders together: more are compared among
 # each other in vain, fewer take more steps.
 BLOCK = 64
@@ -16,31 +18,9 @@ BLOCK = 64
 TILE = 2**17
 
 
-def coordinates(boxes: Tensor, pixel_offset: float) -> Tensor:
-    """Boxes (N, 4) as coordinates (5, N).
-
-    Args:
-        boxes: x1, y1, x2, y2.
-        pixel_offset: How much further than x2 and y2 a box reaches.
-    """
-    x1, y1, x2, y2 = boxes.unbind(dim=1)
-    x2, y2 = x2 + pixel_offset, y2 + pixel_offset
-    area = (x2 - x1).clamp(min=0) * (y2 - y1).clamp(min=0)
-    return torch.stack([x1, y1, x2, y2, area])
-
-
-def iou(first: Tensor, second: Tensor) -> Tensor:
-    """Intersection over union of two broadcastable coordinates (5, ...).
-
-    A box of area 0 has an IoU of 0 with any, itself too.
-    """
-    width = torch.minimum(first[2], second[2])
-    width.sub_(torch.maximum(first[0], second[0])).clamp_(min=0)
-    height = torch.minimum(first[3], second[3])
-    height.sub_(torch.maximum(first[1], second[1])).clamp_(min=0)
-    overlap = width.mul_(height)
-    union = torch.add(first[4], second[4]).sub_(overlap)
-    return overlap.div_(union.clamp_(min=torch.finfo(union.dtype).tiny))
+def scale_free_iou(first: Tensor, second: Tensor) -> Tensor:
+    """IoU of coordinates (5, ...) in whatever unit, thus of any area."""
+    return iou(first, second, torch.finfo(first.dtype).tiny)
 
 
 def find_leaders(boxes: Tensor, labels: Tensor, iou_thr: float) -> Tensor:
@@ -108,7 +88,10 @@ def _overlapping(
     boxes: Tensor, first: Tensor, second: Tensor, iou_thr: float
 ) -> Tensor:
     """Flags (C, A, B) of boxes given by indices (C, A) and (C, B)."""
-    return iou(boxes[:, first, None], boxes[:, second[:, None]]) > iou_thr
+    return (
+        scale_free_iou(boxes[:, first, None], boxes[:, second[:, None]])
+        > iou_thr
+    )
 
 
 def _first(overlapping: Tensor, index: Tensor, default: int) -> Tensor:

@@ -4,11 +4,10 @@ He et al., https://arxiv.org/abs/1703.06870; Detectron2 has the same under
 detectron2/modeling/test_time_augmentation.py.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
-from mmdet.models import BaseDetector, BaseRoIHead, DetTTAModel
+from mmdet.models import DetTTAModel
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from mmdet.structures.bbox import bbox_flip, scale_boxes
@@ -40,8 +39,8 @@ class MaskTTAModel(DetTTAModel):
     features of all, which the batch size of the test multiplies.
 
     Args:
-        module: Detector with a RoI head such as ``MaskRoIHead``, that has
-            ``pooled_levels``, ``mask_logits`` and ``paste``.
+        module: ``RetinaPlus`` with a RoI head such as ``MaskRoIHead``, that
+            has ``pooled_levels``, ``mask_logits`` and ``paste``.
         tta_cfg: As ``DetTTAModel``, ``TTA_CFG`` by default.
         kwargs: As ``DetTTAModel``.
 
@@ -58,13 +57,21 @@ class MaskTTAModel(DetTTAModel):
         super().__init__(
             tta_cfg=ConfigDict(tta_cfg or TTA_CFG), module=module, **kwargs
         )
-        steps = ('pooled_levels', 'mask_logits', 'paste')
         roi_head = getattr(self.module, 'roi_head', None)
-        missing = [step for step in steps if not hasattr(roi_head, step)]
+        steps = {
+            'levels_at_test_time': self.module,
+            'predict_by_feat': self.module,
+            'pooled_levels': roi_head,
+            'mask_logits': roi_head,
+            'paste': roi_head,
+        }
+        missing = [
+            name for name, owner in steps.items() if not hasattr(owner, name)
+        ]
         if missing:
             raise ValueError(
-                f'{type(self).__name__} needs a detector with a MaskRoIHead, '
-                f'{type(self.module).__name__}.roi_head has no '
+                f'{type(self).__name__} needs a RetinaPlus with a '
+                f'MaskRoIHead, {type(self.module).__name__} has no '
                 f'{", ".join(missing)}: for boxes alone take '
                 "tta_model=dict(type='DetTTAModel')"
             )
@@ -87,11 +94,14 @@ class MaskTTAModel(DetTTAModel):
         for inputs, samples in zip(
             data['inputs'], data['data_samples'], strict=True
         ):
-            with boxes_only(roi_head), neck_outputs(self.module) as outputs:
-                samples = self.module.test_step(
-                    dict(inputs=inputs, data_samples=samples)
-                )
-            [levels] = outputs
+            view = self.module.data_preprocessor(
+                dict(inputs=inputs, data_samples=samples)
+            )
+            levels = self.module.levels_at_test_time(view['inputs'])
+            # The masks of a view's own boxes are not needed.
+            samples = self.module.predict_by_feat(
+                levels, view['data_samples'], with_mask=False
+            )
             levels_of_views.append(roi_head.pooled_levels(levels, samples))
             predictions.append(samples)
         # The merged results are in the first view's samples.
@@ -168,30 +178,6 @@ def check_views(views: Sequence[SampleList]) -> None:
             'prob=0.0), for views without flips, too; and at its end a '
             "dict(type='PackDetInputs'), whose own meta_keys name them all"
         )
-
-
-@contextmanager
-def boxes_only(roi_head: BaseRoIHead) -> Iterator[None]:
-    """Leave out the masks of a view's own boxes."""
-    roi_head.test_cfg.with_mask = False
-    try:
-        yield
-    finally:
-        roi_head.test_cfg.with_mask = True
-
-
-@contextmanager
-def neck_outputs(detector: BaseDetector) -> Iterator[list[Sequence[Tensor]]]:
-    """A list that fills with what the heads are given."""
-    outputs: list[Sequence[Tensor]] = []
-    source = detector.neck if detector.with_neck else detector.backbone
-    handle = source.register_forward_hook(
-        lambda module, inputs, levels: outputs.append(levels)
-    )
-    try:
-        yield outputs
-    finally:
-        handle.remove()
 
 
 def boxes_in_view(boxes: Tensor, meta: dict) -> Tensor:

@@ -11,7 +11,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from .clustering_nms import coordinates, find_leaders, iou
+from mmdet_retina_plus.kernels.boxes import coordinates
+
+from .clustering_nms import find_leaders, scale_free_iou
 
 WBC_PRESETS: dict[str, dict] = dict(
     # The paper names no threshold.
@@ -231,7 +233,8 @@ def _weighted_means(
     # From here on a value of a box stands at its place in `clusters.box`.
     leader = clusters.spread(top)
     weight = weight[box]
-    weight *= iou(coords[:, box], coords[:, leader]).where(box != leader, 1)
+    overlap = scale_free_iou(coords[:, box], coords[:, leader])
+    weight *= overlap.where(box != leader, 1)
     weighty = clusters.spread(total(weight)) > 0
     weight = weight.where(weighty, (box == leader).to(weight))
     share = weight / clusters.spread(total(weight))

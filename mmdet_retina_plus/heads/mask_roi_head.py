@@ -131,7 +131,7 @@ class MaskRoIHead(StandardRoIHead):
         gt_instances, ignored_instances, _ = unpack_gt_instances(
             batch_data_samples
         )
-        check_masks(gt_instances)
+        check_masks_are_loaded(gt_instances)
         sampling_results = []
         for detections, gt, ignored in zip(
             rpn_results_list, gt_instances, ignored_instances, strict=True
@@ -329,7 +329,7 @@ def merge_options(
     return ConfigDict(options)
 
 
-def check_masks(batch_gt_instances: InstanceList) -> None:
+def check_masks_are_loaded(batch_gt_instances: InstanceList) -> None:
     """Refuse ground truth without masks.
 
     Raises:

@@ -4,15 +4,18 @@ RetinaNet: https://arxiv.org/abs/1708.02002
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from mmdet.models.dense_heads import RetinaHead
-from mmdet.registry import MODELS, TASK_UTILS
+from mmdet.registry import MODELS
 from mmdet.structures.bbox import cat_boxes, get_box_tensor
 from mmdet.utils import ConfigType, InstanceList, OptInstanceList, reduce_mean
 from mmengine.structures import InstanceData
 from torch import Tensor
+
+from .level_sizes import count_inside, needs_level_sizes, with_level_sizes
+from .mining_calls import apply_policies, build_policies, normalizer_of
 
 
 @MODELS.register_module()
@@ -31,21 +34,14 @@ class RetinaPlusHead(RetinaHead):
 
     Args:
         args: As ``RetinaHead``.
-        mining: A mining policy or a list of them, applied in this order. A
-            policy is called once per image, ``policy(cls_score, boxes,
-            labels, label_weights, gt_instances)``, with detached logits of
-            shape (A, K), decoded predictions (A, 4), labels (A,) with
-            background = C, weights (A,), and returns the new weights (A,) of
-            the classification loss. With an attribute ``on_anchors`` that is
-            true it gets anchors in place of predictions; one with
-            ``normalizer = 'selected'`` has the classification loss divided
-            by the batch's number of anchors of weight above 0 instead of
-            positives.
+        mining: A mining policy or a list of them, applied in this order; see
+            ``mmdet_retina_plus.mining.MiningPolicy``.
         sync_avg_factor: Average the losses' divisor over all processes.
         kwargs: As ``RetinaHead``.
 
     Raises:
-        ValueError: Head and loss, or a policy, disagree about ``use_sigmoid``.
+        ValueError: Head and loss, or a policy, disagree about ``use_sigmoid``;
+            or a policy does not follow the protocol.
     """
 
     def __init__(
@@ -64,19 +60,7 @@ class RetinaPlusHead(RetinaHead):
                 f'{type(self.loss_cls).__name__} works on sigmoids, but '
                 'loss_cls does not say so: add `use_sigmoid=True` to it'
             )
-        self.mining = [TASK_UTILS.build(policy) for policy in as_list(mining)]
-        for policy in self.mining:
-            expected = getattr(policy, 'use_sigmoid', self.use_sigmoid_cls)
-            if expected != self.use_sigmoid_cls:
-                raise ValueError(
-                    f'{type(policy).__name__} has use_sigmoid={expected}, the '
-                    f'classifier {self.use_sigmoid_cls}: set it to that, or '
-                    'leave the policy out by mining=None'
-                )
-        self.averages_selected = any(
-            getattr(policy, 'normalizer', None) == 'selected'
-            for policy in self.mining
-        )
+        self.mining = build_policies(as_list(mining), self.use_sigmoid_cls)
         self.sync_avg_factor = sync_avg_factor
 
     def init_weights(self) -> None:
@@ -105,6 +89,17 @@ class RetinaPlusHead(RetinaHead):
             batch_img_metas,
             device=cls_scores[0].device,
         )
+        if needs_level_sizes(self.assigner):
+            sizes = count_inside(
+                anchors,
+                valid_flags,
+                batch_img_metas,
+                self.train_cfg['allowed_border'],
+            )
+            batch_img_metas = [
+                dict(meta, num_level_priors=size)
+                for meta, size in zip(batch_img_metas, sizes, strict=True)
+            ]
         *targets, avg_factor = self.get_targets(
             anchors,
             valid_flags,
@@ -115,36 +110,37 @@ class RetinaPlusHead(RetinaHead):
         labels, label_weights, bbox_targets, bbox_weights = (
             torch.cat(levels, dim=1) for levels in targets
         )
-        all_anchors = torch.stack(
+        priors = torch.stack(
             [get_box_tensor(cat_boxes(levels)) for levels in anchors]
         )
-        cls_score = join_levels(cls_scores)
-        bbox_pred = join_levels(bbox_preds)
+        cls_score = join_levels(cls_scores, self.cls_out_channels)
+        bbox_pred = join_levels(bbox_preds, self.bbox_coder.encode_size)
         if self.mining:
             label_weights = self._mine(
                 cls_score,
                 bbox_pred,
-                all_anchors,
+                priors,
                 labels,
                 label_weights,
                 batch_gt_instances,
             )
-        if self.sync_avg_factor:
-            factor = torch.as_tensor(avg_factor, device=cls_score.device)
-            avg_factor = reduce_mean(factor.float()).item()
-        loss_cls, loss_bbox = self.loss_by_feat_single(
-            cls_score,
-            bbox_pred,
-            all_anchors,
-            labels,
-            label_weights,
-            bbox_targets,
-            bbox_weights,
-            avg_factor=avg_factor,
+        count = avg_factor
+        if 'selected' in map(normalizer_of, self.mining):
+            count = (label_weights > 0).sum().clamp(min=1)
+        loss_cls = self.loss_cls(
+            cls_score.flatten(0, 1),
+            labels.flatten(),
+            label_weights.flatten(),
+            avg_factor=self._over_processes(count, cls_score),
         )
-        if self.averages_selected:
-            selected = self._count_selected(label_weights)
-            loss_cls = loss_cls * (avg_factor / selected)
+        if self.reg_decoded_bbox:
+            bbox_pred = self._decode(priors, bbox_pred)
+        loss_bbox = self.loss_bbox(
+            bbox_pred.flatten(0, 1),
+            bbox_targets.flatten(0, 1),
+            bbox_weights.flatten(0, 1),
+            avg_factor=self._over_processes(avg_factor, bbox_pred),
+        )
         return dict(
             loss_cls=loss_cls,
             loss_bbox=loss_bbox,
@@ -166,48 +162,59 @@ class RetinaPlusHead(RetinaHead):
             **kwargs,
         )
 
-    def _count_selected(self, label_weights: Tensor) -> Tensor:
-        """Number of anchors of weight above 0, at least 1."""
-        selected = (label_weights > 0).sum().clamp(min=1).float()
-        return reduce_mean(selected) if self.sync_avg_factor else selected
+    def _get_targets_single(
+        self,
+        flat_anchors: Tensor,
+        valid_flags: Tensor,
+        gt_instances: InstanceData,
+        img_meta: dict,
+        *args,
+        **kwargs,
+    ) -> tuple:
+        head = self
+        if 'num_level_priors' in img_meta:
+            head = with_level_sizes(self, img_meta['num_level_priors'])
+        return super(RetinaPlusHead, head)._get_targets_single(
+            flat_anchors, valid_flags, gt_instances, img_meta, *args, **kwargs
+        )
+
+    def _over_processes(
+        self, count: float | Tensor, like: Tensor
+    ) -> float | Tensor:
+        """The count, with ``sync_avg_factor`` its mean over all processes."""
+        if not self.sync_avg_factor:
+            return count
+        return reduce_mean(torch.as_tensor(count, device=like.device).float())
+
+    def _decode(self, priors: Tensor, bbox_pred: Tensor) -> Tensor:
+        """Boxes (N, A, 4) of priors (N, A, 4) and their deltas."""
+        boxes = self.bbox_coder.decode(
+            priors.flatten(0, 1), bbox_pred.flatten(0, 1)
+        )
+        return get_box_tensor(boxes).view_as(priors)
 
     @torch.no_grad()
     def _mine(
         self,
         cls_score: Tensor,
         bbox_pred: Tensor,
-        anchors: Tensor,
+        priors: Tensor,
         labels: Tensor,
         label_weights: Tensor,
         batch_gt_instances: InstanceList,
     ) -> Tensor:
         """Classification weights (N, A) after all mining policies."""
-        mined = []
-        for score, delta, anchor, label, weight, gt_instances in zip(
+        boxes = dict(anchors=priors)
+        if any(policy.needs == 'predictions' for policy in self.mining):
+            boxes['predictions'] = self._decode(priors, bbox_pred)
+        return apply_policies(
+            self.mining,
             cls_score.detach(),
-            bbox_pred.detach(),
-            anchors,
+            boxes,
             labels,
             label_weights,
             batch_gt_instances,
-            strict=True,
-        ):
-            logits = score.flatten(1).t().reshape(-1, self.cls_out_channels)
-            decoded = anchor
-            if not all(map(looks_at_anchors, self.mining)):
-                deltas = delta.flatten(1).t().reshape(len(anchor), -1)
-                decoded = self.bbox_coder.decode(anchor, deltas)
-            for policy in self.mining:
-                boxes = anchor if looks_at_anchors(policy) else decoded
-                boxes = get_box_tensor(boxes)
-                weight = policy(logits, boxes, label, weight, gt_instances)
-            mined.append(weight)
-        return torch.stack(mined)
-
-
-def looks_at_anchors(policy: Callable) -> bool:
-    """Whether a mining policy takes anchors in place of predictions."""
-    return getattr(policy, 'on_anchors', False)
+        )
 
 
 def bias_probs(init_cfg: ConfigType | list | None) -> list[float]:
@@ -231,18 +238,18 @@ def as_list(configs: ConfigType | Sequence[ConfigType] | None) -> list:
     return [configs] if isinstance(configs, dict) else list(configs or [])
 
 
-def join_levels(levels: Sequence[Tensor]) -> Tensor:
-    """One map of all places of a pyramid, level after level.
+def join_levels(levels: Sequence[Tensor], channels: int) -> Tensor:
+    """Rows of all anchors of a pyramid, level after level.
 
     Args:
-        levels: Maps of shape (N, C, H_l, W_l).
+        levels: Maps of shape (N, A * channels, H_l, W_l).
+        channels: Of an anchor.
 
     Returns:
-        Shape (N, C, L, 1) with L the sum of H_l * W_l. Its memory is ordered
-        (N, L, C), so that bringing channels last costs no further copy.
+        Shape (N, L, channels) with L the sum of A * H_l * W_l, contiguous.
     """
     places = [level.permute(0, 2, 3, 1).flatten(1, 2) for level in levels]
-    return torch.cat(places, dim=1).transpose(1, 2).unsqueeze(-1)
+    return torch.cat(places, dim=1).view(len(places[0]), -1, channels)
 
 
 def count_anchors(

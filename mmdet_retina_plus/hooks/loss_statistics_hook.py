@@ -7,19 +7,20 @@ arXiv 1708.02002, and of RetinaMask, arXiv 1901.03353.
 import inspect
 import logging
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import count
 from typing import Any
 
 import torch
-from mmdet.models.losses import QualityFocalLoss, VarifocalLoss
 from mmdet.registry import HOOKS
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook, LoggerHook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+
+from mmdet_retina_plus.common import loss_calls
 
 # Logits per chunk, so that a logged step needs little memory beside its own.
 CHUNK = 2**21
@@ -105,8 +106,8 @@ class LossStatisticsHook(Hook):
         if self.is_due(runner, batch_idx):
             self.calls = []
             loss_cls = find_bbox_head(runner.model).get_submodule('loss_cls')
-            self.handle = loss_cls.register_forward_pre_hook(
-                self.observe, with_kwargs=True
+            self.handle = loss_calls.listen(
+                loss_cls, partial(self.observe, loss_cls)
             )
 
     def after_train_iter(
@@ -182,17 +183,17 @@ class LossStatisticsHook(Hook):
             )
         )
 
-    def observe(self, loss_cls: nn.Module, args: tuple, kwargs: dict) -> None:
+    def observe(
+        self,
+        loss_cls: nn.Module,
+        pred: Tensor,
+        target: Tensor,
+        weight: Tensor | None,
+    ) -> None:
         """Keep the sums of what a classification loss is called with."""
         if self.handle is None:
             # torch.compile may have traced it into a graph.
             return
-        signature = inspect.signature(loss_cls.forward)
-        call = signature.bind(*args, **kwargs).arguments
-        if call.get('reduction_override') == 'none':
-            return
-        pred, target, *_ = call.values()
-        weight = call.get('weight')
         sums = sum_terms(loss_cls, pred, target, weight).flatten()
         counts = sums.new_ones(2)
         counts[1] = count_soft(target, weight)
@@ -322,19 +323,13 @@ def find_bbox_head(model: nn.Module) -> nn.Module:
     Raises:
         ValueError: There is none.
     """
-    bbox_head = getattr(unwrap(model), 'bbox_head', None)
+    bbox_head = loss_calls.find_bbox_head(model)
     if bbox_head is None:
         raise ValueError(
-            f'{type(unwrap(model)).__name__} has no bbox_head for '
+            f'{type(loss_calls.unwrap(model)).__name__} has no bbox_head for '
             f'LossStatisticsHook to listen to: {TAKE_OUT}'
         )
-    return unwrap(bbox_head)
-
-
-def unwrap(module: nn.Module) -> nn.Module:
-    while is_model_wrapper(module):
-        module = module.get_submodule('module')
-    return module
+    return bbox_head
 
 
 def check_classification_loss(bbox_head: nn.Module) -> None:
@@ -358,14 +353,13 @@ def has_binary_terms(loss_cls: nn.Module) -> bool:
     if not isinstance(getattr(loss_cls, 'use_sigmoid', None), bool):
         return False
     parameters = inspect.signature(loss_cls.forward).parameters
-    soft_targets = isinstance(loss_cls, (QualityFocalLoss, VarifocalLoss))
     other_inputs = any(
         getattr(loss_cls, name, False)
         for name in ('activated', 'use_mask', 'custom_cls_channels')
     )
     return (
         {'weight', 'reduction_override'} <= parameters.keys()
-        and not soft_targets
+        and not loss_calls.has_soft_targets(loss_cls)
         and not other_inputs
         and getattr(loss_cls, 'ignore_index', None) is None
         # A state would move by the second evaluation.

@@ -1,6 +1,6 @@
-"""What commands with a checkpoint refuse before any work."""
+"""Files that a detection in many images must not mix up or overwrite."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mmdet_retina_plus.common.config_file import check_kinds
@@ -10,33 +10,26 @@ from .image_list import ListedImage
 
 
 def check_files(
-    out: Path,
-    beside: Path | None,
-    ann_file: Path | None,
-    listed: Sequence[ListedImage],
-    *,
+    outputs: Iterable[Path],
     config: str,
-    checkpoint: str,
-    ensemble: Sequence[str],
-    **_,
+    checkpoints: Sequence[str],
+    others: Iterable[Path],
 ) -> None:
     """Refuse files in each other's place, or to be overwritten.
+
+    Args:
+        outputs: To be written.
+        config: To be read.
+        checkpoints: To be read.
+        others: Other files to be read.
 
     Raises:
         ValueError: With the way out.
     """
-    check_kinds(config, (checkpoint, *ensemble))
-    inputs: list[str | Path] = [
-        config,
-        checkpoint,
-        *ensemble,
-        *(x.path for x in listed),
-    ]
-    if ann_file:
-        inputs.append(ann_file)
-    for file in (out, beside):
-        if file:
-            check_out(file, inputs)
+    check_kinds(config, checkpoints)
+    inputs: list[str | Path] = [config, *checkpoints, *others]
+    for file in outputs:
+        check_out(file, inputs)
 
 
 def check_pictures(show_dir: Path, listed: Sequence[ListedImage]) -> None:

@@ -1,25 +1,21 @@
-"""COCO result files of several detectors, consolidated."""
+"""Fuse the COCO result files of several detectors, or views, into one."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from mmdet_retina_plus.common.coco_format import (
-    entry_error,
-    has_box,
-    is_id,
-)
+from mmdet_retina_plus.common.coco_format import entry_error, has_box, is_id
 from mmdet_retina_plus.common.numbers import is_finite
+from mmdet_retina_plus.common.output_files import check_out, replace
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from mmdet_retina_plus.fusion import BoxClusters
 
-
 LARGEST = 1e100
-"""Of a box's numbers: the areas of many must have a sum."""
+"""Limit of a box's numbers: the areas of many must have a sum."""
 
 
 def is_box(value: object) -> bool:
@@ -30,7 +26,7 @@ def is_box(value: object) -> bool:
     )
 
 
-def is_score(value: object) -> bool:
+def is_non_negative(value: object) -> bool:
     return is_finite(value) and value >= 0
 
 
@@ -41,8 +37,65 @@ FIELDS = {
         is_box,
         '[x, y, width, height] below 1e100, neither side below 0',
     ),
-    'score': (is_score, 'a number of 0 or more'),
+    'score': (is_non_negative, 'a number of 0 or more'),
 }
+
+
+class Fused(NamedTuple):
+    """What a fusion of files came to.
+
+    Attributes:
+        boxes: COCO's results, as written.
+        num_images: Images with a detection.
+        num_cut: Boxes beyond the most of an image.
+        left_out: Names of what detections have and a fused one has not.
+    """
+
+    boxes: list[dict]
+    num_images: int
+    num_cut: int
+    left_out: list[str]
+
+
+def fuse_files(
+    files: Sequence[Path],
+    out: Path,
+    preset: str = 'paper',
+    max_per_img: int = 100,
+    **changes: float | None,
+) -> Fused:
+    """Fuse the detections of files and write them.
+
+    Args:
+        files: COCO's results, each of a detector that has seen all images.
+        out: Result file.
+        preset: Key of `WBC_PRESETS`.
+        max_per_img: Best boxes of an image to keep.
+        changes: Arguments of `weighted_box_clustering`. None: the preset's.
+
+    Raises:
+        ValueError: A file is not in COCO's result format, or `out` is one of
+            them.
+        ImportError: The environment is broken.
+        OSError: A file cannot be read or written.
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    check_out(out, files)
+    views = [read_results(file) for file in files]
+    from mmdet_retina_plus.fusion import WBC_PRESETS
+
+    given = {name: x for name, x in changes.items() if x is not None}
+    arguments = dict(WBC_PRESETS[preset], n_expected=len(views), **given)
+    boxes, num_cut = [], 0
+    images = by_image(views)
+    for image in track(images, 'Fusing', console=Console(stderr=True)):
+        fused = fuse_image(image, arguments)
+        boxes += fused[:max_per_img]
+        num_cut += len(fused[max_per_img:])
+    replace(out, json.dumps(boxes))
+    return Fused(boxes, len(images), num_cut, left_out_of(views))
 
 
 def read_results(file: Path) -> list[dict]:

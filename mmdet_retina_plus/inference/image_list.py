@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmdet_retina_plus.common.coco_format import format_errors, some
+from mmdet_retina_plus.common.coco_format import format_errors
+from mmdet_retina_plus.common.text import some
 
 SUFFIXES = {
     *('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff'),

@@ -1,4 +1,4 @@
-"""Detections in many images; what fails in one does not stop the next."""
+"""The loop over images; what fails in one does not stop the next."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -124,7 +124,3 @@ def picture_maker(
     return lambda image, found: pictures.save(
         image.path, found, show_dir / image.file_name
     )
-
-
-def numbered(classes: Sequence[str]) -> list[dict[str, Any]]:
-    return [dict(id=i, name=name) for i, name in enumerate(classes, 1)]

@@ -15,6 +15,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, no_grad
 
 from mmdet_retina_plus.fusion import merge_tiles, tile_windows
+from mmdet_retina_plus.heads import MaskRoIHead
 
 
 class TiledDetector:
@@ -99,8 +100,14 @@ class TiledDetector:
             self.prepare(window_inputs(image[y1:y2, x1:x2][:, ::step]))
             for x1, y1, x2, y2 in windows.tolist()
         ]
-        samples = model.test_step(
+        batch = model.data_preprocessor(
             {key: [view[key] for view in views] for key in views[0]}
+        )
+        has_masks = isinstance(getattr(model, 'roi_head', None), MaskRoIHead)
+        samples = model.predict(
+            batch['inputs'],
+            batch['data_samples'],
+            **(dict(with_mask=False) if has_masks else {}),
         )
         found = [sample.pred_instances.cpu() for sample in samples]
         return [

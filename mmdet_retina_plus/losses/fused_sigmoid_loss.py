@@ -28,7 +28,8 @@ Terms = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None]
 CHUNK_CPU = 2**19
 CHUNK_ACCELERATOR = 2**21
 
-# Where torch is too old to tell, backward pays for a second buffer.
+# torch has no public way to learn whether backward() keeps its graph. Where
+# this one is missing, backward pays for a second buffer.
 keeps_graph = getattr(
     torch._C._autograd, '_get_current_graph_task_keep_graph', lambda: True
 )
@@ -115,13 +116,16 @@ class FusedSigmoidLoss(nn.Module):
             computed in. No anchors at all cost zero.
 
         Raises:
-            ValueError: Shapes do not fit, labels lie outside [0, C], shares
-                outside [0, 1], or ``avg_factor`` meets ``'sum'``.
+            ValueError: Shapes do not fit, ``avg_factor`` meets ``'sum'``, or,
+                on a CPU, labels lie outside [0, C] or shares outside [0, 1].
+                On a GPU such labels are background, as in mmdet.
         """
         reduction = check_reduction(reduction_override or self.reduction)
         check_classification(pred, target)
         dtype = torch.promote_types(pred.dtype, torch.float32)
-        balance = pred.new_tensor(self.balance, dtype=dtype)
+        # Unlike new_tensor this does not wait for a GPU.
+        balance = torch.tensor(self.balance, dtype=dtype)
+        balance = balance.to(pred.device, non_blocking=True)
         if balance.size(1) not in (1, pred.size(1)):
             raise ValueError(
                 f'alpha has {balance.size(1)} entries for {pred.size(1)} '
@@ -241,7 +245,8 @@ def positives(
     size: int,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Per chunk of ``size`` rows: flat places, losses, slopes of positives."""
-    row = (labels < pred.size(1)).nonzero().squeeze(1)
+    positive = (labels >= 0) & (labels < pred.size(1))
+    row = positive.nonzero().squeeze(1)
     column = labels[row].long()
     logits = pred[row, column].to(factor.dtype)
     factor = factor.expand(pred.size(1))[column]

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from mmdet_retina_plus.kernels.devices import may_wait
+
 
 def check_reduction(reduction: str) -> str:
     if reduction not in ('none', 'mean', 'sum'):
@@ -42,6 +44,9 @@ def factor_of_sum(
 def check_classification(pred: Tensor, target: Tensor) -> None:
     """Raise ValueError unless logits and target fit each other.
 
+    Values are read on a CPU only. A GPU would have to wait, and
+    ``RetinaPlusHead`` has read the labels of the step before.
+
     Args:
         pred: Logits, to be of shape (N, C).
         target: To be labels of shape (N,) in [0, C], or of shape (N, C) in
@@ -68,7 +73,7 @@ def check_classification(pred: Tensor, target: Tensor) -> None:
             'per logit'
         )
     check_constant(target, 'targets')
-    if target.numel():
+    if target.numel() and may_wait(target.device):
         low, high = torch.stack(target.aminmax()).tolist()
         # Written such that NaN fails.
         if not (low >= 0 and high <= largest):

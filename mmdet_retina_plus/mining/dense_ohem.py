@@ -79,7 +79,7 @@ class DenseOHEM:
         self.neg_pos_ratio = neg_pos_ratio
         self.min_positives = min_positives
         self.normalizer = normalizer
-        self.on_anchors = on_anchors
+        self.needs = 'anchors' if on_anchors else 'predictions'
         self.use_sigmoid = use_sigmoid
 
     def __call__(
@@ -92,13 +92,7 @@ class DenseOHEM:
     ) -> Tensor:
         """Weights (A,), 0 for every anchor that was not selected.
 
-        Args:
-            cls_score: Logits of shape (A, K).
-            boxes: What NMS compares, shape (A, 4).
-            labels: Shape (A,), background = number of classes.
-            label_weights: Shape (A,); 0 marks an ignored anchor, which takes
-                no part.
-            gt_instances: Not used.
+        See ``MiningPolicy``; NMS compares the boxes.
         """
         background = cls_score.size(1) - (not self.use_sigmoid)
         candidates = (label_weights > 0).nonzero().squeeze(1)

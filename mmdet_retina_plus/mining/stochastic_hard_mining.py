@@ -30,6 +30,9 @@ class StochasticHardMining:
         ValueError: No pool, or a number below 0.
     """
 
+    needs = None
+    normalizer = 'positives'
+
     def __init__(
         self,
         pool_size: int = 20,
@@ -51,20 +54,15 @@ class StochasticHardMining:
     def __call__(
         self,
         cls_score: Tensor,
-        boxes: Tensor,
+        boxes: None,
         labels: Tensor,
         label_weights: Tensor,
         gt_instances: InstanceData,
     ) -> Tensor:
         """Weights (A,), 0 for every negative that was not drawn.
 
-        Args:
-            cls_score: Logits of shape (A, K).
-            boxes: Not used.
-            labels: Shape (A,), background = number of classes.
-            label_weights: Shape (A,); 0 marks an ignored anchor, which is
-                neither positive nor negative.
-            gt_instances: Not used.
+        See ``MiningPolicy``. An ignored anchor is neither positive nor
+        negative.
         """
         background = cls_score.size(1) - (not self.use_sigmoid)
         counted = label_weights > 0

@@ -1,4 +1,4 @@
-"""The charts of a sweep as data, drawn by `pictures` and by `page`."""
+"""The charts of a sweep as data, for `pictures` and `plotly_figures`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,12 +18,10 @@ from .point_labels import (
 from .summary import (
     PointResult,
     Summary,
-    Unit,
-    is_score,
-    metric_unit,
-    time_unit,
+    is_meaningful,
 )
 from .sweep_result import SweepResult, TrialResult
+from .units import Unit, metric_unit, time_unit
 
 PALETTE = (
     '#0072b2',
@@ -39,9 +37,9 @@ CHARTS = ('metric', 'points', 'heat_map', 'curves', 'time')
 """Every name that a chart may have."""
 GREY = '#bdbdbd'
 MOST_LINES = 12
-"""Of one chart with a mean at each x: more cannot be followed."""
+"""Largest number of lines in a chart; more cannot be told apart."""
 MOST_CELLS = 24
-"""Of one side of a heat map."""
+"""Largest number of cells on a side of a heat map."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,8 @@ class Chart:
         name: Stem of its file.
         title: One line.
         note: How to read it, one line.
-        x_label: With the unit.
-        y_label: With the unit.
+        x_label: Name of the axis, with the unit.
+        y_label: Name of the axis, with the unit.
     """
 
     name: str
@@ -71,7 +69,7 @@ class Spot:
         position: On the axis of the points.
         beside: A little further on that axis, where the values are not
             hidden by the bar.
-        mean: In the unit of the other axis.
+        mean: Mean in the unit of the other axis.
         spread: Half the length of the bar, 0 for no bar.
         values: One a seed.
         hover: Lines on the mean.
@@ -121,10 +119,10 @@ class HeatMap(Chart):
     """A number over two keys.
 
     Attributes:
-        x_ticks: From left to right.
-        y_ticks: From bottom to top.
+        x_ticks: Tick labels from left to right.
+        y_ticks: Tick labels from bottom to top.
         cells: [y][x], None where nothing is known.
-        texts: Of the cells.
+        texts: Text in each cell, as `cells`.
         hovers: Lines on each cell.
     """
 
@@ -141,10 +139,10 @@ class Curve:
 
     Attributes:
         label: The same for trials that share a colour.
-        color: Of the line.
-        minor: Of all the points that got no colour.
+        color: Colour of the line.
+        minor: Whether the point is one of those without a colour.
         dotted: The trial is not complete.
-        steps: In order.
+        steps: Training steps, ascending.
         values: One a step.
         hovers: Lines on each value.
     """
@@ -164,7 +162,7 @@ class Curves(Chart):
 
     Attributes:
         whole_x: Ticks are whole numbers.
-        curves: In the order of drawing.
+        curves: Curves in the order of drawing.
     """
 
     whole_x: bool
@@ -341,7 +339,7 @@ def line_order(
     """Numbers in order, then other values, then points without the key.
 
     Args:
-        result: Of a point.
+        result: Result of a point.
         seen: Identities of the values of each key, in the spec's order.
     """
     order: list[tuple[int, float]] = []
@@ -494,14 +492,14 @@ def learning_curves(
         title='Learning curves',
         note='One line a trial, dotted where it is not finished.'
         + (best if len(shown) < len(begun) else ''),
-        x_label=counted(sweep),
+        x_label=step_unit(sweep),
         whole_x=sweep.by_epoch,
         y_label=unit.label,
         curves=curves,
     )
 
 
-def counted(sweep: SweepResult) -> str:
+def step_unit(sweep: SweepResult) -> str:
     """What the runs of a sweep count."""
     return 'epoch' if sweep.by_epoch else 'training step'
 
@@ -511,12 +509,12 @@ def usable_curve(trial: TrialResult, metric: str) -> dict[int, float]:
     return {
         step: value
         for step, value in sorted(trial.curve.items())
-        if is_score(value, metric)
+        if is_meaningful(value, metric)
     }
 
 
 def height(result: PointResult, metric: str) -> float:
-    """By which points are the best: their mean, else the best validation."""
+    """What points are ranked by: their mean, else their best validation."""
     if result.metric:
         return result.metric.mean
     return max(
@@ -546,7 +544,7 @@ def make_curve(
             [
                 result.label,
                 f'{unit.label}: {unit.show(value)}',
-                f'{counted(sweep)} {step}',
+                f'{step_unit(sweep)} {step}',
                 f'seed {trial.seed}, trial {trial.number}, {trial.state}',
             ]
             for step, value in curve.items()

@@ -1,32 +1,31 @@
-"""A running trial that is ours."""
+"""A trial that a worker took from the queue."""
 
 import os
 import socket
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .plan import Plan
-from .trials import FAILED, LOST, job_of
-
-if TYPE_CHECKING:
-    from .trial_queue import SweepStudy
+from .storage import patient
+from .trial_queue import SweepStudy
+from .trials import DUPLICATE, FAILED, LOST, job_of
 
 
 class Claim:
-    """A running trial that is ours.
+    """A running trial and the worker's word on it.
 
     Args:
-        study: Of the trial.
-        trial: As the storage has it.
-        plan: Of the study when the trial was taken.
+        study: Study of the trial.
+        trial: The trial as the storage has it.
+        plan: Plan of the study when the trial was taken.
 
     Attributes:
         point: Changes of the config.
-        seed: Of the training run.
+        seed: Seed of the training run.
     """
 
-    def __init__(self, study: 'SweepStudy', trial: Any, plan: Plan) -> None:
+    def __init__(self, study: SweepStudy, trial: Any, plan: Plan) -> None:
         self.study = study
         self.trial = trial
         self.plan = plan
@@ -55,7 +54,7 @@ class Claim:
     def complete(self, value: float) -> bool:
         from optuna.trial import TrialState
 
-        # Somebody may have mended the config while this was taken.
+        # `sweep run` may have corrected the config since.
         if not self.study.is_current(self.plan):
             self.give_back()
             return False
@@ -79,3 +78,22 @@ class Claim:
 
         if self.study.end(self.trial, TrialState.FAIL, reason=LOST):
             self.study.fill()
+
+
+@patient
+def claim_trial(study: SweepStudy) -> Claim | None:
+    """Take a waiting trial of the study's plan; None if there is none."""
+    from optuna.trial import TrialState
+
+    plan = study.plan()
+    jobs = plan.jobs
+    for trial in study.trials(states=(TrialState.WAITING,)):
+        if job_of(trial) not in jobs:
+            continue
+        if not study.turn(trial, TrialState.RUNNING):
+            continue
+        if study.owners()[job_of(trial)].number == trial.number:
+            study.note(trial, seen=time.time())
+            return Claim(study, trial, plan)
+        study.end(trial, TrialState.FAIL, reason=DUPLICATE)
+    return None

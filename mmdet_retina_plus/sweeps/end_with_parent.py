@@ -1,10 +1,12 @@
-"""Run a program that ends with its parent: child.py PIPE PROGRAM ARGUMENT...
+"""Run a program that ends with its parent.
+
+Called as: end_with_parent.py PIPE PROGRAM ARGUMENT...
 
 The worker holds the other end of the pipe. However it ends, also by SIGKILL,
 the pipe closes, and then this process ends all that it started and itself, so
-that no training goes on unseen beside the one that takes its place. It is
+that no training survives unseen beside the one that takes its place. It is
 started by its path and imports nothing of the package, which a launcher does
-not need.
+not need; so no module beside it may have the name of one that it imports.
 
 PROGRAM is a file, or a module after -m.
 """
@@ -30,6 +32,8 @@ def end_with_parent(pipe: int) -> None:
 
 def main() -> None:
     pipe, program, *arguments = sys.argv[1:]
+    # This folder, whose modules must not stand in for others of their names.
+    del sys.path[0]
     threading.Thread(
         target=end_with_parent, args=(int(pipe),), daemon=True
     ).start()
@@ -39,7 +43,7 @@ def main() -> None:
         return
     sys.argv = [program, *arguments]
     # As Python does for a script.
-    sys.path[0] = os.path.dirname(os.path.abspath(program))
+    sys.path.insert(0, os.path.dirname(os.path.abspath(program)))
     runpy.run_path(program, run_name='__main__')
 
 

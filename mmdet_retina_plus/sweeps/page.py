@@ -2,16 +2,13 @@
 
 from datetime import datetime
 from html import escape
-from typing import TYPE_CHECKING, Any
 
-from .charts import PALETTE, Chart, Curves, Dots, HeatMap, Lines, Spot
+from .charts import Chart
+from .plotly_figures import make_figure
 from .point_labels import clip, keys_of
 from .summary import PointResult, best_mean, error_lines, is_best, show_counts
 from .sweep_result import SweepResult
 from .tables import failures, table_cells, table_head
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; "
@@ -102,7 +99,7 @@ def table_html(sweep: SweepResult, results: list[PointResult]) -> str:
     full = [sweep.prefix + key for key in keys]
     titles = [f' title="{escape(name)}"' for name in full] + [''] * 5
     heads = [
-        f'<th{kind(index, keys)}{title}>{escape(clip(text))}</th>'
+        f'<th{column_class(index, keys)}{title}>{escape(clip(text))}</th>'
         for index, (text, title) in enumerate(
             zip(table_head(sweep, keys), titles, strict=True)
         )
@@ -110,7 +107,7 @@ def table_html(sweep: SweepResult, results: list[PointResult]) -> str:
     rows = []
     for result in results:
         cells = [
-            f'<td{kind(index, keys)}>{escape(text)}</td>'
+            f'<td{column_class(index, keys)}>{escape(text)}</td>'
             for index, text in enumerate(table_cells(sweep, result, keys))
         ]
         mark = ' class="best"' if is_best(result, best) else ''
@@ -124,7 +121,7 @@ def table_html(sweep: SweepResult, results: list[PointResult]) -> str:
 mean shaded; mean time of a trial.</p>"""
 
 
-def kind(index: int, keys: list[str]) -> str:
+def column_class(index: int, keys: list[str]) -> str:
     return '' if index < len(keys) else ' class="number"'
 
 
@@ -159,172 +156,3 @@ def chart_html(chart: Chart) -> str:
         f'<section><h2>{escape(clip(chart.title, 90))}</h2>'
         f'<p class="note">{escape(chart.note)}</p>{plot}</section>\n'
     )
-
-
-def make_figure(chart: Chart) -> 'Figure':
-    """The chart for plotly."""
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
-    style_figure(figure, chart)
-    match chart:
-        case Lines():
-            add_lines(figure, chart)
-        case Dots():
-            add_dots(figure, chart)
-        case HeatMap():
-            add_heat_map(figure, chart)
-        case Curves():
-            add_curves(figure, chart)
-    return figure
-
-
-def style_figure(figure: 'Figure', chart: Chart) -> None:
-    axis = dict(
-        gridcolor='#e6e6e6',
-        zeroline=False,
-        linecolor='#888888',
-        ticks='outside',
-        automargin=True,
-    )
-    figure.update_layout(
-        template='none',
-        height=420,
-        margin=dict(l=60, r=20, t=20, b=50),
-        paper_bgcolor='#fafaf8',
-        plot_bgcolor='#fafaf8',
-        font=dict(family='system-ui, sans-serif', size=13, color='#222222'),
-        hoverlabel=dict(bgcolor='white', font_color='#222222', align='left'),
-        legend=dict(orientation='h', x=0, y=1.02, yanchor='bottom'),
-        xaxis=dict(axis, title=escape(clip(chart.x_label))),
-        yaxis=dict(axis, title=escape(clip(chart.y_label))),
-    )
-
-
-def hover_text(lines: list[str]) -> str:
-    """Plotly takes some HTML, which values are not."""
-    return '<br>'.join(escape(clip(line, 90)) for line in lines)
-
-
-def spot_traces(
-    figure: 'Figure',
-    spots: list[Spot],
-    sideways: bool,
-    color: str,
-    **mean: Any,
-) -> None:
-    """Means with bars, and a small mark a seed, over `x` or along `y`."""
-    at, along = ('y', 'x') if sideways else ('x', 'y')
-    figure.add_scatter(
-        **{
-            at: [spot.position for spot in spots],
-            along: [spot.mean for spot in spots],
-            f'error_{along}': dict(
-                array=[spot.spread for spot in spots], thickness=1.2, width=4
-            ),
-        },
-        marker=dict(color=color, size=8),
-        hovertext=[hover_text(spot.hover) for spot in spots],
-        hoverinfo='text',
-        **mean,
-    )
-    figure.add_scatter(
-        **{
-            at: [spot.beside for spot in spots for _ in spot.values],
-            along: [value for spot in spots for value in spot.values],
-        },
-        mode='markers',
-        marker=dict(color=color, size=5, opacity=0.6),
-        hovertext=[
-            hover_text(lines) for spot in spots for lines in spot.value_hovers
-        ],
-        hoverinfo='text',
-        showlegend=False,
-        legendgroup=mean.get('legendgroup'),
-    )
-
-
-def add_lines(figure: 'Figure', chart: Lines) -> None:
-    for index, line in enumerate(chart.lines):
-        spot_traces(
-            figure,
-            line.spots,
-            sideways=False,
-            color=line.color,
-            mode='lines+markers',
-            line=dict(color=line.color, width=2),
-            name=escape(line.label),
-            legendgroup=str(index),
-            showlegend=line.label != '',
-        )
-    if chart.log_x:
-        figure.update_xaxes(type='log', dtick=1)
-
-
-def add_dots(figure: 'Figure', chart: Dots) -> None:
-    spot_traces(
-        figure,
-        chart.spots,
-        sideways=True,
-        color=PALETTE[0],
-        mode='markers',
-        showlegend=False,
-    )
-    rows = len(chart.labels)
-    figure.update_yaxes(
-        tickvals=list(range(rows)),
-        ticktext=[escape(label) for label in chart.labels],
-        range=[rows - 0.5, -0.5],
-    )
-    figure.update_layout(height=90 + 26 * rows)
-    if chart.from_zero:
-        figure.update_xaxes(rangemode='tozero')
-
-
-def add_heat_map(figure: 'Figure', chart: HeatMap) -> None:
-    figure.add_heatmap(
-        z=chart.cells,
-        text=chart.texts,
-        texttemplate='%{text}',
-        hovertext=[[hover_text(cell) for cell in row] for row in chart.hovers],
-        hoverinfo='text',
-        hoverongaps=False,
-        colorscale='Cividis',
-        showscale=False,
-        xgap=2,
-        ygap=2,
-    )
-    for ticks, update in (
-        (chart.x_ticks, figure.update_xaxes),
-        (chart.y_ticks, figure.update_yaxes),
-    ):
-        update(
-            tickvals=list(range(len(ticks))), ticktext=ticks, showgrid=False
-        )
-    figure.update_layout(height=130 + 40 * len(chart.y_ticks))
-
-
-def add_curves(figure: 'Figure', chart: Curves) -> None:
-    seen: set[str] = set()
-    for curve in chart.curves:
-        figure.add_scatter(
-            x=curve.steps,
-            y=curve.values,
-            mode='lines+markers',
-            line=dict(
-                color=curve.color,
-                width=0.8 if curve.minor else 1.6,
-                dash='dot' if curve.dotted else 'solid',
-            ),
-            marker=dict(size=1 if curve.minor else 4),
-            hovertext=[hover_text(lines) for lines in curve.hovers],
-            hoverinfo='text',
-            name=escape(curve.label),
-            legendgroup=curve.label,
-            legendrank=1001 if curve.minor else 1000,
-            showlegend=curve.label not in seen,
-        )
-        seen.add(curve.label)
-    if chart.whole_x:
-        last = max(curve.steps[-1] for curve in chart.curves)
-        figure.update_xaxes(dtick=max(1, last // 8))

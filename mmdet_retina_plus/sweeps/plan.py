@@ -1,13 +1,18 @@
-"""What all workers of a sweep must agree on."""
+"""The plan of a sweep, on which all its workers agree."""
 
-from dataclasses import dataclass
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mmdet_retina_plus.common.config_file import parse_options, read_config
+
 from .config_lookup import dotted_items
 from .point_labels import identity
-from .spec import Point, Sweep, point_text, read_point
-from .training import read_config
+from .spec import Point, Sweep, point_text, read_point, read_sweep
+from .trial_config import counts_epochs, parse_config
+from .value_checks import check_sweep, merge
 
 Job = tuple[str, int]
 """Identity of a point, and seed."""
@@ -32,7 +37,7 @@ class Plan:
     by_epoch: bool = False
 
     def dump(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """The plan as values that JSON can hold."""
         sweep = vars(self.sweep) | dict(
             config=str(self.sweep.config),
             points=[point_text(point) for point in self.sweep.points],
@@ -48,7 +53,7 @@ class Plan:
 
     @property
     def identity(self) -> str:
-        """What has to be the same for a run to go on."""
+        """What has to be the same for a run to resume."""
         return f'{self.folder}\n{self.sweep.prefix}\n{self.base}'
 
     @property
@@ -59,6 +64,38 @@ class Plan:
             for seed in self.sweep.seeds
             for point in self.sweep.points
         }
+
+
+def make_plan(
+    spec: Path,
+    config: Path | None,
+    seeds: Sequence[int],
+    cfg_options: Sequence[str],
+    prune: bool,
+) -> Plan:
+    """Read and check what is to be trained.
+
+    Args:
+        spec: Path of the file that `read_sweep` reads.
+        config: Path of a config in place of the spec's.
+        seeds: Seeds in place of the spec's, if there are any.
+        cfg_options: Changes of the config, each KEY=VALUE.
+        prune: Whether trials that fall behind are ended.
+
+    Raises:
+        ValueError: The spec, the config or a value does not fit.
+        ImportError: The environment is broken.
+    """
+    sweep = read_sweep(spec)
+    sweep = replace(
+        sweep,
+        config=Path(os.path.normpath(config or sweep.config)),
+        seeds=list(dict.fromkeys(seeds or sweep.seeds)),
+    )
+    cfg = read_config(sweep.config)
+    _, cfg = merge(parse_options(cfg_options), cfg)
+    sweep = replace(sweep, points=check_sweep(sweep, cfg, prune))
+    return Plan(sweep, cfg.pretty_text, os.getcwd(), prune, counts_epochs(cfg))
 
 
 def differences(old: Plan, new: Plan) -> list[str]:
@@ -80,7 +117,7 @@ def differences(old: Plan, new: Plan) -> list[str]:
 def first_difference(old: str, new: str) -> str:
     """The first key in which the texts of two configs differ."""
     then, now = (
-        dict(dotted_items(read_config(text).to_dict())) for text in (old, new)
+        dict(dotted_items(parse_config(text).to_dict())) for text in (old, new)
     )
     for key in [*then, *now]:
         before, after = (

@@ -119,8 +119,9 @@ def short_labels(
     """A label a point for pictures, another one for each label.
 
     Args:
-        points: In any order.
-        keys: That the labels tell. None: those by which the points differ.
+        points: Points in any order.
+        keys: Keys that the labels name; None for those by which the points
+            differ.
     """
     keys = telling_keys(points) if keys is None else keys
     names = short_keys(keys_of(points))

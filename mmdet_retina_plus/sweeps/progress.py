@@ -3,31 +3,60 @@
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from .point_labels import clip
+from .slots import make_slots, visible_gpus
 from .summary import (
     best_mean,
     count_states,
-    metric_unit,
     show_counts,
-    show_seconds,
     summarize_points,
 )
 from .sweep_result import SweepResult
 from .trial_queue import SweepStudy
-from .worker import Event
+from .units import metric_unit, show_seconds
+from .worker import Event, Worker, work_all
 
 REFRESH = 5.0
 """Seconds between two looks at the whole study."""
+
+
+def work_and_show(
+    study: SweepStudy, work_dir: Path, jobs: int, nproc: int
+) -> SweepResult:
+    """Run workers in this process, with their progress on the terminal.
+
+    Args:
+        study: Queue of the trials.
+        work_dir: Folders of the trials are made here.
+        jobs: Training runs at a time.
+        nproc: Processes of each run.
+
+    Returns:
+        The result once no trial waits.
+
+    Raises:
+        ValueError: The GPUs do not suffice, or the storage is unreachable.
+        KeyboardInterrupt: See `work_all`.
+    """
+    from rich.console import Console
+
+    slots = make_slots(jobs, nproc, visible_gpus())
+    with Display(study, Console(), jobs) as display:
+        work_all(
+            [Worker(study, work_dir, slot, display.tell) for slot in slots]
+        )
+    return study.result()
 
 
 class Display:
     """A live table on a terminal; elsewhere a line for every start and end.
 
     Args:
-        study: That is worked on.
-        console: Of rich.
+        study: Study that is worked on.
+        console: Console of rich.
         jobs: Runs at a time, for the time that is left.
     """
 
@@ -99,13 +128,13 @@ class Display:
             with suppress(Exception):
                 self.result = self.study.result()
             self.looked = time.monotonic()
-        return Group(table, Text(summary(self.result, self.jobs)))
+        return Group(table, Text(summary_line(self.result, self.jobs)))
 
 
 def time_left(event: Event) -> float | None:
-    """Seconds until a run ends, if it goes on as it did.
+    """Seconds until a run ends, at the speed it had so far.
 
-    Between two lines of its log it makes steps that nobody sees.
+    Between two lines of its log it makes steps that are not seen.
     """
     done = event.progress
     new = done.step - event.before
@@ -116,11 +145,11 @@ def time_left(event: Event) -> float | None:
     return max(0.0, left - event.waited)
 
 
-def summary(result: SweepResult, jobs: int) -> str:
+def summary_line(result: SweepResult, jobs: int) -> str:
     """One line: counts, the time that is left, the best point so far.
 
     Args:
-        result: Of the study so far.
+        result: Result of the study so far.
         jobs: Runs at a time on this machine; others are seen running.
     """
     points = summarize_points(result)

@@ -16,7 +16,7 @@ def write_report(sweep: SweepResult, out: Path) -> list[Path]:
     """Write trials.csv, summary.md, index.html and a PNG file a chart.
 
     Args:
-        sweep: In whatever state; a chart without any value is left out.
+        sweep: Sweep in any state; a chart without any value is left out.
         out: Folder, made if it is missing. Files of an earlier report are
             replaced, each as a whole, and charts that are no more go.
 

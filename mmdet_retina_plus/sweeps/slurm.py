@@ -27,8 +27,8 @@ def submit_array(
 
     Args:
         work_dir: On a disk that the nodes share.
-        storage: As `sweep run` got it; None is the journal in the work dir.
-        study_name: As `sweep run` got it.
+        storage: Option of `sweep run`; None is the journal in the work dir.
+        study_name: Option of `sweep run`.
         jobs: Tasks of the array, one worker each.
         nproc: Processes of a training.
         grace: Passed on to the workers.
@@ -68,7 +68,7 @@ def submit_array(
     )
     if done.returncode:
         raise ValueError(
-            f'sbatch refused {script}: {done.stderr.strip()}; mend it by '
+            f'sbatch refused {script}: {done.stderr.strip()}; fix it by '
             '--sbatch=OPTION'
         )
     return done.stdout.strip()

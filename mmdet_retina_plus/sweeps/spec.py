@@ -28,11 +28,11 @@ class Sweep:
     """What is to be trained: each point with each seed.
 
     Attributes:
-        name: Of the file.
-        config: That the points change.
-        prefix: Of every key of a point.
-        points: Of the file, then the cells of its product, each once.
-        seeds: Of the training runs.
+        name: Stem of the file.
+        config: Path of the config that the points change.
+        prefix: Prefix of every key of a point.
+        points: Points of the file, then the cells of its product, each once.
+        seeds: Seeds of the training runs.
         metric: Name in the log of what is compared; more is better.
     """
 
@@ -92,7 +92,7 @@ def check_form(
     """Refuse what would otherwise fail somewhere later.
 
     Raises:
-        ValueError: With what it should be.
+        ValueError: Something has another form than a sweep needs.
     """
     seeds = others['seeds']
     wanted = ''

@@ -1,4 +1,4 @@
-"""Optuna's storages; waiting for them, and a journal that survives kills."""
+"""Optuna's storages: opened, waited for, and a journal that survives kills."""
 
 import logging
 import os
@@ -9,50 +9,22 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 logger = logging.getLogger(__name__)
+Method = TypeVar('Method', bound=Callable[..., Any])
 PAUSE = 2.0
 """Seconds between two attempts to reach a storage."""
 
 
-Method = TypeVar('Method', bound=Callable[..., Any])
-
-
 class StorageError(ValueError):
-    """The storage stayed out of reach."""
-
-
-def patient(method: Method) -> Method:
-    """Repeat a method of `SweepStudy` while its storage is out of reach.
-
-    A database that restarts, or a disk that is away for a minute, must not
-    cost a training its result. After `grace` seconds, or as soon as the work
-    is to stop, it raises a StorageError.
-    """
-
-    @wraps(method)
-    def repeated(self, *args, **kwargs):
-        from optuna.exceptions import StorageInternalError
-        from sqlalchemy.exc import DBAPIError
-
-        deadline = time.monotonic() + self.grace
-        told = False
-        while True:
-            try:
-                return method(self, *args, **kwargs)
-            except (StorageInternalError, DBAPIError, OSError) as error:
-                if self.stop.is_set() or time.monotonic() > deadline:
-                    raise StorageError(
-                        f'The storage is out of reach: {error}'
-                    ) from error
-                if not told:
-                    logger.warning('Waiting for the storage: %s', error)
-                    told = True
-                self.stop.wait(PAUSE)
-
-    return cast(Method, repeated)
+    """Storage still unreachable after `grace` seconds, or at a stop."""
 
 
 def open_storage(storage: str) -> Any:
-    """Optuna's storage for the URL of a database or the path of a journal."""
+    """Optuna's storage for the URL of a database or the path of a journal.
+
+    Raises:
+        ValueError: It cannot be reached.
+        ImportError: Optuna, or a database's driver, is missing.
+    """
     try:
         import optuna
         from optuna.storages import RDBStorage
@@ -116,3 +88,36 @@ def is_whole(journal: Path) -> bool:
             return True
         file.seek(-1, os.SEEK_END)
         return file.read() == b'\n'
+
+
+def patient(method: Method) -> Method:
+    """Repeat a method of `SweepStudy` while its storage is unreachable.
+
+    A database that restarts, or a disk that is away for a minute, must not
+    cost a training its result. A function of a study will do, too.
+
+    Raises:
+        StorageError: `grace` seconds passed, or `stop` of the study is set.
+    """
+
+    @wraps(method)
+    def repeated(self, *args, **kwargs):
+        from optuna.exceptions import StorageInternalError
+        from sqlalchemy.exc import DBAPIError
+
+        deadline = time.monotonic() + self.grace
+        told = False
+        while True:
+            try:
+                return method(self, *args, **kwargs)
+            except (StorageInternalError, DBAPIError, OSError) as error:
+                if self.stop.is_set() or time.monotonic() > deadline:
+                    raise StorageError(
+                        f'The storage is unreachable: {error}'
+                    ) from error
+                if not told:
+                    logger.warning('Waiting for the storage: %s', error)
+                    told = True
+                self.stop.wait(PAUSE)
+
+    return cast(Method, repeated)

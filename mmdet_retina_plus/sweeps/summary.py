@@ -14,44 +14,13 @@ STATES = ('complete', 'running', 'waiting', 'pruned', 'failed')
 
 
 @dataclass(frozen=True)
-class Unit:
-    """How a number is shown.
-
-    Attributes:
-        label: Of an axis.
-        factor: From the number as it is stored to that which is shown.
-        pattern: As of `format`.
-    """
-
-    label: str
-    factor: float
-    pattern: str
-
-    def show(self, value: float) -> str:
-        return format(self.factor * value, self.pattern)
-
-    def name(self, value: float) -> str:
-        """`bbox_mAP (%) 28.8`."""
-        return f'{self.label} {self.show(value)}'
-
-    def show_summary(self, summary: 'Summary | None') -> str:
-        """`28.8 ± 5.4`, without a spread where there is none."""
-        if summary is None:
-            return ''
-        mean = self.show(summary.mean)
-        if summary.spread is None:
-            return mean
-        return f'{mean} ± {self.show(summary.spread)}'
-
-
-@dataclass(frozen=True)
 class Summary:
     """Mean and spread of a number over trials.
 
     Attributes:
         trials: At least one.
         values: One a trial.
-        mean: Of the values.
+        mean: Mean of the values.
         spread: Sample standard deviation; None for one value.
     """
 
@@ -70,7 +39,7 @@ class PointResult:
         label: What tells it from the other points, of any length.
         short_label: No other point has it either.
         planned: Seeds that were planned or tried.
-        trials: In order of their seeds.
+        trials: Trials in order of their seeds.
         metric: Over the complete trials that have a value; None without any.
         seconds: Over the complete trials.
     """
@@ -88,43 +57,7 @@ class PointResult:
         return sum(trial.state == state for trial in self.trials)
 
 
-def is_percent(metric: str) -> bool:
-    """Whether a metric is an mAP, from 0 to 1 and shown in percent.
-
-    `coco/bbox_mAP`, `coco/segm_mAP_50` and `pascal_voc/mAP` are.
-    """
-    return 'mAP' in metric
-
-
-def metric_unit(metric: str) -> Unit:
-    """One decimal of a percent for an mAP, four digits of anything else."""
-    name = metric.rpartition('/')[2]
-    if is_percent(metric):
-        return Unit(f'{name} (%)', 100.0, '.1f')
-    return Unit(name, 1.0, '.4g')
-
-
-def time_unit(seconds: Iterable[float]) -> Unit:
-    """Seconds, minutes or hours: what the longest time calls for."""
-    longest = max(seconds, default=0.0)
-    if longest < 180:
-        return Unit('seconds', 1.0, '.3g')
-    if longest < 180 * 60:
-        return Unit('minutes', 1 / 60, '.3g')
-    return Unit('hours', 1 / 3600, '.3g')
-
-
-def show_seconds(seconds: float) -> str:
-    """`43 s`, `12 min 05 s`, `3 h 07 min`."""
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes == 0:
-        return f'{rest} s'
-    if minutes < 60:
-        return f'{minutes} min {rest:02d} s'
-    return f'{minutes // 60} h {minutes % 60:02d} min'
-
-
-def is_score(value: float | None, metric: str) -> TypeGuard[float]:
+def is_meaningful(value: float | None, metric: str) -> TypeGuard[float]:
     """Whether a value says how good a model is.
 
     pycocotools answers -1 where no object has the size that an mAP is of.
@@ -188,7 +121,7 @@ def complete_values(
     return [
         (trial, trial.value)
         for trial in trials
-        if trial.state == 'complete' and is_score(trial.value, metric)
+        if trial.state == 'complete' and is_meaningful(trial.value, metric)
     ]
 
 

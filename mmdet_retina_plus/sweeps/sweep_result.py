@@ -9,14 +9,14 @@ class TrialResult:
     """One training run of a sweep, at any time of its life.
 
     Attributes:
-        number: Of the trial in the study.
+        number: Number of the trial in the study.
         point: Changes of the config, dotted key as in the spec to value,
             without the spec's prefix.
-        seed: Of the training run.
+        seed: Seed of the training run.
         state: `waiting`, `running`, `complete`, `pruned` or `failed`.
         value: Metric of the last validation; None if there was none yet.
         curve: Training step, or epoch, to metric; one item a validation.
-        seconds: Of training so far; None if it has not started.
+        seconds: Training time so far; None if it has not started.
         error: Last lines of a failed run, empty otherwise.
         folder: Work dir of the trial.
     """
@@ -37,12 +37,12 @@ class SweepResult:
     """All that a report knows of a sweep.
 
     Attributes:
-        name: Of the spec.
+        name: Name of the spec.
         config: Path of the config that the points change.
         metric: Name in the log, as `coco/bbox_mAP`; higher is better.
-        prefix: Of every key of a point, ends with a dot or is empty.
-        points: As planned and in the order of the spec.
-        seeds: As planned, for each point.
+        prefix: Prefix of every key of a point; ends with a dot or is empty.
+        points: Planned points in the order of the spec.
+        seeds: Planned seeds of each point.
         trials: That the study has heard of, in any order; a planned one may
             be missing.
         by_epoch: Whether runs count epochs, and not steps.

@@ -12,14 +12,13 @@ from .summary import (
     best_mean,
     error_lines,
     is_best,
-    metric_unit,
     show_counts,
-    show_seconds,
 )
 from .sweep_result import SweepResult, TrialResult
+from .units import metric_unit, show_seconds
 
 COLUMNS = ('trial', 'seed', 'state', 'metric', 'seconds', 'error', 'folder')
-"""Of the CSV, beside the keys of the points."""
+"""Columns of the CSV beside the keys of the points."""
 
 
 def read_value(text: str) -> Any:

@@ -8,14 +8,14 @@ from typing import Any
 from mmdet_retina_plus.common.config_tree import annotation_path, datasets_in
 from mmdet_retina_plus.common.suggestions import did_you_mean
 
-from .training import total_steps
+from .trial_config import total_steps
 
 
 def check_run(cfg: Any, metric: str, prune: bool = False) -> None:
     """Refuse a config whose trials would all fail, or have nothing to compare.
 
     Args:
-        cfg: Of a trial.
+        cfg: Config of a trial.
         metric: Name in the log of what is compared.
         prune: Whether it is compared before the end.
 

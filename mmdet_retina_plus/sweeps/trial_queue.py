@@ -6,35 +6,27 @@ finished, so that any number of workers on any machine can share the queue:
 a storage lets one of them turn a waiting trial into a running one.
 """
 
-import socket
 import threading
-import time
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from .claim import Claim
 from .plan import Job, Plan, differences
 from .storage import open_storage, patient
-from .summary import is_score
+from .summary import is_meaningful
 from .sweep_result import SweepResult
 from .trials import (
-    BEAT,
-    DUPLICATE,
     LOST,
-    is_locked,
     is_over,
-    is_work,
     job_of,
+    life,
+    seconds_of_jobs,
     trial_result,
 )
 
 JOURNAL = 'study.log'
 GRACE = 300.0
 """Seconds without a sign of life after which a trial counts as lost."""
-UNSIGNED = 30.0
-"""Seconds that a worker has, at most, to say that a trial is its own."""
 
 
 class SweepStudy:
@@ -43,12 +35,12 @@ class SweepStudy:
     Args:
         storage: URL of a database as Optuna takes it, or path of a journal
             file.
-        name: Of the study.
+        name: Name of the study.
         grace: Seconds without a sign of life after which the trial of a
             worker on another machine counts as lost.
 
     Attributes:
-        stop: Set it, and nobody waits for the storage any more.
+        stop: Event that ends every wait for the storage.
 
     Raises:
         ValueError: The storage cannot be reached.
@@ -62,7 +54,7 @@ class SweepStudy:
         self.stop = threading.Event()
 
     def create(self, plan: Plan) -> bool:
-        """Make the study, or take up one that there is.
+        """Make the study, or reuse the one of this name.
 
         Points and seeds may differ from those of earlier runs. Config, prefix,
         metric, and the folder that paths are relative to may not, once there
@@ -73,7 +65,8 @@ class SweepStudy:
             tried again.
 
         Raises:
-            ValueError: With what differs.
+            ValueError: The study has results of another config, prefix,
+                metric or folder.
         """
         import optuna
 
@@ -85,7 +78,7 @@ class SweepStudy:
         )
         old = study.user_attrs.get('plan')
         changed = old is not None and differences(Plan.load(old), plan)
-        # Where there are no results yet, a mistake may be mended.
+        # Without results a mistake may still be corrected.
         if changed and self.has_results():
             raise ValueError(
                 f'The study {self.name} has results already, which would not '
@@ -96,26 +89,39 @@ class SweepStudy:
             study.set_user_attr('plan', plan.dump())
         return bool(changed)
 
+    def start(self, plan: Plan, retry_failed: bool = False) -> None:
+        """Create or extend the study, and queue what is left to do.
+
+        Args:
+            plan: What is to be trained.
+            retry_failed: Whether to queue failed trials again.
+
+        Raises:
+            ValueError: See `create`.
+        """
+        changed = self.create(plan)
+        self.recover()
+        self.fill(retry_failed or changed)
+
     def has_results(self) -> bool:
         """Whether there are any, or a worker is about to have some."""
         from optuna.trial import TrialState
 
         metric = self.plan().sweep.metric
-        trials = self.storage.get_all_trials(self.study_id(), deepcopy=False)
         return any(
             any(
-                is_score(value, metric)
+                is_meaningful(value, metric)
                 for value in trial.intermediate_values.values()
             )
             or (
                 trial.state == TrialState.RUNNING
-                and self.life(trial) != 'gone'
+                and life(trial, self.grace) != 'gone'
             )
-            for trial in trials
+            for trial in self.trials()
         )
 
     def plan(self) -> Plan:
-        """Of the latest `sweep run`.
+        """Plan of the latest `sweep run`.
 
         Raises:
             ValueError: There is no such study.
@@ -129,7 +135,7 @@ class SweepStudy:
         return Plan.load(attributes['plan'])
 
     def names(self) -> list[str]:
-        """Of all studies in the storage."""
+        """Names of all studies in the storage."""
         return [study.study_name for study in self.storage.get_all_studies()]
 
     @patient
@@ -146,16 +152,27 @@ class SweepStudy:
                 '`retina-plus sweep run`, or name another'
             ) from None
 
+    def trials(self, **which) -> list[Any]:
+        """All trials, or those in `states`. They are shared: do not write."""
+        return self.storage.get_all_trials(
+            self.study_id(), deepcopy=False, **which
+        )
+
+    def trial_id(self, trial: Any) -> int:
+        """The storage's key of a trial."""
+        return self.storage.get_trial_id_from_study_id_trial_number(
+            self.study_id(), trial.number
+        )
+
     def owners(self) -> dict[Job, Any]:
         """The trial that counts, for each job that has one.
 
         That is the first of a job's trials, or the one that was queued in its
         place when it was lost. Two workers may queue for the same at once;
-        then the earlier counts, and nobody runs the other.
+        then the earlier counts, and the other is never run.
         """
         owners: dict[Job, Any] = {}
-        trials = self.storage.get_all_trials(self.study_id(), deepcopy=False)
-        for trial in sorted(trials, key=lambda trial: trial.number):
+        for trial in sorted(self.trials(), key=lambda trial: trial.number):
             job = job_of(trial)
             owner = owners.get(job)
             if owner is None or owner.number == trial.user_attrs['instead_of']:
@@ -189,34 +206,14 @@ class SweepStudy:
             )
 
     @patient
-    def claim(self) -> 'Claim | None':
-        """Take a waiting trial of the plan; None if there is none."""
-        from optuna.trial import TrialState
-
-        plan = self.plan()
-        jobs = plan.jobs
-        for trial in self.storage.get_all_trials(
-            self.study_id(), deepcopy=False, states=(TrialState.WAITING,)
-        ):
-            if job_of(trial) not in jobs:
-                continue
-            if not self.turn(trial, TrialState.RUNNING):
-                continue
-            if self.owners()[job_of(trial)].number == trial.number:
-                self.note(trial, seen=time.time())
-                return Claim(self, trial, plan)
-            self.end(trial, TrialState.FAIL, reason=DUPLICATE)
-        return None
-
-    @patient
     def turn(self, trial: Any, state: Any, value: float | None = None) -> bool:
-        """Change a trial's state; False if somebody else was first."""
+        """Change a trial's state; False if another worker was first."""
         from optuna.exceptions import UpdateFinishedTrialError
 
         values = None if value is None else [value]
         try:
             return self.storage.set_trial_state_values(
-                trial._trial_id, state, values
+                self.trial_id(trial), state, values
             )
         except UpdateFinishedTrialError:
             return False
@@ -228,7 +225,9 @@ class SweepStudy:
 
         try:
             for name, value in attributes.items():
-                self.storage.set_trial_user_attr(trial._trial_id, name, value)
+                self.storage.set_trial_user_attr(
+                    self.trial_id(trial), name, value
+                )
         except UpdateFinishedTrialError:
             return False
         return True
@@ -241,7 +240,7 @@ class SweepStudy:
         # If it is finished, the next `note` tells the worker so.
         with suppress(UpdateFinishedTrialError):
             self.storage.set_trial_intermediate_value(
-                trial._trial_id, step, value
+                self.trial_id(trial), step, value
             )
 
     @patient
@@ -250,7 +249,7 @@ class SweepStudy:
         import optuna
 
         study = optuna.load_study(storage=self.storage, study_name=self.name)
-        trial = self.storage.get_trial(trial._trial_id)
+        trial = self.storage.get_trial(self.trial_id(trial))
         return optuna.pruners.MedianPruner().prune(study, trial)
 
     def end(
@@ -260,7 +259,7 @@ class SweepStudy:
         value: float | None = None,
         **attributes,
     ) -> bool:
-        """Finish a trial; False if it was finished by somebody else."""
+        """Finish a trial; False if another worker did."""
         return self.note(trial, **attributes) and self.turn(
             trial, state, value
         )
@@ -279,11 +278,11 @@ class SweepStudy:
         silent = False
         for job, trial in self.owners().items():
             if trial.state == TrialState.RUNNING and job in jobs:
-                life = self.life(trial)
-                silent |= life == 'silent'
-                if life == 'gone':
+                seen = life(trial, self.grace)
+                silent |= seen == 'silent'
+                if seen == 'gone':
                     self.end(trial, TrialState.FAIL, reason=LOST)
-        # Also what was lost to somebody who did not get to queue it.
+        # Also what another worker found lost and did not get to queue.
         self.fill()
         return silent or any(
             trial.state == TrialState.WAITING
@@ -291,33 +290,11 @@ class SweepStudy:
             if job in jobs
         )
 
-    def life(self, trial: Any) -> str:
-        """Whether the worker of a running trial is 'alive' or 'gone'.
-
-        Its lock tells where it can be seen, the age of the last sign of life
-        elsewhere; between the two it is 'silent'.
-        """
-        worker = trial.user_attrs.get('worker', {})
-        lock = Path(worker.get('lock', ''))
-        if lock.is_file():
-            if is_locked(lock):
-                return 'alive'
-            # On a disk that is shared without its locks this says nothing.
-            if worker['host'] == socket.gethostname():
-                return 'gone'
-        started = trial.datetime_start or datetime.now()
-        seen = trial.user_attrs.get('seen', started.timestamp())
-        age = time.time() - seen
-        grace = self.grace if worker else min(self.grace, UNSIGNED)
-        if age > grace:
-            return 'gone'
-        return 'alive' if worker and age < 3 * BEAT else 'silent'
-
     def result(self) -> SweepResult:
         """What the sweep came to so far."""
         plan = self.plan()
         jobs = plan.jobs
-        seconds = self.seconds()
+        seconds = seconds_of_jobs(self.trials())
         return SweepResult(
             name=plan.sweep.name,
             config=str(plan.sweep.config),
@@ -333,20 +310,52 @@ class SweepStudy:
             ],
         )
 
-    def seconds(self) -> dict[Job, float]:
-        """Time of each job that was begun, over all its interruptions."""
-        seconds: dict[Job, float] = {}
-        for trial in self.storage.get_all_trials(
-            self.study_id(), deepcopy=False
-        ):
-            start = trial.datetime_start
-            if start is not None and is_work(trial):
-                end = (trial.datetime_complete or datetime.now()).timestamp()
-                if trial.user_attrs.get('reason') == LOST:
-                    # It may have been found only days later.
-                    seen = trial.user_attrs.get('seen', start.timestamp())
-                    end = min(end, seen + BEAT)
-                spent = end - start.timestamp()
-                job = job_of(trial)
-                seconds[job] = seconds.get(job, 0.0) + spent
-        return seconds
+
+def find_study(
+    work_dir: Path,
+    storage: str | None,
+    name: str | None,
+    grace: float | None = None,
+    new: bool = False,
+) -> SweepStudy:
+    """Open the study of a work dir, in its journal if no storage is named.
+
+    Args:
+        work_dir: Gives the study its name, unless the journal has another
+            one only.
+        storage: URL of a database, or path of a journal.
+        name: Name of the study.
+        grace: See `SweepStudy`; None is its default.
+        new: Whether the journal may be missing.
+
+    Raises:
+        ValueError: There is no such folder or journal.
+    """
+    if storage is None and not work_dir.is_dir():
+        raise ValueError(
+            f'{work_dir} is no folder: name the work dir of a sweep, or say '
+            'by --storage where the study is kept'
+        )
+    # A worker may change its folder later.
+    journal = Path(storage or work_dir / JOURNAL).absolute()
+    url = storage if storage and '://' in storage else None
+    if not url and not new and not journal.is_file():
+        raise ValueError(
+            f'There is no {journal}: name the work dir of a sweep, or say by '
+            '--storage where the study is kept'
+        )
+    study = SweepStudy(
+        url or str(journal),
+        name or work_dir.resolve().name,
+        grace or GRACE,
+    )
+    names = study.names() if storage is None and name is None else []
+    if names and study.name not in names:
+        if len(names) > 1:
+            raise ValueError(
+                f'{journal} has the studies {", ".join(names)}: name one by '
+                '--study-name'
+            )
+        # The folder had another name when the sweep began.
+        study.name = names[0]
+    return study

@@ -1,24 +1,23 @@
-"""One of Optuna's trials: its job, its end, and what a report says of it."""
+"""One of Optuna's trials: its job, its worker, its time and its result."""
 
+import socket
+import time
+from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from .plan import Job
 from .spec import Point
 from .sweep_result import TrialResult
-from .training import try_lock
+from .trial_folder import is_locked
 
-LOST = 'lost'
-
-
-FAILED = 'failed'
-
-
-DUPLICATE = 'duplicate'
-
-
+# Reasons of Optuna's state FAIL.
+LOST, FAILED, DUPLICATE = 'lost', 'failed', 'duplicate'
 BEAT = 20.0
 """Seconds between two signs of life."""
+UNSIGNED = 30.0
+"""Seconds that a worker has to sign a trial it took."""
 
 
 def job_of(trial: Any) -> Job:
@@ -37,11 +36,30 @@ def is_over(trial: Any, retry_failed: bool) -> bool:
     )
 
 
-def is_locked(lock: Path) -> bool:
-    """Whether a process holds the lock of a trial."""
-    # To write, since NFS locks no file that is open to be read.
-    with lock.open('a') as file:
-        return not try_lock(file.fileno())
+def life(trial: Any, grace: float) -> str:
+    """Whether the worker of a running trial is 'alive', 'silent' or 'gone'.
+
+    Its lock tells where the file can be seen, the age of the last sign of
+    life elsewhere.
+
+    Args:
+        trial: A running trial.
+        grace: Seconds without a sign of life after which it is gone.
+    """
+    worker = trial.user_attrs.get('worker', {})
+    lock = Path(worker.get('lock', ''))
+    if lock.is_file():
+        if is_locked(lock):
+            return 'alive'
+        # On a disk that is shared without its locks this says nothing.
+        if worker['host'] == socket.gethostname():
+            return 'gone'
+    started = trial.datetime_start or datetime.now()
+    seen = trial.user_attrs.get('seen', started.timestamp())
+    age = time.time() - seen
+    if age > (grace if worker else min(grace, UNSIGNED)):
+        return 'gone'
+    return 'alive' if worker and age < 3 * BEAT else 'silent'
 
 
 def is_work(trial: Any) -> bool:
@@ -56,6 +74,26 @@ def is_work(trial: Any) -> bool:
         trial.state != TrialState.FAIL
         or trial.user_attrs.get('reason') == LOST
     )
+
+
+def seconds_of_jobs(trials: Iterable[Any]) -> dict[Job, float]:
+    """Time of each job that was begun, over all its interruptions."""
+    seconds: dict[Job, float] = {}
+    for trial in trials:
+        if trial.datetime_start is not None and is_work(trial):
+            job = job_of(trial)
+            seconds[job] = seconds.get(job, 0.0) + seconds_of(trial)
+    return seconds
+
+
+def seconds_of(trial: Any) -> float:
+    """Time of a trial that was begun, up to now where it still runs."""
+    start = trial.datetime_start.timestamp()
+    end = (trial.datetime_complete or datetime.now()).timestamp()
+    if trial.user_attrs.get('reason') == LOST:
+        # It may have been found only days later.
+        end = min(end, trial.user_attrs.get('seen', start) + BEAT)
+    return end - start
 
 
 def trial_result(

@@ -1,33 +1,24 @@
 """Values of a sweep, checked against the config before anything starts."""
 
-import inspect
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
-from mmdet_retina_plus.common.numbers import is_number
+from mmdet_retina_plus.common.config_tree import seed_of
 from mmdet_retina_plus.common.suggestions import did_you_mean
 
 from .config_lookup import (
-    arguments_of,
     dotted_items,
-    is_free,
     names_of,
-    parameters,
     parts_read,
     registries,
     without_scopes,
 )
+from .fit_value import UnknownKeyError, fit
 from .point_labels import full_label
 from .spec import Point, Sweep, distinct
 from .training_checks import check_run
-
-COUNTS = re.compile(
-    r'batch_size|num_\w+|\w*interval|nms_pre|max_per_img|max_(iters|epochs)'
-)
-"""Keys of parts without a class that are whole numbers."""
 
 
 def check_sweep(sweep: Sweep, cfg: Any, prune: bool = False) -> list[Point]:
@@ -126,10 +117,6 @@ def merge(changes: Mapping[str, Any], cfg: Any) -> tuple[dict[str, Any], Any]:
     return fitting, changed
 
 
-def seed_of(cfg: Any) -> Any:
-    return (cfg.get('randomness') or {}).get('seed')
-
-
 def check_read(key: str, cfg: Any) -> None:
     """Refuse a part of the config that no training reads.
 
@@ -137,7 +124,7 @@ def check_read(key: str, cfg: Any) -> None:
     config: what uses them has a copy.
 
     Raises:
-        ValueError: With the copies.
+        ValueError: No training reads it; names the copies that are read.
     """
     top, _, rest = key.partition('.')
     read = parts_read()
@@ -174,7 +161,7 @@ def check_type(key: str, value: Any, settings: Mapping) -> None:
         settings: The config.
 
     Raises:
-        ValueError: With the nearest name.
+        ValueError: The type is not registered; names the nearest.
     """
     if isinstance(value, Mapping):
         key, value = f'{key}.type', value.get('type')
@@ -206,162 +193,3 @@ def check_model(cfg: Any) -> None:
         raise ValueError(
             f'the model cannot be built, {type(error).__name__}: {error}'
         ) from error
-
-
-def fit(cfg: Any, key: str, value: Any) -> Any:
-    """A value as the config's type wants it.
-
-    Raises:
-        ValueError: Nothing has this key, or the types differ.
-    """
-    try:
-        return fit_known(cfg, key, value)
-    except UnknownKeyError:
-        if is_free(key, cfg):
-            return value
-        raise
-
-
-def fit_known(cfg: Any, key: str, value: Any) -> Any:
-    """A value for a key that the config or a class has.
-
-    Raises:
-        ValueError: Neither has it, or the types differ.
-    """
-    *path, name = key.split('.')
-    parent = cfg
-    for position, part in enumerate(path):
-        parent = child(parent, part, cfg, '.'.join(path[: position + 1]))
-    if isinstance(parent, list | tuple):
-        return convert(child(parent, name, cfg, key), value, key)
-    if not isinstance(parent, Mapping):
-        raise unknown(key, cfg)
-    if name in parent:
-        check_inside(cfg, key, parent[name], value)
-        check_whole(parent, name, value, key)
-        return convert(parent[name], value, key)
-    if not parent:
-        # Such as clip_grad, which is None until it has a key.
-        return value
-    accepted = parameters(parent)
-    if len(path) == 1 and path[0].endswith('_dataloader'):
-        from torch.utils.data import DataLoader
-
-        accepted |= dict.fromkeys(inspect.signature(DataLoader).parameters)
-    if name not in accepted:
-        raise unknown(key, cfg, ['.'.join([*path, x]) for x in accepted])
-    default = accepted[name]
-    return convert(default, value, key) if is_number(default) else value
-
-
-def check_whole(parent: Mapping, name: str, value: Any, key: str) -> None:
-    """Refuse a fraction where things are counted.
-
-    Elsewhere it may take the place of a whole number, as mmdet writes 0, 1 or
-    35 for many a float.
-
-    Raises:
-        ValueError: It is one.
-    """
-    if not is_number(value) or float(value).is_integer():
-        return
-    current, argument = parent[name], arguments_of(parent).get(name)
-    if argument is None:
-        counts = COUNTS.fullmatch(name) is not None
-    else:
-        counts = argument.annotation is int and not isinstance(
-            argument.default, float
-        )
-    if counts:
-        raise ValueError(
-            f'{key} is {value!r}, but the config has {current!r}: give a '
-            'whole number'
-        )
-
-
-def check_inside(cfg: Any, key: str, current: Any, value: Any) -> None:
-    """Refuse keys in a mapping that is to be merged into another of its type.
-
-    Raises:
-        ValueError: Nothing has such a key, or the types differ.
-    """
-    if not isinstance(current, Mapping) or not isinstance(value, Mapping):
-        return
-    if '_delete_' in value or value.get('type') not in (
-        None,
-        current.get('type'),
-    ):
-        return
-    for name, inner in value.items():
-        # A key of mmengine's custom_keys may have dots itself.
-        if '.' not in name:
-            fit(cfg, f'{key}.{name}', inner)
-
-
-def child(parent: Any, part: str, cfg: Any, key: str) -> Any:
-    """What a key of a mapping or an index of a list leads to.
-
-    An argument that is None, or not set, is an empty mapping still.
-    """
-    if isinstance(parent, Mapping):
-        if parent.get(part) is not None:
-            return parent[part]
-        if part in parent or part in parameters(parent):
-            return {}
-    many = isinstance(parent, list | tuple) and part.isdigit()
-    if many and int(part) < len(parent):
-        return parent[int(part)]
-    raise unknown(key, cfg)
-
-
-class UnknownKeyError(ValueError):
-    """Neither the config nor a class has it."""
-
-
-def unknown(key: str, cfg: Any, more: Sequence[str] = ()) -> UnknownKeyError:
-    """An error that names the nearest key."""
-    known = [*dict(dotted_items(cfg)), *more]
-    # A slip is most often in the last part, so look at its neighbours first.
-    parent = key.rpartition('.')[0]
-    beside = [x for x in known if x.rpartition('.')[0] == parent]
-    hint = did_you_mean(key, beside) or did_you_mean(key, known, always=True)
-    return UnknownKeyError(
-        f'the config has no {key}{hint} (If the key is right, write it into '
-        'the config first)'
-    )
-
-
-def convert(current: Any, value: Any, key: str) -> Any:
-    """A value of the type of the current one.
-
-    A whole number becomes a float where the config has one, and the other way
-    round. A fraction may take the place of a whole number, since mmdet writes
-    0 for many a 0.0. None and parts with a type of their own fit anywhere.
-
-    Raises:
-        ValueError: The types differ.
-    """
-    if current is None or value is None:
-        return value
-    if isinstance(current, Mapping) or isinstance(value, Mapping):
-        return value
-    # Such as an evaluator's metric, one or several.
-    if {type(current), type(value)} <= {str, list, tuple}:
-        return value
-    if is_number(current) and is_number(value):
-        if isinstance(current, float):
-            return float(value)
-        return int(value) if float(value).is_integer() else value
-    # A number for all is often as good as one for each, and the reverse.
-    if many_or_number(current) and many_or_number(value):
-        return value
-    if type(value) is type(current):
-        return value
-    raise ValueError(
-        f'{key} is {value!r}, but the config has {current!r}: give a value '
-        f'of type {type(current).__name__}'
-    )
-
-
-def many_or_number(value: Any) -> bool:
-    return isinstance(value, list | tuple) or is_number(value)

@@ -1,29 +1,28 @@
 """A worker: takes trials from a study, one after the other, and trains."""
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .claim import Claim
+from .claim import Claim, claim_trial
 from .point_labels import label_points
+from .slots import Slot
 from .storage import StorageError
-from .summary import is_score, metric_unit
-from .training import (
+from .summary import is_meaningful
+from .training import PATIENCE, Training
+from .trial_config import parse_config, write_config
+from .trial_folder import (
     Progress,
-    Slot,
-    Training,
     find_checkpoint,
     folder_name,
     locked,
-    read_config,
     read_progress,
-    write_config,
 )
 from .trial_queue import SweepStudy
 from .trials import BEAT
+from .units import metric_unit
 
 POLL = 1.0
 """Seconds between two looks at a run."""
@@ -34,8 +33,8 @@ class Event:
     """What a worker has to tell.
 
     Attributes:
-        slot: That the trial has.
-        name: Of the trial.
+        slot: Index of the slot that the trial runs in.
+        name: Name of the trial.
         kind: `start`, `progress`, `complete`, `pruned`, `failed`, `returned`
             or `taken`, where another worker thought this one lost.
         progress: How far the run is.
@@ -77,7 +76,7 @@ class Worker:
 
     def run(self) -> None:
         while not self.study.stop.is_set():
-            claim = self.study.claim()
+            claim = claim_trial(self.study)
             if claim is not None:
                 self.work(claim)
             elif not self.study.recover():
@@ -94,7 +93,7 @@ class Worker:
         folder = self.work_dir / folder_name(study, claim.point, claim.seed)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with locked(folder / 'lock') as lock:
+            with locked(folder / 'lock', PATIENCE) as lock:
                 if claim.sign(folder / 'lock', folder):
                     event = self.train(claim, folder, lock, event)
                 else:
@@ -169,7 +168,7 @@ def conclude(claim: Claim, training: Training, event: Event) -> Event:
             if progress.others
             else 'It ended without a validation: set train_cfg.val_interval'
         )
-    elif not is_score(value, sweep.metric):
+    elif not is_meaningful(value, sweep.metric):
         error = f'{sweep.metric} is {value:g}, which is no score'
         if value == -1:
             error += (
@@ -197,7 +196,7 @@ class Watch:
     def __init__(self, claim: Claim, folder: Path, config: Path) -> None:
         self.claim = claim
         self.folder = folder
-        self.cfg = read_config(config.read_text())
+        self.cfg = parse_config(config.read_text())
         self.reported: dict[int, float] = {}
         self.beat = time.monotonic()
         self.ours = True
@@ -226,56 +225,6 @@ class Watch:
         if not self.ours:
             return 'taken'
         return 'pruned' if self.behind else ''
-
-
-def make_slots(jobs: int, nproc: int, gpus: Sequence[str]) -> list[Slot]:
-    """Shares of a machine for so many runs at a time.
-
-    Args:
-        jobs: Runs at a time.
-        nproc: Processes of each, one GPU each.
-        gpus: Names of the GPUs, empty on a machine without.
-
-    Raises:
-        ValueError: The GPUs do not suffice for `nproc`.
-    """
-    cores = len(os.sched_getaffinity(0))
-    threads = max(1, cores // (jobs * nproc))
-    if not gpus:
-        if nproc > 1:
-            raise ValueError(
-                '--nproc needs a GPU for each process, mmengine starts no '
-                'other groups, and torch sees none here'
-            )
-        return [Slot(number, None, threads) for number in range(jobs)]
-    if nproc > 1 and jobs * nproc > len(gpus):
-        raise ValueError(
-            f'{jobs} runs of {nproc} processes need {jobs * nproc} GPUs, '
-            f'there are {len(gpus)}: lower --jobs or --nproc'
-        )
-    return [
-        Slot(
-            number,
-            # Single processes may share one, where there are more of them.
-            ','.join(
-                gpus[(number * nproc + process) % len(gpus)]
-                for process in range(nproc)
-            ),
-            threads,
-            nproc,
-        )
-        for number in range(jobs)
-    ]
-
-
-def visible_gpus() -> list[str]:
-    """Names of the GPUs that torch sees, as CUDA_VISIBLE_DEVICES has them."""
-    import torch
-
-    count = torch.cuda.device_count()
-    named = os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',')
-    names = [name for name in named if name]
-    return names[:count] if names else [str(i) for i in range(count)]
 
 
 def work_all(workers: Sequence[Worker]) -> None:

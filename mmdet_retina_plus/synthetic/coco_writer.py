@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
 from pycocotools import mask as rle_tools
+
+from .presets import DonutPreset, Preset
 
 SPLITS = ('train', 'val')
 Draw = Callable[
@@ -92,11 +95,10 @@ def write_split(
 def write_set(
     out: str | Path,
     draw: Draw,
-    classes: Sequence[str],
+    style: Preset | DonutPreset,
     counts: tuple[int, int],
     seed: int,
     description: str,
-    settings: dict,
     progress: Progress = quiet,
 ) -> None:
     """Write `images/`, `instances_train.json` and `instances_val.json`.
@@ -108,11 +110,10 @@ def write_set(
         out: A folder that does not exist or is empty. It appears when the
             set is complete, so an interrupted run leaves none.
         draw: Makes an image and its objects of a random generator.
-        classes: Names of the labels 0, 1, ...
+        style: What `draw` draws. Its classes are the labels 0, 1, ...
         counts: Training and validation images.
         seed: Of the whole set, at least 0.
         description: What the set is, for the JSON files.
-        settings: How it was made, for the JSON files.
         progress: Wraps the image numbers of a split, given its name.
 
     Raises:
@@ -133,12 +134,14 @@ def write_set(
         (draft / 'images').mkdir(parents=True)
         for split, count in zip(SPLITS, counts, strict=True):
             indices = progress(range(count), split)
-            coco = write_split(draft, split, indices, draw, classes, seed)
+            coco = write_split(
+                draft, split, indices, draw, style.classes, seed
+            )
             info = {
                 'description': description,
                 'seed': seed,
                 'split': split,
-                **settings,
+                **asdict(style),
             }
             path = draft / f'instances_{split}.json'
             path.write_text(json.dumps({'info': info, **coco}))

@@ -1,6 +1,8 @@
 """The kinds of generated sets, by name."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 COLOUR_WHEEL = {
     'red': 0,
@@ -45,6 +47,11 @@ class Preset:
     grains: tuple[int, ...] = (2, 12, 64)
     tint: float = 0.2
 
+    @property
+    def longest(self) -> int:
+        """Longest side of an object."""
+        return self.sides[1]
+
 
 PRESETS = {
     'easy': Preset(),
@@ -83,6 +90,11 @@ class DonutPreset:
     holes: tuple[int, int] = (0, 4)
     hole_in_mask: bool = False
 
+    @property
+    def longest(self) -> int:
+        """Longest side of an object."""
+        return max(self.diameters)
+
 
 DONUT_PRESETS = {
     # Classes differ in shape, and the masks show how.
@@ -102,3 +114,34 @@ DONUT_PRESETS = {
         classes=('disc-38', 'disc-40'), diameters=(38, 40), holes=(0, 0)
     ),
 }
+
+AnyPreset = TypeVar('AnyPreset', Preset, DonutPreset)
+
+
+def choose(
+    presets: Mapping[str, AnyPreset], kind: str, name: str, size: int | None
+) -> AnyPreset:
+    """A preset by its name, for images of a size.
+
+    Args:
+        presets: To choose of.
+        kind: What they draw, for the error.
+        name: Key of `presets`.
+        size: Height and width in pixels. None: the preset's own.
+
+    Raises:
+        ValueError: Unknown name, or the largest object would not fit.
+    """
+    if name not in presets:
+        raise ValueError(
+            f'No preset {name!r} of {kind}, choose of {list(presets)}'
+        )
+    style = presets[name]
+    if size is not None:
+        style = replace(style, size=size)
+    if style.size < style.longest:
+        raise ValueError(
+            f'Objects of {name!r} are up to {style.longest} pixels wide, ask '
+            f'for images of at least that size, not {style.size}'
+        )
+    return style

@@ -56,7 +56,7 @@ class PaintInstances(BaseTransform):
                 transform has left the masks behind.
         """
         if 'gt_masks' in results:
-            check_masks(results)
+            check_masks_fit(results)
             masks, labels = results['gt_masks'], results['gt_bboxes_labels']
             boxes = results.get('gt_bboxes')
             if boxes is None:
@@ -119,7 +119,7 @@ def paint_instances(
     return seg_map
 
 
-def check_masks(results: dict) -> None:
+def check_masks_fit(results: dict) -> None:
     """Refuse masks that are not those of the image and its boxes.
 
     Raises:

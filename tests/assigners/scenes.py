@@ -15,8 +15,7 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmdet_retina_plus.assigners import overlap_matching as streaming
-
-STRIDES = (8, 16, 32, 64, 128)
+from tests.helpers.samples import STRIDES
 
 
 def anchor_levels(

@@ -21,12 +21,8 @@ from tests.assigners.scenes import (
     random_boxes,
     tiles,
 )
-from tests.helpers.builders import (
-    HEAD_OBJECTS,
-    build_head,
-    data_sample,
-    pyramid,
-)
+from tests.helpers.models import build_head
+from tests.helpers.samples import HEAD_OBJECTS, data_sample, pyramid
 
 CONFIGS = {
     'max_iou': dict(

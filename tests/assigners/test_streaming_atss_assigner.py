@@ -1,6 +1,4 @@
-import json
 from contextlib import nullcontext
-from pathlib import Path
 
 import pytest
 import torch
@@ -24,10 +22,9 @@ from tests.assigners.scenes import (
     random_boxes,
     tiles,
 )
+from tests.helpers.oracles import read_oracle
 
-ORACLE = json.loads(
-    (Path(__file__).parents[1] / 'oracles' / 'atss.json').read_text()
-)
+ORACLE = read_oracle('atss')
 TINY = torch.tensor([[2.0, 2, 6, 6]])
 """Holds no centre of an anchor at stride 8."""
 

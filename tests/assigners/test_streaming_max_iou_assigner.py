@@ -1,6 +1,4 @@
-import json
 from contextlib import nullcontext
-from pathlib import Path
 
 import pytest
 import torch
@@ -21,10 +19,9 @@ from tests.assigners.scenes import (
     random_boxes,
     tiles,
 )
+from tests.helpers.oracles import read_oracle
 
-ORACLE = json.loads(
-    (Path(__file__).parents[1] / 'oracles' / 'matcher.json').read_text()
-)
+ORACLE = read_oracle('matcher')
 RULES = {
     'retinamask': dict(best_match='own_argmax'),
     'mmdet_all': dict(),
@@ -147,6 +144,20 @@ def test_tiles_of_any_size_give_the_same(
         assert_same(assign(assigner, priors, boxes, regions), expected)
     with as_on_gpu(), tiles(GPU_TILE=tile):
         assert_same(assign(assigner, priors, boxes, regions), expected)
+
+
+@pytest.mark.parametrize('every', [True, False])
+def test_a_last_prior_that_is_ignored_has_no_copies_that_count(every):
+    """The last chunk of priors is filled up with copies of the last one."""
+    box = torch.tensor([[0.0, 0, 8, 8]])
+    priors = torch.tensor([[0.0, 0, 8, 2], [0, 0, 8, 3], [0, 0, 8, 4]])
+    region = torch.tensor([[0.0, 3, 8, 9]])
+    options = dict(ignore_iof_thr=0.2, gt_max_assign_all=every)
+    expected = assign(MaxIoUAssigner(0.9, 0.1, **options), priors, box, region)
+    assert expected.gt_inds.tolist() == [-1, 1, -1]
+    with tiles(CPU_TILE=1, MIN_CHUNK=2):
+        assigner = StreamingMaxIoUAssigner(0.9, 0.1, **options)
+        assert_same(assign(assigner, priors, box, region), expected)
 
 
 @pytest.mark.parametrize('every', [True, False])

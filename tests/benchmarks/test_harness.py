@@ -2,13 +2,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-FOLDER = Path(__file__).parent.parent.parent / 'benchmarks'
+ROOT = Path(__file__).parents[2]
 
 
 def test_peak_is_that_of_the_call_even_of_the_first():
     """In a new process, where the profiler has not been used yet."""
     code = (
-        'import torch, numpy; from harness import peak_bytes\n'
+        'import torch, numpy\n'
+        'from benchmarks.harness import peak_bytes\n'
         'cpu = torch.device("cpu")\n'
         'print(peak_bytes(lambda: None, cpu))\n'
         'print(peak_bytes(lambda: torch.zeros(10**6) + 1, cpu))\n'
@@ -16,7 +17,7 @@ def test_peak_is_that_of_the_call_even_of_the_first():
     )
     result = subprocess.run(
         [sys.executable, '-c', code],
-        cwd=FOLDER,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,

@@ -9,8 +9,9 @@ from click.testing import CliRunner
 
 import mmdet_retina_plus
 from mmdet_retina_plus.cli import doctor
-from mmdet_retina_plus.doctor import config as check_config
-from mmdet_retina_plus.doctor import environment, facts
+from mmdet_retina_plus.common.config_file import load_config
+from mmdet_retina_plus.doctor import config, environment, facts
+from mmdet_retina_plus.doctor.findings import Finding
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def given(monkeypatch):
     monkeypatch.setattr(facts, 'gather_facts', lambda: facts.Facts({}, {}))
     monkeypatch.setattr(environment, 'check_environment', lambda _: [])
     monkeypatch.setattr(
-        check_config, 'check_config', lambda *call: calls.append(call) or []
+        config, 'check_config', lambda *call: calls.append(call) or []
     )
 
     def run(*words):
@@ -66,11 +67,33 @@ def test_the_options_of_a_config_head_work(given):
         text=True,
         check=True,
     ).stdout.split()
-    config, options = given(*words)
-    assert config.name == Path(path).name
-    cfg = check_config.load_config(path, options)
+    file, options = given(*words)
+    assert file.name == Path(path).name
+    cfg = load_config(path, options)
     for split in ('train', 'val', 'test'):
         assert cfg[f'{split}_dataloader'].dataset.data_root == '/set'
     for split in ('val', 'test'):
         ann_file = cfg[f'{split}_evaluator'].ann_file
         assert ann_file == '/set/instances_val.json'
+
+
+@pytest.mark.parametrize(
+    ('level', 'code'), [('ok', 0), ('warning', 0), ('error', 1)]
+)
+def test_the_exit_code_says_whether_training_can_work(
+    monkeypatch, tmp_path, level, code
+):
+    finding = Finding(level, 'subject', 'message', 'way out')
+    monkeypatch.setattr(facts, 'gather_facts', lambda: facts.Facts({}, {}))
+    monkeypatch.setattr(environment, 'check_environment', lambda _: [])
+    monkeypatch.setattr(config, 'check_config', lambda *_: [finding])
+    result = CliRunner().invoke(doctor.main, [str(tmp_path / 'config.py')])
+    assert result.exit_code == code
+    assert 'subject: way out' in result.output
+
+
+def test_a_broken_environment_comes_first(monkeypatch, tmp_path):
+    monkeypatch.setattr(facts, 'gather_facts', lambda: facts.Facts({}, {}))
+    result = CliRunner().invoke(doctor.main, [str(tmp_path / 'config.py')])
+    assert result.exit_code == 1
+    assert 'is checked when the environment works' in result.output

@@ -1,25 +1,13 @@
-import json
-import os
+"""The table and the pictures of a run."""
 
 import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from mmdet_retina_plus.analysis.training_report import read_scalars
 from mmdet_retina_plus.cli.report import main
+from tests.analysis.run_log import TRAINING, write_run
 
-
-def write_run(folder, records: list[dict]) -> None:
-    folder.mkdir(parents=True)
-    lines = [json.dumps(record) for record in records]
-    (folder / 'scalars.json').write_text('\n'.join(lines))
-
-
-TRAINING = [
-    dict(loss=2.0 / step, loss_cls=1.5 / step, lr=0.1, step=step)
-    for step in (1, 2, 3)
-]
 VALIDATION = {
     'coco/bbox_mAP': 0.623,
     'coco/bbox_mAP_l': -1.0,
@@ -74,13 +62,6 @@ def test_a_folder_without_pictures_gives_no_contact_sheet(tmp_path, files):
     assert not (tmp_path / 'contact_sheet.png').exists()
 
 
-def test_half_of_a_last_line_is_left_out(tmp_path):
-    write_run(tmp_path / 'run' / 'vis_data', TRAINING)
-    file = tmp_path / 'run' / 'vis_data' / 'scalars.json'
-    file.write_text(file.read_text() + '\n{"loss": 0.')
-    assert read_scalars(tmp_path) == TRAINING
-
-
 def test_a_broken_line_is_named(tmp_path):
     write_run(tmp_path / 'run' / 'vis_data', TRAINING)
     file = tmp_path / 'run' / 'vis_data' / 'scalars.json'
@@ -88,15 +69,3 @@ def test_a_broken_line_is_named(tmp_path):
     result = CliRunner().invoke(main, [str(tmp_path)])
     assert result.exit_code == 1
     assert 'Line 1' in result.output
-
-
-@pytest.mark.parametrize('newest', ['a', 'b'])
-def test_the_newest_run_is_taken(tmp_path, newest):
-    for name, loss in (('a', 1.0), ('b', 2.0)):
-        folder = tmp_path / name / 'vis_data'
-        write_run(folder, [dict(loss=loss, step=1)])
-        # Names say nothing; times are those of the files.
-        time = 2000 if name == newest else 1000
-        os.utime(folder / 'scalars.json', (time, time))
-    (record,) = read_scalars(tmp_path)
-    assert record['loss'] == {'a': 1.0, 'b': 2.0}[newest]

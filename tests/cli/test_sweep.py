@@ -14,6 +14,7 @@ from click.testing import CliRunner
 import mmdet_retina_plus
 from mmdet_retina_plus.cli.main import main
 from mmdet_retina_plus.sweeps import training, worker
+from mmdet_retina_plus.sweeps.trial_folder import try_lock
 from tests.sweeps.scenes import STAND_IN
 
 OPTIMIZER = 'optim_wrapper.optimizer.'
@@ -349,6 +350,6 @@ def test_ctrl_c_ends_trainings_and_keeps_everything(data, tmp_path, number):
     assert 'all that was trained is kept' in said
     (lock,) = work_dir.glob('*/*/lock')
     with lock.open() as file:
-        assert training.try_lock(file.fileno())
+        assert try_lock(file.fileno())
     run('report', work_dir)
     assert '1 waiting' in (work_dir / 'report/summary.md').read_text()

@@ -7,12 +7,9 @@ from torch import nn
 from torch.testing import assert_close
 
 from mmdet_retina_plus.detectors.retina_plus import check_num_classes
-from tests.helpers.builders import (
-    HEAD_OBJECTS,
-    data_sample,
-    detector_config,
-    load,
-)
+from tests.helpers.models import detector_config
+from tests.helpers.samples import HEAD_OBJECTS, data_sample
+from tests.helpers.shipped_configs import load
 
 
 class CountingRoIHead(nn.Module):
@@ -72,7 +69,7 @@ def test_without_slots_it_is_a_single_stage_detector():
                 *(p.pred_instances.bboxes for p in predictions),
                 *(
                     output
-                    for level in model._forward(images)
+                    for level in model(images, mode='tensor')
                     for output in level
                 ),
             )
@@ -159,7 +156,7 @@ def test_the_box_head_starts_at_its_level_the_others_see_all(slots):
         1,
     ]
     assert len(model.roi_head.given[0]) == 6
-    assert len(model._forward(images)[0]) == 5
+    assert len(model(images, mode='tensor')[0]) == 5
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
@@ -280,7 +277,7 @@ def test_a_test_of_boxes_alone_leaves_the_decoder_out():
     images = torch.randn(1, 3, 64, 64)
     model.test_cfg.with_seg = False
     model.predict(images, [data_sample()])
-    model._forward(images)
+    model(images, mode='tensor')
     assert not runs
     # Its loss stands, in a validation for example.
     assert 'loss_seg' in model.loss(images, [data_sample(HEAD_OBJECTS)])
@@ -293,10 +290,11 @@ def test_a_test_decodes_where_masks_read_the_finest_level():
     config.neck.in_channels = [32, 64, 64, 128, 256, 512]
     model = MODELS.build(config).eval()
     images = torch.randn(1, 3, 64, 64)
-    assert model._levels_of_a_test(images)[0] is None
+    assert model.levels_at_test_time(images)[0] is None
     model.roi_head.start_level = 0
-    assert model._levels_of_a_test(images)[0].shape[-1] == 64
+    assert model.levels_at_test_time(images)[0].shape[-1] == 64
+    assert model.levels_at_test_time(images, with_mask=False)[0] is None
     model.roi_head.test_cfg.with_mask = False
-    assert model._levels_of_a_test(images)[0] is None
+    assert model.levels_at_test_time(images)[0] is None
     model.bbox_start_level = 0
-    assert model._levels_of_a_test(images)[0] is not None
+    assert model.levels_at_test_time(images)[0] is not None

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mmdet_retina_plus.common.coco_format import format_errors
-from mmdet_retina_plus.doctor.annotations import CHECKS, Split
+from mmdet_retina_plus.doctor.annotations import CHECKS
+from mmdet_retina_plus.doctor.split import Split
 
 COCO = {
     'images': [
@@ -52,7 +52,6 @@ def only_problem(split):
 
 def test_a_correct_file_has_no_problem(split):
     assert not problems(split)
-    assert format_errors(split.coco) == ''
 
 
 @pytest.mark.parametrize('filter_empty', [True, False])
@@ -183,65 +182,3 @@ def test_what_only_scoring_reads(split, case):
         finding = only_problem(replace(split, name=name))
         assert finding.level == level
         assert way_out in finding.way_out
-
-
-@pytest.mark.parametrize('value', [None, [1], {}, '', float('nan')])
-@pytest.mark.parametrize(
-    ('key', 'field'),
-    [
-        ('images', 'id'),
-        ('images', 'file_name'),
-        ('images', 'width'),
-        ('annotations', 'id'),
-        ('annotations', 'image_id'),
-        ('annotations', 'category_id'),
-        ('annotations', 'area'),
-        ('categories', 'id'),
-        ('categories', 'name'),
-    ],
-)
-def test_a_value_of_another_kind_is_named(key, field, value):
-    coco = copy.deepcopy(COCO)
-    coco[key][1][field] = value
-    assert format_errors(coco).startswith(f'{key}[1] has {field} {value!r}')
-
-
-@pytest.mark.parametrize(
-    ('key', 'field', 'value'),
-    [
-        ('annotations', 'area', '200'),
-        ('images', 'height', '48'),
-        ('images', 'height', 0),
-        ('images', 'file_name', 7),
-    ],
-)
-def test_text_is_no_number_nor_a_number_text(key, field, value):
-    coco = copy.deepcopy(COCO)
-    coco[key][0][field] = value
-    assert f'has {field} {value!r}' in format_errors(coco)
-
-
-@pytest.mark.parametrize('key', ['images', 'annotations', 'categories'])
-def test_null_is_no_entry(key):
-    coco = copy.deepcopy(COCO)
-    coco[key].append(None)
-    assert 'is None, not an object' in format_errors(coco)
-
-
-@pytest.mark.parametrize(
-    ('change', 'words'),
-    [
-        (lambda coco: coco.pop('images'), "no list 'images'"),
-        (lambda coco: coco['images'][1].pop('width'), 'images[1] has no wid'),
-        (lambda coco: coco['annotations'][0].pop('area'), 'has no area'),
-        (lambda coco: coco['categories'][0].update(id=7), 'not unique: 7'),
-    ],
-)
-def test_what_is_not_coco_format(change, words):
-    coco = copy.deepcopy(COCO)
-    change(coco)
-    assert words in format_errors(coco)
-
-
-def test_a_list_is_not_coco_format():
-    assert 'images, annotations' in format_errors([])

@@ -4,13 +4,11 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from click.testing import CliRunner
 
 import mmdet_retina_plus
 from mmdet_retina_plus.doctor import annotations as check_annotations
 from mmdet_retina_plus.doctor.config import check_config
-from mmdet_retina_plus.doctor.facts import Facts
-from mmdet_retina_plus.doctor.findings import Finding, show
+from mmdet_retina_plus.doctor.findings import Finding
 from mmdet_retina_plus.synthetic.shapes import make_shapes
 
 TRAIN = 'train_dataloader.dataset'
@@ -235,7 +233,7 @@ def test_no_value_anywhere_gives_a_traceback(monkeypatch, shapes, value):
             inner = inner[key]
         right = inner[last]
         inner[last] = value
-        assert isinstance(module.check_config('config.py'), list)
+        module.check_config('config.py')
         inner[last] = right
 
 
@@ -353,44 +351,3 @@ def test_a_config_that_does_not_load(tmp_path, text, words):
     finding = only_problem(check_config(path))
     assert finding.level == 'error'
     assert words in finding.message + finding.way_out
-
-
-@pytest.mark.parametrize(
-    ('level', 'code'), [('ok', 0), ('warning', 0), ('error', 1)]
-)
-def test_the_exit_code_says_whether_training_can_work(
-    monkeypatch, tmp_path, level, code
-):
-    from mmdet_retina_plus.cli import doctor
-    from mmdet_retina_plus.doctor import config as check_config
-    from mmdet_retina_plus.doctor import environment, facts
-
-    finding = Finding(level, 'subject', 'message', 'way out')
-    monkeypatch.setattr(facts, 'gather_facts', lambda: Facts({}, {}))
-    monkeypatch.setattr(environment, 'check_environment', lambda _: [])
-    monkeypatch.setattr(check_config, 'check_config', lambda *_: [finding])
-    result = CliRunner().invoke(doctor.main, [str(tmp_path / 'config.py')])
-    assert result.exit_code == code
-    assert 'subject: way out' in result.output
-
-
-def test_a_broken_environment_comes_first(monkeypatch, tmp_path):
-    from mmdet_retina_plus.cli import doctor
-    from mmdet_retina_plus.doctor import facts
-
-    monkeypatch.setattr(facts, 'gather_facts', lambda: Facts({}, {}))
-    result = CliRunner().invoke(doctor.main, [str(tmp_path / 'config.py')])
-    assert result.exit_code == 1
-    assert 'is checked when the environment works' in result.output
-
-
-def test_a_problem_needs_a_way_out():
-    with pytest.raises(AssertionError, match='way out'):
-        Finding('error', 'subject', 'message')
-
-
-def test_brackets_are_shown_as_they_are(capsys):
-    show([Finding('warning', 'a[b]', 'see [bold]', "pip install '.[test]'")])
-    output = capsys.readouterr().out
-    assert "a[b]: pip install '.[test]'" in output
-    assert 'see [bold]' in output

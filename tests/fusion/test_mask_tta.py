@@ -20,8 +20,8 @@ from mmdet_retina_plus.fusion import MaskTTAModel
 from mmdet_retina_plus.fusion.mask_tta import NEEDED_KEYS
 from mmdet_retina_plus.synthetic.shapes import make_shapes
 from tests.fusion.tta_views import PLAIN, batch_of, flip, picture, results_of
-from tests.helpers.builders import detector_config
-from tests.helpers.mask_scenes import roi_head_config
+from tests.helpers.models import detector_config, roi_head_config
+from tests.helpers.shipped_configs import load
 
 DIRECTIONS = ('horizontal', 'vertical', 'diagonal')
 SCALES = {'half': (70, 60), 'same': (140, 120), 'uneven': (301, 277)}
@@ -279,7 +279,6 @@ def test_the_detector_is_as_before(seeing):
     with pytest.raises(TypeError):
         results_of(model, bad)
     assert 'masks' in results_of(model.module, view)[0]
-    assert not model.module.backbone._forward_hooks
 
 
 def detector_with_masks() -> nn.Module:
@@ -319,13 +318,41 @@ def test_equal_views_give_the_plain_prediction(times):
     assert (merged.masks != plain.masks).float().mean() < 1e-4
 
 
+def test_masks_may_need_a_level_that_boxes_do_not():
+    """Which a test of boxes alone would not compute."""
+    config = load('retinaunet-mask_r50_fpn').model
+    config.backbone.update(depth=18, init_cfg=None)
+    config.neck.in_channels = [32, 64, 64, 128, 256, 512]
+    config.roi_head.start_level = 0
+    config.roi_head.mask_roi_extractor.update(
+        featmap_strides=[1], out_channels=64
+    )
+    config.roi_head.mask_head.in_channels = 64
+    detector = MODELS.build(config)
+    nn.init.constant_(detector.bbox_head.retina_cls.bias, 1.0)
+    image = np.random.randint(0, 256, (64, 64, 3), np.uint8)
+    batch = batch_of(image, scales=[(64, 64)])
+    (results,) = results_of(tta_model(detector), batch)
+    assert results.masks.any()
+
+
+def test_no_config_is_written_to(seeing):
+    model = seeing()
+    seen = []
+    model.module.backbone.register_forward_hook(
+        lambda *args: seen.append(model.module.roi_head.test_cfg.with_mask)
+    )
+    results_of(model, batch_of(picture(figure())))
+    assert seen == [True]
+
+
 @pytest.mark.parametrize('key', ['flip', 'flip_direction', 'scale_factor'])
 @pytest.mark.parametrize('with_mask', [True, False])
 def test_views_without_their_story_stop_before_any_work(
     seeing, key, with_mask
 ):
     model = seeing(with_mask=with_mask)
-    model.module.test_step = pytest.fail
+    model.module.data_preprocessor.forward = pytest.fail
     kept = [known for known in NEEDED_KEYS if known != key]
     batch = batch_of(
         picture(figure()), pack=PackDetInputs(meta_keys=tuple(kept))
@@ -338,7 +365,7 @@ def test_views_without_their_story_stop_before_any_work(
 
 def test_a_pipeline_without_views_says_how_to_make_them(seeing):
     model = seeing()
-    model.module.test_step = pytest.fail
+    model.module.data_preprocessor.forward = pytest.fail
     batch = batch_of(picture(figure()))
     view = {key: views[0] for key, views in batch.items()}
     with pytest.raises(ValueError, match='TestTimeAug'):

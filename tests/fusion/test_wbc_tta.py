@@ -14,7 +14,8 @@ from torch.testing import assert_close
 
 from mmdet_retina_plus.fusion import WBCTTAModel
 from tests.fusion.tta_views import PLAIN, batch_of, flip, results_of
-from tests.helpers.builders import detector_config, instances
+from tests.helpers.models import detector_config
+from tests.helpers.samples import instances
 
 SHAPE = (100, 200)
 """Height and width of the image that `Repeater` does not look at."""

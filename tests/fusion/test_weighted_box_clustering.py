@@ -18,9 +18,9 @@ from mmdet_retina_plus.fusion import (
     weighted_box_clustering,
 )
 from mmdet_retina_plus.fusion.clustering_nms import class_tables
-from tests.helpers.loss_values import oracle
+from tests.helpers.oracles import read_oracle
 
-ORACLE = oracle('weighted_box_clustering')
+ORACLE = read_oracle('weighted_box_clustering')
 EXACT = dict(rtol=0, atol=0)
 KEEP_ALL = -1.0
 """A score floor."""

@@ -18,8 +18,7 @@ import mmdet_retina_plus
 from benchmarks.harness import peak_bytes
 from mmdet_retina_plus.heads import mask_roi_head
 from mmdet_retina_plus.synthetic.coco_writer import encode_mask
-from tests.helpers.builders import pyramid
-from tests.helpers.mask_scenes import (
+from tests.heads.mask_scenes import (
     Spy,
     build_retinamask,
     build_roi_head,
@@ -27,8 +26,9 @@ from tests.helpers.mask_scenes import (
     mask_sample,
     rasterise,
     rectangle,
-    roi_head_config,
 )
+from tests.helpers.models import roi_head_config
+from tests.helpers.samples import pyramid
 
 SHAPE = (96, 128)
 SCALE = (1.6, 1.5)
@@ -110,6 +110,22 @@ def test_without_masks_it_is_a_retinanet(model, rescale):
     assert set(results.keys()) == {'bboxes', 'labels', 'scores'}
     for name, value in results.items():
         assert torch.equal(value, theirs.pred_instances[name])
+
+
+def test_masks_can_be_left_out_of_one_prediction(model):
+    """Equal to leaving them out by the config, which stays as it is."""
+    images = torch.randn(1, 3, *SHAPE)
+    [argument] = model.predict(images, [scaled_sample()], with_mask=False)
+    assert model.roi_head.test_cfg.with_mask
+    detector = copy.deepcopy(model)
+    detector.roi_head.test_cfg.with_mask = False
+    [config] = detector.predict(images, [scaled_sample()], with_mask=True)
+    for name in ('bboxes', 'labels', 'scores'):
+        assert torch.equal(
+            argument.pred_instances[name], config.pred_instances[name]
+        )
+    assert 'masks' not in argument.pred_instances
+    assert 'masks' not in config.pred_instances
 
 
 def test_a_config_for_tests_alone_needs_no_train_cfg():

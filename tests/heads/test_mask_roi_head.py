@@ -13,30 +13,30 @@ from mmdet.testing import demo_mm_inputs, demo_mm_proposals
 from mmengine.config import Config
 from mmengine.hub import get_config
 from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
 from torch.testing import assert_close
 
 from benchmarks.harness import peak_bytes
 from mmdet_retina_plus.heads import shared_bitmaps
 from mmdet_retina_plus.heads.mask_roi_head import TRAIN_CFG
 from mmdet_retina_plus.heads.shared_bitmaps import SharedBitmaps
-from tests.helpers.builders import HEAD_OBJECTS, batches, data_sample, pyramid
-from tests.helpers.mask_scenes import (
-    FRAGMENT,
-    ORACLE,
+from tests.heads.mask_scenes import (
     Spy,
     bitmap_masks,
     build_retinamask,
     build_roi_head,
     detections,
-    exact_level,
     mask_sample,
     polygon_masks,
     reference_target,
-    roi_head_config,
-    steps_in_one_of_two_processes,
     train,
 )
+from tests.helpers.models import RETINAMASK, roi_head_config
+from tests.helpers.oracles import exact_level, read_oracle
+from tests.helpers.processes import in_two_processes
+from tests.helpers.samples import HEAD_OBJECTS, batches, data_sample, pyramid
 
+ORACLE = read_oracle('mask_branch')
 OUTLINES = [
     [[4, 4, 40, 8, 30, 36, 6, 30]],
     [[20, 24, 40, 24, 40, 60, 20, 60], [45, 30, 60, 30, 52, 58]],
@@ -272,7 +272,7 @@ def test_targets_of_bitmaps_differ_at_borders_only(box):
 
 @pytest.mark.parametrize('k0', [4, 5])
 def test_levels_of_the_listed_sizes(k0):
-    scale = {4: FRAGMENT.roi_head.mask_roi_extractor.finest_scale, 5: 56}[k0]
+    scale = {4: RETINAMASK.roi_head.mask_roi_extractor.finest_scale, 5: 56}[k0]
     extractor = build_roi_head(
         mask_roi_extractor=dict(finest_scale=scale)
     ).mask_roi_extractor
@@ -376,11 +376,35 @@ def test_levels_of_masks_alone_have_gradients_without_boxes(strides):
     assert finest is not None and not finest.any()
 
 
+def parameters_after_two_steps(rank: int) -> list[torch.Tensor]:
+    """With all levels and with one; each rank sees an object in one step.
+
+    In the first step there are no detections.
+    """
+    torch.manual_seed(0)
+    parameters = []
+    for strides in ([8, 16, 32], [8]):
+        extractor = dict(featmap_strides=strides)
+        model = build_retinamask(roi_head_config(mask_roi_extractor=extractor))
+        bias = model.bbox_head.retina_cls.bias
+        torch.nn.init.constant_(bias, -100.0)
+        parallel = DistributedDataParallel(model, find_unused_parameters=False)
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+        for step in range(2):
+            objects = [((8, 8, 40, 40), 1)] if rank == step else []
+            samples = [mask_sample(objects)]
+            losses = parallel(torch.randn(1, 3, 64, 64), samples, mode='loss')
+            loss, _ = model.parse_losses(losses)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            torch.nn.init.constant_(bias, -1.0)
+        parameters += [value.detach() for value in model.parameters()]
+    return parameters
+
+
 def test_processes_with_and_without_objects_train_together(tmp_path):
-    torch.multiprocessing.spawn(
-        steps_in_one_of_two_processes, (tmp_path,), nprocs=2
-    )
-    ranks = [torch.load(tmp_path / f'{rank}.pth') for rank in (0, 1)]
+    ranks = in_two_processes(tmp_path, parameters_after_two_steps)
     assert_close(*ranks, rtol=0, atol=0)
     assert all(value.isfinite().all() for value in ranks[0])
 

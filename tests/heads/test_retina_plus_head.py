@@ -4,17 +4,12 @@ import math
 import pytest
 import torch
 from mmdet.registry import TASK_UTILS
-from mmengine.structures import InstanceData
 from torch.testing import assert_close
 
 from mmdet_retina_plus.heads.retina_plus_head import count_anchors, join_levels
-from tests.helpers.builders import (
-    HEAD_OBJECTS,
-    build_head,
-    data_sample,
-    loss_in_one_of_two_processes,
-    pyramid,
-)
+from tests.helpers.models import build_head
+from tests.helpers.processes import in_two_processes
+from tests.helpers.samples import HEAD_OBJECTS, data_sample, pyramid
 
 ANCHORS = 9 * (64 + 16 + 4 + 1 + 1)
 """In an image of 64 x 64 pixels."""
@@ -72,14 +67,14 @@ def test_each_loss_is_called_once_for_all_levels():
     assert calls == [(2 * ANCHORS, 4)]
 
 
-def test_join_levels_orders_places_as_the_anchors_are():
+def test_join_levels_orders_rows_as_the_anchors_are():
     maps = [torch.randn(2, 6, 4, 3), torch.randn(2, 6, 2, 2)]
-    joined = join_levels(maps)
-    channels_last = joined.permute(0, 2, 3, 1)
-    assert joined.shape == (2, 6, 16, 1)
-    assert channels_last.is_contiguous()
-    assert_close(channels_last[1, 12 + 3, 0], maps[1][1, :, 1, 1])
-    assert_close(channels_last[0, 1 * 3 + 2, 0], maps[0][0, :, 1, 2])
+    joined = join_levels(maps, channels=3)
+    assert joined.shape == (2, 16 * 2, 3)
+    assert joined.is_contiguous()
+    places = joined.reshape(2, 16, 6)
+    assert_close(places[1, 12 + 3], maps[1][1, :, 1, 1])
+    assert_close(places[0, 1 * 3 + 2], maps[0][0, :, 1, 2])
 
 
 @pytest.mark.parametrize('type_', ['FocalLoss', 'FusedFocalLoss'])
@@ -223,6 +218,8 @@ def test_a_mining_policy_sees_one_image_and_sets_its_weights():
 
     @TASK_UTILS.register_module()
     class HalveNegatives:
+        needs = 'predictions'
+
         def __call__(self, cls_score, boxes, labels, weights, gt_instances):
             assert not cls_score.requires_grad
             seen.append(
@@ -254,11 +251,14 @@ def test_mining_sees_scores_and_boxes_in_the_order_of_the_labels():
     head = build_head()
     caught = {}
 
-    def catch(cls_score, boxes, labels, weights, gt_instances):
-        caught.update(scores=cls_score, boxes=boxes)
-        return weights
+    class Catch:
+        needs = 'predictions'
 
-    head.mining = [catch]
+        def __call__(self, cls_score, boxes, labels, weights, gt_instances):
+            caught.update(scores=cls_score, boxes=boxes)
+            return weights
+
+    head.mining = [Catch()]
     features = pyramid(1)
     sample = data_sample(HEAD_OBJECTS)
     head.loss(features, [sample])
@@ -287,20 +287,35 @@ def test_mining_sees_scores_and_boxes_in_the_order_of_the_labels():
 
 
 def test_loss_and_predict_detects_in_network_coordinates():
-    head = build_head()
-    losses, detections = head.loss_and_predict(
-        pyramid(1), [data_sample(HEAD_OBJECTS)]
-    )
+    head = build_head(**{'test_cfg.score_thr': 0.0})
+    features, sample = pyramid(1), data_sample(HEAD_OBJECTS)
+    # The image that was loaded is half as large as the network's.
+    sample.set_metainfo(dict(scale_factor=(2.0, 2.0)))
+    losses, (found,) = head.loss_and_predict(features, [sample])
     assert losses['loss_cls'].requires_grad
-    assert isinstance(detections[0], InstanceData)
-    assert detections[0].bboxes.shape[1] == 4
+    (expected,) = head.predict(features, [sample], rescale=False)
+    assert len(found) > 0
+    assert_close(found.bboxes, expected.bboxes)
+
+
+def losses_alone_and_together(rank: int) -> list[torch.Tensor]:
+    """Positives and loss_cls: two objects for rank 0, none for rank 1."""
+    torch.manual_seed(0)
+    head = build_head()
+    features = pyramid(1)
+    sample = data_sample(() if rank else HEAD_OBJECTS)
+    alone = head.loss(features, [sample])
+    head.sync_avg_factor = True
+    together = head.loss(features, [sample])
+    return [
+        alone['num_positive'].clamp(min=1),
+        alone['loss_cls'].detach(),
+        together['loss_cls'].detach(),
+    ]
 
 
 def test_a_synchronised_divisor_is_the_mean_over_processes(tmp_path):
-    torch.multiprocessing.spawn(
-        loss_in_one_of_two_processes, (tmp_path,), nprocs=2
-    )
-    ranks = [torch.load(tmp_path / f'{rank}.pth') for rank in (0, 1)]
+    ranks = in_two_processes(tmp_path, losses_alone_and_together)
     factors = [positives for positives, _, _ in ranks]
     assert factors[0] > factors[1] == 1
     for factor, alone, together in ranks:
@@ -331,13 +346,16 @@ def test_a_second_initialisation_keeps_trained_weights():
 def test_mining_gets_values_without_a_graph():
     head = build_head()
 
-    def check(cls_score, boxes, labels, weights, gt_instances):
-        assert not cls_score.requires_grad
-        assert not boxes.requires_grad
-        assert not torch.is_grad_enabled()
-        return weights
+    class Check:
+        needs = 'predictions'
 
-    head.mining = [check]
+        def __call__(self, cls_score, boxes, labels, weights, gt_instances):
+            assert not cls_score.requires_grad
+            assert not boxes.requires_grad
+            assert not torch.is_grad_enabled()
+            return weights
+
+    head.mining = [Check()]
     assert head.loss(pyramid(1), [data_sample(HEAD_OBJECTS)])[
         'loss_cls'
     ].requires_grad

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
 from mmengine.structures import PixelData
 from torch import nn
@@ -7,9 +8,9 @@ from torch.testing import assert_close
 
 from mmdet_retina_plus.heads import UNetSemanticHead
 from mmdet_retina_plus.losses import BatchDiceCELoss
-from tests.helpers.builders import data_sample, steps_in_one_of_two_processes
-
-OBJECTS = [((4, 4, 40, 36), 0), ((20, 24, 60, 60), 2)]
+from tests.helpers.processes import in_two_processes
+from tests.helpers.samples import HEAD_OBJECTS, OBJECTS, data_sample
+from tests.helpers.shipped_configs import build_detector, load
 
 
 def build(**options) -> UNetSemanticHead:
@@ -40,7 +41,7 @@ def test_background_comes_before_the_objects(class_specific, channels):
 
 def test_the_loss_is_that_of_the_finest_levels_pixels():
     head = build(class_specific=True)
-    levels, sample = features(), data_sample(OBJECTS)
+    levels, sample = features(), data_sample(HEAD_OBJECTS)
     loss = head.loss(levels, [sample])['loss_seg']
     expected = BatchDiceCELoss()(
         head.conv_seg(levels[0]), sample.gt_sem_seg.sem_seg
@@ -50,7 +51,7 @@ def test_the_loss_is_that_of_the_finest_levels_pixels():
 
 def test_objects_are_one_class_unless_asked_for():
     head = build()
-    levels, sample = features(), data_sample(OBJECTS)
+    levels, sample = features(), data_sample(HEAD_OBJECTS)
     seg_map = sample.gt_sem_seg.sem_seg
     assert set(seg_map.unique().tolist()) == {0, 1, 3}
     expected = BatchDiceCELoss()(
@@ -62,7 +63,7 @@ def test_objects_are_one_class_unless_asked_for():
 
 
 def test_a_coarser_finest_level_is_brought_to_the_maps_size():
-    loss = build().loss(features(side=16), [data_sample(OBJECTS)])
+    loss = build().loss(features(side=16), [data_sample(HEAD_OBJECTS)])
     assert loss['loss_seg'].isfinite()
 
 
@@ -82,8 +83,10 @@ def test_an_unknown_image_adds_nothing_to_the_batch():
     head = build()
     levels = features(batch=2)
     unknown = sample_with(torch.full((1, 64, 64), 255, dtype=torch.uint8))
-    both = head.loss(levels, [data_sample(OBJECTS), unknown])
-    alone = head.loss([level[:1] for level in levels], [data_sample(OBJECTS)])
+    both = head.loss(levels, [data_sample(HEAD_OBJECTS), unknown])
+    alone = head.loss(
+        [level[:1] for level in levels], [data_sample(HEAD_OBJECTS)]
+    )
     assert_close(both['loss_seg'], alone['loss_seg'])
 
 
@@ -93,7 +96,7 @@ def test_another_loss_is_one_line():
         class_specific=True,
         loss_seg=dict(type='CrossEntropyLoss', ignore_index=255),
     )
-    loss = head.loss(features(), [data_sample(OBJECTS)])['loss_seg']
+    loss = head.loss(features(), [data_sample(HEAD_OBJECTS)])['loss_seg']
     assert loss.isfinite()
 
 
@@ -110,7 +113,7 @@ def test_a_loss_that_counts_unknown_pixels_is_refused(loss):
 
 
 def test_no_map_names_the_transform():
-    sample = data_sample(OBJECTS)
+    sample = data_sample(HEAD_OBJECTS)
     del sample.gt_sem_seg
     with pytest.raises(ValueError, match='PaintInstances'):
         build().loss(features(), [sample])
@@ -141,10 +144,36 @@ def test_logits_are_resized_to_the_original_image():
     assert_close(logits, torch.full_like(logits, 2.0))
 
 
+class Losses(nn.Module):
+    """Sum of a detector's losses, for DistributedDataParallel."""
+
+    def __init__(self, detector: BaseDetector) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, images: torch.Tensor, samples: list) -> torch.Tensor:
+        losses = self.detector.loss(images, samples)
+        return self.detector.parse_losses(losses)[0]
+
+
+def gradients_of_second_step(rank: int) -> list[torch.Tensor | None]:
+    """With objects for rank 0; for rank 1 no pixel has a label.
+
+    A parameter that the first step left out would stop the second.
+    """
+    torch.manual_seed(0)
+    detector = build_detector(load('retinaunet_r18_fpn_shapes'))
+    parallel = nn.parallel.DistributedDataParallel(Losses(detector))
+    sample = data_sample(() if rank else OBJECTS)
+    if rank:
+        sample.gt_sem_seg.sem_seg.fill_(255)
+    for _ in range(2):
+        detector.zero_grad()
+        parallel(torch.randn(1, 3, 64, 64), [sample]).backward()
+    return [weight.grad for weight in detector.parameters()]
+
+
 def test_processes_without_masks_train_along(tmp_path):
-    torch.multiprocessing.spawn(
-        steps_in_one_of_two_processes, args=(tmp_path,), nprocs=2
-    )
-    gradients = [torch.load(tmp_path / f'{rank}.pth') for rank in range(2)]
+    gradients = in_two_processes(tmp_path, gradients_of_second_step)
     assert_close(*gradients)
     assert all(gradient is not None for gradient in gradients[0])

@@ -1,0 +1,1 @@
+"""What tests of several rooms share; what one room needs lies beside it."""

@@ -10,11 +10,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmdet.models.losses import CrossEntropyLoss, FocalLoss
-from mmdet.registry import HOOKS, MODELS
+from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.hooks import LoggerHook
 from mmengine.logging import HistoryBuffer
-from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import LogProcessor, Runner
 from torch import nn
 from torch.testing import assert_close
@@ -23,21 +22,16 @@ import mmdet_retina_plus
 from mmdet_retina_plus.hooks import LossStatisticsHook
 from mmdet_retina_plus.hooks.loss_statistics_hook import (
     count_soft,
-    find_bbox_head,
     sum_terms,
 )
 from mmdet_retina_plus.synthetic.shapes import make_shapes
-from tests.helpers.builders import (
-    HEAD_OBJECTS,
-    Objects,
+from tests.helpers.models import build_head
+from tests.helpers.processes import in_two_processes
+from tests.helpers.samples import HEAD_OBJECTS, Objects, data_sample, pyramid
+from tests.hooks.statistics_log import (
     begin_statistics,
-    build_head,
-    data_sample,
-    detector_config,
-    log_in_one_of_two_processes,
     logged_statistics,
     logged_values,
-    pyramid,
 )
 
 BATCH: Sequence[Objects] = (HEAD_OBJECTS, HEAD_OBJECTS[:1])
@@ -280,7 +274,7 @@ def test_calls_between_steps_are_not_kept():
     """torch.compile may go on calling a hook that is removed."""
     head = build_head()
     hook, _ = begin_statistics(head)
-    hook.observe(head.loss_cls, (torch.randn(2, 3), torch.tensor([0, 3])), {})
+    hook.observe(head.loss_cls, torch.randn(2, 3), torch.tensor([0, 3]), None)
     assert not hook.calls
 
 
@@ -407,32 +401,28 @@ def test_without_a_logger_an_interval_is_asked_for():
         LossStatisticsHook().before_train(run)
 
 
-def test_two_processes_log_what_one_does_of_all_images(tmp_path):
-    torch.multiprocessing.spawn(
-        log_in_one_of_two_processes, (tmp_path,), nprocs=2
+def log_of_one_image(rank: int) -> dict[str, float]:
+    """Two objects for rank 0, an empty image for rank 1."""
+    torch.manual_seed(0)
+    head = build_head()
+    torch.manual_seed(1)
+    features = [level[rank : rank + 1] for level in pyramid(2)]
+    objects = () if rank else HEAD_OBJECTS
+    return logged_statistics(
+        head,
+        lambda: head.loss(features, [data_sample(objects)]),
+        [objects],
     )
-    ranks = [torch.load(tmp_path / f'{rank}.pth') for rank in (0, 1)]
+
+
+def test_two_processes_log_what_one_does_of_all_images(tmp_path):
+    ranks = in_two_processes(tmp_path, log_of_one_image)
     assert ranks[0] == ranks[1]
     torch.manual_seed(0)
     head = build_head()
     assert log_of(head, (HEAD_OBJECTS, ())) == pytest.approx(
         ranks[0], rel=1e-6
     )
-
-
-class Wrapped(MMDistributedDataParallel):
-    """A wrapper to mmengine, without processes."""
-
-    def __init__(self, module: nn.Module) -> None:
-        nn.Module.__init__(self)
-        self.module = module
-
-
-def test_the_head_is_found_in_wrappers():
-    detector = MODELS.build(detector_config())
-    bbox_head = detector.bbox_head
-    detector.bbox_head = Wrapped(bbox_head)
-    assert find_bbox_head(Wrapped(detector)) is bbox_head
 
 
 @pytest.fixture
@@ -496,7 +486,3 @@ def test_a_training_with_and_without_it(config, tmp_path):
     history = watched.message_hub.get_scalar('train/positives')
     assert len(history.data[0]) == 2
     assert not watched.model.bbox_head.loss_cls._forward_pre_hooks
-
-
-def test_it_is_registered_in_mmdets_hooks():
-    assert HOOKS.get('LossStatisticsHook') is LossStatisticsHook

@@ -11,9 +11,9 @@ from mmdet_retina_plus.losses.batch_dice_ce_loss import (
     BatchDiceCELoss,
     batch_dice_ce_loss,
 )
-from tests.helpers.loss_values import oracle
+from tests.helpers.oracles import read_oracle
 
-ORACLE = oracle('batch_dice_ce')
+ORACLE = read_oracle('batch_dice_ce')
 LOGITS = torch.tensor(ORACLE['logits'], dtype=torch.float64)
 LABELS = torch.tensor(ORACLE['labels'])
 

@@ -5,14 +5,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mmdet.registry import MODELS
 from torch.testing import assert_close
 
 from mmdet_retina_plus.losses import FocalLossStar, FusedFocalLoss
-from tests.helpers.loss_values import oracle, value_and_gradient
+from tests.helpers.oracles import read_oracle
+from tests.losses.gradients import value_and_gradient
 
 
-@pytest.mark.parametrize('vector', oracle('focal_loss_star')['vectors'])
+@pytest.mark.parametrize('vector', read_oracle('focal_loss_star')['vectors'])
 @pytest.mark.parametrize(
     ('dtype', 'rtol'), [(torch.float64, 1e-12), (torch.float32, 1e-5)]
 )
@@ -85,8 +85,3 @@ def test_options_that_it_divides_by_are_checked():
         FocalLossStar(gamma=0)
     with pytest.raises(ValueError, match='with a finite beta'):
         FocalLossStar(beta=float('nan'))
-
-
-def test_a_config_finds_it():
-    config = dict(type='FocalLossStar', gamma=2.0, beta=1.0)
-    assert isinstance(MODELS.build(config), FocalLossStar)

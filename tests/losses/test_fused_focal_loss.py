@@ -9,7 +9,8 @@ from mmdet.registry import MODELS
 from torch.testing import assert_close
 
 from mmdet_retina_plus.losses import FusedFocalLoss
-from tests.helpers.loss_values import oracle, value_and_gradient
+from tests.helpers.oracles import read_oracle
+from tests.losses.gradients import value_and_gradient
 
 reductions = pytest.mark.parametrize('reduction', ['none', 'mean', 'sum'])
 
@@ -19,7 +20,7 @@ def label(target):
     return torch.tensor([1 - target])
 
 
-@pytest.mark.parametrize('vector', oracle('focal_loss')['vectors'])
+@pytest.mark.parametrize('vector', read_oracle('focal_loss')['vectors'])
 def test_oracle(vector):
     loss = FusedFocalLoss(
         gamma=vector['gamma'], alpha=vector['alpha'], reduction='sum'
@@ -166,11 +167,6 @@ def test_first_step_of_a_detector_costs_what_the_prior_promises():
     assert value.item() == pytest.approx(
         7.537751890126e-07 * 201_600 * 80, rel=2e-5
     )
-
-
-def test_a_config_finds_it():
-    config = dict(type='FusedFocalLoss', use_sigmoid=True, alpha=None)
-    assert isinstance(MODELS.build(config), FusedFocalLoss)
 
 
 def test_an_unknown_option_is_refused():

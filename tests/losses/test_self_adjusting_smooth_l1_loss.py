@@ -2,17 +2,13 @@ import re
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 from mmdet.models.losses import SmoothL1Loss
-from mmdet.registry import MODELS
 from torch.testing import assert_close
 
 from mmdet_retina_plus.losses import SelfAdjustingSmoothL1Loss
-from tests.helpers.loss_values import (
-    observe_in_two_processes,
-    oracle,
-    value_and_gradient,
-)
+from tests.helpers.oracles import read_oracle
+from tests.helpers.processes import in_two_processes
+from tests.losses.gradients import value_and_gradient
 
 
 def statistics(loss):
@@ -29,7 +25,7 @@ def loss():
 
 
 @pytest.mark.parametrize(
-    'steps', oracle('self_adjusting_smooth_l1')['runs'], ids=['3b', 'B7']
+    'steps', read_oracle('self_adjusting_smooth_l1')['runs'], ids=['3b', 'B7']
 )
 @pytest.mark.parametrize('ignored_rows', [0, 50])
 def test_oracle(steps, ignored_rows):
@@ -188,6 +184,18 @@ def test_gradcheck():
     assert torch.autograd.gradcheck(loss, (pred, target))
 
 
+def statistics_by_step(
+    rank: int, steps: list[list[tuple[torch.Tensor, ...]]]
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Of a synchronised loss; `steps` has its arguments by step and rank."""
+    loss = SelfAdjustingSmoothL1Loss(sync=True)
+    seen = []
+    for step in steps:
+        loss(*step[rank])
+        seen.append(statistics(loss))
+    return seen
+
+
 def test_synchronised_processes_equal_one_with_all_boxes(tmp_path):
     """Uneven halves; a process without rows; one without a positive."""
     pred, target = torch.randn(2, 3, 9, 4) * 0.1
@@ -203,9 +211,8 @@ def test_synchronised_processes_equal_one_with_all_boxes(tmp_path):
     for i in range(3):
         alone(pred[i], target[i], weight[i])
         expected.append(statistics(alone))
-    mp.spawn(observe_in_two_processes, (steps, tmp_path), nprocs=2)
-    for rank in range(2):
-        assert_close(torch.load(tmp_path / f'{rank}.pt'), expected)
+    for seen in in_two_processes(tmp_path, statistics_by_step, steps):
+        assert_close(seen, expected)
 
 
 @pytest.mark.parametrize(
@@ -247,8 +254,3 @@ def test_other_numbers_of_coordinates():
     loss = SelfAdjustingSmoothL1Loss(num_features=5)
     assert loss(torch.randn(3, 5), torch.zeros(3, 5)).isfinite()
     assert loss.knee().shape == (5,)
-
-
-def test_a_config_finds_it():
-    config = dict(type='SelfAdjustingSmoothL1Loss', sync=True)
-    assert isinstance(MODELS.build(config), SelfAdjustingSmoothL1Loss)

@@ -13,17 +13,16 @@ from torch.testing import assert_close
 from mmdet_retina_plus.heads import retina_plus_head
 from mmdet_retina_plus.mining import DenseOHEM, dense_ohem
 from mmdet_retina_plus.mining.dense_ohem import cross_entropy, select_hardest
-from tests.helpers.builders import (
+from tests.helpers.models import build_head, detector_config
+from tests.helpers.samples import (
     HEAD_OBJECTS,
     OBJECTS,
     batches,
-    build_head,
-    check_step,
     data_sample,
-    detector_config,
     instances,
     pyramid,
 )
+from tests.helpers.shipped_configs import check_step
 
 BOXES = torch.tensor(
     [
@@ -276,6 +275,44 @@ def test_the_loss_is_the_mean_of_the_selected(batch, ratio, monkeypatch):
     assert losses['loss_bbox'] == plain['loss_bbox']
 
 
+@pytest.mark.parametrize('normalizer', ['selected', 'positives'])
+def test_the_loss_is_divided_once_by_what_the_policy_says(normalizer):
+    """It is what the loss answers, and its gradient that of the formula."""
+    policy = dict(type='DenseOHEM', num=64, normalizer=normalizer)
+    torch.manual_seed(0)
+    head = build_head(loss_cls=CROSS_ENTROPY, mining=policy)
+    head.retina_cls.weight.data.normal_(0, 0.3)
+    calls = []
+    head.loss_cls.register_forward_hook(
+        lambda module, args, kwargs, result: calls.append(
+            (args, kwargs['avg_factor'], result)
+        ),
+        with_kwargs=True,
+    )
+    samples = [data_sample(image) for image in HEAD_BATCHES['objects']]
+    losses = head.loss(pyramid(), samples)
+    [((logits, labels, weights), divisor, result)] = calls
+    selected = weights > 0
+    assert losses['loss_cls'] is result
+    assert 0 < selected.sum() <= 128
+    positives = losses['num_positive'] * len(samples)
+    expected = selected.sum() if normalizer == 'selected' else positives
+    assert divisor == expected
+    truth = F.one_hot(labels, 4)[:, :3].to(logits)
+    every = F.binary_cross_entropy_with_logits(
+        logits, truth, reduction='none'
+    ).sum(dim=1)
+    formula = every[selected].sum() / expected
+    assert_close(result, formula)
+    gradients = [
+        torch.autograd.grad(value, head.retina_cls.weight, retain_graph=True)[
+            0
+        ]
+        for value in (result, formula)
+    ]
+    assert_close(*gradients)
+
+
 def test_with_more_than_all_divided_by_positives_it_is_no_mining():
     policy = dict(
         type='DenseOHEM', num=10**6, iou_threshold=1, normalizer='positives'
@@ -325,17 +362,26 @@ def test_boxes_are_anchors_or_predictions(on_anchors, monkeypatch):
     assert torch.equal(seen[1], torch.cat(anchors)) == on_anchors
 
 
+ON_ANCHORS = dict(type='DenseOHEM', use_sigmoid=False)
+ON_PREDICTIONS = dict(ON_ANCHORS, on_anchors=False)
+STOCHASTIC = dict(type='StochasticHardMining')
+
+
 @pytest.mark.parametrize(
-    ('policies', 'per_image'),
+    ('mining', 'times'),
     [
-        (['DenseOHEM'], 0),
-        (['DenseOHEM', 'DenseOHEM'], 0),
-        (['DenseOHEM', 'StochasticHardMining'], 1),
+        ([ON_ANCHORS], 0),
+        ([STOCHASTIC], 0),
+        ([ON_ANCHORS, STOCHASTIC], 0),
+        ([ON_PREDICTIONS], 1),
+        ([ON_PREDICTIONS, STOCHASTIC, ON_PREDICTIONS], 1),
     ],
+    ids=['anchors', 'none', 'anchors-none', 'predictions', 'all'],
 )
-def test_predictions_are_decoded_only_if_a_policy_takes_them(
-    policies, per_image, monkeypatch
+def test_predictions_are_decoded_only_if_a_policy_needs_them(
+    mining, times, monkeypatch
 ):
+    """And once for a batch."""
     decoded = []
 
     def count(self, *args, **kwargs):
@@ -345,10 +391,8 @@ def test_predictions_are_decoded_only_if_a_policy_takes_them(
     decode = DeltaXYWHBBoxCoder.decode
     monkeypatch.setattr(DeltaXYWHBBoxCoder, 'decode', count)
     loss = dict(CROSS_ENTROPY, use_sigmoid=False)
-    options = dict(DenseOHEM=dict(use_sigmoid=False))
-    mining = [dict(options.get(name, {}), type=name) for name in policies]
     losses_of(HEAD_BATCHES['objects'], loss_cls=loss, mining=mining)
-    assert len(decoded) == per_image * len(HEAD_BATCHES['objects'])
+    assert len(decoded) == times
 
 
 @pytest.mark.parametrize('batch', batches(OBJECTS))

@@ -8,13 +8,8 @@ from torch.testing import assert_close
 
 from mmdet_retina_plus.mining import StochasticHardMining
 from mmdet_retina_plus.mining.stochastic_hard_mining import foreground_scores
-from tests.helpers.builders import (
-    HEAD_OBJECTS,
-    build_head,
-    data_sample,
-    instances,
-    pyramid,
-)
+from tests.helpers.models import build_head
+from tests.helpers.samples import HEAD_OBJECTS, data_sample, instances, pyramid
 
 
 def mine(policy: StochasticHardMining, scores: Tensor, labels: Tensor):

@@ -2,12 +2,50 @@
 
 from typing import Any
 
+from hypothesis import strategies as st
+
+from mmdet_retina_plus.sweeps.charts import Chart, make_charts
+from mmdet_retina_plus.sweeps.summary import summarize_points
 from mmdet_retina_plus.sweeps.sweep_result import SweepResult, TrialResult
 
 PAIRS = [(0.0, 0.75), (0.1, 0.75), (0.5, 0.5), (1.0, 0.25), (2.0, 0.25)]
 """Gamma and alpha, some of the paper's table 1b."""
 NASTY = '<script>alert(1)</script> | `a` $x$ %{x} </pre>\n\n'
 """An error that no format may take for its own."""
+
+
+ANY_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(st.text(), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+ANY_POINTS = st.lists(
+    st.dictionaries(st.text(min_size=1), ANY_VALUES, max_size=4), max_size=4
+)
+ODD_VALUES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=50)
+    | st.lists(st.floats(), max_size=3)
+)
+ODD_POINTS = st.lists(
+    st.dictionaries(
+        st.sampled_from('ab$') | st.text(), ODD_VALUES, max_size=3
+    ),
+    min_size=1,
+    max_size=4,
+)
+"""With keys that the points share, and values that no axis can hold."""
 
 
 def make_trial(number: int, point: dict[str, Any], **changes) -> TrialResult:
@@ -63,3 +101,9 @@ def unfinished_sweep() -> SweepResult:
         make_trial(10, points[0], **{**running, 'seed': 2}, state='running'),
     ]
     return make_sweep(points, trials)
+
+
+def charts_of(sweep: SweepResult) -> dict[str, Chart]:
+    """Every chart of a sweep by its name."""
+    charts = make_charts(sweep, summarize_points(sweep))
+    return {chart.name: chart for chart in charts}

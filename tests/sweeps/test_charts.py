@@ -1,12 +1,11 @@
+"""Laws of charts as data."""
+
 import dataclasses
 import math
 import statistics
 
-import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from mmdet_retina_plus.sweeps.charts import (
     CHARTS,
@@ -15,23 +14,17 @@ from mmdet_retina_plus.sweeps.charts import (
     Dots,
     HeatMap,
     Lines,
-    make_charts,
 )
-from mmdet_retina_plus.sweeps.page import make_figure
-from mmdet_retina_plus.sweeps.pictures import draw
-from mmdet_retina_plus.sweeps.summary import summarize_points, time_unit
+from mmdet_retina_plus.sweeps.plotly_figures import make_figure
+from mmdet_retina_plus.sweeps.units import time_unit
 from tests.sweeps.sweep_results import (
     PAIRS,
+    charts_of,
     make_sweep,
     make_trial,
     one_trial_each,
     unfinished_sweep,
 )
-
-
-def charts_of(sweep) -> dict:
-    charts = make_charts(sweep, summarize_points(sweep))
-    return {chart.name: chart for chart in charts}
 
 
 def test_the_metric_is_drawn_over_gamma_with_a_line_an_alpha():
@@ -200,76 +193,3 @@ def test_no_value_is_no_chart(value):
     assert charts_of(make_sweep([{}], [trial])) == {}
     assert charts_of(make_sweep([{}], [])) == {}
     assert charts_of(make_sweep([], [])) == {}
-
-
-SWEEPS = {
-    'unfinished': unfinished_sweep(),
-    'many': one_trial_each(
-        [dict(type='T' * 60, layers=[n] * 9) for n in range(40)]
-    ),
-}
-
-
-@pytest.mark.parametrize(
-    ('sweep', 'name'),
-    [
-        ('unfinished', 'metric'),
-        ('unfinished', 'heat_map'),
-        ('many', 'points'),
-        ('many', 'curves'),
-    ],
-)
-def test_pictures_show_something_within_their_edges(sweep, name):
-    chart = charts_of(SWEEPS[sweep])[name]
-    data = np.frombuffer(draw(chart), np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
-    ink = image < 200
-    assert 0.005 < ink.mean() < 0.7
-    assert not ink[[0, -1]].any()
-    assert not ink[:, [0, -1]].any()
-
-
-VALUES = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=50)
-    | st.lists(st.floats(), max_size=3)
-)
-ODD_POINTS = st.lists(
-    st.dictionaries(st.sampled_from('ab$') | st.text(), VALUES, max_size=3),
-    min_size=1,
-    max_size=4,
-)
-
-
-# matplotlib's font has no glyph for some of the characters.
-@pytest.mark.filterwarnings('ignore:Glyph')
-@settings(deadline=None, max_examples=4)
-@given(ODD_POINTS)
-def test_any_point_can_be_drawn(points):
-    for chart in charts_of(one_trial_each(points)).values():
-        assert draw(chart).startswith(b'\x89PNG')
-        assert make_figure(chart).to_json()
-
-
-@pytest.mark.parametrize(
-    'values',
-    [
-        [-1e14, 1e-300, 1e14],
-        [1e-300, 1e-12, 1e14, 1e299, 10**400],
-        [1.0, math.nextafter(1.0, 2)],
-    ],
-)
-def test_numbers_of_any_size_can_be_drawn(values):
-    points = [dict(x=value) for value in values]
-    assert draw(charts_of(one_trial_each(points))['metric'])
-
-
-def test_values_that_are_all_the_same_can_be_drawn():
-    sweep = one_trial_each([dict(gamma=g, alpha=a) for g, a in PAIRS])
-    same = [dataclasses.replace(trial, value=0.0) for trial in sweep.trials]
-    charts = charts_of(dataclasses.replace(sweep, trials=same))
-    assert draw(charts['metric'])
-    assert draw(charts['heat_map'])

@@ -13,10 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from mmdet_retina_plus.sweeps import trial_queue as study_module
-from mmdet_retina_plus.sweeps import worker
-from tests.sweeps.scenes import BASE, make_plan, make_study, work
-from tests.sweeps.test_worker import POINTS, check_done, kill_at_random
+from mmdet_retina_plus.sweeps import storage
+from tests.sweeps.scenes import (
+    BASE,
+    GAMMAS,
+    check_done,
+    claim_all,
+    kill_at_random,
+    make_plan,
+    make_study,
+    work,
+)
 
 
 def find_server() -> Path | None:
@@ -29,7 +36,8 @@ def find_server() -> Path | None:
 
 BINARIES = find_server()
 pytestmark = pytest.mark.skipif(
-    BINARIES is None, reason='no PostgreSQL here: apt install postgresql'
+    BINARIES is None,
+    reason='needs PostgreSQL on this machine: apt-get install postgresql',
 )
 
 
@@ -86,16 +94,15 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture(autouse=True)
-def hasty(monkeypatch):
-    monkeypatch.setattr(worker, 'POLL', 0.05)
-    monkeypatch.setattr(study_module, 'PAUSE', 0.1)
+def impatient(hasty, monkeypatch):
+    monkeypatch.setattr(storage, 'PAUSE', 0.1)
 
 
 def test_workers_killed_at_random_lose_nothing_and_repeat_nothing(
     server, tmp_path
 ):
     slow = BASE.replace('per_second = 50', 'per_second = 10')
-    plan = make_plan(POINTS, base=slow)
+    plan = make_plan(GAMMAS, base=slow)
     study = make_study(server.url, plan, name='killed')
     kill_at_random(study, server.url, tmp_path, kills=2)
     check_done(study, tmp_path)
@@ -103,7 +110,7 @@ def test_workers_killed_at_random_lose_nothing_and_repeat_nothing(
 
 def test_a_restart_of_the_database_costs_no_training(server, tmp_path):
     slow = BASE.replace('per_second = 50', 'per_second = 5')
-    study = make_study(server.url, make_plan(POINTS[:2], base=slow), 'restart')
+    study = make_study(server.url, make_plan(GAMMAS[:2], base=slow), 'restart')
 
     def restart():
         time.sleep(1.0)
@@ -121,7 +128,7 @@ def test_a_restart_of_the_database_costs_no_training(server, tmp_path):
 
 
 def test_two_studies_of_a_database_do_not_meet(server, tmp_path):
-    one = make_study(server.url, make_plan(POINTS[:1]), 'one')
-    two = make_study(server.url, make_plan(POINTS[1:3]), 'two')
-    assert [claim.point for claim in iter(one.claim, None)] == POINTS[:1]
-    assert [claim.point for claim in iter(two.claim, None)] == POINTS[1:3]
+    one = make_study(server.url, make_plan(GAMMAS[:1]), 'one')
+    two = make_study(server.url, make_plan(GAMMAS[1:3]), 'two')
+    assert [claim.point for claim in claim_all(one)] == GAMMAS[:1]
+    assert [claim.point for claim in claim_all(two)] == GAMMAS[1:3]

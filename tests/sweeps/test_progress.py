@@ -6,8 +6,8 @@ import time
 import pytest
 from rich.console import Console
 
-from mmdet_retina_plus.sweeps.progress import Display, summary, time_left
-from mmdet_retina_plus.sweeps.training import Progress
+from mmdet_retina_plus.sweeps.progress import Display, summary_line, time_left
+from mmdet_retina_plus.sweeps.trial_folder import Progress
 from mmdet_retina_plus.sweeps.worker import Event
 from tests.sweeps.scenes import make_plan, make_study, work
 from tests.sweeps.sweep_results import make_sweep, make_trial, unfinished_sweep
@@ -42,7 +42,7 @@ def test_the_summary_names_the_best_mean_and_the_time_left():
         # One lucky seed is not the best point.
         make_trial(2, points[1], value=0.4, seconds=60.0),
     ]
-    said = summary(make_sweep(points, trials, seeds=[0, 1]), jobs=1)
+    said = summary_line(make_sweep(points, trials, seeds=[0, 1]), jobs=1)
     assert said == (
         '3 of 4 trials finished, 1 waiting, about 1 min 00 s left, '
         'best mean so far bbox_mAP (%) 40.0 by gamma=2.0'
@@ -50,7 +50,7 @@ def test_the_summary_names_the_best_mean_and_the_time_left():
 
 
 def test_every_state_is_counted():
-    said = summary(unfinished_sweep(), jobs=2)
+    said = summary_line(unfinished_sweep(), jobs=2)
     for state in ('running', 'waiting', 'pruned', 'failed'):
         assert state in said
 

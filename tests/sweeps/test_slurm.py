@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,15 +15,22 @@ import pytest
 
 from mmdet_retina_plus.sweeps import slurm
 from mmdet_retina_plus.sweeps.slurm import SCRIPT, submit_array
-from tests.sweeps.scenes import BASE, make_plan, make_study
-from tests.sweeps.test_worker import POINTS, check_done
+from tests.sweeps.scenes import (
+    ENDLESS,
+    GAMMAS,
+    check_done,
+    make_plan,
+    make_study,
+    wait_for,
+)
 
 PROGRAMS = ('munged', 'slurmctld', 'slurmd', 'sbatch', 'squeue', 'scancel')
 SEARCH = os.pathsep.join([os.environ['PATH'], '/usr/sbin'])
 missing = [name for name in PROGRAMS if not shutil.which(name, path=SEARCH)]
 needs_slurm = pytest.mark.skipif(
     bool(missing),
-    reason=f'no {", ".join(missing)} here: apt install slurm-wlm munge',
+    reason='needs Slurm on this machine, has no '
+    f'{", ".join(missing)}: apt-get install slurm-wlm munge',
 )
 CONFIG = """
 ClusterName=test
@@ -78,13 +84,6 @@ def call(*command: str) -> str:
     ).stdout
 
 
-def wait_for(condition, what: str, seconds: float = 90.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.2)
-
-
 @pytest.fixture(scope='module')
 def cluster() -> Iterator[Path]:
     """A controller, a node and their keys, all in one folder of our own."""
@@ -125,13 +124,16 @@ def cluster() -> Iterator[Path]:
             wait_for(
                 lambda: 'idle' in call('sinfo', '-h', '-o', '%T'),
                 'Slurm does not start, see its log',
+                90,
             )
             yield folder
         finally:
             for pid in folder.glob('*.pid'):
                 os.kill(int(pid.read_text()), 15)
             wait_for(
-                lambda: not list(folder.glob('slurm*.pid')), 'Slurm goes on'
+                lambda: not list(folder.glob('slurm*.pid')),
+                'Slurm goes on',
+                90,
             )
 
 
@@ -143,10 +145,10 @@ def stand_in(tmp_path, monkeypatch):
         f'#!{sys.executable}\n'
         'import sys\n'
         f'sys.path[:0] = {sys.path!r}\n'
-        'import sweep_scenes\n'
+        'from tests.sweeps.scenes import STAND_IN\n'
         'from mmdet_retina_plus.sweeps import training, worker\n'
         'from mmdet_retina_plus.cli.main import main\n'
-        'training.train_script = lambda: sweep_scenes.STAND_IN\n'
+        'training.train_script = lambda: STAND_IN\n'
         'worker.POLL = 0.05\n'
         'main()\n'
     )
@@ -158,11 +160,11 @@ def stand_in(tmp_path, monkeypatch):
 def test_an_array_of_workers_does_the_sweep(cluster, stand_in, tmp_path):
     work_dir = tmp_path / 'my sweep'
     work_dir.mkdir()
-    plan = make_plan(POINTS, folder=str(tmp_path))
+    plan = make_plan(GAMMAS, folder=str(tmp_path))
     study = make_study(str(work_dir / 'study.log'), plan, name='my sweep')
     said = submit(work_dir, sbatch=['--partition=main', '--cpus-per-task=1'])
     assert said.startswith('Submitted batch job')
-    wait_for(lambda: not call('squeue', '-h'), 'the array does not end')
+    wait_for(lambda: not call('squeue', '-h'), 'the array does not end', 90)
     check_done(study, work_dir)
     logs = list(work_dir.glob('slurm-*.log'))
     assert len(logs) == 2
@@ -173,14 +175,15 @@ def test_an_array_of_workers_does_the_sweep(cluster, stand_in, tmp_path):
 def test_a_cancelled_job_gives_its_trial_back(cluster, stand_in, tmp_path):
     work_dir = tmp_path / 'sweep'
     work_dir.mkdir()
-    endless = BASE.replace('max_iters=10', 'max_iters=100000')
-    plan = make_plan(POINTS[:1], folder=str(tmp_path), base=endless)
+    plan = make_plan(GAMMAS[:1], folder=str(tmp_path), base=ENDLESS)
     study = make_study(str(work_dir / 'study.log'), plan, name='sweep')
     job = submit(work_dir, jobs=1).split()[-1]
-    wait_for(lambda: list(work_dir.glob('*/*/iter_*.pth')), 'nothing trains')
+    wait_for(
+        lambda: list(work_dir.glob('*/*/iter_*.pth')), 'nothing trains', 90
+    )
     # As before the end of its time: to the batch shell, which is the worker.
     call('scancel', '--batch', '--signal=TERM', job)
-    wait_for(lambda: not call('squeue', '-h'), 'the job does not end')
+    wait_for(lambda: not call('squeue', '-h'), 'the job does not end', 90)
     assert [x.state for x in study.result().trials] == ['waiting']
 
 

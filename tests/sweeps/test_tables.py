@@ -1,3 +1,5 @@
+"""Laws of the tables of a sweep."""
+
 import csv
 import dataclasses
 import io
@@ -7,20 +9,11 @@ import statistics
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from mmdet_retina_plus.sweeps.point_labels import (
-    clip_labels,
-    identity,
-    label_points,
-    short_keys,
-    short_labels,
-    without_shared,
-)
+from mmdet_retina_plus.sweeps.point_labels import identity
 from mmdet_retina_plus.sweeps.summary import (
     error_lines,
     show_counts,
-    show_seconds,
     summarize_points,
 )
 from mmdet_retina_plus.sweeps.tables import (
@@ -29,28 +22,12 @@ from mmdet_retina_plus.sweeps.tables import (
     trials_csv,
 )
 from tests.sweeps.sweep_results import (
+    ANY_POINTS,
     NASTY,
     make_sweep,
     make_trial,
     one_trial_each,
     unfinished_sweep,
-)
-
-VALUES = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.lists(inner, max_size=3).map(tuple)
-        | st.dictionaries(st.text(), inner, max_size=2)
-    ),
-    max_leaves=4,
-)
-POINTS = st.lists(
-    st.dictionaries(st.text(min_size=1), VALUES, max_size=4), max_size=4
 )
 
 
@@ -130,14 +107,6 @@ def test_a_trial_tried_again_is_planned_once():
     assert table_of(sweep)[1][1:4] == ['**30.1**', '1 of 1', '1']
 
 
-def test_a_trial_finds_its_point_after_a_storage_changed_its_types():
-    points = [dict(scale=(1333, 800), gamma=2), dict(scale=(667, 400))]
-    stored = dict(gamma=2.0, scale=[1333, 800])
-    results = summarize_points(make_sweep(points, [make_trial(0, stored)]))
-    assert [len(result.trials) for result in results] == [1, 0]
-    assert identity(1) != identity(True)
-
-
 def test_a_trial_of_a_point_that_left_the_spec_is_reported():
     sweep = make_sweep([dict(a=1)], [make_trial(0, dict(b=2))], seeds=[0])
     assert [row[:4] for row in table_of(sweep)] == [
@@ -168,7 +137,7 @@ def test_markup_in_an_error_is_code():
 
 
 @settings(deadline=None, max_examples=60)
-@given(POINTS)
+@given(ANY_POINTS)
 def test_the_csv_gives_back_every_value(points):
     sweep = one_trial_each(points)
     rows = rows_of(sweep)
@@ -211,46 +180,11 @@ def test_keys_named_as_a_column_have_their_own():
 
 
 @settings(deadline=None, max_examples=60)
-@given(POINTS)
+@given(ANY_POINTS)
 def test_the_table_has_a_cell_a_column_whatever_the_values(points):
     rows = table_of(one_trial_each(points))
     assert len({len(row) for row in rows}) == 1
     assert len(rows) == 1 + len({identity(point) for point in points})
-
-
-def test_labels_tell_points_apart_and_no_more():
-    scales = [(667, 400), (833, 500)]
-    points = [
-        {f'{part}.pipeline.2.scale': scale for part in ('train', 'val')}
-        | {'model.type': 'RetinaNet'}
-        for scale in scales
-    ]
-    assert label_points(points) == [
-        'train.pipeline.2.scale=(667, 400)',
-        'train.pipeline.2.scale=(833, 500)',
-    ]
-    assert label_points([*points[:1], {}])[1] == 'as in the config'
-
-
-@pytest.mark.parametrize(
-    ('texts', 'short'),
-    [
-        (['1', '2'], ['1', '2']),
-        (['a longer path to x', 'a longer path to y'], ['…x', '…y']),
-        (['dict(std=0.01, b=1)', 'dict(std=0.02, b=1)'], ['…0.01…', '…0.02…']),
-        (['the very same word', 'the very same'], ['…same word', '…same']),
-        (['[-0.125, 0.25, 1]', '[0.125, 0.25, 1]'], ['…-0.125…', '…0.125…']),
-        (['the very same text'] * 2, ['the very same text'] * 2),
-    ],
-)
-def test_long_values_are_shown_by_the_words_that_differ(texts, short):
-    assert without_shared(texts) == short
-
-
-@given(POINTS)
-def test_points_that_differ_have_short_labels_that_do(points):
-    points = list({identity(point): point for point in points}.values())
-    assert len(set(short_labels(points))) == len(points)
 
 
 def test_no_point_is_the_best_where_all_are_alike():
@@ -269,29 +203,3 @@ def test_the_table_says_what_its_keys_begin_with_and_what_is_empty():
     text = markdown(one_trial_each([dict(gamma=0), dict(gamma=1)], prefix=''))
     assert 'Before each key' not in text
     assert 'empty' not in text
-
-
-def test_short_keys_are_the_shortest_that_differ():
-    keys = ['neck.type', 'head.loss.type', 'head.gamma', 'pipeline.2', 'a..']
-    assert list(short_keys(keys).values()) == [
-        'neck.type',
-        'loss.type',
-        'gamma',
-        'pipeline.2',
-        'a..',
-    ]
-
-
-def test_long_labels_stay_apart():
-    texts = [f'{"a" * 40}{middle}{"b" * 40}' for middle in 'xyz']
-    clipped = clip_labels([*texts, 'short'])
-    assert len(set(clipped)) == 4
-    assert max(map(len, clipped)) <= 50
-
-
-@pytest.mark.parametrize(
-    ('seconds', 'text'),
-    [(43.4, '43 s'), (725, '12 min 05 s'), (11220, '3 h 07 min')],
-)
-def test_times_are_easy_to_read(seconds, text):
-    assert show_seconds(seconds) == text

@@ -8,7 +8,8 @@ from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from mmengine.dataset import pseudo_collate
 
 from mmdet_retina_plus.transforms.paint_instances import PaintInstances
-from tests.helpers.builders import build_detector, filled, load
+from tests.helpers.samples import filled
+from tests.helpers.shipped_configs import build_detector, load
 
 SHAPE = (24, 32)
 

@@ -1,13 +1,13 @@
-"""Masks in annotation files, where a pipeline loads them."""
+"""Segmentations in annotation files, where a pipeline loads masks."""
 
 from collections.abc import Mapping
 
-from mmdet_retina_plus.common.coco_format import some
 from mmdet_retina_plus.common.config_tree import kind, walk
 from mmdet_retina_plus.common.numbers import is_finite
+from mmdet_retina_plus.common.text import some
 
-from .annotations import Split
 from .findings import Finding
+from .split import Split
 
 CORNERS = 3
 """Fewest corners of a polygon; mmdet leaves out those with less."""
@@ -49,7 +49,7 @@ def has_pixels(mask: Mapping | list) -> bool:
     )
 
 
-def check_masks(split: Split) -> list[Finding]:
+def check_segmentations(split: Split) -> list[Finding]:
     """What mmdet stops at, and what it leaves out in silence."""
     loads = [
         step

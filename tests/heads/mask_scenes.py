@@ -1,51 +1,22 @@
 """Small RetinaMasks, objects with outlines, and what is measured on them."""
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.structures import InstanceData
 from pycocotools import mask as rle_tools
 from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 
-import mmdet_retina_plus
-from tests.helpers.builders import (
-    Objects,
-    data_sample,
-    detector_config,
-    one_of_two_processes,
-    pyramid,
-)
+from tests.helpers.models import detector_config, roi_head_config
+from tests.helpers.samples import Objects, data_sample, pyramid
 
-ORACLE = json.loads(
-    (Path(__file__).parents[1] / 'oracles' / 'mask_branch.json').read_text()
-)
-FRAGMENT = Config.fromfile(
-    Path(mmdet_retina_plus.config('retinanet_r50_fpn_fl')).parent
-    / '_base_'
-    / 'retinamask.py'
-).retinamask
 Polygons = Sequence[Sequence[float]]
 """x1, y1, x2, y2, ... of one object's parts."""
-
-
-def roi_head_config(**changes) -> ConfigDict:
-    """The shipped mask branch, narrow, for 3 classes."""
-    config = Config(dict(roi_head=FRAGMENT.roi_head)).roi_head
-    config.mask_roi_extractor.out_channels = 8
-    config.mask_head.update(
-        num_convs=1, in_channels=8, conv_out_channels=8, num_classes=3
-    )
-    config = Config(config)
-    config.merge_from_dict(changes)
-    return config._cfg_dict
 
 
 def build_roi_head(**changes):
@@ -64,11 +35,6 @@ def build_retinamask(roi_head: dict | None = None, **changes):
     torch.nn.init.constant_(model.bbox_head.retina_cls.bias, -1.0)
     torch.nn.init.normal_(model.bbox_head.retina_reg.weight, std=0.05)
     return model
-
-
-def exact_level(scale: np.ndarray | float, k0: int) -> np.ndarray | float:
-    """The authors' level of boxes of sqrt(area) `scale`, neither cut."""
-    return k0 + np.log2(scale / 224 + 1e-6)
 
 
 def rectangle(box: Sequence[float]) -> list[float]:
@@ -159,41 +125,3 @@ def train(roi_head, found, samples, features=None) -> dict[str, Tensor]:
     if features is None:
         features = pyramid(len(samples), shape=samples[0].batch_input_shape)
     return roi_head.loss(features, found, samples)
-
-
-def steps_in_one_of_two_processes(rank: int, folder: Path) -> None:
-    """Save the parameters after steps of distributed training.
-
-    In each step one process sees an object and the other an empty image;
-    before the first there are no detections. Once with all levels, once with
-    one.
-    """
-    with one_of_two_processes(rank, folder):
-        torch.manual_seed(0)
-        parameters = []
-        for strides in ([8, 16, 32], [8]):
-            model = build_retinamask(
-                roi_head_config(
-                    mask_roi_extractor=dict(featmap_strides=strides)
-                )
-            )
-            torch.nn.init.constant_(model.bbox_head.retina_cls.bias, -100.0)
-            parallel = DistributedDataParallel(
-                model, find_unused_parameters=False
-            )
-            optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-            for step in range(2):
-                objects = [((8, 8, 40, 40), 1)] if rank == step else []
-                images, samples = (
-                    torch.randn(1, 3, 64, 64),
-                    [mask_sample(objects)],
-                )
-                losses = parallel(images, samples, mode='loss')
-                loss, _ = model.parse_losses(losses)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                with torch.no_grad():
-                    model.bbox_head.retina_cls.bias.fill_(-1.0)
-            parameters += [p.detach() for p in model.parameters()]
-        torch.save(parameters, folder / f'{rank}.pth')

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from pycocotools.mask import encode
 
-from mmdet_retina_plus.doctor.annotations import Split
-from mmdet_retina_plus.doctor.masks import check_masks
+from mmdet_retina_plus.doctor.segmentations import check_segmentations
+from mmdet_retina_plus.doctor.split import Split
 
 POLYGON = [[5, 5, 25, 5, 25, 15]]
 
@@ -36,7 +36,9 @@ def findings(masks, pipeline, **fields):
     ]
     image = {'id': 1, 'file_name': 'a.png', 'width': 64, 'height': 48}
     coco = {'images': [image], 'annotations': annotations, 'categories': []}
-    return check_masks(Split('train', coco, Path(), (), pipeline=pipeline))
+    return check_segmentations(
+        Split('train', coco, Path(), (), pipeline=pipeline)
+    )
 
 
 def loads(**options):

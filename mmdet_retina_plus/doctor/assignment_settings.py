@@ -1,0 +1,152 @@
+"""Settings of assigner and sampler that training accepts and suffers from."""
+
+from collections.abc import Mapping
+
+from mmdet_retina_plus.common.config_tree import kind, part
+
+from .findings import Finding
+from .model_traits import is_retina
+
+OUR_SAMPLER = "sampler=dict(type='PseudoSampler')"
+OUR_ASSIGNER = (
+    "assigner=dict(_delete_=True, type='StreamingMaxIoUAssigner', "
+    'pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0)'
+)
+MISFITS = {
+    'ATSSAssigner': (
+        'RetinaHead does not tell it the level sizes, training crashes',
+        "assigner=dict(_delete_=True, type='StreamingATSSAssigner')",
+    ),
+    'GridAssigner': (
+        "it wants YOLO's responsible_flags, training crashes",
+        OUR_ASSIGNER,
+    ),
+    'PointAssigner': (
+        'it takes anchors for points and assigns nonsense',
+        OUR_ASSIGNER,
+    ),
+    'OHEMSampler': (
+        'it asks for the box head of a two-stage detector, training crashes',
+        f"{OUR_SAMPLER} with loss_cls=dict(type='FocalLoss', "
+        'use_sigmoid=True), which weighs hard anchors by itself',
+    ),
+}
+"""Parts of `train_cfg` that RetinaHead cannot use: why, and what instead."""
+
+
+def check_misfits(cfg: Mapping) -> list[Finding]:
+    used = part(cfg, 'model.train_cfg')
+    return [
+        Finding('error', key, f'{kind(used.get(key))}: {why}', way_out)
+        for key in ('assigner', 'sampler')
+        if is_retina(cfg) and kind(used.get(key)) in MISFITS
+        for why, way_out in [MISFITS[kind(used.get(key))]]
+    ]
+
+
+def check_negative_threshold(cfg: Mapping) -> list[Finding]:
+    assigner = part(cfg, 'model.train_cfg.assigner')
+    threshold = assigner.get('neg_iou_thr')
+    if kind(assigner) != 'MaxIoUAssigner' or isinstance(
+        threshold, float | tuple
+    ):
+        return []
+    return [
+        Finding(
+            'error',
+            'assigner',
+            f'with neg_iou_thr={threshold!r}, neither a float nor a tuple, '
+            'MaxIoUAssigner takes no anchor as background',
+            "write 0.4 or (0.1, 0.4), or type='StreamingMaxIoUAssigner'",
+        )
+    ]
+
+
+def check_low_quality(cfg: Mapping) -> list[Finding]:
+    assigner = part(cfg, 'model.train_cfg.assigner')
+    if (
+        kind(assigner) != 'MaxIoUAssigner'
+        or assigner.get('min_pos_iou', 0) > 0
+        or not assigner.get('gt_max_assign_all', True)
+        or not assigner.get('match_low_quality', True)
+    ):
+        return []
+    return [
+        Finding(
+            'warning',
+            'assigner',
+            'an object that overlaps no anchor (a crop can leave one without '
+            'area) makes all anchors of its image positive',
+            "min_pos_iou=1e-3, or type='StreamingMaxIoUAssigner'",
+        )
+    ]
+
+
+def check_ignore_regions(cfg: Mapping) -> list[Finding]:
+    assigner = part(cfg, 'model.train_cfg.assigner')
+    share = assigner.get('ignore_iof_thr', -1)
+    if share == 0:
+        message = 'ignore_iof_thr=0 switches ignore regions off, as -1 does'
+        way_out = 'ignore_iof_thr=0.5, or 1e-6 for any overlap; -1 if meant'
+    elif share > 0 and kind(assigner) == 'MaxIoUAssigner':
+        message = (
+            'MaxIoUAssigner trains ignore regions as background in images '
+            'without objects'
+        )
+        way_out = "type='StreamingMaxIoUAssigner', with the same options"
+    else:
+        return []
+    return [Finding('warning', 'assigner', message, way_out)]
+
+
+def check_candidates(cfg: Mapping) -> list[Finding]:
+    """ATSS's nine candidates are places, where a place has one anchor."""
+    assigner = part(cfg, 'model.train_cfg.assigner')
+    topk = assigner.get('topk', 9)
+    anchors = part(cfg, 'model.bbox_head.anchor_generator')
+    scales = anchors.get('scales_per_octave') or len(anchors.get('scales', ()))
+    count = scales * len(anchors.get('ratios', ()))
+    if (
+        kind(assigner) != 'StreamingATSSAssigner'
+        or assigner.get('topk_per_location', False)
+        or topk > 9
+        or count < 2
+    ):
+        return []
+    message = (
+        f'topk={topk} counts anchors: with {count} at a place, an object has '
+        f'candidates at {-(-topk // count)} places of a level'
+    )
+    way_out = 'topk_per_location=True, or one anchor per place'
+    return [Finding('warning', 'assigner', message, way_out)]
+
+
+def check_sampler(cfg: Mapping) -> list[Finding]:
+    sampler = part(cfg, 'model.train_cfg.sampler')
+    name = kind(sampler)
+    # PISA's ISRPseudoSampler chooses nothing either.
+    if not is_retina(cfg) or not name or name.endswith('PseudoSampler'):
+        return []
+    if name in MISFITS:
+        return []
+    if name == 'RandomSampler' and sampler.get('add_gt_as_proposals', True):
+        message = 'objects added as proposals shift the indices of anchors'
+        way_out = f'add_gt_as_proposals=False, or {OUR_SAMPLER}'
+        return [Finding('error', 'sampler', message, way_out)]
+    if 'Focal' not in kind(part(cfg, 'model.bbox_head.loss_cls')):
+        return []
+    message = (
+        f'with {name} the focal loss is divided by positives and negatives, '
+        'not by positives'
+    )
+    return [Finding('warning', 'sampler', message, OUR_SAMPLER)]
+
+
+CHECKS = (
+    check_misfits,
+    check_negative_threshold,
+    check_low_quality,
+    check_ignore_regions,
+    check_candidates,
+    check_sampler,
+)

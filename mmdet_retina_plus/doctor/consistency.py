@@ -1,0 +1,103 @@
+"""Parts of a config that must agree with each other or with the data."""
+
+import os
+from collections.abc import Mapping, Sequence
+
+from mmdet_retina_plus.common.config_tree import (
+    annotation_path,
+    datasets_in,
+    kind,
+    part,
+    walk,
+)
+
+from .findings import Finding
+from .split import Split
+
+
+def check_registration(cfg: Mapping, text: str) -> list[Finding]:
+    """A user's own custom_imports replace those of an inherited config."""
+    from mmdet.registry import MODELS, TASK_UTILS, TRANSFORMS
+
+    ours = {
+        name
+        for registry in (MODELS, TASK_UTILS, TRANSFORMS)
+        for name, member in registry.module_dict.items()
+        if member.__module__.startswith('mmdet_retina_plus')
+    }
+    used = sorted({kind(x) for x in walk(cfg)} & ours)
+    imports = part(cfg, 'custom_imports').get('imports', ())
+    imports = [imports] if isinstance(imports, str) else imports
+    imported = any(x.startswith('mmdet_retina_plus') for x in imports or ())
+    if not used or imported or '__import__' in text:
+        return []
+    # Not an error: a module of the user may import ours.
+    return [
+        Finding(
+            'warning',
+            'custom_imports',
+            f'nothing here imports the module that has {", ".join(used)}, '
+            'unless yours does; an own custom_imports replaces the inherited',
+            "custom_imports=dict(imports=['mmdet_retina_plus', 'yours'], "
+            'allow_failed_imports=False)',
+        )
+    ]
+
+
+def check_evaluators(cfg: Mapping) -> list[Finding]:
+    findings = []
+    for name in ('val', 'test'):
+        read = {
+            os.path.abspath(annotation_path(config))
+            for config in datasets_in(
+                part(cfg, f'{name}_dataloader').get('dataset')
+            )
+            if config.get('ann_file')
+        }
+        key = f'{name}_evaluator'
+        paths = [x.get('ann_file') for x in walk(cfg.get(key))]
+        scored = [path for path in paths if isinstance(path, str) and path]
+        # Of several evaluators one may score against a part of the data.
+        if scored and read and not read & set(map(os.path.abspath, scored)):
+            message = f'scores against {scored[0]}, the data is {min(read)}'
+            way_out = f'set {key}.ann_file to the file of the data set'
+            findings.append(Finding('error', key, message, way_out))
+    return findings
+
+
+def check_num_classes(cfg: Mapping, splits: Sequence[Split]) -> list[Finding]:
+    classes = {
+        len(x.classes) for x in splits if not isinstance(x.classes, str)
+    }
+    return [
+        Finding(
+            'error',
+            key,
+            f'num_classes={head["num_classes"]}, but the data has '
+            f'{" or ".join(map(str, sorted(classes)))} classes',
+            f'set num_classes of {key} to the number of classes',
+        )
+        for parent in walk(cfg.get('model'))
+        for key in ('bbox_head', 'mask_head')
+        for head in [part(parent, key)]
+        if 'num_classes' in head and classes - {head['num_classes']}
+    ]
+
+
+def check_labels(splits: Sequence[Split]) -> list[Finding]:
+    """Labels come from the order of categories, in each file by itself."""
+    orders = {
+        tuple(x for x in split.categories if x in split.classes)
+        for split in splits
+    }
+    if len(orders) < 2:
+        return []
+    return [
+        Finding(
+            'error',
+            'data',
+            'the annotation files list the categories differently, so a '
+            'label means another class in training than in validation',
+            'give all annotation files the same list of categories',
+        )
+    ]

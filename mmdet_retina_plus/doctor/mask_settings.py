@@ -1,0 +1,125 @@
+"""Masks and maps between pipeline, model and evaluator."""
+
+from collections.abc import Mapping
+
+from mmdet_retina_plus.common.config_tree import (
+    dataset_chains,
+    kind,
+    part,
+    walk,
+)
+
+from .findings import Finding
+from .model_traits import has_mask_head, is_retina, predicts_masks
+
+MASKS_STAY = tuple(
+    scope + name
+    for scope in ('', 'mmdet.')
+    for name in ('RandomShift', 'Mosaic', 'MixUp')
+)
+"""mmdet's transforms that move pixels and boxes, and leave masks behind."""
+
+
+def check_mask_loading(cfg: Mapping) -> list[Finding]:
+    """Between pipeline, model and evaluator; each would stop a run late."""
+    loader = part(cfg, 'train_dataloader')
+    loads = [x for x in walk(loader) if kind(x) == 'LoadAnnotations']
+    findings = []
+    loaded = any(x.get('with_mask') for x in loads)
+    if has_mask_head(cfg) and loads and not loaded:
+        message = 'the mask head gets no masks from the training pipeline'
+        way_out = (
+            "dict(type='LoadAnnotations', with_bbox=True, with_mask=True)"
+        )
+        findings.append(Finding('error', 'pipeline', message, way_out))
+    for name in ('val', 'test'):
+        key = f'{name}_evaluator'
+        metrics = [x.get('metric') for x in walk(cfg.get(key))]
+        scored = any('segm' in metric for metric in metrics if metric)
+        if scored and is_retina(cfg) and not predicts_masks(cfg):
+            message = 'scores masks, which the detector does not predict'
+            way_out = f"{key}.metric='bbox'"
+            findings.append(Finding('error', key, message, way_out))
+    return findings
+
+
+def check_views(cfg: Mapping) -> list[Finding]:
+    """What `--tta` does with the masks of each view."""
+    if kind(cfg.get('tta_model')) != 'DetTTAModel' or not predicts_masks(cfg):
+        return []
+    message = "mmdet's TTA stops at the first image with masks"
+    way_out = "tta_model=dict(type='MaskTTAModel'), for a MaskRoIHead"
+    return [Finding('error', 'tta_model', message, way_out)]
+
+
+def check_pixel_supervision(cfg: Mapping) -> list[Finding]:
+    """What our semantic head needs, and would miss in part silently."""
+    head = part(cfg, 'model.semantic_head')
+    if kind(head) != 'UNetSemanticHead':
+        return []
+    loader = list(walk(part(cfg, 'train_dataloader')))
+    kinds = [kind(step) for step in loader]
+    loads = [step for step in loader if kind(step) == 'LoadAnnotations']
+    paints = [step for step in loader if kind(step) == 'PaintInstances']
+    alike = any(not step.get('class_specific', True) for step in paints)
+    preprocessor = part(cfg, 'model.data_preprocessor')
+    unknown = preprocessor.get('seg_pad_value', 255) == 255
+    problems = (
+        (
+            'PackDetInputs' in kinds and not paints,
+            'pipeline',
+            'the semantic head gets no map from the training pipeline',
+            "dict(type='PaintInstances') before PackDetInputs",
+        ),
+        (
+            paints
+            and loads
+            and not any(step.get('with_mask') for step in loads),
+            'pipeline',
+            'PaintInstances gets no masks, so no pixel has a label',
+            "dict(type='LoadAnnotations', with_bbox=True, with_mask=True)",
+        ),
+        (
+            alike and head.get('class_specific', False),
+            'pipeline',
+            'all objects are painted as the first class',
+            'PaintInstances without class_specific=False',
+        ),
+        (
+            not (preprocessor.get('pad_seg', False) and unknown),
+            'data_preprocessor',
+            'maps are not padded as images are, by unknown pixels',
+            'data_preprocessor=dict(pad_seg=True, seg_pad_value=255)',
+        ),
+    )
+    return [
+        Finding('error', *problem) for is_so, *problem in problems if is_so
+    ]
+
+
+def check_moved_masks(cfg: Mapping) -> list[Finding]:
+    """Masks that stay where they were, or that the mask head does not get."""
+    findings = []
+    loader = part(cfg, 'train_dataloader')
+    for chain in dataset_chains(loader.get('dataset')):
+        steps = list(walk([link.get('pipeline') for link in chain]))
+        if not any(step.get('with_mask') for step in steps):
+            continue
+        for step in steps:
+            if step.get('type') in MASKS_STAY:
+                message = f'{kind(step)} moves pixels and boxes, but no masks'
+                way_out = 'CachedMosaic and CachedMixUp, which move masks'
+                findings.append(Finding('error', 'pipeline', message, way_out))
+            if has_mask_head(cfg) and not step.get('keep_masks', True):
+                message = 'PaintInstances leaves no masks to the mask head'
+                way_out = 'PaintInstances without keep_masks=False'
+                findings.append(Finding('error', 'pipeline', message, way_out))
+    return findings
+
+
+CHECKS = (
+    check_mask_loading,
+    check_views,
+    check_pixel_supervision,
+    check_moved_masks,
+)

@@ -1,0 +1,29 @@
+"""What kind of model a config describes."""
+
+from collections.abc import Mapping
+
+from mmdet_retina_plus.common.config_tree import kind, part
+
+
+def is_retina(cfg: Mapping) -> bool:
+    """Whether the head is RetinaHead or inherits from it."""
+    from mmdet.models import RetinaHead
+    from mmdet.registry import MODELS
+
+    # Not `get`, which takes no unknown name quietly.
+    head = MODELS.module_dict.get(kind(part(cfg, 'model.bbox_head')))
+    return isinstance(head, type) and issubclass(head, RetinaHead)
+
+
+def has_mask_head(cfg: Mapping) -> bool:
+    """Whether the detector has one, below a RoI head or not."""
+    model = part(cfg, 'model')
+    return any(
+        part(parent, 'mask_head')
+        for parent in (model, part(model, 'roi_head'))
+    )
+
+
+def predicts_masks(cfg: Mapping) -> bool:
+    test_cfg = part(cfg, 'model.roi_head.test_cfg')
+    return has_mask_head(cfg) and test_cfg.get('with_mask', True)

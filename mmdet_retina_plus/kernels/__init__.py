@@ -1,0 +1,1 @@
+"""Box arithmetic and GPU kernels: plain functions on tensors."""

@@ -1,0 +1,81 @@
+"""The share of a machine that each training run gets."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The share of a machine that a training run gets.
+
+    Attributes:
+        number: Index of the slot, from 0.
+        gpus: Value of CUDA_VISIBLE_DEVICES; None leaves the variable as it
+            is.
+        threads: OpenMP threads of each process; None leaves that to torch.
+        nproc: Processes of a run.
+    """
+
+    number: int = 0
+    gpus: str | None = None
+    threads: int | None = None
+    nproc: int = 1
+
+    def environment(self) -> dict[str, str]:
+        environment = dict(os.environ)
+        if self.gpus is not None:
+            environment['CUDA_VISIBLE_DEVICES'] = self.gpus
+        if self.threads is not None:
+            environment.setdefault('OMP_NUM_THREADS', str(self.threads))
+        return environment
+
+
+def make_slots(jobs: int, nproc: int, gpus: Sequence[str]) -> list[Slot]:
+    """Shares of a machine for so many runs at a time.
+
+    Args:
+        jobs: Runs at a time.
+        nproc: Processes of each, one GPU each.
+        gpus: Names of the GPUs, empty on a machine without.
+
+    Raises:
+        ValueError: The GPUs do not suffice for `nproc`.
+    """
+    cores = len(os.sched_getaffinity(0))
+    threads = max(1, cores // (jobs * nproc))
+    if not gpus:
+        if nproc > 1:
+            raise ValueError(
+                '--nproc needs a GPU for each process, mmengine starts no '
+                'other groups, and torch sees none here'
+            )
+        return [Slot(number, None, threads) for number in range(jobs)]
+    if nproc > 1 and jobs * nproc > len(gpus):
+        raise ValueError(
+            f'{jobs} runs of {nproc} processes need {jobs * nproc} GPUs, '
+            f'there are {len(gpus)}: lower --jobs or --nproc'
+        )
+    return [
+        Slot(
+            number,
+            # Single processes may share one, where there are more of them.
+            ','.join(
+                gpus[(number * nproc + process) % len(gpus)]
+                for process in range(nproc)
+            ),
+            threads,
+            nproc,
+        )
+        for number in range(jobs)
+    ]
+
+
+def visible_gpus() -> list[str]:
+    """Names of the GPUs that torch sees, as CUDA_VISIBLE_DEVICES has them."""
+    import torch
+
+    count = torch.cuda.device_count()
+    named = os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',')
+    names = [name for name in named if name]
+    return names[:count] if names else [str(i) for i in range(count)]

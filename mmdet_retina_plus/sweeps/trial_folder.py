@@ -1,0 +1,140 @@
+"""The folder of a trial: its name, its lock, and what a run leaves in it."""
+
+import fcntl
+import hashlib
+import re
+import time
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from zipfile import is_zipfile
+
+from mmdet_retina_plus.common.scalar_log import read_records
+
+from .point_labels import full_label, identity
+from .spec import Point
+from .trial_config import counts_epochs, total_steps
+
+TIMES = {'data_time', 'time', 'step', 'memory'}
+"""What a validation logs beside its metrics."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        step: Last step that was logged.
+        steps: Steps of the whole run; 0 if the config does not say.
+        curve: Step, or epoch where the run counts epochs, to metric.
+        others: What validations logged that have no such metric.
+    """
+
+    step: int = 0
+    steps: int = 0
+    curve: Mapping[int, float] = field(default_factory=dict)
+    others: Collection[str] = ()
+
+
+def folder_name(study: str, point: Point, seed: int) -> str:
+    """Path below the work dir: `gamma-2.0_alpha-0.25_1f09c3/seed-0`.
+
+    It stays when other points come before. The digits are those of the point,
+    whose text may be cut off, and of the study, all that tells it from others,
+    so that no run resumes from what another left.
+    """
+    text = re.sub(r'[^\w.+-]+', '-', full_label(point).replace(', ', '_'))
+    whole = study + identity(point)
+    digest = hashlib.sha256(whole.encode()).hexdigest()[:6]
+    return f'{text.strip("-_")[:60]}_{digest}/seed-{seed}'
+
+
+@contextmanager
+def locked(file: Path, seconds: float = 0.0) -> Iterator[int]:
+    """Hold a lock, which the kernel frees when its last holder ends.
+
+    Args:
+        file: Lock file, made where there is none.
+        seconds: How long to wait for another holder, which may be ending.
+
+    Raises:
+        ValueError: Another process still holds it.
+    """
+    with file.open('a') as lock:
+        deadline = time.monotonic() + seconds
+        while not try_lock(lock.fileno()):
+            if time.monotonic() > deadline:
+                raise ValueError(
+                    f'Another process trains in {file.parent}: name another '
+                    '--work-dir'
+                )
+            time.sleep(0.1)
+        yield lock.fileno()
+
+
+def try_lock(file: int) -> bool:
+    """Lock an open file; False if another process holds the lock."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def is_locked(lock: Path) -> bool:
+    """Whether a process holds the lock of a trial."""
+    # To write, since NFS locks no file that is open to be read.
+    with lock.open('a') as file:
+        return not try_lock(file.fileno())
+
+
+def read_progress(folder: Path, cfg: Mapping, metric: str) -> Progress:
+    """What the run in a folder has logged so far, over all its resumptions.
+
+    Args:
+        folder: Work dir.
+        cfg: Config that `write_config` wrote.
+        metric: Name in the log.
+    """
+    files = sorted(folder.glob('*/vis_data/scalars.json'))
+    records = [record for file in files for record in read_records(file)]
+    step = 0
+    curve = {}
+    others: set[str] = set()
+    for record in records:
+        if 'loss' in record:
+            # Without an epoch in the log validations tell how far it is.
+            epochs = record.get('epoch', 1) - 1
+            step = epochs if counts_epochs(cfg) else record['step']
+        elif metric in record:
+            curve[record['step']] = record[metric]
+        elif set(record) <= TIMES and 'time' in record:
+            # mmdet has no metric where no box passes the score threshold.
+            curve[record['step']] = 0.0
+        else:
+            others |= set(record) - TIMES
+    return Progress(
+        max(step, *curve, 0), total_steps(cfg), curve, sorted(others)
+    )
+
+
+def find_checkpoint(
+    folder: Path, progress: Progress, by_epoch: bool = False
+) -> Path | None:
+    """The checkpoint that an interrupted run resumes from.
+
+    mmengine saves one before it validates, and a run that resumes at its last
+    step validates no more: unless that was done, an earlier one has to do. One
+    that a kill cut short is left out, and None is the beginning.
+    """
+    unit = 'epoch' if by_epoch else 'iter'
+    checkpoints = {
+        int(number[1]): path
+        for path in folder.glob('*.pth')
+        if (number := re.fullmatch(rf'{unit}_(\d+)', path.stem))
+        and is_zipfile(path)
+    }
+    if progress.steps not in progress.curve:
+        checkpoints.pop(progress.steps, None)
+    return checkpoints[max(checkpoints)] if checkpoints else None

@@ -1,0 +1,73 @@
+"""How metrics and times are shown."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .summary import Summary
+
+
+@dataclass(frozen=True)
+class Unit:
+    """How a number is shown.
+
+    Attributes:
+        label: Name of the number, with the unit.
+        factor: What a stored number is multiplied by before it is shown.
+        pattern: Format specification, such as `.1f`.
+    """
+
+    label: str
+    factor: float
+    pattern: str
+
+    def show(self, value: float) -> str:
+        return format(self.factor * value, self.pattern)
+
+    def name(self, value: float) -> str:
+        """`bbox_mAP (%) 28.8`."""
+        return f'{self.label} {self.show(value)}'
+
+    def show_summary(self, summary: 'Summary | None') -> str:
+        """`28.8 ± 5.4`, without a spread where there is none."""
+        if summary is None:
+            return ''
+        mean = self.show(summary.mean)
+        if summary.spread is None:
+            return mean
+        return f'{mean} ± {self.show(summary.spread)}'
+
+
+def metric_unit(metric: str) -> Unit:
+    """One decimal of a percent for an mAP, four digits of anything else."""
+    name = metric.rpartition('/')[2]
+    if is_percent(metric):
+        return Unit(f'{name} (%)', 100.0, '.1f')
+    return Unit(name, 1.0, '.4g')
+
+
+def is_percent(metric: str) -> bool:
+    """Whether a metric is an mAP, from 0 to 1 and shown in percent.
+
+    `coco/bbox_mAP`, `coco/segm_mAP_50` and `pascal_voc/mAP` are.
+    """
+    return 'mAP' in metric
+
+
+def time_unit(seconds: Iterable[float]) -> Unit:
+    """Seconds, minutes or hours: what the longest time calls for."""
+    longest = max(seconds, default=0.0)
+    if longest < 180:
+        return Unit('seconds', 1.0, '.3g')
+    if longest < 180 * 60:
+        return Unit('minutes', 1 / 60, '.3g')
+    return Unit('hours', 1 / 3600, '.3g')
+
+
+def show_seconds(seconds: float) -> str:
+    """`43 s`, `12 min 05 s`, `3 h 07 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes == 0:
+        return f'{rest} s'
+    if minutes < 60:
+        return f'{minutes} min {rest:02d} s'
+    return f'{minutes // 60} h {minutes % 60:02d} min'

@@ -1,0 +1,3 @@
+from tests.analysis.cdf_scene import folder
+
+__all__ = ['folder']

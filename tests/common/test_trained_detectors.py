@@ -1,0 +1,64 @@
+"""A checkpoint fits its config and the others, or is refused."""
+
+import re
+
+import pytest
+import torch
+
+from mmdet_retina_plus.common.config_file import read_config
+from mmdet_retina_plus.common.trained_detectors import load_detectors
+from tests.helpers.seeing_detector import retinanet
+
+
+def refusal(config: str, *checkpoints) -> str:
+    """What is said of checkpoints that do not fit."""
+    cfg = read_config(config)
+    with pytest.raises(ValueError) as caught:
+        load_detectors(cfg, list(map(str, checkpoints)), 'cpu')
+    return str(caught.value)
+
+
+def test_a_checkpoint_of_other_classes_is_refused(tmp_path):
+    """mmengine would load the rest and leave the classifier random."""
+    config, checkpoint = retinanet(tmp_path)
+    _, other = retinanet(tmp_path, classes=5)
+    message = refusal(config, checkpoint, other)
+    assert 'ours-0-5.pth is not of this config' in message
+    assert 'retina_cls' in message
+
+
+def test_a_checkpoint_that_lacks_weights_is_refused(tmp_path):
+    config, checkpoint = retinanet(tmp_path)
+    weights = torch.load(checkpoint)
+    del weights['bbox_head.retina_reg.bias']
+    torch.save(weights, checkpoint)
+    assert 'has no bbox_head.retina_reg.bias' in refusal(config, checkpoint)
+
+
+def test_a_checkpoint_that_does_not_fit_is_told_in_a_line(tmp_path):
+    config, checkpoint = retinanet(tmp_path)
+    weights = {
+        key: value.new_zeros(7)
+        for key, value in torch.load(checkpoint).items()
+    }
+    torch.save(weights, checkpoint)
+    message = refusal(config, checkpoint)
+    assert message.count('size mismatch') == 3
+    assert re.search(r' and \d+ more$', message)
+    assert len(message.splitlines()) == 1
+
+
+def test_checkpoints_must_agree_about_the_classes(tmp_path):
+    config, checkpoint = retinanet(tmp_path)
+    meta = dict(dataset_meta=dict(classes=('red', 'blue', 'green')))
+    other = tmp_path / 'other.pth'
+    torch.save(dict(state_dict=torch.load(checkpoint), meta=meta), other)
+    message = refusal(config, checkpoint, other)
+    assert 'red, blue, green' in message
+    assert 'red, green, blue' in message
+
+
+def test_classes_without_names_are_refused(tmp_path):
+    config, checkpoint = retinanet(tmp_path, classes=5)
+    message = refusal(config, checkpoint)
+    assert '5 classes, but there are 3 names' in message

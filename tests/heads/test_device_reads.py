@@ -1,0 +1,71 @@
+"""What a step asks of a GPU's values, each of which stops its queue."""
+
+import pytest
+import torch
+
+from mmdet_retina_plus.heads.retina_plus_head import check_ground_truth
+from mmdet_retina_plus.losses import FusedFocalLoss
+from tests.helpers.device_reads import device_reads
+from tests.helpers.models import build_head
+from tests.helpers.samples import HEAD_OBJECTS, data_sample, instances, pyramid
+
+MAX_IOU = dict(
+    type='StreamingMaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.4
+)
+ATSS = dict(type='StreamingATSSAssigner')
+FOCAL = dict(type='FocalLoss', use_sigmoid=True)
+SOFTMAX = dict(type='CrossEntropyLoss', use_sigmoid=False)
+SHEM = dict(type='StochasticHardMining')
+ADJUSTING = dict(type='SelfAdjustingSmoothL1Loss')
+ONCE = dict(check_ground_truth=1)
+
+
+@pytest.mark.parametrize(
+    ('assigner', 'loss_cls', 'changes', 'expected'),
+    [
+        (MAX_IOU, FOCAL, {}, ONCE),
+        (MAX_IOU, FOCAL, dict(sync_avg_factor=True), ONCE),
+        (MAX_IOU, FOCAL, dict(loss_bbox=ADJUSTING), ONCE),
+        # The sizes of all images' levels at once.
+        (ATSS, FOCAL, {}, dict(ONCE, count_inside=1)),
+        # Where the positives are, not what their labels are worth.
+        (
+            MAX_IOU,
+            dict(FOCAL, type='FusedFocalLoss'),
+            {},
+            dict(ONCE, positives=3),
+        ),
+        # Numbers of both kinds of anchors, for each of two images.
+        (MAX_IOU, SOFTMAX, dict(mining=SHEM), dict(ONCE, __call__=2)),
+    ],
+    ids=['max-iou', 'sync', 'box-loss', 'atss', 'fused', 'mining'],
+)
+def test_a_step_reads_the_ground_truth_once(
+    assigner, loss_cls, changes, expected
+):
+    head = build_head(
+        loss_cls=dict(loss_cls, _delete_=True),
+        **{'train_cfg.assigner': dict(assigner, _delete_=True)},
+        **changes,
+    )
+    samples = [data_sample(HEAD_OBJECTS), data_sample(HEAD_OBJECTS[:1])]
+    features = pyramid()
+    with device_reads() as reads:
+        head.loss(features, samples)
+    assert reads == expected
+
+
+def test_labels_and_boxes_of_all_images_are_read_at_once():
+    with device_reads() as reads:
+        check_ground_truth([instances(HEAD_OBJECTS)] * 8, num_classes=3)
+    assert reads == ONCE
+
+
+def test_a_loss_on_a_gpu_counts_unknown_labels_as_background():
+    loss, logits = FusedFocalLoss(), torch.randn(4, 3)
+    known = torch.tensor([0, 3, 3, 2])
+    with device_reads():
+        unknown = loss(logits, torch.tensor([0, -1, 7, 2]))
+    assert torch.equal(unknown, loss(logits, known))
+    with pytest.raises(ValueError, match='background last'):
+        loss(logits, torch.tensor([0, -1, 7, 2]))

@@ -1,0 +1,60 @@
+"""Shipped configs: their differences, their detectors and a step of these."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from mmdet.models.detectors import BaseDetector
+from mmdet.registry import MODELS
+from mmengine.config import Config
+
+import mmdet_retina_plus
+from tests.helpers.samples import Objects, data_sample
+
+
+def load(name: str) -> Config:
+    """A shipped config, by name."""
+    return Config.fromfile(mmdet_retina_plus.config(name))
+
+
+def differences(ours: Any, theirs: Any, prefix: str = '') -> Iterator[str]:
+    """Dotted keys of what differs, as short as they tell."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        # mmengine notes a scope where a base's variable is used, or not.
+        for key in {**ours, **theirs}.keys() - {'_scope_'}:
+            yield from differences(
+                ours.get(key), theirs.get(key), f'{prefix}.{key}'
+            )
+    elif isinstance(ours, list) and isinstance(theirs, list):
+        for index, pair in enumerate(zip(ours, theirs, strict=True)):
+            yield from differences(*pair, f'{prefix}.{index}')
+    elif ours != theirs:
+        yield prefix.removeprefix('.')
+
+
+def shrink(config: Config) -> None:
+    """Put a ResNet-18 in place of a larger one, for quick steps."""
+    config.model.backbone.depth = 18
+    config.model.neck.in_channels = [64, 128, 256, 512]
+
+
+def build_detector(config: Config) -> BaseDetector:
+    """A config's detector, initialised without a download."""
+    config.model.backbone.init_cfg = None
+    detector = MODELS.build(config.model)
+    detector.init_weights()
+    return detector.train()
+
+
+def check_step(detector: BaseDetector, batch: Sequence[Objects]) -> None:
+    """A step on images of 64 x 64 pixels reaches every parameter."""
+    detector.zero_grad()
+    images = torch.randn(len(batch), 3, 64, 64)
+    losses = detector.loss(images, [data_sample(image) for image in batch])
+    total, _ = detector.parse_losses(losses)
+    total.backward()
+    assert total.isfinite()
+    for name, parameter in detector.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name

@@ -1,0 +1,3 @@
+from tests.helpers.seeing_detector import seeing
+
+__all__ = ['seeing']
