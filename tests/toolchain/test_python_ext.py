@@ -10,8 +10,9 @@ from mmcv import _ext
 from torch.testing import assert_close
 
 from mmdet_retina_plus.toolchain import python_ext
-from tests.helpers.builders import HEAD_OBJECTS, data_sample
-from tests.helpers.mask_scenes import build_retinamask, roi_head_config
+from tests.heads.mask_scenes import build_retinamask
+from tests.helpers.models import roi_head_config
+from tests.helpers.samples import HEAD_OBJECTS, data_sample
 
 pytestmark = pytest.mark.skipif(
     hasattr(_ext, 'BACKEND'),
