@@ -1,4 +1,5 @@
 # `make demo` and `make test` do all the set-up that they need.
+# BUILD_MMCV are options of `retina-plus build-mmcv`.
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 CONFIG := configs/retinamask_r18_fpn_shapes.py
 DEMO := work_dirs/demo
@@ -9,7 +10,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 setup: .venv/complete
 
 .venv/complete: setup.py constraints.txt scripts/setup_environment.py
-	@$(PYTHON) scripts/setup_environment.py
+	@$(PYTHON) scripts/setup_environment.py $(BUILD_MMCV)
 	@touch $@
 
 data/shapes/instances_val.json: | setup

@@ -1,73 +1,80 @@
 """Make `.venv`: what `make setup` runs. Standard library only.
 
-Safe to interrupt and to run again: pip skips what is there, and the wheel of
-mmcv, once compiled, stays in pip's cache.
+Arguments are those of `retina-plus build-mmcv`. Safe to interrupt and to run
+again: pip skips what is installed, and the wheel of mmcv, once compiled, is
+kept for later environments.
 """
 
 # Lets an older Python get as far as the check that refuses it.
 from __future__ import annotations
 
 import os
-import re
-import shutil
 import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+# Before the package is installed, two of its files are found by their folder.
+sys.path.insert(0, str(ROOT / 'mmdet_retina_plus' / 'toolchain'))
+import machine  # noqa: E402
+import processes  # noqa: E402
+
 VENV = ROOT / '.venv'
 PYTHON = VENV / 'bin' / 'python'
 LOG = VENV / 'setup.log'
+CONSTRAINTS = ROOT / 'constraints.txt'
+CACHE = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
+WHEELS = CACHE / 'mmdet_retina_plus'
 FREE_GIGABYTES = 4
-BUILD_TOOLS = ('torch', 'setuptools', 'wheel', 'ninja', 'psutil', 'numpy')
+BUILD_TOOLS = ('torch', 'setuptools', 'ninja', 'numpy')
 MIM_NEEDS = ('click', 'colorama', 'model-index', 'pandas', 'requests', 'rich')
+NO_COMPILER = '--no-compiler'
 
 
-def main() -> None:
-    check_machine()
+def main(build_options: list[str]) -> None:
+    begin = time.monotonic()
+    check_machine(build_options)
     make_venv()
     pip('pip', what='pip')
     pip(*BUILD_TOOLS, what='torch and build tools')
-    install_mmcv()
+    pip('--no-build-isolation', '-e', f'{ROOT}[test]', what='this package')
     pip('mmengine', 'mmdet', what='mmengine and mmdet')
     pip('--no-deps', 'openmim', what='mim')
     pip(*MIM_NEEDS, 'tabulate', what="mim's needs")
-    pip('--no-build-isolation', '-e', f'{ROOT}[test]', what='this package')
     if not python_runs('import cv2'):
         # A machine without a screen often lacks libGL.
         command = [PYTHON, '-m', 'pip', 'uninstall', '-y', 'opencv-python']
         run(command, 'opencv-python')
         pip('opencv-python-headless', what='opencv without libGL')
     if not python_runs('import mmcv.ops'):
-        # A wheel in pip's cache may have met another torch.
-        say('The operators of mmcv do not load, they are compiled anew.')
-        install_mmcv('--force-reinstall', '--no-deps', '--no-cache-dir')
+        build_mmcv(build_options)
     if not python_runs('import mmcv.ops, mmdet_retina_plus'):
         fail('The environment is complete but does not import', LOG)
-    say('The environment stands: `. .venv/bin/activate` to enter it.')
+    minutes = (time.monotonic() - begin) / 60
+    say(
+        f'The environment stands after {minutes:.1f} min: '
+        '`. .venv/bin/activate` to enter it.'
+    )
 
 
-def check_machine() -> None:
+def check_machine(build_options: list[str]) -> None:
     """Say what is missing before anything is downloaded."""
     if sys.version_info[:2] != (3, 11):
         fail(
             f'Python 3.11 is needed, this is {sys.version.split()[0]}: '
             'install it, or name it by `make PYTHON=/path/to/python3.11`'
         )
-    compiler = os.environ.get('CXX', 'c++').split()[0]
-    if not shutil.which(compiler):
-        fail(f'No C++ compiler `{compiler}` to build mmcv: install g++')
-    if not Path(sysconfig.get_path('include'), 'Python.h').is_file():
-        fail("Python's headers are missing: install python3.11-dev")
-    free = shutil.disk_usage(ROOT).free / 1e9
-    if free < FREE_GIGABYTES and not VENV.is_dir():
-        fail(
-            f'{free:.1f} GB are free on the disk of {ROOT}, the environment '
-            f'needs {FREE_GIGABYTES} GB, and 12 where pip brings CUDA along'
-        )
+    try:
+        if NO_COMPILER not in build_options:
+            machine.check_compiler(
+                17, f'`make setup BUILD_MMCV={NO_COMPILER}`'
+            )
+        if not VENV.is_dir():
+            machine.check_disk(ROOT, FREE_GIGABYTES)
+    except ValueError as error:
+        fail(str(error))
 
 
 def make_venv() -> None:
@@ -86,95 +93,40 @@ def make_venv() -> None:
             )
 
 
-def install_mmcv(*options: str) -> None:
-    """Build the operators, unless they load already."""
-    if python_runs('import mmcv.ops'):
-        return
-    if python_runs(
-        'import torch, shutil, sys; sys.exit(not torch.cuda.is_available()'
-        ' or shutil.which("nvcc") is not None)'
-    ):
-        fail(
-            'torch sees a GPU, but there is no nvcc to compile the GPU code '
-            'of mmcv: install the CUDA toolkit of your torch, or do without '
-            'the GPU: `export CUDA_VISIBLE_DEVICES=-1` for set-up and training'
-        )
-    say(
-        'mmcv comes as source: it compiles once, 7 to 10 minutes on two idle '
-        'cores; pip keeps the result for later environments.'
-    )
-    os.environ['MMCV_WITH_OPS'] = '1'
-    pip(
-        '-v',
-        '--no-build-isolation',
-        *options,
+def build_mmcv(options: list[str]) -> None:
+    """Compile the operators, or take the wheel of an earlier environment."""
+    say('Installing mmcv ...')
+    command = [VENV / 'bin' / 'retina-plus', 'build-mmcv', *options]
+    run(
+        [*command, '--wheel-dir', WHEELS],
         'mmcv',
-        what='mmcv',
-        on_line=BuildProgress(),
+        on_line=lambda line: line.startswith('Error') or say(f'  {line}'),
+        env={**os.environ, 'PIP_CONSTRAINT': str(CONSTRAINTS)},
     )
 
 
-class BuildProgress:
-    """Prints how many of the files of a ninja build are compiled."""
-
-    def __init__(self) -> None:
-        self.begin = time.monotonic()
-        self.printed = 0.0
-
-    def __call__(self, line: str) -> None:
-        found = re.match(r'\s*\[(\d+)/(\d+)\]', line)
-        if not found:
-            return
-        done, total = map(int, found.groups())
-        now = time.monotonic()
-        if done == total or now - self.printed > 15:
-            self.printed = now
-            minutes = (now - self.begin) / 60
-            say(f'  mmcv: {done} of {total} files, {minutes:.1f} min')
-
-
-def pip(
-    *arguments: str, what: str, on_line: Callable[[str], None] | None = None
-) -> None:
+def pip(*arguments: str, what: str) -> None:
     say(f'Installing {what} ...')
     command = [
         PYTHON,
         *('-m', 'pip', 'install', '--disable-pip-version-check'),
-        *('-c', ROOT / 'constraints.txt'),
+        *('-c', CONSTRAINTS),
         *arguments,
     ]
-    run(command, what, on_line)
+    run(command, what)
 
 
 def run(
     command: list[str | Path],
     what: str,
-    on_line: Callable[[str], None] | None = None,
+    on_line: Callable[[str], object] = bool,
+    env: dict[str, str] | None = None,
 ) -> None:
     """Run a command, its output in the log; a failure ends with its reason."""
-    with LOG.open('a') as log:
-        print('$', *command, file=log, flush=True)
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors='replace',
-        )
-        assert process.stdout is not None
-        lines: list[str] = []
-        for line in process.stdout:
-            log.write(line)
-            lines.append(line)
-            if on_line:
-                on_line(line)
-    if process.wait():
-        output = ''.join(lines)
-        if 'No space left on device' in output:
-            fail('The disk is full: make room and run again')
-        errors = [line for line in lines if 'error' in line.lower()]
-        reason = (errors or lines or ['no output'])[-1].strip()
-        fail(f'Installing {what} failed: {reason}', LOG)
+    try:
+        processes.run(command, LOG, on_line, env)
+    except processes.CommandFailed as error:
+        fail(f'Installing {what} failed: {error}', LOG)
 
 
 def python_runs(code: str) -> bool:
@@ -186,7 +138,7 @@ def python_runs(code: str) -> bool:
 
 
 def say(text: str) -> None:
-    print(text, flush=True)
+    print(text.rstrip(), flush=True)
 
 
 def fail(reason: str, log: Path | None = None) -> None:
@@ -194,7 +146,8 @@ def fail(reason: str, log: Path | None = None) -> None:
 
 
 if __name__ == '__main__':
+    processes.interrupt_on_signals()
     try:
-        main()
+        main(sys.argv[1:])
     except KeyboardInterrupt:
-        sys.exit('setup: interrupted; `make setup` goes on from here')
+        sys.exit('setup: interrupted; `make setup` resumes here')

@@ -2,18 +2,23 @@
 
 import ast
 import importlib.util
-import re
+import signal
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-PATH = Path(__file__).parent.parent / 'scripts' / 'setup_environment.py'
+from tests.helpers.process_trees import check_that_all_end, start_tree
+
+ROOT = Path(__file__).parent.parent
+PATH = ROOT / 'scripts' / 'setup_environment.py'
+TOOLCHAIN = ROOT / 'mmdet_retina_plus' / 'toolchain'
 
 
 @pytest.fixture
 def setup(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, 'path', sys.path.copy())
     spec = importlib.util.spec_from_file_location('setup_environment', PATH)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -31,7 +36,7 @@ def reason(check, *arguments) -> str:
 
 
 def test_this_machine_will_do(setup):
-    setup.check_machine()
+    setup.check_machine([])
 
 
 def test_the_wrong_python_is_named(setup, monkeypatch):
@@ -39,72 +44,93 @@ def test_the_wrong_python_is_named(setup, monkeypatch):
         version_info=(3, 12, 1), version='3.12.1 (main)', exit=sys.exit
     )
     monkeypatch.setattr(setup, 'sys', fake)
-    text = reason(setup.check_machine)
+    text = reason(setup.check_machine, [])
     assert '3.12.1' in text
     assert 'make PYTHON=' in text
 
 
-def test_an_older_python_reads_as_far_as_the_check():
-    ast.parse(PATH.read_text(), feature_version=(3, 7))
-    assert 'from __future__ import annotations' in PATH.read_text()
+@pytest.mark.parametrize(
+    'path', [PATH, TOOLCHAIN / 'machine.py', TOOLCHAIN / 'processes.py']
+)
+def test_an_older_python_reads_as_far_as_the_check(path):
+    ast.parse(path.read_text(), feature_version=(3, 7))
+    assert 'from __future__ import annotations' in path.read_text()
 
 
-def test_operators_that_do_not_load_are_compiled_anew(setup, monkeypatch):
-    """As from a cached wheel that met another torch."""
-    commands = []
-    monkeypatch.setattr(
-        setup, 'python_runs', lambda code: not re.search('mmcv|nvcc', code)
-    )
-    monkeypatch.setattr(
-        setup, 'pip', lambda *arguments, **_: commands.append(arguments)
-    )
-    monkeypatch.setattr(setup, 'make_venv', lambda: None)
-    with pytest.raises(SystemExit, match='does not import'):
-        setup.main()
-    first, second = (command for command in commands if 'mmcv' in command)
-    assert '--force-reinstall' in second
-    assert '--force-reinstall' not in first
+@pytest.fixture
+def steps(setup, monkeypatch):
+    """Names of the steps of set-up, where the code named does not run."""
+
+    def take(broken: str | None, *options: str) -> list[str]:
+        done = []
+        monkeypatch.setattr(
+            setup, 'python_runs', lambda code: not broken or broken not in code
+        )
+        monkeypatch.setattr(setup, 'pip', lambda *_, what: done.append(what))
+        monkeypatch.setattr(setup, 'make_venv', lambda: None)
+        monkeypatch.setattr(setup, 'check_machine', lambda options: None)
+        monkeypatch.setattr(
+            setup,
+            'run',
+            lambda command, what, *_, **__: done.append(
+                ' '.join([what, *map(str, command[1:])])
+            ),
+        )
+        with pytest.raises(SystemExit) if broken else monkeypatch.context():
+            setup.main(list(options))
+        return done
+
+    return take
 
 
-def test_a_gpu_without_a_toolkit_is_named(setup, monkeypatch):
-    monkeypatch.setattr(setup, 'python_runs', lambda code: 'nvcc' in code)
-    assert 'CUDA_VISIBLE_DEVICES=-1' in reason(setup.install_mmcv)
+def test_operators_that_do_not_load_are_built_after_all_they_need(steps):
+    done = steps('mmcv.ops', '--jobs', '3')
+    assert done[-1].startswith('mmcv build-mmcv --jobs 3 --wheel-dir')
+    assert done.index('this package') < len(done) - 1
+    assert 'mmengine and mmdet' in done
+
+
+def test_operators_that_load_are_left_alone(steps):
+    assert not [step for step in steps(None) if step.startswith('mmcv')]
 
 
 def test_a_missing_compiler_is_named(setup, monkeypatch):
     monkeypatch.setenv('CXX', 'no-such-compiler')
-    assert 'install g++' in reason(setup.check_machine)
-
-
-def test_missing_headers_are_named(setup, monkeypatch):
-    fake = SimpleNamespace(get_path=lambda name: '/nowhere')
-    monkeypatch.setattr(setup, 'sysconfig', fake)
-    assert 'python3.11-dev' in reason(setup.check_machine)
+    text = reason(setup.check_machine, [])
+    assert 'install g++' in text
+    assert 'make setup BUILD_MMCV=--no-compiler' in text
+    setup.check_machine(['--no-compiler'])
 
 
 def test_a_small_disk_is_named(setup, monkeypatch):
     usage = SimpleNamespace(free=1e9)
-    monkeypatch.setattr(setup.shutil, 'disk_usage', lambda path: usage)
-    assert '1.0 GB are free' in reason(setup.check_machine)
+    monkeypatch.setattr(setup.machine.shutil, 'disk_usage', lambda path: usage)
+    assert '1.0 GB are free' in reason(setup.check_machine, [])
 
 
-@pytest.mark.parametrize(
-    ('output', 'expected'),
-    [
-        ('OSError: [Errno 28] No space left on device', 'disk is full'),
-        ('ERROR: no matching distribution', 'no matching distribution'),
-    ],
-)
-def test_a_failing_step_ends_with_its_reason(setup, output, expected):
-    code = f'import sys; print({output!r}); sys.exit(1)'
-    command = [sys.executable, '-c', code]
-    assert expected in reason(setup.run, command, 'something')
-    assert output in setup.LOG.read_text()
+def test_a_failing_step_ends_with_its_reason(setup):
+    code = 'print("ERROR: no matching distribution"); raise SystemExit(1)'
+    text = reason(setup.run, [sys.executable, '-c', code], 'something')
+    assert 'no matching distribution' in text
+    assert str(setup.LOG) in text
+    assert 'no matching distribution' in setup.LOG.read_text()
 
 
-def test_progress_counts_what_ninja_compiled(setup, capsys):
-    progress = setup.BuildProgress()
-    for line in ('  [1/3] c++ a.cpp', 'warning', '[2/3] c++ b', '[3/3] c++ c'):
-        progress(line)
-    printed = capsys.readouterr().out.splitlines()
-    assert [line.split()[1] for line in printed] == ['1', '3']
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_set_up_alone_ends_its_children(tmp_path, number):
+    """Set-up in a copy of the checkout, its pip replaced by one that waits."""
+    for path in (PATH, TOOLCHAIN / 'machine.py', TOOLCHAIN / 'processes.py'):
+        copy = tmp_path / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(path.read_text())
+    pip = tmp_path / '.venv' / 'bin' / 'python'
+    pip.parent.mkdir(parents=True)
+    # `python -c` is a check of set-up's, all else is pip.
+    pip.write_text('#!/bin/sh\n[ "$1" = -c ] || sleep 600 & wait\n')
+    pip.chmod(0o755)
+    program, descendants = start_tree(
+        [sys.executable, tmp_path / PATH.relative_to(ROOT)], 'sleep'
+    )
+    program.send_signal(number)
+    assert 'interrupted' in program.communicate(timeout=60)[1]
+    check_that_all_end(descendants)

@@ -11,16 +11,16 @@ INSTALL = {
     # The other OpenCV wants libraries of a desktop, such as libGL.
     'cv2': 'pip install opencv-python-headless',
     'mmengine': 'pip install mmengine==0.10.7',
-    # Its build imports torch and pkg_resources, hence no isolation, in which
-    # pip would bring what else it needs.
-    'mmcv': f'{SETUPTOOLS} wheel ninja psutil && MMCV_WITH_OPS=1 pip install '
-    '--no-cache-dir --no-build-isolation mmcv==2.1.0',
+    # Its build imports torch and pkg_resources.
+    'mmcv': f'{SETUPTOOLS} ninja && retina-plus build-mmcv',
     'mmdet': 'pip install mmdet==3.3.0',
     # opendatalab, which it names too but trains without, downgrades much.
     'mim': 'pip install --no-deps openmim==0.3.9 && pip install click '
     'colorama model-index pandas requests rich tabulate',
     'mmdet_retina_plus': 'pip install --no-deps . (in its checkout)',
 }
+TRIED_TORCH = ('2.13.0', '2.14.1')
+"""Versions of torch that mmcv was built for and the tests ran on."""
 REQUIRED_BY_MMDET = {
     # mmdet 3.x refuses other versions when it is imported.
     'mmcv': ('2.0.0rc4', '2.2.0'),
@@ -99,6 +99,17 @@ def check_versions(facts: Facts) -> list[Finding]:
                 way_out = f'pip uninstall -y {provider}, then {INSTALL[name]}'
                 findings.append(Finding('error', name, message, way_out))
     return findings
+
+
+def check_torch(facts: Facts) -> list[Finding]:
+    """Other versions may work as well, untested."""
+    version = facts.versions.get('torch')
+    if version is None:
+        return []
+    message = f'the tests ran on torch {" and ".join(TRIED_TORCH)}'
+    if version.split('+')[0] not in TRIED_TORCH:
+        message += f', not on {version}'
+    return [Finding('ok', 'tested', message)]
 
 
 def check_setuptools(facts: Facts) -> list[Finding]:
@@ -199,8 +210,15 @@ def check_imports(facts: Facts, explained: bool) -> list[Finding]:
             return [Finding('error', name, failure, way_out)]
     if explained:
         return []
+    cuda = facts.mmcv_cuda not in ('', 'not available')
+    kind = f'compiled for {f"CUDA {facts.mmcv_cuda}" if cuda else "the CPU"}'
+    if facts.operators != 'compiled':
+        kind = (
+            f'Python on {facts.operators}, NMS and RoIAlign only; for all: '
+            f'{INSTALL["mmcv"]}'
+        )
     return [
-        Finding('ok', 'operators', 'those of mmcv load, modules register'),
+        Finding('ok', 'operators', f'those of mmcv load ({kind})'),
         Finding('ok', 'device', facts.device),
     ]
 
@@ -209,6 +227,7 @@ CHECKS = (
     check_python,
     check_providers,
     check_versions,
+    check_torch,
     check_setuptools,
     check_mim,
     check_checkpoints,

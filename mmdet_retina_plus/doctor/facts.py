@@ -41,6 +41,8 @@ print(json.dumps(['device', device]))
 print(json.dumps(['gpu', torch.cuda.is_available()]))
 from mmcv.ops import get_compiling_cuda_version
 print(json.dumps(['mmcv_cuda', get_compiling_cuda_version()]))
+from mmcv import _ext
+print(json.dumps(['operators', getattr(_ext, 'BACKEND', 'compiled')]))
 """
 
 
@@ -57,6 +59,8 @@ class Facts:
         gpu: Whether that is a GPU.
         mmcv_cuda: The CUDA version that mmcv's operators are built for,
             'not available' where for none, '' where they do not load.
+        operators: 'compiled', or what those in Python run on, 'torchvision'
+            or 'torch'.
         compiler: Path of a C++ compiler.
         python: Version of the interpreter.
     """
@@ -67,6 +71,7 @@ class Facts:
     device: str = 'unknown'
     gpu: bool = False
     mmcv_cuda: str = ''
+    operators: str = 'compiled'
     compiler: str | None = None
     python: str = platform.python_version()
 
@@ -105,6 +110,7 @@ def gather_facts() -> Facts:
         device=answers.pop('device', 'unknown'),
         gpu=answers.pop('gpu', False),
         mmcv_cuda=answers.pop('mmcv_cuda', ''),
+        operators=answers.pop('operators', 'compiled'),
         failures=answers,
         compiler=next(filter(None, map(shutil.which, ('c++', 'g++'))), None),
     )

@@ -42,15 +42,11 @@ def factor_of_sum(
 
 
 def check_classification(pred: Tensor, target: Tensor) -> None:
-    """Raise ValueError unless logits and target fit each other.
-
-    Values are read on a CPU only. A GPU would have to wait, and
-    ``RetinaPlusHead`` has read the labels of the step before.
+    """Raise ValueError unless shapes and types of logits and target fit.
 
     Args:
         pred: Logits, to be of shape (N, C).
-        target: To be labels of shape (N,) in [0, C], or of shape (N, C) in
-            [0, 1].
+        target: To be labels of shape (N,), or of shape (N, C).
     """
     if pred.dim() != 2 or not pred.is_floating_point():
         raise ValueError(

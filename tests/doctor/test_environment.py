@@ -131,11 +131,11 @@ AILMENTS = {
     ),
     'mmcv too new': (
         changed(versions={'mmcv': '2.2.0'}),
-        ('error', 'mmcv', 'mmcv==2.1.0'),
+        ('error', 'mmcv', 'retina-plus build-mmcv'),
     ),
     'mmcv too old': (
         changed(versions={'mmcv': '1.7.2'}),
-        ('error', 'mmcv', 'mmcv==2.1.0'),
+        ('error', 'mmcv', 'retina-plus build-mmcv'),
     ),
     'onedl-mmcv under mmdet': (
         changed(
@@ -149,7 +149,7 @@ AILMENTS = {
     ),
     'operators do not load': (
         changed(failures={'mmcv.ops': 'ImportError: undefined symbol'}),
-        ('error', 'mmcv', '--no-build-isolation mmcv==2.1.0'),
+        ('error', 'mmcv', 'retina-plus build-mmcv'),
     ),
     'libGL is missing': (
         changed(failures={'cv2': 'ImportError: libGL.so.1: cannot open'}),
@@ -215,12 +215,32 @@ def test_an_ailment_is_found_with_its_way_out(ailment):
 
 
 def test_mmcv_is_built_with_what_its_build_imports():
-    tools, build = INSTALL['mmcv'].split(' && ')
-    assert tools == ("pip install 'setuptools>=77.0.3,<82' wheel ninja psutil")
-    assert build == (
-        'MMCV_WITH_OPS=1 pip install --no-cache-dir --no-build-isolation '
-        'mmcv==2.1.0'
+    assert INSTALL['mmcv'] == (
+        "pip install 'setuptools>=77.0.3,<82' ninja && retina-plus build-mmcv"
     )
+
+
+@pytest.mark.parametrize(
+    ('changes', 'kind'),
+    [
+        ({'mmcv_cuda': 'not available'}, 'compiled for the CPU'),
+        ({'mmcv_cuda': '13.0'}, 'compiled for CUDA 13.0'),
+        ({'operators': 'torchvision'}, 'Python on torchvision'),
+        ({'operators': 'torch'}, 'Python on torch,'),
+    ],
+)
+def test_the_kind_of_the_operators_is_named(changes, kind):
+    findings = check_environment(replace(UPSTREAM, **changes))
+    (message,) = (x.message for x in findings if x.subject == 'operators')
+    assert kind in message
+
+
+@pytest.mark.parametrize('version', ['2.13.0+cpu', '2.9.1'])
+def test_the_versions_of_torch_that_were_tried_are_named(version):
+    findings = check_environment(changed(versions={'torch': version}))
+    (message,) = (x.message for x in findings if x.subject == 'tested')
+    assert 'torch 2.13.0 and 2.14.1' in message
+    assert message.endswith('not on 2.9.1') == (version == '2.9.1')
 
 
 def test_mim_comes_with_what_its_modules_import():

@@ -1,0 +1,282 @@
+"""Build, install and check mmcv: what `retina-plus build-mmcv` does."""
+
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from packaging.tags import sys_tags
+from packaging.utils import canonicalize_name, parse_wheel_filename
+
+from . import sources
+from .machine import check_compiler, check_disk, check_nvcc
+from .processes import CommandFailed, run
+from .target import Release, Target
+
+PROVIDERS = ('mmcv', 'mmcv-full', 'mmcv-lite', 'onedl-mmcv')
+PROOF = Path(__file__).with_name('proof.py')
+FLAGS = '-O2 -DNDEBUG -g0 -w'
+
+
+@dataclass(frozen=True)
+class Build:
+    """One build of mmcv.
+
+    Attributes:
+        release: The release to build.
+        target: What to compile for; None for operators in Python.
+        jobs: Number of compilers that run at once.
+        say: Shows a line of progress.
+        log: File for the output of pip and the compilers.
+    """
+
+    release: Release
+    target: Target | None
+    jobs: int
+    say: Callable[[str], object]
+    log: Path
+
+    @property
+    def version(self) -> str:
+        label = self.target.label if self.target else 'python'
+        return f'{self.release.version}+{label}'
+
+    def step(
+        self,
+        what: str,
+        *command: str | Path,
+        env: Mapping[str, str] | None = None,
+        on_line: Callable[[str], object] = bool,
+    ) -> None:
+        """Run a Python program.
+
+        Args:
+            what: What it does, for the error.
+            command: Arguments of Python.
+            env: Environment variables besides those of this process.
+            on_line: Is given each line of its output.
+
+        Raises:
+            ValueError: It failed; with the reason.
+        """
+        scripts = str(Path(sys.executable).parent)
+        path = os.pathsep.join([scripts, os.environ.get('PATH', '')])
+        try:
+            run(
+                [sys.executable, *command],
+                self.log,
+                on_line,
+                # torch looks for ninja on the PATH.
+                {**os.environ, 'PATH': path, **(env or {})},
+            )
+        except CommandFailed as error:
+            raise ValueError(
+                f'{what} failed: {error} (whole output: {self.log})'
+            ) from error
+
+    def pip(self, what: str, *arguments: str | Path) -> None:
+        version_check = '--disable-pip-version-check'
+        self.step(what, '-m', 'pip', *arguments, version_check)
+
+
+def build_mmcv(
+    release: Release,
+    target: Target | None,
+    wheel_dir: Path | None = None,
+    jobs: int | None = None,
+    say: Callable[[str], object] = print,
+) -> None:
+    """Install a release of mmcv with operators that are checked to work.
+
+    Args:
+        release: The release to build.
+        target: What to compile for; None for operators in Python.
+        wheel_dir: Folder that keeps wheels. One that fits is installed from
+            there instead of building it.
+        jobs: Number of compilers that run at once, the cores by default.
+        say: Shows a line of progress.
+
+    Raises:
+        ValueError: With the reason and, where it is known, the fix.
+    """
+    check_environment(release, target)
+    handle, log = tempfile.mkstemp(prefix='build-mmcv-', suffix='.log')
+    os.close(handle)
+    jobs = jobs or len(os.sched_getaffinity(0))
+    build = Build(release, target, jobs, say, Path(log))
+    if not (wheel_dir and installed_from(build, wheel_dir)):
+        with tempfile.TemporaryDirectory() as folder:
+            wheel = make_wheel(build, Path(folder))
+            if wheel_dir:
+                wheel_dir.mkdir(parents=True, exist_ok=True)
+                wheel = Path(shutil.copy(wheel, wheel_dir))
+                say(f'The wheel is kept as {wheel}')
+            install(build, wheel)
+    build.log.unlink(missing_ok=True)
+
+
+def check_environment(release: Release, target: Target | None) -> None:
+    """Say what is missing before anything is downloaded.
+
+    Raises:
+        ValueError: With the fix.
+    """
+    cuda = bool(target and target.cuda)
+    check_packages(release, compiles=target is not None)
+    check_disk(Path(tempfile.gettempdir()), 4 if cuda else 1)
+    if target:
+        check_compiler(target.standard)
+    if target and cuda:
+        check_nvcc(target.cuda, target.cuda_home)
+
+
+def check_packages(release: Release, compiles: bool) -> None:
+    """Refuse packages that would clash, and miss those that the build needs.
+
+    Raises:
+        ValueError: With the fix.
+    """
+    versions = {
+        name: version_of(name) for name in (*PROVIDERS, 'setuptools', 'ninja')
+    }
+    for name in PROVIDERS:
+        if versions[name] and name != release.name:
+            raise ValueError(
+                f'{name} is installed, whose files {release.name} would '
+                f'overwrite: pip uninstall -y {name}'
+            )
+    setuptools = versions['setuptools']
+    low, high = release.setuptools
+    if not setuptools or not low <= int(setuptools.split('.')[0]) < high:
+        raise ValueError(
+            f'setuptools {setuptools or "is missing"} does not build '
+            f"{release.name}: pip install 'setuptools>={low},<{high}'"
+        )
+    if compiles and not versions['ninja']:
+        raise ValueError(
+            'ninja, which compiles on all cores, is missing: pip install ninja'
+        )
+
+
+def version_of(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def installed_from(build: Build, wheel_dir: Path) -> bool:
+    """Whether a wheel of the folder is installed now and works."""
+    name = canonicalize_name(build.release.name).replace('-', '_')
+    for wheel in wheel_dir.glob(f'{name}-{build.version}-*.whl'):
+        *_, tags = parse_wheel_filename(wheel.name)
+        if tags.isdisjoint(sys_tags()):
+            continue
+        build.say(f'Installing {wheel}')
+        try:
+            install(build, wheel)
+        except ValueError as error:
+            build.say(f'It is built anew: {error}')
+            return False
+        return True
+    return False
+
+
+def make_wheel(build: Build, folder: Path) -> Path:
+    """Download the sources and build their wheel in a folder."""
+    release, target = build.release, build.target
+    name = f'{release.name} {release.version}'
+    build.say(f'Downloading {name} ...')
+    build.pip(
+        f'Downloading {name}',
+        *('download', '--no-deps', '--no-build-isolation'),
+        *('--no-binary', release.name, '-d', folder),
+        f'{release.name}=={release.version}',
+    )
+    (sdist,) = folder.glob('*.tar.gz')
+    shutil.unpack_archive(sdist, folder, filter='data')
+    source = folder / sdist.name.removesuffix('.tar.gz')
+    sources.set_label(source, build.version.split('+')[1])
+    what = f'Building {name}'
+    if target:
+        sources.amalgamate(source)
+        sources.set_standard(source, target.standard)
+        device = f'CUDA {target.cuda}' if target.cuda else 'CPU'
+        what = (
+            f'Compiling {name} for torch {target.torch} (C++'
+            f'{target.standard}, {device})'
+        )
+        build.say(f'{what}, {expected_time(target)} ...')
+    else:
+        sources.use_python_operators(source)
+    build.step(
+        what,
+        *('-m', 'pip', 'wheel', '-v', '--disable-pip-version-check'),
+        *('--no-deps', '--no-build-isolation', '--no-cache-dir'),
+        *('-w', folder, source),
+        env=build_variables(target, build.jobs),
+        on_line=Progress(build.say),
+    )
+    (wheel,) = folder.glob('*.whl')
+    return wheel
+
+
+def expected_time(target: Target) -> str:
+    if target.cuda:
+        return 'some 1,300 CPU seconds for each architecture'
+    return 'about a minute on two idle cores'
+
+
+def build_variables(target: Target | None, jobs: int) -> dict[str, str]:
+    """Environment variables that mmcv's setup.py and torch read."""
+    # 0 would rename the wheel to mmcv-lite.
+    variables = {'MMCV_WITH_OPS': '1'}
+    if target:
+        flags = f'{os.environ.get("CFLAGS", "")} {FLAGS}'.strip()
+        variables |= {'MAX_JOBS': str(jobs), 'CFLAGS': flags}
+        variables['FORCE_CUDA'] = str(int(bool(target.cuda)))
+    if target and target.cuda:
+        variables |= {
+            'CUDA_HOME': str(target.cuda_home),
+            'TORCH_CUDA_ARCH_LIST': ';'.join(target.archs),
+            'MMCV_CUDA_ARGS': '-w',
+        }
+    return variables
+
+
+def install(build: Build, wheel: Path) -> None:
+    """Install a wheel, whatever was there before, and check it."""
+    what = f'Installing {build.release.name}'
+    build.say(f'{what} ...')
+    # Only mmcv itself is to be replaced, not what it needs.
+    build.pip(what, 'install', '--no-deps', '--force-reinstall', wheel)
+    build.pip(what, 'install', f'{build.release.name}=={build.version}')
+    lines = ['']
+    build.step(
+        'Checking the operators',
+        PROOF,
+        env={'MMDET_RETINA_PLUS_REGISTER': '0'},
+        on_line=lines.append,
+    )
+    build.say(lines[-1].strip())
+
+
+class Progress:
+    """Shows how many of the files of a ninja build are compiled."""
+
+    def __init__(self, say: Callable[[str], object]) -> None:
+        self.say = say
+        self.begin = time.monotonic()
+
+    def __call__(self, line: str) -> None:
+        found = re.match(r'\s*\[(\d+)/(\d+)\]', line)
+        if found:
+            minutes = (time.monotonic() - self.begin) / 60
+            done, total = found.groups()
+            self.say(f'  {done} of {total} files, {minutes:.1f} min')

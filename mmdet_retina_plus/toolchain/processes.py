@@ -1,0 +1,121 @@
+"""Run a command with its output in a log; its children end with us.
+
+Standard library only, and the syntax of Python 3.7: `make setup` imports this
+file before anything is installed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+PATIENCE = 10
+"""Seconds that a process group has to end by itself after SIGTERM."""
+# What pip prints when it retries, whatever the cause.
+NO_NETWORK = 'after connection broken by'
+NO_SPACE = 'No space left on device'
+
+
+class CommandFailed(Exception):
+    """A command that failed; the text is the reason, one line.
+
+    Args:
+        output: The lines that the command printed.
+        status: Its exit code; negative for a signal.
+    """
+
+    def __init__(self, output: Sequence[str], status: int) -> None:
+        super().__init__(reason(output, status))
+
+
+def reason(output: Sequence[str], status: int) -> str:
+    """Why a command failed, and the fix where it is known."""
+    text = ''.join(output)
+    if NO_SPACE in text:
+        return 'The disk is full: free some space and run again'
+    if NO_NETWORK in text:
+        return (
+            'The package index cannot be reached: check the network, or '
+            'point pip to local files by PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER'
+        )
+    if status < 0:
+        return f'crashed with {signal.Signals(-status).name}'
+    lines = [line.strip() for line in output if line.strip()]
+    errors = [line for line in lines if 'error' in line.lower()]
+    last = (errors or lines or ['no output'])[-1]
+    return last.removeprefix('Error: ')
+
+
+def run(
+    command: Sequence[str | Path],
+    log: Path,
+    on_line: Callable[[str], object] = bool,
+    env: Mapping[str, str] | None = None,
+) -> None:
+    """Run a command, its output in the log.
+
+    Args:
+        command: Program and arguments.
+        log: File to append the output to.
+        on_line: Is given each line of output as it comes.
+        env: Environment variables, those of this process by default.
+
+    Raises:
+        CommandFailed: With the reason.
+    """
+    with log.open('a') as file:
+        print('$', *command, file=file, flush=True)
+        # A group of its own, so that all of it can be ended.
+        process = subprocess.Popen(
+            list(map(str, command)),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors='replace',
+            env=env,
+            start_new_session=True,
+        )
+        assert process.stdout is not None
+        output = []
+        try:
+            for line in process.stdout:
+                file.write(line)
+                output.append(line)
+                on_line(line)
+            status = process.wait()
+        except BaseException:
+            end_group(process)
+            raise
+    if status:
+        raise CommandFailed(output, status)
+
+
+def end_group(process: subprocess.Popen) -> None:
+    """End a process that leads a group, and the rest of the group."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        deadline = time.monotonic() + PATIENCE
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+            while time.monotonic() < deadline:
+                process.poll()  # A zombie would count as a member.
+                os.killpg(process.pid, 0)
+                time.sleep(0.02)
+            continue
+        return
+
+
+def interrupt_on_signals() -> None:
+    """Let SIGTERM and SIGHUP raise KeyboardInterrupt, as SIGINT does.
+
+    By default they end Python at once, and what it started keeps running. A
+    signal that is ignored (nohup) stays ignored.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)

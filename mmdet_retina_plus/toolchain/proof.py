@@ -1,0 +1,78 @@
+"""Check that mmcv's operators load and compute what plain torch does.
+
+A program, run by its path in a process of its own: an operator compiled for
+another torch may crash it. MMDET_RETINA_PLUS_REGISTER=0 keeps mmdet out.
+"""
+
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+
+def some_rois(count: int) -> Tensor:
+    """RoIs on two images of 80 x 80 pixels, some beyond the border."""
+    corner = torch.rand(count, 2) * 80 - 10
+    size = torch.rand(count, 2) * 40
+    image = torch.arange(count)[:, None] % 2
+    return torch.cat([image, corner, corner + size], dim=1)
+
+
+def check_nms(device: str) -> None:
+    from mmcv.ops import nms
+
+    from mmdet_retina_plus.toolchain.python_ext import torch_nms
+
+    boxes, scores = some_rois(700)[:, 1:], torch.rand(700)
+    _, kept = nms(boxes.to(device), scores.to(device), 0.5)
+    assert kept.tolist() == torch_nms(boxes, scores, 0.5).tolist()
+    assert 0 < len(kept) < 700
+
+
+def check_roi_align(device: str) -> None:
+    """Features f and gradients g of a linear operator: <Af, g> = <f, A'g>.
+
+    So the backward pass needs no other reference than the forward pass, which
+    is compared with the values of a plane at the centres of the bins.
+    """
+    from mmcv.ops import roi_align
+
+    y, x = torch.meshgrid(*[torch.arange(40.0)] * 2, indexing='ij')
+    plane = torch.stack([x, y])[None].to(device).requires_grad_()
+    roi = torch.tensor([[0.0, 8.0, 12.0, 36.0, 60.0]], device=device)
+    pooled = roi_align(plane, roi, (7, 6), 0.5, 0, 'avg', True)
+    centres_x = 3.5 + 14 * (torch.arange(6) + 0.5) / 6
+    centres_y = 5.5 + 24 * (torch.arange(7) + 0.5) / 7
+    assert_close(pooled[0, 0].cpu(), centres_x.expand(7, 6))
+    assert_close(pooled[0, 1].cpu(), centres_y[:, None].expand(7, 6))
+
+    features = torch.rand(2, 3, 40, 40, device=device, requires_grad=True)
+    rois = some_rois(50).to(device)
+    pooled = roi_align(features, rois, 7, 0.5, 0, 'avg', True)
+    weights = torch.rand_like(pooled)
+    (pooled * weights).sum().backward()
+    assert features.grad is not None
+    assert_close(
+        (features * features.grad).double().sum(),
+        (pooled * weights).double().sum(),
+        rtol=1e-4,
+        atol=0,
+    )
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    from mmcv import _ext
+
+    kind = getattr(_ext, 'BACKEND', 'compiled')
+    devices = ['cpu', *['cuda'] * torch.cuda.is_available()]
+    for device in devices:
+        check_nms(device)
+        check_roi_align(device)
+    print(
+        f'NMS and RoIAlign ({kind}) agree with plain torch on '
+        f'{" and ".join(devices)}, torch {torch.__version__}'
+    )
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,45 @@
+"""The check of the operators passes here, and sees wrong ones."""
+
+import mmcv.ops
+import pytest
+import torch
+
+from mmdet_retina_plus.toolchain import proof
+
+
+def test_the_operators_here_work(capsys):
+    proof.main()
+    assert f'torch {torch.__version__}' in capsys.readouterr().out
+
+
+def test_wrong_indices_of_nms_are_seen(monkeypatch):
+    right = mmcv.ops.nms
+    monkeypatch.setattr(
+        mmcv.ops,
+        'nms',
+        lambda boxes, scores, iou: right(boxes, scores, iou + 0.1),
+    )
+    with pytest.raises(AssertionError):
+        proof.check_nms('cpu')
+
+
+@pytest.mark.parametrize(
+    'change', [lambda pooled: pooled * 1.01, lambda pooled: pooled.flip(-1)]
+)
+def test_wrong_values_of_roi_align_are_seen(monkeypatch, change):
+    right = mmcv.ops.roi_align
+    monkeypatch.setattr(mmcv.ops, 'roi_align', lambda *x: change(right(*x)))
+    with pytest.raises(AssertionError):
+        proof.check_roi_align('cpu')
+
+
+def test_a_wrong_gradient_of_roi_align_is_seen(monkeypatch):
+    right = mmcv.ops.roi_align
+
+    def wrong(*arguments):
+        pooled = right(*arguments)
+        return 2 * pooled - pooled.detach()
+
+    monkeypatch.setattr(mmcv.ops, 'roi_align', wrong)
+    with pytest.raises(AssertionError):
+        proof.check_roi_align('cpu')
