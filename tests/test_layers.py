@@ -6,6 +6,7 @@ An import inside a function counts as one at the top does.
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +49,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     ROOT: SHARED | REGISTERED,
 }
 """What a room may import beside itself; no room imports `cli`."""
+HOSTS = {'torch', 'mmengine', 'mmcv', 'mmdet'}
+LIBRARIES = HOSTS | {'numpy'} | sys.stdlib_module_names
+MAY_USE: dict[str, set[str]] = {
+    **dict.fromkeys(REGISTERED, LIBRARIES),
+    'evaluation': LIBRARIES | {'faster_coco_eval', 'pycocotools'},
+    'transforms': LIBRARIES | {'cv2'},
+    'kernels': {'torch', 'triton'} | sys.stdlib_module_names,
+}
+"""Libraries of the rooms that run in every training."""
+HEAVY = {'loss_calls.py', 'trained_detectors.py'}
+"""Modules of `common` that import the hosts, and so only in functions."""
+REGISTERS = 'config_file.py'
+"""The module of `common` that registers ours before it reads a config."""
+COMMAND = 'retina_plus_command'
 
 
 def room_of(module: str) -> str:
@@ -73,6 +88,13 @@ def names(node: ast.AST, package: tuple[str, ...]) -> Iterator[str]:
     elif isinstance(node, ast.Constant) and isinstance(node.value, str):
         # For import_module, or `python -m`.
         yield from re.findall(rf'^{PACKAGE}\.\w[\w.]*', node.value)
+    elif isinstance(node, ast.Call) and 'import' in ast.unparse(node.func):
+        # import_module('.heads', 'mmdet_retina_plus'), __import__('…').heads
+        yield from (
+            argument.value
+            for argument in node.args
+            if isinstance(argument, ast.Constant) and argument.value == PACKAGE
+        )
 
 
 def nodes(tree: ast.AST, in_function: bool = False) -> Iterator:
@@ -90,14 +112,29 @@ def refused(path: Path) -> Iterator[str]:
     for node, in_function in nodes(ast.parse(path.read_text())):
         for name in names(node, package):
             target = room_of(name)
+            top = name.split('.')[0]
             # A config is read once all modules are registered.
-            registers = room == 'common' and target == ROOT and in_function
+            registers = (
+                (room, path.name) == ('common', REGISTERS)
+                and name == PACKAGE
+                and in_function
+            )
+            light = room == 'common' and path.name not in HEAVY
             if (
-                name.split('.')[0] == PACKAGE
-                and target not in {room, *MAY_IMPORT[room]}
-                and not registers
+                top == COMMAND
+                or (
+                    top == PACKAGE
+                    and target not in {room, *MAY_IMPORT[room]}
+                    and not registers
+                )
+                or (light and top in HOSTS and not in_function)
+                or (top != PACKAGE and not may_use(room, top))
             ):
                 yield f'{path}:{node.lineno} imports {name}'
+
+
+def may_use(room: str, library: str) -> bool:
+    return room not in MAY_USE or library in MAY_USE[room]
 
 
 def files() -> dict[str, list[Path]]:
@@ -127,6 +164,13 @@ def test_a_room_imports_what_its_layer_may(room):
         ('losses', 'from .. import heads'),
         ('losses', 'def late():\n    import mmdet_retina_plus.heads'),
         ('losses', 'import mmdet_retina_plus'),
+        ('losses', 'import click'),
+        ('losses', 'import retina_plus_command'),
+        ('losses', "import_module('.heads', 'mmdet_retina_plus')"),
+        ('losses', "__import__('mmdet_retina_plus').heads"),
+        ('kernels', 'import mmdet'),
+        ('common', 'import torch'),
+        ('common', 'def late():\n    import mmdet_retina_plus as ours'),
         ('common', 'import mmdet_retina_plus'),
         ('common', 'import_module(f"mmdet_retina_plus.heads.{name}")'),
         ('doctor', 'from mmdet_retina_plus.sweeps.spec import Spec'),

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from mmdet_retina_plus.kernels import dispatch
+from mmdet_retina_plus.kernels import dispatch, max_iou
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def by_kernels(device: torch.device, **sizes: int) -> Iterator[None]:
     if device.type == 'cuda':
         yield
         return
-    from mmdet_retina_plus.kernels import atss, max_iou
+    from mmdet_retina_plus.kernels import atss
 
     sizes = dict(PRIORS=1024, BOXES=64, GTS=64) | sizes
     with pytest.MonkeyPatch.context() as patch:
@@ -32,3 +32,13 @@ def by_kernels(device: torch.device, **sizes: int) -> Iterator[None]:
                 if hasattr(module, name):
                     patch.setattr(module, name, size)
         yield
+
+
+def to(device, *tensors):
+    return [None if x is None else x.to(device) for x in tensors]
+
+
+def to_cpu(result):
+    for name in ('gt_inds', 'max_overlaps', 'labels'):
+        setattr(result, name, getattr(result, name).cpu())
+    return result

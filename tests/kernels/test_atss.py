@@ -15,8 +15,7 @@ from tests.assigners.scenes import (
     assign,
     random_boxes,
 )
-from tests.helpers.kernels import by_kernels
-from tests.kernels.test_max_iou import to, to_cpu
+from tests.helpers.kernels import by_kernels, to, to_cpu
 
 
 @settings(max_examples=10, deadline=None)

@@ -18,23 +18,17 @@ from mmdet_retina_plus.kernels.boxes import (
     share_of_second,
 )
 from tests.assigners.scenes import (
+    NOWHERE,
+    OPTIONS,
+    SCENES,
     anchor_levels,
     as_on_gpu,
     assert_same,
     assign,
     random_boxes,
-)
-from tests.assigners.test_streaming_max_iou_assigner import (
-    NOWHERE,
-    OPTIONS,
-    SCENES,
     scene,
 )
-from tests.helpers.kernels import by_kernels
-
-
-def to(device, *tensors):
-    return [None if x is None else x.to(device) for x in tensors]
+from tests.helpers.kernels import by_kernels, to, to_cpu
 
 
 @settings(max_examples=25, deadline=None)
@@ -59,12 +53,6 @@ def test_equals_mmdet_on_the_same_device(device, options, settings):
     with by_kernels(device):
         result = assign(StreamingMaxIoUAssigner(**options), *scenery)
     assert_same(result, assign(MaxIoUAssigner(**options), *scenery))
-
-
-def to_cpu(result):
-    for name in ('gt_inds', 'max_overlaps', 'labels'):
-        setattr(result, name, getattr(result, name).cpu())
-    return result
 
 
 @pytest.mark.parametrize(
