@@ -6,7 +6,11 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from mmdet_retina_plus.inference.detect_images import Outcome, detect_images
+from mmdet_retina_plus.inference.detect_images import (
+    Outcome,
+    UnwrittenError,
+    detect_images,
+)
 from mmdet_retina_plus.inference.fusion_options import PRESET_WEIGHTS
 
 from .options import FiniteRange, ManyValues, cfg_options_option, is_pair
@@ -130,6 +134,10 @@ def main(
         click.echo(f'Note: {line}', err=True)
     try:
         outcome = detect_images(images, config, checkpoint, out, **options)
+    except UnwrittenError as error:
+        click.echo(f'Error: {error}', err=True)
+        conclude(error.outcome)
+        sys.exit(1)
     except (ValueError, ImportError, OSError) as error:
         raise click.ClickException(str(error)) from error
     conclude(outcome)

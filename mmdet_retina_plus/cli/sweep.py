@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
+from mmdet_retina_plus.sweeps.find_study import find_study
 from mmdet_retina_plus.sweeps.plan import make_plan
 from mmdet_retina_plus.sweeps.progress import summary_line, work_and_show
 from mmdet_retina_plus.sweeps.report import write_report
 from mmdet_retina_plus.sweeps.slurm import submit_array
 from mmdet_retina_plus.sweeps.spec import LAST_SEED
-from mmdet_retina_plus.sweeps.trial_queue import SweepStudy, find_study
+from mmdet_retina_plus.sweeps.trial_queue import SweepStudy
 
 from .options import ManyValues, cfg_options_option, is_pair
 
