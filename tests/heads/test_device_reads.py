@@ -5,7 +5,7 @@ import torch
 
 from mmdet_retina_plus.heads.retina_plus_head import check_ground_truth
 from mmdet_retina_plus.losses import FusedFocalLoss
-from tests.helpers.device_reads import device_reads
+from tests.heads.device_reads import device_reads
 from tests.helpers.models import build_head
 from tests.helpers.samples import HEAD_OBJECTS, data_sample, instances, pyramid
 

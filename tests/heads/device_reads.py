@@ -1,4 +1,13 @@
-"""Counts where a step on a GPU would wait for the host to read a value."""
+"""Counts where a step on a GPU would wait for the host to read a value.
+
+On a CPU that pretends to be one: `kernels.devices.may_wait` says no. Not
+counted are
+
+- reads that mmdet and mmcv do by themselves, whoever called them;
+- copies to the host (`cpu`, `numpy`), which dispatch nothing on a CPU;
+- operations not listed here whose size of the result hangs on values:
+  `unique`, `repeat_interleave` without its `output_size`, NMS.
+"""
 
 import sys
 from collections import Counter
