@@ -71,10 +71,12 @@ class RetinaPlus(SingleStageDetector):
     def init_weights(self) -> None:
         try:
             super().init_weights()
-        # torchvision:// needs torchvision, everything else a network.
-        except (OSError, ImportError) as error:
+        # torchvision:// needs torchvision, which may not know the name;
+        # everything else a network.
+        except (OSError, ImportError, KeyError) as error:
             raise OSError(
-                f'Pretrained weights cannot be loaded: {error}. Name a local '
+                'Pretrained weights cannot be loaded, '
+                f'{type(error).__name__}: {error}. Name a local '
                 'file by `--cfg-options model.backbone.init_cfg.checkpoint='
                 'FILE`; or `pip install torchvision` for torchvision://; or '
                 'train from scratch by `model.backbone.init_cfg=None '

@@ -298,3 +298,19 @@ def test_a_test_decodes_where_masks_read_the_finest_level():
     assert model.levels_at_test_time(images)[0] is None
     model.bbox_start_level = 0
     assert model.levels_at_test_time(images)[0] is not None
+
+
+def test_weights_that_torchvision_does_not_know_name_the_ways_out(monkeypatch):
+    """mmengine raises a KeyError where torchvision is installed."""
+    monkeypatch.setattr(
+        'mmengine.runner.checkpoint.get_torchvision_models', dict
+    )
+    config = detector_config()
+    config.backbone.init_cfg = dict(
+        type='Pretrained', checkpoint='torchvision://resnet_none'
+    )
+    detector = MODELS.build(config)
+    with pytest.raises(
+        OSError, match=r"KeyError: 'resnet_none'.*init_cfg=None"
+    ):
+        detector.init_weights()
