@@ -1,1 +1,1 @@
-"""What a loss is called with, how it is distributed, and pictures of it."""
+"""Analysis of losses: their anchors, distributions, curves and logs."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .loss_distribution import LogHistogram, LossSpread
 
 HARDEST = (0.001, 0.01, 0.1)
-"""Fractions of the negatives whose share is told."""
+"""Fractions of the negatives whose share of the loss is shown."""
 HARDEST_POSITIVES = 0.2
 """The paper: these carry about half of the positives' loss."""
 NAME, PARTIAL = 'loss_cdf', 'loss_cdf.partial'
@@ -28,7 +28,7 @@ def files_of(out: Path, name: str) -> list[Path]:
 
 
 class Subject(NamedTuple):
-    """What is measured.
+    """Model and data whose losses are measured.
 
     Attributes:
         model: The detector, in evaluation mode.
@@ -50,7 +50,7 @@ def prepare(
     out: Path,
     device: str | None,
 ) -> Subject:
-    """Build what is measured, and find mistakes before any work.
+    """Build model and data, and find mistakes before any work.
 
     Args:
         config: Of mmdet.
@@ -189,7 +189,7 @@ def write(
 
 
 def table_of(spread: 'LossSpread', images: int, split: str) -> dict:
-    """What the table says, and of what it is."""
+    """Content of the JSON file: shares of the hardest, and their source."""
     positives, negatives = counts(spread)
     groups = (
         ('positives', spread.positives, (HARDEST_POSITIVES,)),

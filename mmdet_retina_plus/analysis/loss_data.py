@@ -1,4 +1,4 @@
-"""Images with the objects that a loss needs, of a config's data."""
+"""Build a config's data set such that images come with their objects."""
 
 import copy
 from collections.abc import Mapping, Sequence

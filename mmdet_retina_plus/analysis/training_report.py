@@ -1,4 +1,4 @@
-"""What a training run came to: its last metrics, losses and pictures."""
+"""Report of a training run: its last metrics, losses and pictures."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Arguments of the fusion that a preset and its changes stand for."""
+"""Arguments of `merge_tiles` for a preset and changes to it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The images that a command is asked to look at, and their ids in COCO's."""
+"""List images to detect in, with their ids in COCO's format."""
 
 import glob
 import json
@@ -14,7 +14,7 @@ SUFFIXES = {
     *('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff'),
     '.webp',
 }
-"""Of images in a folder, as mmdet's inferencer takes them."""
+"""Suffixes of images in a folder, as mmdet's inferencer takes them."""
 
 
 class ListedImage(NamedTuple):

@@ -1,4 +1,4 @@
-"""What is found in images, as COCO's results and images."""
+"""Detections of many images in COCO's format, and the errors beside them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,15 +9,15 @@ from .image_list import ListedImage
 
 @dataclass
 class Results:
-    """What was found in all images.
+    """Detections and errors of all images.
 
     Attributes:
         categories: Id of each label.
-        boxes: COCO's results.
-        images: COCO's images, those that were seen.
-        failures: A line for each of the others.
-        undrawn: A line for each that was seen, but of which no picture could
-            be made.
+        boxes: Detections in COCO's result format.
+        images: Images that were processed, in COCO's format.
+        failures: A line for each image that failed.
+        undrawn: A line for each image that was processed, but whose picture
+            failed.
     """
 
     categories: Sequence[int | str]
@@ -29,7 +29,7 @@ class Results:
     def add(
         self, image: ListedImage, shape: tuple[int, ...], found: Any
     ) -> None:
-        """Take up an image of a shape (H, W, ...) with its InstanceData."""
+        """Add an image of shape (H, W, ...) with its InstanceData."""
         # Before anything is taken up, since one of them may fail.
         boxes = [
             dict(

@@ -1,4 +1,4 @@
-"""Trained detectors, and what they see in the windows of an image."""
+"""Run trained detectors on tiles of an image and merge their detections."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from mmdet_retina_plus.fusion import merge_tiles, tile_windows
 
 
 class TiledDetector:
-    """What one or several detectors of a config see in an image, tiled.
+    """Run one or several detectors of a config on an image, tile by tile.
 
     Args:
         models: Of `load_detector`; all are held, each image is read once.
@@ -129,7 +129,7 @@ def mirror(found: InstanceData, window: Tensor) -> InstanceData:
 
 
 def window_inputs(pixels: Any) -> dict[str, Any]:
-    """What a pipeline's loader would have made of these pixels."""
+    """Results of a pipeline's loader for these pixels."""
     shape = pixels.shape[:2]
     # A copy, since windows overlap and steps may work in place.
     return dict(

@@ -1,4 +1,4 @@
-"""The charts of a sweep as data, for `pictures` and `plotly_figures`."""
+"""Charts of a sweep as data, which `pictures` and `plotly_figures` draw."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ MOST_CELLS = 24
 
 @dataclass(frozen=True)
 class Chart:
-    """What every chart has.
+    """Attributes that all charts share.
 
     Attributes:
         name: Stem of its file.
@@ -186,7 +186,7 @@ def make_charts(sweep: SweepResult, results: list[PointResult]) -> list[Chart]:
 
 
 def has_place(value: Any) -> TypeGuard[int | float]:
-    """Whether a value can be a place on an axis."""
+    """Whether a value can be a position on an axis."""
     return is_number(value) and abs(value) < 1e15
 
 

@@ -1,4 +1,4 @@
-"""What a config has, what its classes take, and what mmengine reads of it."""
+"""Look up keys in a config, in its classes' arguments and in mmengine."""
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""A value of a sweep in the type that the config has for it."""
+"""Convert a value of a sweep to the type that the config has for its key."""
 
 import inspect
 import re

@@ -1,4 +1,4 @@
-"""A sweep as one HTML page that needs no network, with plotly's plots."""
+"""HTML page of a sweep with plotly's plots, which needs no network."""
 
 from datetime import datetime
 from html import escape

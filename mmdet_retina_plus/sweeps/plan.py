@@ -20,7 +20,7 @@ Job = tuple[str, int]
 
 @dataclass(frozen=True)
 class Plan:
-    """What all workers of a study must agree on.
+    """Settings that all workers of a study share.
 
     Attributes:
         sweep: Points with the values that the config's types want.
@@ -53,12 +53,12 @@ class Plan:
 
     @property
     def identity(self) -> str:
-        """What has to be the same for a run to resume."""
+        """Text of the settings that must be equal for a run to resume."""
         return f'{self.folder}\n{self.sweep.prefix}\n{self.base}'
 
     @property
     def jobs(self) -> dict[Job, Point]:
-        """What is to be done, all points before the next seed."""
+        """Point of each job, all points before the next seed."""
         return {
             (identity(point), seed): point
             for seed in self.sweep.seeds
@@ -99,7 +99,7 @@ def make_plan(
 
 
 def differences(old: Plan, new: Plan) -> list[str]:
-    """What keeps the results of two plans from being compared, a line each."""
+    """Settings that make two plans incomparable, a line each."""
     lines = [
         f'{name}: then {then!r}, now {now!r}'
         for name, then, now in (

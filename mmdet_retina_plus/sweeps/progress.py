@@ -1,4 +1,4 @@
-"""What a sweep shows while it runs."""
+"""Show the progress of a sweep on the terminal while it runs."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Everything that is written about a sweep."""
+"""Write the report of a sweep: tables, a page and pictures."""
 
 from pathlib import Path
 

@@ -25,7 +25,7 @@ LAST_SEED = 2**31 - 1
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is to be trained: each point with each seed.
+    """The trainings of a sweep: each point with each seed.
 
     Attributes:
         name: Stem of the file.

@@ -1,4 +1,4 @@
-"""Optuna's storages: opened, waited for, and a journal that survives kills."""
+"""Open Optuna's storages, wait for them, and repair journals after a kill."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""What the trials of each point of a sweep come to."""
+"""Means and spreads of the trials of each point of a sweep."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""What a sweep came to so far: the values that a report is made of."""
+"""Result of a sweep so far, as data for progress and reports."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""Whether the trainings of a sweep will have something to compare."""
+"""Check that the trainings of a sweep will log the metric to compare."""
 
 import math
 from collections.abc import Mapping

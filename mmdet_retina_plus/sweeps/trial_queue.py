@@ -250,7 +250,7 @@ class SweepStudy:
 
     @patient
     def is_behind(self, trial: Any) -> bool:
-        """What Optuna's median pruner says of a running trial."""
+        """Whether Optuna's median pruner would end a running trial."""
         import optuna
 
         study = optuna.load_study(storage=self.storage, study_name=self.name)
@@ -271,7 +271,7 @@ class SweepStudy:
 
     @patient
     def recover(self) -> bool:
-        """Queue the trials of workers that are gone.
+        """Queue the trials of lost workers again.
 
         Returns:
             Whether there may be something to do, now or when a worker that
@@ -296,7 +296,7 @@ class SweepStudy:
         )
 
     def result(self) -> SweepResult:
-        """What the sweep came to so far."""
+        """Result of the sweep so far."""
         plan = self.plan()
         jobs = plan.jobs
         seconds = seconds_of_jobs(self.trials())

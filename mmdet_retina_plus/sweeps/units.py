@@ -1,4 +1,4 @@
-"""How metrics and times are shown."""
+"""Units in which metrics and times are shown."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

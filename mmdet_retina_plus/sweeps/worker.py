@@ -30,7 +30,7 @@ POLL = 1.0
 
 @dataclass(frozen=True)
 class Event:
-    """What a worker has to tell.
+    """Message of a worker about one of its runs.
 
     Attributes:
         slot: Index of the slot that the trial runs in.
@@ -85,7 +85,7 @@ class Worker:
                 self.study.stop.wait(POLL)
 
     def work(self, claim: Claim) -> None:
-        """Train one trial and record what it came to."""
+        """Train one trial and record its result."""
         points = claim.plan.sweep.points
         name = label_points(points)[points.index(claim.point)]
         event = Event(self.slot.number, f'{name}, seed {claim.seed}', 'start')
