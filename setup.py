@@ -35,6 +35,9 @@ TEST = [
     'pytest>=8',
     'hypothesis>=6.100',
     'mpmath>=1.3',  # the 50-digit oracle of the focal loss
+    # The kernels run in its interpreter and compile without a card; 3.6 fails
+    # on numpy 2.4.
+    'triton>=3.7; platform_system == "Linux"',
     'psycopg[binary]>=3.1',  # a study in PostgreSQL
     # The backends of docs/training-statistics.md; skinny is MLflow without
     # its server.

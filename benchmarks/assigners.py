@@ -43,9 +43,17 @@ class Scene:
         covering: Let all objects cover nearly the whole image instead, where
             nothing can be left out.
         device: Where they are.
+        shape: Height and width of the image in pixels.
     """
 
-    def __init__(self, count: int, covering: bool, device: str) -> None:
+    def __init__(
+        self,
+        count: int,
+        covering: bool,
+        device: str,
+        shape: tuple[int, int] = (HEIGHT, WIDTH),
+    ) -> None:
+        height, width = shape
         generator = AnchorGenerator(
             strides=STRIDES,
             ratios=[0.5, 1.0, 2.0],
@@ -53,19 +61,20 @@ class Scene:
             scales_per_octave=3,
         )
         levels = generator.grid_priors(
-            [(-(-HEIGHT // step), -(-WIDTH // step)) for step in STRIDES],
+            [(-(-height // step), -(-width // step)) for step in STRIDES],
             device=device,
         )
         self.num_level_priors = [len(level) for level in levels]
         self.pred_instances = InstanceData(priors=torch.cat(levels))
         self.count = count
+        self.size = [width, height]
         self.covering = covering
         self.draw()
 
     def draw(self) -> None:
         priors = self.pred_instances.priors
         noise = torch.rand(self.count, 4, device=priors.device)
-        image = noise.new_tensor([WIDTH, HEIGHT])
+        image = noise.new_tensor(self.size)
         size = 8 * 64 ** noise[:, :1]
         aspect = 2 ** (noise[:, 1:2] - 0.5)
         side = torch.cat([size * aspect, size / aspect], dim=1)

@@ -39,7 +39,7 @@ from mmdet_retina_plus.fusion import WBC_PRESETS, WBCTTAModel, merge_tiles
 from mmdet_retina_plus.inference.fusion_options import PRESET_WEIGHTS
 from mmdet_retina_plus.inference.image_list import ListedImage, category_ids
 from mmdet_retina_plus.inference.pictures import Pictures
-from mmdet_retina_plus.inference.prediction import Results
+from mmdet_retina_plus.inference.results import Results
 from mmdet_retina_plus.inference.tiled_detector import (
     TiledDetector,
     window_inputs,

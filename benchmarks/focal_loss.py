@@ -25,9 +25,15 @@ GOALS = {1: '>= 15x', 2: '>= 8x'}
 class Inputs:
     """Logits with labels and weights as a head makes them from one image."""
 
-    def __init__(self, anchors: int, classes: int, device: str) -> None:
+    def __init__(
+        self,
+        anchors: int,
+        classes: int,
+        device: str,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         self.pred = torch.empty(
-            anchors, classes, device=device, requires_grad=True
+            anchors, classes, device=device, dtype=dtype, requires_grad=True
         )
         self.labels = torch.full((anchors,), classes, device=device)
         self.labels[::500] = torch.arange(

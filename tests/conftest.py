@@ -1,3 +1,5 @@
+"""Threads, seeds and a folder of its own for every test."""
+
 import os
 from pathlib import Path
 
@@ -9,6 +11,31 @@ import torch
 # the second line is for the processes that tests start.
 torch.set_num_threads(1)
 os.environ['OMP_NUM_THREADS'] = '1'
+
+# Without a card Triton's interpreter runs the kernels, which is settled when
+# they are defined, so before the package is imported. Nothing else of the
+# suite uses Triton.
+if not torch.cuda.is_available():
+    os.environ['TRITON_INTERPRET'] = '1'
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What runs on a card where there is one: `pytest -m cuda`."""
+    for item in items:
+        if {'device', 'card'} & set(getattr(item, 'fixturenames', ())):
+            item.add_marker(pytest.mark.cuda)
+
+
+@pytest.fixture(scope='session')
+def device() -> torch.device:
+    return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+
+
+@pytest.fixture(scope='session')
+def card(device: torch.device) -> torch.device:
+    if device.type != 'cuda':
+        pytest.skip('only a GPU can show this')
+    return device
 
 
 @pytest.fixture(autouse=True)

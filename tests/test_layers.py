@@ -1,17 +1,18 @@
-"""The layer rule: which room of the package imports which.
+"""The layer rule: which room of the package imports which, and what else.
 
 Rooms of registered modules meet in mmdet's registries, and values in configs.
 An import inside a function counts as one at the top does.
 """
 
-import ast
-import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-PACKAGE = 'mmdet_retina_plus'
+from mmdet_retina_plus import common
+from tests.helpers.imports import PACKAGE, UNREADABLE, Import, imports
+
 FOLDER = Path(__file__).parent.parent / PACKAGE
 ROOT = ''
 """The room of the modules that lie in no folder of the package."""
@@ -49,95 +50,217 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """What a room may import beside itself; no room imports `cli`."""
 
+HOST = {'mmcv', 'mmdet', 'mmengine', 'numpy', 'torch'}
+EXTERNAL: dict[str, set[str]] = {
+    'common': HOST,
+    **dict.fromkeys(REGISTERED, HOST),
+    'evaluation': HOST | {'faster_coco_eval', 'pycocotools'},
+    'kernels': {'torch', 'triton'},
+    'transforms': HOST | {'cv2'},
+    ROOT: HOST | {'packaging'},
+}
+"""What a room imports of others beside Python's own; the rest may any."""
 
-def room_of(module: str) -> str:
-    """The room of a module or name, given by its absolute dotted name."""
-    first = module.split('.')[1:2]
-    return first[0] if first and (FOLDER / first[0]).is_dir() else ROOT
+BESIDE = {'benchmarks', 'configs', 'retina_plus_command', 'scripts', 'tests'}
+"""What lies beside the package, and imports it."""
+
+EXEMPT = {
+    # A config is read once all modules are registered.
+    ('common/config_file.py', PACKAGE),
+    ('common/config_file.py', f'{PACKAGE}.register_all_modules'),
+    # It tries packages that a config needs.
+    ('doctor/weights.py', UNREADABLE),
+}
+"""Imports inside functions of a module that its room may not have."""
+
+HEAVY = {'loss_calls', 'trained_detectors'}
+"""Modules of `common` that import the hosts as they load."""
+HEAVY_IMPORTS = (
+    'mmcv',
+    'mmdet',
+    'mmengine',
+    'torch',
+    *(f'{PACKAGE}.common.{name}' for name in sorted(HEAVY)),
+)
 
 
-def names(node: ast.AST, package: tuple[str, ...]) -> Iterator[str]:
-    """Absolute dotted names that a statement imports, or a string gives.
+def room_of(name: str) -> str:
+    """The room of a module, or of what is in it, by its dotted name."""
+    first = name.split('.')[1:2]
+    return first[0] if first and first[0] in MAY_IMPORT else ROOT
+
+
+def package_of(module: str) -> str:
+    """Dotted package of a module, whose path is from that of ours on."""
+    return '.'.join((PACKAGE, *Path(module).parent.parts))
+
+
+def may(room: str, name: str) -> bool:
+    """Whether a room's modules may import a name."""
+    first = name.split('.')[0]
+    if first == PACKAGE:
+        return room_of(name) in {room, *MAY_IMPORT[room]}
+    if first in BESIDE or name == UNREADABLE:
+        return False
+    known = first in sys.stdlib_module_names
+    return known or room not in EXTERNAL or first in EXTERNAL[room]
+
+
+def refused(source: str, module: str) -> Iterator[str]:
+    """Imports of a module that the rule forbids.
 
     Args:
-        node: Of a module's syntax tree.
-        package: Of the module, for relative imports.
+        source: Of the module.
+        module: Its path from the folder of the package on.
     """
-    if isinstance(node, ast.Import):
-        yield from (alias.name for alias in node.names)
-    elif isinstance(node, ast.ImportFrom):
-        above = package[: len(package) + 1 - node.level] if node.level else ()
-        source = (*above, *(node.module or '').split('.'))
-        for alias in node.names:
-            yield '.'.join(filter(None, (*source, alias.name)))
-    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-        # For import_module, or `python -m`.
-        yield from re.findall(rf'^{PACKAGE}\.\w[\w.]*', node.value)
+    package = package_of(module)
+    for found in imports(source, package):
+        exempt = found.late and (module, found.name) in EXEMPT
+        if not exempt and not may(room_of(package), found.name):
+            yield f'{module}:{found.line} imports {found.name}'
 
 
-def nodes(tree: ast.AST, in_function: bool = False) -> Iterator:
-    """All nodes below one, each with whether a function holds it."""
-    for node in ast.iter_child_nodes(tree):
-        inside = in_function or isinstance(node, ast.FunctionDef)
-        yield node, inside
-        yield from nodes(node, inside)
+def heavy(source: str, module: str) -> list[Import]:
+    """Imports of the hosts while a module loads, or of what does so."""
+    return [
+        found
+        for found in imports(source, package_of(module))
+        if not found.late
+        and any(f'{found.name}.'.startswith(f'{x}.') for x in HEAVY_IMPORTS)
+    ]
 
 
-def refused(path: Path) -> Iterator[str]:
-    """Imports of a module that the rule forbids."""
-    package = path.relative_to(FOLDER.parent).parent.parts
-    room = room_of('.'.join(package))
-    for node, in_function in nodes(ast.parse(path.read_text())):
-        for name in names(node, package):
-            target = room_of(name)
-            # A config is read once all modules are registered.
-            registers = room == 'common' and target == ROOT and in_function
-            if (
-                name.split('.')[0] == PACKAGE
-                and target not in {room, *MAY_IMPORT[room]}
-                and not registers
-            ):
-                yield f'{path}:{node.lineno} imports {name}'
-
-
-def files() -> dict[str, list[Path]]:
-    """Modules of each room."""
-    by_room: dict[str, list[Path]] = {}
-    for path in sorted(FOLDER.rglob('*.py')):
-        package = '.'.join(path.relative_to(FOLDER.parent).parent.parts)
-        by_room.setdefault(room_of(package), []).append(path)
-    return by_room
+SOURCES = {
+    path.relative_to(FOLDER).as_posix(): path.read_text()
+    for path in sorted(FOLDER.rglob('*.py'))
+}
+OF_COMMON = {
+    Path(module).stem: source
+    for module, source in SOURCES.items()
+    if module.startswith('common/')
+}
 
 
 def test_every_room_has_a_layer():
     """A new folder is placed in the rule, and in the docs, by its author."""
-    assert files().keys() <= MAY_IMPORT.keys()
+    folders = {module.split('/')[0] for module in SOURCES if '/' in module}
+    assert folders <= MAY_IMPORT.keys()
 
 
-@pytest.mark.parametrize('room', files())
+@pytest.mark.parametrize('room', MAY_IMPORT)
 def test_a_room_imports_what_its_layer_may(room):
-    assert [line for path in files()[room] for line in refused(path)] == []
+    assert [
+        line
+        for module, source in SOURCES.items()
+        if room_of(package_of(module)) == room
+        for line in refused(source, module)
+    ] == []
 
 
 @pytest.mark.parametrize(
-    ('room', 'line'),
+    ('module', 'source'),
     [
-        ('losses', 'from mmdet_retina_plus.heads import MaskRoIHead'),
-        ('losses', 'from ..heads.mask_roi_head import MaskRoIHead'),
-        ('losses', 'from .. import heads'),
-        ('losses', 'def late():\n    import mmdet_retina_plus.heads'),
-        ('losses', 'import mmdet_retina_plus'),
-        ('common', 'import mmdet_retina_plus'),
-        ('common', 'import_module(f"mmdet_retina_plus.heads.{name}")'),
-        ('doctor', 'from mmdet_retina_plus.sweeps.spec import Spec'),
-        ('inference', 'from mmdet_retina_plus.cli import options'),
-        (ROOT, 'from .cli.main import main'),
+        ('losses/a.py', 'from mmdet_retina_plus.heads import MaskRoIHead'),
+        ('losses/a.py', 'from ..heads.mask_roi_head import MaskRoIHead'),
+        ('losses/a.py', 'from .. import heads'),
+        ('losses/a.py', 'def f():\n    import mmdet_retina_plus.heads'),
+        ('losses/a.py', 'import mmdet_retina_plus'),
+        ('losses/a.py', "import_module('.heads', 'mmdet_retina_plus')"),
+        ('losses/a.py', "importlib.import_module('..heads', __package__)"),
+        ('losses/a.py', "__import__('mmdet_retina_plus').heads"),
+        ('losses/a.py', "import_module(f'mmdet_retina_plus.{room}')"),
+        ('losses/a.py', "import_module(name='mmdet_retina_plus')"),
+        ('losses/a.py', "import_module('rich.table')"),
+        ('losses/a.py', 'import click'),
+        ('losses/a.py', 'def f():\n    from rich import print'),
+        ('losses/a.py', 'import optuna.trial'),
+        ('transforms/a.py', 'import pycocotools'),
+        ('kernels/a.py', 'from mmdet.structures.bbox import bbox_overlaps'),
+        ('kernels/a.py', 'import mmcv.ops'),
+        ('kernels/a.py', 'from mmdet_retina_plus.common import numbers'),
+        ('common/a.py', 'import mmdet_retina_plus'),
+        ('common/a.py', 'import_module(f"mmdet_retina_plus.heads.{name}")'),
+        ('common/a.py', 'def f():\n    import mmdet_retina_plus'),
+        ('common/a.py', 'def f():\n    from mmdet_retina_plus import compat'),
+        (
+            'common/config_file.py',
+            'def f():\n    import mmdet_retina_plus as m\n    m.heads',
+        ),
+        (
+            'common/config_file.py',
+            'def f():\n    from mmdet_retina_plus import compat',
+        ),
+        ('common/config_file.py', 'import mmdet_retina_plus'),
+        ('doctor/a.py', 'from mmdet_retina_plus.sweeps.spec import Spec'),
+        ('doctor/a.py', 'from mmdet_retina_plus.toolchain import build'),
+        ('doctor/a.py', 'import_module(name)'),
+        ('authoring/a.py', 'from mmdet_retina_plus.doctor import facts'),
+        ('toolchain/a.py', 'from ..authoring import templates'),
+        ('inference/a.py', 'from mmdet_retina_plus.cli import options'),
+        ('inference/a.py', 'import retina_plus_command'),
+        ('sweeps/a.py', 'from tests.helpers import models'),
+        ('cli/a.py', 'from retina_plus_command import main'),
+        ('a.py', 'from .cli.main import main'),
     ],
 )
-def test_the_rule_finds(room, line, tmp_path, monkeypatch):
-    monkeypatch.setitem(globals(), 'FOLDER', tmp_path / PACKAGE)
-    for name in {*MAY_IMPORT, room}:
-        (tmp_path / PACKAGE / name).mkdir(parents=True, exist_ok=True)
-    path = tmp_path / PACKAGE / room / 'module.py'
-    path.write_text(line)
-    assert len(list(refused(path))) == 1
+def test_the_rule_finds(module, source):
+    assert list(refused(source, module))
+
+
+@pytest.mark.parametrize(
+    ('module', 'source'),
+    [
+        (
+            'common/config_file.py',
+            'def f():\n'
+            '    import mmdet_retina_plus\n'
+            '    mmdet_retina_plus.register_all_modules()',
+        ),
+        ('cli/a.py', "import_module(f'mmdet_retina_plus.cli.{name}')"),
+        ('sweeps/a.py', 'import optuna'),
+        ('kernels/a.py', 'import triton'),
+        ('heads/a.py', 'from . import level_sizes'),
+        ('heads/a.py', 'from ..kernels.boxes import iou'),
+        ('toolchain/a.py', 'from . import build'),
+    ],
+)
+def test_the_rule_allows(module, source):
+    assert list(refused(source, module)) == []
+
+
+@pytest.mark.parametrize('name', OF_COMMON)
+def test_modules_of_common_load_without_the_hosts_but_for_the_heavy(name):
+    found = heavy(OF_COMMON[name], f'common/{name}.py')
+    assert bool(found) == (name in HEAVY), found
+
+
+@pytest.mark.parametrize(
+    'source',
+    [
+        'import torch, mmdet',
+        'from mmengine.config import Config',
+        'if True:\n    import mmcv.ops',
+        'from .trained_detectors import load_detectors',
+        'from . import loss_calls',
+        'from mmdet_retina_plus.common import loss_calls',
+    ],
+)
+def test_a_heavy_import_is_found(source):
+    assert heavy(source, 'common/text.py')
+    body = source.replace('\n', '\n    ')
+    assert not heavy(f'def f():\n    {body}', 'common/text.py')
+
+
+def test_the_room_says_which_of_its_modules_are_heavy():
+    said = {name for name in OF_COMMON if f'`{name}`' in common.__doc__}
+    assert said == HEAVY
+
+
+def test_no_test_imports_another():
+    """What two share lies in tests/helpers, or beside them."""
+    tests = Path(__file__).parent
+    for path in tests.rglob('*.py'):
+        package = '.'.join(path.relative_to(tests.parent).parent.parts)
+        for found in imports(path.read_text(), package):
+            of_ours = found.name.startswith('tests.')
+            assert not (of_ours and '.test_' in found.name), path

@@ -46,8 +46,8 @@ MASKS = {
 
 def test_the_root_config_is_retinanets_but_for_retinamask():
     found = differences(
-        load('retinamask_r50_fpn_1x')._cfg_dict,
-        load('retinanet_r50-caffe_fpn_fl')._cfg_dict,
+        load('retinamask_r50_fpn_1x').to_dict(),
+        load('retinanet_r50-caffe_fpn_fl').to_dict(),
     )
     assert set(found) == {
         *MASKS,
@@ -63,7 +63,7 @@ def test_the_root_config_is_retinanets_but_for_retinamask():
 
 def test_the_variant_of_mmdets_habits_adds_masks_and_the_loss_alone():
     found = differences(
-        load(MMDET)._cfg_dict, load('retinanet_r50_fpn_fl')._cfg_dict
+        load(MMDET).to_dict(), load('retinanet_r50_fpn_fl').to_dict()
     )
     assert set(found) == MASKS
 

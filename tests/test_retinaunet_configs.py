@@ -33,7 +33,7 @@ PIXELS = {
 
 def without_pipelines(config) -> dict:
     """Inserted steps shift those that follow."""
-    settings = config._cfg_dict.to_dict()
+    settings = config.to_dict()
     settings.pop('train_pipeline')
     settings['train_dataloader']['dataset'].pop('pipeline')
     return settings

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 from mmdet.registry import HOOKS, METRICS
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import VISBACKENDS
 from mmengine.visualization import Visualizer, vis_backend
 
 import mmdet_retina_plus
+from mmdet_retina_plus.common.config_file import parse_options
 from mmdet_retina_plus.evaluation import FasterCocoMetric
 from mmdet_retina_plus.hooks import LossStatisticsHook
 
@@ -36,14 +37,10 @@ def read(name: str, tmp_path: Path) -> Config:
 
 def with_options(*options: str) -> Config:
     """A shipped config with what the command line changes."""
-    parsed = {}
-    for option in options:
-        key, _, value = option.partition('=')
-        parsed[key] = DictAction._parse_iterable(value)
     config = Config.fromfile(
         mmdet_retina_plus.config('retinanet_r18_fpn_shapes')
     )
-    config.merge_from_dict(parsed)
+    config.merge_from_dict(parse_options(options))
     return config
 
 

@@ -1,7 +1,7 @@
 """How the loss spreads over anchors: figure 4 of the focal loss paper."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -83,14 +83,18 @@ def prepare(
 
 
 def measure(
-    subject: Subject, total: int, gammas: list[float]
+    subject: Subject,
+    total: int,
+    gammas: list[float],
+    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> tuple['LossSpread', int, BaseException | None]:
     """Count the losses of the first images, one at a time.
 
     Args:
         subject: Of `prepare`.
         total: Number of images to take.
-        gammas: Of the losses.
+        gammas: Gammas of the losses.
+        progress: Passes image numbers on and shows how many are done.
 
     Returns:
         The losses, how many images they are of, all of them whole, and what
@@ -98,8 +102,6 @@ def measure(
     """
     from mmengine.dataset import pseudo_collate
     from mmengine.runner import set_random_seed
-    from rich.console import Console
-    from rich.progress import track
     from torch import no_grad
 
     from .counted_anchors import classifier, seen_by_loss
@@ -107,11 +109,10 @@ def measure(
 
     model, dataset, seed = subject
     set_random_seed(seed)
-    console = Console(stderr=True)
     spread, done, name = LossSpread(gammas), 0, 'the first image'
     try:
         _, use_sigmoid = classifier(model)
-        for number in track(range(total), 'images', console=console):
+        for number in progress(range(total)):
             name = f'image {number + 1} of {total}'
             name = dataset.get_data_info(number).get('img_path', name)
             item = dataset[number]

@@ -50,7 +50,7 @@ def loss_and_gradient(loss: Any, logits: 'Tensor') -> tuple[Any, Any]:
     return values.detach().numpy()[:, 0], slopes.numpy()[:, 0]
 
 
-def draw(
+def draw_loss_curves(
     families: tuple[dict, dict], alpha: float | None, format: str
 ) -> bytes:
     """Plot all losses over p_t and their gradients over x_t.
@@ -62,7 +62,7 @@ def draw(
     """
     import torch
 
-    from .loss_pictures import draw_lines, encoded, two_panels
+    from .loss_pictures import encoded, plot_lines, two_panels
 
     p = torch.linspace(0.001, 0.999, 999, dtype=torch.float64)
     x = torch.linspace(-5, 5, 501, dtype=torch.float64)
@@ -76,8 +76,8 @@ def draw(
             label: (x.numpy(), loss_and_gradient(loss, x)[1])
             for label, loss in losses.items()
         }
-        draw_lines(left, values, dashed)
-        draw_lines(right, slopes, dashed)
+        plot_lines(left, values, dashed)
+        plot_lines(right, slopes, dashed)
     given = '' if alpha is None else rf', $\alpha$ = {alpha:g}'
     left.set(
         title=f'Loss of a positive{given}',

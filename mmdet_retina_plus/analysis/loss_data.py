@@ -21,7 +21,7 @@ def annotations_first(pipeline: Sequence[Mapping]) -> list[Mapping]:
     if not any(loads):
         raise ValueError(
             'Its pipeline loads no objects: add dict('
-            "type='LoadAnnotations', with_bbox=True), or use --split train"
+            "type='LoadAnnotations', with_bbox=True), or take the train split"
         )
     first, *steps = pipeline
     return [

@@ -36,7 +36,7 @@ def encoded(figure: Figure, format: str = 'png') -> bytes:
     return file.getvalue()
 
 
-def draw_lines(axes: Any, lines: Lines, dashed: bool = False) -> None:
+def plot_lines(axes: Any, lines: Lines, dashed: bool = False) -> None:
     """Plot lines in colours that are ordered, also for the colour-blind.
 
     Args:
@@ -75,7 +75,7 @@ def draw_cumulative(positives: Lines, negatives: Lines, title: str) -> bytes:
     for axes, lines, name in zip(
         panels, (positives, negatives), ('positives', 'negatives'), strict=True
     ):
-        draw_lines(axes, lines)
+        plot_lines(axes, lines)
         axes.set(
             xlabel=f'fraction of {name}, easy to hard',
             ylabel='cumulative normalized loss',
@@ -87,7 +87,7 @@ def draw_cumulative(positives: Lines, negatives: Lines, title: str) -> bytes:
     if negatives:
         panels[1].grid(False)  # It would cross the numbers of the inset.
         inset = panels[1].inset_axes((0.1, 0.54, 0.38, 0.38))
-        draw_lines(inset, negatives)
+        plot_lines(inset, negatives)
         inset.set(xlim=(0.99, 1), ylim=(0, 1.02), title='the hardest 1 %')
         inset.set_xticks([0.99, 0.995, 1])
         inset.grid(alpha=0.3)

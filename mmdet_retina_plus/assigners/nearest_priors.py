@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmdet_retina_plus.kernels import devices
+
 from . import overlap_matching
 
 # Priors in a chunk: a few chunks hold the neighbours of a point.
@@ -51,7 +53,7 @@ class Level:
         points = torch.cat([centres, FAR * ignored[None]])
         size = points.size(1)
         index = torch.arange(start, start + size, device=points.device)
-        self.in_chunks = overlap_matching.may_wait(points.device)
+        self.in_chunks = devices.may_wait(points.device)
         if self.in_chunks:
             padding = 0, -size % CHUNK
             points = F.pad(points, padding, 'replicate')

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmdet_retina_plus.kernels import devices
 from mmdet_retina_plus.kernels.boxes import coordinates, iou
-from mmdet_retina_plus.kernels.devices import may_wait
 
 # Pairs of a box and a prior in a tile: a CPU wants them in its cache, a GPU
 # wants few launches.
@@ -76,7 +76,7 @@ def finite_coordinates(boxes: Tensor, name: str) -> Tensor:
     boxes = boxes[:, :4]
     boxes = boxes.to(torch.promote_types(boxes.dtype, torch.float32))
     finite = boxes.isfinite()
-    if not may_wait(boxes.device):
+    if not devices.may_wait(boxes.device):
         boxes = boxes.where(finite.all(dim=1, keepdim=True), 0)
     elif not finite.all():
         raise ValueError(f'{name} must be finite, found NaN or infinity')
@@ -99,7 +99,7 @@ def match(
         ignored: Flags (N,) of priors that take no part.
         claims: What boxes claim; None: nothing.
     """
-    if may_wait(priors.device):
+    if devices.may_wait(priors.device):
         return _match_touching(boxes, priors, overlap, ignored, claims)
     return match_rows(
         lambda rows: overlap(boxes[:, rows, None], priors[:, None]),

@@ -12,6 +12,7 @@ from mmdet.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmdet_retina_plus.kernels import devices, dispatch
 from mmdet_retina_plus.kernels.boxes import (
     centres_of,
     iou,
@@ -19,7 +20,7 @@ from mmdet_retina_plus.kernels.boxes import (
 )
 
 from . import overlap_matching
-from .assign_io import read_inputs, to_result
+from .assign_io import Inputs, read_inputs, to_result
 from .nearest_priors import LAST, Level, pack, unpack
 from .prior_levels import level_sizes, priors_per_place
 
@@ -52,8 +53,9 @@ class StreamingATSSAssigner(BaseAssigner):
 
     Memory grows with the number of priors, not with that of objects, of which
     ``min_positives`` alone keeps the candidates. On a GPU nothing waits for
-    the host if ``num_level_priors`` is given and not ``topk_per_location``,
-    and launches come per block of objects.
+    the host if ``num_level_priors`` is given and not ``topk_per_location``.
+    With Triton, candidates of all objects are kept, and a few kernels serve
+    them all; without, launches come per block of objects.
 
     Args:
         topk: Candidates on each level, as far as it has so many priors.
@@ -68,7 +70,7 @@ class StreamingATSSAssigner(BaseAssigner):
             ignore region; off unless above 0.
     """
 
-    needs_num_level_priors = True
+    takes_num_level_priors = True
     """Read by ``RetinaPlusHead``, which then passes ``num_level_priors``."""
 
     def __init__(
@@ -131,6 +133,9 @@ class StreamingATSSAssigner(BaseAssigner):
                 f'num_level_priors {list(sizes)} add up to {sum(sizes)}, but '
                 f'there are {len(inputs.priors)} priors'
             )
+        some = len(inputs.priors) and len(inputs.gt_bboxes)
+        if some and dispatch.usable(inputs.priors, inputs.gt_bboxes):
+            return self._by_kernels(inputs)
         priors = overlap_matching.finite_coordinates(
             inputs.priors.float(), 'Priors'
         )
@@ -152,6 +157,31 @@ class StreamingATSSAssigner(BaseAssigner):
             overlaps = torch.where(claims > 0, overlap, overlaps)
         return to_result(gt_inds, overlaps, inputs.gt_labels)
 
+    def _by_kernels(self, inputs: Inputs) -> AssignResult:
+        """As ``assign``, on a GPU, with some priors and ground truths."""
+        from mmdet_retina_plus.kernels import atss, max_iou
+
+        gt_bboxes, priors = inputs.gt_bboxes, inputs.priors
+        ignored = None
+        if self.ignore_iof_thr > 0 and len(inputs.regions):
+            shares, _ = max_iou.best_overlaps(
+                inputs.regions, priors, 'iof_prior'
+            )
+            ignored = shares > self.ignore_iof_thr
+        sizes = inputs.num_level_priors or level_sizes(priors)
+        *block, claims = atss.find_candidates(
+            gt_bboxes, priors, ignored, self._counts(priors, sizes)
+        )
+        if self.min_positives:
+            gt = torch.arange(len(gt_bboxes), device=priors.device)
+            claims = _settle(
+                [_Candidates(gt, *block)], claims, self.min_positives
+            )
+        result = atss.resolve(
+            gt_bboxes, inputs.gt_labels, priors, ignored, claims
+        )
+        return AssignResult(len(gt_bboxes), *result)
+
     def _ignored(self, priors: Tensor, regions: Tensor) -> Tensor:
         if self.ignore_iof_thr <= 0 or not len(regions) or not priors.size(1):
             return torch.zeros_like(priors[0], dtype=torch.bool)
@@ -165,19 +195,33 @@ class StreamingATSSAssigner(BaseAssigner):
         self, priors: Tensor, ignored: Tensor, sizes: Sequence[int]
     ) -> list[tuple[Level, int]]:
         """Levels, each with the number of candidates to take from it."""
-        sizes = [size for size in sizes if size]
-        per_place = [1] * len(sizes)
-        if self.topk_per_location:
-            per_place = priors_per_place(priors[:4].t(), sizes)
         centres = centres_of(priors)
         levels = []
         start = 0
-        for size, factor in zip(sizes, per_place, strict=True):
+        for size, count in self._counts(priors[:4].t(), sizes):
             part = slice(start, start + size)
             level = Level(centres[:, part], ignored[part], start)
-            levels.append((level, min(self.topk * factor, size)))
+            levels.append((level, count))
             start += size
         return levels
+
+    def _counts(
+        self, priors: Tensor, sizes: Sequence[int]
+    ) -> list[tuple[int, int]]:
+        """Sizes of levels above 0, and how many candidates to take there.
+
+        Args:
+            priors: Shape (N, 4).
+            sizes: Number of priors of each level.
+        """
+        sizes = [size for size in sizes if size]
+        per_place = [1] * len(sizes)
+        if self.topk_per_location:
+            per_place = priors_per_place(priors, sizes)
+        return [
+            (size, min(self.topk * factor, size))
+            for size, factor in zip(sizes, per_place, strict=True)
+        ]
 
 
 class _Candidates(NamedTuple):
@@ -228,7 +272,7 @@ def _candidates(
         levels: With the number of candidates of each.
     """
     at_once = CPU_BLOCK
-    if not overlap_matching.may_wait(gts.device):
+    if not devices.may_wait(gts.device):
         at_once = overlap_matching.rows_per_launch(priors.size(1))
     centres, gt_centres = centres_of(priors), centres_of(gts)
     ids = torch.arange(gts.size(1), device=gts.device)
@@ -261,7 +305,7 @@ def _settle(
 
     Args:
         blocks: Candidates of all ground truths, some at a time.
-        claims: Zeros (N,).
+        claims: Zeros (N,), or those after the turn of all.
         min_positives: Whoever has less takes what is left.
     """
     kept = []

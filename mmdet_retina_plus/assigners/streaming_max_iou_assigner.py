@@ -17,6 +17,7 @@ from mmdet.utils import ConfigType
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmdet_retina_plus.kernels import dispatch
 from mmdet_retina_plus.kernels.boxes import (
     iou,
     share_of_first,
@@ -41,7 +42,8 @@ class StreamingMaxIoUAssigner(BaseAssigner):
     - Half precision boxes are compared in single precision.
 
     Memory grows with the number of priors, not with that of objects. On a GPU
-    nothing waits for the host, and launches come per block of objects.
+    nothing waits for the host. With Triton two kernels match all objects;
+    without, launches come per block of objects.
 
     Args:
         pos_iou_thr: A prior whose best IoU reaches this is positive.
@@ -175,6 +177,8 @@ class StreamingMaxIoUAssigner(BaseAssigner):
     ) -> Matches:
         calculator = self.iou_calculator
         if type(calculator) is BboxOverlaps2D and calculator.dtype is None:
+            if dispatch.usable(boxes, priors):
+                return _by_kernels(boxes, priors, mode, ignored, claims)
             dtype = torch.promote_types(boxes.dtype, priors.dtype)
             return overlap_matching.match(
                 overlap_matching.finite_coordinates(boxes.to(dtype), name),
@@ -205,6 +209,22 @@ class StreamingMaxIoUAssigner(BaseAssigner):
         gt_inds = torch.where(positive, nearest + 1, gt_inds)
         claimant = nearest if self.best_match == 'own_argmax' else claimed_by
         return torch.where(claimed_by >= 0, claimant + 1, gt_inds)
+
+
+def _by_kernels(
+    boxes: Tensor,
+    priors: Tensor,
+    mode: str,
+    ignored: Tensor | None,
+    claims: Claims | None,
+) -> Matches:
+    """As ``overlap_matching.match``, in two launches at most."""
+    from mmdet_retina_plus.kernels import max_iou
+
+    if claims is not None:
+        return Matches(*max_iou.match(boxes, priors, ignored, *claims))
+    overlaps, nearest = max_iou.best_overlaps(boxes, priors, mode, ignored)
+    return Matches(overlaps, nearest, torch.full_like(nearest, -1))
 
 
 OVERLAPS = dict(

@@ -9,7 +9,9 @@ from mmdet_retina_plus.common.text import some
 from mmdet_retina_plus.inference.fuse_results import fuse_files
 from mmdet_retina_plus.inference.fusion_options import PRESET_WEIGHTS
 
-from .options import FiniteRange
+from .errors import errors_as_messages
+from .options import FiniteRange, iou_thr_option, out_option
+from .progress import progress_bar
 
 
 @click.command()
@@ -19,11 +21,8 @@ from .options import FiniteRange
     required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
 )
-@click.option(
-    '--out',
-    required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
-    help='JSON file to write; one that is there is replaced.',
+@out_option(
+    'JSON file to write; one that is there is replaced.', required=True
 )
 @click.option(
     '--preset',
@@ -32,11 +31,7 @@ from .options import FiniteRange
     show_default=True,
     help='Whose choices to take where no option says otherwise.',
 )
-@click.option(
-    '--iou-thr',
-    type=FiniteRange(0, 1),
-    help='Boxes that overlap the best one more than this join it.',
-)
+@iou_thr_option('Boxes that overlap the best one more than this join it.')
 @click.option(
     '--score-floor', type=float, help='Fused boxes must score above this.'
 )
@@ -70,14 +65,15 @@ def main(
     box in the cluster, unchanged, and left out where that box has none. Other
     entries of a detection are left out.
     """
-    try:
-        fused = fuse_files(files, out, preset, max_per_img, **options)
-    except ImportError as error:
-        raise click.ClickException(
-            f'{error}; `retina-plus doctor` names what to install'
-        ) from error
-    except (ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+    with errors_as_messages(doctor=True):
+        fused = fuse_files(
+            files,
+            out,
+            preset,
+            max_per_img,
+            progress=progress_bar('Fusing'),
+            **options,
+        )
     if fused.left_out:
         click.echo(f'Left out, since a mean has none: {some(fused.left_out)}')
     if fused.num_cut:

@@ -20,7 +20,15 @@ from mmdet_retina_plus.analysis.loss_cdf import (
 from mmdet_retina_plus.common.numbers import show_number
 from mmdet_retina_plus.common.text import quantity
 
-from .options import ManyValues, ascending, cfg_options_option, gammas_option
+from .errors import errors_as_messages
+from .options import (
+    ManyValues,
+    ascending,
+    cfg_options_option,
+    device_option,
+    gammas_option,
+)
+from .progress import progress_bar
 
 if TYPE_CHECKING:
     from mmdet_retina_plus.analysis.loss_distribution import LossSpread
@@ -49,7 +57,7 @@ if TYPE_CHECKING:
     show_default=True,
     help='Folder for the picture, the curves and the table.',
 )
-@click.option('--device', help='[default: cuda:0 if there is one, else cpu]')
+@device_option
 @cfg_options_option
 def main(
     config: str,
@@ -73,14 +81,14 @@ def main(
     until then, and named loss_cdf.partial.*; the exit code is 1, or 130.
     """
     wanted = ascending(gammas)
-    try:
+    with errors_as_messages():
         subject = prepare(
             config, cfg_options, checkpoint, split, wanted, out, device
         )
-    except (ValueError, ImportError, OSError) as error:
-        raise click.ClickException(str(error)) from error
     total = min(len(subject.dataset), max_images or len(subject.dataset))
-    spread, done, failure = measure(subject, total, wanted)
+    spread, done, failure = measure(
+        subject, total, wanted, progress_bar('images')
+    )
     if done:
         show(spread, done)
         try:

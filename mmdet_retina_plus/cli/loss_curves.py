@@ -4,10 +4,14 @@ from pathlib import Path
 
 import click
 
-from mmdet_retina_plus.analysis.loss_curves import build_losses, draw
+from mmdet_retina_plus.analysis.loss_curves import (
+    build_losses,
+    draw_loss_curves,
+)
 from mmdet_retina_plus.common.output_files import check_out, replace
 
-from .options import NumberList, ascending, gammas_option
+from .errors import errors_as_messages
+from .options import NumberList, ascending, gammas_option, out_option
 
 
 @click.command()
@@ -26,13 +30,7 @@ from .options import NumberList, ascending, gammas_option
     show_default=True,
     help='Factor of positives, or none.',
 )
-@click.option(
-    '--out',
-    type=click.Path(dir_okay=False, path_type=Path),
-    default='loss_curves.png',
-    show_default=True,
-    help='Picture to write.',
-)
+@out_option('Picture to write.', default='loss_curves.png', show_default=True)
 def main(
     gammas: tuple[tuple[float, ...], ...],
     stars: tuple[tuple[float, float], ...],
@@ -44,13 +42,12 @@ def main(
     Figure 1 and the appendix of the focal loss paper, drawn by the losses
     that train: FusedFocalLoss and FocalLossStar.
     """
-    try:
+    with errors_as_messages():
         check_out(out, ())
         factor = as_number(alpha)
         families = build_losses(ascending(gammas), stars, factor)
-        replace(out, draw(families, factor, out.suffix[1:] or 'png'))
-    except (ValueError, ImportError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+        picture = draw_loss_curves(families, factor, out.suffix[1:] or 'png')
+        replace(out, picture)
     click.echo(f'{out}')
 
 

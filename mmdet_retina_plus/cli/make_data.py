@@ -15,6 +15,8 @@ from mmdet_retina_plus.synthetic.presets import (
     Preset,
 )
 
+from .errors import errors_as_messages
+
 KINDS: dict[str, Mapping[str, Preset | DonutPreset]] = {
     'shapes': PRESETS,
     'donuts': DONUT_PRESETS,
@@ -72,13 +74,7 @@ def main(kind: str, out: Path, **options) -> None:
     # What is unfinished goes away at a kill as it does at Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     given = {name: x for name, x in options.items() if x is not None}
-    try:
+    with errors_as_messages(doctor=True):
         module = import_module(f'mmdet_retina_plus.synthetic.{kind}')
         getattr(module, f'make_{kind}')(out, progress=track, **given)
-    except ImportError as error:
-        raise click.ClickException(
-            f'{error}; `retina-plus doctor` names what to install'
-        ) from error
-    except (ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from error
     click.echo(f'{kind} written to {out}')

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 import click
@@ -44,6 +45,21 @@ cfg_options_option = click.option(
     help='Change the config first, as mim does.',
 )
 """For a command of the class `ManyValues`."""
+
+
+device_option = click.option(
+    '--device', help='[default: cuda:0 if there is one, else cpu]'
+)
+
+
+def out_option(help: str, **settings) -> Callable[[Any], Any]:
+    """Option --out, a file to write; `settings` are click's."""
+    path = click.Path(dir_okay=False, path_type=Path)
+    return click.option('--out', type=path, help=help, **settings)
+
+
+def iou_thr_option(help: str) -> Callable[[Any], Any]:
+    return click.option('--iou-thr', type=FiniteRange(0, 1), help=help)
 
 
 class NumberList(click.ParamType):

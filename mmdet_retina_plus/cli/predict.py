@@ -6,10 +6,23 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from mmdet_retina_plus.inference.detect_images import Outcome, detect_images
+from mmdet_retina_plus.inference.detect_images import (
+    Outcome,
+    UnwrittenError,
+    detect_images,
+)
 from mmdet_retina_plus.inference.fusion_options import PRESET_WEIGHTS
 
-from .options import FiniteRange, ManyValues, cfg_options_option, is_pair
+from .errors import errors_as_messages
+from .options import (
+    FiniteRange,
+    ManyValues,
+    cfg_options_option,
+    device_option,
+    iou_thr_option,
+    is_pair,
+    out_option,
+)
 
 VIEWS = ('tile', 'flip', 'ensemble')
 NEEDS = {
@@ -31,12 +44,7 @@ class ManyWords(ManyValues):
 @click.argument('images')
 @click.argument('config', type=click.Path(exists=True, dir_okay=False))
 @click.argument('checkpoint')
-@click.option(
-    '--out',
-    required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
-    help='COCO result file to write.',
-)
+@out_option('COCO result file to write.', required=True)
 @click.option(
     '--ann-file',
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -78,10 +86,8 @@ class ManyWords(ManyValues):
     type=click.Choice(list(PRESET_WEIGHTS)),
     help='Whose weighted box clustering.  [default: paper]',
 )
-@click.option(
-    '--iou-thr',
-    type=FiniteRange(0, 1),
-    help="Of the fusion.  [default: .5 with nms, the preset's with wbc]",
+@iou_thr_option(
+    "Of the fusion.  [default: .5 with nms, the preset's with wbc]"
 )
 @click.option(
     '--score-thr',
@@ -97,7 +103,7 @@ class ManyWords(ManyValues):
     show_default=True,
     help='Tiles at a time.',
 )
-@click.option('--device', help='[default: cuda:0 if there is one, else cpu]')
+@device_option
 @click.option(
     '--show-dir',
     type=click.Path(file_okay=False, path_type=Path),
@@ -128,10 +134,13 @@ def main(
     """
     for line in idle_options(click.get_current_context()):
         click.echo(f'Note: {line}', err=True)
-    try:
-        outcome = detect_images(images, config, checkpoint, out, **options)
-    except (ValueError, ImportError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+    with errors_as_messages():
+        try:
+            outcome = detect_images(images, config, checkpoint, out, **options)
+        except UnwrittenError as error:
+            click.echo(f'Error: {error}', err=True)
+            conclude(error.outcome)
+            sys.exit(1)
     conclude(outcome)
 
 

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import click
 
+from mmdet_retina_plus.sweeps.find_study import find_study
 from mmdet_retina_plus.sweeps.plan import make_plan
 from mmdet_retina_plus.sweeps.progress import summary_line, work_and_show
 from mmdet_retina_plus.sweeps.report import write_report
 from mmdet_retina_plus.sweeps.slurm import submit_array
 from mmdet_retina_plus.sweeps.spec import LAST_SEED
-from mmdet_retina_plus.sweeps.trial_queue import SweepStudy, find_study
+from mmdet_retina_plus.sweeps.trial_queue import SweepStudy
 
+from .errors import errors_as_messages
 from .options import ManyValues, cfg_options_option, is_pair
 
 
@@ -134,14 +136,12 @@ def run(
     sbatch, grace = options['sbatch'], options['grace']
     if sbatch and launcher != 'slurm':
         raise click.UsageError('--sbatch needs --launcher slurm')
-    try:
+    with errors_as_messages():
         plan = make_plan(spec, config, seeds, cfg_options, prune)
         work_dir = work_dir.absolute()
         work_dir.mkdir(parents=True, exist_ok=True)
         study = find_study(work_dir, storage, study_name, grace, new=True)
         study.start(plan, retry_failed)
-    except (ValueError, ImportError, OSError) as error:
-        raise click.ClickException(str(error)) from error
     if launcher == 'slurm':
         submit(work_dir, storage, study_name, **options)
         return
@@ -180,16 +180,15 @@ def worker(
     or the study's name where --storage says where it is kept.
     """
     work_dir = (work_dir or Path(study)).absolute()
-    try:
-        found = find_study(Path(study), storage, study_name, grace)
-        os.chdir(folder or found.plan().folder)
-        work_dir.mkdir(parents=True, exist_ok=True)
-    except (ValueError, ImportError) as error:
-        raise click.ClickException(str(error)) from error
-    except OSError as error:
-        raise click.ClickException(
-            f'{error}: name the folder by --folder'
-        ) from error
+    with errors_as_messages():
+        try:
+            found = find_study(Path(study), storage, study_name, grace)
+            os.chdir(folder or found.plan().folder)
+            work_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(
+                f'{error}: name the folder by --folder'
+            ) from error
     work(found, work_dir, jobs, nproc)
 
 
@@ -211,11 +210,9 @@ def report(
     needs no network, and its plots as PNG files.
     """
     out = out or study / 'report'
-    try:
+    with errors_as_messages():
         result = find_study(study, storage, study_name).result()
         files = write_report(result, out)
-    except (ValueError, ImportError, OSError) as error:
-        raise click.ClickException(str(error)) from error
     for file in files:
         click.echo(file)
 
@@ -224,10 +221,8 @@ def submit(
     work_dir: Path, storage: str | None, study_name: str | None, **options
 ) -> None:
     """Write a job script for Slurm and submit it."""
-    try:
+    with errors_as_messages():
         answer = submit_array(work_dir, storage, study_name, **options)
-    except (ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from error
     click.echo(answer)
     click.echo(f'`retina-plus sweep report {work_dir}` shows how it goes')
 
@@ -238,7 +233,8 @@ def work(study: SweepStudy, work_dir: Path, jobs: int, nproc: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
     try:
-        result = work_and_show(study, work_dir, jobs, nproc)
+        with errors_as_messages():
+            result = work_and_show(study, work_dir, jobs, nproc)
     except KeyboardInterrupt:
         click.echo(
             'Interrupted; all that was trained is kept, the same command goes '
@@ -246,8 +242,6 @@ def work(study: SweepStudy, work_dir: Path, jobs: int, nproc: int) -> None:
             err=True,
         )
         sys.exit(130)
-    except (ValueError, ImportError, OSError) as error:
-        raise click.ClickException(str(error)) from error
     click.echo(summary_line(result, jobs))
     failed = [trial for trial in result.trials if trial.state == 'failed']
     if failed:

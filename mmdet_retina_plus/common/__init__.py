@@ -1,6 +1,7 @@
 """What several rooms share; it imports nothing of theirs.
 
-Modules here must import without torch, mmcv, mmengine and mmdet, so that
-`retina-plus` can say what is missing: they import those inside functions, or
-are themselves imported there.
+`loss_calls` and `trained_detectors` are heavy: they import torch, mmengine and
+mmdet as they load. All other modules are light: they import these, mmcv and
+the heavy ones inside functions only. What must start where a host is missing,
+as `retina-plus` does to say so, does the same.
 """

@@ -11,8 +11,8 @@ from mmengine.runner import CheckpointLoader
 from torch import cuda
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-from .coco_format import some
 from .config_tree import datasets_in
+from .text import some
 
 
 def load_detectors(

@@ -36,11 +36,14 @@ MISFITS = {
 
 def check_misfits(cfg: Mapping) -> list[Finding]:
     used = part(cfg, 'model.train_cfg')
+    misfits = dict(MISFITS)
+    if kind(part(cfg, 'model.bbox_head')) == 'RetinaPlusHead':
+        del misfits['ATSSAssigner']  # It is told the level sizes.
     return [
         Finding('error', key, f'{kind(used.get(key))}: {why}', way_out)
         for key in ('assigner', 'sampler')
-        if is_retina(cfg) and kind(used.get(key)) in MISFITS
-        for why, way_out in [MISFITS[kind(used.get(key))]]
+        if is_retina(cfg) and kind(used.get(key)) in misfits
+        for why, way_out in [misfits[kind(used.get(key))]]
     ]
 
 

@@ -1,4 +1,4 @@
-"""Who suppresses whom: NMS in which each box remembers its leader.
+"""NMS that keeps, for each box, the box that suppresses it: its leader.
 
 Boxes are coordinates (5, N), see ``kernels.boxes``.
 """
@@ -19,7 +19,7 @@ TILE = 2**17
 
 
 def scale_free_iou(first: Tensor, second: Tensor) -> Tensor:
-    """IoU of coordinates (5, ...) in whatever unit, thus of any area."""
+    """IoU without a minimum union, since boxes may be normalised."""
     return iou(first, second, torch.finfo(first.dtype).tiny)
 
 

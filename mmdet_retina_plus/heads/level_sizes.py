@@ -12,18 +12,18 @@ from mmdet.models.task_modules.prior_generators import anchor_inside_flags
 from torch import Tensor
 
 
-def needs_level_sizes(assigner: Any) -> bool:
-    """Whether ``assign`` wants ``num_level_priors``.
+def takes_level_sizes(assigner: Any) -> bool:
+    """Whether to pass ``num_level_priors`` to ``assigner.assign``.
 
-    mmdet's ATSSAssigner cannot do without it. One that can says by an
-    attribute ``needs_num_level_priors`` that it had rather not.
+    True where the argument is required, as by mmdet's ATSSAssigner, or where
+    the assigner has a true attribute ``takes_num_level_priors``.
     """
     parameters = inspect.signature(assigner.assign).parameters
     required = (
         'num_level_priors' in parameters
         and parameters['num_level_priors'].default is inspect.Parameter.empty
     )
-    return getattr(assigner, 'needs_num_level_priors', required)
+    return getattr(assigner, 'takes_num_level_priors', required)
 
 
 def count_inside(
@@ -61,12 +61,14 @@ def with_level_sizes(
     """The head as one image's ``_get_targets_single`` wants it.
 
     mmdet calls ``head.assigner.assign`` without the sizes and takes no further
-    argument, so that a shallow copy of the head has an assigner that knows
-    them.
+    argument. So a shallow copy of the head has an assigner that knows them;
+    its modules are the head's own, and other attributes set on it are lost.
     """
     assign = head.assigner.assign
     head = copy.copy(head)
-    head.assigner = SimpleNamespace(
+    # Not by setattr: an assigner that is a module is in a dict of modules
+    # that both heads share.
+    vars(head)['assigner'] = SimpleNamespace(
         assign=lambda priors, gt_instances, ignored: assign(
             # By name, since mmdet's ATSSAssigner has another order.
             pred_instances=priors,

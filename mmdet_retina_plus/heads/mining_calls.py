@@ -36,7 +36,8 @@ def check_policy(policy: Any, use_sigmoid: bool) -> None:
     """Refuse what does not follow the protocol.
 
     Raises:
-        ValueError: With what is missing.
+        ValueError: It lacks an argument or an attribute, or one of its
+            attributes has another value.
     """
     name = type(policy).__name__
     see = 'see mmdet_retina_plus.mining.MiningPolicy'
@@ -68,7 +69,7 @@ def check_policy(policy: Any, use_sigmoid: bool) -> None:
 
 
 def normalizer_of(policy: Any) -> str:
-    return getattr(policy, 'normalizer', 'positives')
+    return getattr(policy, 'normalizer', None) or 'positives'
 
 
 def apply_policies(

@@ -14,7 +14,7 @@ from mmdet.utils import ConfigType, InstanceList, OptInstanceList, reduce_mean
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from .level_sizes import count_inside, needs_level_sizes, with_level_sizes
+from .level_sizes import count_inside, takes_level_sizes, with_level_sizes
 from .mining_calls import apply_policies, build_policies, normalizer_of
 
 
@@ -61,6 +61,7 @@ class RetinaPlusHead(RetinaHead):
                 'loss_cls does not say so: add `use_sigmoid=True` to it'
             )
         self.mining = build_policies(as_list(mining), self.use_sigmoid_cls)
+        self.averages_selected = 'selected' in map(normalizer_of, self.mining)
         self.sync_avg_factor = sync_avg_factor
 
     def init_weights(self) -> None:
@@ -89,7 +90,7 @@ class RetinaPlusHead(RetinaHead):
             batch_img_metas,
             device=cls_scores[0].device,
         )
-        if needs_level_sizes(self.assigner):
+        if takes_level_sizes(self.assigner):
             sizes = count_inside(
                 anchors,
                 valid_flags,
@@ -124,28 +125,71 @@ class RetinaPlusHead(RetinaHead):
                 label_weights,
                 batch_gt_instances,
             )
-        count = avg_factor
-        if 'selected' in map(normalizer_of, self.mining):
+        positives = self._over_processes(avg_factor, cls_score)
+        selected = None
+        if self.averages_selected:
             count = (label_weights > 0).sum().clamp(min=1)
-        loss_cls = self.loss_cls(
-            cls_score.flatten(0, 1),
-            labels.flatten(),
-            label_weights.flatten(),
-            avg_factor=self._over_processes(count, cls_score),
-        )
-        if self.reg_decoded_bbox:
-            bbox_pred = self._decode(priors, bbox_pred)
-        loss_bbox = self.loss_bbox(
-            bbox_pred.flatten(0, 1),
-            bbox_targets.flatten(0, 1),
-            bbox_weights.flatten(0, 1),
-            avg_factor=self._over_processes(avg_factor, bbox_pred),
+            selected = self._over_processes(count, cls_score)
+        loss_cls, loss_bbox = self.loss_by_feat_single(
+            cls_score,
+            bbox_pred,
+            priors,
+            labels,
+            label_weights,
+            bbox_targets,
+            bbox_weights,
+            avg_factor=positives,
+            cls_avg_factor=selected,
         )
         return dict(
             loss_cls=loss_cls,
             loss_bbox=loss_bbox,
             **count_anchors(labels, label_weights, self.num_classes),
         )
+
+    def loss_by_feat_single(
+        self,
+        cls_score: Tensor,
+        bbox_pred: Tensor,
+        anchors: Tensor,
+        labels: Tensor,
+        label_weights: Tensor,
+        bbox_targets: Tensor,
+        bbox_weights: Tensor,
+        avg_factor: float | Tensor,
+        cls_avg_factor: float | Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Both losses, over all A anchors of all levels at once.
+
+        Args:
+            cls_score: Logits, shape (N, A, K).
+            bbox_pred: Deltas, shape (N, A, 4).
+            anchors: Shape (N, A, 4).
+            labels: Shape (N, A), background = number of classes.
+            label_weights: Shape (N, A).
+            bbox_targets: Shape (N, A, 4).
+            bbox_weights: Shape (N, A, 4).
+            avg_factor: Divisor of the losses.
+            cls_avg_factor: Divisor of the classification loss, where it has
+                one of its own.
+        """
+        loss_cls = self.loss_cls(
+            cls_score.flatten(0, 1),
+            labels.flatten(),
+            label_weights.flatten(),
+            avg_factor=avg_factor
+            if cls_avg_factor is None
+            else cls_avg_factor,
+        )
+        if self.reg_decoded_bbox:
+            bbox_pred = self._decode(anchors, bbox_pred)
+        loss_bbox = self.loss_bbox(
+            bbox_pred.flatten(0, 1),
+            bbox_targets.flatten(0, 1),
+            bbox_weights.flatten(0, 1),
+            avg_factor=avg_factor,
+        )
+        return loss_cls, loss_bbox
 
     def predict_by_feat(
         self,

@@ -87,7 +87,7 @@ class LossStatisticsHook(Hook):
                 there is neither an interval nor a LoggerHook.
         """
         self.stop_listening()
-        check_classification_loss(find_bbox_head(runner.model))
+        check_classification_loss(require_bbox_head(runner.model))
         self.logger = next(
             (hook for hook in runner.hooks if isinstance(hook, LoggerHook)),
             None,
@@ -105,7 +105,9 @@ class LossStatisticsHook(Hook):
         self.stop_listening()
         if self.is_due(runner, batch_idx):
             self.calls = []
-            loss_cls = find_bbox_head(runner.model).get_submodule('loss_cls')
+            loss_cls = require_bbox_head(runner.model).get_submodule(
+                'loss_cls'
+            )
             self.handle = loss_calls.listen(
                 loss_cls, partial(self.observe, loss_cls)
             )
@@ -124,7 +126,7 @@ class LossStatisticsHook(Hook):
         nothing = torch.zeros((1, 8), dtype=torch.float64)
         sums = torch.stack(self.calls or [*nothing]).sum(0)
         counts = sums.new_tensor([len(data_batch['data_samples']), 1])
-        knee = find_knee(find_bbox_head(runner.model)).to(sums)
+        knee = find_knee(require_bbox_head(runner.model)).to(sums)
         values = torch.cat([sums, counts, knee])
         all_reduce(values)
         # The only read, since each stops a GPU's queue.
@@ -317,7 +319,7 @@ def find_knee(bbox_head: nn.Module) -> Tensor:
     return knee() if callable(knee) else torch.empty(0)
 
 
-def find_bbox_head(model: nn.Module) -> nn.Module:
+def require_bbox_head(model: nn.Module) -> nn.Module:
     """The head of a detector, which may be wrapped for several processes.
 
     Raises:

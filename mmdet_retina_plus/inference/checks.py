@@ -1,4 +1,4 @@
-"""Files that a detection in many images must not mix up or overwrite."""
+"""Checks before detection starts: no output overwrites an input."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,22 +9,23 @@ from mmdet_retina_plus.common.output_files import check_out
 from .image_list import ListedImage
 
 
-def check_files(
+def check_outputs(
     outputs: Iterable[Path],
     config: str,
     checkpoints: Sequence[str],
     others: Iterable[Path],
 ) -> None:
-    """Refuse files in each other's place, or to be overwritten.
+    """Refuse outputs that overwrite inputs, and a config given as checkpoint.
 
     Args:
-        outputs: To be written.
-        config: To be read.
-        checkpoints: To be read.
-        others: Other files to be read.
+        outputs: Files to write.
+        config: Config file.
+        checkpoints: Files or addresses.
+        others: Other files that are read.
 
     Raises:
-        ValueError: With the way out.
+        ValueError: An output is an input, or its folder is missing; or config
+            and checkpoint are swapped.
     """
     check_kinds(config, checkpoints)
     inputs: list[str | Path] = [config, *checkpoints, *others]
@@ -33,20 +34,25 @@ def check_files(
 
 
 def check_pictures(show_dir: Path, listed: Sequence[ListedImage]) -> None:
-    """Refuse pictures that would lie elsewhere, or replace their images.
+    """Refuse pictures that leave their folder or overwrite an image.
+
+    Args:
+        show_dir: Folder for pictures; each has the file name of its image.
+        listed: The images.
 
     Raises:
-        ValueError: With the way out.
+        ValueError: A picture would do so.
     """
     sources = {image.path.resolve() for image in listed}
     for image in listed:
         picture = (show_dir / image.file_name).resolve()
         if not picture.is_relative_to(show_dir.resolve()):
             raise ValueError(
-                f'The file name {image.file_name} leads out of --show-dir: '
-                'predict without pictures'
+                f'The file name {image.file_name} leads out of the folder '
+                f'{show_dir}: predict without pictures'
             )
         if picture in sources:
             raise ValueError(
-                f'--show-dir would overwrite {picture}: name another'
+                f'The picture of {image.file_name} would overwrite the image '
+                f'{picture}: name another folder for pictures'
             )

@@ -1,4 +1,4 @@
-"""From images, a config and checkpoints to a COCO result file."""
+"""Detect in images by a config and checkpoints, write a COCO result file."""
 
 import json
 from collections.abc import Sequence
@@ -8,17 +8,18 @@ from typing import Any, NamedTuple
 from mmdet_retina_plus.common.config_file import read_config
 from mmdet_retina_plus.common.output_files import replace
 
-from .checks import check_files, check_pictures
+from .checks import check_outputs, check_pictures
 from .fusion_options import fusion_options
 from .image_list import category_ids, find_images, images_of, read_coco
-from .prediction import Results, picture_maker, predict
+from .image_loop import detect_in_all
+from .results import Results
 
 
 class Outcome(NamedTuple):
-    """What a detection in many images came to.
+    """What was found in images, and where it was written.
 
     Attributes:
-        results: What was found, and what failed.
+        results: Detections, and what failed.
         total: Number of images to detect in.
         interrupted: Whether Ctrl-C ended it before the last image.
         files: Result file, and the file of its images and categories where no
@@ -31,62 +32,76 @@ class Outcome(NamedTuple):
     files: list[Path]
 
 
+class UnwrittenError(OSError):
+    """A result file could not be written.
+
+    Attributes:
+        outcome: Results, and the files that were written before.
+    """
+
+    def __init__(self, reason: OSError, outcome: Outcome) -> None:
+        super().__init__(str(reason))  # Its `args` lack the file name.
+        self.outcome = outcome
+
+
 def detect_images(
     images: str,
     config: str,
     checkpoint: str,
     out: Path,
     *,
-    ann_file: Path | None,
-    tile: int | None,
-    overlap: float,
-    flip: bool,
-    ensemble: Sequence[str],
-    fuse: str,
-    preset: str | None,
-    iou_thr: float | None,
-    score_thr: float,
-    batch_size: int,
-    device: str | None,
-    show_dir: Path | None,
-    show_score_thr: float,
-    cfg_options: Sequence[str],
+    ann_file: Path | None = None,
+    tile: int | None = None,
+    overlap: float = 0.25,
+    flip: bool = False,
+    ensemble: Sequence[str] = (),
+    fuse: str = 'wbc',
+    preset: str | None = None,
+    iou_thr: float | None = None,
+    score_thr: float = 0.0,
+    batch_size: int = 1,
+    device: str | None = None,
+    show_dir: Path | None = None,
+    show_score_thr: float = 0.3,
+    cfg_options: Sequence[str] = (),
 ) -> Outcome:
-    """Detect in images and write the boxes; options of `retina-plus predict`.
+    """Detect in images and write the boxes to a COCO result file.
 
-    Images that fail are in the results, all others are written. Ctrl-C ends
-    the work and writes what is done, to ``*.partial.json`` where `out` exists.
+    Images that fail are named in the results, all others are written. Ctrl-C
+    ends the loop and writes what is done, to ``*.partial.json`` where `out`
+    exists. Without an annotation file, images and classes are numbered from
+    1, and a COCO file beside `out` lists them.
 
     Args:
-        images: A file, a folder, or a pattern.
-        config: Of mmdet.
+        images: File, folder with its subfolders, or glob pattern.
+        config: Config file of mmdet.
         checkpoint: File or address.
         out: Result file.
         ann_file: COCO file that lists the images, below the folder `images`.
-        tile: Side in pixels. None: whole images.
-        overlap: Of neighbouring tiles.
-        flip: Whether to see each view mirrored, too.
-        ensemble: More checkpoints.
-        fuse: 'wbc' or 'nms', see `fusion_options`, as of the next two.
-        preset: Of weighted box clustering.
-        iou_thr: Of the fusion.
+        tile: Side of a tile in pixels. None: whole images.
+        overlap: Overlap of neighbouring tiles, as a fraction of their side.
+        flip: Whether to run each view mirrored left to right, too.
+        ensemble: More checkpoints of the config.
+        fuse: How views are merged, 'wbc' or 'nms', see `fusion_options`.
+        preset: Preset of weighted box clustering, see `fusion_options`.
+        iou_thr: IoU threshold of the fusion, see `fusion_options`.
         score_thr: Least score after the fusion.
         batch_size: Tiles at a time.
         device: None: the first GPU, or else the CPU.
-        show_dir: Folder for pictures. None: there are none.
+        show_dir: Folder for pictures. None: no picture is written.
         show_score_thr: Least score of a box in a picture.
-        cfg_options: Changes of the config.
+        cfg_options: Changes of the config, each KEY=VALUE.
 
     Raises:
         ValueError: An option, an image list, the config or a checkpoint does
             not fit; nothing is written then.
         ImportError: The environment is broken.
-        OSError: A result file cannot be written.
+        UnwrittenError: A result file cannot be written; it has the outcome.
     """
     checkpoints = (checkpoint, *ensemble)
     coco = read_coco(ann_file) if ann_file else {}
     listed = images_of(coco, Path(images)) if coco else find_images(images)
-    check_files(
+    check_outputs(
         [out] if ann_file else [out, images_file(out)],
         config,
         checkpoints,
@@ -99,6 +114,7 @@ def detect_images(
     # Not before: where mmdet is broken, read_config says so better.
     from mmdet_retina_plus.common.trained_detectors import load_detectors
 
+    from .pictures import picture_maker
     from .tiled_detector import TiledDetector
 
     models = load_detectors(cfg, checkpoints, device)
@@ -109,44 +125,48 @@ def detect_images(
     draw = picture_maker(show_dir, detector.meta, show_score_thr)
     interrupted = False
     try:
-        predict(detector, listed, results, score_thr, draw)
+        detect_in_all(detector, listed, results, score_thr, draw)
     except KeyboardInterrupt:
         interrupted = True
-    files: list[Path] = []
+    outcome = Outcome(results, len(listed), interrupted, [])
     if results.images or not interrupted:
         if interrupted and out.exists():
             out = out.with_suffix('.partial.json')
-        files = write_results(
-            results, out, None if ann_file else coco['categories']
-        )
-    return Outcome(results, len(listed), interrupted, files)
+        categories = None if ann_file else coco['categories']
+        write_results(outcome, out, categories)
+    return outcome
 
 
 def images_file(out: Path) -> Path:
-    """Where the images and categories of a result file are written."""
+    """File beside a result file for its images and categories."""
     return out.with_suffix('.images.json')
 
 
 def numbered(classes: Sequence[str]) -> list[dict[str, Any]]:
-    """COCO's categories of classes, with ids from 1."""
+    """Categories in COCO's format, with ids from 1."""
     return [dict(id=i, name=name) for i, name in enumerate(classes, 1)]
 
 
 def write_results(
-    results: Results, out: Path, categories: Sequence[dict] | None
-) -> list[Path]:
+    outcome: Outcome, out: Path, categories: Sequence[dict] | None
+) -> None:
     """Write the boxes, and beside them the images with their categories.
 
     Args:
-        results: What was found.
+        outcome: Holds the results, and receives the files.
         out: Result file.
         categories: None: an annotation file has both.
 
-    Returns:
-        The files.
+    Raises:
+        UnwrittenError: A file cannot be written.
     """
-    replace(out, json.dumps(results.boxes))
-    if categories is None:
-        return [out]
-    replace(images_file(out), json.dumps(results.coco(categories)))
-    return [out, images_file(out)]
+    results = outcome.results
+    contents: dict[Path, Any] = {out: results.boxes}
+    if categories is not None:
+        contents[images_file(out)] = results.coco(categories)
+    for file, content in contents.items():
+        try:
+            replace(file, json.dumps(content))
+        except OSError as error:
+            raise UnwrittenError(error, outcome) from error
+        outcome.files.append(file)

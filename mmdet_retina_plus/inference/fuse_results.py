@@ -1,9 +1,9 @@
-"""Fuse the COCO result files of several detectors, or views, into one."""
+"""Fuse COCO result files of several detectors or views into one file."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmdet_retina_plus.common.coco_format import entry_error, has_box, is_id
 from mmdet_retina_plus.common.numbers import is_finite
@@ -42,13 +42,13 @@ FIELDS = {
 
 
 class Fused(NamedTuple):
-    """What a fusion of files came to.
+    """Result of a fusion of files.
 
     Attributes:
-        boxes: COCO's results, as written.
+        boxes: Detections in COCO's result format, as written.
         num_images: Images with a detection.
-        num_cut: Boxes beyond the most of an image.
-        left_out: Names of what detections have and a fused one has not.
+        num_cut: Boxes that were dropped by `max_per_img`.
+        left_out: Keys of detections that a fused one does not have.
     """
 
     boxes: list[dict]
@@ -62,6 +62,7 @@ def fuse_files(
     out: Path,
     preset: str = 'paper',
     max_per_img: int = 100,
+    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
     **changes: float | None,
 ) -> Fused:
     """Fuse the detections of files and write them.
@@ -71,6 +72,7 @@ def fuse_files(
         out: Result file.
         preset: Key of `WBC_PRESETS`.
         max_per_img: Best boxes of an image to keep.
+        progress: Passes images on and shows how many are done.
         changes: Arguments of `weighted_box_clustering`. None: the preset's.
 
     Raises:
@@ -79,9 +81,6 @@ def fuse_files(
         ImportError: The environment is broken.
         OSError: A file cannot be read or written.
     """
-    from rich.console import Console
-    from rich.progress import track
-
     check_out(out, files)
     views = [read_results(file) for file in files]
     from mmdet_retina_plus.fusion import WBC_PRESETS
@@ -90,7 +89,7 @@ def fuse_files(
     arguments = dict(WBC_PRESETS[preset], n_expected=len(views), **given)
     boxes, num_cut = [], 0
     images = by_image(views)
-    for image in track(images, 'Fusing', console=Console(stderr=True)):
+    for image in progress(images):
         fused = fuse_image(image, arguments)
         boxes += fused[:max_per_img]
         num_cut += len(fused[max_per_img:])
@@ -188,7 +187,7 @@ def best_of(clusters: 'BoxClusters', scores: 'Tensor') -> list[int]:
 
 
 def left_out_of(views: Sequence[list[dict]]) -> list[str]:
-    """Names of what detections have and a fused one has not."""
+    """Keys of detections that a fused one does not have."""
     names = {
         name for records in views for record in records for name in record
     }

@@ -1,5 +1,6 @@
-"""Boxes drawn into pictures, as mmdet draws them."""
+"""Pictures of detections, drawn by mmdet's visualizer."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import numpy as np
 from mmdet.structures import DetDataSample
 from mmdet.visualization import DetLocalVisualizer
 from mmengine.structures import InstanceData
+
+from .image_list import ListedImage
 
 
 class Pictures:
@@ -38,3 +41,22 @@ class Pictures:
         """Draw into the image of a file, and write it to another."""
         image = mmcv.imread(source, channel_order='rgb')
         mmcv.imwrite(mmcv.rgb2bgr(self.draw(image, found)), str(target))
+
+
+def picture_maker(
+    show_dir: Path | None, meta: dict[str, Any], score_thr: float
+) -> Callable[[ListedImage, Any], object]:
+    """Function that writes the picture of an image, if pictures are wanted.
+
+    Args:
+        show_dir: Folder; a picture has the file name of its image. None: no
+            picture is written.
+        meta: Classes and palette of mmdet.
+        score_thr: Least score that is drawn, exclusive.
+    """
+    if show_dir is None:
+        return lambda image, found: None
+    pictures = Pictures(meta, score_thr)
+    return lambda image, found: pictures.save(
+        image.path, found, show_dir / image.file_name
+    )

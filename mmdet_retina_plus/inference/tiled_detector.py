@@ -14,8 +14,8 @@ from mmdet.utils import get_test_pipeline_cfg
 from mmengine.structures import InstanceData
 from torch import Tensor, no_grad
 
+from mmdet_retina_plus.detectors import RetinaPlus
 from mmdet_retina_plus.fusion import merge_tiles, tile_windows
-from mmdet_retina_plus.heads import MaskRoIHead
 
 
 class TiledDetector:
@@ -103,11 +103,10 @@ class TiledDetector:
         batch = model.data_preprocessor(
             {key: [view[key] for view in views] for key in views[0]}
         )
-        has_masks = isinstance(getattr(model, 'roi_head', None), MaskRoIHead)
         samples = model.predict(
             batch['inputs'],
             batch['data_samples'],
-            **(dict(with_mask=False) if has_masks else {}),
+            **(dict(with_mask=False) if isinstance(model, RetinaPlus) else {}),
         )
         found = [sample.pred_instances.cpu() for sample in samples]
         return [

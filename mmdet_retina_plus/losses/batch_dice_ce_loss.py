@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
+from mmdet_retina_plus.kernels import devices
+
 
 @MODELS.register_module()
 class BatchDiceCELoss(nn.Module):
@@ -147,10 +149,12 @@ def check_maps(
                 f'{tuple(pred.shape)}: give one number per pixel, (N, H, W)'
             )
     fits = (target >= 0) & (target < pred.size(1)) | (target == ignore_index)
-    if not fits.all():
-        raise ValueError(
+    devices.check(
+        fits.all(),
+        lambda: (
             f'Labels span [{target.min()}, {target.max()}] for '
             f'{pred.size(1)} classes: they are 0 for background, label + 1 '
             f'for an object, {ignore_index} for pixels to ignore; or set '
             '`num_classes` of the semantic head as that of the box head'
-        )
+        ),
+    )

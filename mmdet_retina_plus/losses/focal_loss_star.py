@@ -45,6 +45,9 @@ class FocalLossStar(FusedSigmoidLoss):
         self.gamma = gamma
         self.beta = beta
 
+    def formula(self) -> tuple[bool, float, float]:
+        return True, self.gamma, self.beta
+
     def terms(self, logits: Tensor, factor: Tensor, *out: Tensor) -> None:
         focal_star_terms(logits, factor, self.gamma, self.beta, *out)
 

@@ -48,6 +48,9 @@ class FusedFocalLoss(FusedSigmoidLoss):
             )
         self.gamma = gamma
 
+    def formula(self) -> tuple[bool, float, float]:
+        return False, self.gamma, 0.0
+
     def terms(self, logits: Tensor, factor: Tensor, *out: Tensor) -> None:
         focal_terms(logits, factor, self.gamma, *out)
 

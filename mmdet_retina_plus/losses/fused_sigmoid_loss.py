@@ -14,8 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmdet_retina_plus.kernels import dispatch
+
 from .input_checks import (
     check_classification,
+    check_range,
     check_reduction,
     factor_of_sum,
     weight_matrix,
@@ -34,13 +37,20 @@ keeps_graph = getattr(
     torch._C._autograd, '_get_current_graph_task_keep_graph', lambda: True
 )
 
+OUT_OF_RANGE = (
+    'Labels lie outside of [0, C], background last, or soft targets outside '
+    'of [0, 1]'
+)
+
 
 class FusedSigmoidLoss(nn.Module):
     """Base of losses that only have to say what a background logit costs.
 
     The forward pass computes the gradient as well and keeps nothing else; no
     second derivative exists. Halves are computed in single precision, and
-    their gradient is rounded after it has met the gradient from above.
+    their gradient is rounded after scaling by the upstream gradient. On a GPU
+    with Triton, unless in double precision, one kernel computes the loss and
+    one the gradient, from logits that are kept instead.
 
     Args:
         use_sigmoid: Only True; mmdet's heads read it.
@@ -91,6 +101,10 @@ class FusedSigmoidLoss(nn.Module):
         """
         raise NotImplementedError
 
+    def formula(self) -> tuple[bool, float, float]:
+        """What the GPU's kernel computes: ``star``, ``gamma``, ``beta``."""
+        raise NotImplementedError
+
     def forward(
         self,
         pred: Tensor,
@@ -117,20 +131,23 @@ class FusedSigmoidLoss(nn.Module):
 
         Raises:
             ValueError: Shapes do not fit, ``avg_factor`` meets ``'sum'``, or,
-                on a CPU, labels lie outside [0, C] or shares outside [0, 1].
-                On a GPU such labels are background, as in mmdet.
+                on a CPU, labels lie outside [0, C] or soft targets outside
+                [0, 1]. On a GPU such targets end in a device-side assertion.
         """
         reduction = check_reduction(reduction_override or self.reduction)
         check_classification(pred, target)
+        if len(self.balance[0]) not in (1, pred.size(1)):
+            raise ValueError(
+                f'alpha has {len(self.balance[0])} entries for {pred.size(1)} '
+                'classes: give one per class, without background'
+            )
+        if dispatch.usable(pred):
+            return self._by_kernel(pred, target, weight, avg_factor, reduction)
+        check_range(pred, target)
         dtype = torch.promote_types(pred.dtype, torch.float32)
         # Unlike new_tensor this does not wait for a GPU.
         balance = torch.tensor(self.balance, dtype=dtype)
         balance = balance.to(pred.device, non_blocking=True)
-        if balance.size(1) not in (1, pred.size(1)):
-            raise ValueError(
-                f'alpha has {balance.size(1)} entries for {pred.size(1)} '
-                'classes: give one per class, without background'
-            )
         factor = factor_of_sum(pred, reduction, avg_factor)
         evaluate = partial(
             loss_and_slope,
@@ -145,6 +162,50 @@ class FusedSigmoidLoss(nn.Module):
             # unlike the logits costs nothing to keep.
             return _Fused.apply(pred, pred[:0].clone(), evaluate)
         return evaluate(pred, with_slope=False)[0]
+
+    def _by_kernel(
+        self,
+        pred: Tensor,
+        target: Tensor,
+        weight: Tensor | None,
+        avg_factor: float | Tensor | None,
+        reduction: str,
+    ) -> Tensor:
+        """As ``forward``, on a GPU, which nothing waits for."""
+        from mmdet_retina_plus.kernels.sigmoid_loss import SigmoidLoss
+
+        scale = self.loss_weight * factor_of_sum(pred, reduction, avg_factor)
+        if isinstance(scale, Tensor):
+            scale = scale.to(pred.device, torch.float32, non_blocking=True)
+        loss = SigmoidLoss(
+            *self.formula(),
+            self.balance,
+            target,
+            None if weight is None else weight_matrix(pred, weight),
+            scale,
+            per_element=reduction == 'none',
+        )
+        return _Recomputed.apply(pred.contiguous(), loss)
+
+
+class _Recomputed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, pred, loss):
+        value, valid = loss.value(pred)
+        # Not read, which would have to wait. A false one stops the GPU.
+        torch._assert_async(valid, OUT_OF_RANGE)
+        ctx.save_for_backward(pred)
+        ctx.loss = loss
+        return value
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        (pred,) = ctx.saved_tensors
+        with torch.no_grad():
+            grad = ctx.loss.gradient(pred, grad_output)
+        if torch.is_grad_enabled():
+            grad = _Once.apply(grad, pred)
+        return grad, None
 
 
 class _Fused(torch.autograd.Function):

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from mmdet_retina_plus.kernels.devices import may_wait
+from mmdet_retina_plus.kernels import devices
 
 
 def check_reduction(reduction: str) -> str:
@@ -42,15 +42,11 @@ def factor_of_sum(
 
 
 def check_classification(pred: Tensor, target: Tensor) -> None:
-    """Raise ValueError unless logits and target fit each other.
-
-    Values are read on a CPU only. A GPU would have to wait, and
-    ``RetinaPlusHead`` has read the labels of the step before.
+    """Raise ValueError unless shapes and types of logits and target fit.
 
     Args:
         pred: Logits, to be of shape (N, C).
-        target: To be labels of shape (N,) in [0, C], or of shape (N, C) in
-            [0, 1].
+        target: To be labels of shape (N,), or of shape (N, C).
     """
     if pred.dim() != 2 or not pred.is_floating_point():
         raise ValueError(
@@ -63,9 +59,9 @@ def check_classification(pred: Tensor, target: Tensor) -> None:
                 f'Labels are {target.dtype}: use integers, or targets of '
                 'shape (anchors, classes)'
             )
-        expected, largest = pred.shape[:1], pred.size(1)
+        expected = pred.shape[:1]
     else:
-        expected, largest = pred.shape, 1
+        expected = pred.shape
     if target.shape != expected:
         raise ValueError(
             f'Targets have shape {tuple(target.shape)} for logits of shape '
@@ -73,15 +69,31 @@ def check_classification(pred: Tensor, target: Tensor) -> None:
             'per logit'
         )
     check_constant(target, 'targets')
-    if target.numel() and may_wait(target.device):
-        low, high = torch.stack(target.aminmax()).tolist()
-        # Written such that NaN fails.
-        if not (low >= 0 and high <= largest):
-            raise ValueError(
+
+
+def check_range(pred: Tensor, target: Tensor) -> None:
+    """Refuse labels outside of [0, C] and soft targets outside of [0, 1].
+
+    Args:
+        pred: Logits, shape (N, C).
+        target: Labels of shape (N,), or targets of shape (N, C).
+
+    Raises:
+        ValueError: On a CPU; on a GPU, which nothing waits for, a device-side
+            assertion fails.
+    """
+    largest = pred.size(1) if target.dim() == 1 else 1
+    if target.numel():
+        low, high = target.aminmax()
+        devices.check(
+            # Written such that NaN fails.
+            (low >= 0) & (high <= largest),
+            lambda: (
                 f'Targets span [{low}, {high}] instead of [0, {largest}]: '
                 'labels count from 0 with background last, targets per class '
                 'are probabilities'
-            )
+            ),
+        )
 
 
 def weight_matrix(pred: Tensor, weight: Tensor | None) -> Tensor:

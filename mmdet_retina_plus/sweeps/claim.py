@@ -1,4 +1,4 @@
-"""A trial that a worker took from the queue."""
+"""Claim a trial from the queue, and report on it."""
 
 import os
 import socket
@@ -13,7 +13,7 @@ from .trials import DUPLICATE, FAILED, LOST, job_of
 
 
 class Claim:
-    """A running trial and the worker's word on it.
+    """A claimed trial and what its worker reports.
 
     Args:
         study: Study of the trial.
@@ -33,7 +33,7 @@ class Claim:
         _, self.seed = job_of(trial)
 
     def sign(self, lock: Path, folder: Path) -> bool:
-        """Say who works on it, and where."""
+        """Record its worker and its folder; False if it is finished."""
         worker = dict(
             host=socket.gethostname(), pid=os.getpid(), lock=str(lock)
         )
@@ -44,7 +44,7 @@ class Claim:
         return self.study.note(self.trial, seen=time.time())
 
     def report(self, step: int, value: float) -> None:
-        """A validation's metric."""
+        """Record the metric of a validation."""
         self.study.report(self.trial, step, value)
 
     def is_behind(self) -> bool:

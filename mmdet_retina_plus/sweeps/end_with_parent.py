@@ -32,8 +32,11 @@ def end_with_parent(pipe: int) -> None:
 
 def main() -> None:
     pipe, program, *arguments = sys.argv[1:]
-    # This folder, whose modules must not stand in for others of their names.
-    del sys.path[0]
+    # Python puts this folder first, except in safe-path mode. Its modules must
+    # not shadow others of their names.
+    here = os.path.dirname(os.path.realpath(__file__))
+    if os.path.realpath(sys.path[0]) == here:
+        del sys.path[0]
     threading.Thread(
         target=end_with_parent, args=(int(pipe),), daemon=True
     ).start()

@@ -34,7 +34,7 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def draw(chart: Chart) -> bytes:
+def chart_png(chart: Chart) -> bytes:
     """The PNG file of a chart."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -6,7 +6,7 @@ from mmdet_retina_plus.common.output_files import replace
 
 from .charts import CHARTS, make_charts
 from .page import page_html
-from .pictures import draw
+from .pictures import chart_png
 from .summary import summarize_points
 from .sweep_result import SweepResult
 from .tables import summary_markdown, trials_csv
@@ -32,7 +32,7 @@ def write_report(sweep: SweepResult, out: Path) -> list[Path]:
         'trials.csv': trials_csv(sweep),
         'summary.md': summary_markdown(sweep, results),
         'index.html': page_html(sweep, results, charts),
-        **{f'{chart.name}.png': draw(chart) for chart in charts},
+        **{f'{chart.name}.png': chart_png(chart) for chart in charts},
     }
     was_ours = (out / 'index.html').is_file()
     out.mkdir(parents=True, exist_ok=True)

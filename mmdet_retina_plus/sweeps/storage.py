@@ -91,13 +91,19 @@ def is_whole(journal: Path) -> bool:
 
 
 def patient(method: Method) -> Method:
-    """Repeat a method of `SweepStudy` while its storage is unreachable.
+    """Repeat a method while the storage is unreachable.
 
     A database that restarts, or a disk that is away for a minute, must not
-    cost a training its result. A function of a study will do, too.
+    cost a training its result.
+
+    Args:
+        method: Method of an object, or function whose first argument is one,
+            with `grace`, the longest wait in seconds, and `stop`, an event
+            that ends the wait.
 
     Raises:
-        StorageError: `grace` seconds passed, or `stop` of the study is set.
+        StorageError: Still unreachable after `grace` seconds, or `stop` is
+            set.
     """
 
     @wraps(method)

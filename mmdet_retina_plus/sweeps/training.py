@@ -20,7 +20,7 @@ LOGGED = re.compile(r'\d\d/\d\d \d\d:\d\d:\d\d - ')
 """How mmengine's lines begin."""
 TORCHRUN_FAILED = 'torch.distributed.elastic.multiprocessing.errors.'
 PATIENCE = 20.0
-"""Seconds to wait after SIGTERM."""
+"""Seconds to wait for the end of a run after SIGTERM."""
 
 
 class Training:

@@ -12,6 +12,7 @@ from zipfile import is_zipfile
 
 from mmdet_retina_plus.common.scalar_log import read_records
 
+from . import training
 from .point_labels import full_label, identity
 from .spec import Point
 from .trial_config import counts_epochs, total_steps
@@ -51,18 +52,19 @@ def folder_name(study: str, point: Point, seed: int) -> str:
 
 
 @contextmanager
-def locked(file: Path, seconds: float = 0.0) -> Iterator[int]:
+def locked(file: Path) -> Iterator[int]:
     """Hold a lock, which the kernel frees when its last holder ends.
+
+    Another holder has `training.PATIENCE` seconds to end.
 
     Args:
         file: Lock file, made where there is none.
-        seconds: How long to wait for another holder, which may be ending.
 
     Raises:
         ValueError: Another process still holds it.
     """
     with file.open('a') as lock:
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + training.PATIENCE
         while not try_lock(lock.fileno()):
             if time.monotonic() > deadline:
                 raise ValueError(

@@ -8,7 +8,6 @@ a storage lets one of them turn a waiting trial into a running one.
 
 import threading
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from .plan import Job, Plan, differences
@@ -24,7 +23,6 @@ from .trials import (
     trial_result,
 )
 
-JOURNAL = 'study.log'
 GRACE = 300.0
 """Seconds without a sign of life after which a trial counts as lost."""
 
@@ -52,6 +50,7 @@ class SweepStudy:
         self.name = name
         self.grace = grace
         self.stop = threading.Event()
+        self.known_id: int | None = None
 
     def create(self, plan: Plan) -> bool:
         """Make the study, or reuse the one of this name.
@@ -144,13 +143,20 @@ class SweepStudy:
         return not differences(plan, self.plan())
 
     def study_id(self) -> int:
-        try:
-            return self.storage.get_study_id_from_name(self.name)
-        except KeyError:
-            raise ValueError(
-                f'The storage has no study {self.name}: start one by '
-                '`retina-plus sweep run`, or name another'
-            ) from None
+        """The storage's key of the study, looked up once.
+
+        Raises:
+            ValueError: There is no such study.
+        """
+        if self.known_id is None:
+            try:
+                self.known_id = self.storage.get_study_id_from_name(self.name)
+            except KeyError:
+                raise ValueError(
+                    f'The storage has no study {self.name}: start one by '
+                    '`retina-plus sweep run`, or name another'
+                ) from None
+        return self.known_id
 
     def trials(self, **which) -> list[Any]:
         """All trials, or those in `states`. They are shared: do not write."""
@@ -223,11 +229,10 @@ class SweepStudy:
         """Set attributes; False if the trial is finished."""
         from optuna.exceptions import UpdateFinishedTrialError
 
+        trial_id = self.trial_id(trial)
         try:
             for name, value in attributes.items():
-                self.storage.set_trial_user_attr(
-                    self.trial_id(trial), name, value
-                )
+                self.storage.set_trial_user_attr(trial_id, name, value)
         except UpdateFinishedTrialError:
             return False
         return True
@@ -309,53 +314,3 @@ class SweepStudy:
                 if job in jobs
             ],
         )
-
-
-def find_study(
-    work_dir: Path,
-    storage: str | None,
-    name: str | None,
-    grace: float | None = None,
-    new: bool = False,
-) -> SweepStudy:
-    """Open the study of a work dir, in its journal if no storage is named.
-
-    Args:
-        work_dir: Gives the study its name, unless the journal has another
-            one only.
-        storage: URL of a database, or path of a journal.
-        name: Name of the study.
-        grace: See `SweepStudy`; None is its default.
-        new: Whether the journal may be missing.
-
-    Raises:
-        ValueError: There is no such folder or journal.
-    """
-    if storage is None and not work_dir.is_dir():
-        raise ValueError(
-            f'{work_dir} is no folder: name the work dir of a sweep, or say '
-            'by --storage where the study is kept'
-        )
-    # A worker may change its folder later.
-    journal = Path(storage or work_dir / JOURNAL).absolute()
-    url = storage if storage and '://' in storage else None
-    if not url and not new and not journal.is_file():
-        raise ValueError(
-            f'There is no {journal}: name the work dir of a sweep, or say by '
-            '--storage where the study is kept'
-        )
-    study = SweepStudy(
-        url or str(journal),
-        name or work_dir.resolve().name,
-        grace or GRACE,
-    )
-    names = study.names() if storage is None and name is None else []
-    if names and study.name not in names:
-        if len(names) > 1:
-            raise ValueError(
-                f'{journal} has the studies {", ".join(names)}: name one by '
-                '--study-name'
-            )
-        # The folder had another name when the sweep began.
-        study.name = names[0]
-    return study

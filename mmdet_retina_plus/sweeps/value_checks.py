@@ -42,7 +42,7 @@ def check_sweep(sweep: Sweep, cfg: Any, prune: bool = False) -> list[Point]:
         fitting, changed = apply_point(sweep, point, cfg)
         try:
             if changed.model != cfg.model:
-                check_model(changed)
+                check_model_builds(changed)
             check_run(changed, sweep.metric, prune)
         except ValueError as error:
             raise ValueError(f'Point {full_label(point)}: {error}') from error
@@ -179,7 +179,7 @@ def check_type(key: str, value: Any, settings: Mapping) -> None:
         )
 
 
-def check_model(cfg: Any) -> None:
+def check_model_builds(cfg: Any) -> None:
     """Build the model of a point.
 
     Raises:

@@ -11,7 +11,7 @@ from .point_labels import label_points
 from .slots import Slot
 from .storage import StorageError
 from .summary import is_meaningful
-from .training import PATIENCE, Training
+from .training import Training
 from .trial_config import parse_config, write_config
 from .trial_folder import (
     Progress,
@@ -93,7 +93,7 @@ class Worker:
         folder = self.work_dir / folder_name(study, claim.point, claim.seed)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with locked(folder / 'lock', PATIENCE) as lock:
+            with locked(folder / 'lock') as lock:
                 if claim.sign(folder / 'lock', folder):
                     event = self.train(claim, folder, lock, event)
                 else:

@@ -102,12 +102,20 @@ def paint_instances(
         values: What to paint, at least 1, shape (n,).
         ignored: Whether nobody knows what the object is, shape (n,) bool.
         boxes: Corners x1, y1, x2, y2 in pixels, shape (n, 4).
+
+    Raises:
+        ValueError: An object without pixels has a box that is not finite.
     """
     seg_map = np.zeros((masks.height, masks.width), np.uint8)
     unknown = np.zeros(seg_map.shape, bool)
     for index in np.argsort(-masks.areas, kind='stable').tolist():
         pixels = masks[index].to_ndarray()[0].nonzero()
         if not len(pixels[0]):
+            if not np.isfinite(boxes[index]).all():
+                raise ValueError(
+                    f'Object {index} has no pixels and the box '
+                    f'{boxes[index].tolist()}: correct its annotation'
+                )
             x1, y1 = np.floor(boxes[index, :2]).clip(min=0).astype(int)
             x2, y2 = np.ceil(boxes[index, 2:]).clip(min=0).astype(int)
             unknown[y1:y2, x1:x2] = True

@@ -190,12 +190,14 @@ def test_a_forgotten_use_sigmoid_is_found():
         spread_of(model, torch.randn(IMAGE), [data_sample()])
 
 
-def test_logits_that_are_not_finite_are_refused_and_the_hook_goes():
+def test_logits_that_are_not_finite_are_refused_while_it_listens():
     model = detector()
     model.bbox_head.retina_cls.bias.data[0] = torch.nan
     with pytest.raises(ValueError, match=r'not finite.*an earlier one.*NaN'):
         spread_of(model, torch.randn(IMAGE), [data_sample()])
-    assert not model.bbox_head.loss_cls._forward_pre_hooks
+    # Nothing listens any more.
+    logits, labels = torch.full((1, 3), torch.nan), torch.tensor([0])
+    assert model.bbox_head.loss_cls(logits, labels).isnan()
 
 
 @pytest.mark.parametrize(

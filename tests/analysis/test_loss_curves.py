@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose
 from mmdet_retina_plus.analysis import loss_pictures
 from mmdet_retina_plus.analysis.loss_curves import (
     build_losses,
-    draw,
+    draw_loss_curves,
     loss_and_gradient,
 )
 from tests.helpers.oracles import read_oracle
@@ -54,5 +54,5 @@ def test_the_ordinate_is_scaled_as_the_loss(monkeypatch, alpha, top):
     monkeypatch.setattr(
         loss_pictures, 'encoded', lambda figure, format: figures.append(figure)
     )
-    draw(build_losses([0, 2], (), alpha), alpha, 'png')
+    draw_loss_curves(build_losses([0, 2], (), alpha), alpha, 'png')
     assert figures[0].axes[0].get_ylim() == (0, top)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from hypothesis import strategies as st
 from mmdet.models.task_modules.assigners import AssignResult
 from mmdet.models.task_modules.prior_generators import AnchorGenerator
 from mmdet.structures.bbox import bbox_overlaps
@@ -14,7 +15,10 @@ from torch import Tensor
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmdet_retina_plus.assigners import overlap_matching as streaming
+from mmdet_retina_plus.assigners import (
+    overlap_matching,
+)
+from mmdet_retina_plus.kernels import devices
 from tests.helpers.samples import STRIDES
 
 
@@ -93,7 +97,7 @@ def assert_same(result: AssignResult, expected: AssignResult) -> None:
 def as_on_gpu() -> Iterator[None]:
     """Take the path that never looks at values, on the CPU."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(streaming, 'may_wait', lambda device: False)
+        patch.setattr(devices, 'may_wait', lambda device: False)
         yield
 
 
@@ -102,7 +106,7 @@ def tiles(**sizes: int) -> Iterator[None]:
     """With other sizes of tiles, e.g. ``CPU_TILE=512``."""
     with pytest.MonkeyPatch.context() as patch:
         for name, size in sizes.items():
-            patch.setattr(streaming, name, size)
+            patch.setattr(overlap_matching, name, size)
         yield
 
 
@@ -116,3 +120,57 @@ class Launches(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         self.count += 1
         return func(*args, **(kwargs or {}))
+
+
+NOWHERE = torch.tensor([[-9000.0, -8000, -7000, -6000], [40, 40, 40, 90]])
+"""Outside of all anchors, and without area."""
+
+
+OPTIONS = st.fixed_dictionaries(
+    dict(
+        pos_iou_thr=st.sampled_from([0.3, 0.5, 0.7]),
+        neg_iou_thr=st.sampled_from([0.3, 0.4, (0.1, 0.4), (0.0, 0.5)]),
+        min_pos_iou=st.sampled_from([0.0, 0.05, 0.3]),
+        gt_max_assign_all=st.booleans(),
+        match_low_quality=st.booleans(),
+        ignore_iof_thr=st.sampled_from([-1, 0.2, 0.5]),
+        ignore_wrt_candidates=st.booleans(),
+    )
+)
+
+
+SCENES = st.fixed_dictionaries(
+    dict(
+        seed=st.integers(0, 10_000),
+        count=st.integers(1, 12),
+        integers=st.booleans(),
+        repeated=st.booleans(),
+        shuffled=st.booleans(),
+        double=st.booleans(),
+    )
+)
+
+
+def scene(
+    seed: int,
+    count: int,
+    integers: bool,
+    repeated: bool,
+    shuffled: bool,
+    double: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Priors, boxes that overlap some, and up to two regions to ignore."""
+    priors = torch.cat(anchor_levels(96, 128))
+    boxes = random_boxes(count, seed, 96, 128, integers)
+    boxes[:, 2:] = boxes[:, 2:].maximum(boxes[:, :2] + 1)
+    if integers:
+        priors = priors.round()
+    if repeated:
+        boxes = torch.cat([boxes, boxes[: count // 2 + 1]])
+    if shuffled:
+        generator = torch.Generator().manual_seed(seed)
+        priors = priors[torch.randperm(len(priors), generator=generator)]
+    regions = random_boxes(seed % 3, seed + 1, 96, 128, integers)
+    if double:
+        return priors.double(), boxes.double(), regions.double()
+    return priors, boxes, regions

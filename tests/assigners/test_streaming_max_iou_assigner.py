@@ -11,12 +11,16 @@ from torch import Tensor
 
 from mmdet_retina_plus.assigners import StreamingMaxIoUAssigner
 from tests.assigners.scenes import (
+    NOWHERE,
+    OPTIONS,
+    SCENES,
     anchor_levels,
     as_on_gpu,
     assert_same,
     assign,
     ignored_priors,
     random_boxes,
+    scene,
     tiles,
 )
 from tests.helpers.oracles import read_oracle
@@ -28,29 +32,6 @@ RULES = {
     'mmdet_first': dict(gt_max_assign_all=False),
     'mmdet_floor': dict(min_pos_iou=1e-6),
 }
-NOWHERE = torch.tensor([[-9000.0, -8000, -7000, -6000], [40, 40, 40, 90]])
-"""Outside of all anchors, and without area."""
-OPTIONS = st.fixed_dictionaries(
-    dict(
-        pos_iou_thr=st.sampled_from([0.3, 0.5, 0.7]),
-        neg_iou_thr=st.sampled_from([0.3, 0.4, (0.1, 0.4), (0.0, 0.5)]),
-        min_pos_iou=st.sampled_from([0.0, 0.05, 0.3]),
-        gt_max_assign_all=st.booleans(),
-        match_low_quality=st.booleans(),
-        ignore_iof_thr=st.sampled_from([-1, 0.2, 0.5]),
-        ignore_wrt_candidates=st.booleans(),
-    )
-)
-SCENES = st.fixed_dictionaries(
-    dict(
-        seed=st.integers(0, 10_000),
-        count=st.integers(1, 12),
-        integers=st.booleans(),
-        repeated=st.booleans(),
-        shuffled=st.booleans(),
-        double=st.booleans(),
-    )
-)
 
 
 @TASK_UTILS.register_module()
@@ -59,31 +40,6 @@ class GivenOverlaps:
 
     def __call__(self, gts: Tensor, priors: Tensor, mode: str) -> Tensor:
         return gts @ priors.T
-
-
-def scene(
-    seed: int,
-    count: int,
-    integers: bool,
-    repeated: bool,
-    shuffled: bool,
-    double: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Priors, boxes that overlap some, and up to two regions to ignore."""
-    priors = torch.cat(anchor_levels(96, 128))
-    boxes = random_boxes(count, seed, 96, 128, integers)
-    boxes[:, 2:] = boxes[:, 2:].maximum(boxes[:, :2] + 1)
-    if integers:
-        priors = priors.round()
-    if repeated:
-        boxes = torch.cat([boxes, boxes[: count // 2 + 1]])
-    if shuffled:
-        generator = torch.Generator().manual_seed(seed)
-        priors = priors[torch.randperm(len(priors), generator=generator)]
-    regions = random_boxes(seed % 3, seed + 1, 96, 128, integers)
-    if double:
-        return priors.double(), boxes.double(), regions.double()
-    return priors, boxes, regions
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What the command refuses, says and keeps, whatever its images are."""
 
+import errno
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from mmdet_retina_plus.cli.predict import main
+from mmdet_retina_plus.inference import detect_images
 from mmdet_retina_plus.inference.pictures import Pictures
 from tests.helpers.seeing_detector import (
     POISON,
@@ -155,6 +157,30 @@ def test_a_picture_that_fails_is_not_an_image_that_fails(
     assert 'failed' not in output
     assert [item['image_id'] for item in read(out)] == [1, 2]
     assert [path.name for path in pictures.iterdir()] == ['b.png']
+
+
+@pytest.mark.parametrize('unwritten', ['out.json', 'out.images.json'])
+def test_failures_and_files_are_told_where_a_file_cannot_be_written(
+    tmp_path, seeing, monkeypatch, unwritten
+):
+    images = tmp_path / 'images'
+    write_image(images / 'a.png', (5, 5, 25, 20))
+    (images / 'text.png').write_text('no image')
+
+    def full(file, content):
+        if file.name == unwritten:
+            raise OSError(errno.ENOSPC, 'No space left', str(file))
+        replace(file, content)
+
+    replace = detect_images.replace
+    monkeypatch.setattr(detect_images, 'replace', full)
+    output = run(images, *seeing, '--out', tmp_path / 'out.json', code=1)
+    assert f"No space left: '{tmp_path / unwritten}'" in output
+    assert '\ntext.png: ' in output
+    assert '1 of 2 images failed' in output
+    first_is_written = unwritten == 'out.images.json'
+    assert ('1 boxes written to' in output) == first_is_written
+    assert 'Their images' not in output
 
 
 def interrupt(monkeypatch, done: int) -> None:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 import mmdet_retina_plus
-from mmdet_retina_plus.doctor import annotations as check_annotations
+from mmdet_retina_plus.doctor import annotations
 from mmdet_retina_plus.doctor.config import check_config
 from mmdet_retina_plus.doctor.findings import Finding
 from mmdet_retina_plus.synthetic.shapes import make_shapes
@@ -241,7 +241,7 @@ def test_a_check_that_raises_is_a_finding(check, monkeypatch):
     def check_nothing(*_):
         raise KeyError('key')
 
-    monkeypatch.setattr(check_annotations, 'CHECKS', [check_nothing])
+    monkeypatch.setattr(annotations, 'CHECKS', [check_nothing])
     finding = problems(check())[0]
     assert (finding.level, finding.subject) == ('error', 'nothing')
     assert finding.message == "KeyError: 'key'"

@@ -280,6 +280,10 @@ FINE = {
         f'{HEAD}.type': 'ATSSHead',
         ASSIGNER: {'type': 'ATSSAssigner'},
     },
+    'ATSS under a head of ours': {
+        f'{HEAD}.type': 'RetinaPlusHead',
+        ASSIGNER: {'type': 'ATSSAssigner'},
+    },
     'sampler without focal loss': {
         SAMPLER: {'type': 'RandomSampler', 'add_gt_as_proposals': False},
         f'{HEAD}.loss_cls': {'type': 'CrossEntropyLoss', 'use_sigmoid': True},

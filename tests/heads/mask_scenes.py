@@ -7,12 +7,15 @@ import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
-from mmengine.config import Config
 from mmengine.structures import InstanceData
 from pycocotools import mask as rle_tools
 from torch import Tensor
 
-from tests.helpers.models import detector_config, roi_head_config
+from tests.helpers.models import (
+    detector_config,
+    roi_head_config,
+    with_changes,
+)
 from tests.helpers.samples import Objects, data_sample, pyramid
 
 Polygons = Sequence[Sequence[float]]
@@ -27,9 +30,8 @@ def build_roi_head(**changes):
 
 def build_retinamask(roi_head: dict | None = None, **changes):
     """A narrow detector that finds something in noise."""
-    config = Config(detector_config(roi_head=roi_head))
-    config.merge_from_dict(changes)
-    model = MODELS.build(config._cfg_dict)
+    config = with_changes(detector_config(roi_head=roi_head), changes)
+    model = MODELS.build(config)
     model.init_weights()
     torch.nn.init.normal_(model.bbox_head.retina_cls.weight, std=0.5)
     torch.nn.init.constant_(model.bbox_head.retina_cls.bias, -1.0)

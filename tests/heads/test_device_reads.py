@@ -5,7 +5,7 @@ import torch
 
 from mmdet_retina_plus.heads.retina_plus_head import check_ground_truth
 from mmdet_retina_plus.losses import FusedFocalLoss
-from tests.helpers.device_reads import device_reads
+from tests.heads.device_reads import device_reads
 from tests.helpers.models import build_head
 from tests.helpers.samples import HEAD_OBJECTS, data_sample, instances, pyramid
 
@@ -61,11 +61,12 @@ def test_labels_and_boxes_of_all_images_are_read_at_once():
     assert reads == ONCE
 
 
-def test_a_loss_on_a_gpu_counts_unknown_labels_as_background():
+def test_a_loss_refuses_unknown_labels_without_a_read():
+    """On a GPU by an assertion of the device, on a CPU by an error."""
     loss, logits = FusedFocalLoss(), torch.randn(4, 3)
-    known = torch.tensor([0, 3, 3, 2])
-    with device_reads():
-        unknown = loss(logits, torch.tensor([0, -1, 7, 2]))
-    assert torch.equal(unknown, loss(logits, known))
+    unknown = torch.tensor([0, -1, 7, 2])
+    with device_reads() as reads, pytest.raises(RuntimeError, match='nonzero'):
+        loss(logits, unknown)
+    assert not reads
     with pytest.raises(ValueError, match='background last'):
-        loss(logits, torch.tensor([0, -1, 7, 2]))
+        loss(logits, unknown)

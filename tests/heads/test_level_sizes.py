@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from mmdet.registry import TASK_UTILS
+from torch import nn
 from torch.testing import assert_close
 
 from mmdet_retina_plus.assigners import StreamingATSSAssigner, prior_levels
@@ -120,3 +121,31 @@ def test_the_head_keeps_its_assigner():
     losses_of(head)
     assert head.assigner is assigner
     assert type(assigner) is TASK_UTILS.get('StreamingATSSAssigner')
+
+
+class ModuleAssigner(nn.Module):
+    """An assigner that is a module, as one with weights would be."""
+
+    takes_num_level_priors = True
+
+    def __init__(self, inner) -> None:
+        super().__init__()
+        self.inner = inner
+        self.seen = []
+
+    def assign(self, *args, num_level_priors=None, **kwargs):
+        self.seen.append(num_level_priors)
+        return self.inner.assign(
+            *args, num_level_priors=num_level_priors, **kwargs
+        )
+
+
+def test_an_assigner_may_be_a_module():
+    head = head_with(OURS)
+    expected = losses_of(head)
+    inner = head.assigner
+    del head.assigner
+    head.assigner = ModuleAssigner(inner)
+    assert losses_of(head) == expected
+    assert all(head.assigner.seen)
+    assert dict(head.named_children())['assigner'] is head.assigner

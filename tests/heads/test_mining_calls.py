@@ -1,12 +1,20 @@
 """The protocol of mining policies, as the head holds policies to it."""
 
+import inspect
 from contextlib import contextmanager
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
 from mmdet.registry import TASK_UTILS
 from mmdet.structures.bbox import cat_boxes
 
+from mmdet_retina_plus.heads.mining_calls import (
+    ARGUMENTS,
+    NEEDS,
+    NORMALIZERS,
+)
+from mmdet_retina_plus.mining import MiningPolicy
 from tests.helpers.models import build_head
 from tests.helpers.samples import HEAD_OBJECTS, data_sample, pyramid
 
@@ -122,3 +130,27 @@ def test_one_policy_that_counts_the_selected_decides():
         mined['loss_cls'] * selected,
         expected['loss_cls'] * expected['num_positive'],
     )
+
+
+def test_the_head_enforces_what_the_protocol_says():
+    hints = get_type_hints(MiningPolicy)
+    needs = [get_args(hint) or (hint,) for hint in get_args(hints['needs'])]
+    named = {name for names in needs for name in names} - {type(None)}
+    assert {*NEEDS} == named | {None}
+    assert {*NORMALIZERS} == {*get_args(hints['normalizer'])}
+    _, *arguments = inspect.signature(MiningPolicy.__call__).parameters
+    assert [*ARGUMENTS] == arguments
+
+
+def test_a_policy_without_a_normalizer_leaves_the_positives():
+    class Plain(Silent):
+        needs = None
+        normalizer = None
+
+    losses = []
+    for mining in (None, Plain):
+        torch.manual_seed(0)
+        with registered(Plain) as policy:
+            head = build_head(mining=policy if mining else None)
+        losses.append(head.loss(pyramid(1), [data_sample(HEAD_OBJECTS)]))
+    assert torch.equal(losses[0]['loss_cls'], losses[1]['loss_cls'])

@@ -6,6 +6,7 @@ import torch
 from mmdet.registry import TASK_UTILS
 from torch.testing import assert_close
 
+from mmdet_retina_plus.heads import RetinaPlusHead, retina_plus_head
 from mmdet_retina_plus.heads.retina_plus_head import count_anchors, join_levels
 from tests.helpers.models import build_head
 from tests.helpers.processes import in_two_processes
@@ -173,7 +174,8 @@ def test_a_label_outside_the_classes_is_refused(label):
 
 
 def test_a_box_that_is_not_finite_is_refused():
-    sample = data_sample([((4, 4, float('nan'), 36), 0)])
+    sample = data_sample(HEAD_OBJECTS)
+    sample.gt_instances.bboxes[0, 2] = float('nan')
     with pytest.raises(ValueError, match='finite'):
         build_head().loss(pyramid(1), [sample])
 
@@ -320,6 +322,33 @@ def test_a_synchronised_divisor_is_the_mean_over_processes(tmp_path):
     assert factors[0] > factors[1] == 1
     for factor, alone, together in ranks:
         assert_close(together * sum(factors) / 2, alone * factor)
+
+
+def test_a_divisor_that_both_losses_share_is_synchronised_once(monkeypatch):
+    counts = []
+    monkeypatch.setattr(
+        retina_plus_head, 'reduce_mean', lambda x: counts.append(x) or x
+    )
+    head = build_head(sync_avg_factor=True)
+    head.loss(pyramid(1), [data_sample(HEAD_OBJECTS)])
+    assert len(counts) == 1
+
+
+def test_a_subclass_may_change_the_losses_of_a_step():
+    class Halved(RetinaPlusHead):
+        def loss_by_feat_single(self, *args, **kwargs):
+            return tuple(
+                loss / 2
+                for loss in super().loss_by_feat_single(*args, **kwargs)
+            )
+
+    head = build_head()
+    arguments = pyramid(1), [data_sample(HEAD_OBJECTS)]
+    expected = head.loss(*arguments)
+    head.__class__ = Halved
+    halved = head.loss(*arguments)
+    for name in ('loss_cls', 'loss_bbox'):
+        assert_close(halved[name], expected[name] / 2)
 
 
 def test_ignore_regions_reach_the_assigner():

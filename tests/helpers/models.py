@@ -16,39 +16,43 @@ RETINAMASK = Config.fromfile(
 """The shipped mask branch, a fragment of configs."""
 
 
+def with_changes(config: dict, changes: dict) -> ConfigDict:
+    """A config in which dotted keys have other values."""
+    changed = Config(config)
+    changed.merge_from_dict(changes)
+    return ConfigDict(changed.to_dict())
+
+
 def head_config(**changes) -> ConfigDict:
     """A narrow RetinaPlusHead for 3 classes with mmdet's own parts."""
-    config = Config(
-        dict(
-            type='RetinaPlusHead',
-            num_classes=3,
-            in_channels=8,
-            feat_channels=8,
-            stacked_convs=1,
-            loss_cls=dict(type='FocalLoss', use_sigmoid=True),
-            loss_bbox=dict(type='L1Loss'),
-            train_cfg=dict(
-                assigner=dict(
-                    type='MaxIoUAssigner',
-                    pos_iou_thr=0.5,
-                    neg_iou_thr=0.4,
-                    min_pos_iou=0,
-                ),
-                allowed_border=-1,
-                pos_weight=-1,
-                debug=False,
+    config = dict(
+        type='RetinaPlusHead',
+        num_classes=3,
+        in_channels=8,
+        feat_channels=8,
+        stacked_convs=1,
+        loss_cls=dict(type='FocalLoss', use_sigmoid=True),
+        loss_bbox=dict(type='L1Loss'),
+        train_cfg=dict(
+            assigner=dict(
+                type='MaxIoUAssigner',
+                pos_iou_thr=0.5,
+                neg_iou_thr=0.4,
+                min_pos_iou=0,
             ),
-            test_cfg=dict(
-                nms_pre=1000,
-                min_bbox_size=0,
-                score_thr=0.05,
-                nms=dict(type='nms', iou_threshold=0.5),
-                max_per_img=100,
-            ),
-        )
+            allowed_border=-1,
+            pos_weight=-1,
+            debug=False,
+        ),
+        test_cfg=dict(
+            nms_pre=1000,
+            min_bbox_size=0,
+            score_thr=0.05,
+            nms=dict(type='nms', iou_threshold=0.5),
+            max_per_img=100,
+        ),
     )
-    config.merge_from_dict(changes)
-    return config._cfg_dict
+    return with_changes(config, changes)
 
 
 def build_head(**changes) -> BaseDenseHead:
@@ -86,6 +90,4 @@ def roi_head_config(**changes) -> ConfigDict:
     config.mask_head.update(
         num_convs=1, in_channels=8, conv_out_channels=8, num_classes=3
     )
-    config = Config(config)
-    config.merge_from_dict(changes)
-    return config._cfg_dict
+    return with_changes(config, changes)

@@ -46,6 +46,20 @@ LOSSES = {
 }
 
 
+@pytest.fixture
+def heard(monkeypatch) -> list:
+    """Calls of a loss that a LossStatisticsHook is told of."""
+    calls: list = []
+    observe = LossStatisticsHook.observe
+
+    def keep(self, *call):
+        calls.append(call)
+        observe(self, *call)
+
+    monkeypatch.setattr(LossStatisticsHook, 'observe', keep)
+    return calls
+
+
 def log_of(head: nn.Module, batch: Sequence[Objects] = BATCH) -> dict:
     """Statistics of a head on random features, equal for equal shapes."""
     torch.manual_seed(1)
@@ -241,7 +255,7 @@ def test_the_calls_of_another_process_are_enough(warnings, monkeypatch):
 
 
 @pytest.mark.parametrize('again', ['before_train', 'before_train_iter'])
-def test_after_a_step_that_raised_no_call_counts_double(again):
+def test_after_a_step_that_raised_no_call_counts_double(again, heard):
     head = build_head()
     pred, target = torch.randn(20, 3), torch.randint(0, 3, (20,))
     expected = logged_statistics(
@@ -251,23 +265,29 @@ def test_after_a_step_that_raised_no_call_counts_double(again):
     hook.before_train_iter(run, 0)
     head.loss_cls(pred, target)
     # No after_train_iter, since the backward pass ran out of memory.
+    heard.clear()
     if again == 'before_train':
         hook.before_train(run)
-        assert not head.loss_cls._forward_pre_hooks
+        head.loss_cls(pred, target)
+        assert not heard
     hook.before_train_iter(run, 0)
     head.loss_cls(pred, target)
     hook.after_train_iter(run, 0, dict(data_samples=BATCH))
     assert logged_values(run) == expected
-    assert not head.loss_cls._forward_pre_hooks
+    head.loss_cls(pred, target)
+    assert len(heard) == 1
 
 
 @pytest.mark.parametrize('end', ['after_train', 'after_run'])
-def test_nothing_listens_after_the_end(end):
+def test_nothing_listens_after_the_end(end, heard):
     head = build_head()
+    pred, target = torch.randn(2, 3), torch.tensor([0, 3])
     hook, run = begin_statistics(head)
     hook.before_train_iter(run, 0)
+    head.loss_cls(pred, target)
     getattr(hook, end)(run)
-    assert not head.loss_cls._forward_pre_hooks
+    head.loss_cls(pred, target)
+    assert len(heard) == 1
 
 
 def test_calls_between_steps_are_not_kept():
@@ -460,7 +480,7 @@ def train(config: Config, folder: Path, hooks: dict) -> Runner:
     return runner
 
 
-def test_a_training_with_and_without_it(config, tmp_path):
+def test_a_training_with_and_without_it(config, tmp_path, heard):
     hooks = dict(loss_statistics=dict(type='LossStatisticsHook'))
     watched = train(config, tmp_path / 'watched', hooks)
     alone = train(config, tmp_path / 'alone', {})
@@ -485,4 +505,7 @@ def test_a_training_with_and_without_it(config, tmp_path):
     # One value a line, and nothing listens any more.
     history = watched.message_hub.get_scalar('train/positives')
     assert len(history.data[0]) == 2
-    assert not watched.model.bbox_head.loss_cls._forward_pre_hooks
+    assert heard
+    heard.clear()
+    watched.model.bbox_head.loss_cls(torch.randn(2, 4), torch.tensor([0, 4]))
+    assert not heard

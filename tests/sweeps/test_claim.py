@@ -3,6 +3,9 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
+
+import pytest
 
 from mmdet_retina_plus.sweeps.claim import claim_trial
 from mmdet_retina_plus.sweeps.trial_queue import SweepStudy
@@ -62,6 +65,27 @@ def test_a_result_of_a_config_that_was_mended_meanwhile_does_not_count(
     assert claim.plan.base == other.base
     assert claim.complete(0.25)
     assert [trial.value for trial in study.result().trials] == [0.25]
+
+
+def test_a_sign_of_life_looks_up_the_trial_once_and_the_study_never(
+    journal, monkeypatch
+):
+    study = make_study(journal, make_plan(POINTS[:1]))
+    claim = claim_trial(study)
+    look_up = study.storage.get_trial_id_from_study_id_trial_number
+    numbers = []
+
+    def counted(study_id, number):
+        numbers.append(number)
+        return look_up(study_id, number)
+
+    monkeypatch.setattr(
+        study.storage, 'get_trial_id_from_study_id_trial_number', counted
+    )
+    monkeypatch.setattr(study.storage, 'get_study_id_from_name', pytest.fail)
+    assert claim.seen()
+    assert claim.sign(Path('lock'), Path('folder'))
+    assert numbers == [0, 0]
 
 
 def test_what_was_given_back_waits_again(journal):

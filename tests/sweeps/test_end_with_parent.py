@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from mmdet_retina_plus.sweeps import end_with_parent
 from mmdet_retina_plus.sweeps.trial_config import write_config
@@ -73,6 +74,33 @@ with locked(folder / 'lock') as lock:
         [sys.executable, '-c', code],
         env=os.environ | dict(MMDET_RETINA_PLUS_REGISTER='0'),
     )
+
+
+@pytest.mark.parametrize('safe_path', ['', '1'])
+def test_a_program_finds_what_it_would_find_alone(tmp_path, safe_path):
+    """In safe-path mode, too, where Python puts no folder first."""
+    for name in ('listed', 'beside'):
+        (tmp_path / name).mkdir()
+    (tmp_path / 'listed' / 'helper.py').touch()
+    program = tmp_path / 'beside' / 'program.py'
+    program.write_text('import helper, sys\nprint(*sys.path, sep="\\n")\n')
+    # The pipe stays open, so nothing ends the program.
+    reading, _ = pipe = os.pipe()
+    result = subprocess.run(
+        [sys.executable, end_with_parent.__file__, str(reading), program],
+        env=os.environ
+        | dict(PYTHONPATH=str(tmp_path / 'listed'), PYTHONSAFEPATH=safe_path),
+        pass_fds=(reading,),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    for end in pipe:
+        os.close(end)
+    assert result.stderr == ''
+    places = result.stdout.splitlines()
+    assert places[:2] == [str(program.parent), str(tmp_path / 'listed')]
+    assert str(Path(end_with_parent.__file__).parent) not in places
 
 
 def test_no_module_beside_it_has_a_name_that_it_imports():

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 from mmdet_retina_plus.sweeps.charts import Chart
-from mmdet_retina_plus.sweeps.pictures import draw
+from mmdet_retina_plus.sweeps.pictures import chart_png
 from tests.sweeps.sweep_results import (
     ODD_POINTS,
     PAIRS,
@@ -44,7 +44,7 @@ def test_pictures_show_something_within_their_edges(sweep, name):
 
 def ink_of(chart: Chart) -> np.ndarray:
     """Which pixels of a chart's picture are drawn on, shape (H, W)."""
-    data = np.frombuffer(draw(chart), np.uint8)
+    data = np.frombuffer(chart_png(chart), np.uint8)
     return cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) < 200
 
 

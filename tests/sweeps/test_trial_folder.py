@@ -1,11 +1,14 @@
 """Laws of what is read from a trial's folder."""
 
 import json
+import threading
+import time
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
 
+from mmdet_retina_plus.sweeps import training
 from mmdet_retina_plus.sweeps.trial_folder import (
     Progress,
     find_checkpoint,
@@ -22,13 +25,25 @@ def write_log(folder: Path, *records: dict) -> None:
     log.write_text(''.join(json.dumps(record) + '\n' for record in records))
 
 
-def test_a_folder_in_use_by_another_process_is_refused(tmp_path):
+def test_a_folder_in_use_by_another_process_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, 'PATIENCE', 0.2)
     with (
         locked(tmp_path / 'lock'),
         pytest.raises(ValueError, match='Another process'),
         locked(tmp_path / 'lock'),
     ):
         pass
+
+
+def test_a_holder_of_the_lock_that_is_ending_is_waited_for(tmp_path):
+    first = locked(tmp_path / 'lock')
+    first.__enter__()
+    ending = threading.Timer(0.3, first.__exit__, (None, None, None))
+    began = time.monotonic()
+    ending.start()
+    with locked(tmp_path / 'lock'):
+        assert time.monotonic() - began >= 0.3
+    ending.join()
 
 
 def test_folders_differ_where_points_or_configs_do_and_stay_when_keys_move():

@@ -160,6 +160,13 @@ def test_masks_that_a_transform_left_behind_are_refused(step):
         painted(dict(results, **step))
 
 
+def test_a_box_without_pixels_and_without_an_end_is_refused():
+    results = rectangles([(9, 9, 9, 9)], [0])
+    results['gt_bboxes'] = HorizontalBoxes([[9, 9, float('nan'), 9]])
+    with pytest.raises(ValueError, match='correct its annotation'):
+        painted(results)
+
+
 @pytest.mark.parametrize('pad_mask', [False, True])
 def test_boxes_alone_train_beside_masks(pad_mask):
     """A ConcatDataset's batch: one image with masks, one without."""

@@ -1,0 +1,632 @@
+"""Everything worth measuring on a GPU, the most valuable first.
+
+Each figure is printed and written, one JSON object a line, as soon as it is
+there. A section that fails says so, and the next one starts.
+
+python -m benchmarks.on_gpu --out gpu.jsonl
+python -m benchmarks.on_gpu --device cpu --quick --out rehearsal.jsonl
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from unittest.mock import patch
+
+import click
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmdet.models.losses import FocalLoss
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.structures import InstanceData
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+
+import mmdet_retina_plus
+from benchmarks.assigners import ASSIGNERS, HEIGHT, WIDTH, Scene
+from benchmarks.focal_loss import ALPHA, GAMMA, Inputs
+from benchmarks.harness import describe, measure
+from benchmarks.mask_branch import spread_scores
+from benchmarks.training import STOCK
+from mmdet_retina_plus.kernels import dispatch
+from mmdet_retina_plus.losses import FocalLossStar, FusedFocalLoss
+
+ROOT = Path(__file__).parent.parent
+OBJECTS = 7
+"""COCO's mean per image."""
+LOSS_SIZES = (
+    (1_612_800, 80),
+    (201_600, 80),
+    (16_800, 80),
+    (201_600, 1203),
+    (1_612_800, 1),
+)
+
+
+@dataclass
+class Run:
+    """One run of this script.
+
+    Attributes:
+        device: Where to measure.
+        quick: Rehearse: everything small, and few repeats.
+        out: Gets the lines.
+        deadline: Nothing starts after this time of ``time.monotonic``.
+        section: What runs.
+        lines: What was written.
+    """
+
+    device: torch.device
+    quick: bool
+    out: Path
+    deadline: float
+    section: str = ''
+    lines: list[dict] = field(default_factory=list)
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.device.type == 'cuda'
+
+    @property
+    def repeats(self) -> int:
+        return 1 if self.quick else 15
+
+    def late(self) -> bool:
+        return time.monotonic() > self.deadline
+
+    def write(self, **values: object) -> None:
+        line = dict(section=self.section) | {
+            key: round(value, 4 if value > 1e-3 else 9)
+            if isinstance(value, float)
+            else value
+            for key, value in values.items()
+        }
+        self.lines.append(line)
+        text = json.dumps(line)
+        with self.out.open('a') as file:
+            file.write(text + '\n')
+            file.flush()
+            os.fsync(file.fileno())
+        click.echo(text)
+
+
+def environment(run: Run) -> None:
+    run.write(
+        device=describe(run.device),
+        cuda=torch.version.cuda,
+        triton=dispatch.USES_TRITON,
+        python=sys.version.split()[0],
+        cpus=os.cpu_count(),
+    )
+
+
+def tests(run: Run) -> None:
+    """The tests that run on a card, in a process of their own."""
+    command = [sys.executable, '-m', 'pytest', '-m', 'cuda', '-rf']
+    command += ['-p', 'no:cacheprovider', '--durations=5', 'tests/kernels']
+    if run.quick:
+        command += ['-k', 'nothing_from_nothing']
+    result = subprocess.run(
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=max(60, run.deadline - time.monotonic()),
+    )
+    run.out.with_suffix('.tests.txt').write_text(result.stdout)
+    summary = re.findall(
+        r'^.*\b(?:passed|failed|error).*$', result.stdout, re.M
+    )
+    run.write(
+        returncode=result.returncode,
+        summary=summary[-1:] if summary else result.stdout[-300:],
+        failures=re.findall(r'^(?:FAILED|ERROR) .*$', result.stdout, re.M),
+        errors=re.findall(r'^E  .*$', result.stdout, re.M)[:20],
+        stderr=result.stderr[-300:],
+    )
+
+
+def assigners(run: Run) -> None:
+    """Ours and mmdet's on the anchors of an 800x1344 image."""
+    for count in (7,) if run.quick else (500, 7, 100, 4000):
+        shape = (64, 96) if run.quick else (HEIGHT, WIDTH)
+        scene = Scene(count, False, str(run.device), shape)
+        for name, (stock, ours) in ASSIGNERS.items():
+            if run.late():
+                return
+            expected = scene.assign(ours)
+            with patch.object(dispatch, 'usable', lambda *tensors: False):
+                by_torch = scene.assign(ours)
+            theirs, own = measure(
+                [partial(scene.assign, side) for side in (stock, ours)],
+                run.device,
+                repeats=min(run.repeats, 3 if count > 1000 else 9),
+                prepare=scene.draw,
+            )
+            run.write(
+                assigner=name,
+                objects=count,
+                mmdet_ms=theirs.seconds * 1e3,
+                ours_ms=own.seconds * 1e3,
+                faster=theirs.seconds / own.seconds,
+                mmdet_mb=theirs.megabytes,
+                ours_mb=own.megabytes,
+                # Anchors of one place tie for mmdet's ATSS.
+                equals_mmdet=scene.agree(stock, ours),
+                equals_torch_path=all(
+                    torch.equal(getattr(expected, key), getattr(by_torch, key))
+                    for key in ('gt_inds', 'max_overlaps', 'labels')
+                ),
+                waits=waits(run, partial(scene.assign, ours)),
+                mmdet_waits=sum(
+                    waits(run, partial(scene.assign, stock)).values()
+                ),
+                launches=launches(run, partial(scene.assign, ours)),
+            )
+
+
+def formula(
+    pred: Tensor, labels: Tensor, weight: Tensor, avg_factor: float
+) -> Tensor:
+    """The focal loss as one writes it down."""
+    classes = torch.arange(pred.size(1), device=pred.device)
+    positive = labels[:, None] == classes
+    x = torch.where(positive, pred.float(), -pred.float())
+    alpha = torch.where(positive, ALPHA, 1 - ALPHA) * weight[:, None]
+    value = alpha * torch.sigmoid(-x) ** GAMMA * F.logsigmoid(x)
+    return -value.sum() / avg_factor
+
+
+def compiled(run: Run, function: Callable) -> Callable:
+    return torch.compile(
+        function, backend='eager' if run.quick else 'inductor'
+    )
+
+
+def loss_inputs(run: Run) -> Iterator[tuple[dict, Inputs]]:
+    """Each size in single precision, the usual ones in bfloat16 as well."""
+    sizes = [(2000, 80), (300, 1)] if run.quick else LOSS_SIZES
+    for dtype in (torch.float32, torch.bfloat16):
+        for anchors, classes in sizes[:3] if dtype.itemsize == 2 else sizes:
+            if not run.late():
+                inputs = Inputs(anchors, classes, str(run.device), dtype)
+                name = str(dtype).removeprefix('torch.')
+                yield (
+                    dict(anchors=anchors, classes=classes, dtype=name),
+                    inputs,
+                )
+
+
+def loss(run: Run) -> None:
+    """Focal loss forward and backward against a copy of the logits."""
+    ours = FusedFocalLoss(gamma=GAMMA, alpha=ALPHA)
+
+    def value_only(inputs: Inputs) -> Tensor:
+        with torch.no_grad():
+            return ours(inputs.pred, inputs.labels, inputs.weight)
+
+    for size, inputs in loss_inputs(run):
+        copy, own, value, star = measure(
+            (
+                lambda inputs=inputs: inputs.pred.detach().clone(),
+                partial(inputs.step, ours),
+                partial(value_only, inputs),
+                partial(inputs.step, FocalLossStar()),
+            ),
+            run.device,
+            repeats=run.repeats,
+            prepare=inputs.draw,
+            ahead=True,
+        )
+        small = size['dtype'] == 'float32' and size['anchors'] < 1e6
+        value_error, gradient_error = inputs.errors(ours) if small else (0, 0)
+        run.write(
+            **size,
+            copy_ms=copy.seconds * 1e3,
+            copy_gb_per_s=copy.peak_bytes * 2 / copy.seconds / 1e9,
+            ours_ms=own.seconds * 1e3,
+            copies=own.seconds / copy.seconds,
+            forward_ms=value.seconds * 1e3,
+            star_copies=star.seconds / copy.seconds,
+            peak_mb=own.megabytes,
+            value_error=value_error,
+            gradient_error=gradient_error,
+        )
+
+
+def loss_of_others(run: Run) -> None:
+    """The same against mmcv's operator, mmdet's loss and torch.compile."""
+    ours = FusedFocalLoss(gamma=GAMMA, alpha=ALPHA)
+    stock = FocalLoss(use_sigmoid=True, gamma=GAMMA, alpha=ALPHA)
+    compiled_formula = compiled(run, formula)
+    for size, inputs in loss_inputs(run):
+        sides = dict(
+            ours=partial(inputs.step, ours),
+            mmdet=partial(inputs.step, stock),
+            compiled=partial(inputs.step, compiled_formula),
+        )
+        if run.on_gpu:
+            sides['mmcv'] = partial(inputs.step, mmcv_loss)
+        results = measure(
+            list(sides.values()),
+            run.device,
+            repeats=run.repeats,
+            warmup=2,
+            prepare=inputs.draw,
+            ahead=True,
+        )
+        times = dict(zip(sides, results, strict=True))
+        run.write(
+            **size,
+            **{
+                f'{name}_ms': result.seconds * 1e3
+                for name, result in times.items()
+            },
+            **{f'{name}_mb': each.megabytes for name, each in times.items()},
+            faster_than_mmdet=times['mmdet'].seconds / times['ours'].seconds,
+            faster_than_compiled=(
+                times['compiled'].seconds / times['ours'].seconds
+            ),
+        )
+
+
+def mmcv_loss(
+    pred: Tensor, labels: Tensor, weight: Tensor, avg_factor: float
+) -> Tensor:
+    """mmcv's operator alone, without weights."""
+    from mmcv.ops import sigmoid_focal_loss
+
+    value = sigmoid_focal_loss(pred, labels, GAMMA, ALPHA, None, 'none')
+    return value.sum() / avg_factor
+
+
+@dataclass(frozen=True)
+class Side:
+    """A detector to train.
+
+    Attributes:
+        stock: mmdet's parts in place of ours.
+        halves: In bfloat16 where autocast knows how, channels last, the
+            fastest of cuDNN's algorithms, TF32 elsewhere.
+        compiled: Backbone and neck by ``torch.compile``.
+    """
+
+    stock: bool = False
+    halves: bool = False
+    compiled: bool = False
+
+
+SIDES = {
+    'stock': Side(stock=True),
+    'ours': Side(),
+    'ours, bf16': Side(halves=True),
+    'ours, bf16, compiled': Side(halves=True, compiled=True),
+}
+
+
+class Trainer:
+    """A detector of a config, its optimizer and a batch.
+
+    Args:
+        run: Where, and whether small.
+        config: Name of one of our configs.
+        side: What to change in it.
+        batch: Number of images of 800x1344 pixels.
+    """
+
+    def __init__(self, run: Run, config: str, side: Side, batch: int) -> None:
+        loaded = Config.fromfile(mmdet_retina_plus.config(config))
+        if side.stock:
+            loaded.merge_from_dict(STOCK)
+        loaded.model.backbone.init_cfg = None
+        if run.quick:
+            loaded.model.backbone.depth = 18
+            loaded.model.neck.in_channels = [64, 128, 256, 512]
+        torch.manual_seed(0)
+        self.detector = MODELS.build(loaded.model).to(run.device)
+        self.detector.init_weights()
+        shape = (64, 96) if run.quick else (HEIGHT, WIDTH)
+        self.data = random_batch(batch, shape, run.device)
+        optimizer = torch.optim.SGD(
+            self.detector.parameters(), lr=1e-5, momentum=0.9
+        )
+        self.wrapper = OptimWrapper(optimizer)
+        if side.halves:
+            self._use_halves(run, optimizer)
+        if side.compiled:
+            self.detector.extract_feat = compiled(
+                run, self.detector.extract_feat
+            )
+
+    def _use_halves(self, run: Run, optimizer: torch.optim.Optimizer) -> None:
+        if run.on_gpu:
+            self.wrapper = AmpOptimWrapper(
+                dtype='bfloat16', loss_scale=1.0, optimizer=optimizer
+            )
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision('high')
+        self.detector.to(memory_format=torch.channels_last)
+
+    def step(self) -> None:
+        self.detector.train()
+        self.detector.train_step(dict(self.data), self.wrapper)
+
+    @torch.no_grad()
+    def predict(self) -> list[DetDataSample]:
+        self.detector.eval()
+        return self.detector.test_step(dict(self.data))
+
+
+def random_batch(
+    count: int, shape: tuple[int, int], device: torch.device
+) -> dict:
+    """Images with objects and masks, as a data loader hands them over."""
+    height, width = shape
+    generator = torch.Generator().manual_seed(0)
+    scale = torch.tensor([width, height])
+    samples = []
+    for _ in range(count):
+        noise = torch.rand(OBJECTS, 4, generator=generator)
+        corner, side = noise[:, :2] * 0.6, 0.05 + 0.35 * noise[:, 2:]
+        boxes = torch.cat([corner * scale, (corner + side) * scale], dim=1)
+        masks = np.zeros((OBJECTS, height, width), np.uint8)
+        for mask, (x1, y1, x2, y2) in zip(
+            masks, boxes.int().tolist(), strict=True
+        ):
+            mask[y1:y2, x1:x2] = 1
+        sample = DetDataSample(
+            metainfo=dict(
+                img_shape=shape,
+                ori_shape=shape,
+                pad_shape=shape,
+                batch_input_shape=shape,
+                scale_factor=(1.0, 1.0),
+            )
+        )
+        sample.gt_instances = InstanceData(
+            bboxes=boxes.to(device),
+            labels=torch.arange(OBJECTS, device=device),
+            masks=BitmapMasks(masks, height, width),
+        )
+        sample.ignored_instances = InstanceData(
+            bboxes=torch.zeros(0, 4, device=device)
+        )
+        samples.append(sample)
+    images = torch.randint(
+        256, (count, 3, *shape), dtype=torch.uint8, generator=generator
+    )
+    return dict(inputs=list(images.to(device)), data_samples=samples)
+
+
+@contextmanager
+def settings_kept() -> Iterator[None]:
+    """What one side sets for all of torch is not for the next one."""
+    benchmark = torch.backends.cudnn.benchmark
+    precision = torch.get_float32_matmul_precision()
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = benchmark
+        torch.set_float32_matmul_precision(precision)
+
+
+def time_steps(run: Run, config: str, sides: list[str], batch: int) -> None:
+    """One side after the other; they would not fit beside each other."""
+    for name in sides:
+        if run.late():
+            return
+        with settings_kept():
+            trainer = Trainer(run, config, SIDES[name], batch)
+            begin = time.perf_counter()
+            for _ in range(1 if run.quick else 4):
+                trainer.step()
+            synchronize(run)
+            started = time.perf_counter() - begin
+            if run.on_gpu:
+                torch.cuda.reset_peak_memory_stats()
+            steps = 1 if run.quick else 12
+            begin = time.perf_counter()
+            for _ in range(steps):
+                trainer.step()
+            synchronize(run)
+            seconds = (time.perf_counter() - begin) / steps
+            found = waits(run, trainer.step)
+            run.write(
+                config=config,
+                side=name,
+                batch=batch,
+                step_ms=seconds * 1e3,
+                images_per_s=batch / seconds,
+                peak_gb=(
+                    torch.cuda.max_memory_allocated() / 1e9
+                    if run.on_gpu
+                    else 0.0
+                ),
+                waits=sum(found.values()),
+                waits_of_ours=ours_among(found),
+                warm_up_s=started,
+            )
+            del trainer
+        if run.on_gpu:
+            torch.cuda.empty_cache()
+
+
+def steps(run: Run) -> None:
+    """RetinaNet R-50, a training step with the optimizer's."""
+    for batch in (1,) if run.quick else (2, 8):
+        time_steps(run, 'retinanet_r50_fpn_fl', ['stock', 'ours'], batch)
+
+
+def fast_steps(run: Run) -> None:
+    for side in ('ours, bf16', 'ours, bf16, compiled'):
+        for batch in (1,) if run.quick else (8, 2):
+            time_steps(run, 'retinanet_r50_fpn_fl', [side], batch)
+
+
+def mask_steps(run: Run) -> None:
+    batch = 1 if run.quick else 2
+    time_steps(run, 'retinamask_r50_fpn_1x', ['ours'], batch)
+
+
+def predictions(run: Run) -> None:
+    for config in ('retinanet_r50_fpn_fl', 'retinamask_r50_fpn_1x'):
+        sides = (
+            ['stock', 'ours'] if config.startswith('retinanet') else ['ours']
+        )
+        trainers = [Trainer(run, config, SIDES[name], 1) for name in sides]
+        for trainer in trainers:
+            image = torch.stack(trainer.data['inputs']).float()
+            spread_scores(trainer.detector, (image - 120) / 58)
+        results = measure(
+            [trainer.predict for trainer in trainers],
+            run.device,
+            repeats=run.repeats,
+            warmup=1 if run.quick else 3,
+        )
+        for name, result in zip(sides, results, strict=True):
+            run.write(
+                config=config,
+                side=name,
+                predict_ms=result.seconds * 1e3,
+                peak_mb=result.megabytes,
+            )
+
+
+def dearest(run: Run) -> None:
+    """The ten kernels that a step of ours spends most of its time in."""
+    trainer = Trainer(
+        run, 'retinanet_r50_fpn_fl', SIDES['ours'], 1 if run.quick else 2
+    )
+    trainer.step()
+    synchronize(run)
+    activity = ProfilerActivity.CUDA if run.on_gpu else ProfilerActivity.CPU
+    with profile(activities=[activity]) as profiler:
+        trainer.step()
+        synchronize(run)
+    kind = 'device' if run.on_gpu else 'cpu'
+    items = sorted(
+        profiler.key_averages(),
+        key=lambda item: -getattr(item, f'self_{kind}_time_total'),
+    )
+    for item in items[:10]:
+        run.write(
+            item=item.key[:90],
+            ms=getattr(item, f'self_{kind}_time_total') / 1e3,
+            calls=item.count,
+        )
+
+
+def synchronize(run: Run) -> None:
+    if run.on_gpu:
+        torch.cuda.synchronize()
+
+
+def waits(run: Run, function: Callable[[], object]) -> dict[str, int]:
+    """Where Python waits for the GPU, and how often."""
+    if not run.on_gpu:
+        return {}
+    torch.cuda.set_sync_debug_mode('warn')
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter('always')
+            function()
+    finally:
+        torch.cuda.set_sync_debug_mode('default')
+    return Counter(
+        f'{"/".join(Path(each.filename).parts[-3:])}:{each.lineno}'
+        for each in caught
+        if 'synchroniz' in str(each.message)
+    )
+
+
+def ours_among(found: dict[str, int]) -> dict[str, int]:
+    return {
+        place: count
+        for place, count in found.items()
+        if 'mmdet_retina_plus' in place
+    }
+
+
+def launches(run: Run, function: Callable[[], object]) -> int:
+    """Kernels, copies and fills on the GPU."""
+    if not run.on_gpu:
+        return 0
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        function()
+        torch.cuda.synchronize()
+    return sum(
+        item.count
+        for item in profiler.key_averages()
+        if item.self_device_time_total > 0
+    )
+
+
+SECTIONS: dict[str, Callable[[Run], None]] = {
+    'environment': environment,
+    'assigners': assigners,
+    'loss': loss,
+    'tests': tests,
+    # From here on mmcv needs its CUDA operators.
+    'loss_of_others': loss_of_others,
+    'steps': steps,
+    'fast_steps': fast_steps,
+    'mask_steps': mask_steps,
+    'predictions': predictions,
+    'dearest': dearest,
+}
+
+
+@click.command()
+@click.option('--device', type=click.Choice(['cpu', 'cuda']), default='cuda')
+@click.option('--quick', is_flag=True, help='A rehearsal: small and seldom.')
+@click.option(
+    '--only', default=','.join(SECTIONS), help='Sections, in this order.'
+)
+@click.option('--minutes', default=10.0, help='Nothing starts after them.')
+@click.option('--out', type=click.Path(path_type=Path), default='gpu.jsonl')
+def main(
+    device: str, quick: bool, only: str, minutes: float, out: Path
+) -> None:
+    """Measure on a GPU; exit with 1 if a section failed."""
+    # Not a line per parameter of every detector.
+    MMLogger.get_current_instance().setLevel('WARNING')
+    deadline = time.monotonic() + 60 * minutes
+    run = Run(torch.device(device), quick, out, deadline)
+    failed = False
+    for name in only.split(','):
+        if run.late():
+            break
+        run.section = name
+        begin = time.monotonic()
+        try:
+            SECTIONS[name](run)
+        except Exception as error:
+            failed = True
+            run.write(
+                error=f'{type(error).__name__}: {error}'[:500],
+                traceback=traceback.format_exc()[-1500:],
+            )
+        if run.on_gpu:
+            torch.cuda.empty_cache()
+        run.write(took_s=time.monotonic() - begin)
+    sys.exit(failed)
+
+
+if __name__ == '__main__':
+    main()

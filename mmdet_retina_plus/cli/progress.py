@@ -1,0 +1,13 @@
+"""Progress bars of commands, on the standard error stream."""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+
+def progress_bar(title: str) -> Callable[[Iterable[Any]], Iterable[Any]]:
+    """Function that passes items on and shows how many are done."""
+    from rich.console import Console
+    from rich.progress import track
+
+    return partial(track, description=title, console=Console(stderr=True))

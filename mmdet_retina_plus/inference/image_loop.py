@@ -1,0 +1,58 @@
+"""Detect in one image after the other, and collect results and errors."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from .image_list import ListedImage
+from .results import Results
+
+
+def detect_in_all(
+    detector: Any,
+    listed: Sequence[ListedImage],
+    results: Results,
+    score_thr: float,
+    draw: Callable[[ListedImage, Any], object],
+) -> None:
+    """Detect in all images; an error in one does not stop the others.
+
+    Args:
+        detector: A `TiledDetector`.
+        listed: The images.
+        results: Receives detections, and a line for each error.
+        score_thr: Least score to keep.
+        draw: Writes the picture of an image.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task('images', total=len(listed))
+
+        def advance(done: int, share: float) -> None:
+            progress.update(task, completed=done + share)
+
+        for number, image in enumerate(listed):
+            try:
+                pixels = detector.read(image.path)
+                found = detector(pixels, partial(advance, number))
+                found = found[found.scores >= score_thr]
+                results.add(image, pixels.shape, found)
+            except Exception as error:  # Of files, pipelines and models.
+                results.failures.append(
+                    f'{image.file_name}: {in_a_line(error)}'
+                )
+            else:
+                try:
+                    draw(image, found)
+                except Exception as error:  # Of files and drawing.
+                    results.undrawn.append(
+                        f'{image.file_name}: no picture: {in_a_line(error)}'
+                    )
+            advance(number, 1)
+
+
+def in_a_line(error: Exception) -> str:
+    """Type and message; OpenCV's messages have several lines."""
+    return ' '.join(f'{type(error).__name__}: {error}'.split())

@@ -1,0 +1,60 @@
+"""What is found in images, as COCO's results and images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .image_list import ListedImage
+
+
+@dataclass
+class Results:
+    """What was found in all images.
+
+    Attributes:
+        categories: Id of each label.
+        boxes: COCO's results.
+        images: COCO's images, those that were seen.
+        failures: A line for each of the others.
+        undrawn: A line for each that was seen, but of which no picture could
+            be made.
+    """
+
+    categories: Sequence[int | str]
+    boxes: list[dict[str, Any]] = field(default_factory=list)
+    images: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    undrawn: list[str] = field(default_factory=list)
+
+    def add(
+        self, image: ListedImage, shape: tuple[int, ...], found: Any
+    ) -> None:
+        """Take up an image of a shape (H, W, ...) with its InstanceData."""
+        # Before anything is taken up, since one of them may fail.
+        boxes = [
+            dict(
+                image_id=image.image_id,
+                category_id=self.categories[label],
+                bbox=[x1, y1, x2 - x1, y2 - y1],
+                score=score,
+            )
+            for (x1, y1, x2, y2), score, label in zip(
+                found.bboxes.tolist(),
+                found.scores.tolist(),
+                found.labels.tolist(),
+                strict=True,
+            )
+        ]
+        self.images.append(
+            dict(
+                id=image.image_id,
+                file_name=image.file_name,
+                height=shape[0],
+                width=shape[1],
+            )
+        )
+        self.boxes += boxes
+
+    def coco(self, categories: Sequence[dict]) -> dict[str, Sequence]:
+        """A COCO file of the images, without annotations."""
+        return dict(images=self.images, annotations=[], categories=categories)

@@ -1,0 +1,58 @@
+"""Find the study of a sweep by its work dir, storage or name."""
+
+from pathlib import Path
+
+from .trial_queue import GRACE, SweepStudy
+
+JOURNAL = 'study.log'
+"""Name of the journal in a work dir."""
+
+
+def find_study(
+    work_dir: Path,
+    storage: str | None,
+    name: str | None,
+    grace: float | None = None,
+    new: bool = False,
+) -> SweepStudy:
+    """Open the study of a work dir, in its journal if no storage is named.
+
+    Args:
+        work_dir: Gives the study its name, unless the journal has another
+            one only.
+        storage: URL of a database, or path of a journal.
+        name: Name of the study.
+        grace: See `SweepStudy`; None is its default.
+        new: Whether the journal may be missing, as before the first run.
+
+    Raises:
+        ValueError: There is no such folder or journal.
+    """
+    if storage is None and not work_dir.is_dir():
+        raise ValueError(
+            f'{work_dir} is no folder: name the work dir of a sweep, or say '
+            'by --storage where the study is kept'
+        )
+    # A worker may change its folder later.
+    journal = Path(storage or work_dir / JOURNAL).absolute()
+    url = storage if storage and '://' in storage else None
+    if not url and not new and not journal.is_file():
+        raise ValueError(
+            f'There is no {journal}: name the work dir of a sweep, or say by '
+            '--storage where the study is kept'
+        )
+    study = SweepStudy(
+        url or str(journal),
+        name or work_dir.resolve().name,
+        grace or GRACE,
+    )
+    names = study.names() if storage is None and name is None else []
+    if names and study.name not in names:
+        if len(names) > 1:
+            raise ValueError(
+                f'{journal} has the studies {", ".join(names)}: name one by '
+                '--study-name'
+            )
+        # The folder had another name when the sweep began.
+        study.name = names[0]
+    return study
