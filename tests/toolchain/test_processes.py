@@ -26,7 +26,7 @@ def test_output_is_logged_and_seen_line_by_line(tmp_path):
         ('ERROR: no such package\nhint: see above', 'ERROR: no such package'),
         ('Error: install g++', 'install g++'),
         (
-            'a.h:10:10: fatal error: cusparse.h: No such file\nERROR: no wheel',
+            'a.h:10:10: fatal error: cusparse.h: No file\nERROR: no wheel',
             'a.h:10:10: fatal error: cusparse.h',
         ),
         ('a.cuh(11): error: defined\nERROR: no wheel', 'a.cuh(11): error:'),
