@@ -7,6 +7,7 @@ file before anything is installed.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -19,6 +20,9 @@ PATIENCE = 10
 # What pip prints when it retries, whatever the cause.
 NO_NETWORK = 'after connection broken by'
 NO_SPACE = 'No space left on device'
+# What gcc prints, mostly since memory ran out.
+KILLED = 'Killed signal terminated program'
+COMPILER_ERROR = re.compile(r'(:\d+:|\(\d+\):) (fatal )?error: ')
 
 
 class CommandFailed(Exception):
@@ -43,9 +47,18 @@ def reason(output: Sequence[str], status: int) -> str:
             'The package index cannot be reached: check the network, or '
             'point pip to local files by PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER'
         )
+    if KILLED in text:
+        return (
+            'A compiler was killed, usually since memory ran out: use fewer '
+            'at once by --jobs 1'
+        )
     if status < 0:
         return f'crashed with {signal.Signals(-status).name}'
     lines = [line.strip() for line in output if line.strip()]
+    for line in lines:
+        # What comes after a compiler's first error is only its consequence.
+        if COMPILER_ERROR.search(line):
+            return line
     errors = [line for line in lines if 'error' in line.lower()]
     last = (errors or lines or ['no output'])[-1]
     return last.removeprefix('Error: ')

@@ -25,6 +25,12 @@ def test_output_is_logged_and_seen_line_by_line(tmp_path):
         ('OSError: [Errno 28] No space left on device', 'The disk is full'),
         ('ERROR: no such package\nhint: see above', 'ERROR: no such package'),
         ('Error: install g++', 'install g++'),
+        (
+            'a.h:10:10: fatal error: cusparse.h: No file\nERROR: no wheel',
+            'a.h:10:10: fatal error: cusparse.h',
+        ),
+        ('a.cuh(11): error: defined\nERROR: no wheel', 'a.cuh(11): error:'),
+        ('c++: fatal error: Killed signal terminated program cc1plus', 'A co'),
         ('nothing to be seen', 'nothing to be seen'),
     ],
 )
