@@ -1,3 +1,3 @@
-from tests.analysis.cdf_scene import folder
+from tests.helpers.loss_cdf_scene import folder
 
 __all__ = ['folder']

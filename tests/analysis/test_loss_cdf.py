@@ -17,15 +17,24 @@ from mmdet_retina_plus.analysis.loss_data import build_dataset
 from mmdet_retina_plus.analysis.loss_distribution import LogHistogram
 from mmdet_retina_plus.common.config_file import load_config
 from mmdet_retina_plus.common.trained_detectors import load_detectors
-from tests.analysis.cdf_scene import (
-    GAMMAS,
+from tests.helpers.loss_cdf_scene import (
     IMAGES,
     fail_to_draw,
     read,
     run,
-    share,
     stop_at,
 )
+
+GAMMAS = [0, 0.5, 1, 2, 5]
+
+
+def share(table: dict, group: str, gamma: float, fraction: float) -> float:
+    (row,) = (
+        row
+        for row in table['hardest'][group]
+        if (row['gamma'], row['fraction']) == (gamma, fraction)
+    )
+    return row['share']
 
 
 def sorted_losses(folder: Path, gamma: float) -> dict[str, torch.Tensor]:

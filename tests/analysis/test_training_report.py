@@ -5,7 +5,7 @@ import os
 import pytest
 
 from mmdet_retina_plus.analysis.training_report import read_scalars
-from tests.analysis.run_log import TRAINING, write_run
+from tests.helpers.run_log import TRAINING, write_run
 
 
 def test_half_of_a_last_line_is_left_out(tmp_path):

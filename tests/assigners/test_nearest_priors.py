@@ -12,7 +12,7 @@ from mmdet_retina_plus.assigners.nearest_priors import (
     pack,
     unpack,
 )
-from tests.assigners.scenes import as_on_gpu
+from tests.helpers.assigning import as_on_gpu
 
 on_gpu = pytest.mark.parametrize('on_gpu', [False, True], ids=['cpu', 'gpu'])
 

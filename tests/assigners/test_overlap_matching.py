@@ -10,7 +10,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from benchmarks.harness import peak_bytes
-from tests.assigners.scenes import (
+from tests.helpers.assigning import (
     STRIDES,
     Launches,
     anchor_levels,

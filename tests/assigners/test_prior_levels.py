@@ -7,7 +7,7 @@ from mmdet_retina_plus.assigners.prior_levels import (
     level_sizes,
     priors_per_place,
 )
-from tests.assigners.scenes import anchor_levels
+from tests.helpers.assigning import anchor_levels
 
 RETINANET = dict()
 ATSS = dict(ratios=[1.0], octave_base_scale=8, scales_per_octave=1)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from mmdet_retina_plus.assigners import StreamingATSSAssigner
-from tests.assigners.scenes import (
+from tests.helpers.assigning import (
     anchor_levels,
     as_on_gpu,
     assert_same,

@@ -10,7 +10,7 @@ from mmdet.structures.bbox import HorizontalBoxes, bbox_overlaps
 from torch import Tensor
 
 from mmdet_retina_plus.assigners import StreamingMaxIoUAssigner
-from tests.assigners.scenes import (
+from tests.helpers.assigning import (
     NOWHERE,
     OPTIONS,
     SCENES,

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from mmdet_retina_plus.cli.fuse import main
-from tests.inference.detections import detection
+from tests.helpers.detections import detection
 
 
 @pytest.fixture

@@ -4,7 +4,13 @@ import pytest
 from mmdet.models import RetinaHead
 
 from mmdet_retina_plus.analysis import loss_pictures
-from tests.analysis.cdf_scene import IMAGES, fail_to_draw, read, run, stop_at
+from tests.helpers.loss_cdf_scene import (
+    IMAGES,
+    fail_to_draw,
+    read,
+    run,
+    stop_at,
+)
 
 
 def test_the_gammas_that_are_asked_for(folder, tmp_path):

@@ -10,14 +10,9 @@ from click.testing import CliRunner
 from mmdet_retina_plus.cli.predict import main
 from mmdet_retina_plus.inference import detect_images
 from mmdet_retina_plus.inference.pictures import Pictures
-from tests.helpers.seeing_detector import (
-    POISON,
-    SeeingDetector,
-    annotations,
-    read,
-    run,
-    write_image,
-)
+from tests.helpers.commands import predict, read
+from tests.helpers.image_files import annotations, write_image
+from tests.helpers.seeing_detector import POISON, SeeingDetector
 
 
 def test_one_bad_image_does_not_stop_the_others(tmp_path, seeing):
@@ -38,7 +33,7 @@ def test_one_bad_image_does_not_stop_the_others(tmp_path, seeing):
     )
     out = tmp_path / 'out.json'
     arguments = (images, *seeing, '--out', out, '--tile', 64)
-    output = run(*arguments, '--ann-file', ann_file, code=1)
+    output = predict(*arguments, '--ann-file', ann_file, code=1)
     assert [item['image_id'] for item in read(out)] == [1, 6]
     assert 'poison.png: RuntimeError: out of memory' in output
     assert 'void.png: OSError: The file is empty' in output
@@ -48,7 +43,7 @@ def test_one_bad_image_does_not_stop_the_others(tmp_path, seeing):
     assert len(failures.splitlines()) == 6
     assert '5 of 7 images failed' in output
     assert 'z.png' not in output
-    run(*arguments, code=1)
+    predict(*arguments, code=1)
     listed = read(tmp_path / 'out.images.json')['images']
     assert [(x['id'], x['file_name']) for x in listed] == [
         (1, 'a.png'),
@@ -71,8 +66,8 @@ def test_options_that_do_nothing_are_named(tmp_path, seeing, given, needed):
     write_image(tmp_path / 'a.png', (5, 5, 25, 20))
     arguments = (tmp_path / 'a.png', *seeing, '--out', tmp_path / 'out.json')
     line = f'Note: {given[0]} does nothing without {needed}\n'
-    assert line in run(*arguments, *given)
-    assert 'Note' not in run(*arguments)
+    assert line in predict(*arguments, *given)
+    assert 'Note' not in predict(*arguments)
 
 
 BAD_OPTIONS = {
@@ -151,7 +146,7 @@ def test_a_picture_that_fails_is_not_an_image_that_fails(
     monkeypatch.setattr(Pictures, 'save', fail_once)
     out, pictures = tmp_path / 'out.json', tmp_path / 'pictures'
     arguments = (images, *seeing, '--out', out, '--show-dir', pictures)
-    output = run(*arguments, code=1)
+    output = predict(*arguments, code=1)
     assert 'a.png: no picture: OSError: disk full' in output
     assert '1 of 2 have no picture' in output
     assert 'failed' not in output
@@ -174,7 +169,7 @@ def test_failures_and_files_are_told_where_a_file_cannot_be_written(
 
     replace = detect_images.replace
     monkeypatch.setattr(detect_images, 'replace', full)
-    output = run(images, *seeing, '--out', tmp_path / 'out.json', code=1)
+    output = predict(images, *seeing, '--out', tmp_path / 'out.json', code=1)
     assert f"No space left: '{tmp_path / unwritten}'" in output
     assert '\ntext.png: ' in output
     assert '1 of 2 images failed' in output
@@ -209,7 +204,7 @@ def test_an_interruption_keeps_what_is_done(
 ):
     interrupt(monkeypatch, done=2)
     out = tmp_path / 'out.json'
-    output = run(three_images, *seeing, '--out', out, code=130)
+    output = predict(three_images, *seeing, '--out', out, code=130)
     assert 'Interrupted, 2 of 3 images are done' in output
     assert [item['image_id'] for item in read(out)] == [1, 2]
     listed = read(tmp_path / 'out.images.json')['images']
@@ -220,16 +215,16 @@ def test_ctrl_c_leaves_an_earlier_result_as_it_is(
     three_images, tmp_path, seeing, monkeypatch
 ):
     out = tmp_path / 'out.json'
-    run(three_images, *seeing, '--out', out)
+    predict(three_images, *seeing, '--out', out)
     earlier = out.read_text()
     interrupt(monkeypatch, done=1)
-    output = run(three_images, *seeing, '--out', out, code=130)
+    output = predict(three_images, *seeing, '--out', out, code=130)
     assert 'Interrupted, 1 of 3 images are done' in output
     assert out.read_text() == earlier
     partial = tmp_path / 'out.partial.json'
     assert {item['image_id'] for item in read(partial)} == {1}
     partial.unlink()
     # No image is done now.
-    run(three_images, *seeing, '--out', out, code=130)
+    predict(three_images, *seeing, '--out', out, code=130)
     assert not partial.exists()
     assert out.read_text() == earlier

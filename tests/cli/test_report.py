@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from mmdet_retina_plus.cli.report import main
-from tests.analysis.run_log import TRAINING, write_run
+from tests.helpers.run_log import TRAINING, write_run
 
 VALIDATION = {
     'coco/bbox_mAP': 0.623,

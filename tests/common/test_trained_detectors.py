@@ -7,7 +7,7 @@ import torch
 
 from mmdet_retina_plus.common.config_file import read_config
 from mmdet_retina_plus.common.trained_detectors import load_detectors
-from tests.helpers.seeing_detector import retinanet
+from tests.helpers.detector_files import retinanet
 
 
 def refusal(config: str, *checkpoints) -> str:

@@ -18,7 +18,7 @@ import mmdet_retina_plus
 from benchmarks.harness import peak_bytes
 from mmdet_retina_plus.heads import mask_roi_head
 from mmdet_retina_plus.synthetic.coco_writer import encode_mask
-from tests.heads.mask_scenes import (
+from tests.helpers.mask_scenes import (
     Spy,
     build_retinamask,
     build_roi_head,

@@ -20,7 +20,7 @@ from benchmarks.harness import peak_bytes
 from mmdet_retina_plus.heads import shared_bitmaps
 from mmdet_retina_plus.heads.mask_roi_head import TRAIN_CFG
 from mmdet_retina_plus.heads.shared_bitmaps import SharedBitmaps
-from tests.heads.mask_scenes import (
+from tests.helpers.mask_scenes import (
     Spy,
     bitmap_masks,
     build_retinamask,

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.helpers.seeing_detector import annotations, run, write_image
+from tests.helpers.commands import predict
+from tests.helpers.image_files import annotations, write_image
 
 
 @pytest.mark.parametrize(
@@ -19,7 +20,7 @@ def test_what_is_read_is_not_overwritten(tmp_path, seeing, name):
     before = (tmp_path / name).read_bytes()
     arguments = (tmp_path, *seeing, '--ann-file', ann_file)
     arguments += ('--ensemble', other, '--out', tmp_path / name)
-    assert 'overwrite' in run(*arguments, code=1)
+    assert 'overwrite' in predict(*arguments, code=1)
     assert (tmp_path / name).read_bytes() == before
 
 
@@ -32,7 +33,7 @@ def test_the_file_beside_the_results_overwrites_nothing_that_is_read(
     config = config.rename(tmp_path / 'out.images.json')
     before = config.read_bytes()
     arguments = (image, config, checkpoint, '--out', tmp_path / 'out.json')
-    assert 'overwrite' in run(*arguments, code=1)
+    assert 'overwrite' in predict(*arguments, code=1)
     assert config.read_bytes() == before
 
 
@@ -41,5 +42,5 @@ def test_pictures_do_not_overwrite_other_images(tmp_path, seeing):
     write_image(images / 'a.png')
     write_image(images / 'inner' / 'a.png')
     arguments = (images, *seeing, '--out', tmp_path / 'out.json')
-    output = run(*arguments, '--show-dir', images / 'inner', code=1)
+    output = predict(*arguments, '--show-dir', images / 'inner', code=1)
     assert 'overwrite' in output

@@ -7,7 +7,8 @@ from mmdet_retina_plus.inference.detect_images import (
     UnwrittenError,
     detect_images,
 )
-from tests.helpers.seeing_detector import annotations, read, run, write_image
+from tests.helpers.commands import predict, read
+from tests.helpers.image_files import annotations, write_image
 
 
 def test_images_a_config_and_a_checkpoint_are_enough(tmp_path, seeing):
@@ -53,7 +54,7 @@ def test_a_score_threshold_is_for_what_was_fused(tmp_path, seeing):
     boxes = {}
     for threshold in (0, 0.4, 0.6):
         out = tmp_path / f'{threshold}.json'
-        run(
+        predict(
             *(image, *seeing, '--out', out, '--score-thr', threshold),
             *('--tile', 64, '--overlap', 0.2),
         )

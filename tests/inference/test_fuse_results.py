@@ -6,7 +6,7 @@ import pytest
 
 from mmdet_retina_plus.inference import fuse_results
 from mmdet_retina_plus.inference.fuse_results import fuse_files
-from tests.inference.detections import detection
+from tests.helpers.detections import detection
 
 
 @pytest.fixture

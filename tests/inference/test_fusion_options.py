@@ -4,7 +4,8 @@ import pytest
 
 from mmdet_retina_plus.fusion import WBC_PRESETS
 from mmdet_retina_plus.inference.fusion_options import PRESET_WEIGHTS
-from tests.helpers.seeing_detector import read, run, write_image
+from tests.helpers.commands import predict, read
+from tests.helpers.image_files import write_image
 
 
 def test_the_presets_are_those_of_the_fusion():
@@ -16,7 +17,7 @@ def test_the_presets_are_those_of_the_fusion():
 def test_every_preset_fuses(tmp_path, seeing, preset):
     image = write_image(tmp_path / 'a.png', (40, 30, 60, 50), size=(90, 96))
     out = tmp_path / 'out.json'
-    run(
+    predict(
         *(image, *seeing, '--out', out, '--tile', 64, '--overlap', 0.5),
         *('--preset', preset),
     )

@@ -3,13 +3,9 @@
 import pytest
 from pycocotools.coco import COCO
 
-from tests.helpers.seeing_detector import (
-    CLASSES,
-    annotations,
-    read,
-    run,
-    write_image,
-)
+from tests.helpers.commands import predict, read
+from tests.helpers.detector_files import CLASSES
+from tests.helpers.image_files import annotations, write_image
 
 
 def test_ids_are_numbers_in_the_order_of_names(tmp_path, seeing):
@@ -20,7 +16,7 @@ def test_ids_are_numbers_in_the_order_of_names(tmp_path, seeing):
         write_image(path, (5, 5, 5 + width, 20))
     (tmp_path / 'images' / 'notes.txt').write_text('no image')
     out = tmp_path / 'out.json'
-    run(tmp_path / 'images', *seeing, '--out', out)
+    predict(tmp_path / 'images', *seeing, '--out', out)
     coco = COCO(tmp_path / 'out.images.json')
     coco.createIndex()
     images = [coco.imgs[item['image_id']] for item in read(out)]
@@ -45,7 +41,7 @@ def test_images_may_be_a_pattern_or_have_a_pattern_for_a_name(
         ('a*.png', ['a1.png', 'a[1].png']),
         ('**/b.*', ['b.png']),
     ):
-        run(tmp_path / 'images' / images, *seeing, '--out', out)
+        predict(tmp_path / 'images' / images, *seeing, '--out', out)
         listed = [image['file_name'] for image in read(beside)['images']]
         assert listed == names
 
@@ -59,7 +55,7 @@ def test_an_annotation_file_gives_images_ids_and_categories(tmp_path, seeing):
     )
     out = tmp_path / 'out.json'
     images = tmp_path / 'images'
-    run(images, *seeing, '--out', out, '--ann-file', ann_file)
+    predict(images, *seeing, '--out', out, '--ann-file', ann_file)
     found = [(item['image_id'], item['category_id']) for item in read(out)]
     assert found == [(9, 30), (4, 30)]
     assert not (tmp_path / 'out.images.json').exists()
@@ -88,7 +84,7 @@ def test_bad_annotation_files_are_refused(tmp_path, seeing, case):
         names = content.get('names', CLASSES)
         annotations(ann_file, image, names=names)
     out = tmp_path / 'out.json'
-    output = run(
+    output = predict(
         *(images, *seeing, '--out', out, '--ann-file', ann_file),
         *('--show-dir', tmp_path / 'pictures'),
         code=1,

@@ -2,7 +2,8 @@
 
 import cv2
 
-from tests.helpers.seeing_detector import run, write_image
+from tests.helpers.commands import predict
+from tests.helpers.image_files import write_image
 
 
 def test_pictures_show_the_boxes(tmp_path, seeing):
@@ -10,7 +11,7 @@ def test_pictures_show_the_boxes(tmp_path, seeing):
     (images / 'inner').mkdir(parents=True)
     write_image(images / 'inner' / 'a.png', (20, 20, 60, 60))
     write_image(images / 'b.png')
-    run(
+    predict(
         *(images, *seeing, '--out', tmp_path / 'out.json'),
         *('--show-dir', pictures),
     )

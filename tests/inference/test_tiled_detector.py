@@ -10,15 +10,11 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from torch.testing import assert_close
 
+from tests.helpers.commands import predict, read
+from tests.helpers.detector_files import retinanet
+from tests.helpers.image_files import noise, write_image
 from tests.helpers.models import roi_head_config
-from tests.helpers.seeing_detector import (
-    SeeingDetector,
-    noise,
-    read,
-    retinanet,
-    run,
-    write_image,
-)
+from tests.helpers.seeing_detector import SeeingDetector
 
 
 @pytest.mark.parametrize('stock', [True, False])
@@ -26,7 +22,7 @@ def test_a_whole_image_gets_what_mmdet_finds(tmp_path, stock):
     config, checkpoint = retinanet(tmp_path, stock=stock)
     image = noise(tmp_path / 'images' / 'a.png', seed=0)
     out = tmp_path / 'out.json'
-    run(image, config, checkpoint, '--out', out)
+    predict(image, config, checkpoint, '--out', out)
     model = init_detector(config, checkpoint, device='cpu')
     expected = inference_detector(model, image).pred_instances
     found = read(out)
@@ -51,7 +47,7 @@ def test_the_mask_head_rests(tmp_path, monkeypatch):
     monkeypatch.setattr(type(head), 'mask_logits', pytest.fail)
     image = noise(tmp_path / 'images' / 'a.png', seed=0)
     out = tmp_path / 'out.json'
-    run(image, config, checkpoint, '--out', out, '--tile', 64)
+    predict(image, config, checkpoint, '--out', out, '--tile', 64)
     assert len(read(out)) > 5
 
 
@@ -62,7 +58,7 @@ def test_tiles_find_objects_where_they_are(tmp_path, seeing, fuse, batch_size):
     boxes = [(2, 4, 28, 27), (70, 36, 90, 60), (105, 100, 119, 120)]
     image = write_image(tmp_path / 'a.png', *boxes, size=(130, 160))
     out = tmp_path / 'out.json'
-    run(
+    predict(
         *(image, *seeing, '--out', out, '--tile', 64, '--overlap', 0.5),
         *('--fuse', fuse, '--batch-size', batch_size),
     )
@@ -82,7 +78,7 @@ def test_small_images_and_empty_tiles(tmp_path, seeing, fuse):
     write_image(images / 'small.png', (5, 5, 25, 20), size=(30, 40))
     write_image(images / 'thin.png', (100, 1, 110, 3), size=(3, 200))
     out = tmp_path / 'out.json'
-    run(images, *seeing, '--out', out, '--tile', 64, '--fuse', fuse)
+    predict(images, *seeing, '--out', out, '--tile', 64, '--fuse', fuse)
     found = [(item['image_id'], item['bbox']) for item in read(out)]
     assert found == [
         (2, [5, 5, 20, 15]),
@@ -95,8 +91,8 @@ def test_equal_checkpoints_agree(tmp_path):
     config, checkpoint = retinanet(tmp_path)
     image = noise(tmp_path / 'images' / 'a.png', seed=1)
     outs = tmp_path / 'one.json', tmp_path / 'three.json'
-    run(image, config, checkpoint, '--out', outs[0])
-    run(
+    predict(image, config, checkpoint, '--out', outs[0])
+    predict(
         *(image, config, checkpoint, '--out', outs[1]),
         *('--ensemble', checkpoint, checkpoint),
     )
@@ -115,8 +111,8 @@ def test_checkpoints_that_disagree_score_less(tmp_path):
     _, other = retinanet(tmp_path, seed=1)
     image = noise(tmp_path / 'images' / 'a.png', seed=1)
     alone, both = tmp_path / 'alone.json', tmp_path / 'both.json'
-    run(image, config, checkpoint, '--out', alone)
-    run(image, config, checkpoint, '--out', both, '--ensemble', other)
+    predict(image, config, checkpoint, '--out', alone)
+    predict(image, config, checkpoint, '--out', both, '--ensemble', other)
     assert max(x['score'] for x in read(both)) < max(
         x['score'] for x in read(alone)
     )
@@ -153,7 +149,7 @@ def test_a_mirrored_image_has_mirrored_results(tmp_path, options):
         (tmp_path / 'mirrored.png', mirrored),
     ):
         arguments = (source, config, checkpoint, '--out', out, '--flip')
-        run(*arguments, *options)
+        predict(*arguments, *options)
     expected = [
         [score, pixels.shape[1] - x - width, y, width, height]
         for score, x, y, width, height in in_order(plain)
@@ -175,8 +171,8 @@ def test_mirroring_adds_nothing_to_a_detector_that_does_not_mind(
     image = write_image(tmp_path / 'a.png', *boxes, size=(130, 160))
     once, twice = tmp_path / 'once.json', tmp_path / 'twice.json'
     tiling = ('--tile', 64, '--overlap', 0.5, '--fuse', fuse)
-    run(image, *seeing, '--out', once, *tiling)
-    run(image, *seeing, '--out', twice, *tiling, '--flip')
+    predict(image, *seeing, '--out', once, *tiling)
+    predict(image, *seeing, '--out', twice, *tiling, '--flip')
     assert len(in_order(once)) == 3
     for left, right in zip(in_order(once), in_order(twice), strict=True):
         assert left == pytest.approx(right)
@@ -195,7 +191,7 @@ def test_what_one_mirror_of_two_finds_scores_half(
     monkeypatch.setattr(SeeingDetector, 'look', look_left)
     image = write_image(tmp_path / 'a.png', (5, 5, 25, 20), size=(60, 120))
     out = tmp_path / 'out.json'
-    run(image, *seeing, '--out', out, '--flip', *tiling)
+    predict(image, *seeing, '--out', out, '--flip', *tiling)
     (item,) = read(out)
     assert item['bbox'] == [5, 5, 20, 15]
     assert item['score'] == pytest.approx(0.5)

@@ -8,7 +8,7 @@ from mmdet.models.task_modules.assigners import ATSSAssigner
 
 from mmdet_retina_plus.assigners import StreamingATSSAssigner
 from mmdet_retina_plus.kernels import atss
-from tests.assigners.scenes import (
+from tests.helpers.assigning import (
     anchor_levels,
     as_on_gpu,
     assert_same,

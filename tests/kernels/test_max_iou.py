@@ -17,7 +17,7 @@ from mmdet_retina_plus.kernels.boxes import (
     share_of_first,
     share_of_second,
 )
-from tests.assigners.scenes import (
+from tests.helpers.assigning import (
     NOWHERE,
     OPTIONS,
     SCENES,

@@ -14,9 +14,9 @@ from torch.testing import assert_close
 
 from mmdet_retina_plus.kernels import sigmoid_loss
 from mmdet_retina_plus.losses import FocalLossStar, FusedFocalLoss
+from tests.helpers.gradients import value_and_gradient
 from tests.helpers.kernels import by_kernels
 from tests.helpers.oracles import exact_focal
-from tests.losses.gradients import value_and_gradient
 
 both_losses = pytest.mark.parametrize(
     'loss_type', [FusedFocalLoss, FocalLossStar]

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from mmdet_retina_plus.losses import FocalLossStar, FusedFocalLoss
+from tests.helpers.gradients import value_and_gradient
 from tests.helpers.oracles import read_oracle
-from tests.losses.gradients import value_and_gradient
 
 
 @pytest.mark.parametrize('vector', read_oracle('focal_loss_star')['vectors'])

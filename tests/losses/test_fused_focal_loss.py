@@ -8,8 +8,8 @@ from mmdet.registry import MODELS
 from torch.testing import assert_close
 
 from mmdet_retina_plus.losses import FusedFocalLoss
+from tests.helpers.gradients import value_and_gradient
 from tests.helpers.oracles import exact_focal, read_oracle
-from tests.losses.gradients import value_and_gradient
 
 reductions = pytest.mark.parametrize('reduction', ['none', 'mean', 'sum'])
 

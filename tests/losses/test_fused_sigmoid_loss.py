@@ -16,7 +16,7 @@ from mmdet_retina_plus.losses import (
     FusedFocalLoss,
     fused_sigmoid_loss,
 )
-from tests.losses.gradients import value_and_gradient
+from tests.helpers.gradients import value_and_gradient
 
 NUM_ANCHORS, NUM_CLASSES = 100, 3
 both_losses = pytest.mark.parametrize(

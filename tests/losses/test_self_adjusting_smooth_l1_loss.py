@@ -6,9 +6,9 @@ from mmdet.models.losses import SmoothL1Loss
 from torch.testing import assert_close
 
 from mmdet_retina_plus.losses import SelfAdjustingSmoothL1Loss
+from tests.helpers.gradients import value_and_gradient
 from tests.helpers.oracles import read_oracle
 from tests.helpers.processes import in_two_processes
-from tests.losses.gradients import value_and_gradient
 
 
 def statistics(loss):

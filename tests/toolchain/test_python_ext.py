@@ -10,7 +10,7 @@ from mmcv import _ext
 from torch.testing import assert_close
 
 from mmdet_retina_plus.toolchain import python_ext
-from tests.heads.mask_scenes import build_retinamask
+from tests.helpers.mask_scenes import build_retinamask
 from tests.helpers.models import roi_head_config
 from tests.helpers.samples import HEAD_OBJECTS, data_sample
 

@@ -1,4 +1,4 @@
-"""A loss as numbers: what the tests of losses compare."""
+"""A loss as numbers: its value and its gradient."""
 
 from collections.abc import Callable
 

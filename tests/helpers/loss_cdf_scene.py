@@ -1,12 +1,10 @@
 """Three small images, an untrained detector, and loss-cdf of them."""
 
 import errno
-import json
 from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
 from mmdet.models import RetinaHead
 from torch import nn
 
@@ -14,11 +12,11 @@ from mmdet_retina_plus import config
 from mmdet_retina_plus.cli.loss_cdf import main
 from mmdet_retina_plus.common.config_file import load_config
 from mmdet_retina_plus.synthetic.shapes import make_shapes
+from tests.helpers import commands
 from tests.helpers.models import detector_config
 from tests.helpers.shipped_configs import build_detector
 
 IMAGES = 3
-GAMMAS = [0, 0.5, 1, 2, 5]
 
 
 @pytest.fixture(scope='module')
@@ -46,25 +44,12 @@ def folder(tmp_path_factory) -> Path:
 
 
 def run(folder: Path, *arguments, code=0, checkpoint='weights.pth') -> str:
-    files = [folder / 'config.py', folder / checkpoint]
-    result = CliRunner().invoke(
-        main, [str(word) for word in (*files, *arguments)]
-    )
-    assert result.exit_code == code, result.output
-    return result.output
+    files = (folder / 'config.py', folder / checkpoint)
+    return commands.invoke(main, *files, *arguments, code=code)
 
 
 def read(out: Path, name='loss_cdf') -> dict:
-    return json.loads((out / f'{name}.json').read_text())
-
-
-def share(table: dict, group: str, gamma: float, fraction: float) -> float:
-    (row,) = (
-        row
-        for row in table['hardest'][group]
-        if (row['gamma'], row['fraction']) == (gamma, fraction)
-    )
-    return row['share']
+    return commands.read(out / f'{name}.json')
 
 
 def stop_at(monkeypatch, done: int, error: BaseException) -> None:

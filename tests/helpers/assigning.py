@@ -1,4 +1,4 @@
-"""Anchors, objects and results for the assigners' tests."""
+"""Anchors and objects to assign, and results that are compared."""
 
 import math
 from collections.abc import Iterator
