@@ -1,0 +1,110 @@
+"""Files are never written over what is read, and whole or not at all."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mmdet_retina_plus.common.output_files import (
+    check_folder,
+    check_out,
+    replace,
+)
+
+
+def test_a_file_is_written_over_but_not_where_it_is_read(tmp_path):
+    out, other = tmp_path / 'out.json', tmp_path / 'other.json'
+    check_out(out, [out])  # Nothing is there that could be lost.
+    for file in (out, other):
+        file.touch()
+    check_out(out, [other, 'https://out.json', tmp_path / 'absent'])
+    with pytest.raises(ValueError, match='would overwrite what is read'):
+        check_out(out, [other, out])
+
+
+@pytest.mark.parametrize('link', [Path.symlink_to, Path.hardlink_to])
+def test_another_name_of_what_is_read_is_known(tmp_path, monkeypatch, link):
+    out, alias = tmp_path / 'out.json', tmp_path / 'alias.json'
+    out.touch()
+    link(alias, out)
+    monkeypatch.chdir(tmp_path)
+    for name in (alias, '../' + tmp_path.name + '/out.json', 'out.json'):
+        with pytest.raises(ValueError, match='would overwrite'):
+            check_out(out, [name])
+
+
+def test_the_folder_of_a_file_must_be_there(tmp_path):
+    with pytest.raises(ValueError, match=r'no folder .*absent for a\.json'):
+        check_out(tmp_path / 'absent' / 'a.json', [])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize('content', ['ä\n', b'\xff\x00'])
+def test_a_file_is_replaced_whole(tmp_path, content):
+    file = tmp_path / 'a'
+    file.write_text('a longer one that was there before')
+    replace(file, content)
+    expected = content if isinstance(content, bytes) else b'\xc3\xa4\n'
+    assert file.read_bytes() == expected
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize('before', [None, 'before'])
+def test_a_write_that_fails_leaves_what_was_there(
+    tmp_path, monkeypatch, before
+):
+    file = tmp_path / 'a'
+    if before:
+        file.write_text(before)
+    write = Path.write_bytes
+
+    def fill_the_disk(self, data):
+        write(self, data[:2])
+        raise OSError('No space left')
+
+    monkeypatch.setattr(Path, 'write_bytes', fill_the_disk)
+    with pytest.raises(OSError, match='No space left'):
+        replace(file, 'after')
+    assert [path.read_text() for path in tmp_path.iterdir()] == [
+        *filter(None, [before])
+    ]
+
+
+def test_a_reader_sees_no_half_of_a_file(tmp_path, monkeypatch):
+    file = tmp_path / 'a'
+    file.write_text('before')
+    seen, move = [], os.replace
+
+    def look(source, target):
+        seen.append(file.read_text())
+        move(source, target)
+        seen.append(file.read_text())
+
+    monkeypatch.setattr(os, 'replace', look)
+    replace(file, 'after')
+    assert seen == ['before', 'after']
+
+
+def test_a_folder_is_checked_and_not_made(tmp_path):
+    out = tmp_path / 'a' / 'b'
+    check_folder(out, [out / 'file'])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize('there', ['out', 'out/a'])
+def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path, there):
+    (tmp_path / 'out').touch()
+    with pytest.raises(ValueError, match=r'Cannot make the folder .*a file'):
+        check_folder(tmp_path / there, [])
+
+
+def test_a_link_to_nothing_is_no_place_for_a_folder(tmp_path):
+    (tmp_path / 'out').symlink_to(tmp_path / 'absent')
+    with pytest.raises(ValueError, match='Cannot make the folder'):
+        check_folder(tmp_path / 'out', [])
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused(tmp_path):
+    (tmp_path / 'a.json').mkdir()
+    with pytest.raises(ValueError, match=r'a\.json is a folder: move it'):
+        check_folder(tmp_path, [tmp_path / 'b.json', tmp_path / 'a.json'])
