@@ -25,7 +25,7 @@ from mmdet_retina_plus.kernels.boxes import (
 )
 
 from . import overlap_matching
-from .assign_io import read_inputs, to_result
+from .assign_io import Inputs, read_inputs, to_result
 from .overlap_matching import Claims, Matches
 
 
@@ -151,7 +151,10 @@ class StreamingMaxIoUAssigner(BaseAssigner):
                 inputs.regions, priors, mode, name='Ignore regions'
             ).overlaps
             ignored = shares > self.ignore_iof_thr
-        if len(gt_bboxes) and len(priors):
+        some = len(gt_bboxes) and len(priors)
+        if some and self._by_kernels(gt_bboxes, priors):
+            return self._assign_by_kernels(inputs, ignored)
+        if some:
             matches = self._match(
                 gt_bboxes, priors, 'iou', ignored, self.claims
             )
@@ -175,10 +178,13 @@ class StreamingMaxIoUAssigner(BaseAssigner):
         claims: Claims | None = None,
         name: str = 'Ground truths',
     ) -> Matches:
+        if self._by_kernels(boxes, priors):
+            from mmdet_retina_plus.kernels import max_iou
+
+            best = max_iou.best_overlaps(boxes, priors, mode, ignored)
+            return Matches(*best, torch.full_like(best[1], -1))
         calculator = self.iou_calculator
-        if type(calculator) is BboxOverlaps2D and calculator.dtype is None:
-            if dispatch.usable(boxes, priors):
-                return _by_kernels(boxes, priors, mode, ignored, claims)
+        if self._plain:
             dtype = torch.promote_types(boxes.dtype, priors.dtype)
             return overlap_matching.match(
                 overlap_matching.finite_coordinates(boxes.to(dtype), name),
@@ -200,6 +206,33 @@ class StreamingMaxIoUAssigner(BaseAssigner):
             overlap_rows, ids, len(priors), ignored, claims
         )
 
+    @property
+    def _plain(self) -> bool:
+        """Whether overlaps are those of ``kernels.boxes``."""
+        calculator = self.iou_calculator
+        return type(calculator) is BboxOverlaps2D and calculator.dtype is None
+
+    def _by_kernels(self, boxes: Tensor, priors: Tensor) -> bool:
+        return self._plain and dispatch.usable(boxes, priors)
+
+    def _assign_by_kernels(
+        self, inputs: Inputs, ignored: Tensor | None
+    ) -> AssignResult:
+        """As ``assign``, on a GPU, with some priors and ground truths."""
+        from mmdet_retina_plus.kernels import max_iou
+
+        rule = max_iou.Rule(
+            self.pos_iou_thr,
+            *self.neg_interval,
+            self.claims is not None,
+            *(self.claims or Claims(0.0, True)),
+            to_nearest=self.best_match == 'own_argmax',
+        )
+        result = max_iou.assign(
+            inputs.gt_bboxes, inputs.gt_labels, inputs.priors, ignored, rule
+        )
+        return AssignResult(len(inputs.gt_bboxes), *result)
+
     def _decide(self, matches: Matches) -> Tensor:
         overlaps, nearest, claimed_by = matches
         low, high = self.neg_interval
@@ -209,22 +242,6 @@ class StreamingMaxIoUAssigner(BaseAssigner):
         gt_inds = torch.where(positive, nearest + 1, gt_inds)
         claimant = nearest if self.best_match == 'own_argmax' else claimed_by
         return torch.where(claimed_by >= 0, claimant + 1, gt_inds)
-
-
-def _by_kernels(
-    boxes: Tensor,
-    priors: Tensor,
-    mode: str,
-    ignored: Tensor | None,
-    claims: Claims | None,
-) -> Matches:
-    """As ``overlap_matching.match``, in two launches at most."""
-    from mmdet_retina_plus.kernels import max_iou
-
-    if claims is not None:
-        return Matches(*max_iou.match(boxes, priors, ignored, *claims))
-    overlaps, nearest = max_iou.best_overlaps(boxes, priors, mode, ignored)
-    return Matches(overlaps, nearest, torch.full_like(nearest, -1))
 
 
 OVERLAPS = dict(

@@ -59,7 +59,12 @@ def overlap(first, second, MODE: tl.constexpr):
         area = first[4] + tl.zeros_like(intersection)
     else:
         area = second[4] + tl.zeros_like(intersection)
-    return tl.div_rn(intersection, tl.maximum(area, MIN_UNION))
+    area = tl.maximum(area, MIN_UNION)
+    # A GPU divides zero, what most pairs have in common, by a slow detour.
+    touch = intersection > 0
+    return tl.where(
+        touch, tl.div_rn(tl.where(touch, intersection, area), area), 0.0
+    )
 
 
 @triton.jit

@@ -1,9 +1,11 @@
-"""Best overlaps and low-quality matches without the matrix.
+"""Assignment by the highest IoU without the matrix.
 
 One kernel keeps the best box of each prior and the best overlap of each box,
-the next one compares each overlap with the latter: two launches, whatever the
-number of boxes.
+the next one compares each overlap with the latter and decides: two launches,
+whatever the number of boxes.
 """
+
+from typing import NamedTuple
 
 import torch
 import triton
@@ -61,49 +63,81 @@ def best_overlaps(
     return overlaps, nearest
 
 
-def match(
+class Rule(NamedTuple):
+    """What overlaps make of priors.
+
+    Attributes:
+        positive: Overlap from which on a prior is positive.
+        low: Overlap from which on it is background ...
+        high: ... and below which.
+        match: Whether boxes also get the priors where they overlap best.
+        min_overlap: Boxes whose best is lower get none, nor those at 0.
+        all_ties: All priors of equal overlap, else the first.
+        to_nearest: Such a prior goes to its own best box, else to the last
+            that matches it.
+    """
+
+    positive: float
+    low: float
+    high: float
+    match: bool
+    min_overlap: float
+    all_ties: bool
+    to_nearest: bool
+
+
+def assign(
     boxes: Tensor,
+    box_labels: Tensor,
     priors: Tensor,
     ignored: Tensor | None,
-    min_overlap: float,
-    all_ties: bool,
+    rule: Rule,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """``best_overlaps`` and the last box that has its own best at a prior.
+    """Assign priors to boxes, each (N,).
 
     Args:
         boxes: Shape (G, 4), G > 0.
+        box_labels: Shape (G,).
         priors: Shape (N, 4), N > 0.
         ignored: Flags (N,) or None.
-        min_overlap: Boxes whose best is lower have none, nor those at 0.
-        all_ties: All priors at which a box has its best, else the first.
+        rule: What overlaps make of priors.
 
     Returns:
-        Overlaps, boxes and matching boxes, -1 for none, each (N,).
+        1-based boxes, 0 for background, -1 for neither; best overlaps; labels,
+        -1 for all that is not positive.
     """
     boxes, priors = boxes[:, :4].contiguous(), priors[:, :4].contiguous()
     peaks = boxes.new_zeros(len(boxes), dtype=torch.long)
-    overlaps, nearest = best_overlaps(
-        boxes, priors, ignored=ignored, peaks=peaks
+    overlaps, inds = best_overlaps(
+        boxes, priors, ignored=ignored, peaks=peaks if rule.match else None
     )
-    matched_by = torch.empty_like(nearest)
+    labels = torch.empty_like(inds)
     with torch.cuda.device_of(priors):
-        _low_quality_kernel[(triton.cdiv(len(priors), PRIORS),)](
+        _assign_kernel[(triton.cdiv(len(priors), PRIORS),)](
             boxes,
+            box_labels.contiguous(),
             priors,
             priors if ignored is None else ignored,
             peaks,
-            matched_by,
-            min_overlap,
+            overlaps,
+            inds,
+            labels,
+            float(rule.positive),
+            float(rule.low),
+            float(rule.high),
+            float(rule.min_overlap),
             len(boxes),
             len(priors),
             SOME_IGNORED=ignored is not None,
-            ALL_TIES=all_ties,
+            MATCH=rule.match,
+            ALL_TIES=rule.all_ties,
+            TO_NEAREST=rule.to_nearest,
             PRIORS=PRIORS,
             BOXES=BOXES,
             num_warps=WARPS,
             **EXACT,
         )
-    return overlaps, nearest, matched_by
+    return inds, overlaps, labels
 
 
 @triton.jit
@@ -154,42 +188,61 @@ def _best_kernel(
 
 
 @triton.jit
-def _low_quality_kernel(
+def _assign_kernel(
     boxes,
+    box_labels,
     priors,
     ignored,
     peaks,
-    matched_by,
+    overlaps,
+    inds,
+    labels,
+    positive,
+    low,
+    high,
     min_overlap,
     num_boxes,
     num_priors,
     SOME_IGNORED: tl.constexpr,
+    MATCH: tl.constexpr,
     ALL_TIES: tl.constexpr,
+    TO_NEAREST: tl.constexpr,
     PRIORS: tl.constexpr,
     BOXES: tl.constexpr,
 ):
+    """Decide; ``inds`` holds each prior's best box before."""
     prior = tl.program_id(0) * PRIORS + tl.arange(0, PRIORS)
-    inside = (prior < num_priors)[:, None]
-    if ALL_TIES:
-        prior_box = load_boxes(priors, prior[:, None], inside)
-        if SOME_IGNORED:
-            skip = tl.load(ignored + prior[:, None], mask=inside, other=0) != 0
-    last = tl.full((PRIORS, BOXES), -1, tl.int32)
-    for start in tl.range(0, num_boxes, BOXES):
-        box = start + tl.arange(0, BOXES)
-        exists = box < num_boxes
-        peak = tl.load(peaks + box, mask=exists, other=0)
-        top, order = unpack(peak)
-        wanted = (peak > 0) & (top >= min_overlap)
+    inside = prior < num_priors
+    nearest = tl.load(inds + prior, mask=inside, other=0)
+    best = tl.load(overlaps + prior, mask=inside, other=0)
+    ind = tl.where((best >= low) & (best < high), 0, -1).to(tl.int64)
+    ind = tl.where(best >= positive, nearest + 1, ind)
+    if MATCH:
         if ALL_TIES:
-            tile = overlap(
-                load_boxes(boxes, box[None], exists[None]), prior_box, UNION
-            )
-            found = tile == top[None]
-            if SOME_IGNORED:
-                found = found & (skip == 0)
-        else:
-            found = prior[:, None] + order[None] == LAST
-        last = tl.where(found & wanted[None], box[None], last)
-    last = tl.max(last, axis=1)
-    tl.store(matched_by + prior, last, mask=prior < num_priors)
+            prior_box = load_boxes(priors, prior[:, None], inside[:, None])
+        last = tl.full((PRIORS, BOXES), -1, tl.int32)
+        for start in tl.range(0, num_boxes, BOXES):
+            box = start + tl.arange(0, BOXES)
+            exists = box < num_boxes
+            peak = tl.load(peaks + box, mask=exists, other=0)
+            top, order = unpack(peak)
+            wanted = (peak > 0) & (top >= min_overlap)
+            if ALL_TIES:
+                tile = overlap(
+                    load_boxes(boxes, box[None], exists[None]),
+                    prior_box,
+                    UNION,
+                )
+                found = tile == top[None]
+            else:
+                found = prior[:, None] + order[None] == LAST
+            last = tl.where(found & wanted[None], box[None], last)
+        matching = tl.max(last, axis=1)
+        if SOME_IGNORED:
+            skip = tl.load(ignored + prior, mask=inside, other=0) != 0
+            matching = tl.where(skip, -1, matching)
+        owner = nearest if TO_NEAREST else matching.to(tl.int64)
+        ind = tl.where(matching >= 0, owner + 1, ind)
+    label = tl.load(box_labels + ind - 1, mask=inside & (ind > 0), other=-1)
+    tl.store(inds + prior, ind, mask=inside)
+    tl.store(labels + prior, label, mask=inside)

@@ -24,11 +24,16 @@ WARPS = 8
 # Programs of the forward pass, each with a partial sum. Many rounds on any
 # GPU, so that an incomplete last one costs little.
 MAX_PROGRAMS = 2**14
-# Classes that a tile treats together, if their number divides by it.
-MAX_GROUP = 16
 FINISH_BLOCK = 4096
 
-LOG2E = tl.constexpr(math.log2(math.e))
+# Losses are in units of log2(e) * LIFT until the end. LIFT keeps their powers
+# above the least normal number, below which a GPU rounds to 0, as long as the
+# loss is.
+LOG2E, LN2 = math.log2(math.e), math.log(2)
+LIFT_BITS = tl.constexpr(8)
+LIFT = 2.0**LIFT_BITS.value
+# The least normal number of float32.
+TINY = 2.0**-126
 
 
 class SigmoidLoss(NamedTuple):
@@ -76,6 +81,7 @@ class SigmoidLoss(NamedTuple):
                 loss,
                 valid,
                 self.scale,
+                self._unit,
                 programs,
                 SCALE_IS_TENSOR=isinstance(self.scale, Tensor),
                 PER_ELEMENT=self.per_element,
@@ -98,9 +104,17 @@ class SigmoidLoss(NamedTuple):
         )
         return grad
 
+    @property
+    def _unit(self) -> float:
+        """The unit of the kernel's losses."""
+        if self.star:
+            return LN2 / self.gamma
+        return LN2 / LIFT
+
     def _tiles(self, pred: Tensor) -> int:
-        group = math.gcd(pred.size(1), MAX_GROUP)
-        return triton.cdiv(pred.numel() // max(1, group), TILE // group)
+        group = group_size(pred.size(1))
+        groups = len(pred) * triton.cdiv(pred.size(1), group)
+        return triton.cdiv(groups, TILE // group)
 
     def _launch(
         self,
@@ -115,7 +129,18 @@ class SigmoidLoss(NamedTuple):
             return
         weight, (positive, background) = self.weight, self.balance
         per_class = len(positive) > 1
-        group = math.gcd(pred.size(1), MAX_GROUP)
+        group = group_size(pred.size(1))
+        if self.star:
+            steepness, shift, gamma = (
+                self.gamma * LOG2E,
+                self.beta * LOG2E,
+                0.0,
+            )
+            slope_unit = 1.0
+        else:
+            # Above 0, since a logit of -inf would give 0 * inf.
+            steepness, shift, gamma = LOG2E, 0.0, max(self.gamma, TINY)
+            slope_unit = 1 / LIFT
         with torch.cuda.device_of(pred):
             _loss_kernel[(programs,)](
                 pred,
@@ -128,11 +153,14 @@ class SigmoidLoss(NamedTuple):
                 out,
                 partial,
                 self.scale,
+                slope_unit if GRADIENT else self._unit,
                 float(positive[0]),
                 float(background[0]),
-                float(self.gamma),
-                float(self.beta),
-                pred.numel() // group,
+                steepness,
+                shift,
+                gamma,
+                gamma * LN2,
+                len(pred) * triton.cdiv(pred.size(1), group),
                 self._tiles(pred),
                 CLASSES=pred.size(1),
                 GROUP=group,
@@ -148,6 +176,23 @@ class SigmoidLoss(NamedTuple):
             )
 
 
+def group_size(classes: int) -> int:
+    """How many classes of one anchor lie side by side in a tile.
+
+    A divisor of their number lets a thread read several at once. If the
+    greatest power of 2 that divides it is small, lanes stay empty instead.
+    """
+    divisor = math.gcd(classes, 16)
+    if divisor >= 4 or classes < 4:
+        return divisor
+
+    def filled(group: int) -> float:
+        return classes / (triton.cdiv(classes, group) * group)
+
+    groups = (4, 8, 16, 32, 64, 128)
+    return max(groups, key=lambda group: (min(filled(group), 0.9), group))
+
+
 @lru_cache
 def class_factors(
     balance: tuple[tuple[float, ...], tuple[float, ...]], device: torch.device
@@ -157,44 +202,46 @@ def class_factors(
 
 
 @triton.jit
-def _log1p(t):
-    """``ln(1 + t)`` of t in [0, 1], to 4e-7 of it even where t is tiny."""
-    series = tl.full(t.shape, -0.00853921, tl.float32)
-    series = series * t + 0.044089634
-    series = series * t - 0.107681714
-    series = series * t + 0.17745242
-    series = series * t - 0.24495463
-    series = series * t + 0.3327548
-    series = series * t - 0.49997404
-    series = series * t + 0.9999998
+def _log2_1p(t):
+    """``log2(1 + t)`` of t in [0, 1], to 4e-7 of it even where t is tiny."""
+    series = tl.full(t.shape, -0.012319475, tl.float32)
+    series = series * t + 0.0636079
+    series = series * t - 0.15535188
+    series = series * t + 0.25600973
+    series = series * t - 0.35339484
+    series = series * t + 0.4800637
+    series = series * t - 0.7213101
+    series = series * t + 1.4426948
     return series * t
 
 
 @triton.jit
-def _terms(z, gamma, beta, STAR: tl.constexpr):
-    """Loss and derivative of background logits.
+def _terms(y, gamma, gamma_ln2, STAR: tl.constexpr, GRADIENT: tl.constexpr):
+    """Loss of background logits, or its derivative; both times LIFT.
 
-    A positive of logit z costs what a background of logit -z does. Summands
+    A positive of logit x costs what a background of logit -x does. Summands
     have one sign, so nothing cancels. Divisions would cost more than powers.
+
+    Args:
+        y: Logits in units of ln(2), for FL* after its affine map.
+        gamma: Exponent of the focal loss.
+        gamma_ln2: The same, in units of log2(e).
+        STAR: FL*, which has no exponent and no LIFT.
+        GRADIENT: The derivative, else the loss.
     """
+    log = _log2_1p(tl.exp2(-tl.abs(y)))
+    # -log2 of the probabilities of background and of an object.
+    background = tl.maximum(y, 0.0) + log
+    if STAR and not GRADIENT:
+        return background
+    object_ = tl.maximum(-y, 0.0) + log
     if STAR:
-        z = gamma * z - beta
-    small = tl.exp2(tl.abs(z) * -LOG2E)
-    log = _log1p(small)
-    minus_ln_p = tl.maximum(z, 0.0) + log
-    reciprocal = tl.exp2(log * -LOG2E)
-    q = tl.where(z >= 0, 1.0, small) * reciprocal
-    if STAR:
-        value = minus_ln_p * (1.0 / gamma)
-        slope = q
-    else:
-        # The bound keeps 0 * inf away.
-        minus_ln_q = tl.minimum(tl.maximum(-z, 0.0) + log, 1e30)
-        power = tl.exp2(minus_ln_q * (gamma * -LOG2E))
-        p = tl.where(z >= 0, small, 1.0) * reciprocal
-        value = power * minus_ln_p
-        slope = power * (gamma * p * minus_ln_p + q)
-    return value, slope
+        return tl.exp2(-object_)
+    power = tl.exp2(object_ * -gamma + LIFT_BITS)
+    if not GRADIENT:
+        return power * background
+    bend = gamma_ln2 * (tl.exp2(-background) * background)
+    return power * (bend + tl.exp2(-object_))
 
 
 @triton.jit
@@ -207,10 +254,13 @@ def _loss_kernel(
     out,
     partial,
     scale,
+    unit,
     positive,
     background,
+    steepness,
+    shift,
     gamma,
-    beta,
+    gamma_ln2,
     groups,
     tiles,
     CLASSES: tl.constexpr,
@@ -226,14 +276,19 @@ def _loss_kernel(
 ):
     """Losses of elements or their partial sums; or the gradient.
 
-    The logits are one list here, cut into groups of which each belongs to one
-    anchor, so that labels and weights are read once per group.
+    The logits are cut into groups of which each belongs to one anchor, so that
+    labels and weights are read once per group. A tile is a row per group.
     """
-    PER_ANCHOR: tl.constexpr = CLASSES // GROUP
+    PER_ANCHOR: tl.constexpr = (CLASSES + GROUP - 1) // GROUP
+    EVEN: tl.constexpr = CLASSES % GROUP == 0
     program, programs = tl.program_id(0), tl.num_programs(0)
     row, lane = tl.arange(0, ROWS), tl.arange(0, GROUP)[None]
     total = tl.zeros((ROWS, GROUP), tl.float32)
     any_wrong = tl.zeros((ROWS, 1 if LABELS else GROUP), tl.int32)
+    factor = tl.load(scale) if SCALE_IS_TENSOR else scale
+    factor *= unit
+    if GRADIENT and not PER_ELEMENT:
+        factor *= tl.load(grad_output)
     for tile in tl.range(program, tiles, programs):
         first = tl.cast(tile, tl.int64) * ROWS
         # Relative to the first, indices fit into 32 bits.
@@ -243,24 +298,37 @@ def _loss_kernel(
         column = (local % PER_ANCHOR * GROUP)[:, None] + lane
         inside = row < tl.minimum(groups - first, ROWS).to(tl.int32)
         mask = inside[:, None]
-        offset = (row * GROUP)[:, None] + lane
-        start = first * GROUP
+        if EVEN:
+            # Consecutive, which the compiler need not find out.
+            start = first * GROUP
+            offset = (row * GROUP)[:, None] + lane
+        else:
+            start = anchor * CLASSES
+            offset = (local_anchor * CLASSES)[:, None] + column
+            mask = mask & (column < CLASSES)
         x = tl.load(pred + start + offset, mask=mask, other=0).to(tl.float32)
 
         if WEIGHTS == 2:
-            factor = tl.load(weight + start + offset, mask=mask, other=0)
-            factor = factor.to(tl.float32)
+            important = tl.load(weight + start + offset, mask=mask, other=0)
+            important = important.to(tl.float32)
         elif WEIGHTS == 1:
-            factor = tl.load(
+            important = tl.load(
                 weight + anchor + local_anchor, mask=inside, other=0
             )
-            factor = factor.to(tl.float32)[:, None]
+            important = important.to(tl.float32)[:, None]
         else:
-            factor = inside.to(tl.float32)[:, None]
-        hit_factor, miss_factor = positive, background
+            important = inside.to(tl.float32)[:, None]
         if PER_CLASS:
-            hit_factor = tl.load(balance + column)
-            miss_factor = tl.load(balance + CLASSES + column)
+            known = column < CLASSES
+            hit_factor = important * tl.load(
+                balance + column, mask=known, other=0
+            )
+            miss_factor = important * tl.load(
+                balance + CLASSES + column, mask=known, other=0
+            )
+        else:
+            hit_factor = important * positive
+            miss_factor = important * background
 
         if LABELS:
             label = tl.load(
@@ -268,35 +336,32 @@ def _loss_kernel(
             )
             wrong = ((label < 0) | (label > CLASSES))[:, None]
             hit = column == label.to(tl.int32)[:, None]
-            signed = tl.where(hit, -x, x)
-            value, slope = _terms(signed, gamma, beta, STAR)
-            factor *= tl.where(hit, hit_factor, miss_factor)
-            value = factor * value
-            slope = tl.where(hit, -factor, factor) * slope
+            y = x * tl.where(hit, -steepness, steepness) - shift
+            value = _terms(y, gamma, gamma_ln2, STAR, GRADIENT)
+            if GRADIENT:
+                hit_factor = -hit_factor
+            value *= tl.where(hit, hit_factor, miss_factor)
         else:
             soft = tl.load(target + start + offset, mask=mask, other=0).to(
                 tl.float32
             )
             # Written such that NaN is wrong.
             wrong = ((soft >= 0) & (soft <= 1)) == 0
-            value, slope = _terms(x, gamma, beta, STAR)
-            hit_value, hit_slope = _terms(-x, gamma, beta, STAR)
-            hit_factor = soft * hit_factor
-            miss_factor = (1 - soft) * miss_factor
-            value = factor * (miss_factor * value + hit_factor * hit_value)
-            slope = factor * (miss_factor * slope - hit_factor * hit_slope)
+            y = x * steepness
+            miss = _terms(y - shift, gamma, gamma_ln2, STAR, GRADIENT)
+            hit = _terms(-y - shift, gamma, gamma_ln2, STAR, GRADIENT)
+            if GRADIENT:
+                hit_factor = -hit_factor
+            value = (1 - soft) * miss_factor * miss + soft * hit_factor * hit
+        if not EVEN:
+            value = tl.where(mask, value, 0.0)
 
-        factor = tl.load(scale) if SCALE_IS_TENSOR else scale
         if GRADIENT:
             if PER_ELEMENT:
-                upstream = tl.load(
+                value *= tl.load(
                     grad_output + start + offset, mask=mask, other=0
                 )
-            else:
-                upstream = tl.load(grad_output)
-            tl.store(
-                out + start + offset, slope * (upstream * factor), mask=mask
-            )
+            tl.store(out + start + offset, value * factor, mask=mask)
         else:
             any_wrong = tl.where(wrong, 1, any_wrong)
             if PER_ELEMENT:
@@ -315,6 +380,7 @@ def _finish_kernel(
     loss,
     valid,
     scale,
+    unit,
     programs,
     SCALE_IS_TENSOR: tl.constexpr,
     PER_ELEMENT: tl.constexpr,
@@ -330,5 +396,5 @@ def _finish_kernel(
         wrong += tl.load(partial + programs + program, mask=inside, other=0)
     if not PER_ELEMENT:
         factor = tl.load(scale) if SCALE_IS_TENSOR else scale
-        tl.store(loss, tl.sum(total, axis=0) * factor)
+        tl.store(loss, tl.sum(total, axis=0) * (unit * factor))
     tl.store(valid, tl.sum(wrong, axis=0) == 0)

@@ -25,13 +25,18 @@ def by_kernels(device: torch.device, **sizes: int) -> Iterator[None]:
     from mmdet_retina_plus.kernels import atss
 
     sizes = dict(PRIORS=1024, BOXES=64, GTS=64) | sizes
+    # As a GPU does.
+    torch.set_flush_denormal(True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dispatch, 'usable', lambda *tensors: True)
         for name, size in sizes.items():
             for module in (atss, max_iou):
                 if hasattr(module, name):
                     patch.setattr(module, name, size)
-        yield
+        try:
+            yield
+        finally:
+            torch.set_flush_denormal(False)
 
 
 def to(device, *tensors):

@@ -127,8 +127,15 @@ def launch_matchers(max_iou: ModuleType, atss: ModuleType) -> None:
     labels = torch.zeros(5, dtype=torch.long)
     for count, some in product((1, 5), (None, torch.zeros(300).bool())):
         boxes = priors[:count]
-        for all_ties in (False, True):
-            max_iou.match(boxes, priors, some, 0.0, all_ties)
+        for match, all_ties, to_nearest in (
+            (False, False, False),
+            (True, False, True),
+            (True, True, False),
+        ):
+            rule = max_iou.Rule(
+                0.5, 0.0, 0.4, match, 0.0, all_ties, to_nearest
+            )
+            max_iou.assign(boxes, labels[:count], priors, some, rule)
         found = atss.find_candidates(boxes, priors, some, [(200, 9), (100, 9)])
         atss.resolve(boxes, labels, priors, some, found.claims)
     for mode in max_iou.MODES:

@@ -64,20 +64,25 @@ def test_any_number_of_boxes(device, num_boxes, num_priors, all_ties):
     boxes = random_boxes(num_boxes, num_priors, integers=True)
     priors = random_boxes(num_priors, num_boxes, integers=True)
     ignored = torch.rand(num_priors) < 0.1
-    expected = overlap_matching.match(
+    labels = torch.randint(9, (num_boxes,))
+    matches = overlap_matching.match(
         coordinates(boxes),
         coordinates(priors),
         ignored=ignored,
         claims=overlap_matching.Claims(0.1, all_ties),
     )
+    # Nothing is positive but by a low-quality match.
+    rule = max_iou.Rule(2.0, 0.0, 2.0, True, 0.1, all_ties, False)
     with by_kernels(device, BOXES=256):
-        overlaps, nearest, matched_by = max_iou.match(
-            *to(device, boxes, priors, ignored), 0.1, all_ties
+        inds, overlaps, found = max_iou.assign(
+            *to(device, boxes, labels, priors, ignored), rule
         )
-    assert torch.equal(overlaps.cpu(), expected.overlaps)
-    assert torch.equal(matched_by.cpu(), expected.claimed_by)
-    touched = expected.overlaps > 0
-    assert torch.equal(nearest.cpu()[touched], expected.nearest[touched])
+    matched = matches.claimed_by >= 0
+    assert torch.equal(overlaps.cpu(), matches.overlaps)
+    assert torch.equal(inds.cpu()[matched], matches.claimed_by[matched] + 1)
+    assert torch.equal(inds.cpu()[~matched], -ignored[~matched].long())
+    expected = torch.where(matched, labels[matches.claimed_by], -1)
+    assert torch.equal(found.cpu(), expected)
 
 
 @pytest.mark.parametrize('mode', max_iou.MODES)

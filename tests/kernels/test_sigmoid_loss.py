@@ -108,6 +108,21 @@ def test_fifty_digits_agree(device, target, soft, data):
     )
 
 
+def test_gradients_count_where_the_power_alone_rounds_to_zero(device):
+    gamma = 75.0
+    logits = torch.linspace(0.5, 1.5, 400)
+    with by_kernels(device):
+        _, grad = value_and_gradient(
+            FusedFocalLoss(gamma=gamma, alpha=1.0, reduction='sum'),
+            logits.to(device)[:, None],
+            torch.zeros(len(logits), dtype=torch.long, device=device),
+        )
+    expected = [exact_focal(x, 1, gamma, 1.0)[1] for x in logits.tolist()]
+    expected = torch.tensor(expected, dtype=torch.float64)[:, None]
+    assert (expected.abs() < TINY).any() and (expected.abs() > TINY).any()
+    assert_close(grad.double().cpu(), expected, rtol=2e-5, atol=TINY)
+
+
 @pytest.mark.parametrize('target', [0, 1])
 @given(
     logits=st.lists(st.floats(-40, 40, width=32), min_size=35, max_size=35),
