@@ -7,8 +7,11 @@ python -m benchmarks.on_gpu --out gpu.jsonl
 python -m benchmarks.on_gpu --device cpu --quick --out rehearsal.jsonl
 """
 
+import cProfile
+import io
 import json
 import os
+import pstats
 import re
 import subprocess
 import sys
@@ -28,12 +31,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from mmdet.models.losses import FocalLoss
-from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config
 from mmengine.logging import MMLogger
-from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.registry import RUNNERS
 from mmengine.structures import InstanceData
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
@@ -258,11 +260,13 @@ def loss_of_others(run: Run) -> None:
     for size, inputs in loss_inputs(run):
         sides = dict(
             ours=partial(inputs.step, ours),
-            mmdet=partial(inputs.step, stock),
             compiled=partial(inputs.step, compiled_formula),
         )
-        if run.on_gpu:
-            sides['mmcv'] = partial(inputs.step, mmcv_loss)
+        # mmcv's operator has no bfloat16, and so has mmdet's loss on a GPU.
+        if inputs.pred.dtype == torch.float32:
+            sides['mmdet'] = partial(inputs.step, stock)
+            if run.on_gpu:
+                sides['mmcv'] = partial(inputs.step, mmcv_loss)
         results = measure(
             list(sides.values()),
             run.device,
@@ -279,10 +283,11 @@ def loss_of_others(run: Run) -> None:
                 for name, result in times.items()
             },
             **{f'{name}_mb': each.megabytes for name, each in times.items()},
-            faster_than_mmdet=times['mmdet'].seconds / times['ours'].seconds,
-            faster_than_compiled=(
-                times['compiled'].seconds / times['ours'].seconds
-            ),
+            **{
+                f'faster_than_{name}': each.seconds / times['ours'].seconds
+                for name, each in times.items()
+                if name != 'ours'
+            },
         )
 
 
@@ -302,66 +307,71 @@ class Side:
 
     Attributes:
         stock: mmdet's parts in place of ours.
-        halves: In bfloat16 where autocast knows how, channels last, the
-            fastest of cuDNN's algorithms, TF32 elsewhere.
-        compiled: Backbone and neck by ``torch.compile``.
+        options: More changes to the config.
     """
 
     stock: bool = False
-    halves: bool = False
-    compiled: bool = False
+    options: dict = field(default_factory=dict)
 
 
+FAST = {'runner_type': 'FastRunner'}
 SIDES = {
     'stock': Side(stock=True),
     'ours': Side(),
-    'ours, bf16': Side(halves=True),
-    'ours, bf16, compiled': Side(halves=True, compiled=True),
+    'ours, fast': Side(options=FAST),
+    'ours, fast, compiled': Side(
+        options=FAST | {'compile_backbone': dict(mode='default')}
+    ),
+    'ours, fast, graphs': Side(
+        options=FAST | {'compile_backbone': dict(mode='reduce-overhead')}
+    ),
 }
 
 
 class Trainer:
-    """A detector of a config, its optimizer and a batch.
+    """The detector and optimizer of a config's runner, and a batch.
 
     Args:
         run: Where, and whether small.
         config: Name of one of our configs.
         side: What to change in it.
         batch: Number of images of 800x1344 pixels.
+        shape: Another size of them.
     """
 
-    def __init__(self, run: Run, config: str, side: Side, batch: int) -> None:
+    def __init__(
+        self,
+        run: Run,
+        config: str,
+        side: Side,
+        batch: int,
+        shape: tuple[int, int] = (HEIGHT, WIDTH),
+    ) -> None:
         loaded = Config.fromfile(mmdet_retina_plus.config(config))
         if side.stock:
             loaded.merge_from_dict(STOCK)
+        loaded.merge_from_dict(side.options)
         loaded.model.backbone.init_cfg = None
+        loaded.optim_wrapper.optimizer.lr = 1e-5
+        loaded.randomness = dict(seed=0)
+        loaded.log_level = 'ERROR'
+        loaded.work_dir = str(run.out.with_suffix('.work_dir'))
         if run.quick:
+            shape = (64, 96)
             loaded.model.backbone.depth = 18
             loaded.model.neck.in_channels = [64, 128, 256, 512]
-        torch.manual_seed(0)
-        self.detector = MODELS.build(loaded.model).to(run.device)
+            if 'compile_backbone' in side.options:
+                # Compiling would take longer than all the rest.
+                loaded.compile_backbone = dict(backend='eager')
+        self.runner = RUNNERS.get(
+            loaded.get('runner_type', 'Runner')
+        ).from_cfg(loaded)
+        self.detector = self.runner.model
         self.detector.init_weights()
-        shape = (64, 96) if run.quick else (HEIGHT, WIDTH)
-        self.data = random_batch(batch, shape, run.device)
-        optimizer = torch.optim.SGD(
-            self.detector.parameters(), lr=1e-5, momentum=0.9
+        self.wrapper = self.runner.build_optim_wrapper(
+            self.runner.optim_wrapper
         )
-        self.wrapper = OptimWrapper(optimizer)
-        if side.halves:
-            self._use_halves(run, optimizer)
-        if side.compiled:
-            self.detector.extract_feat = compiled(
-                run, self.detector.extract_feat
-            )
-
-    def _use_halves(self, run: Run, optimizer: torch.optim.Optimizer) -> None:
-        if run.on_gpu:
-            self.wrapper = AmpOptimWrapper(
-                dtype='bfloat16', loss_scale=1.0, optimizer=optimizer
-            )
-        torch.backends.cudnn.benchmark = True
-        torch.set_float32_matmul_precision('high')
-        self.detector.to(memory_format=torch.channels_last)
+        self.data = random_batch(batch, shape, run.device)
 
     def step(self) -> None:
         self.detector.train()
@@ -460,6 +470,7 @@ def time_steps(run: Run, config: str, sides: list[str], batch: int) -> None:
                 ),
                 waits=sum(found.values()),
                 waits_of_ours=ours_among(found),
+                waits_of_others=dict(Counter(found).most_common(12)),
                 warm_up_s=started,
             )
             del trainer
@@ -474,9 +485,9 @@ def steps(run: Run) -> None:
 
 
 def fast_steps(run: Run) -> None:
-    for side in ('ours, bf16', 'ours, bf16, compiled'):
-        for batch in (1,) if run.quick else (8, 2):
-            time_steps(run, 'retinanet_r50_fpn_fl', [side], batch)
+    sides = [name for name in SIDES if 'fast' in name]
+    for batch in (1,) if run.quick else (8, 2):
+        time_steps(run, 'retinanet_r50_fpn_fl', sides, batch)
 
 
 def mask_steps(run: Run) -> None:
@@ -530,6 +541,25 @@ def dearest(run: Run) -> None:
             ms=getattr(item, f'self_{kind}_time_total') / 1e3,
             calls=item.count,
         )
+
+
+def host(run: Run) -> None:
+    """What Python spends a small batch's step on, by its own profiler."""
+    trainer = Trainer(
+        run, 'retinanet_r50_fpn_fl', SIDES['ours, fast'], 1 if run.quick else 2
+    )
+    for _ in range(1 if run.quick else 4):
+        trainer.step()
+    synchronize(run)
+    profiler = cProfile.Profile()
+    profiler.runcall(trainer.step)
+    for order in ('tottime', 'cumtime'):
+        text = io.StringIO()
+        stats = pstats.Stats(profiler, stream=text).sort_stats(order)
+        stats.print_stats(60)
+        with run.out.with_suffix('.host.txt').open('a') as file:
+            file.write(text.getvalue())
+    run.write(calls=stats.total_calls, ms=stats.total_tt * 1e3)
 
 
 def synchronize(run: Run) -> None:
@@ -589,6 +619,7 @@ SECTIONS: dict[str, Callable[[Run], None]] = {
     'mask_steps': mask_steps,
     'predictions': predictions,
     'dearest': dearest,
+    'host': host,
 }
 
 

@@ -33,6 +33,7 @@ def register_all_modules() -> None:
             losses,
             mining,
             necks,
+            runners,
             transforms,
             visualization,
         )

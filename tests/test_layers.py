@@ -29,6 +29,7 @@ REGISTERED = {
     'losses',
     'mining',
     'necks',
+    'runners',
     'transforms',
     'visualization',
 }

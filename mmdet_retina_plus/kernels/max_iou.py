@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .box_tiles import EXACT, LAST, UNION, load_boxes, overlap, pack, unpack
 
-PRIORS, BOXES = 64, 32
+PRIORS, BOXES = 64, 16
 WARPS = 4
 # Names of box_tiles.UNION, FIRST and SECOND.
 MODES = ('iou', 'iof', 'iof_prior')

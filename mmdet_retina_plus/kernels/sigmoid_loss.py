@@ -20,10 +20,10 @@ from torch import Tensor
 
 # Logits in a tile, a power of two.
 TILE = 2048
-WARPS = 8
+WARPS = 4
 # Programs of the forward pass, each with a partial sum. Many rounds on any
 # GPU, so that an incomplete last one costs little.
-MAX_PROGRAMS = 2**14
+MAX_PROGRAMS = 2**12
 FINISH_BLOCK = 4096
 
 # Losses are in units of log2(e) * LIFT until the end. LIFT keeps their powers

@@ -7,13 +7,15 @@ from typing import Any
 READ_BY_NAME = (
     'activation_checkpointing',
     'compile',
+    'compile_backbone',
     'custom_imports',
     'efficient_conv_bn_eval',
     'find_unused_parameters',
     'model_wrapper_cfg',
+    'runner_type',
     'sync_bn',
 )
-"""Keys at the top of a config that mmengine looks up, beside its Runner's."""
+"""Keys at the top of a config that are looked up, beside a Runner's own."""
 FREE = (
     'default_hooks',
     'env_cfg',

@@ -1,0 +1,11 @@
+# Faster training steps by one more base of a config,
+#
+#   _base_ = ['retinanet_r50_fpn_fl.py', '_base_/fast.py']
+#
+# or by `mim train mmdet CONFIG --cfg-options runner_type=FastRunner`. It sets
+# bfloat16, channels-last order and more; docs/fast-training.md lists what, and
+# what was measured. For images of one size, replay backbone and neck as CUDA
+# graphs, too:
+#
+#   compile_backbone = dict(mode='reduce-overhead')
+runner_type = 'FastRunner'

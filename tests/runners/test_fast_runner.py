@@ -1,0 +1,161 @@
+"""FastRunner trains the same model and fills in only what is left open."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+from torch.testing import assert_close
+
+import mmdet_retina_plus
+from mmdet_retina_plus.runners import FastRunner
+from mmdet_retina_plus.runners.fast_runner import with_fast_settings
+from mmdet_retina_plus.synthetic.shapes import make_shapes
+
+NAME = 'retinamask_r18_fpn_shapes'
+
+
+@pytest.fixture
+def config() -> Config:
+    return Config.fromfile(mmdet_retina_plus.config(NAME))
+
+
+@pytest.fixture
+def capability(monkeypatch) -> None:
+    """Of a GPU that is not there."""
+    monkeypatch.setattr(
+        torch.cuda, 'get_device_capability', lambda *device: (8, 0)
+    )
+
+
+def run(config: Config, data: Path, folder: Path, **changes) -> Runner:
+    config = copy.deepcopy(config)
+    config.merge_from_dict(
+        {
+            'train_dataloader.dataset.data_root': f'{data}/',
+            'train_dataloader.batch_size': 2,
+            'train_cfg.max_iters': 2,
+            'randomness.seed': 0,
+        }
+    )
+    for loop in ('val', 'test'):
+        for part in ('dataloader', 'evaluator', 'cfg'):
+            config.pop(f'{loop}_{part}')
+    config.train_dataloader.dataset.pipeline[2].scale = (96, 96)
+    config.update(work_dir=str(folder), experiment_name=folder.name, **changes)
+    config.visualizer.name = folder.name
+    # As mmdet's tools do.
+    if 'runner_type' in config:
+        runner = RUNNERS.build(config)
+    else:
+        runner = Runner.from_cfg(config)
+    runner.train()
+    return runner
+
+
+def test_on_a_cpu_it_trains_as_mmengines_runner(config, tmp_path):
+    make_shapes(tmp_path / 'data', num=4, num_val=1, size=96)
+    # Random numbers follow the order of memory, and Adam's first steps have
+    # the size of the learning rate however small a gradient is.
+    start = MODELS.build(config.model).state_dict()
+    torch.save(start, tmp_path / 'start.pth')
+    config.load_from = str(tmp_path / 'start.pth')
+    config.optim_wrapper.optimizer = dict(type='SGD', lr=0.1)
+    plain = run(config, tmp_path / 'data', tmp_path / 'plain')
+    fast = run(
+        config,
+        tmp_path / 'data',
+        tmp_path / 'fast',
+        runner_type='FastRunner',
+        compile_backbone=dict(backend='eager'),
+    )
+    assert type(fast) is FastRunner
+    weight = fast.model.neck.fpn_convs[0].conv.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    expected = plain.model.state_dict()
+    assert fast.model.state_dict().keys() == expected.keys()
+    moved = 0.0
+    for name, value in fast.model.state_dict().items():
+        assert_close(value, expected[name], rtol=1e-4, atol=1e-5)
+        moved = max(moved, (value - start[name]).abs().max().item())
+    assert moved > 1e-3
+
+
+def test_a_copy_of_a_compiled_model_is_a_model_of_its_own(config, tmp_path):
+    make_shapes(tmp_path / 'data', num=4, num_val=1, size=96)
+    model = run(
+        config,
+        tmp_path / 'data',
+        tmp_path / 'run',
+        runner_type='FastRunner',
+        compile_backbone=dict(backend='eager'),
+    ).model.eval()
+    other = copy.deepcopy(model)
+    image = torch.rand(1, 3, 96, 96)
+    expected = model.extract_feat(image)
+    assert_close(other.extract_feat(image), expected)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.zero_()
+    assert_close(model.extract_feat(image), expected)
+    assert not any(level.any() for level in other.extract_feat(image))
+
+
+def test_settings_of_a_gpu(config, capability):
+    config.train_dataloader.num_workers = 2
+    fast = with_fast_settings(config, on_gpu=True)
+    assert fast.optim_wrapper.type == 'AmpOptimWrapper'
+    assert fast.optim_wrapper.dtype == 'bfloat16'
+    assert fast.optim_wrapper.loss_scale == dict(enabled=False)
+    assert fast.optim_wrapper.clip_grad == config.optim_wrapper.clip_grad
+    assert fast.env_cfg.cudnn_benchmark
+    assert fast.env_cfg.mp_cfg == config.env_cfg.mp_cfg
+    assert fast.model.data_preprocessor.non_blocking
+    for loader in (fast.train_dataloader, fast.val_dataloader):
+        assert loader.pin_memory
+    assert fast.train_dataloader.persistent_workers
+    # mmengine refuses it without workers.
+    assert 'persistent_workers' not in fast.val_dataloader
+    assert config.optim_wrapper.type == 'OptimWrapper'
+
+
+def test_without_bfloat16_it_scales_the_loss_of_float16(config, monkeypatch):
+    monkeypatch.setattr(
+        torch.cuda, 'get_device_capability', lambda *device: (7, 5)
+    )
+    fast = with_fast_settings(config, on_gpu=True)
+    assert fast.optim_wrapper.dtype == 'float16'
+    assert fast.optim_wrapper.loss_scale == 'dynamic'
+
+
+def test_settings_of_the_config_stay(config, capability):
+    config.train_dataloader.update(
+        num_workers=2, persistent_workers=False, pin_memory=False
+    )
+    config.optim_wrapper.update(type='AmpOptimWrapper', dtype='float16')
+    config.model.data_preprocessor.non_blocking = False
+    fast = with_fast_settings(config, on_gpu=True)
+    assert fast.optim_wrapper == config.optim_wrapper
+    assert fast.train_dataloader == config.train_dataloader
+    assert not fast.model.data_preprocessor.non_blocking
+
+
+@pytest.mark.parametrize('options', [True, 'reduce-overhead'])
+def test_compile_backbone_must_be_a_dict(config, options):
+    config.compile_backbone = options
+    with pytest.raises(ValueError, match=r"dict\(mode='reduce-overhead'\)"):
+        with_fast_settings(config, on_gpu=False)
+
+
+def test_the_fragment_goes_with_every_config(tmp_path):
+    path = tmp_path / 'config.py'
+    bases = [
+        mmdet_retina_plus.config(name)
+        for name in ('retinanet_r50_fpn_fl', '_base_/fast')
+    ]
+    path.write_text(f'_base_ = {bases}')
+    assert Config.fromfile(path).runner_type == 'FastRunner'
