@@ -520,27 +520,30 @@ def predictions(run: Run) -> None:
 
 
 def dearest(run: Run) -> None:
-    """The ten kernels that a step of ours spends most of its time in."""
-    trainer = Trainer(
-        run, 'retinanet_r50_fpn_fl', SIDES['ours'], 1 if run.quick else 2
-    )
-    trainer.step()
-    synchronize(run)
+    """The ten operations that a step spends most of its time in."""
     activity = ProfilerActivity.CUDA if run.on_gpu else ProfilerActivity.CPU
-    with profile(activities=[activity]) as profiler:
+    kind = 'device' if run.on_gpu else 'cpu'
+    for config in ('retinanet_r50_fpn_fl', 'retinamask_r50_fpn_1x'):
+        batch = 1 if run.quick else 2
+        trainer = Trainer(run, config, SIDES['ours'], batch, (800, 1088))
         trainer.step()
         synchronize(run)
-    kind = 'device' if run.on_gpu else 'cpu'
-    items = sorted(
-        profiler.key_averages(),
-        key=lambda item: -getattr(item, f'self_{kind}_time_total'),
-    )
-    for item in items[:10]:
-        run.write(
-            item=item.key[:90],
-            ms=getattr(item, f'self_{kind}_time_total') / 1e3,
-            calls=item.count,
-        )
+        with profile(activities=[activity]) as profiler:
+            trainer.step()
+            synchronize(run)
+        times = {
+            item: getattr(item, f'self_{kind}_time_total') / 1e3
+            for item in profiler.key_averages()
+        }
+        total = sum(times.values())
+        for item in sorted(times, key=lambda item: -times[item])[:10]:
+            run.write(
+                config=config,
+                item=item.key[:90],
+                ms=times[item],
+                percent=100 * times[item] / total,
+                calls=item.count,
+            )
 
 
 def host(run: Run) -> None:

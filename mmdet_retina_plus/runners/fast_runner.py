@@ -52,14 +52,16 @@ class FastRunner(Runner):
     ) -> nn.Module:
         if not torch.cuda.is_available():
             self.logger.info('FastRunner: there is no GPU, so no autocast')
-        model = model.to(memory_format=torch.channels_last)
+        model = model.to(  # type: ignore[call-overload]
+            memory_format=torch.channels_last
+        )
         options = self.cfg.get('compile_backbone')
         if options is not None:
             # In place: a copy of the model, as EMA makes it, is not compiled.
             # A compiled method of it would run this model instead.
-            model.backbone.compile(**options)
-            if model.with_neck:
-                model.neck.compile(**options)
+            for name, part in model.named_children():
+                if name in ('backbone', 'neck'):
+                    part.compile(**options)
         return super().wrap_model(model_wrapper_cfg, model)
 
 
