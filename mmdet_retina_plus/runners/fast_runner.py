@@ -13,16 +13,17 @@ from torch import nn
 
 @RUNNERS.register_module()
 class FastRunner(Runner):
-    """mmengine's Runner with settings for speed.
+    """mmengine's Runner with settings for speed on a GPU.
 
     ``runner_type = 'FastRunner'`` selects it; ``configs/_base_/fast.py`` is
-    that line. It keeps weights and feature maps in channels-last order, and
-    workers of data loaders alive between epochs. On a GPU it also sets:
+    that line. On a CPU, where none of this helps, it is a Runner. It sets:
 
+    - weights and feature maps in channels-last order;
     - bfloat16 autocast, or float16 with dynamic loss scaling if the GPU has no
       bfloat16;
     - TF32 for what stays in float32, and cuDNN's benchmark;
-    - pinned memory, and copies to the GPU that do not block.
+    - workers of data loaders that outlive an epoch, pinned memory, and copies
+      to the GPU that do not block.
 
     Weights drawn at random depend on their order in memory: a seed gives other
     ones than under Runner.
@@ -39,22 +40,23 @@ class FastRunner(Runner):
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> 'FastRunner':
-        cfg = with_fast_settings(cfg, torch.cuda.is_available())
-        return super().from_cfg(cfg)
+        check_compile_backbone(cfg)
+        return super().from_cfg(with_fast_settings(cfg) if on_gpu() else cfg)
 
     def setup_env(self, env_cfg: dict) -> None:
         super().setup_env(env_cfg)
-        if torch.cuda.is_available():
+        if on_gpu():
             torch.set_float32_matmul_precision('high')
 
     def wrap_model(
         self, model_wrapper_cfg: dict | None, model: nn.Module
     ) -> nn.Module:
-        if not torch.cuda.is_available():
-            self.logger.info('FastRunner: there is no GPU, so no autocast')
-        model = model.to(  # type: ignore[call-overload]
-            memory_format=torch.channels_last
-        )
+        if on_gpu():
+            model = model.to(  # type: ignore[call-overload]
+                memory_format=torch.channels_last
+            )
+        else:
+            self.logger.info('There is no GPU: FastRunner changes nothing')
         options = self.cfg.get('compile_backbone')
         if options is not None:
             # In place: a copy of the model, as EMA makes it, is not compiled.
@@ -65,38 +67,35 @@ class FastRunner(Runner):
         return super().wrap_model(model_wrapper_cfg, model)
 
 
-def with_fast_settings(cfg: Config, on_gpu: bool) -> Config:
-    """Copy a config and fill in the settings of ``FastRunner``.
+def on_gpu() -> bool:
+    return torch.cuda.is_available()
 
-    Args:
-        cfg: Config of a training.
-        on_gpu: Also set what needs a GPU.
+
+def check_compile_backbone(cfg: Config) -> None:
+    """Refuse what would fail after the model is built.
 
     Raises:
         ValueError: ``compile_backbone`` is not a dict.
     """
-    cfg = copy.deepcopy(cfg)
     options = cfg.get('compile_backbone')
     if options is not None and not isinstance(options, dict):
         raise ValueError(
             f'compile_backbone is {options!r}: set arguments of torch.compile,'
             " such as dict(mode='reduce-overhead'), or None"
         )
-    loaders = [
-        cfg[name]
-        for name in ('train_dataloader', 'val_dataloader', 'test_dataloader')
-        if cfg.get(name)
-    ]
-    for loader in loaders:
-        if loader.get('num_workers', 0):
+
+
+def with_fast_settings(cfg: Config) -> Config:
+    """Copy a config and fill in the settings of ``FastRunner``."""
+    cfg = copy.deepcopy(cfg)
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loader = cfg.get(name)
+        if loader:
+            loader.setdefault('pin_memory', True)
+        if loader and loader.get('num_workers', 0):
             loader.setdefault('persistent_workers', True)
-    if not on_gpu:
-        return cfg
-    for loader in loaders:
-        loader.setdefault('pin_memory', True)
-    cfg.model.setdefault('data_preprocessor', {}).setdefault(
-        'non_blocking', True
-    )
+    preprocessor = cfg.model.setdefault('data_preprocessor', {})
+    preprocessor.setdefault('non_blocking', True)
     cfg.setdefault('env_cfg', {})['cudnn_benchmark'] = True
     wrapper = cfg.get('optim_wrapper') or {}
     if wrapper.get('type', 'OptimWrapper') == 'OptimWrapper':

@@ -1,6 +1,8 @@
 """FastRunner trains the same model and fills in only what is left open."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from mmengine.runner import Runner
 from torch.testing import assert_close
 
 import mmdet_retina_plus
-from mmdet_retina_plus.runners import FastRunner
+from mmdet_retina_plus.runners import FastRunner, fast_runner
 from mmdet_retina_plus.runners.fast_runner import with_fast_settings
 from mmdet_retina_plus.synthetic.shapes import make_shapes
 
@@ -30,6 +32,18 @@ def capability(monkeypatch) -> None:
     monkeypatch.setattr(
         torch.cuda, 'get_device_capability', lambda *device: (8, 0)
     )
+
+
+@contextmanager
+def precision_kept() -> Iterator[None]:
+    """A runner sets these for all of torch."""
+    precision = torch.get_float32_matmul_precision()
+    benchmark = torch.backends.cudnn.benchmark
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        torch.backends.cudnn.benchmark = benchmark
 
 
 def run(config: Config, data: Path, folder: Path, **changes) -> Runner:
@@ -57,27 +71,41 @@ def run(config: Config, data: Path, folder: Path, **changes) -> Runner:
     return runner
 
 
-def test_on_a_cpu_it_trains_as_mmengines_runner(config, tmp_path):
-    make_shapes(tmp_path / 'data', num=4, num_val=1, size=96)
+@pytest.fixture(scope='module')
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp('data')
+    make_shapes(folder, num=4, num_val=1, size=96)
+    return folder
+
+
+def test_on_a_cpu_it_is_mmengines_runner(config, data, tmp_path):
+    plain = run(config, data, tmp_path / 'plain')
+    fast = run(config, data, tmp_path / 'fast', runner_type='FastRunner')
+    assert type(fast) is FastRunner
+    expected = plain.model.state_dict()
+    assert fast.model.state_dict().keys() == expected.keys()
+    for name, value in fast.model.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+
+
+def test_channels_last_trains_as_any_order(
+    config, data, tmp_path, capability, monkeypatch
+):
     # Random numbers follow the order of memory, and Adam's first steps have
     # the size of the learning rate however small a gradient is.
     start = MODELS.build(config.model).state_dict()
     torch.save(start, tmp_path / 'start.pth')
     config.load_from = str(tmp_path / 'start.pth')
+    # mmengine's autocast refuses a CPU.
+    config.optim_wrapper.type = 'mmengine.OptimWrapper'
     config.optim_wrapper.optimizer = dict(type='SGD', lr=0.1)
-    plain = run(config, tmp_path / 'data', tmp_path / 'plain')
-    fast = run(
-        config,
-        tmp_path / 'data',
-        tmp_path / 'fast',
-        runner_type='FastRunner',
-        compile_backbone=dict(backend='eager'),
-    )
-    assert type(fast) is FastRunner
+    plain = run(config, data, tmp_path / 'plain')
+    monkeypatch.setattr(fast_runner, 'on_gpu', lambda: True)
+    with precision_kept():
+        fast = run(config, data, tmp_path / 'fast', runner_type='FastRunner')
     weight = fast.model.neck.fpn_convs[0].conv.weight
     assert weight.is_contiguous(memory_format=torch.channels_last)
     expected = plain.model.state_dict()
-    assert fast.model.state_dict().keys() == expected.keys()
     moved = 0.0
     for name, value in fast.model.state_dict().items():
         assert_close(value, expected[name], rtol=1e-4, atol=1e-5)
@@ -85,11 +113,12 @@ def test_on_a_cpu_it_trains_as_mmengines_runner(config, tmp_path):
     assert moved > 1e-3
 
 
-def test_a_copy_of_a_compiled_model_is_a_model_of_its_own(config, tmp_path):
-    make_shapes(tmp_path / 'data', num=4, num_val=1, size=96)
+def test_a_copy_of_a_compiled_model_is_a_model_of_its_own(
+    config, data, tmp_path
+):
     model = run(
         config,
-        tmp_path / 'data',
+        data,
         tmp_path / 'run',
         runner_type='FastRunner',
         compile_backbone=dict(backend='eager'),
@@ -107,7 +136,7 @@ def test_a_copy_of_a_compiled_model_is_a_model_of_its_own(config, tmp_path):
 
 def test_settings_of_a_gpu(config, capability):
     config.train_dataloader.num_workers = 2
-    fast = with_fast_settings(config, on_gpu=True)
+    fast = with_fast_settings(config)
     assert fast.optim_wrapper.type == 'AmpOptimWrapper'
     assert fast.optim_wrapper.dtype == 'bfloat16'
     assert fast.optim_wrapper.loss_scale == dict(enabled=False)
@@ -127,7 +156,7 @@ def test_without_bfloat16_it_scales_the_loss_of_float16(config, monkeypatch):
     monkeypatch.setattr(
         torch.cuda, 'get_device_capability', lambda *device: (7, 5)
     )
-    fast = with_fast_settings(config, on_gpu=True)
+    fast = with_fast_settings(config)
     assert fast.optim_wrapper.dtype == 'float16'
     assert fast.optim_wrapper.loss_scale == 'dynamic'
 
@@ -138,7 +167,7 @@ def test_settings_of_the_config_stay(config, capability):
     )
     config.optim_wrapper.update(type='AmpOptimWrapper', dtype='float16')
     config.model.data_preprocessor.non_blocking = False
-    fast = with_fast_settings(config, on_gpu=True)
+    fast = with_fast_settings(config)
     assert fast.optim_wrapper == config.optim_wrapper
     assert fast.train_dataloader == config.train_dataloader
     assert not fast.model.data_preprocessor.non_blocking
@@ -148,7 +177,7 @@ def test_settings_of_the_config_stay(config, capability):
 def test_compile_backbone_must_be_a_dict(config, options):
     config.compile_backbone = options
     with pytest.raises(ValueError, match=r"dict\(mode='reduce-overhead'\)"):
-        with_fast_settings(config, on_gpu=False)
+        FastRunner.from_cfg(config)
 
 
 def test_the_fragment_goes_with_every_config(tmp_path):
