@@ -229,7 +229,7 @@ def make_wheel(build: Build, folder: Path) -> Path:
 
 def expected_time(target: Target) -> str:
     if target.cuda:
-        return 'some 1,300 CPU seconds for each architecture'
+        return 'some 900 CPU seconds for each architecture'
     return 'about a minute on two idle cores'
 
 
