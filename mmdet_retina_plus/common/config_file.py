@@ -1,31 +1,40 @@
 """Configs read as `mim train` reads them, with options merged."""
 
-import re
+import inspect
 import warnings
-from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .option_values import read_value
 from .suggestions import did_you_mean
 
 CONFIGS = ('.py', '.json', '.yml', '.yaml')
 """Suffixes of config files."""
+READ_BY_NAME = (
+    'activation_checkpointing',
+    'compile',
+    'custom_imports',
+    'efficient_conv_bn_eval',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'sync_bn',
+)
+"""Keys at the top of a config that mmengine looks up, beside its Runner's."""
+READ_BY_MMDET = ('auto_scale_lr', 'tta_model', 'tta_pipeline')
+"""Keys at the top of a config that only mmdet's scripts look up."""
 
 
-def load_config(
-    path: str | Path, options: Sequence[str] = (), known_only: bool = False
-) -> Any:
+def load_config(path: str | Path, options: Sequence[str] = ()) -> Any:
     """Read a config as `mim train` does, and run its custom imports.
 
     Args:
         path: Of the config.
-        options: Changes, each 'key.of.the.config=value'.
-        known_only: Whether to refuse options below a key that the config does
-            not have at its top; mmengine would add it, and nothing read it.
+        options: Changes, each 'key.of.the.config=value', see `read_value`.
 
     Raises:
-        ValueError: An option is not KEY=VALUE, or its key is unknown.
+        ValueError: An option is not KEY=VALUE, its value cannot be read, or
+            nothing reads its key.
         Exception: Whatever a config, which is a program, may raise.
     """
     from mmengine.config import Config
@@ -33,14 +42,20 @@ def load_config(
 
     import mmdet_retina_plus
 
+    changes = parse_options(options)
     # mmengine and mmcv still import it; harmless below setuptools 82.
     warnings.filterwarnings('ignore', 'pkg_resources')
     mmdet_retina_plus.register_all_modules()
     cfg = Config.fromfile(path)
-    if known_only:
-        check_keys(cfg, options)
-    for key, value in parse_options(options).items():
-        cfg.merge_from_dict({key: value})
+    check_keys(cfg, changes)
+    for key, value in changes.items():
+        try:
+            cfg.merge_from_dict({key: value})
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(
+                f'--cfg-options {key}: the config has nothing there to '
+                f'change, {error}'
+            ) from error
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     return cfg
 
@@ -57,42 +72,60 @@ def read_config(path: str | Path, options: Sequence[str] = ()) -> Any:
         ImportError: The environment is broken.
     """
     try:
-        return load_config(path, options, known_only=True)
+        return load_config(path, options)
     except (ValueError, ImportError):
         raise
     except Exception as error:
         raise ValueError(f'{path}: {error!r}') from error
 
 
-def check_keys(cfg: Mapping, options: Sequence[str]) -> None:
-    """Refuse options below an unknown key.
+def parts_read() -> set[str]:
+    """Keys at the top of a config that a training may read."""
+    from mmengine.runner import Runner
+
+    return {*inspect.signature(Runner).parameters, *READ_BY_NAME}
+
+
+def check_keys(cfg: Mapping, keys: Iterable[str]) -> None:
+    """Refuse dotted keys below a top key that is unknown.
+
+    mmengine would add it to the config, and nothing would read it.
 
     Raises:
-        ValueError: The config has no such key at its top.
+        ValueError: The config lacks the top key and no training reads it; or
+            a key holds a blank or an empty part.
     """
-    for option in options:
-        key = re.split(r'[.=]', option)[0]
-        if key not in cfg:
+    known = {*cfg, *parts_read(), *READ_BY_MMDET}
+    for key in keys:
+        if key.split() != [key] or not all(key.split('.')):
             raise ValueError(
-                f'{option}: the config has no {key}{did_you_mean(key, cfg)}'
+                f'--cfg-options {key!r} is no key such as model.backbone.depth'
+                ': write KEY=VALUE without blanks around ='
+            )
+        top = key.partition('.')[0]
+        if top not in known:
+            raise ValueError(
+                f'--cfg-options {key}: the config has no {top}'
+                f'{did_you_mean(top, known)}'
             )
 
 
 def parse_options(options: Sequence[str]) -> dict[str, Any]:
-    """Dotted key to value, as mmengine reads them.
+    """Dotted key to value.
 
     Raises:
-        ValueError: One is not KEY=VALUE.
+        ValueError: One is not KEY=VALUE, or its value cannot be read.
     """
-    from mmengine.config import DictAction
-
+    values = {}
     for option in options:
-        if '=' not in option:
+        key, equals, text = option.partition('=')
+        if not equals:
             raise ValueError(f'the option {option!r} is not KEY=VALUE')
-    # The action by itself: an ArgumentParser would take `--x=1` for its own.
-    parsed = Namespace()
-    DictAction([], 'options')(ArgumentParser(), parsed, list(options))
-    return parsed.options
+        try:
+            values[key] = read_value(text)
+        except ValueError as error:
+            raise ValueError(f'{option}: {error}') from None
+    return values
 
 
 def check_kinds(config: str, checkpoints: Sequence[str]) -> None:

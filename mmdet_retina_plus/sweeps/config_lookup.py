@@ -4,16 +4,8 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-READ_BY_NAME = (
-    'activation_checkpointing',
-    'compile',
-    'custom_imports',
-    'efficient_conv_bn_eval',
-    'find_unused_parameters',
-    'model_wrapper_cfg',
-    'sync_bn',
-)
-"""Keys at the top of a config that mmengine looks up, beside its Runner's."""
+from mmdet_retina_plus.common.config_file import parts_read
+
 FREE = (
     'default_hooks',
     'env_cfg',
@@ -50,13 +42,6 @@ def without_scopes(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(map(without_scopes, value))
     return value
-
-
-def parts_read() -> set[str]:
-    """Keys at the top of a config that a training may read."""
-    from mmengine.runner import Runner
-
-    return {*inspect.signature(Runner).parameters, *READ_BY_NAME}
 
 
 def is_free(key: str, cfg: Any) -> bool:

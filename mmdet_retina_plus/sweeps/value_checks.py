@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
+from mmdet_retina_plus.common.config_file import parts_read
 from mmdet_retina_plus.common.config_tree import seed_of
 from mmdet_retina_plus.common.suggestions import did_you_mean
 
 from .config_lookup import (
     dotted_items,
     names_of,
-    parts_read,
     registries,
     without_scopes,
 )
