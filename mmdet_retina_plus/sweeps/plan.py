@@ -86,10 +86,10 @@ def make_plan(
         ValueError: The spec, the config or a value does not fit.
         ImportError: The environment is broken.
     """
-    sweep = read_sweep(spec)
+    sweep = read_sweep(spec, config)
     sweep = replace(
         sweep,
-        config=Path(os.path.normpath(config or sweep.config)),
+        config=Path(os.path.normpath(sweep.config)),
         seeds=list(dict.fromkeys(seeds or sweep.seeds)),
     )
     cfg = read_config(sweep.config)
