@@ -166,6 +166,8 @@ def conclude(outcome: Outcome) -> None:
         click.echo(f'{len(results.boxes)} boxes written to {files[0]}')
     for file in files[1:]:
         click.echo(f'Their images and categories are in {file}')
+    for line in results.notes:
+        click.echo(f'Note: {line}', err=True)
     for line in (*results.failures, *results.undrawn):
         click.echo(line, err=True)
     said = []

@@ -18,6 +18,9 @@ class Results:
         failures: A line for each image that failed.
         undrawn: A line for each image that was processed, but whose picture
             failed.
+        turned: Names of images that the loader turned or mirrored by their
+            EXIF orientation, which the size in the annotations cannot show.
+        notes: Lines about what may be surprising.
     """
 
     categories: Sequence[int | str]
@@ -25,6 +28,8 @@ class Results:
     images: list[dict[str, Any]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     undrawn: list[str] = field(default_factory=list)
+    turned: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def add(
         self, image: ListedImage, shape: tuple[int, ...], found: Any
