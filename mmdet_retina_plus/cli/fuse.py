@@ -74,6 +74,8 @@ def main(
             progress=progress_bar('Fusing'),
             **options,
         )
+    for line in fused.notes:
+        click.echo(f'Note: {line}', err=True)
     if fused.left_out:
         click.echo(f'Left out, since a mean has none: {some(fused.left_out)}')
     if fused.num_cut:

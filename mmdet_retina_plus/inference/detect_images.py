@@ -14,7 +14,7 @@ from .fusion_options import fusion_options
 from .image_list import find_images, images_of, read_coco
 from .image_loop import detect_in_all
 from .label_names import category_ids, label_names, unknown_categories
-from .results import Results
+from .results import Results, images_file
 
 
 class Outcome(NamedTuple):
@@ -151,11 +151,6 @@ def detect_images(
         categories = None if ann_file else coco['categories']
         write_results(outcome, out, categories)
     return outcome
-
-
-def images_file(out: Path) -> Path:
-    """File beside a result file for its images and categories."""
-    return out.with_suffix('.images.json')
 
 
 def numbered(classes: Sequence[str]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from .image_list import ListedImage
@@ -63,3 +64,8 @@ class Results:
     def coco(self, categories: Sequence[dict]) -> dict[str, Sequence]:
         """A COCO file of the images, without annotations."""
         return dict(images=self.images, annotations=[], categories=categories)
+
+
+def images_file(results: Path) -> Path:
+    """File beside a result file for its images and categories."""
+    return results.with_suffix('.images.json')
