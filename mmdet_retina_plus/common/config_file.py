@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .config_tree import dotted_items, without_scopes
 from .option_values import read_value
 from .suggestions import did_you_mean
 
@@ -92,8 +93,8 @@ def check_keys(cfg: Mapping, keys: Iterable[str]) -> None:
     mmengine would add it to the config, and nothing would read it.
 
     Raises:
-        ValueError: The config lacks the top key and no training reads it; or
-            a key holds a blank or an empty part.
+        ValueError: The config lacks the top key and nothing reads it, or only
+            copies of it are read; or a key holds a blank or an empty part.
     """
     known = {*cfg, *parts_read(), *READ_BY_MMDET}
     for key in keys:
@@ -108,6 +109,42 @@ def check_keys(cfg: Mapping, keys: Iterable[str]) -> None:
                 f'--cfg-options {key}: the config has no {top}'
                 f'{did_you_mean(top, known)}'
             )
+        check_read(key, cfg)
+
+
+def check_read(key: str, cfg: Any) -> None:
+    """Refuse a part of the config that neither training nor test reads.
+
+    Names such as `train_pipeline` and `data_root` only help to write the
+    config: what uses them has a copy.
+
+    Raises:
+        ValueError: Nothing reads it; names the copies that are read.
+    """
+    top, _, rest = key.partition('.')
+    read = {*parts_read(), *READ_BY_MMDET}
+    if top not in cfg or top in read:
+        return
+    settings = without_scopes(cfg.to_dict())
+    wanted = settings[top]
+    copies = [
+        f'{name}.{rest}' if rest else name
+        for name, value in dotted_items(settings)
+        if name.partition('.')[0] in read
+        and type(value) is type(wanted)
+        and value == wanted
+        # A number may be the same by chance, and a hook may read it.
+        and (
+            (value and isinstance(value, str | list | tuple | dict))
+            or name.rpartition('.')[2] == top
+        )
+    ]
+    if copies:
+        others = f' and {len(copies) - 3} more' if len(copies) > 3 else ''
+        raise ValueError(
+            f'nothing reads {key}, it only helps to write the config: '
+            f'change {", ".join(copies[:3])}{others}'
+        )
 
 
 def parse_options(options: Sequence[str]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Look up keys in a config, in its classes' arguments and in mmengine."""
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmdet_retina_plus.common.config_file import parts_read
@@ -17,31 +17,6 @@ FREE = (
     'randomness',
 )
 """Parts that mmengine reads, and looks for more names in than classes tell."""
-
-
-def dotted_items(config: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
-    """All dotted keys of a config, those of parts too, with their values."""
-    items: Any = ()
-    if isinstance(config, Mapping):
-        items = config.items()
-    elif isinstance(config, list | tuple):
-        items = enumerate(config)
-    for name, value in items:
-        yield f'{prefix}{name}', value
-        yield from dotted_items(value, f'{prefix}{name}.')
-
-
-def without_scopes(value: Any) -> Any:
-    """A config without the marks of mmengine on what came from mmdet's."""
-    if isinstance(value, Mapping):
-        return {
-            key: without_scopes(item)
-            for key, item in value.items()
-            if key != '_scope_'
-        }
-    if isinstance(value, list | tuple):
-        return type(value)(map(without_scopes, value))
-    return value
 
 
 def is_free(key: str, cfg: Any) -> bool:

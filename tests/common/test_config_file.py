@@ -86,6 +86,27 @@ def test_a_key_that_training_reads_may_be_new(file, key):
     assert key.split('.')[0] in cfg
 
 
+@pytest.mark.parametrize('key', ['data_root', 'pipeline.0.type', 'num'])
+def test_a_variable_that_was_copied_is_told_by_its_copies(file, key):
+    """mmengine changes the variable, and nothing reads that."""
+    file.write_text(
+        "data_root = 'a/'\npipeline = [dict(type='Load')]\nnum = 3\n"
+        'model = dict(num=num)\ntest_dataloader = dict(dataset=dict('
+        'data_root=data_root, pipeline=pipeline))\n'
+    )
+    where = 'model' if key == 'num' else 'test_dataloader.dataset'
+    with pytest.raises(ValueError) as caught:
+        load_config(file, [f'{key}=x'])
+    assert str(caught.value) == (
+        f'nothing reads {key}, it only helps to write the config: change '
+        f'{where}.{key}'
+    )
+    cfg = load_config(file, [f'{where}.{key}=x'])
+    assert (
+        cfg[where.split('.')[0]] != Config.fromfile(file)[where.split('.')[0]]
+    )
+
+
 def test_checking_keys_leaves_the_config_as_it_is():
     cfg = Config(dict(model=dict(depth=18)))
     check_keys(cfg, ['model.new'])
