@@ -3,6 +3,7 @@
 import inspect
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,8 @@ def check_keys(cfg: Mapping, keys: Iterable[str]) -> None:
 
     Raises:
         ValueError: The config lacks the top key and nothing reads it, or only
-            copies of it are read; or a key holds a blank or an empty part.
+            copies of it are read; or a key holds a blank, an empty part or a
+            typo.
     """
     known = {*cfg, *parts_read(), *READ_BY_MMDET}
     for key in keys:
@@ -110,6 +112,33 @@ def check_keys(cfg: Mapping, keys: Iterable[str]) -> None:
                 f'{did_you_mean(top, known)}'
             )
         check_read(key, cfg)
+        check_spelling(key, cfg)
+
+
+def check_spelling(key: str, cfg: Any) -> None:
+    """Refuse a new key of a plain dict that is a typo of one beside it.
+
+    Parts with a type are left to their class, which knows its arguments.
+
+    Raises:
+        ValueError: With the key that was meant.
+    """
+    part: Any = dict(cfg.items())
+    *above, name = key.split('.')
+    for step in above:
+        if isinstance(part, list | tuple) and step.isdigit():
+            part = dict(enumerate(part)).get(int(step))
+        else:
+            part = part.get(step) if isinstance(part, Mapping) else None
+    if not isinstance(part, Mapping) or 'type' in part or name in part:
+        return
+    known = {str(other).casefold(): other for other in part}
+    near = get_close_matches(name.casefold(), known, n=1, cutoff=0.9)
+    if near:
+        raise ValueError(
+            f'--cfg-options {key}: there is no {name}; did you mean '
+            f'{".".join([*above, known[near[0]]])}?'
+        )
 
 
 def check_read(key: str, cfg: Any) -> None:

@@ -16,6 +16,8 @@ STRING = re.compile(
 )
 PIECE = re.compile(f'{STRING.pattern}|.', re.DOTALL)
 DICT = re.compile(r'\{.*\}|dict\(.*\)', re.DOTALL)
+QUOTES = {"'", '"', '\u2018', '\u2019', '\u201c', '\u201d'}
+"""The last four, of word processors, are none in Python."""
 CLOSING = {'(': ')', '[': ']', '{': '}'}
 BOOLEANS = {'true': True, 'false': False}
 NO_LITERAL = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
@@ -77,7 +79,7 @@ def read_word(text: str) -> Any:
         if isinstance(value, str) and not STRING.fullmatch(text):
             raise ValueError(f'a comma is missing between the texts {text}')
         return value
-    if {text[:1], text[-1:]} & {"'", '"'}:
+    if {text[:1], text[-1:]} & QUOTES:
         raise ValueError(f'the quotes of {text} do not match')
     if DICT.fullmatch(text):
         raise ValueError(

@@ -1,9 +1,14 @@
 """Whether boxes of result files are pixels, as x, y, width and height."""
 
 from collections.abc import Sequence
-from typing import Any
+from heapq import nlargest
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
 
 from .result_files import ResultFile
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FEW = 3
 """Boxes that have to overlap another file's before that is evidence."""
@@ -29,7 +34,10 @@ def compare_corners(files: Sequence[ResultFile]) -> list[str]:
     ]
     for file in suspected:
         for other in files:
-            as_sizes, as_corners = overlaps(file, other)
+            found = overlaps(file, other)
+            if len(found) < FEW:
+                continue
+            as_sizes, as_corners = found.mean(dim=0).tolist()
             if as_corners > max(0.5, as_sizes + 0.1):
                 raise ValueError(
                     f'The boxes of {file.path} seem to be x1, y1, x2, y2: '
@@ -45,12 +53,26 @@ def compare_corners(files: Sequence[ResultFile]) -> list[str]:
     ]
 
 
-def overlaps(file: ResultFile, other: ResultFile) -> tuple[float, float]:
-    """Mean best IoU with another file's boxes.
+def compare_places(files: Sequence[ResultFile]) -> list[str]:
+    """Notes on files whose boxes lie elsewhere than those of the first."""
+    notes = []
+    for other in files[1:]:
+        best = overlaps(files[0], other)
+        if len(best) >= MANY and (best[:, 0] > 0.5).float().mean() < 0.05:
+            notes.append(
+                f'hardly a box of {files[0].path} is where {other.path} has '
+                'one: make sure that both are of the same images, in pixels '
+                'of the same size'
+            )
+    return notes
+
+
+def overlaps(file: ResultFile, other: ResultFile) -> 'Tensor':
+    """Best IoU of a file's best boxes with those of another.
 
     Returns:
-        With the boxes of `file` as x, y, width, height, then as x1, y1, x2,
-        y2; zeros if there are too few to tell.
+        Shape (n, 2), the boxes of `file` read as x, y, width, height and as
+        x1, y1, x2, y2; only in images with boxes of both.
     """
     import torch
     from mmdet.structures.bbox import bbox_overlaps
@@ -58,20 +80,15 @@ def overlaps(file: ResultFile, other: ResultFile) -> tuple[float, float]:
     theirs: dict[Any, list] = {}
     for record in other.records if other is not file else ():
         theirs.setdefault(record['image_id'], []).append(record['bbox'])
-    best: list[torch.Tensor] = []
-    for record in file.records:
-        if record['image_id'] in theirs and len(best) < SAMPLE:
-            corners = torch.tensor([record['bbox']] * 2, dtype=torch.float64)
-            corners[0, 2:] += corners[0, :2]
-            boxes = torch.tensor(
-                theirs[record['image_id']], dtype=torch.float64
-            )
-            boxes[:, 2:] += boxes[:, :2]
-            best.append(bbox_overlaps(corners, boxes).amax(dim=1))
-    if len(best) < FEW:
-        return 0.0, 0.0
-    as_sizes, as_corners = torch.stack(best).mean(dim=0).tolist()
-    return as_sizes, as_corners
+    ours = [item for item in file.records if item['image_id'] in theirs]
+    best = torch.zeros(0, 2, dtype=torch.float64)
+    for record in nlargest(SAMPLE, ours, key=itemgetter('score')):
+        corners = best.new_tensor([record['bbox']] * 2)
+        corners[0, 2:] += corners[0, :2]
+        boxes = best.new_tensor(theirs[record['image_id']])
+        boxes[:, 2:] += boxes[:, :2]
+        best = torch.cat([best, bbox_overlaps(corners, boxes).amax(1)[None]])
+    return best
 
 
 def compare_fractions(files: Sequence[ResultFile]) -> list[str]:

@@ -1,13 +1,19 @@
 """Whether result files are of the same images, classes and units."""
 
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from mmdet_retina_plus.common.numbers import is_number
 from mmdet_retina_plus.common.text import some
 
-from .box_units import areas, compare_corners, compare_fractions
+from .box_units import (
+    areas,
+    compare_corners,
+    compare_fractions,
+    compare_places,
+)
 from .result_files import ResultFile
 
 
@@ -34,9 +40,11 @@ def compare(files: Sequence[ResultFile], strict: bool = True) -> list[str]:
     return [
         *compare_ids(files, images, 'images', strict),
         *compare_ids(files, categories, 'categories', strict),
+        *equal_files(files),
         *compare_scores(files),
         *compare_corners(files),
         *compare_fractions(files),
+        *compare_places(files),
         *areas(files),
     ]
 
@@ -115,14 +123,28 @@ def compare_ids(
             f'{some(sorted(ids[apart[0]]))}): predict with one --ann-file, or '
             f'give --missing-weight 0 if other {what} are meant'
         )
+    common = set.intersection(*ids)
+    others = sorted(set().union(*ids) - common)
     counts = ', '.join(
         f'{len(found)} in {file.path}'
         for found, file in zip(ids, files, strict=True)
     )
     return [
-        f'{what}: {counts}, {len(set.intersection(*ids))} in all of them; '
-        'where a file has no detection, those of others lose score'
+        f'{what}: {counts}, {len(common)} in all of them, but not '
+        f'{some(others)}; where a file has no detection, those of others lose '
+        'score'
     ]
+
+
+def equal_files(files: Sequence[ResultFile]) -> list[str]:
+    """A note for the first two files that are of one detector."""
+    for one, other in combinations(files, 2):
+        if one.records == other.records:
+            return [
+                f'{one.path} and {other.path} hold the same detections, which '
+                'count as two that agree'
+            ]
+    return []
 
 
 def compare_scores(files: Sequence[ResultFile]) -> list[str]:

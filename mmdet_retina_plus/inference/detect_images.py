@@ -120,7 +120,12 @@ def detect_images(
     from .tiled_detector import TiledDetector
 
     models = load_detectors(cfg, checkpoints, device)
-    detector = TiledDetector(models, tile, overlap, batch_size, flip, **fusion)
+    try:
+        detector = TiledDetector(
+            models, tile, overlap, batch_size, flip, **fusion
+        )
+    except Exception as error:  # Whatever a transform may raise.
+        raise ValueError(f'Cannot build the pipeline: {error!r}') from error
     names, note = label_names(cfg, detector.meta['classes'])
     detector.meta['classes'] = names
     coco.setdefault('categories', numbered(names))

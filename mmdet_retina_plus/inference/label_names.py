@@ -105,10 +105,12 @@ def category_ids(
         ids.setdefault(category['name'], []).append(category['id'])
     absent = [name for name in names if name not in ids]
     if absent:
-        hints = ''.join(did_you_mean(name, ids) for name in absent[:3])
+        # Blanks around a name are seen only in quotes.
+        theirs = list(map(repr, ids))
+        hint = did_you_mean(absent[0], ids)
         raise ValueError(
             f'The annotations have no category {some(absent)}, which the '
-            f'detector has{hints or "; theirs are " + some(list(ids))} '
+            f'detector has; theirs are {some(theirs)}{hint} '
             '(Categories are matched by name: write them as the detector does,'
             ' or predict without --ann-file)'
         )

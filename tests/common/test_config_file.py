@@ -107,6 +107,34 @@ def test_a_variable_that_was_copied_is_told_by_its_copies(file, key):
     )
 
 
+@pytest.mark.parametrize(
+    ('key', 'meant'),
+    [
+        ('model.test_cfg.scor_thr', 'model.test_cfg.score_thr'),
+        ('model.test_cfg.SCORE_THR', 'model.test_cfg.score_thr'),
+        ('stages.0.warmup_iter', 'stages.0.warmup_iters'),
+        ('model.test_cfg.nms_pre', ''),
+        ('model.test_cfg.score_thr', ''),
+        ('model.typ', ''),  # The class says more.
+        ('model.new.score', ''),
+    ],
+)
+def test_a_typo_in_a_plain_dict_is_refused(key, meant):
+    """Nobody else would find it."""
+    test_cfg = dict(score_thr=0.05, max_per_img=100)
+    cfg = Config(
+        dict(
+            model=dict(type='RetinaPlus', test_cfg=test_cfg),
+            stages=[dict(warmup_iters=1)],
+        )
+    )
+    if not meant:
+        check_keys(cfg, [key])
+        return
+    with pytest.raises(ValueError, match=f'did you mean {re.escape(meant)}'):
+        check_keys(cfg, [key])
+
+
 def test_checking_keys_leaves_the_config_as_it_is():
     cfg = Config(dict(model=dict(depth=18)))
     check_keys(cfg, ['model.new'])

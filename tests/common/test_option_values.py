@@ -108,6 +108,8 @@ def test_a_value_is_what_it_looks_like(text, value):
         ("['a", 'brackets|quotes'),
         ("'a", 'quotes'),
         ("a'", 'quotes'),
+        ('(\u2018a\u2019, b)', 'quotes'),
+        ('\u201ca b\u201d', 'quotes'),
         ('{a: 1}', 'not a dict of literals'),
         ('{"a": true}', 'not a dict of literals'),
         ("dict(type='SGD')", 'not a dict of literals'),

@@ -41,6 +41,20 @@ def corners(boxes=BOXES) -> list[tuple]:
     return [(x, y, x + width, y + height) for x, y, width, height in boxes]
 
 
+def many(shift=(0, 0), scale=1) -> list[dict]:
+    """Twelve boxes, moved or scaled."""
+    return [
+        detection(
+            image=number,
+            box=[
+                scale * side
+                for side in (60 + number + shift[0], 40 + shift[1], 20, 30)
+            ],
+        )
+        for number in range(12)
+    ]
+
+
 MIXED = 'is the number 1 in .* and the text .* write all as numbers'
 REFUSED = {
     'image ids of other types': (
@@ -109,7 +123,7 @@ def test_files_that_do_not_fit_are_refused(run, case):
 NOTED = {
     'some images': (
         [view(image=1) + view(image=2), view(image=1)],
-        'Note: images: 2 in a.json, 1 in b.json, 1 in all of them',
+        'Note: images: 2 in a.json, 1 in b.json, 1 in all of them, but not 2;',
     ),
     'images that meet by a third file': (
         [view(image=1), view(image=2), view(image=1) + view(image=2)],
@@ -118,6 +132,23 @@ NOTED = {
     'some categories': (
         [view(category=1) + view(category=2), view(category=1)],
         'Note: categories: 2 in a.json, 1 in b.json, 1 in all of them',
+    ),
+    'categories from 0 and from 1': (
+        [view(category=0) + view(category=1), view(category=1)],
+        'Note: categories: 2 in a.json, 1 in b.json, 1 in all of them, but '
+        'not 0;',
+    ),
+    'one detector twice': (
+        [view(), view(0.7), view()],
+        'Note: a.json and c.json hold the same detections',
+    ),
+    'centres': (
+        [many(), many(shift=(10, 15))],
+        'Note: hardly a box of a.json is where b.json has one',
+    ),
+    'resized images': (
+        [many(), many(scale=2)],
+        'Note: hardly a box of a.json is where b.json has one',
     ),
     'weak scores': (
         [view(0.9), view(0.01)],
@@ -154,9 +185,10 @@ def test_what_may_not_be_meant_is_noted(run, case):
         [view(), view(0.7)],
         [view(), []],
         [[], view(), []],
-        [view(), view(), view(image=1.0)],
+        [view(), view(0.6), view(0.7, image=1.0)],
+        [many(), many(shift=(1, 1))],
         # As corners they would not overlap more.
-        [view(boxes=[(0, 0, 50, 60)] * 3)] * 2,
+        [view(boxes=[(0, 0, 50, 60)] * 3), view(boxes=[(0, 0, 50, 60)])],
         [view(boxes=[(1, 2, 50, 60)] * 4), view(boxes=[(0, 0, 9, 9)] * 4)],
     ],
 )
@@ -213,7 +245,7 @@ def test_numbers_that_predict_gave_to_other_names_are_refused(
 
 def test_names_of_images_may_begin_with_their_folder(run):
     beside = [listed(['set/a.png']), listed(['a.png'])]
-    assert 'Note' not in run(view(), view(), beside=beside)[0]
+    assert 'Note' not in run(view(), view(0.7), beside=beside)[0]
 
 
 def test_images_that_were_seen_are_known_without_detections(run):

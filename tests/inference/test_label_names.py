@@ -68,8 +68,14 @@ def test_categories_that_the_detector_lacks_are_named(run, names):
             r'no category blue, which the detector has; theirs',
         ),
         (('Red', 'green', 'blue'), r'no category red.*did you mean Red\?'),
-        (('red', 'green ', 'blue'), r'no category green.*did you mean green'),
-        (('cat', 'dog'), r'no category red, green, blue.*theirs are cat, dog'),
+        (
+            ('red', 'green ', 'blue'),
+            r"no category green.*'green '.*did you mean green",
+        ),
+        (
+            ('cat', 'dog'),
+            r"no category red, green, blue.*theirs are 'cat', 'dog'",
+        ),
         (
             ('red', 'green', 'blue', 'green'),
             'category green with the ids 20, 40',
