@@ -13,7 +13,12 @@ from .checks import check_outputs, check_pictures
 from .fusion_options import fusion_options
 from .image_list import find_images, images_of, read_coco
 from .image_loop import detect_in_all
-from .label_names import category_ids, label_names, unknown_categories
+from .label_names import (
+    category_ids,
+    label_names,
+    unknown_categories,
+    unused_names,
+)
 from .results import Results, images_file
 
 
@@ -126,11 +131,17 @@ def detect_images(
         )
     except Exception as error:  # Whatever a transform may raise.
         raise ValueError(f'Cannot build the pipeline: {error!r}') from error
+    unused = unused_names(cfg, detector.meta['classes'])
     names, note = label_names(cfg, detector.meta['classes'])
     detector.meta['classes'] = names
     coco.setdefault('categories', numbered(names))
     results = Results(category_ids(coco, names))
     results.notes += [note] if note else []
+    if unused:
+        results.notes.append(
+            f'the classes of the config ({some(unused)}) are not those of the '
+            f'checkpoint ({some(names)}), which count'
+        )
     unknown = unknown_categories(coco, names) if ann_file else []
     if unknown:
         results.notes.append(

@@ -6,7 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmdet_retina_plus.common.config_tree import annotation_path, datasets_in
+from mmdet_retina_plus.common.config_tree import (
+    annotation_path,
+    datasets_in,
+    part,
+)
 from mmdet_retina_plus.common.suggestions import did_you_mean
 from mmdet_retina_plus.common.text import some
 
@@ -40,6 +44,18 @@ def label_names(cfg: Any, classes: Sequence[str]) -> tuple[list[str], str]:
             '`retina-plus doctor CONFIG` says how to correct it'
         )
     return list(order), f'{what}: they are named so'
+
+
+def unused_names(cfg: Any, classes: Sequence[str]) -> list[str]:
+    """Classes of the config where the checkpoint has others.
+
+    Args:
+        cfg: With the test data's `metainfo`, or without.
+        classes: Of the checkpoint if it names any, or else of the config.
+    """
+    dataset = next(datasets_in(cfg.test_dataloader.dataset))
+    named = part(dataset, 'metainfo').get('classes') or ()
+    return [] if list(named) == list(classes) else list(named)
 
 
 def training_categories(cfg: Any) -> dict[Path, list[str]]:
