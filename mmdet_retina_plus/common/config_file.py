@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from .config_tree import dotted_items, without_scopes
@@ -51,12 +52,13 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> Any:
     cfg = Config.fromfile(path)
     check_keys(cfg, changes)
     for key, value in changes.items():
+        check_text(key, value, cfg)
         try:
             cfg.merge_from_dict({key: value})
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(
                 f'--cfg-options {key}: the config has nothing there to '
-                f'change, {error}'
+                f'change, {shorten(str(error), 150)}'
             ) from error
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     return cfg
@@ -138,6 +140,20 @@ def check_spelling(key: str, cfg: Any) -> None:
         raise ValueError(
             f'--cfg-options {key}: there is no {name}; did you mean '
             f'{".".join([*above, known[near[0]]])}?'
+        )
+
+
+def check_text(key: str, value: Any, cfg: Any) -> None:
+    """Refuse a text in place of a number or truth value.
+
+    Raises:
+        ValueError: As `yes` for True, or `2*4`, which is not computed.
+    """
+    now = dict(dotted_items(cfg.to_dict())).get(key)
+    if isinstance(value, str) and isinstance(now, int | float):
+        raise ValueError(
+            f'--cfg-options {key}: {value!r} is a text, the config has {now}: '
+            'write a number, True, False or None'
         )
 
 

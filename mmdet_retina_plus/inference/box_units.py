@@ -37,7 +37,7 @@ def compare_corners(files: Sequence[ResultFile]) -> list[str]:
             found = overlaps(file, other)
             if len(found) < FEW:
                 continue
-            as_sizes, as_corners = found.mean(dim=0).tolist()
+            as_sizes, as_corners, _ = found.mean(dim=0).tolist()
             if as_corners > max(0.5, as_sizes + 0.1):
                 raise ValueError(
                     f'The boxes of {file.path} seem to be x1, y1, x2, y2: '
@@ -53,17 +53,38 @@ def compare_corners(files: Sequence[ResultFile]) -> list[str]:
     ]
 
 
-def compare_places(files: Sequence[ResultFile]) -> list[str]:
-    """Notes on files whose boxes lie elsewhere than those of the first."""
+def compare_places(files: Sequence[ResultFile], strict: bool) -> list[str]:
+    """Notes on files whose boxes are not the first file's.
+
+    Args:
+        files: With detections.
+        strict: Whether other categories are refused.
+
+    Raises:
+        ValueError: Boxes lie where the first file's do, but hardly one has
+            the same category.
+    """
     notes = []
     for other in files[1:]:
-        best = overlaps(files[0], other)
-        if len(best) >= MANY and (best[:, 0] > 0.5).float().mean() < 0.05:
+        agree = overlaps(files[0], other) > 0.5
+        met = agree[agree[:, 0]]
+        if len(agree) >= MANY and len(met) < 0.05 * len(agree):
             notes.append(
                 f'hardly a box of {files[0].path} is where {other.path} has '
                 'one: make sure that both are of the same images, in pixels '
                 'of the same size'
             )
+        elif len(met) >= MANY and met[:, 2].sum() < 0.05 * len(met):
+            message = (
+                f'the boxes of {files[0].path} and {other.path} overlap, but '
+                'in other categories: give both the category ids of one '
+                'annotation file'
+            )
+            if strict:
+                raise ValueError(
+                    f'{message}, or --missing-weight 0 if that is meant'
+                )
+            notes.append(message)
     return notes
 
 
@@ -71,23 +92,31 @@ def overlaps(file: ResultFile, other: ResultFile) -> 'Tensor':
     """Best IoU of a file's best boxes with those of another.
 
     Returns:
-        Shape (n, 2), the boxes of `file` read as x, y, width, height and as
-        x1, y1, x2, y2; only in images with boxes of both.
+        Shape (n, 3): the boxes of `file` read as x, y, width, height, read as
+        x1, y1, x2, y2, and as the first with boxes of the same category only.
+        Images without boxes of both are left out.
     """
     import torch
     from mmdet.structures.bbox import bbox_overlaps
 
-    theirs: dict[Any, list] = {}
+    theirs: dict[Any, list[dict]] = {}
     for record in other.records if other is not file else ():
-        theirs.setdefault(record['image_id'], []).append(record['bbox'])
+        theirs.setdefault(record['image_id'], []).append(record)
     ours = [item for item in file.records if item['image_id'] in theirs]
-    best = torch.zeros(0, 2, dtype=torch.float64)
+    best = torch.zeros(0, 3, dtype=torch.float64)
     for record in nlargest(SAMPLE, ours, key=itemgetter('score')):
-        corners = best.new_tensor([record['bbox']] * 2)
-        corners[0, 2:] += corners[0, :2]
-        boxes = best.new_tensor(theirs[record['image_id']])
+        near = theirs[record['image_id']]
+        both = best.new_tensor([record['bbox']] * 2)
+        both[0, 2:] += both[0, :2]
+        boxes = best.new_tensor([item['bbox'] for item in near])
         boxes[:, 2:] += boxes[:, :2]
-        best = torch.cat([best, bbox_overlaps(corners, boxes).amax(1)[None]])
+        as_sizes, as_corners = bbox_overlaps(both, boxes)
+        same = best.new_tensor(
+            [item['category_id'] == record['category_id'] for item in near]
+        )
+        values = (as_sizes, as_corners, as_sizes * same)
+        row = torch.stack([value.max() for value in values])
+        best = torch.cat([best, row[None]])
     return best
 
 

@@ -44,7 +44,7 @@ def compare(files: Sequence[ResultFile], strict: bool = True) -> list[str]:
         *compare_scores(files),
         *compare_corners(files),
         *compare_fractions(files),
-        *compare_places(files),
+        *compare_places(files, strict),
         *areas(files),
     ]
 

@@ -126,7 +126,7 @@ def category_ids(
         hint = did_you_mean(absent[0], ids)
         raise ValueError(
             f'The annotations have no category {some(absent)}, which the '
-            f'detector has; theirs are {some(theirs)}{hint} '
+            f'detector has; theirs are {some(theirs) or "none"}{hint} '
             '(Categories are matched by name: write them as the detector does,'
             ' or predict without --ann-file)'
         )

@@ -68,6 +68,11 @@ def test_what_is_not_key_and_value_is_refused(file, option):
         ('seed.depth=50', 'seed.depth: the config has nothing there'),
         ('steps.3=50', 'steps.3: the config has nothing there'),
         ('steps.0.a=50', 'steps.0.a: the config has nothing there'),
+        (
+            'seed=yes',
+            "seed: 'yes' is a text, the config has 1: write",
+        ),
+        ('steps.0=2*4', "steps.0: '2*4' is a text, the config has 1"),
     ],
 )
 @pytest.mark.parametrize('read', [load_config, read_config])
@@ -96,15 +101,13 @@ def test_a_variable_that_was_copied_is_told_by_its_copies(file, key):
     )
     where = 'model' if key == 'num' else 'test_dataloader.dataset'
     with pytest.raises(ValueError) as caught:
-        load_config(file, [f'{key}=x'])
+        load_config(file, [f'{key}=9'])
     assert str(caught.value) == (
         f'nothing reads {key}, it only helps to write the config: change '
         f'{where}.{key}'
     )
-    cfg = load_config(file, [f'{where}.{key}=x'])
-    assert (
-        cfg[where.split('.')[0]] != Config.fromfile(file)[where.split('.')[0]]
-    )
+    changed = load_config(file, [f'{where}.{key}=9']).to_dict()
+    assert changed != load_config(file).to_dict()
 
 
 @pytest.mark.parametrize(

@@ -41,11 +41,12 @@ def corners(boxes=BOXES) -> list[tuple]:
     return [(x, y, x + width, y + height) for x, y, width, height in boxes]
 
 
-def many(shift=(0, 0), scale=1) -> list[dict]:
-    """Twelve boxes, moved or scaled."""
+def many(shift=(0, 0), scale=1, category=1) -> list[dict]:
+    """Twelve boxes, moved or scaled, of two categories by turns."""
     return [
         detection(
             image=number,
+            category=(number + category) % 2,
             box=[
                 scale * side
                 for side in (60 + number + shift[0], 40 + shift[1], 20, 30)
@@ -102,6 +103,10 @@ REFUSED = {
         [view(), view(boxes=[(0.5, 0.5, 0.1, 0.2)])],
         'The boxes of b.json are fractions of the image, none is above 1, '
         'those of a.json are pixels',
+    ),
+    'exchanged categories': (
+        [many(), many(category=2)],
+        'boxes of a.json and b.json overlap, but in other categories',
     ),
     'texts': (
         [view(), view(boxes=[('1', '2', '3', '4')])],
@@ -202,6 +207,11 @@ def test_other_images_or_categories_may_be_joined_on_purpose(run, key):
     said, scores = run(*views, options=('--missing-weight', '0'))
     assert scores == pytest.approx([0.8] * 4 + [0.6] * 4)
     assert '1 in a.json, 1 in b.json, 0 in all of them' in said
+
+
+def test_detections_in_other_categories_may_be_meant(run):
+    said, _ = run(many(), many(category=2), options=('--missing-weight', '0'))
+    assert 'Note: the boxes of a.json and b.json overlap, but in other' in said
 
 
 def listed(images, categories=('cat',)):
