@@ -49,7 +49,8 @@ class ManyWords(ManyValues):
     '--ann-file',
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help='COCO file whose images to take, below the folder IMAGES, with its '
-    'ids of images and categories.',
+    'ids of images and categories. Categories are matched by name, and images '
+    'have to be of the size that the file gives them.',
 )
 @click.option(
     '--tile',

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from string import digits
 from textwrap import shorten
 from typing import Any
 
@@ -134,7 +135,12 @@ def check_spelling(key: str, cfg: Any) -> None:
             part = part.get(step) if isinstance(part, Mapping) else None
     if not isinstance(part, Mapping) or 'type' in part or name in part:
         return
-    known = {str(other).casefold(): other for other in part}
+    known = {
+        str(other).casefold(): other
+        for other in part
+        # Names may be counted: layer_block_1, layer_block_2.
+        if str(other).rstrip(digits) != name.rstrip(digits)
+    }
     near = get_close_matches(name.casefold(), known, n=1, cutoff=0.9)
     if near:
         raise ValueError(

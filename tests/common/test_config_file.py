@@ -117,6 +117,7 @@ def test_a_variable_that_was_copied_is_told_by_its_copies(file, key):
         ('model.test_cfg.SCORE_THR', 'model.test_cfg.score_thr'),
         ('stages.0.warmup_iter', 'stages.0.warmup_iters'),
         ('model.test_cfg.nms_pre', ''),
+        ('stages.0.warmup_iters2', ''),
         ('model.test_cfg.score_thr', ''),
         ('model.typ', ''),  # The class says more.
         ('model.new.score', ''),
