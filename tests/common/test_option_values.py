@@ -3,7 +3,7 @@
 from argparse import ArgumentParser
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mmengine.config import DictAction
 
@@ -30,6 +30,7 @@ literals = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(literals)
 @example(('traffic light', 'stop sign'))
 @example({'type': 'Adam', 'betas': (0.9, 0.999)})
@@ -49,6 +50,7 @@ def bracketed(inner):
     return elements.map('[{}]'.format) | elements.map('({})'.format)
 
 
+@settings(deadline=None)
 @given(
     st.recursive(plain, bracketed, max_leaves=6)
     | st.lists(plain, min_size=2).map(','.join)
