@@ -37,7 +37,8 @@ from mmdet_retina_plus.common.config_file import load_config
 from mmdet_retina_plus.common.trained_detectors import load_detectors
 from mmdet_retina_plus.fusion import WBC_PRESETS, WBCTTAModel, merge_tiles
 from mmdet_retina_plus.inference.fusion_options import PRESET_WEIGHTS
-from mmdet_retina_plus.inference.image_list import ListedImage, category_ids
+from mmdet_retina_plus.inference.image_list import ListedImage
+from mmdet_retina_plus.inference.label_names import category_ids
 from mmdet_retina_plus.inference.pictures import Pictures
 from mmdet_retina_plus.inference.results import Results
 from mmdet_retina_plus.inference.tiled_detector import (

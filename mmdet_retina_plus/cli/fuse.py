@@ -57,7 +57,8 @@ def main(
     """Fuse COCO result FILES by weighted box clustering into one.
 
     Each of the FILES is a list of detections {image_id, category_id, bbox,
-    score}, as one detector, or one view, has found them. All files are taken
+    score}, as one detector, or one view, has found them. Files that are not
+    of the same images, categories and scales are refused. All files are taken
     to have seen all images: an object that one of four has found alone keeps
     a quarter of its score.
 
@@ -74,6 +75,8 @@ def main(
             progress=progress_bar('Fusing'),
             **options,
         )
+    for line in fused.notes:
+        click.echo(f'Note: {line}', err=True)
     if fused.left_out:
         click.echo(f'Left out, since a mean has none: {some(fused.left_out)}')
     if fused.num_cut:

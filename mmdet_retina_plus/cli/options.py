@@ -42,7 +42,7 @@ cfg_options_option = click.option(
     '--cfg-options',
     multiple=True,
     metavar='KEY=VALUE ...',
-    help='Change the config first, as mim does.',
+    help='Change the config first. A VALUE is a Python literal, or text.',
 )
 """For a command of the class `ManyValues`."""
 

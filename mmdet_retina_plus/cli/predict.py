@@ -49,7 +49,8 @@ class ManyWords(ManyValues):
     '--ann-file',
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help='COCO file whose images to take, below the folder IMAGES, with its '
-    'ids of images and categories.',
+    'ids of images and categories. Categories are matched by name, and images '
+    'have to be of the size that the file gives them.',
 )
 @click.option(
     '--tile',
@@ -166,6 +167,8 @@ def conclude(outcome: Outcome) -> None:
         click.echo(f'{len(results.boxes)} boxes written to {files[0]}')
     for file in files[1:]:
         click.echo(f'Their images and categories are in {file}')
+    for line in results.notes:
+        click.echo(f'Note: {line}', err=True)
     for line in (*results.failures, *results.undrawn):
         click.echo(line, err=True)
     said = []

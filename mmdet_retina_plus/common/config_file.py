@@ -1,31 +1,46 @@
 """Configs read as `mim train` reads them, with options merged."""
 
-import re
+import inspect
 import warnings
-from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
+from string import digits
+from textwrap import shorten
 from typing import Any
 
+from .config_tree import dotted_items, without_scopes
+from .option_values import read_value
 from .suggestions import did_you_mean
 
 CONFIGS = ('.py', '.json', '.yml', '.yaml')
 """Suffixes of config files."""
+READ_BY_NAME = (
+    'activation_checkpointing',
+    'compile',
+    'compile_backbone',
+    'custom_imports',
+    'efficient_conv_bn_eval',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'runner_type',
+    'sync_bn',
+)
+"""Keys at the top of a config that are looked up, beside a Runner's own."""
+READ_BY_MMDET = ('auto_scale_lr', 'tta_model', 'tta_pipeline')
+"""Keys at the top of a config that only mmdet's scripts look up."""
 
 
-def load_config(
-    path: str | Path, options: Sequence[str] = (), known_only: bool = False
-) -> Any:
+def load_config(path: str | Path, options: Sequence[str] = ()) -> Any:
     """Read a config as `mim train` does, and run its custom imports.
 
     Args:
         path: Of the config.
-        options: Changes, each 'key.of.the.config=value'.
-        known_only: Whether to refuse options below a key that the config does
-            not have at its top; mmengine would add it, and nothing read it.
+        options: Changes, each 'key.of.the.config=value', see `read_value`.
 
     Raises:
-        ValueError: An option is not KEY=VALUE, or its key is unknown.
+        ValueError: An option is not KEY=VALUE, its value cannot be read, or
+            nothing reads its key.
         Exception: Whatever a config, which is a program, may raise.
     """
     from mmengine.config import Config
@@ -33,14 +48,21 @@ def load_config(
 
     import mmdet_retina_plus
 
+    changes = parse_options(options)
     # mmengine and mmcv still import it; harmless below setuptools 82.
     warnings.filterwarnings('ignore', 'pkg_resources')
     mmdet_retina_plus.register_all_modules()
     cfg = Config.fromfile(path)
-    if known_only:
-        check_keys(cfg, options)
-    for key, value in parse_options(options).items():
-        cfg.merge_from_dict({key: value})
+    check_keys(cfg, changes)
+    for key, value in changes.items():
+        check_text(key, value, cfg)
+        try:
+            cfg.merge_from_dict({key: value})
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(
+                f'--cfg-options {key}: the config has nothing there to '
+                f'change, {shorten(str(error), 150)}'
+            ) from error
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     return cfg
 
@@ -57,42 +79,143 @@ def read_config(path: str | Path, options: Sequence[str] = ()) -> Any:
         ImportError: The environment is broken.
     """
     try:
-        return load_config(path, options, known_only=True)
+        return load_config(path, options)
     except (ValueError, ImportError):
         raise
     except Exception as error:
         raise ValueError(f'{path}: {error!r}') from error
 
 
-def check_keys(cfg: Mapping, options: Sequence[str]) -> None:
-    """Refuse options below an unknown key.
+def parts_read() -> set[str]:
+    """Keys at the top of a config that a training may read."""
+    from mmengine.runner import Runner
+
+    return {*inspect.signature(Runner).parameters, *READ_BY_NAME}
+
+
+def check_keys(cfg: Mapping, keys: Iterable[str]) -> None:
+    """Refuse dotted keys below a top key that is unknown.
+
+    mmengine would add it to the config, and nothing would read it.
 
     Raises:
-        ValueError: The config has no such key at its top.
+        ValueError: The config lacks the top key and nothing reads it, or only
+            copies of it are read; or a key holds a blank, an empty part or a
+            typo.
     """
-    for option in options:
-        key = re.split(r'[.=]', option)[0]
-        if key not in cfg:
+    known = {*cfg, *parts_read(), *READ_BY_MMDET}
+    for key in keys:
+        if key.split() != [key] or not all(key.split('.')):
             raise ValueError(
-                f'{option}: the config has no {key}{did_you_mean(key, cfg)}'
+                f'--cfg-options {key!r} is no key such as model.backbone.depth'
+                ': write KEY=VALUE without blanks around ='
             )
+        top = key.partition('.')[0]
+        if top not in known:
+            raise ValueError(
+                f'--cfg-options {key}: the config has no {top}'
+                f'{did_you_mean(top, known)}'
+            )
+        check_read(key, cfg)
+        check_spelling(key, cfg)
+
+
+def check_spelling(key: str, cfg: Any) -> None:
+    """Refuse a new key of a plain dict that is a typo of one beside it.
+
+    Parts with a type are left to their class, which knows its arguments.
+
+    Raises:
+        ValueError: With the key that was meant.
+    """
+    part: Any = dict(cfg.items())
+    *above, name = key.split('.')
+    for step in above:
+        if isinstance(part, list | tuple) and step.isdigit():
+            part = dict(enumerate(part)).get(int(step))
+        else:
+            part = part.get(step) if isinstance(part, Mapping) else None
+    if not isinstance(part, Mapping) or 'type' in part or name in part:
+        return
+    known = {
+        str(other).casefold(): other
+        for other in part
+        # Names may be counted: layer_block_1, layer_block_2.
+        if str(other).rstrip(digits) != name.rstrip(digits)
+    }
+    near = get_close_matches(name.casefold(), known, n=1, cutoff=0.9)
+    if near:
+        raise ValueError(
+            f'--cfg-options {key}: there is no {name}; did you mean '
+            f'{".".join([*above, known[near[0]]])}?'
+        )
+
+
+def check_text(key: str, value: Any, cfg: Any) -> None:
+    """Refuse a text in place of a number or truth value.
+
+    Raises:
+        ValueError: As `yes` for True, or `2*4`, which is not computed.
+    """
+    now = dict(dotted_items(cfg.to_dict())).get(key)
+    if isinstance(value, str) and isinstance(now, int | float):
+        raise ValueError(
+            f'--cfg-options {key}: {value!r} is a text, the config has {now}: '
+            'write a number, True, False or None'
+        )
+
+
+def check_read(key: str, cfg: Any) -> None:
+    """Refuse a part of the config that neither training nor test reads.
+
+    Names such as `train_pipeline` and `data_root` only help to write the
+    config: what uses them has a copy.
+
+    Raises:
+        ValueError: Nothing reads it; names the copies that are read.
+    """
+    top, _, rest = key.partition('.')
+    read = {*parts_read(), *READ_BY_MMDET}
+    if top not in cfg or top in read:
+        return
+    settings = without_scopes(cfg.to_dict())
+    wanted = settings[top]
+    copies = [
+        f'{name}.{rest}' if rest else name
+        for name, value in dotted_items(settings)
+        if name.partition('.')[0] in read
+        and type(value) is type(wanted)
+        and value == wanted
+        # A number may be the same by chance, and a hook may read it.
+        and (
+            (value and isinstance(value, str | list | tuple | dict))
+            or name.rpartition('.')[2] == top
+        )
+    ]
+    if copies:
+        others = f' and {len(copies) - 3} more' if len(copies) > 3 else ''
+        raise ValueError(
+            f'nothing reads {key}, it only helps to write the config: '
+            f'change {", ".join(copies[:3])}{others}'
+        )
 
 
 def parse_options(options: Sequence[str]) -> dict[str, Any]:
-    """Dotted key to value, as mmengine reads them.
+    """Dotted key to value.
 
     Raises:
-        ValueError: One is not KEY=VALUE.
+        ValueError: One is not KEY=VALUE, or its value cannot be read.
     """
-    from mmengine.config import DictAction
-
+    values = {}
     for option in options:
-        if '=' not in option:
+        key, equals, text = option.partition('=')
+        if not equals:
             raise ValueError(f'the option {option!r} is not KEY=VALUE')
-    # The action by itself: an ArgumentParser would take `--x=1` for its own.
-    parsed = Namespace()
-    DictAction([], 'options')(ArgumentParser(), parsed, list(options))
-    return parsed.options
+        try:
+            values[key] = read_value(text)
+        except ValueError as error:
+            raise ValueError(f'{option}: {error}') from None
+    return values
 
 
 def check_kinds(config: str, checkpoints: Sequence[str]) -> None:

@@ -35,6 +35,31 @@ def walk(config: Any) -> Iterator[Mapping]:
             yield from walk(item)
 
 
+def dotted_items(config: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
+    """All dotted keys of a config, those of parts too, with their values."""
+    items: Any = ()
+    if isinstance(config, Mapping):
+        items = config.items()
+    elif isinstance(config, list | tuple):
+        items = enumerate(config)
+    for name, value in items:
+        yield f'{prefix}{name}', value
+        yield from dotted_items(value, f'{prefix}{name}.')
+
+
+def without_scopes(value: Any) -> Any:
+    """A config without the marks of mmengine on what came from mmdet's."""
+    if isinstance(value, Mapping):
+        return {
+            key: without_scopes(item)
+            for key, item in value.items()
+            if key != '_scope_'
+        }
+    if isinstance(value, list | tuple):
+        return type(value)(map(without_scopes, value))
+    return value
+
+
 def dataset_chains(
     config: Any, wrappers: tuple[Mapping, ...] = ()
 ) -> Iterator[tuple[Mapping, ...]]:

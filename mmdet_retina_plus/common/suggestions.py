@@ -9,6 +9,8 @@ def did_you_mean(
 ) -> str:
     """End of an error message: '; did you mean a, b?', nearest first.
 
+    Small and capital letters count as equal.
+
     Args:
         name: As it was written.
         known: Names that exist.
@@ -19,5 +21,11 @@ def did_you_mean(
         Empty where no name is similar, or none is known.
     """
     cutoff = 0.0 if always else 0.6
-    near = get_close_matches(name, list(known), n=most, cutoff=cutoff)
+    folded = {word.casefold(): word for word in known}
+    near = [
+        folded[word]
+        for word in get_close_matches(
+            name.casefold(), list(folded), n=most, cutoff=cutoff
+        )
+    ]
     return f'; did you mean {", ".join(near)}?' if near else ''

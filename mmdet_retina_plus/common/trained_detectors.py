@@ -1,5 +1,6 @@
 """Detectors with the weights of a checkpoint, which must fit."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -72,8 +73,9 @@ def load_detector(cfg: Config, checkpoint: str, device: str) -> BaseDetector:
         ) from error
     load_weights(model, weights, checkpoint)
     model.cfg = cfg
-    model.dataset_meta = known | checkpoint_meta(loaded.get('meta', {}))
-    check_classes(model, checkpoint)
+    named = checkpoint_meta(loaded.get('meta') or {})
+    model.dataset_meta = known | named
+    check_classes(model, checkpoint, 'classes' in named)
     return model.eval()
 
 
@@ -112,27 +114,57 @@ def dataset_meta(cfg: Config) -> dict[str, Any]:
 
 def checkpoint_meta(meta: dict[str, Any]) -> dict[str, Any]:
     """Classes and palette that a checkpoint names, of mmdet 3 or 2."""
-    named = meta.get('dataset_meta', {})
+    named = meta.get('dataset_meta') or {}
     if 'CLASSES' in meta:
         named = dict(named, classes=meta['CLASSES'])
     return {key.lower(): value for key, value in named.items()}
 
 
-def check_classes(model: BaseDetector, name: str) -> None:
-    """Refuse a detector whose labels have no name.
+def check_classes(
+    model: BaseDetector, name: str, from_checkpoint: bool
+) -> None:
+    """Refuse a detector whose labels have no name, or share one.
+
+    Args:
+        model: With the classes in its `dataset_meta`.
+        name: Of the checkpoint.
+        from_checkpoint: Whether it names the classes, or else the config.
 
     Raises:
-        ValueError: The head has another number of classes.
+        ValueError: The head has another number of classes, or the classes are
+            no list of different texts.
     """
     classes = model.dataset_meta.get('classes') or ()
+    if isinstance(classes, str) or not all(
+        isinstance(item, str) for item in classes
+    ):
+        raise ValueError(
+            f'The classes of {name} are {classes!r}, not a tuple of texts: '
+            "write one class as ('a',) and train again"
+        )
+    twice = [item for item, count in Counter(classes).items() if count > 1]
+    if twice:
+        raise ValueError(
+            f'Several classes of {name} are called {some(twice)}: give every '
+            'class a name of its own'
+        )
     heads = {
         module.num_classes
         for path, module in model.named_modules()
         if 'bbox_head' in path and hasattr(module, 'num_classes')
     }
-    if not classes or heads - {len(classes)}:
+    if classes and not heads - {len(classes)}:
+        return
+    found = max(heads, default='no')
+    if from_checkpoint:
         raise ValueError(
-            f'The head of {name} has {max(heads, default="no")} classes, but '
-            f'there are {len(classes)} names ({some(classes)}): give them by '
-            '--cfg-options "test_dataloader.dataset.metainfo.classes=(\'a\',)"'
+            f'{name} names {len(classes)} classes ({some(classes)}), but its '
+            f'head has {found}: labels beyond them have no name, set '
+            f'num_classes={len(classes)} of all heads and train again'
         )
+    raise ValueError(
+        f'{name} names no classes, and its head has {found} classes, but '
+        f'there are {len(classes)} names in the config ({some(classes)}): '
+        'give them in the order of training by --cfg-options '
+        '"test_dataloader.dataset.metainfo.classes=(\'a\',)"'
+    )

@@ -15,6 +15,7 @@ from mmengine.structures import InstanceData
 from mmengine.utils import to_2tuple
 from torch import Tensor
 
+from .build_checks import check_mask_loss
 from .shared_bitmaps import SharedBitmaps
 
 TRAIN_CFG = dict(
@@ -81,8 +82,8 @@ class MaskRoIHead(StandardRoIHead):
         init_cfg: As ``StandardRoIHead``.
 
     Raises:
-        ValueError: ``max_masks`` is not a number from 0, or an option is
-            unknown.
+        ValueError: ``max_masks`` is not a number from 0, an option is
+            unknown, or the mask loss has class weights.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class MaskRoIHead(StandardRoIHead):
                 f'max_masks is {max_masks}: use 0 or more, max_per_img of the '
                 'box head for all detections'
             )
+        check_mask_loss(getattr(self.mask_head, 'loss_mask', None))
         self.start_level = start_level
 
     def loss(

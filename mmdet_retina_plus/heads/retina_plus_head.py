@@ -14,6 +14,7 @@ from mmdet.utils import ConfigType, InstanceList, OptInstanceList, reduce_mean
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from .build_checks import check_anchors, check_box_loss, check_per_class
 from .level_sizes import count_inside, takes_level_sizes, with_level_sizes
 from .mining_calls import apply_policies, build_policies, normalizer_of
 
@@ -41,7 +42,9 @@ class RetinaPlusHead(RetinaHead):
 
     Raises:
         ValueError: Head and loss, or a policy, disagree about ``use_sigmoid``;
-            or a policy does not follow the protocol.
+            ``alpha`` or ``class_weight`` of ``loss_cls`` are not one for each
+            class; an IoU loss gets no boxes; two anchors of a location are
+            equal; or a policy does not follow the protocol.
     """
 
     def __init__(
@@ -60,6 +63,12 @@ class RetinaPlusHead(RetinaHead):
                 f'{type(self.loss_cls).__name__} works on sigmoids, but '
                 'loss_cls does not say so: add `use_sigmoid=True` to it'
             )
+        check_per_class(self.loss_cls, 'alpha', self.num_classes, 'loss_cls')
+        check_per_class(
+            self.loss_cls, 'class_weight', self.cls_out_channels, 'loss_cls'
+        )
+        check_box_loss(self.loss_bbox, self.reg_decoded_bbox)
+        check_anchors(self.prior_generator)
         self.mining = build_policies(as_list(mining), self.use_sigmoid_cls)
         self.averages_selected = 'selected' in map(normalizer_of, self.mining)
         self.sync_avg_factor = sync_avg_factor

@@ -13,6 +13,8 @@ from mmdet.structures import SampleList
 from mmdet.utils import OptConfigType, OptMultiConfig
 from torch import Tensor, nn
 
+from .build_checks import check_per_class
+
 IGNORE_INDEX = 255
 
 
@@ -34,7 +36,8 @@ class UNetSemanticHead(BaseSemanticHead):
         init_cfg: As ``BaseModule``.
 
     Raises:
-        ValueError: ``loss_seg`` ignores another label, or none.
+        ValueError: ``loss_seg`` ignores another label, or none; or its
+            ``class_weight`` is not one for each channel.
     """
 
     def __init__(
@@ -61,6 +64,12 @@ class UNetSemanticHead(BaseSemanticHead):
         self.class_specific = class_specific
         self.conv_seg = nn.Conv2d(
             in_channels, 1 + (num_classes if class_specific else 1), 1
+        )
+        check_per_class(
+            self.loss_seg,
+            'class_weight',
+            self.conv_seg.out_channels,
+            'loss_seg',
         )
 
     def forward(self, x: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -7,12 +7,19 @@ from typing import Any, NamedTuple
 
 from mmdet_retina_plus.common.config_file import read_config
 from mmdet_retina_plus.common.output_files import replace
+from mmdet_retina_plus.common.text import quantity, some
 
 from .checks import check_outputs, check_pictures
 from .fusion_options import fusion_options
-from .image_list import category_ids, find_images, images_of, read_coco
+from .image_list import find_images, images_of, read_coco
 from .image_loop import detect_in_all
-from .results import Results
+from .label_names import (
+    category_ids,
+    label_names,
+    unknown_categories,
+    unused_names,
+)
+from .results import Results, images_file
 
 
 class Outcome(NamedTuple):
@@ -118,16 +125,41 @@ def detect_images(
     from .tiled_detector import TiledDetector
 
     models = load_detectors(cfg, checkpoints, device)
-    detector = TiledDetector(models, tile, overlap, batch_size, flip, **fusion)
-    classes = detector.meta['classes']
-    coco.setdefault('categories', numbered(classes))
-    results = Results(category_ids(coco, classes))
+    try:
+        detector = TiledDetector(
+            models, tile, overlap, batch_size, flip, **fusion
+        )
+    except Exception as error:  # Whatever a transform may raise.
+        raise ValueError(f'Cannot build the pipeline: {error!r}') from error
+    unused = unused_names(cfg, detector.meta['classes'])
+    names, note = label_names(cfg, detector.meta['classes'])
+    detector.meta['classes'] = names
+    coco.setdefault('categories', numbered(names))
+    results = Results(category_ids(coco, names))
+    results.notes += [note] if note else []
+    if unused:
+        results.notes.append(
+            f'the classes of the config ({some(unused)}) are not those of the '
+            f'checkpoint ({some(names)}), which count'
+        )
+    unknown = unknown_categories(coco, names) if ann_file else []
+    if unknown:
+        results.notes.append(
+            f'the detector has no class {some(unknown)}: it finds none of '
+            'these categories'
+        )
     draw = picture_maker(show_dir, detector.meta, show_score_thr)
     interrupted = False
     try:
         detect_in_all(detector, listed, results, score_thr, draw)
     except KeyboardInterrupt:
         interrupted = True
+    if results.turned:
+        results.notes.append(
+            f'{quantity(len(results.turned), "image")} turned or mirrored by '
+            f'EXIF orientation ({some(results.turned)}): boxes fit only '
+            'annotations that were made on images so turned'
+        )
     outcome = Outcome(results, len(listed), interrupted, [])
     if results.images or not interrupted:
         if interrupted and out.exists():
@@ -135,11 +167,6 @@ def detect_images(
         categories = None if ann_file else coco['categories']
         write_results(outcome, out, categories)
     return outcome
-
-
-def images_file(out: Path) -> Path:
-    """File beside a result file for its images and categories."""
-    return out.with_suffix('.images.json')
 
 
 def numbered(classes: Sequence[str]) -> list[dict[str, Any]]:

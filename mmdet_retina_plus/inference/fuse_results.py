@@ -9,6 +9,9 @@ from mmdet_retina_plus.common.coco_format import entry_error, has_box, is_id
 from mmdet_retina_plus.common.numbers import is_finite
 from mmdet_retina_plus.common.output_files import check_out, replace
 
+from .compare_results import compare
+from .result_files import with_names
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -49,12 +52,14 @@ class Fused(NamedTuple):
         num_images: Images with a detection.
         num_cut: Boxes that were dropped by `max_per_img`.
         left_out: Keys of detections that a fused one does not have.
+        notes: Lines on what may not be meant.
     """
 
     boxes: list[dict]
     num_images: int
     num_cut: int
     left_out: list[str]
+    notes: list[str]
 
 
 def fuse_files(
@@ -76,15 +81,20 @@ def fuse_files(
         changes: Arguments of `weighted_box_clustering`. None: the preset's.
 
     Raises:
-        ValueError: A file is not in COCO's result format, or `out` is one of
-            them.
+        ValueError: A file is not in COCO's result format, does not fit the
+            others or is given twice, or `out` is one of them.
         ImportError: The environment is broken.
         OSError: A file cannot be read or written.
     """
     check_out(out, files)
+    check_distinct(files)
     views = [read_results(file) for file in files]
     from mmdet_retina_plus.fusion import WBC_PRESETS
 
+    notes = compare(
+        [with_names(*file) for file in zip(files, views, strict=True)],
+        strict=changes.get('missing_weight') != 0,
+    )
     given = {name: x for name, x in changes.items() if x is not None}
     arguments = dict(WBC_PRESETS[preset], n_expected=len(views), **given)
     boxes, num_cut = [], 0
@@ -94,7 +104,19 @@ def fuse_files(
         boxes += fused[:max_per_img]
         num_cut += len(fused[max_per_img:])
     replace(out, json.dumps(boxes))
-    return Fused(boxes, len(images), num_cut, left_out_of(views))
+    return Fused(boxes, len(images), num_cut, left_out_of(views), notes)
+
+
+def check_distinct(files: Sequence[Path]) -> None:
+    """Refuse a file that would count as two detectors.
+
+    Raises:
+        ValueError: It is given twice.
+    """
+    paths = [file.resolve() for file in files]
+    for number, file in enumerate(files):
+        if paths[number] in paths[:number]:
+            raise ValueError(f'{file} is given twice: name each file once')
 
 
 def read_results(file: Path) -> list[dict]:

@@ -3,7 +3,6 @@
 import glob
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,11 +23,13 @@ class ListedImage(NamedTuple):
         image_id: In results.
         file_name: Below the folder of all images, with forward slashes.
         path: Where it is.
+        size: Width and height that an annotation file gives it.
     """
 
     image_id: int | str
     file_name: str
     path: Path
+    size: tuple[int, int] | None = None
 
 
 def find_images(images: str) -> list[ListedImage]:
@@ -86,39 +87,22 @@ def images_of(coco: dict[str, Any], folder: Path) -> list[ListedImage]:
     """The images that a COCO file names, in its order.
 
     Raises:
-        ValueError: None of them is there.
+        ValueError: It names none, or none of them is there.
     """
     listed = [
         ListedImage(
-            image['id'], image['file_name'], folder / image['file_name']
+            image['id'],
+            image['file_name'],
+            folder / image['file_name'],
+            (image['width'], image['height']),
         )
         for image in coco['images']
     ]
+    if not listed:
+        raise ValueError('The annotations list no images')
     if not any(image.path.is_file() for image in listed):
         raise ValueError(
             f'No image of the annotations is below {folder}: there is no '
             f'{some([image.file_name for image in listed])}'
         )
     return listed
-
-
-def category_ids(coco: dict[str, Any], classes: Sequence[str]) -> list:
-    """The category of each label, in the order of the file.
-
-    mmdet numbers labels so in training, and its CocoMetric writes so.
-
-    Raises:
-        ValueError: The file lacks a class.
-    """
-    names = [category['name'] for category in coco['categories']]
-    absent = [name for name in classes if name not in names]
-    if absent:
-        raise ValueError(
-            f'The annotations have no category {some(absent)}, which the '
-            f'detector has; theirs are {some(names)}'
-        )
-    return [
-        category['id']
-        for category in coco['categories']
-        if category['name'] in classes
-    ]

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from .image_list import ListedImage
+from .image_sizes import check_size, is_turned_unseen
 from .results import Results
 
 
@@ -36,9 +37,14 @@ def detect_in_all(
         for number, image in enumerate(listed):
             try:
                 pixels = detector.read(image.path)
+                check_size(
+                    image, pixels.shape, detector.loader, detector.loader_key
+                )
                 found = detector(pixels, partial(advance, number))
                 found = found[found.scores >= score_thr]
                 results.add(image, pixels.shape, found)
+                if is_turned_unseen(image, detector.loader):
+                    results.turned.append(image.file_name)
             except Exception as error:  # Of files, pipelines and models.
                 results.failures.append(
                     f'{image.file_name}: {in_a_line(error)}'

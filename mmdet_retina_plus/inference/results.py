@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from .image_list import ListedImage
@@ -18,6 +19,9 @@ class Results:
         failures: A line for each image that failed.
         undrawn: A line for each image that was processed, but whose picture
             failed.
+        turned: Names of images that the loader turned or mirrored by their
+            EXIF orientation, which the size in the annotations cannot show.
+        notes: Lines about what may be surprising.
     """
 
     categories: Sequence[int | str]
@@ -25,6 +29,8 @@ class Results:
     images: list[dict[str, Any]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     undrawn: list[str] = field(default_factory=list)
+    turned: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def add(
         self, image: ListedImage, shape: tuple[int, ...], found: Any
@@ -58,3 +64,8 @@ class Results:
     def coco(self, categories: Sequence[dict]) -> dict[str, Sequence]:
         """A COCO file of the images, without annotations."""
         return dict(images=self.images, annotations=[], categories=categories)
+
+
+def images_file(results: Path) -> Path:
+    """File beside a result file for its images and categories."""
+    return results.with_suffix('.images.json')

@@ -17,6 +17,8 @@ from torch import Tensor, no_grad
 from mmdet_retina_plus.detectors import RetinaPlus
 from mmdet_retina_plus.fusion import merge_tiles, tile_windows
 
+from .image_sizes import loader_key
+
 
 class TiledDetector:
     """Run one or several detectors of a config on an image, tile by tile.
@@ -46,9 +48,10 @@ class TiledDetector:
         self.batch_size = batch_size
         self.mirrors = (False, True) if flip else (False,)
         self.fusion = fusion
-        loader, *steps = get_test_pipeline_cfg(models[0].cfg)
+        self.loader, *steps = get_test_pipeline_cfg(models[0].cfg)
+        self.loader_key = loader_key(models[0].cfg)
         # The config's own, for it knows depth and channels of the images.
-        self.load = Compose([loader])
+        self.load = Compose([self.loader])
         self.prepare = Compose(steps)
 
     def read(self, path: Path) -> Any:

@@ -1,21 +1,11 @@
 """Look up keys in a config, in its classes' arguments and in mmengine."""
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-READ_BY_NAME = (
-    'activation_checkpointing',
-    'compile',
-    'compile_backbone',
-    'custom_imports',
-    'efficient_conv_bn_eval',
-    'find_unused_parameters',
-    'model_wrapper_cfg',
-    'runner_type',
-    'sync_bn',
-)
-"""Keys at the top of a config that are looked up, beside a Runner's own."""
+from mmdet_retina_plus.common.config_file import parts_read
+
 FREE = (
     'default_hooks',
     'env_cfg',
@@ -27,38 +17,6 @@ FREE = (
     'randomness',
 )
 """Parts that mmengine reads, and looks for more names in than classes tell."""
-
-
-def dotted_items(config: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
-    """All dotted keys of a config, those of parts too, with their values."""
-    items: Any = ()
-    if isinstance(config, Mapping):
-        items = config.items()
-    elif isinstance(config, list | tuple):
-        items = enumerate(config)
-    for name, value in items:
-        yield f'{prefix}{name}', value
-        yield from dotted_items(value, f'{prefix}{name}.')
-
-
-def without_scopes(value: Any) -> Any:
-    """A config without the marks of mmengine on what came from mmdet's."""
-    if isinstance(value, Mapping):
-        return {
-            key: without_scopes(item)
-            for key, item in value.items()
-            if key != '_scope_'
-        }
-    if isinstance(value, list | tuple):
-        return type(value)(map(without_scopes, value))
-    return value
-
-
-def parts_read() -> set[str]:
-    """Keys at the top of a config that a training may read."""
-    from mmengine.runner import Runner
-
-    return {*inspect.signature(Runner).parameters, *READ_BY_NAME}
 
 
 def is_free(key: str, cfg: Any) -> bool:

@@ -5,10 +5,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmdet_retina_plus.common.config_tree import dotted_items
 from mmdet_retina_plus.common.numbers import is_number
 from mmdet_retina_plus.common.suggestions import did_you_mean
 
-from .config_lookup import arguments_of, dotted_items, is_free, parameters
+from .config_lookup import arguments_of, is_free, parameters
 
 COUNTS = re.compile(
     r'batch_size|num_\w+|\w*interval|nms_pre|max_per_img|max_(iters|epochs)'

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mmdet_retina_plus.common.config_file import parse_options, read_config
+from mmdet_retina_plus.common.config_tree import dotted_items
 
-from .config_lookup import dotted_items
 from .point_labels import identity
 from .spec import Point, Sweep, point_text, read_point, read_sweep
 from .trial_config import counts_epochs, parse_config
@@ -86,10 +86,10 @@ def make_plan(
         ValueError: The spec, the config or a value does not fit.
         ImportError: The environment is broken.
     """
-    sweep = read_sweep(spec)
+    sweep = read_sweep(spec, config)
     sweep = replace(
         sweep,
-        config=Path(os.path.normpath(config or sweep.config)),
+        config=Path(os.path.normpath(sweep.config)),
         seeds=list(dict.fromkeys(seeds or sweep.seeds)),
     )
     cfg = read_config(sweep.config)

@@ -48,8 +48,12 @@ class Sweep:
         return {self.prefix + key: value for key, value in point.items()}
 
 
-def read_sweep(path: Path) -> Sweep:
+def read_sweep(path: Path, config: Path | None = None) -> Sweep:
     """Read a file that sets some of `FIELDS`, as those in configs/sweeps do.
+
+    Args:
+        path: Of the file.
+        config: Config in place of the file's, which then needs none.
 
     Raises:
         ValueError: It sets something else, or not what a sweep needs.
@@ -77,12 +81,16 @@ def read_sweep(path: Path) -> Sweep:
     given['seeds'] = plain(given.get('seeds', [0]))
     check_form(path, points, product, given)
     points = distinct([*points, *expand(product)])
-    if 'config' not in given or not points:
-        raise ValueError(
-            f'{path} must set config, a path relative to it, and points or '
-            'product'
-        )
-    config = path.parent / given.pop('config')
+    if not points:
+        raise ValueError(f'{path} must set points or product')
+    own = given.pop('config', None)
+    if config is None:
+        if own is None:
+            raise ValueError(
+                f'{path} must set config, a path relative to it; or name one '
+                'by --config'
+            )
+        config = path.parent / own
     return Sweep(path.stem, config, points, **given)
 
 

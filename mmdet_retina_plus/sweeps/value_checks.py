@@ -5,15 +5,13 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
-from mmdet_retina_plus.common.config_tree import seed_of
+from mmdet_retina_plus.common.config_file import check_read
+from mmdet_retina_plus.common.config_tree import dotted_items, seed_of
 from mmdet_retina_plus.common.suggestions import did_you_mean
 
 from .config_lookup import (
-    dotted_items,
     names_of,
-    parts_read,
     registries,
-    without_scopes,
 )
 from .fit_value import UnknownKeyError, fit
 from .point_labels import full_label
@@ -115,41 +113,6 @@ def merge(changes: Mapping[str, Any], cfg: Any) -> tuple[dict[str, Any], Any]:
             'give --seeds'
         )
     return fitting, changed
-
-
-def check_read(key: str, cfg: Any) -> None:
-    """Refuse a part of the config that no training reads.
-
-    Names such as `train_pipeline` and `data_root` only help to write the
-    config: what uses them has a copy.
-
-    Raises:
-        ValueError: No training reads it; names the copies that are read.
-    """
-    top, _, rest = key.partition('.')
-    read = parts_read()
-    if top not in cfg or top in read:
-        return
-    settings = without_scopes(cfg.to_dict())
-    wanted = settings[top]
-    copies = [
-        f'{name}.{rest}' if rest else name
-        for name, value in dotted_items(settings)
-        if name.partition('.')[0] in read
-        and type(value) is type(wanted)
-        and value == wanted
-        # A number may be the same by chance, and a hook may read it.
-        and (
-            (value and isinstance(value, str | list | tuple | dict))
-            or name.rpartition('.')[2] == top
-        )
-    ]
-    if copies:
-        others = f' and {len(copies) - 3} more' if len(copies) > 3 else ''
-        raise ValueError(
-            f'no training reads {key}, it only helps to write the config: '
-            f'change {", ".join(copies[:3])}{others}'
-        )
 
 
 def check_type(key: str, value: Any, settings: Mapping) -> None:

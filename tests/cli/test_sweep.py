@@ -48,9 +48,12 @@ def stand_in(monkeypatch):
     monkeypatch.setattr(worker, 'POLL', 0.05)
 
 
-def write_spec(folder: Path, body: str, prefix: str) -> str:
+def write_spec(
+    folder: Path, body: str, prefix: str, config: str | None = CONFIG
+) -> str:
     path = folder / 'spec.py'
-    path.write_text(f'config = {CONFIG!r}\nprefix = {prefix!r}\n{body}\n')
+    first = f'config = {config!r}\n' if config else ''
+    path.write_text(f'{first}prefix = {prefix!r}\n{body}\n')
     return str(path)
 
 
@@ -87,14 +90,18 @@ def test_a_sweep_from_its_spec_to_its_report(data, tmp_path):
     assert 'lr=0.001' in next(trial).read_text()
 
 
+@pytest.mark.parametrize('config', [CONFIG, None])
 def test_one_spec_may_be_run_with_a_config_of_your_own(
-    data, tmp_path, stand_in
+    data, tmp_path, stand_in, config
 ):
+    """Whether the spec names one or not."""
     own = tmp_path / 'own.py'
     own.write_text(
         f'_base_ = {CONFIG!r}\noptim_wrapper=dict(optimizer=dict(lr=.5))'
     )
-    spec = write_spec(tmp_path, 'points = [dict(weight_decay=0)]', OPTIMIZER)
+    spec = write_spec(
+        tmp_path, 'points = [dict(weight_decay=0)]', OPTIMIZER, config
+    )
     command = ['run', spec, '--config', own, '--work-dir', tmp_path / 'sweep']
     said = run(*command, '--seeds', 3, 1, '--cfg-options', *data)
     assert said.count('complete weight_decay=0.0') == 2
@@ -102,6 +109,12 @@ def test_one_spec_may_be_run_with_a_config_of_your_own(
     assert [trial.parent.name for trial in trials] == ['seed-1', 'seed-3']
     assert 'lr=0.5' in trials[0].read_text()
     assert 'weight_decay=0.0' in trials[0].read_text()
+
+
+def test_a_spec_without_a_config_names_the_option(tmp_path):
+    spec = write_spec(tmp_path, 'points = [dict(lr=1.0)]', OPTIMIZER, None)
+    said = run('run', spec, '--work-dir', tmp_path / 'sweep', code=1)
+    assert 'or name one by --config' in ' '.join(said.split())
 
 
 REFUSED = {
@@ -115,7 +128,7 @@ REFUSED = {
         [],
         'give a value of type float',
     ),
-    'no points': ('', [], 'must set config'),
+    'no points': ('', [], 'must set points or product'),
     'a seed among the points': (
         "prefix = ''\npoints = [{'randomness.seed': 1}]",
         [],

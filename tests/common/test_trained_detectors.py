@@ -1,13 +1,14 @@
 """A checkpoint fits its config and the others, or is refused."""
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
 
 from mmdet_retina_plus.common.config_file import read_config
 from mmdet_retina_plus.common.trained_detectors import load_detectors
-from tests.helpers.detector_files import retinanet
+from tests.helpers.detector_files import CLASSES, retinanet
 
 
 def refusal(config: str, *checkpoints) -> str:
@@ -58,7 +59,46 @@ def test_checkpoints_must_agree_about_the_classes(tmp_path):
     assert 'red, green, blue' in message
 
 
+def with_meta(checkpoint: str, **meta) -> str:
+    """The checkpoint, with other things beside its weights."""
+    weights = torch.load(checkpoint)
+    other = Path(checkpoint).with_name('other.pth')
+    torch.save(dict(state_dict=weights, meta=meta), other)
+    return str(other)
+
+
+@pytest.mark.parametrize('meta', [{}, dict(dataset_meta=None), dict(epoch=3)])
+def test_a_checkpoint_without_classes_has_those_of_the_config(tmp_path, meta):
+    config, checkpoint = retinanet(tmp_path)
+    (model,) = load_detectors(
+        read_config(config), [with_meta(checkpoint, **meta)], 'cpu'
+    )
+    assert tuple(model.dataset_meta['classes']) == CLASSES
+
+
 def test_classes_without_names_are_refused(tmp_path):
     config, checkpoint = retinanet(tmp_path, classes=5)
     message = refusal(config, checkpoint)
-    assert '5 classes, but there are 3 names' in message
+    assert 'head has 5 classes, but there are 3 names' in message
+    assert 'test_dataloader.dataset.metainfo.classes' in message
+
+
+@pytest.mark.parametrize(
+    ('meta', 'words'),
+    [
+        (
+            dict(dataset_meta=dict(classes=('a', 'b'))),
+            'names 2 classes (a, b)',
+        ),
+        (dict(CLASSES=('a', 'b')), 'num_classes=2'),
+        (dict(dataset_meta=dict(classes=())), 'names 0 classes'),
+        (dict(dataset_meta=dict(classes=('a', 'b', 'a'))), 'called a: give'),
+        (dict(dataset_meta=dict(classes='cat')), "are 'cat', not a tuple"),
+        (dict(dataset_meta=dict(classes=(1, 2, 3))), 'not a tuple of texts'),
+    ],
+)
+def test_classes_of_a_checkpoint_that_do_not_fit_are_refused(
+    tmp_path, meta, words
+):
+    config, checkpoint = retinanet(tmp_path)
+    assert words in refusal(config, with_meta(checkpoint, **meta))

@@ -39,11 +39,19 @@ def assert_like(results, expected):
 def test_one_file_keeps_boxes_that_do_not_overlap(fuse):
     view = [
         detection(0.9),
-        detection(0.8, category='dog'),
+        detection(0.8, category=3),
         detection(0.7, box=(100, 10, 5.5, 2)),
-        detection(0.6, image='b'),
+        detection(0.6, image=2),
     ]
     assert_like(fuse(view), view)
+
+
+def test_ids_may_be_texts(fuse):
+    view = [
+        detection(0.9, image='a', category='cat'),
+        detection(0.8, image='a', category='dog'),
+    ]
+    assert_like(fuse(view, view), view)
 
 
 def test_equal_files_are_one(fuse):

@@ -102,8 +102,8 @@ seeds = range(2)
 
 BAD = {
     "config = 'x.py'\npoint = [dict(a=1)]": 'did you mean points',
-    "config = 'x.py'\n": 'must set config',
-    'points = [dict(a=1)]': 'must set config',
+    "config = 'x.py'\n": 'must set points or product',
+    'points = [dict(a=1)]': 'must set config.*--config',
     "config = 'x.py'\npoints = [dict(a=1)]\ngammas = [1]": (
         r'sets gammas, which a sweep does not have \(Begin'
     ),

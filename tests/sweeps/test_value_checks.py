@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mmdet_retina_plus.sweeps.config_lookup import dotted_items
+from mmdet_retina_plus.common.config_tree import dotted_items
 from mmdet_retina_plus.sweeps.spec import Sweep
 from mmdet_retina_plus.sweeps.value_checks import (
     apply_point,
@@ -134,7 +134,7 @@ def test_a_fraction_of_what_is_no_count_is_taken(cfg):
 def test_a_name_that_helps_to_write_a_config_is_told_by_its_copies(key, copy):
     """Those of mmdet's own configs are marked with a scope, the copies not."""
     cfg = load('retinanet_r50_fpn_fl')
-    with pytest.raises(ValueError, match='no training reads') as caught:
+    with pytest.raises(ValueError, match='nothing reads') as caught:
         merge({key: 'x'}, cfg)
     assert copy in str(caught.value)
 

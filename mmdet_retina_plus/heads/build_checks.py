@@ -1,0 +1,79 @@
+"""Losses and anchors that do not fit a head, refused when it is built."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+
+def check_per_class(
+    loss: nn.Module, option: str, count: int, place: str
+) -> None:
+    """Refuse an option with one number per class for other classes.
+
+    Args:
+        loss: Loss of the head.
+        option: Attribute of the loss. It may be missing, or no list.
+        count: Number of outputs that the option has to cover.
+        place: Key of the loss, for the error.
+
+    Raises:
+        ValueError: The list has another length.
+    """
+    numbers = getattr(loss, option, None)
+    if isinstance(numbers, Sequence) and len(numbers) != count:
+        raise ValueError(
+            f'{place} has {option} with {len(numbers)} numbers, but the head '
+            f'has {count} outputs: give {count} numbers, in the order of the '
+            'classes, with background where the head has an output for it'
+        )
+
+
+def check_box_loss(loss: nn.Module, decoded: bool) -> None:
+    """Refuse an IoU loss on deltas, where it is negative without bound.
+
+    Raises:
+        ValueError: The loss needs boxes, and the head does not decode them.
+    """
+    name = type(loss).__name__
+    if 'IoU' in name and not decoded:
+        raise ValueError(
+            f'{name} compares boxes, but the head gives it deltas: set '
+            'bbox_head.reg_decoded_bbox=True'
+        )
+
+
+def check_mask_loss(loss: nn.Module | None) -> None:
+    """Refuse class weights in mmdet's mask loss.
+
+    It multiplies the columns of a mask by them, whatever its class.
+
+    Raises:
+        ValueError: The loss has `class_weight` and `use_mask`.
+    """
+    weights = getattr(loss, 'class_weight', None)
+    if getattr(loss, 'use_mask', False) and weights is not None:
+        raise ValueError(
+            'mask_head.loss_mask has class_weight, which mmdet multiplies '
+            'columns of pixels by instead of classes: leave it out'
+        )
+
+
+def check_anchors(prior_generator: Any) -> None:
+    """Refuse a generator with two equal anchors at a location.
+
+    Args:
+        prior_generator: Of mmdet. One without ``base_anchors``, of shape
+            (A, 4) for each level, is not checked.
+
+    Raises:
+        ValueError: Some are equal, as those of nested ``ratios``.
+    """
+    for anchors in getattr(prior_generator, 'base_anchors', ()):
+        distinct = len(anchors.unique(dim=0))
+        if distinct < len(anchors):
+            raise ValueError(
+                f'{len(anchors)} anchors of a location are {distinct} '
+                'different ones: give anchor_generator each ratio and each '
+                'scale once, in a plain list such as ratios=[0.5, 1.0, 2.0]'
+            )

@@ -1,0 +1,114 @@
+"""Whether an image was loaded in the size that an annotation file gives it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmdet_retina_plus.common.config_tree import kind
+
+from .image_list import ListedImage
+
+ORIENTATION = 0x0112
+"""EXIF tag."""
+UPRIGHT = 1
+MIRRORED = (2, 3, 4)
+ROTATED = (5, 6, 7, 8)
+"""Orientations that exchange width and height."""
+
+
+def check_size(
+    image: ListedImage, shape: tuple[int, ...], loader: Mapping, key: str
+) -> None:
+    """Refuse an image whose boxes would not be those of the annotations.
+
+    Args:
+        image: With the size that the annotations give it, or None.
+        shape: Of the loaded array, (H, W, ...).
+        loader: First step of the test pipeline.
+        key: Of this step in the config.
+
+    Raises:
+        ValueError: The sizes differ; with the probable reason and its fix.
+    """
+    loaded = shape[1], shape[0]
+    if image.size in (None, loaded):
+        return
+    width, height = image.size
+    reason = 'it is another image, or a part of it: name the folder of those '
+    reason += 'that were annotated'
+    if loaded == (height, width):
+        reason = exchanged(image.path, loaded, loader, key)
+    else:
+        factor = loaded[0] / width
+        # Sides are rounded.
+        if abs(loaded[1] - factor * height) <= max(1, factor):
+            reason = (
+                f'it is a copy of {factor:.3g} times the size: name the '
+                'folder of the annotated images, or scale the annotations'
+            )
+    raise ValueError(
+        f'loaded as {loaded[0]} x {loaded[1]} pixels, but the annotations say '
+        f'{width} x {height}; {reason}'
+    )
+
+
+def exchanged(
+    path: Path, loaded: tuple[int, int], loader: Mapping, key: str
+) -> str:
+    """Reason and fix where width and height are exchanged."""
+    stored, orientation = header(path)
+    if orientation not in ROTATED:
+        return 'they exchange width and height: correct the file'
+    color_type = loader.get('color_type', 'color')
+    if loaded == stored:
+        color_type = color_type.removesuffix('_ignore_orientation')
+        if color_type == 'unchanged':
+            color_type = 'color'
+        reason = 'the loader ignores'
+    else:
+        color_type += '_ignore_orientation'
+        reason = 'the loader applies'
+    fix = 'store the images upright, without this tag'
+    if kind(loader) == 'LoadImageFromFile':
+        fix = f'use `--cfg-options {key}.color_type={color_type}`'
+    return (
+        f'{reason} its EXIF orientation {orientation}, the annotations do '
+        f'not agree: {fix}'
+    )
+
+
+def is_turned_unseen(image: ListedImage, loader: Mapping) -> bool:
+    """Whether the loader turns or mirrors an annotated image of equal size."""
+    color_type = loader.get('color_type', 'color')
+    if image.size is None or color_type not in ('color', 'grayscale'):
+        return False
+    (width, height), orientation = header(image.path)
+    return orientation in MIRRORED or (
+        orientation in ROTATED and width == height
+    )
+
+
+def header(path: Path) -> tuple[tuple[int, int], int]:
+    """Stored width and height, and EXIF orientation.
+
+    Returns:
+        (0, 0) and `UPRIGHT` for a format that Pillow does not know.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.size, image.getexif().get(ORIENTATION, UPRIGHT)
+    except (OSError, Image.DecompressionBombError):
+        return (0, 0), UPRIGHT
+
+
+def loader_key(cfg: Any) -> str:
+    """Dotted key of the first step of the pipeline that mmdet tests with."""
+    key, dataset = 'test_dataloader.dataset', cfg.test_dataloader.dataset
+    while 'pipeline' not in dataset:
+        if 'dataset' in dataset:
+            key, dataset = f'{key}.dataset', dataset.dataset
+        else:
+            key, dataset = f'{key}.datasets.0', dataset.datasets[0]
+    return f'{key}.pipeline.0'
