@@ -1,4 +1,4 @@
-"""`retina-plus build-mmcv`: mmcv's operators for the torch of this place."""
+"""`retina-plus build-mmcv`: mmcv's operators for the installed torch."""
 
 from pathlib import Path
 

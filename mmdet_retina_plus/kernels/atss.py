@@ -1,4 +1,4 @@
-"""ATSS in four launches, whatever the number of ground truths and levels.
+"""ATSS in five launches, whatever the number of ground truths and levels.
 
 Chunks of priors get a hull; each ground truth visits the chunks nearest to it
 until none can hold a nearer prior than those it has; its candidates give the
@@ -147,7 +147,7 @@ def resolve(
     labels = torch.empty_like(gt_inds)
     with torch.cuda.device_of(priors):
         _resolve_kernel[(triton.cdiv(len(priors), PRIORS),)](
-            gt_labels.contiguous(),
+            gt_labels.long().contiguous(),
             priors if ignored is None else ignored,
             claims,
             gt_inds,

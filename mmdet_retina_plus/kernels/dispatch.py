@@ -1,28 +1,48 @@
 """Which code runs: kernels in Triton, or plain torch.
 
 Losses and assigners keep their torch path for the CPU and for a GPU without
-Triton. They import a module of kernels, and with it Triton, only where it
-runs. No kernel's caller reads a value back from the GPU. The environment
-variable MMDET_RETINA_PLUS_TRITON=0 leaves a GPU to plain torch, too.
+Triton or the C compiler that Triton needs. They import a module of kernels,
+and with it Triton, only where it runs. No kernel's caller reads a value back
+from the GPU. The environment variable MMDET_RETINA_PLUS_TRITON=0 leaves a GPU
+to plain torch, too.
 """
 
 import os
+import shutil
+import sysconfig
 from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+
+def missing() -> str:
+    """What Triton lacks to run, '' for nothing.
+
+    It compiles a few lines of C for its driver when it first launches.
+    """
+    compilers = (os.environ.get('CC', 'gcc'), 'gcc', 'clang')
+    if find_spec('triton') is None:
+        return 'Triton is not installed'
+    if not any(map(shutil.which, compilers)):
+        return 'Triton needs a C compiler'
+    if not Path(sysconfig.get_path('include'), 'Python.h').is_file():
+        return "Triton needs Python's headers"
+    return ''
+
+
 USES_TRITON = (
-    os.environ.get('MMDET_RETINA_PLUS_TRITON', '1') != '0'
-    and find_spec('triton') is not None
+    os.environ.get('MMDET_RETINA_PLUS_TRITON', '1') != '0' and not missing()
 )
 
 
-def usable(*tensors: Tensor) -> bool:
-    """Whether the kernels run on these tensors.
+def usable(*tensors: Tensor | None) -> bool:
+    """Whether the kernels run on these tensors, None left out.
 
     They compute in single precision, so float64 is left to torch.
     """
     return USES_TRITON and all(
-        tensor.is_cuda and tensor.dtype != torch.float64 for tensor in tensors
+        tensor is None or (tensor.is_cuda and tensor.dtype != torch.float64)
+        for tensor in tensors
     )

@@ -1,8 +1,8 @@
 """Assignment by the highest IoU without the matrix.
 
 One kernel keeps the best box of each prior and the best overlap of each box,
-the next one compares each overlap with the latter and decides: two launches,
-whatever the number of boxes.
+the next one compares each overlap with the latter and decides: two kernels
+and a fill, whatever the number of boxes.
 """
 
 from typing import NamedTuple
@@ -115,7 +115,7 @@ def assign(
     with torch.cuda.device_of(priors):
         _assign_kernel[(triton.cdiv(len(priors), PRIORS),)](
             boxes,
-            box_labels.contiguous(),
+            box_labels.long().contiguous(),
             priors,
             priors if ignored is None else ignored,
             peaks,

@@ -141,7 +141,7 @@ class FusedSigmoidLoss(nn.Module):
                 f'alpha has {len(self.balance[0])} entries for {pred.size(1)} '
                 'classes: give one per class, without background'
             )
-        if dispatch.usable(pred):
+        if dispatch.usable(pred, target, weight):
             return self._by_kernel(pred, target, weight, avg_factor, reduction)
         check_range(pred, target)
         dtype = torch.promote_types(pred.dtype, torch.float32)
@@ -194,15 +194,17 @@ class _Recomputed(torch.autograd.Function):
         value, valid = loss.value(pred)
         # Not read, which would have to wait. A false one stops the GPU.
         torch._assert_async(valid, OUT_OF_RANGE)
-        ctx.save_for_backward(pred)
-        ctx.loss = loss
+        # Saved, so that a change in place before backward is an error.
+        ctx.save_for_backward(pred, loss.target, loss.weight)
+        ctx.loss = loss._replace(target=None, weight=None)
         return value
 
     @staticmethod
     def backward(ctx, grad_output):
-        (pred,) = ctx.saved_tensors
+        pred, target, weight = ctx.saved_tensors
+        loss = ctx.loss._replace(target=target, weight=weight)
         with torch.no_grad():
-            grad = ctx.loss.gradient(pred, grad_output)
+            grad = loss.gradient(pred, grad_output)
         if torch.is_grad_enabled():
             grad = _Once.apply(grad, pred)
         return grad, None

@@ -84,7 +84,10 @@ def check_range(pred: Tensor, target: Tensor) -> None:
     """
     largest = pred.size(1) if target.dim() == 1 else 1
     if target.numel():
+        # Their own type may not hold the number of classes.
         low, high = target.aminmax()
+        if target.dim() == 1:
+            low, high = low.long(), high.long()
         devices.check(
             # Written such that NaN fails.
             (low >= 0) & (high <= largest),

@@ -1,9 +1,11 @@
 """Build, install and check mmcv: what `retina-plus build-mmcv` does."""
 
+import hashlib
 import os
 import re
 import shutil
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +23,7 @@ from .target import Release, Target
 
 PROVIDERS = ('mmcv', 'mmcv-full', 'mmcv-lite', 'onedl-mmcv')
 PROOF = Path(__file__).with_name('proof.py')
+PYTHON_OPERATORS = Path(__file__).with_name('python_ext.py')
 FLAGS = '-O2 -DNDEBUG -g0 -w'
 
 
@@ -44,7 +47,7 @@ class Build:
 
     @property
     def version(self) -> str:
-        label = self.target.label if self.target else 'python'
+        label = self.target.label if self.target else python_label()
         return f'{self.release.version}+{label}'
 
     def step(
@@ -104,31 +107,56 @@ def build_mmcv(
 
     Raises:
         ValueError: With the reason and, where it is known, the fix.
+        OSError: The folder for wheels cannot be made.
     """
-    check_environment(release, target)
+    if wheel_dir:
+        wheel_dir.mkdir(parents=True, exist_ok=True)
+    check_environment(release, target, wheel_dir)
     handle, log = tempfile.mkstemp(prefix='build-mmcv-', suffix='.log')
     os.close(handle)
-    jobs = jobs or len(os.sched_getaffinity(0))
+    jobs = jobs or cores()
     build = Build(release, target, jobs, say, Path(log))
     if not (wheel_dir and installed_from(build, wheel_dir)):
         with tempfile.TemporaryDirectory() as folder:
             wheel = make_wheel(build, Path(folder))
             if wheel_dir:
-                wheel_dir.mkdir(parents=True, exist_ok=True)
                 wheel = Path(shutil.copy(wheel, wheel_dir))
                 say(f'The wheel is kept as {wheel}')
             install(build, wheel)
     build.log.unlink(missing_ok=True)
 
 
-def check_environment(release: Release, target: Target | None) -> None:
-    """Say what is missing before anything is downloaded.
+def cores() -> int:
+    """Those that this process may use, where the system tells."""
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def python_label() -> str:
+    """Tells wheels with other operators in Python apart."""
+    digest = hashlib.sha256(PYTHON_OPERATORS.read_bytes()).hexdigest()
+    return f'python.{digest[:8]}'
+
+
+def check_environment(
+    release: Release, target: Target | None, wheel_dir: Path | None = None
+) -> None:
+    """Say what is missing before anything is downloaded or compiled.
 
     Raises:
         ValueError: With the fix.
     """
     cuda = bool(target and target.cuda)
+    if not version_of('pip'):
+        raise ValueError(
+            'pip, which builds and installs mmcv, is missing: '
+            'python -m ensurepip, or uv pip install pip'
+        )
     check_packages(release, compiles=target is not None)
+    check_writable(Path(sysconfig.get_path('purelib')), 'a venv of your own')
+    if wheel_dir:
+        check_writable(wheel_dir, 'another --wheel-dir')
     check_disk(Path(tempfile.gettempdir()), 4 if cuda else 1)
     if target:
         check_compiler(target.standard)
@@ -136,8 +164,18 @@ def check_environment(release: Release, target: Target | None) -> None:
         check_nvcc(target.cuda, target.cuda_home)
 
 
+def check_writable(folder: Path, otherwise: str) -> None:
+    """Refuse a folder that this user may not write to.
+
+    Raises:
+        ValueError: With the fix.
+    """
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f'{folder} cannot be written to: use {otherwise}')
+
+
 def check_packages(release: Release, compiles: bool) -> None:
-    """Refuse packages that would clash, and miss those that the build needs.
+    """Refuse packages that would clash, and name those that are missing.
 
     Raises:
         ValueError: With the fix.

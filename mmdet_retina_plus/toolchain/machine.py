@@ -16,7 +16,10 @@ import tempfile
 from pathlib import Path
 
 # The first releases whose __cplusplus is that of the standard.
-COMPILERS = {17: 'g++ 9 or clang++ 6', 20: 'g++ 11 or clang++ 10'}
+COMPILERS = {
+    17: 'g++ 9 or clang++ 6 or newer',
+    20: 'g++ 11 or clang++ 10 or newer',
+}
 PROBE = """
 #include <Python.h>
 #include <vector>
@@ -62,8 +65,8 @@ def check_compiler(
         raise ValueError(
             f'`{" ".join(command)}` ({first_line(command)}) does not compile '
             f'C++{standard}, which this torch needs: install '
-            f'{COMPILERS[standard]} or newer, or set CXX, or do without: '
-            f'{otherwise}'
+            f'{COMPILERS.get(standard, "a newer one")}, or set CXX, or do '
+            f'without: {otherwise}'
         )
 
 

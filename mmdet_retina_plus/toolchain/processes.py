@@ -19,10 +19,17 @@ PATIENCE = 10
 """Seconds that a process group has to end by itself after SIGTERM."""
 # What pip prints when it retries, whatever the cause.
 NO_NETWORK = 'after connection broken by'
-NO_SPACE = 'No space left on device'
+NO_CERTIFICATE = 'CERTIFICATE_VERIFY_FAILED'
+NO_SPACE = re.compile('No space left on device|Disk quota exceeded', re.I)
 # What gcc prints, mostly since memory ran out.
-KILLED = 'Killed signal terminated program'
-COMPILER_ERROR = re.compile(r'(:\d+:|\(\d+\):) (fatal )?error: ')
+NO_MEMORY = re.compile(
+    'Killed signal terminated program|memory exhausted|Cannot allocate memory'
+)
+COMPILER_ERROR = re.compile(
+    r'(:\d+:|\(\d+\):) (fatal )?error: |^nvcc fatal|\bld: '
+)
+# What pip ends with, whatever the cause.
+NO_CAUSE = 'failed to build'
 
 
 class CommandFailed(Exception):
@@ -40,28 +47,44 @@ class CommandFailed(Exception):
 def reason(output: Sequence[str], status: int) -> str:
     """Why a command failed, and the fix where it is known."""
     text = ''.join(output)
-    if NO_SPACE in text:
+    if NO_SPACE.search(text):
         return 'The disk is full: free some space and run again'
-    if NO_NETWORK in text:
+    if NO_MEMORY.search(text):
         return (
-            'The package index cannot be reached: check the network, or '
-            'point pip to local files by PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER'
+            'A compiler ended, usually since memory ran out: use fewer at '
+            'once by --jobs 1'
         )
-    if KILLED in text:
-        return (
-            'A compiler was killed, usually since memory ran out: use fewer '
-            'at once by --jobs 1'
-        )
-    if status < 0:
-        return f'crashed with {signal.Signals(-status).name}'
     lines = [line.strip() for line in output if line.strip()]
     for line in lines:
         # What comes after a compiler's first error is only its consequence.
         if COMPILER_ERROR.search(line):
             return line
-    errors = [line for line in lines if 'error' in line.lower()]
+    if NO_CERTIFICATE in text:
+        return (
+            "The package index's certificate is not trusted: point PIP_CERT "
+            'to that of your proxy'
+        )
+    if NO_NETWORK in text:
+        return (
+            'The package index cannot be reached: check the network, or '
+            'point pip to local files by PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER'
+        )
+    if status < 0:
+        return f'crashed with {signal_name(-status)}'
+    errors = [
+        line
+        for line in lines
+        if 'error' in line.lower() and NO_CAUSE not in line.lower()
+    ]
     last = (errors or lines or ['no output'])[-1]
     return last.removeprefix('Error: ')
+
+
+def signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f'signal {number}'
 
 
 def run(
@@ -110,17 +133,20 @@ def run(
 
 
 def end_group(process: subprocess.Popen) -> None:
-    """End a process that leads a group, and the rest of the group."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        deadline = time.monotonic() + PATIENCE
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
+    """End a process that leads a group, and the rest of the group.
+
+    They have a few seconds to do so, unless another signal comes meanwhile.
+    """
+    with suppress(ProcessLookupError):
+        try:
+            os.killpg(process.pid, signal.SIGTERM)
+            deadline = time.monotonic() + PATIENCE
             while time.monotonic() < deadline:
                 process.poll()  # A zombie would count as a member.
                 os.killpg(process.pid, 0)
                 time.sleep(0.02)
-            continue
-        return
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def interrupt_on_signals() -> None:

@@ -24,8 +24,10 @@ def check_nms(device: str) -> None:
 
     boxes, scores = some_rois(700)[:, 1:], torch.rand(700)
     _, kept = nms(boxes.to(device), scores.to(device), 0.5)
-    assert kept.tolist() == torch_nms(boxes, scores, 0.5).tolist()
-    assert 0 < len(kept) < 700
+    # No `assert`, which PYTHONOPTIMIZE would leave out.
+    assert_close(kept.cpu(), torch_nms(boxes, scores, 0.5).cpu())
+    if not 0 < len(kept) < 700:
+        raise ValueError(f'NMS keeps {len(kept)} of 700 boxes')
 
 
 def check_roi_align(device: str) -> None:
@@ -49,10 +51,9 @@ def check_roi_align(device: str) -> None:
     rois = some_rois(50).to(device)
     pooled = roi_align(features, rois, 7, 0.5, 0, 'avg', True)
     weights = torch.rand_like(pooled)
-    (pooled * weights).sum().backward()
-    assert features.grad is not None
+    (grad,) = torch.autograd.grad((pooled * weights).sum(), features)
     assert_close(
-        (features * features.grad).double().sum(),
+        (features * grad).double().sum(),
         (pooled * weights).double().sum(),
         rtol=1e-4,
         atol=0,
@@ -64,7 +65,8 @@ def main() -> None:
     from mmcv import _ext
 
     kind = getattr(_ext, 'BACKEND', 'compiled')
-    devices = ['cpu', *['cuda'] * torch.cuda.is_available()]
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    devices = ['cpu', *(f'cuda:{index}' for index in range(gpus))]
     for device in devices:
         check_nms(device)
         check_roi_align(device)

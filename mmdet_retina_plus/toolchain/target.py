@@ -87,7 +87,8 @@ def find_target(cuda: bool = False, archs: Sequence[str] = ()) -> Target:
     if not torch.version.cuda:
         raise ValueError(
             f'torch {torch.__version__} is built without CUDA: install one '
-            'with CUDA, or drop --cuda'
+            'with CUDA, or '
+            + ('drop --cuda' if not gpus else 'use --no-compiler')
         )
     for arch in archs:
         if not ARCH.fullmatch(arch):

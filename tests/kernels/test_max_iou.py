@@ -5,8 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.models.task_modules.assigners import MaxIoUAssigner
+from mmengine.structures import InstanceData
 
 from mmdet_retina_plus.assigners import (
+    StreamingATSSAssigner,
     StreamingMaxIoUAssigner,
     overlap_matching,
 )
@@ -172,3 +174,20 @@ def test_nothing_waits_for_the_gpu(card):
         assign(assigner, priors, boxes, regions)
     finally:
         torch.cuda.set_sync_debug_mode('default')
+
+
+@pytest.mark.parametrize('dtype', [torch.uint8, torch.int32])
+@pytest.mark.parametrize(
+    'assigner',
+    [StreamingMaxIoUAssigner(0.5, 0.4), StreamingATSSAssigner()],
+)
+def test_labels_may_be_any_integers(device, assigner, dtype):
+    priors = torch.cat(anchor_levels(96, 128)).to(device)
+    gt = InstanceData(bboxes=random_boxes(5, 0, 96, 128).to(device))
+    gt.labels = torch.arange(5, device=device)
+    with by_kernels(device):
+        expected = assigner.assign(InstanceData(priors=priors), gt)
+        gt.labels = gt.labels.to(dtype)
+        result = assigner.assign(InstanceData(priors=priors), gt)
+    assert torch.equal(result.labels, expected.labels)
+    assert (result.labels == -1).any() and (result.labels > 0).any()

@@ -302,13 +302,14 @@ def test_backward_keeps_the_logits_and_nothing_of_their_size(
 ):
     kept = []
     pred, target, _ = draw(0, 50, 3, False, '', False)
-    pred = pred.to(device).requires_grad_()
+    pred, target = pred.to(device).requires_grad_(), target.to(device)
     with (
         by_kernels(device),
         saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x),
     ):
-        loss_type()(pred, target.to(device))
-    assert [tensor.data_ptr() for tensor in kept] == [pred.data_ptr()]
+        loss_type()(pred, target)
+    inputs = {pred.data_ptr(), target.data_ptr()}
+    assert {tensor.data_ptr() for tensor in kept} == inputs
 
 
 @both_losses
@@ -409,3 +410,14 @@ def test_double_precision_stays_with_torch(device, loss_type):
         loss_type(), pred.to(device), target.to(device)
     )
     assert_close(tuple(x.cpu() for x in result), expected)
+
+
+@pytest.mark.parametrize('changed', ['target', 'weight'])
+def test_what_changes_before_backward_is_an_error(device, changed):
+    pred, target, weight = draw(0, 20, 3, False, 'anchor', False)
+    inputs = dict(target=target.to(device), weight=weight.to(device))
+    with by_kernels(device):
+        value = FusedFocalLoss()(pred.to(device).requires_grad_(), **inputs)
+        inputs[changed].zero_()
+        with pytest.raises(RuntimeError, match='modified by an inplace'):
+            value.backward()

@@ -1,5 +1,6 @@
 """The steps of a build, without pip and compilers."""
 
+import os
 import subprocess
 import sys
 import tarfile
@@ -256,3 +257,27 @@ def test_the_command_works_where_mmdet_does_not_import():
     assert result.stderr.startswith('Error: ')
     assert result.stderr.count('\n') == 1
     assert 'install g++' in result.stderr
+
+
+def test_folders_are_writable_before_anything_is_compiled(tmp_path):
+    wheels = tmp_path / 'wheels'
+    wheels.mkdir(mode=0o500)
+    if os.access(wheels, os.W_OK):
+        # Root may write anywhere but below a file.
+        wheels = tmp_path / 'file' / 'wheels'
+        wheels.parent.touch()
+        with pytest.raises(OSError, match='file'):
+            build_mmcv(UPSTREAM, CPU, wheels, say=str)
+    else:
+        with pytest.raises(ValueError, match='another --wheel-dir'):
+            build_mmcv(UPSTREAM, CPU, wheels, say=str)
+
+
+def test_wheels_with_other_operators_in_python_have_other_names(
+    tmp_path, monkeypatch
+):
+    before = build.python_label()
+    changed = tmp_path / 'python_ext.py'
+    changed.write_text('')
+    monkeypatch.setattr(build, 'PYTHON_OPERATORS', changed)
+    assert build.python_label() != before

@@ -4,6 +4,7 @@ import signal
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from mmdet_retina_plus.toolchain import processes
@@ -31,6 +32,28 @@ def test_output_is_logged_and_seen_line_by_line(tmp_path):
         ),
         ('a.cuh(11): error: defined\nERROR: no wheel', 'a.cuh(11): error:'),
         ('c++: fatal error: Killed signal terminated program cc1plus', 'A co'),
+        ('cc1plus: virtual memory exhausted\nERROR: no wheel', 'A compiler'),
+        ('OSError: [Errno 122] Disk quota exceeded', 'The disk is full'),
+        (
+            "nvcc fatal   : Unsupported gpu architecture 'compute_120'\n"
+            'ERROR: Failed to build one or more wheels',
+            'nvcc fatal   : Unsupported gpu architecture',
+        ),
+        (
+            '/usr/bin/ld: cannot find -lcudart\ncollect2: error: ld returned\n'
+            'ERROR: Failed to build one or more wheels',
+            '/usr/bin/ld: cannot find -lcudart',
+        ),
+        (
+            'WARNING: Retrying after connection broken by ...\n'
+            'a.cpp:1:1: error: expected\nERROR: no wheel',
+            'a.cpp:1:1: error: expected',
+        ),
+        (
+            'WARNING: Retrying after connection broken by SSLError('
+            'CERTIFICATE_VERIFY_FAILED)',
+            "The package index's certificate",
+        ),
         ('nothing to be seen', 'nothing to be seen'),
     ],
 )
@@ -91,3 +114,30 @@ def test_a_signal_to_the_outermost_process_ends_every_nested_one(
     program.send_signal(number)
     program.communicate(timeout=60)
     check_that_all_end(descendants)
+
+
+def test_a_second_signal_leaves_no_child_behind(tmp_path):
+    """Not even one that ignores SIGTERM."""
+    stubborn = (
+        'import os, signal, time; signal.signal(signal.SIGTERM, '
+        'signal.SIG_IGN); print(os.getpid(), flush=True); time.sleep(600)'
+    )
+    children = []
+
+    def on_line(line):
+        children.append(psutil.Process(int(line)))
+        # The next comes while the group is given time to end.
+        signal.setitimer(signal.ITIMER_REAL, 0.2, 0.2)
+        raise KeyboardInterrupt
+
+    def interrupt(number, frame):
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run([sys.executable, '-c', stubborn], tmp_path / 'log', on_line)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    check_that_all_end(children)
