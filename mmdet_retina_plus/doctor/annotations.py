@@ -1,130 +1,223 @@
-"""What may be wrong in an annotation file and its images."""
+"""What may be wrong in an annotation file, and what training keeps of it."""
 
-import os
+from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
-from mmdet_retina_plus.common.coco_format import has_box
-from mmdet_retina_plus.common.text import some
+from mmdet_retina_plus.common.text import quantity, some
 
 from .findings import Finding
-from .split import Split
+from .split import NOT_FOUND, Split
 
-END_OF_FILE = {'.jpg': b'\xff\xd9', '.jpeg': b'\xff\xd9', '.png': b'IEND'}
-"""What the last bytes of a complete image hold."""
+FEW = 0.02
+"""Fraction of objects or images that a set may lose without a warning."""
+FIXES = {
+    'of an unknown image': 'write image_id as it stands in "images"',
+    'without a bbox': 'write bbox as [left, top, width, height] in pixels',
+    'marked "ignore"': 'delete "ignore" of objects that shall train',
+    'without area or thinner than a pixel': (
+        'write bbox as [left, top, width, height] in pixels and area as '
+        'width * height, or delete them'
+    ),
+    'outside of their image': (
+        'see whether bbox is [left, top, width, height] in pixels, and '
+        'whether width and height of the image are right'
+    ),
+    'of another category': 'metainfo=dict(classes={classes}) and num_classes',
+    'in images that are left out': (
+        '{key}.filter_cfg.min_size=0, with filter_empty_gt=False'
+    ),
+    'marked "iscrowd"': (
+        'write "iscrowd": 0 into every annotation of a single object'
+    ),
+    'without a mask': (
+        'write segmentation as polygons of three or more corners or as run '
+        'lengths, or delete them'
+    ),
+}
+"""By the reason why an object does not train."""
+
+
+def tuple_of(names: Sequence[str]) -> str:
+    """Python of a tuple of names."""
+    listed = ', '.join(map(repr, names[:80]))
+    return f'({listed},)'
 
 
 def check_classes(split: Split) -> list[Finding]:
     """Labels are positions in the file, of the categories that are classes."""
-    listed = ', '.join(map(repr, split.categories[:80]))
-    way_out = f'set metainfo=dict(classes=({listed},)) in this dataset'
+    fix = f'metainfo=dict(classes={tuple_of(split.categories)})'
     if isinstance(split.classes, str):
         return split.fail(
             f'classes is the string {split.classes!r}, not a tuple',
             f'put a comma: metainfo=dict(classes=({split.classes!r},))',
         )
+    for names, where in (
+        (split.categories, 'categories of the annotation file'),
+        (split.classes, 'classes'),
+    ):
+        twice = [x for x, count in Counter(names).items() if count > 1]
+        if twice:
+            ids = [
+                x['id']
+                for x in split.coco['categories']
+                if x['name'] in twice
+            ]
+            return split.fail(
+                f'{where} have the name {some(twice)} more than once '
+                f'(category ids {some(ids, 8)}); labels and AP come out wrong',
+                'give each category a name of its own, or write one id for '
+                f'all of them into the annotations: {some(ids, 8)}',
+            )
     absent = [x for x in split.classes if x not in split.categories]
     if len(absent) == len(split.classes):
         return split.fail(
             f'none of its {len(absent)} classes ({some(absent)}) is a '
             'category of the annotation file, so AP stays 0',
-            way_out,
+            fix,
         )
     if absent:
         return split.fail(
             f'no category of the annotation file is called {some(absent)}, '
             'which moves the labels of the classes behind',
-            way_out + ', or add the category to the file',
+            f'{fix}, or add the category to the file',
         )
     used = [name for name in split.categories if name in split.classes]
     if used != list(split.classes):
-        return split.warn(
-            'labels follow the order of the annotation file, names in '
-            'pictures the order of classes, and these differ',
-            way_out,
+        return split.fail(
+            'labels follow the order of the annotation file, names those '
+            'of classes, and the orders differ: results get wrong names',
+            f'metainfo=dict(classes={tuple_of(used)})',
         )
-    unused = [x for x in split.categories if x not in split.classes]
-    if unused:
-        return split.warn(
-            f'objects of the categories {some(unused)} are ignored, they '
-            'are not among the classes',
-            way_out + ' and num_classes, unless that is meant',
-        )
-    return [
-        Finding('ok', split.subject, f'{len(used)} classes as in its file')
+    numbers = Counter(split.column('category_id'))
+    unused = [
+        x['name']
+        for x in split.coco['categories']
+        if x['name'] not in split.classes and not numbers[x['id']]
     ]
+    message = f'{len(used)} classes as in its file'
+    if unused:
+        message += f'; {some(unused)} is unused there, nothing to do'
+    return split.say(message)
 
 
 def check_references(split: Split) -> list[Finding]:
-    ids = {category['id'] for category in split.coco['categories']}
-    annotations = split.coco['annotations']
+    """Ids that lead nowhere; those of another type mean what they look like."""
+    known = {
+        'image': [x['id'] for x in split.images],
+        'category': [x['id'] for x in split.coco['categories']],
+    }
     findings = []
-    for key, known in (('image', split.image_sizes), ('category', ids)):
-        lost = [x['id'] for x in annotations if x[f'{key}_id'] not in known]
-        if lost:
+    for key, ids in known.items():
+        there = set(ids)
+        column = split.column(f'{key}_id')
+        lost = [at for at, x in enumerate(column) if x not in there]
+        if not lost:
+            continue
+        texts = {str(x) for x in ids}
+        numbers = split.ids[lost].tolist()
+        if all(str(column[at]) in texts for at in lost):
+            first = column[lost[0]]
+            findings += split.fail(
+                f'{quantity(len(lost), "annotation")} have {key}_id '
+                f'{first!r}, of another type than the id in the list: mmdet '
+                f'drops them: ids {some(numbers)}',
+                f'write the same type in both: "{key}_id": '
+                + ('1' if isinstance(first, str) else '"1"')
+                + f', not {first!r}',
+            )
+        elif key == 'category' or len(lost) == len(column):
+            findings += split.fail(
+                f'{quantity(len(lost), "annotation")} have an unknown '
+                f'{key}_id and are dropped: ids {some(numbers)}',
+                f'write a {key}_id that is in the file (such as '
+                f'{some(ids)}), or delete them',
+            )
+        else:
             findings += split.warn(
-                f'{len(lost)} annotations have an unknown {key}_id and are '
-                f'ignored: ids {some(lost)}',
-                f'mend the {key}_id in the annotation file or delete them',
+                f'{quantity(len(lost), "annotation")} have an unknown '
+                f'{key}_id and are dropped: ids {some(numbers)}',
+                f'correct the {key}_id in the annotation file or delete them',
             )
     return findings
 
 
 def check_boxes(split: Split) -> list[Finding]:
     findings = []
-    broken = [x['id'] for x in split.coco['annotations'] if not has_box(x)]
+    broken = split.ids[np.isnan(split.boxes).any(axis=1)].tolist()
     if broken:
         findings += split.fail(
-            f'{len(broken)} annotations have no bbox of four finite '
-            f'numbers: ids {some(broken)}',
+            f'{quantity(len(broken), "annotation")} have no bbox of four '
+            f'finite numbers: ids {some(broken)}',
             'write bbox as [left, top, width, height] in pixels',
         )
-    ids = np.array([x['id'] for x in split.objects])
-    lost = ids[~split.usable].tolist()
-    if lost:
-        findings += split.warn(
-            f'{len(lost)} boxes have no area, are thinner than a pixel or '
-            f'lie outside of the image, and are ignored: ids {some(lost)}',
-            'mend bbox = [left, top, width, height] and area, or delete them',
-        )
-    far = np.tile(split.sizes_of_objects_images, 2) + 1
-    leaves = ((split.boxes < -1) | (split.boxes > far)).any(axis=1)
-    out = ids[leaves & split.usable].tolist()
+    low = (split.boxes < -1).any(axis=1)
+    far = (split.boxes > np.tile(split.sizes, 2) + 1).any(axis=1)
+    thin = split.lost_by['without area or thinner than a pixel']
+    lost = split.lost_by['outside of their image'] | thin
+    out = split.ids[(low | far) & ~lost].tolist()
     if out:
         findings += split.warn(
-            f'{len(out)} boxes leave their image by more than a pixel: '
-            f'ids {some(out)}',
+            f'{quantity(len(out), "box")[:-1]}es leave their image by more '
+            f'than a pixel: ids {some(out)}',
             'see whether bbox is [left, top, width, height], not the right '
             'and bottom edges, and whether width and height of the image '
             'are exchanged',
         )
+    boxes = split.boxes[split.usable]
+    if len(boxes) and np.nanmax(boxes) <= 1.5:
+        findings += split.fail(
+            'all boxes lie within the first pixel: they are fractions of the '
+            'image',
+            'multiply bbox by width and height of the image',
+        )
     return findings
+
+
+def check_duplicates(split: Split) -> list[Finding]:
+    """The same box twice would be two objects at one location."""
+    if not split.usable.any():
+        return []
+    rows = np.column_stack([split.image_of, split.label_of, split.boxes])
+    order = np.flatnonzero(split.usable)
+    _, first, counts = np.unique(
+        rows[order].round(2), axis=0, return_index=True, return_counts=True
+    )
+    twice = split.ids[order[first[counts > 1]]].tolist()
+    if len(twice) <= FEW * len(order):
+        return []
+    return split.warn(
+        f'{quantity(int((counts - 1).sum()), "object")} repeat the box of '
+        f'another of their class: ids {some(twice)}',
+        'delete the copies from the annotation file',
+    )
 
 
 def check_scoring(split: Split) -> list[Finding]:
     """What training does not read, but pycocotools does."""
-    annotations = split.coco['annotations'] if split.scored else []
+    if not split.scored:
+        return []
     bare = [
-        annotation['id']
-        for annotation in annotations
-        if not isinstance(annotation.get('iscrowd'), int)
+        at
+        for at, value in enumerate(split.column('iscrowd'))
+        if not isinstance(value, int)
     ]
     findings = []
     if bare:
         findings += split.fail(
-            f'{len(bare)} annotations have no iscrowd of 0 or 1, which '
-            f'pycocotools fails on: ids {some(bare)}',
+            f'{quantity(len(bare), "annotation")} have no iscrowd of 0 or 1, '
+            f'which pycocotools fails on: ids {some(split.ids[bare].tolist())}',
             'add "iscrowd": 0 to every annotation',
         )
-    ids = [annotation['id'] for annotation in annotations]
-    texts = [number for number in ids if isinstance(number, str)]
+    texts = [number for number in split.ids if isinstance(number, str)]
     if texts:
         findings += split.fail(
             f'pycocotools fails on annotation ids that are no numbers: '
             f'{some(list(map(repr, texts)))}',
             'number the annotations, ids from 1 on',
         )
-    if 0 in ids:
+    elif (split.ids == 0).any():
         findings += split.warn(
             'pycocotools takes an annotation of id 0 for unmatched, so AP '
             'is too low',
@@ -133,63 +226,94 @@ def check_scoring(split: Split) -> list[Finding]:
     return findings
 
 
-def check_empty_images(split: Split) -> list[Finding]:
-    number = len(split.image_sizes)
-    taken = {
-        annotation['image_id']
-        for annotation, usable in zip(split.objects, split.usable, strict=True)
-        if usable
+def check_kept(split: Split) -> list[Finding]:
+    """Objects and images that the data set has, of those in the file."""
+    total, objects = len(split.ids), int(split.usable.sum())
+    images = len(split.images)
+    kept = int(split.images_in.sum())
+    listed = {
+        reason: int(lost.sum())
+        for reason, lost in split.lost_by.items()
+        if lost.any()
     }
-    objects = int(split.usable.sum())
-    if not taken and not split.name.startswith('test'):
-        return split.fail(
-            f'all of its {number} images are empty',
-            'give it an annotation file with objects',
+    message = f'{objects} of {quantity(total, "object")}'
+    if listed:
+        reasons = (f'{count} {reason}' for reason, count in listed.items())
+        message += f' ({", ".join(reasons)})'
+    message += f' in {kept} of {quantity(images, "image")}'
+    taken = np.unique(split.image_of[split.usable])
+    if kept > len(taken):
+        message += f'; {kept - len(taken)} are empty and used'
+    where = 'training keeps' if split.trains else 'it has'
+    fixes = {
+        reason: FIXES[reason].format(
+            classes=tuple_of(split.categories), key=split.key
         )
-    fate = 'left out (filter_empty_gt)' if split.filter_empty else 'used'
-    message = f'{objects} objects in {number} images'
-    if number > len(taken):
-        message += f'; {number - len(taken)} are empty and {fate}'
-    return [Finding('ok', split.subject, message)]
+        for reason in sorted(listed, key=listed.__getitem__, reverse=True)
+    }
+    if not kept:
+        worst = 'metainfo=dict(classes=…) and the annotation file'
+        smallest = int(split.image_sizes.min()) if images else 0
+        if smallest < split.filter_cfg.get('min_size', 0):
+            worst = f'{split.key}.filter_cfg.min_size={smallest}'
+        return split.fail(f'{where} {message}', next(iter(fixes.values()), worst))
+    if not objects and (total or not split.name.startswith('test')):
+        worst = 'give it an annotation file with objects'
+        return split.fail(f'{where} {message}', next(iter(fixes.values()), worst))
+    other = {
+        reason: count
+        for reason, count in listed.items()
+        if reason != 'marked "iscrowd"' or count > FEW * total
+    }
+    if split.trains and other:
+        fix = next(fix for reason, fix in fixes.items() if reason in other)
+        return split.warn(f'{where} {message}', fix)
+    dropped = dropped_by_size(split)
+    if dropped:
+        return split.warn(
+            f'{where} {message}; {dropped} are smaller than min_size',
+            f'{split.key}.filter_cfg.min_size=0',
+        )
+    return split.say(f'{where} {message}')
 
 
-def check_files(split: Split) -> list[Finding]:
-    """Images exist and end as images do."""
-    missing, truncated = [], []
-    for image in split.coco['images']:
-        name = image['file_name']
-        path = split.image_dir / name
-        try:
-            with path.open('rb') as file:
-                end = END_OF_FILE.get(path.suffix.lower(), b'')
-                size = file.seek(0, os.SEEK_END)
-                file.seek(max(size - 64, 0))
-                if not size or end not in file.read():
-                    truncated.append(name)
-        except OSError:
-            missing.append(name)
-    findings = []
-    if missing:
-        findings += split.fail(
-            f'{len(missing)} of {len(split.coco["images"])} image files '
-            f'cannot be opened: {some(missing)}',
-            f'put them into {split.image_dir}, or set data_root and '
-            'data_prefix=dict(img=…) in this dataset',
-        )
-    if truncated:
-        findings += split.warn(
-            f'{len(truncated)} image files are empty or truncated: '
-            f' {some(truncated)}',
-            'copy them again, or delete them from the annotation file',
-        )
-    return findings
+def dropped_by_size(split: Split) -> int:
+    small = split.image_sizes.min(axis=1) < split.filter_cfg.get('min_size', 0)
+    return int((small & ~split.images_in).sum())
+
+
+def check_unused_classes(split: Split) -> list[Finding]:
+    """Classes of which training sees nothing."""
+    if isinstance(split.classes, str) or not split.usable.any():
+        return []
+    counts = np.bincount(
+        split.label_of[split.usable & (split.label_of != NOT_FOUND)],
+        minlength=len(split.classes),
+    )
+    absent = [
+        name
+        for name, count in zip(split.classes, counts, strict=False)
+        if not count
+    ]
+    if not absent:
+        return []
+    message = f'no object of the class {some(absent)}'
+    if not split.trains:
+        return split.say(f'{message}, which is not scored')
+    rest = [x for x in split.classes if x not in absent]
+    return split.warn(
+        f'{message}, which is never learnt',
+        f'metainfo=dict(classes={tuple_of(rest)}) and num_classes='
+        f'{len(rest)}, or add objects',
+    )
 
 
 CHECKS = (
     check_classes,
     check_references,
     check_boxes,
+    check_duplicates,
     check_scoring,
-    check_empty_images,
-    check_files,
+    check_kept,
+    check_unused_classes,
 )

@@ -1,43 +1,221 @@
 """Every check of a config and its data, in order."""
 
-from collections.abc import Sequence
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mmdet_retina_plus.common.config_file import load_config
+from mmdet_retina_plus.common.config_tree import part
 
-from . import annotations, settings, weights
+from . import annotations, images, run_parts, settings, weights
+from .anchors import check_anchors, check_distinct, positive_threshold
 from .consistency import (
     check_evaluators,
     check_labels,
     check_num_classes,
     check_registration,
+    join_labels,
 )
-from .data_sets import read_splits
-from .findings import Finding, failure, guarded
-from .model import check_model
+from .data_sets import DataSets, read_data_sets
+from .findings import Finding, any_error, failure, guarded, joined
+from .image_files import Look, Track
+from .model import (
+    blank_samples,
+    build_model,
+    check_strides,
+    input_channels,
+    prior_generator,
+)
+from .pictures import draw_samples
+from .pipelines import build_data
+from .scoring import check_evaluator, check_monitors
 from .segmentations import check_segmentations
+from .trial import check_loss_step, check_prediction
 
-SETTING_CHECKS = (*settings.CHECKS, *weights.CHECKS, check_evaluators)
+SETTING_CHECKS = (
+    *settings.CHECKS,
+    *weights.CHECKS,
+    *run_parts.CHECKS,
+    check_evaluators,
+)
 """Checks of the config alone."""
 
 
-def check_config(path: Path, options: Sequence[str] = ()) -> list[Finding]:
-    """All findings about a config and the data that it names."""
+@contextmanager
+def quiet_logs() -> Iterator[None]:
+    """Only errors of mmengine's loggers, while parts are built."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def check_config(
+    path: Path,
+    options: Sequence[str] = (),
+    fast: bool = False,
+    show: Path | None = None,
+    track: Track = iter,
+) -> list[Finding]:
+    """All findings about a config and the data that it names, worst first.
+
+    Args:
+        path: Of the config.
+        options: Changes, each 'key.of.the.config=value'.
+        fast: Decode a sample of the images, not all.
+        show: Folder for pictures of samples.
+        track: Shows progress over many images.
+    """
     try:
         cfg = load_config(path, options)
     except FileNotFoundError as error:
-        way_out = 'give a path; `retina-plus config NAME` prints ours'
-        return [failure('config', error, way_out)]
+        fix = 'give a path; `retina-plus config NAME` prints ours'
+        return [failure('config', error, fix)]
     except Exception as error:  # A config is a program, it may raise anything.
         return [failure('config', error)]
     values = cfg.to_dict()
     findings = guarded(check_registration, values, cfg.text)
     for check_setting in SETTING_CHECKS:
         findings += guarded(check_setting, values)
-    splits, unread = read_splits(values)
-    findings += unread + guarded(check_num_classes, values, splits)
-    findings += guarded(check_labels, splits)
-    for split in splits:
+    with quiet_logs():
+        data = read_data_sets(values)
+        findings += data.findings
+        looks, found = check_data(values, data, fast, track)
+        findings += found
+        findings += check_run(cfg, values, data, looks, show)
+    return join_labels(joined(findings))
+
+
+def check_data(
+    values: Mapping, data: DataSets, fast: bool, track: Track
+) -> tuple[dict[str, Look], list[Finding]]:
+    """Annotations and image files."""
+    findings = guarded(check_num_classes, values, data.splits)
+    findings += guarded(check_labels, data.splits)
+    for split in data.splits:
         for check_split in (*annotations.CHECKS, check_segmentations):
             findings += guarded(check_split, split)
-    return findings + guarded(check_model, cfg, splits)
+    looks: dict[str, Look] = {}
+
+    def check_images() -> list[Finding]:
+        looks.update(images.look_at_images(data.splits, fast, track))
+        found = images.check_shared(data.splits, looks)
+        for split in data.splits:
+            for check_image in images.CHECKS:
+                found += guarded(check_image, split, looks)
+        return found
+
+    return looks, findings + guarded(check_images)
+
+
+def check_run(
+    cfg: Any,
+    values: Mapping,
+    data: DataSets,
+    looks: Mapping[str, Look],
+    show: Path | None,
+) -> list[Finding]:
+    """What the runner builds, a step and a prediction."""
+
+    def readable(path: Any) -> bool:
+        if path in looks:
+            return not looks[path].error
+        return not isinstance(path, str) or os.path.isfile(path)
+
+    findings: list[Finding] = []
+    built, samples, scores, loaders = {}, {}, {}, {}
+    for name in ('train', 'val', 'test'):
+        if not part(values, f'{name}_dataloader'):
+            continue
+        if name == 'test' and values.get('test_dataloader') == values.get(
+            'val_dataloader'
+        ):
+            continue
+
+        def check_pipeline(name: str = name) -> list[Finding]:
+            built[name], samples[name], found = build_data(
+                values, name, data, readable
+            )
+            if built[name] is not None:
+                loaders[name], more = run_parts.build_loader(
+                    values, name, built[name]
+                )
+                found += more
+            if show is not None and samples[name]:
+                classes = built[name].metainfo.get('classes', ())
+                draw_samples(show, name, samples[name], classes)
+            return found
+
+        findings += guarded(check_pipeline)
+        if name == 'train':
+            continue
+
+        def check_scoring(name: str = name) -> list[Finding]:
+            scores[name], found = check_evaluator(
+                values, name, built.get(name)
+            )
+            return found
+
+        findings += guarded(check_scoring)
+    findings += guarded(check_monitors, values, scores.get('val') or {})
+    return findings + check_model(
+        cfg, values, data, samples, loaders.get('train')
+    )
+
+
+def check_model(
+    cfg: Any,
+    values: Mapping,
+    data: DataSets,
+    samples: Mapping[str, Sequence[Any]],
+    loader: Any,
+) -> list[Finding]:
+    """Build it, lay its anchors over objects, take a step."""
+    model, findings = build_model(cfg)
+    findings += guarded(weights.check_weights, values, model)
+    findings += guarded(run_parts.check_run, values, model, loader)
+    if model is None:
+        return findings
+    seen = samples.get('train') or samples.get('val') or ()
+    channels = input_channels(model, seen)
+    strides = guarded(check_strides, model, channels)
+    findings += strides + guarded(check_priors, cfg, model, data)
+    if any_error(strides):
+        return findings
+    batch = samples.get('train')
+    failed = batch is not None and not batch
+    if values.get('train_cfg') is not None and model_trains(model):
+        batch = batch or blank_samples(channels)
+        found = guarded(check_loss_step, model, batch)
+        # Blank images tell of the model only what it cannot do at all.
+        findings += found if not failed or any_error(found) else []
+    if samples.get('val'):
+        findings += guarded(check_prediction, model, samples['val'])
+    return findings
+
+
+def model_trains(model: Any) -> bool:
+    return getattr(model, 'train_cfg', True) is not None
+
+
+def check_priors(cfg: Any, model: Any, data: DataSets) -> list[Finding]:
+    """Anchors that are distinct and fit the objects of the first split."""
+    from mmdet.models.task_modules import AnchorGenerator
+
+    generator = prior_generator(model)
+    if not isinstance(generator, AnchorGenerator):
+        return []
+    findings = check_distinct(generator)
+    if data.splits:
+        preprocessor = cfg.model.get('data_preprocessor') or {}
+        findings += check_anchors(
+            data.splits[0],
+            generator,
+            preprocessor.get('pad_size_divisor', 1),
+            positive_threshold(cfg.model.get('train_cfg') or {}),
+        )
+    return findings

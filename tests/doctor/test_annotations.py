@@ -46,7 +46,7 @@ def problems(split):
 
 def only_problem(split):
     (finding,) = problems(split)
-    assert finding.way_out
+    assert finding.fix
     return finding
 
 
@@ -76,8 +76,8 @@ def test_empty_images_are_counted(split, filter_empty):
 def test_classes_that_do_not_fit_the_categories(split, classes, level, words):
     finding = only_problem(replace(split, classes=classes))
     assert finding.level == level
-    assert words in finding.message + finding.way_out
-    assert "classes=('cat'," in finding.way_out
+    assert words in finding.message + finding.fix
+    assert "classes=('cat'," in finding.fix
 
 
 @pytest.mark.parametrize('key', ['image_id', 'category_id'])
@@ -102,7 +102,7 @@ def test_boxes_that_are_no_boxes(split, bbox):
     split.coco['annotations'][0]['bbox'] = bbox
     finding = only_problem(split)
     assert finding.level == 'error'
-    assert '[left, top, width, height]' in finding.way_out
+    assert '[left, top, width, height]' in finding.fix
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_missing_images_are_counted_and_named(split, tmp_path):
     finding = only_problem(split)
     assert finding.message.startswith('2 of 3 image files')
     assert 'a.png' in finding.message
-    assert str(tmp_path) in finding.way_out
+    assert str(tmp_path) in finding.fix
 
 
 @pytest.mark.parametrize('name', ['a.png', 'b.jpg'])
@@ -175,10 +175,10 @@ SCORING = {
 
 @pytest.mark.parametrize('case', SCORING)
 def test_what_only_scoring_reads(split, case):
-    change, level, way_out = SCORING[case]
+    change, level, fix = SCORING[case]
     change(split.coco['annotations'][0])
     assert not problems(split)
     for name in ('val', 'test 2'):
         finding = only_problem(replace(split, name=name))
         assert finding.level == level
-        assert way_out in finding.way_out
+        assert fix in finding.fix

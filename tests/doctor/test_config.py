@@ -54,7 +54,7 @@ def problems(findings):
 
 def only_problem(findings):
     (finding,) = problems(findings)
-    assert finding.way_out
+    assert finding.fix
     return finding
 
 
@@ -160,11 +160,11 @@ def test_default_classes_are_those_of_coco(check):
         ('not an option', 'config', 'KEY=VALUE'),
     ],
 )
-def test_a_fault_is_found_with_its_way_out(check, option, subject, words):
+def test_a_fault_is_found_with_its_fix(check, option, subject, words):
     findings = problems(check('', option))
     assert subject in {finding.subject for finding in findings}
-    assert any(words in x.message + x.way_out for x in findings)
-    assert all(finding.way_out for finding in findings)
+    assert any(words in x.message + x.fix for x in findings)
+    assert all(finding.fix for finding in findings)
 
 
 DATASET = 'train_dataloader = dict(dataset=dict('
@@ -191,7 +191,7 @@ def test_a_wrong_value_is_an_error_and_no_traceback(check, case):
     )
     errors = [x for x in check(line) if x.level == 'error']
     assert any(subject in x.subject for x in errors)
-    assert all(finding.way_out for finding in errors)
+    assert all(finding.fix for finding in errors)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_a_check_that_raises_is_a_finding(check, monkeypatch):
     finding = problems(check())[0]
     assert (finding.level, finding.subject) == ('error', 'nothing')
     assert finding.message == "KeyError: 'key'"
-    assert 'check_nothing' in finding.way_out
+    assert 'check_nothing' in finding.fix
 
 
 def test_the_data_for_the_test_is_read_too(check):
@@ -321,7 +321,7 @@ def test_own_custom_imports_replace_ours(check):
     finding = only_problem(check(lines))
     assert finding.level == 'warning'
     assert finding.subject == 'custom_imports'
-    assert "['mmdet_retina_plus', 'yours']" in finding.way_out
+    assert "['mmdet_retina_plus', 'yours']" in finding.fix
 
 
 def test_a_base_by_import_registers_by_itself(check, shapes, tmp_path):
@@ -350,4 +350,4 @@ def test_a_config_that_does_not_load(tmp_path, text, words):
         path.write_text(text)
     finding = only_problem(check_config(path))
     assert finding.level == 'error'
-    assert words in finding.message + finding.way_out
+    assert words in finding.message + finding.fix

@@ -5,7 +5,7 @@ import pytest
 from mmdet_retina_plus.doctor.findings import Finding, show
 
 
-def test_a_problem_needs_a_way_out():
+def test_a_problem_needs_a_fix():
     with pytest.raises(AssertionError, match='way out'):
         Finding('error', 'subject', 'message')
 

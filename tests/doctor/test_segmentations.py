@@ -70,10 +70,10 @@ POLYGONS = loads(poly2mask=False)
         ([7], BITMAPS, 'error', 'neither'),
     ],
 )
-def test_a_fault_is_found_with_its_way_out(masks, pipeline, level, words):
+def test_a_fault_is_found_with_its_fix(masks, pipeline, level, words):
     (finding,) = findings(masks, pipeline)
     assert finding.level == level
-    assert words in finding.message + finding.way_out
+    assert words in finding.message + finding.fix
 
 
 @pytest.mark.parametrize(

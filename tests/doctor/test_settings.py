@@ -252,11 +252,11 @@ TRAPS = {
 
 
 @pytest.mark.parametrize('trap', TRAPS)
-def test_a_trap_is_found_with_its_way_out(trap):
-    changes, (level, subject, way_out) = TRAPS[trap]
+def test_a_trap_is_found_with_its_fix(trap):
+    changes, (level, subject, fix) = TRAPS[trap]
     (finding,) = findings(changes)
     assert (finding.level, finding.subject) == (level, subject)
-    assert way_out in finding.way_out
+    assert fix in finding.fix
 
 
 FINE = {
@@ -366,7 +366,7 @@ REGISTRIES = (DATASETS, METRICS, MODELS, TASK_UTILS, TRANSFORMS)
 
 def test_ways_out_name_what_is_registered():
     texts = [
-        finding.way_out
+        finding.fix
         for changes, _ in TRAPS.values()
         for finding in findings(changes)
     ]

@@ -1,0 +1,331 @@
+"""Loaders, optimizer, schedules, loops and hooks, built as a run builds them."""
+
+import copy
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from mmengine.runner import Runner
+
+from mmdet_retina_plus.common.config_tree import kind, part
+from mmdet_retina_plus.common.suggestions import did_you_mean
+
+from .data_sets import silence
+from .explanations import OLD_SETTINGS, explained
+from .findings import Finding
+
+TRAINING = ('train_dataloader', 'train_cfg', 'optim_wrapper')
+RUNNER_KEYS = {
+    *TRAINING,
+    *(
+        f'{name}_{what}'
+        for name in ('val', 'test')
+        for what in ('dataloader', 'cfg', 'evaluator', 'pipeline')
+    ),
+    'auto_scale_lr',
+    'custom_hooks',
+    'custom_imports',
+    'default_hooks',
+    'default_scope',
+    'env_cfg',
+    'launcher',
+    'load_from',
+    'log_level',
+    'log_processor',
+    'model',
+    'model_wrapper_cfg',
+    'param_scheduler',
+    'randomness',
+    'resume',
+    'train_pipeline',
+    'tta_model',
+    'tta_pipeline',
+    'visualizer',
+    'vis_backends',
+    'work_dir',
+}
+"""Top-level keys that a run reads, or that configs are written with."""
+RATES = {'SGD': (1e-5, 0.5), 'Adam': (1e-7, 0.01), 'AdamW': (1e-7, 0.01)}
+"""Lowest and highest learning rates that may be meant."""
+
+
+class Parts(Runner):
+    """mmengine's builders, without the folders, logs and seeds of a run."""
+
+    def __init__(self, cfg: Mapping, model: Any) -> None:
+        self.model = model
+        self.cfg = cfg
+        self._randomness_cfg: dict = {}
+        self._seed = 0
+        self._hooks = []
+        self._train_dataloader = cfg.get('train_dataloader')
+        self._train_loop = cfg.get('train_cfg')
+        self.logger = SimpleNamespace(debug=lambda *_: None)
+        self.visualizer = SimpleNamespace(dataset_meta=None)
+
+
+def check_keys(cfg: Mapping) -> list[Finding]:
+    """Top-level keys of mmdet 2, and those that nothing reads."""
+    findings = []
+    for key in cfg:
+        value = cfg[key]
+        if key in OLD_SETTINGS and key not in RUNNER_KEYS:
+            modern = any(name in cfg for name in TRAINING)
+            # A variable of that name may feed the settings of mmdet 3.
+            if not modern or key not in ('data', 'optimizer'):
+                findings.append(
+                    Finding(
+                        'error' if not modern else 'warning',
+                        key,
+                        f'{key} is of mmdet 2, mmdet 3 does not read it',
+                        OLD_SETTINGS[key],
+                    )
+                )
+        elif key not in RUNNER_KEYS and isinstance(
+            value, dict | list | str | bool
+        ):
+            guess = near_key(key)
+            if guess and guess not in cfg:
+                findings.append(
+                    Finding(
+                        'error',
+                        key,
+                        f'nothing reads {key}{did_you_mean(key, RUNNER_KEYS)}',
+                        f'{guess}=… in place of {key}=…',
+                    )
+                )
+    return findings
+
+
+def near_key(key: str) -> str:
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(key, RUNNER_KEYS, 1, 0.85)), '')
+
+
+def check_triples(cfg: Mapping) -> list[Finding]:
+    """mmengine wants three settings together or none."""
+    triples = (
+        TRAINING,
+        ('val_dataloader', 'val_cfg', 'val_evaluator'),
+        ('test_dataloader', 'test_cfg', 'test_evaluator'),
+    )
+    return [
+        Finding(
+            'error',
+            triple[1],
+            f'{" and ".join(absent)} is not set, but '
+            f'{" and ".join(x for x in triple if x not in absent)} is',
+            f'set {", ".join(absent)}, or all three to None',
+        )
+        for triple in triples
+        for absent in [[x for x in triple if cfg.get(x) is None]]
+        if 0 < len(absent) < len(triple)
+    ]
+
+
+def attempt(key: str, build: Callable[[], Any]) -> tuple[Any, list[Finding]]:
+    """What a builder returns, or why it fails."""
+    try:
+        with silence():
+            return build(), []
+    except Exception as error:  # Whatever a constructor raises.
+        return None, [explained(key, error)]
+
+
+class NoLoader:
+    """Stands for the loader of training where it cannot be built."""
+
+    dataset = SimpleNamespace(metainfo={})
+
+    def __len__(self) -> int:
+        return 100
+
+
+def build_loader(
+    cfg: Mapping, name: str, dataset: Any
+) -> tuple[Any, list[Finding]]:
+    """A loader around a data set, tried up to the first batch of indices."""
+    key = f'{name}_dataloader'
+    settings = dict(copy.deepcopy({
+        key: value for key, value in cfg[key].items() if key != 'dataset'
+    }))  # fmt: skip
+    settings['dataset'] = dataset
+    loader, findings = attempt(
+        key, lambda: Runner.build_dataloader(settings, seed=0)
+    )
+    if loader is not None:
+        _, findings = attempt(
+            f'{key}.sampler', lambda: next(iter(loader.batch_sampler))
+        )
+    if loader is not None and not findings and not len(loader):
+        findings = [
+            Finding(
+                'error',
+                key,
+                f'batch_size {cfg[key].get("batch_size")} with drop_last '
+                f'leaves no batch of {len(dataset)} images',
+                f'{key}.batch_size={len(dataset)}',
+            )
+        ]
+    return loader, findings
+
+
+def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
+    """Loop, optimizer and schedules."""
+    findings: list[Finding] = []
+    parts = Parts(cfg, model)
+    if cfg.get('train_cfg') is None:
+        return findings
+    # Only its length is asked for.
+    parts._train_dataloader = NoLoader() if loader is None else loader
+    loop, problems = attempt(
+        'train_cfg', lambda: parts.build_train_loop(cfg['train_cfg'])
+    )
+    findings += problems
+    if loop is not None:
+        parts._train_loop = loop
+    if model is None or cfg.get('optim_wrapper') is None:
+        return findings
+    settings = copy.deepcopy(dict(cfg['optim_wrapper']))
+    if settings.get('type', '').startswith('Amp'):
+        # Whether the machine of the run has a GPU is not known here.
+        settings = {
+            key: value
+            for key, value in settings.items()
+            if key not in ('loss_scale', 'dtype')
+        } | {'type': 'OptimWrapper'}
+    parts.optim_wrapper, problems = attempt(
+        'optim_wrapper', lambda: parts.build_optim_wrapper(settings)
+    )
+    findings += problems
+    schedule = cfg.get('param_scheduler')
+    if schedule is not None and parts.optim_wrapper is not None:
+        _, problems = attempt(
+            'param_scheduler', lambda: parts.build_param_scheduler(schedule)
+        )
+        findings += problems
+    return findings
+
+
+def check_rate(cfg: Mapping) -> list[Finding]:
+    """Learning rates that cannot be meant."""
+    optimizer = part(cfg, 'optim_wrapper.optimizer')
+    rate = optimizer.get('lr')
+    key = 'optim_wrapper.optimizer'
+    low, high = RATES.get(kind(optimizer), (1e-8, 1.0))
+    if not optimizer or rate is None:
+        return []
+    if isinstance(rate, bool) or not isinstance(rate, int | float):
+        message = f'lr is {rate!r}, not a number'
+    elif not rate > 0:
+        message = f'with lr={rate} nothing is learnt'
+    elif rate > high:
+        message = f'lr={rate} is too high for {kind(optimizer)}, losses grow'
+    elif rate < low:
+        message = f'lr={rate} is too low for {kind(optimizer)} to learn'
+    else:
+        return []
+    usual = 0.0001 if kind(optimizer).startswith('Adam') else 0.01
+    level = 'warning' if isinstance(rate, float | int) and rate > 0 else 'error'
+    return [Finding(level, key, message, f'{key}.lr={usual}')]
+
+
+def check_schedules(cfg: Mapping) -> list[Finding]:
+    """Schedules that act after the end of training."""
+    loop = part(cfg, 'train_cfg')
+    limits = {True: loop.get('max_epochs'), False: loop.get('max_iters')}
+    schedules = cfg.get('param_scheduler') or ()
+    if isinstance(schedules, Mapping):
+        schedules = [schedules]
+    findings = []
+    for schedule in schedules:
+        if not isinstance(schedule, Mapping):
+            continue
+        by_epoch = bool(schedule.get('by_epoch', True))
+        limit = limits[by_epoch]
+        if not isinstance(limit, int):
+            if by_epoch and isinstance(limits[False], int):
+                limit = None
+            else:
+                continue
+        name = kind(schedule)
+        marks = list(schedule.get('milestones') or ())
+        late = [x for x in marks if limit is not None and x >= limit]
+        begin = schedule.get('begin', 0)
+        unit = 'epochs' if by_epoch else 'iterations'
+        if limit is None and not schedule.get('convert_to_iter_based'):
+            message = (
+                f'{name} counts epochs, training {limits[False]} iterations'
+            )
+            fix = f"dict(type='{name}', by_epoch=False, …)"
+        elif marks and len(late) == len(marks):
+            message = (
+                f'milestones {marks} of {name} come after the {limit} {unit} '
+                'of training: the learning rate never falls'
+            )
+            fix = f'milestones=[{limit * 2 // 3}, {limit * 11 // 12}]'
+        elif isinstance(begin, int) and limit is not None and begin >= limit:
+            message = f'{name} begins after the {limit} {unit} of training'
+            fix = f'begin=0 of {name}'
+        else:
+            continue
+        findings.append(Finding('warning', 'param_scheduler', message, fix))
+    return findings
+
+
+def check_hooks(cfg: Mapping) -> list[Finding]:
+    """Hooks, the log processor and the visualizer, each by itself."""
+    from mmengine.registry import HOOKS, LOG_PROCESSORS, VISUALIZERS
+
+    findings: list[Finding] = []
+    visualizer = dict(cfg.get('visualizer') or {'type': 'Visualizer'})
+    backends = visualizer.pop('vis_backends', None) or ()
+    visualizer['name'] = 'doctor'
+    _, problems = attempt(
+        'visualizer', lambda: VISUALIZERS.build(visualizer)
+    )
+    findings += problems + check_backends(backends)
+    hooks = {
+        f'default_hooks.{name}': hook
+        for name, hook in (cfg.get('default_hooks') or {}).items()
+    }
+    for number, hook in enumerate(cfg.get('custom_hooks') or ()):
+        hooks[f'custom_hooks[{number}]'] = hook
+    for key, hook in hooks.items():
+        if hook is not None:
+            _, problems = attempt(key, lambda hook=hook: HOOKS.build(dict(hook)))
+            findings += problems
+    if cfg.get('log_processor') is not None:
+        settings = {'type': 'LogProcessor'} | dict(cfg['log_processor'])
+        _, problems = attempt(
+            'log_processor', lambda: LOG_PROCESSORS.build(settings)
+        )
+        findings += problems
+    return findings
+
+
+def check_backends(backends: Any) -> list[Finding]:
+    """Only their names: some connect to a server as they are built."""
+    from mmengine.registry import VISBACKENDS
+
+    return [
+        finding
+        for number, backend in enumerate(backends)
+        for finding in attempt(
+            f'visualizer.vis_backends[{number}]',
+            lambda backend=backend: known_backend(VISBACKENDS, backend),
+        )[1]
+    ]
+
+
+def known_backend(registry: Any, backend: Mapping) -> Any:
+    found = registry.get(backend['type'])
+    if found is None:
+        raise KeyError(
+            f'{backend["type"]} is not in the mmengine::vis_backend registry'
+        )
+    return found
+
+
+CHECKS = (check_keys, check_triples, check_rate, check_schedules, check_hooks)
