@@ -25,9 +25,7 @@ FIXES = {
         'whether width and height of the image are right'
     ),
     'of another category': 'metainfo=dict(classes={classes}) and num_classes',
-    'in images that are left out': (
-        '{key}.filter_cfg.min_size=0, with filter_empty_gt=False'
-    ),
+    'in images that are left out': '{key}.filter_cfg.min_size=0',
     'marked "iscrowd"': (
         'write "iscrowd": 0 into every annotation of a single object'
     ),

@@ -20,7 +20,7 @@ from .consistency import (
     join_labels,
 )
 from .data_sets import DataSets, read_data_sets
-from .findings import Finding, any_error, failure, guarded, joined
+from .findings import Finding, any_error, failure, guarded, joined, without_consequences
 from .image_files import Look, Track
 from .model import (
     blank_samples,
@@ -86,7 +86,8 @@ def check_config(
         findings += data.findings
         looks, found = check_data(values, data, fast, track)
         findings += found
-        findings += check_run(cfg, values, data, looks, show)
+        known = list(findings)
+        findings += check_run(cfg, values, data, looks, show, known)
     return join_labels(joined(findings))
 
 
@@ -118,6 +119,7 @@ def check_run(
     data: DataSets,
     looks: Mapping[str, Look],
     show: Path | None,
+    known: Sequence[Finding],
 ) -> list[Finding]:
     """What the runner builds, a step and a prediction."""
 
@@ -163,7 +165,7 @@ def check_run(
         findings += guarded(check_scoring)
     findings += guarded(check_monitors, values, scores.get('val') or {})
     return findings + check_model(
-        cfg, values, data, samples, loaders.get('train')
+        cfg, values, data, samples, loaders.get('train'), known
     )
 
 
@@ -173,6 +175,7 @@ def check_model(
     data: DataSets,
     samples: Mapping[str, Sequence[Any]],
     loader: Any,
+    known: Sequence[Finding],
 ) -> list[Finding]:
     """Build it, lay its anchors over objects, take a step."""
     model, findings = build_model(cfg)
@@ -188,14 +191,14 @@ def check_model(
         return findings
     batch = samples.get('train')
     failed = batch is not None and not batch
+    tried: list[Finding] = []
     if values.get('train_cfg') is not None and model_trains(model):
-        batch = batch or blank_samples(channels)
-        found = guarded(check_loss_step, model, batch)
-        # Blank images tell of the model only what it cannot do at all.
-        findings += found if not failed or any_error(found) else []
+        found = guarded(check_loss_step, model, batch or blank_samples(channels))
+        # Of blank images only a failure tells something.
+        tried += found if not failed or any_error(found) else []
     if samples.get('val'):
-        findings += guarded(check_prediction, model, samples['val'])
-    return findings
+        tried += guarded(check_prediction, model, samples['val'])
+    return findings + without_consequences(tried, known)
 
 
 def model_trains(model: Any) -> bool:

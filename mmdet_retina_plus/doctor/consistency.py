@@ -91,7 +91,10 @@ def check_labels(splits: Sequence[Split]) -> list[Finding]:
     """Labels come from the order of categories, in each file by itself."""
     orders = {}
     for split in splits:
-        names = tuple(x for x in split.categories if x in split.classes)
+        # A name twice in one file is a finding of its own.
+        names = tuple(
+            x for x in dict.fromkeys(split.categories) if x in split.classes
+        )
         orders.setdefault(names, split)
     if len(orders) < 2:
         return []

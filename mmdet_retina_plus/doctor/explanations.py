@@ -59,19 +59,43 @@ OLD_ARGUMENTS = {
 """Arguments of mmdet 2, and what mmdet 3 has in their place."""
 
 OLD_SETTINGS = {
-    'data': 'train_dataloader=dict(batch_size=2, dataset=dict(…)) and so on',
-    'optimizer': "optim_wrapper=dict(type='OptimWrapper', optimizer=dict(…))",
-    'optimizer_config': 'optim_wrapper=dict(clip_grad=dict(max_norm=35))',
-    'lr_config': "param_scheduler=[dict(type='MultiStepLR', milestones=[8])]",
-    'momentum_config': 'param_scheduler=[…]',
-    'runner': "train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=12)",
-    'total_epochs': 'train_cfg=dict(max_epochs=12)',
-    'evaluation': 'val_evaluator=dict(…) and train_cfg=dict(val_interval=1)',
-    'checkpoint_config': 'default_hooks=dict(checkpoint=dict(interval=1))',
-    'log_config': 'default_hooks=dict(logger=dict(interval=50))',
-    'resume_from': "load_from='FILE' and resume=True",
+    'data': (
+        'train_dataloader',
+        'train_dataloader=dict(batch_size=2, dataset=dict(…)) and so on',
+    ),
+    'optimizer': (
+        'optim_wrapper',
+        "optim_wrapper=dict(type='OptimWrapper', optimizer=dict(…))",
+    ),
+    'optimizer_config': (
+        'optim_wrapper',
+        'optim_wrapper=dict(clip_grad=dict(max_norm=35))',
+    ),
+    'lr_config': (
+        'param_scheduler',
+        "param_scheduler=[dict(type='MultiStepLR', milestones=[8, 11])]",
+    ),
+    'momentum_config': ('param_scheduler', 'param_scheduler=[…]'),
+    'runner': (
+        'train_cfg',
+        "train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=12)",
+    ),
+    'total_epochs': ('train_cfg', 'train_cfg=dict(max_epochs=12)'),
+    'evaluation': (
+        'val_evaluator',
+        'val_evaluator=dict(…) and train_cfg=dict(val_interval=1)',
+    ),
+    'checkpoint_config': (
+        'default_hooks',
+        'default_hooks=dict(checkpoint=dict(interval=1))',
+    ),
+    'log_config': (
+        'default_hooks',
+        'default_hooks=dict(logger=dict(interval=50))',
+    ),
+    'resume_from': ('load_from', "load_from='FILE' and resume=True"),
 }
-"""Top-level keys of mmdet 2, and what mmdet 3 has in their place."""
+"""Top-level keys of mmdet 2: the key of mmdet 3 in their place, the fix."""
 
 PACKAGES = {
     'albumentations': 'albumentations',
@@ -86,9 +110,10 @@ PACKAGES = {
 
 def registries() -> Iterator[Any]:
     from mmdet import registry
+    from mmengine.registry import Registry
 
     for member in vars(registry).values():
-        if hasattr(member, 'module_dict'):
+        if isinstance(member, Registry):
             yield member
 
 
@@ -123,7 +148,7 @@ def parameters_of(built: Any) -> set[str]:
 
 
 def unknown_type(message: str) -> tuple[str, str] | None:
-    named = re.search(r"'?([\w.]+) is not in the ([\w.:]+) registry", message)
+    named = re.search(r"'?([\w.]+) is not in the ([\w.: ]+) registry", message)
     if not named:
         return None
     name = named[1].rpartition('.')[2]

@@ -53,6 +53,20 @@ def any_error(findings: Sequence[Finding]) -> bool:
     return any(finding.level == 'error' for finding in findings)
 
 
+def without_consequences(
+    findings: Sequence[Finding], causes: Sequence[Finding]
+) -> list[Finding]:
+    """Findings, less the failed trials where errors of settings explain them.
+
+    Args:
+        findings: Of trials: a step, a prediction.
+        causes: Of what they try.
+    """
+    if any_error(causes):
+        return [x for x in findings if x.level != 'error']
+    return list(findings)
+
+
 def joined(findings: Iterable[Finding]) -> list[Finding]:
     """Findings of one message as one, the worst level first."""
     subjects: dict[Finding, list[str]] = {}

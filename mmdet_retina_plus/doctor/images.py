@@ -81,18 +81,16 @@ def others_of(name: str, folder: Path) -> Iterator[tuple[str, str]]:
         if tail != name:
             yield tail, f'write "file_name": "{tail}", not "{name}"'
     for above in (folder.parent, folder.parent.parent):
-        prefix = os.path.relpath(above, folder)
         yield (
-            f'{prefix}/{plain}',
-            f"data_prefix=dict(img='{prefix}') relative to what it is now: "
-            f'the files lie below {above}',
+            f'{os.path.relpath(above, folder)}/{plain}',
+            f"data_root='', data_prefix=dict(img='{above}')",
         )
 
 
 def near_match(name: str, folder: Path, listed: Mapping) -> tuple[str, str]:
     """An existing file that a name may mean, and the fix; '' for none."""
     for tail, fix in others_of(name, folder):
-        if (folder / tail).is_file():
+        if os.path.isfile(os.path.normpath(folder / tail)):
             return os.path.normpath(tail), fix
     for tail in (name, *(tail for tail, _ in others_of(name, folder))):
         there = listed(os.path.normpath(folder / Path(tail).parent))

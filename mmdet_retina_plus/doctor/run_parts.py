@@ -69,18 +69,12 @@ def check_keys(cfg: Mapping) -> list[Finding]:
     findings = []
     for key in cfg:
         value = cfg[key]
-        if key in OLD_SETTINGS and key not in RUNNER_KEYS:
-            modern = any(name in cfg for name in TRAINING)
+        if key in OLD_SETTINGS:
+            modern, fix = OLD_SETTINGS[key]
             # A variable of that name may feed the settings of mmdet 3.
-            if not modern or key not in ('data', 'optimizer'):
-                findings.append(
-                    Finding(
-                        'error' if not modern else 'warning',
-                        key,
-                        f'{key} is of mmdet 2, mmdet 3 does not read it',
-                        OLD_SETTINGS[key],
-                    )
-                )
+            if modern not in cfg or key not in ('data', 'optimizer'):
+                message = f'{key} is of mmdet 2, mmdet 3 does not read it'
+                findings.append(Finding('error', key, message, fix))
         elif key not in RUNNER_KEYS and isinstance(
             value, dict | list | str | bool
         ):
@@ -120,6 +114,10 @@ def check_triples(cfg: Mapping) -> list[Finding]:
         )
         for triple in triples
         for absent in [[x for x in triple if cfg.get(x) is None]]
+        # Of mmdet 2's keys another finding tells.
+        if not any(
+            old in cfg and new in absent for old, (new, _) in OLD_SETTINGS.items()
+        )
         if 0 < len(absent) < len(triple)
     ]
 
@@ -195,6 +193,11 @@ def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
             for key, value in settings.items()
             if key not in ('loss_scale', 'dtype')
         } | {'type': 'OptimWrapper'}
+    _, problems = attempt(
+        'optim_wrapper.optimizer', lambda: check_optimizer(settings)
+    )
+    if problems:
+        return findings + problems
     parts.optim_wrapper, problems = attempt(
         'optim_wrapper', lambda: parts.build_optim_wrapper(settings)
     )
@@ -206,6 +209,15 @@ def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
         )
         findings += problems
     return findings
+
+
+def check_optimizer(settings: Mapping) -> None:
+    """Look its name up, for mmengine answers an unknown one in riddles."""
+    from mmengine.registry import OPTIMIZERS
+
+    name = part(settings, 'optimizer').get('type')
+    if isinstance(name, str) and OPTIMIZERS.get(name) is None:
+        raise KeyError(f'{name} is not in the mmengine::optimizer registry')
 
 
 def check_rate(cfg: Mapping) -> list[Finding]:
