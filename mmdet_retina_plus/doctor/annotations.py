@@ -2,19 +2,20 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from mmdet_retina_plus.common.text import quantity, some
 
-from .findings import Finding
+from .findings import Finding, any_error, guarded
 from .split import NOT_FOUND, Split
 
 FEW = 0.02
 """Fraction of objects or images that a set may lose without a warning."""
+NAMED = ('of an unknown image', 'without a bbox')
+"""Reasons that are findings by themselves."""
 FIXES = {
-    'of an unknown image': 'write image_id as it stands in "images"',
-    'without a bbox': 'write bbox as [left, top, width, height] in pixels',
     'marked "ignore"': 'delete "ignore" of objects that shall train',
     'without area or thinner than a pixel': (
         'write bbox as [left, top, width, height] in pixels and area as '
@@ -248,6 +249,7 @@ def check_kept(split: Split) -> list[Finding]:
             classes=tuple_of(split.categories), key=split.key
         )
         for reason in sorted(listed, key=listed.__getitem__, reverse=True)
+        if reason not in NAMED
     }
     if not kept:
         worst = 'metainfo=dict(classes=…) and the annotation file'
@@ -261,11 +263,15 @@ def check_kept(split: Split) -> list[Finding]:
     other = {
         reason: count
         for reason, count in listed.items()
-        if reason != 'marked "iscrowd"' or count > FEW * total
+        if reason not in NAMED
+        and (reason != 'marked "iscrowd"' or count > FEW * total)
     }
     if split.trains and other:
-        fix = next(fix for reason, fix in fixes.items() if reason in other)
-        return split.warn(f'{where} {message}', fix)
+        worst = next(reason for reason in fixes if reason in other)
+        lost = split.ids[split.lost_by[worst]].tolist()
+        return split.warn(
+            f'{where} {message}; {worst}: ids {some(lost)}', fixes[worst]
+        )
     dropped = dropped_by_size(split)
     if dropped:
         return split.warn(
@@ -312,6 +318,14 @@ CHECKS = (
     check_boxes,
     check_duplicates,
     check_scoring,
-    check_kept,
-    check_unused_classes,
 )
+COUNTS = (check_kept, check_unused_classes)
+"""What follows from an error of the checks before."""
+
+
+def check_annotations(split: Split) -> list[Finding]:
+    found = [x for check in CHECKS for x in guarded(check, split)]
+    counts = [x for check in COUNTS for x in guarded(check, split)]
+    if any_error(found):
+        counts = [replace(x, level='ok', fix='') for x in counts]
+    return found + counts

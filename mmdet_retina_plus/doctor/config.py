@@ -19,7 +19,7 @@ from .consistency import (
     check_registration,
     join_labels,
 )
-from .data_sets import DataSets, read_data_sets
+from .data_sets import DataSets, read_data_sets, without_collection
 from .findings import Finding, any_error, failure, guarded, joined, without_consequences
 from .image_files import Look, Track
 from .model import (
@@ -82,10 +82,11 @@ def check_config(
     for check_setting in SETTING_CHECKS:
         findings += guarded(check_setting, values)
     with quiet_logs():
-        data = read_data_sets(values)
-        findings += data.findings
-        looks, found = check_data(values, data, fast, track)
-        findings += found
+        with without_collection():
+            data = read_data_sets(values)
+            findings += data.findings
+            looks, found = check_data(values, data, fast, track)
+            findings += found
         known = list(findings)
         findings += check_run(cfg, values, data, looks, show, known)
     return join_labels(joined(findings))
@@ -98,8 +99,8 @@ def check_data(
     findings = guarded(check_num_classes, values, data.splits)
     findings += guarded(check_labels, data.splits)
     for split in data.splits:
-        for check_split in (*annotations.CHECKS, check_segmentations):
-            findings += guarded(check_split, split)
+        findings += annotations.check_annotations(split)
+        findings += guarded(check_segmentations, split)
     looks: dict[str, Look] = {}
 
     def check_images() -> list[Finding]:

@@ -6,7 +6,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -178,11 +178,11 @@ def what_is_read(config: Mapping) -> list:
 
 def metrics_of(cfg: Mapping, name: str) -> list[str]:
     """What an evaluator scores: 'bbox', 'segm'."""
-    scored: list[str] = []
+    scored: list = []
     for evaluator in walk(cfg.get(f'{name}_evaluator')):
         metric = evaluator.get('metric')
-        scored += [metric] if isinstance(metric, str) else metric or ()
-    return scored
+        scored += metric if isinstance(metric, list | tuple) else [metric]
+    return [metric for metric in scored if isinstance(metric, str)]
 
 
 def add_data_set(
@@ -194,8 +194,6 @@ def add_data_set(
     read: Callable[[str], Any],
 ) -> None:
     """Read and build one data set, or say why that cannot be."""
-    from dataclasses import replace
-
     split = None
     try:
         dataset = dataset_class(config)
@@ -258,15 +256,8 @@ def read_data_sets(cfg: Mapping) -> DataSets:
             configs = [x for x in configs if what_is_read(x) not in validated]
         for number, config in enumerate(configs, 1):
             label = f'{name} {number}' if len(configs) > 1 else name
-            with without_collection():
-                add_data_set(
-                    found,
-                    label,
-                    f'{key}.dataset',
-                    config,
-                    metrics_of(cfg, name),
-                    read,
-                )
+            metrics = metrics_of(cfg, name)
+            add_data_set(found, label, f'{key}.dataset', config, metrics, read)
         if cfg.get(key) and not configs and name != 'test':
             message = f'{key} has no dataset'
             fix = f'{key}=dict(dataset=dict(…))'

@@ -196,6 +196,11 @@ def missing_package(message: str) -> tuple[str, str] | None:
 
 
 PHRASES = (
+    (
+        'conv2d() received an invalid combination',
+        "model.data_preprocessor=dict(type='DetDataPreprocessor', "
+        'pad_size_divisor=32)',
+    ),
     ('persistent_workers option needs', 'persistent_workers=False'),
     ('prefetch_factor option could only', 'prefetch_factor=None'),
     ("has no attribute 'bboxes'", 'with_bbox=True in LoadAnnotations'),

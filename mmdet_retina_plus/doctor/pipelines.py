@@ -47,28 +47,15 @@ def assembled(config: Any, bare: Mapping[int, Any]) -> Any:
         return dataset
     if not isinstance(config, Mapping):
         return None
-    inner = {}
-    if 'dataset' in config:
-        inner['dataset'] = assembled(config['dataset'], bare)
-        missing = inner['dataset'] is None
-    else:
-        members = config.get('datasets') or ()
-        inner['datasets'] = [assembled(x, bare) for x in members]
-        missing = None in inner['datasets'] or not members
-    if missing:
+    single = 'dataset' in config
+    members = [config['dataset']] if single else config.get('datasets') or ()
+    built = [assembled(member, bare) for member in members]
+    if not built or any(member is None for member in built):
         return None
+    # Wrappers take configs, or data sets that are no wrappers themselves.
+    given = [{'type': (lambda member=member: member)} for member in built]
+    inner = {'dataset': given[0]} if single else {'datasets': given}
     return DATASETS.build(dict(config, **inner))
-
-
-def innermost(dataset: Any) -> Iterator[Any]:
-    """Data sets within wrappers, as built."""
-    within = getattr(dataset, 'datasets', None) or [
-        x for x in [getattr(dataset, 'dataset', None)] if x is not None
-    ]
-    if not within:
-        yield dataset
-    for one in within:
-        yield from innermost(one)
 
 
 def choose(dataset: Any, there: Any) -> list[int]:

@@ -1,7 +1,7 @@
 """Loaders, optimizer, schedules, loops and hooks, built as a run builds them."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -131,13 +131,18 @@ def attempt(key: str, build: Callable[[], Any]) -> tuple[Any, list[Finding]]:
         return None, [explained(key, error)]
 
 
-class NoLoader:
-    """Stands for the loader of training where it cannot be built."""
+class Length:
+    """Stands for a loader; a loop that asks a real one starts its workers."""
 
-    dataset = SimpleNamespace(metainfo={})
+    def __init__(self, loader: Any) -> None:
+        self.length = 100 if loader is None else len(loader)
+        self.dataset = SimpleNamespace(metainfo={})
 
     def __len__(self) -> int:
-        return 100
+        return self.length
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
 
 
 def build_loader(
@@ -175,8 +180,7 @@ def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
     parts = Parts(cfg, model)
     if cfg.get('train_cfg') is None:
         return findings
-    # Only its length is asked for.
-    parts._train_dataloader = NoLoader() if loader is None else loader
+    parts._train_dataloader = Length(loader)
     loop, problems = attempt(
         'train_cfg', lambda: parts.build_train_loop(cfg['train_cfg'])
     )

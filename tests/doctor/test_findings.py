@@ -6,7 +6,7 @@ from mmdet_retina_plus.doctor.findings import Finding, show
 
 
 def test_a_problem_needs_a_fix():
-    with pytest.raises(AssertionError, match='way out'):
+    with pytest.raises(AssertionError, match='no fix'):
         Finding('error', 'subject', 'message')
 
 
