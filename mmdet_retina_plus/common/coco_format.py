@@ -50,9 +50,8 @@ def entry_error(item: object, fields: Mapping) -> str:
     """What is wrong with an entry of a list, or ''."""
     if not isinstance(item, Mapping):
         return f' is {item!r}, not an object'
-    absent = fields.keys() - item.keys()
-    if absent:
-        return f' has no {some(sorted(absent))}'
+    if not fields.keys() <= item.keys():
+        return f' has no {some(sorted(fields.keys() - item.keys()))}'
     for field, (fits, wanted) in fields.items():
         if not fits(item[field]):
             return f' has {field} {item[field]!r}, not {wanted}'

@@ -9,7 +9,7 @@ import numpy as np
 from mmdet_retina_plus.common.text import quantity, some
 
 from .findings import Finding, any_error, guarded
-from .split import NOT_FOUND, Split
+from .split import Split
 
 FEW = 0.02
 """Fraction of objects or images that a set may lose without a warning."""
@@ -286,32 +286,6 @@ def dropped_by_size(split: Split) -> int:
     return int((small & ~split.images_in).sum())
 
 
-def check_unused_classes(split: Split) -> list[Finding]:
-    """Classes of which training sees nothing."""
-    if isinstance(split.classes, str) or not split.usable.any():
-        return []
-    counts = np.bincount(
-        split.label_of[split.usable & (split.label_of != NOT_FOUND)],
-        minlength=len(split.classes),
-    )
-    absent = [
-        name
-        for name, count in zip(split.classes, counts, strict=False)
-        if not count
-    ]
-    if not absent:
-        return []
-    message = f'no object of the class {some(absent)}'
-    if not split.trains:
-        return split.say(f'{message}, which is not scored')
-    rest = [x for x in split.classes if x not in absent]
-    return split.warn(
-        f'{message}, which is never learnt',
-        f'metainfo=dict(classes={tuple_of(rest)}) and num_classes='
-        f'{len(rest)}, or add objects',
-    )
-
-
 CHECKS = (
     check_classes,
     check_references,
@@ -319,13 +293,40 @@ CHECKS = (
     check_duplicates,
     check_scoring,
 )
-COUNTS = (check_kept, check_unused_classes)
-"""What follows from an error of the checks before."""
 
 
 def check_annotations(split: Split) -> list[Finding]:
+    """Counts are no problem by themselves where an error explains them."""
     found = [x for check in CHECKS for x in guarded(check, split)]
-    counts = [x for check in COUNTS for x in guarded(check, split)]
+    counts = guarded(check_kept, split)
     if any_error(found):
         counts = [replace(x, level='ok', fix='') for x in counts]
     return found + counts
+
+
+def check_unused_classes(splits: Sequence[Split]) -> list[Finding]:
+    """Classes of which training sees nothing, in all its files."""
+    training = [x for x in splits if x.trains and x.usable.any()]
+    if not training or isinstance(training[0].classes, str):
+        return []
+    classes = list(training[0].classes)
+    if any(list(split.classes) != classes for split in training):
+        return []
+    seen = {
+        label
+        for split in training
+        for label in np.unique(split.label_of[split.usable]).tolist()
+    }
+    absent = [x for label, x in enumerate(classes) if label not in seen]
+    if not absent or any(x not in training[0].categories for x in absent):
+        return []
+    rest = [x for x in classes if x not in absent]
+    return [
+        Finding(
+            'warning',
+            'train data',
+            f'no object of the class {some(absent)}, which is never learnt',
+            f'metainfo=dict(classes={tuple_of(rest)}) and '
+            f'num_classes={len(rest)}, or add objects',
+        )
+    ]

@@ -98,6 +98,7 @@ def check_data(
     """Annotations and image files."""
     findings = guarded(check_num_classes, values, data.splits)
     findings += guarded(check_labels, data.splits)
+    findings += guarded(annotations.check_unused_classes, data.splits)
     for split in data.splits:
         findings += annotations.check_annotations(split)
         findings += guarded(check_segmentations, split)

@@ -1,18 +1,19 @@
 """One loss step and one prediction on samples, on the CPU."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from typing import Any
 
 from .data_sets import silence
 from .explanations import explained
 from .findings import Finding
 
-LARGEST = 512
+LARGEST = 256
 """Longest side of images that are stepped as they are, in pixels."""
 
 
-def shrunk(sample: Mapping, longest: int = LARGEST) -> dict[str, Any]:
+def shrunk(sample: Mapping, longest: float) -> dict[str, Any]:
     """A sample, scaled down where its image is larger."""
     from torch.nn.functional import interpolate
 
@@ -54,10 +55,22 @@ def shrunk(sample: Mapping, longest: int = LARGEST) -> dict[str, Any]:
     return {'inputs': resized, 'data_samples': shown}
 
 
-def collated(samples: Sequence[Mapping]) -> Any:
+def collated(samples: Sequence[Mapping], longest: float) -> Any:
     from mmengine.dataset import pseudo_collate
 
-    return pseudo_collate([shrunk(sample) for sample in samples])
+    return pseudo_collate([shrunk(sample, longest) for sample in samples])
+
+
+def small_or_whole(run: Callable[[float], Any]) -> Any:
+    """Try with small images; a failure counts with those of full size.
+
+    Some detectors take images of one size only.
+    """
+    with silence():
+        try:
+            return run(LARGEST)
+        except Exception:
+            return run(inf)
 
 
 def check_loss_step(model: Any, samples: Sequence[Any]) -> list[Finding]:
@@ -67,12 +80,16 @@ def check_loss_step(model: Any, samples: Sequence[Any]) -> list[Finding]:
     key = 'loss step'
     start = time.monotonic()
     pair = [samples[0], samples[-1]]
+
+    def step(longest: float) -> tuple[Any, Mapping]:
+        batch = collated(pair, longest)
+        batch = model.train().data_preprocessor(batch, True)
+        total, values = model.parse_losses(model(**batch, mode='loss'))
+        total.backward()
+        return total, values
+
     try:
-        with silence():
-            batch = model.train().data_preprocessor(collated(pair), True)
-            losses = model(**batch, mode='loss')
-            total, values = model.parse_losses(losses)
-            total.backward()
+        total, values = small_or_whole(step)
     except Exception as error:  # Of any part of the model.
         return [explained(key, error, fix=fix_of_step(error, samples))]
     finally:
@@ -127,12 +144,15 @@ def check_prediction(model: Any, samples: Sequence[Any]) -> list[Finding]:
     import torch
 
     key = 'prediction'
+
+    def predict(longest: float) -> Any:
+        batch = collated(samples[:1], longest)
+        batch = model.eval().data_preprocessor(batch, False)
+        return model(**batch, mode='predict')
+
     try:
-        with silence(), torch.no_grad():
-            batch = model.eval().data_preprocessor(
-                collated(samples[:1]), False
-            )
-            (result,) = model(**batch, mode='predict')
+        with torch.no_grad():
+            (result,) = small_or_whole(predict)
     except Exception as error:  # Of any part of the model.
         return [explained(key, error, fix=fix_of_step(error, samples))]
     number = len(result.pred_instances) if 'pred_instances' in result else 0
