@@ -18,7 +18,7 @@ from .progress import progress_bar
 @click.option(
     '--fast',
     is_flag=True,
-    help='Read all images\' headers, but decode only a sample of them.',
+    help="Read all images' headers, but decode only a sample of them.",
 )
 @click.option(
     '--show',

@@ -59,9 +59,7 @@ def check_classes(split: Split) -> list[Finding]:
         twice = [x for x, count in Counter(names).items() if count > 1]
         if twice:
             ids = [
-                x['id']
-                for x in split.coco['categories']
-                if x['name'] in twice
+                x['id'] for x in split.coco['categories'] if x['name'] in twice
             ]
             return split.fail(
                 f'{where} have the name {some(twice)} more than once '
@@ -102,7 +100,7 @@ def check_classes(split: Split) -> list[Finding]:
 
 
 def check_references(split: Split) -> list[Finding]:
-    """Ids that lead nowhere; those of another type mean what they look like."""
+    """Ids that lead nowhere, or differ in their type only."""
     known = {
         'image': [x['id'] for x in split.images],
         'category': [x['id'] for x in split.coco['categories']],
@@ -204,9 +202,10 @@ def check_scoring(split: Split) -> list[Finding]:
     ]
     findings = []
     if bare:
+        numbers = split.ids[bare].tolist()
         findings += split.fail(
             f'{quantity(len(bare), "annotation")} have no iscrowd of 0 or 1, '
-            f'which pycocotools fails on: ids {some(split.ids[bare].tolist())}',
+            f'which pycocotools fails on: ids {some(numbers)}',
             'add "iscrowd": 0 to every annotation',
         )
     texts = [number for number in split.ids if isinstance(number, str)]
@@ -256,10 +255,14 @@ def check_kept(split: Split) -> list[Finding]:
         smallest = int(split.image_sizes.min()) if images else 0
         if smallest < split.filter_cfg.get('min_size', 0):
             worst = f'{split.key}.filter_cfg.min_size={smallest}'
-        return split.fail(f'{where} {message}', next(iter(fixes.values()), worst))
+        return split.fail(
+            f'{where} {message}', next(iter(fixes.values()), worst)
+        )
     if not objects and (total or not split.name.startswith('test')):
         worst = 'give it an annotation file with objects'
-        return split.fail(f'{where} {message}', next(iter(fixes.values()), worst))
+        return split.fail(
+            f'{where} {message}', next(iter(fixes.values()), worst)
+        )
     other = {
         reason: count
         for reason, count in listed.items()

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from mmdet_retina_plus.common.config_file import load_config
 from mmdet_retina_plus.common.config_tree import part
+from mmdet_retina_plus.common.suggestions import did_you_mean
 
 from . import annotations, images, run_parts, settings, weights
 from .anchors import check_anchors, check_distinct, positive_threshold
@@ -20,7 +22,14 @@ from .consistency import (
     join_labels,
 )
 from .data_sets import DataSets, read_data_sets, without_collection
-from .findings import Finding, any_error, failure, guarded, joined, without_consequences
+from .findings import (
+    Finding,
+    any_error,
+    failure,
+    guarded,
+    joined,
+    without_consequences,
+)
 from .image_files import Look, Track
 from .model import (
     blank_samples,
@@ -78,7 +87,8 @@ def check_config(
     except Exception as error:  # A config is a program, it may raise anything.
         return [failure('config', error)]
     values = cfg.to_dict()
-    findings = guarded(check_registration, values, cfg.text)
+    findings = guarded(check_options, path, options)
+    findings += guarded(check_registration, values, cfg.text)
     for check_setting in SETTING_CHECKS:
         findings += guarded(check_setting, values)
     with quiet_logs():
@@ -90,6 +100,25 @@ def check_config(
         known = list(findings)
         findings += check_run(cfg, values, data, looks, show, known)
     return join_labels(joined(findings))
+
+
+def check_options(path: Path, options: Sequence[str]) -> list[Finding]:
+    """Options below a key that neither the config nor a run has."""
+    keys = {re.split(r'[.=]', option)[0]: option for option in options}
+    unknown = keys.keys() - run_parts.RUNNER_KEYS
+    known = load_config(path) if unknown else {}
+    return [
+        Finding(
+            'error',
+            '--cfg-options',
+            f'the config has no {key}'
+            + did_you_mean(key, {*known, *run_parts.RUNNER_KEYS}),
+            f'--cfg-options KEY{keys[key].removeprefix(key)} with a KEY of '
+            'the config',
+        )
+        for key in sorted(unknown)
+        if key not in known
+    ]
 
 
 def check_data(
@@ -195,7 +224,9 @@ def check_model(
     failed = batch is not None and not batch
     tried: list[Finding] = []
     if values.get('train_cfg') is not None and model_trains(model):
-        found = guarded(check_loss_step, model, batch or blank_samples(channels))
+        found = guarded(
+            check_loss_step, model, batch or blank_samples(channels)
+        )
         # Of blank images only a failure tells something.
         tried += found if not failed or any_error(found) else []
     if samples.get('val'):

@@ -89,7 +89,7 @@ def check_num_classes(cfg: Mapping, splits: Sequence[Split]) -> list[Finding]:
 
 def check_labels(splits: Sequence[Split]) -> list[Finding]:
     """Labels come from the order of categories, in each file by itself."""
-    orders = {}
+    orders: dict[tuple[str, ...], Split] = {}
     for split in splits:
         # A name twice in one file is a finding of its own.
         names = tuple(

@@ -230,9 +230,7 @@ def split_explains(split: Split) -> bool:
     """Whether checks of the annotations name why mmdet cannot load them."""
     import numpy as np
 
-    return isinstance(split.classes, str) or bool(
-        np.isnan(split.boxes).any()
-    )
+    return isinstance(split.classes, str) or bool(np.isnan(split.boxes).any())
 
 
 def read_data_sets(cfg: Mapping) -> DataSets:
@@ -261,5 +259,7 @@ def read_data_sets(cfg: Mapping) -> DataSets:
         if cfg.get(key) and not configs and name != 'test':
             message = f'{key} has no dataset'
             fix = f'{key}=dict(dataset=dict(…))'
-            found.findings.append(Finding('error', f'{name} data', message, fix))
+            found.findings.append(
+                Finding('error', f'{name} data', message, fix)
+            )
     return found

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from mmdet_retina_plus.common.suggestions import did_you_mean
@@ -143,7 +143,7 @@ def parameters_of(built: Any) -> set[str]:
         name
         for owner in owners
         if '__init__' in vars(owner)
-        for name in inspect.signature(owner.__init__).parameters
+        for name in inspect.signature(owner).parameters
     } - {'self', 'args', 'kwargs'}
 
 
@@ -195,6 +195,8 @@ def missing_package(message: str) -> tuple[str, str] | None:
     return None
 
 
+Reader = Callable[[str], tuple[str, str] | None]
+"""What is wrong and its fix, from the text of an error."""
 PHRASES = (
     (
         'conv2d() received an invalid combination',
@@ -215,7 +217,10 @@ PHRASES = (
         'give all data sets of a ConcatDataset the same metainfo',
     ),
     ('Can not find metainfo', 'metainfo=dict(classes=…)'),
-    ('should be either all None or not None', 'set all three of them, or none'),
+    (
+        'should be either all None or not None',
+        'set all three of them, or none',
+    ),
     (
         'Caught TypeError: expected np.ndarray',
         "dict(type='PackDetInputs') at the end of the pipeline",
@@ -236,7 +241,7 @@ def explained(
         fix: Where the error itself suggests none.
     """
     text = ' '.join(str(error).split()) or type(error).__name__
-    readers = (unknown_type, unknown_argument)
+    readers: tuple[Reader, ...] = (unknown_type, unknown_argument)
     if isinstance(error, ImportError | RuntimeError | AssertionError):
         readers = (*readers, missing_package)
     for read in readers:

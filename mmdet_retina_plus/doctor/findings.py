@@ -76,7 +76,10 @@ def joined(findings: Iterable[Finding]) -> list[Finding]:
             same.append(finding.subject)
     levels = list(COLOURS)
     return sorted(
-        (replace(x, subject=', '.join(names)) for x, names in subjects.items()),
+        (
+            replace(x, subject=', '.join(names))
+            for x, names in subjects.items()
+        ),
         key=lambda finding: levels.index(finding.level),
     )
 

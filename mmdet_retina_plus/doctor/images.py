@@ -87,21 +87,6 @@ def others_of(name: str, folder: Path) -> Iterator[tuple[str, str]]:
         )
 
 
-def near_match(name: str, folder: Path, listed: Mapping) -> tuple[str, str]:
-    """An existing file that a name may mean, and the fix; '' for none."""
-    for tail, fix in others_of(name, folder):
-        if os.path.isfile(os.path.normpath(folder / tail)):
-            return os.path.normpath(tail), fix
-    for tail in (name, *(tail for tail, _ in others_of(name, folder))):
-        there = listed(os.path.normpath(folder / Path(tail).parent))
-        last = Path(tail).name
-        same = there.get(last.lower()) or there.get(Path(last).stem.lower())
-        if same:
-            found = (Path(tail).parent / same).as_posix()
-            return found, f'write "file_name": "{found}", not "{name}"'
-    return '', ''
-
-
 class Listing:
     """Files of folders by their names, and stems, in small letters."""
 
@@ -115,6 +100,21 @@ class Listing:
             whole = {name.lower(): name for name in names}
             self.folders[folder] = stems | whole
         return self.folders[folder]
+
+
+def near_match(name: str, folder: Path, listed: Listing) -> tuple[str, str]:
+    """An existing file that a name may mean, and the fix; '' for none."""
+    for tail, fix in others_of(name, folder):
+        if os.path.isfile(os.path.normpath(folder / tail)):
+            return os.path.normpath(tail), fix
+    for tail in (name, *(tail for tail, _ in others_of(name, folder))):
+        there = listed(os.path.normpath(folder / Path(tail).parent))
+        last = Path(tail).name
+        same = there.get(last.lower()) or there.get(Path(last).stem.lower())
+        if same:
+            found = (Path(tail).parent / same).as_posix()
+            return found, f'write "file_name": "{found}", not "{name}"'
+    return '', ''
 
 
 def check_missing(split: Split, looks: Looks) -> list[Finding]:
@@ -235,8 +235,7 @@ def size_problem(
         )
     return (
         'error',
-        f'{images} have another size than the annotation file says: '
-        f'{example}',
+        f'{images} have another size than the annotation file says: {example}',
         'write the size of the file into "width" and "height", and scale '
         'the boxes if they are of the other size',
     )
@@ -296,8 +295,12 @@ CHECKS = (
 
 def check_shared(splits: Sequence[Split], looks: Looks) -> list[Finding]:
     """Images of training that validation or test have, too."""
-    train = [path for x in splits if x.trains for path in paths_of(x)]
-    train = {os.path.abspath(path): path for path in train}
+    train = {
+        os.path.abspath(path): path
+        for split in splits
+        if split.trains
+        for path in paths_of(split)
+    }
     lengths = defaultdict(list)
     for real, path in train.items():
         if looks[path].bytes:

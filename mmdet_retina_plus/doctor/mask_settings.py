@@ -28,9 +28,7 @@ def check_mask_loading(cfg: Mapping) -> list[Finding]:
     loaded = any(x.get('with_mask') for x in loads)
     if has_mask_head(cfg) and loads and not loaded:
         message = 'the mask head gets no masks from the training pipeline'
-        fix = (
-            "dict(type='LoadAnnotations', with_bbox=True, with_mask=True)"
-        )
+        fix = "dict(type='LoadAnnotations', with_bbox=True, with_mask=True)"
         findings.append(Finding('error', 'pipeline', message, fix))
     for name in ('val', 'test'):
         key = f'{name}_evaluator'

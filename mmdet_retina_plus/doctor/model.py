@@ -1,7 +1,10 @@
 """The model of a config, built and tried on blank images or on samples."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
+
+from mmdet_retina_plus.common.config_tree import kind, walk
 
 from .data_sets import silence
 from .explanations import explained
@@ -10,15 +13,25 @@ from .findings import Finding
 PROBE_SIZE = 256
 
 
+def without_pretrained(config: Any) -> Any:
+    """A copy of a model's config that names no weights to load."""
+    copied = copy.deepcopy(config)
+    for owner in walk(copied):
+        assert isinstance(owner, dict)
+        owner.pop('pretrained', None)
+        if kind(owner.get('init_cfg')) == 'Pretrained':
+            owner['init_cfg'] = None
+    return copied
+
+
 def build_model(cfg: Any) -> tuple[Any, list[Finding]]:
     """The detector, with random weights; None if it cannot be built."""
-    import copy
-
     from mmdet.registry import MODELS
 
     try:
         with silence():
-            model = MODELS.build(copy.deepcopy(cfg.model)).eval()
+            model = MODELS.build(without_pretrained(cfg.model))
+            model.init_weights()
     except Exception as error:  # Whatever a constructor may raise.
         return None, [explained('model', error)]
     size = sum(weight.numel() for weight in model.parameters()) / 1e6
@@ -26,7 +39,7 @@ def build_model(cfg: Any) -> tuple[Any, list[Finding]]:
 
 
 def prior_generator(model: Any) -> Any:
-    """Generator of the anchors or points of a detector, None if it has none."""
+    """Generator of a detector's anchors or points, None if it has none."""
     heads = (getattr(model, name, None) for name in ('bbox_head', 'rpn_head'))
     generators = (getattr(head, 'prior_generator', None) for head in heads)
     return next(filter(None, generators), None)

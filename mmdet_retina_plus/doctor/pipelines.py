@@ -1,7 +1,7 @@
 """Data sets with their pipelines, as the runner builds them, and samples."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmdet_retina_plus.common.config_tree import dataset_chains, kind, part
@@ -62,7 +62,8 @@ def choose(dataset: Any, there: Any) -> list[int]:
     """Indices of samples, those with objects and an existing file first."""
     length = len(dataset)
     step = max(length // 200, 1)
-    chosen, empty = [], []
+    chosen: list[int] = []
+    empty: list[int] = []
     for index in range(0, length, step):
         info = dataset.get_data_info(index)
         if not there(info.get('img_path')):

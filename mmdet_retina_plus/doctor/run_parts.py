@@ -1,13 +1,15 @@
-"""Loaders, optimizer, schedules, loops and hooks, built as a run builds them."""
+"""Loaders, optimizer, schedules, loops and hooks, as a run builds them."""
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 from mmengine.runner import Runner
 
 from mmdet_retina_plus.common.config_tree import kind, part
+from mmdet_retina_plus.common.numbers import is_number
 from mmdet_retina_plus.common.suggestions import did_you_mean
 
 from .data_sets import silence
@@ -57,7 +59,7 @@ class Parts(Runner):
         self.cfg = cfg
         self._randomness_cfg: dict = {}
         self._seed = 0
-        self._hooks = []
+        self._hooks: list = []
         self._train_dataloader = cfg.get('train_dataloader')
         self._train_loop = cfg.get('train_cfg')
         self.logger = SimpleNamespace(debug=lambda *_: None)
@@ -116,7 +118,8 @@ def check_triples(cfg: Mapping) -> list[Finding]:
         for absent in [[x for x in triple if cfg.get(x) is None]]
         # Of mmdet 2's keys another finding tells.
         if not any(
-            old in cfg and new in absent for old, (new, _) in OLD_SETTINGS.items()
+            old in cfg and new in absent
+            for old, (new, _) in OLD_SETTINGS.items()
         )
         if 0 < len(absent) < len(triple)
     ]
@@ -232,7 +235,7 @@ def check_rate(cfg: Mapping) -> list[Finding]:
     low, high = RATES.get(kind(optimizer), (1e-8, 1.0))
     if not optimizer or rate is None:
         return []
-    if isinstance(rate, bool) or not isinstance(rate, int | float):
+    if not is_number(rate):
         message = f'lr is {rate!r}, not a number'
     elif not rate > 0:
         message = f'with lr={rate} nothing is learnt'
@@ -243,14 +246,20 @@ def check_rate(cfg: Mapping) -> list[Finding]:
     else:
         return []
     usual = 0.0001 if kind(optimizer).startswith('Adam') else 0.01
-    level = 'warning' if isinstance(rate, float | int) and rate > 0 else 'error'
-    return [Finding(level, key, message, f'{key}.lr={usual}')]
+    may_be = is_number(rate) and rate > 0
+    return [
+        Finding(
+            'warning' if may_be else 'error',
+            key,
+            message,
+            f'{key}.lr={usual}',
+        )
+    ]
 
 
 def check_schedules(cfg: Mapping) -> list[Finding]:
     """Schedules that act after the end of training."""
     loop = part(cfg, 'train_cfg')
-    limits = {True: loop.get('max_epochs'), False: loop.get('max_iters')}
     schedules = cfg.get('param_scheduler') or ()
     if isinstance(schedules, Mapping):
         schedules = [schedules]
@@ -258,36 +267,43 @@ def check_schedules(cfg: Mapping) -> list[Finding]:
     for schedule in schedules:
         if not isinstance(schedule, Mapping):
             continue
-        by_epoch = bool(schedule.get('by_epoch', True))
-        limit = limits[by_epoch]
-        if not isinstance(limit, int):
-            if by_epoch and isinstance(limits[False], int):
-                limit = None
-            else:
-                continue
-        name = kind(schedule)
-        marks = list(schedule.get('milestones') or ())
-        late = [x for x in marks if limit is not None and x >= limit]
-        begin = schedule.get('begin', 0)
-        unit = 'epochs' if by_epoch else 'iterations'
-        if limit is None and not schedule.get('convert_to_iter_based'):
-            message = (
-                f'{name} counts epochs, training {limits[False]} iterations'
-            )
-            fix = f"dict(type='{name}', by_epoch=False, …)"
-        elif marks and len(late) == len(marks):
-            message = (
-                f'milestones {marks} of {name} come after the {limit} {unit} '
-                'of training: the learning rate never falls'
-            )
-            fix = f'milestones=[{limit * 2 // 3}, {limit * 11 // 12}]'
-        elif isinstance(begin, int) and limit is not None and begin >= limit:
-            message = f'{name} begins after the {limit} {unit} of training'
-            fix = f'begin=0 of {name}'
-        else:
-            continue
-        findings.append(Finding('warning', 'param_scheduler', message, fix))
+        late = late_schedule(
+            schedule, loop.get('max_epochs'), loop.get('max_iters')
+        )
+        if late:
+            findings.append(Finding('warning', 'param_scheduler', *late))
     return findings
+
+
+def late_schedule(
+    schedule: Mapping, epochs: Any, iterations: Any
+) -> tuple[str, str] | None:
+    """Message and fix about a schedule that never acts; None: it does."""
+    name = kind(schedule)
+    by_epoch = bool(schedule.get('by_epoch', True))
+    limit = epochs if by_epoch else iterations
+    unit = 'epochs' if by_epoch else 'iterations'
+    if by_epoch and limit is None and isinstance(iterations, int):
+        return (
+            f'{name} counts epochs, training {iterations} iterations',
+            f"dict(type='{name}', by_epoch=False, …)",
+        )
+    if not isinstance(limit, int):
+        return None
+    marks = list(schedule.get('milestones') or ())
+    if marks and min(marks) >= limit:
+        return (
+            f'milestones {marks} of {name} come after the {limit} {unit} of '
+            'training: the learning rate never falls',
+            f'milestones=[{limit * 2 // 3}, {limit * 11 // 12}]',
+        )
+    begin = schedule.get('begin', 0)
+    if isinstance(begin, int) and begin >= limit:
+        return (
+            f'{name} begins after the {limit} {unit} of training',
+            f'begin=0 of {name}',
+        )
+    return None
 
 
 def check_hooks(cfg: Mapping) -> list[Finding]:
@@ -298,9 +314,7 @@ def check_hooks(cfg: Mapping) -> list[Finding]:
     visualizer = dict(cfg.get('visualizer') or {'type': 'Visualizer'})
     backends = visualizer.pop('vis_backends', None) or ()
     visualizer['name'] = 'doctor'
-    _, problems = attempt(
-        'visualizer', lambda: VISUALIZERS.build(visualizer)
-    )
+    _, problems = attempt('visualizer', lambda: VISUALIZERS.build(visualizer))
     findings += problems + check_backends(backends)
     hooks = {
         f'default_hooks.{name}': hook
@@ -310,7 +324,7 @@ def check_hooks(cfg: Mapping) -> list[Finding]:
         hooks[f'custom_hooks[{number}]'] = hook
     for key, hook in hooks.items():
         if hook is not None:
-            _, problems = attempt(key, lambda hook=hook: HOOKS.build(dict(hook)))
+            _, problems = attempt(key, partial(HOOKS.build, dict(hook)))
             findings += problems
     if cfg.get('log_processor') is not None:
         settings = {'type': 'LogProcessor'} | dict(cfg['log_processor'])
@@ -330,7 +344,7 @@ def check_backends(backends: Any) -> list[Finding]:
         for number, backend in enumerate(backends)
         for finding in attempt(
             f'visualizer.vis_backends[{number}]',
-            lambda backend=backend: known_backend(VISBACKENDS, backend),
+            partial(known_backend, VISBACKENDS, backend),
         )[1]
     ]
 

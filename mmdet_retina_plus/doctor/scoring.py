@@ -75,6 +75,7 @@ def metric_settings(cfg: Mapping, name: str) -> Any:
     """Evaluator settings that write no files."""
     settings = copy.deepcopy(cfg[f'{name}_evaluator'])
     for one in walk(settings):
+        assert isinstance(one, dict)
         if 'outfile_prefix' in one and not one.get('format_only'):
             one['outfile_prefix'] = None
     return settings
@@ -125,7 +126,9 @@ def check_evaluator(
 
 def scoring_failed(cfg: Mapping, name: str, error: Exception) -> Finding:
     key = f'{name}_evaluator'
-    members = list(dataset_chains(part(cfg, f'{name}_dataloader').get('dataset')))
+    members = list(
+        dataset_chains(part(cfg, f'{name}_dataloader').get('dataset'))
+    )
     metrics = cfg[key] if isinstance(cfg[key], list | tuple) else [cfg[key]]
     if 'do not correspond to current coco set' in str(error):
         message = 'it scores images that are not in its ann_file'
@@ -173,9 +176,7 @@ def check_scores(
     ]
 
 
-def check_monitors(
-    cfg: Mapping, scores: Mapping[str, float]
-) -> list[Finding]:
+def check_monitors(cfg: Mapping, scores: Mapping[str, float]) -> list[Finding]:
     """Names of metrics that hooks wait for."""
     from mmdet_retina_plus.common.suggestions import did_you_mean
 

@@ -79,9 +79,7 @@ def check_segmentations(split: Split) -> list[Finding]:
             "metric='bbox' of both evaluators",
         )
     broken = [
-        ids[at]
-        for at, mask in enumerate(masks)
-        if mask and not readable[at]
+        ids[at] for at, mask in enumerate(masks) if mask and not readable[at]
     ]
     if broken:
         findings += split.fail(
@@ -102,10 +100,11 @@ def check_segmentations(split: Split) -> list[Finding]:
             f'{quantity(len(thin), "annotation")} have a polygon of less '
             f'than {CORNERS} corners, at which scoring segm stops: ids '
             f'{some(thin)}',
-            'delete these polygons, or metric=\'bbox\' of the evaluator',
+            "delete these polygons, or metric='bbox' of the evaluator",
         )
     runs = [
-        at for at, mask in enumerate(masks)
+        at
+        for at, mask in enumerate(masks)
         if readable[at] and isinstance(mask, Mapping)
     ]
     if any(step.get('poly2mask', True) is False for step in loads):

@@ -100,7 +100,9 @@ class Split:
 
     def column(self, key: str, otherwise: Any = None) -> list:
         """Values of a key, of all annotations."""
-        return [annotation.get(key, otherwise) for annotation in self.annotations]
+        return [
+            annotation.get(key, otherwise) for annotation in self.annotations
+        ]
 
     @cached_property
     def ids(self) -> np.ndarray:

@@ -2,15 +2,16 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from math import inf
 from typing import Any
 
 from .data_sets import silence
 from .explanations import explained
 from .findings import Finding
 
-LARGEST = 256
+LARGEST = 192
 """Longest side of images that are stepped as they are, in pixels."""
+WHOLE = 640
+"""Longest side in the trial that decides whether a failure is one."""
 
 
 def shrunk(sample: Mapping, longest: float) -> dict[str, Any]:
@@ -62,7 +63,7 @@ def collated(samples: Sequence[Mapping], longest: float) -> Any:
 
 
 def small_or_whole(run: Callable[[float], Any]) -> Any:
-    """Try with small images; a failure counts with those of full size.
+    """Try with small images; a failure counts with larger ones, too.
 
     Some detectors take images of one size only.
     """
@@ -70,7 +71,7 @@ def small_or_whole(run: Callable[[float], Any]) -> Any:
         try:
             return run(LARGEST)
         except Exception:
-            return run(inf)
+            return run(WHOLE)
 
 
 def check_loss_step(model: Any, samples: Sequence[Any]) -> list[Finding]:

@@ -3,7 +3,7 @@
 import inspect
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from mmdet_retina_plus.common.config_tree import kind, part, walk
 from mmdet_retina_plus.common.text import some
@@ -96,11 +96,14 @@ def check_frozen(cfg: Mapping) -> list[Finding]:
     return [Finding('warning', 'backbone', message, FROM_SCRATCH)]
 
 
-def is_local(name: object) -> bool:
+def is_local(name: object) -> TypeGuard[str]:
+    """Whether it names a file, which needs no download."""
     return isinstance(name, str) and '://' not in name
 
 
-def compare_weights(key: str, path: str, module: Any, prefix: str = '') -> list[Finding]:
+def compare_weights(
+    key: str, path: str, module: Any, prefix: str = ''
+) -> list[Finding]:
     """How many weights of a module a checkpoint has, in name and shape."""
     from mmengine.runner import CheckpointLoader
     from torch.nn.modules.utils import (

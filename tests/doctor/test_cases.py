@@ -13,7 +13,6 @@ from tests.helpers.case_files import (
     Case,
     coco_set,
     picture,
-    polygon,
 )
 
 TRAIN = 'train_dataloader.dataset'
@@ -166,7 +165,9 @@ def test_polygons_that_scoring_stops_at(case):
     case.change('val', thin)
     case.add("val_evaluator.update(metric=['bbox', 'segm'])")
     errors = of_level(case.problems())
-    assert any('ids 16' in x.message and 'corners' in x.message for x in errors)
+    assert any(
+        'ids 16' in x.message and 'corners' in x.message for x in errors
+    )
 
 
 # Cases 3, 12, 13, 4 and 20.
@@ -259,7 +260,7 @@ def test_half_an_image_cannot_be_decoded(case, extension):
     case.change('train', lambda x: x['images'][2].update(file_name=name))
     (finding,) = case.problems()
     assert finding.level == 'error'
-    assert f'1 of 6 image files cannot be decoded' in finding.message
+    assert '1 of 6 image files cannot be decoded' in finding.message
     assert name in finding.message
 
 
@@ -397,8 +398,7 @@ SPELT = {
         'optim_wrapper=',
     ),
     'runner': (
-        "runner = dict(type='EpochBasedRunner', max_epochs=12)\n"
-        'del train_cfg',
+        "runner = dict(type='EpochBasedRunner', max_epochs=12)\ndel train_cfg",
         'train_cfg=dict(',
     ),
 }
@@ -424,7 +424,7 @@ def test_a_missing_package_is_named(case, step, package):
     else:
         case.add("val_evaluator['type'] = 'LVISMetric'")
     errors = of_level(case.problems())
-    assert any(f'pip install' in x.fix and package in x.fix for x in errors)
+    assert any('pip install' in x.fix and package in x.fix for x in errors)
 
 
 COPY_PASTE = """
@@ -492,6 +492,16 @@ def test_anchors_are_distinct(case):
     case.add(f"{anchors}['ratios'] = [[0.5, 1, 2]] * 5")
     finding = of_level(case.problems())[0]
     assert 'only' in finding.message and 'distinct' in finding.message
+
+
+# Case 19.
+
+
+def test_an_option_below_an_unknown_key(case):
+    errors = of_level(case.problems('modle.neck.num_outs=3'))
+    assert any('did you mean model?' in x.message for x in errors)
+    errors = of_level(case.problems('something.x=3'))
+    assert any('no something' in x.message for x in errors)
 
 
 # What else training reads.

@@ -265,7 +265,9 @@ def test_a_test_without_annotations_is_no_problem(check, shapes, tmp_path):
         f'test_evaluator.ann_file={path}',
     ])  # fmt: skip
     assert problems(findings) == []
-    assert any('0 of 0 objects in 4 of 4 images' in x.message for x in findings)
+    assert any(
+        '0 of 0 objects in 4 of 4 images' in x.message for x in findings
+    )
 
 
 def test_one_evaluator_of_several_scores_the_data(check):

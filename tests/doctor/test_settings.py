@@ -380,9 +380,7 @@ def test_ways_out_name_what_is_registered():
             for named in re.findall(r"type='\w+'", node.value)
         ]
     roots = [x for x in vars(registry).values() if hasattr(x, '_module_dict')]
-    known = {
-        name for x in (*REGISTRIES, *roots) for name in x.module_dict
-    }
+    known = {name for x in (*REGISTRIES, *roots) for name in x.module_dict}
     # Registered names are of several words: L1Loss, CocoDataset.
     named = set(re.findall(r'[A-Z]\w*[a-z]\w*[A-Z]\w+', ' '.join(texts)))
     assert named >= {'StreamingMaxIoUAssigner', 'PseudoSampler', 'FocalLoss'}
