@@ -15,6 +15,8 @@ FEW = 0.02
 """Fraction of objects or images that a set may lose without a warning."""
 NAMED = ('of an unknown image', 'without a bbox')
 """Reasons that are findings by themselves."""
+FRACTIONS = 1.5
+"""Coordinates up to which boxes are taken for fractions of the image."""
 FIXES = {
     'marked "ignore"': 'delete "ignore" of objects that shall train',
     'without area or thinner than a pixel': (
@@ -162,14 +164,42 @@ def check_boxes(split: Split) -> list[Finding]:
             'and bottom edges, and whether width and height of the image '
             'are exchanged',
         )
-    boxes = split.boxes[split.usable]
-    if len(boxes) and np.nanmax(boxes) <= 1.5:
-        findings += split.fail(
+    return findings + check_box_format(split)
+
+
+def check_box_format(split: Split) -> list[Finding]:
+    """Boxes in another format than COCO's, by their size and area."""
+    whole = split.boxes[~np.isnan(split.boxes).any(axis=1)]
+    if len(whole) and 0 < whole.max() <= FRACTIONS:
+        return split.fail(
             'all boxes lie within the first pixel: they are fractions of the '
             'image',
             'multiply bbox by width and height of the image',
         )
-    return findings
+    if not split.usable.any():
+        return []
+    areas = split.areas[split.usable]
+    left, top, right, bottom = split.boxes[split.usable].T
+    # As if width and height were the right and bottom edges.
+    corners = (right - 2 * left) * (bottom - 2 * top)
+    extent = (right - left) * (bottom - top)
+    other = ~np.isclose(areas, extent, rtol=0.01)
+    fits = np.isclose(areas, corners, rtol=0.01) & other
+    if other.any() and fits.sum() > other.sum() / 2:
+        return split.fail(
+            f'area of {quantity(int(fits.sum()), "object")} is that of a box '
+            '[left, top, right, bottom]',
+            'write bbox as [left, top, width, height]: "bbox": '
+            '[x1, y1, x2 - x1, y2 - y1]',
+        )
+    large = areas > 1.1 * extent
+    if large.mean() > FEW:
+        return split.warn(
+            f'area is larger than the box of {int(large.sum())} objects: AP '
+            'by size is wrong',
+            'write area as width * height of bbox, or as that of the mask',
+        )
+    return []
 
 
 def check_duplicates(split: Split) -> list[Finding]:

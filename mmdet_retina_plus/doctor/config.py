@@ -38,6 +38,7 @@ from .model import (
     input_channels,
     prior_generator,
 )
+from .model_traits import scored_sets
 from .pictures import draw_samples
 from .pipelines import build_data
 from .scoring import check_evaluator, check_monitors
@@ -161,12 +162,8 @@ def check_run(
 
     findings: list[Finding] = []
     built, samples, scores, loaders = {}, {}, {}, {}
-    for name in ('train', 'val', 'test'):
+    for name in ('train', *scored_sets(values)):
         if not part(values, f'{name}_dataloader'):
-            continue
-        if name == 'test' and values.get('test_dataloader') == values.get(
-            'val_dataloader'
-        ):
             continue
 
         def check_pipeline(name: str = name) -> list[Finding]:
@@ -185,6 +182,10 @@ def check_run(
 
         findings += guarded(check_pipeline)
         if name == 'train':
+            continue
+
+        key = f'{name}_evaluator'
+        if any(x.subject == key and x.level == 'error' for x in known):
             continue
 
         def check_scoring(name: str = name) -> list[Finding]:

@@ -15,6 +15,7 @@ from mmdet_retina_plus.common.text import some
 
 from .annotations import tuple_of
 from .findings import Finding
+from .model_traits import scored_sets
 from .split import Split
 
 
@@ -49,7 +50,7 @@ def check_registration(cfg: Mapping, text: str) -> list[Finding]:
 
 def check_evaluators(cfg: Mapping) -> list[Finding]:
     findings = []
-    for name in ('val', 'test'):
+    for name in scored_sets(cfg):
         read = {
             os.path.abspath(annotation_path(config))
             for config in datasets_in(

@@ -199,6 +199,10 @@ Reader = Callable[[str], tuple[str, str] | None]
 """What is wrong and its fix, from the text of an error."""
 PHRASES = (
     (
+        "'by_epoch'",
+        "train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=12)",
+    ),
+    (
         'conv2d() received an invalid combination',
         "model.data_preprocessor=dict(type='DetDataPreprocessor', "
         'pad_size_divisor=32)',

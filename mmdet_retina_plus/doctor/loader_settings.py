@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from mmdet_retina_plus.common.config_tree import kind, part, walk
 
 from .findings import Finding
-from .model_traits import is_retina
+from .model_traits import is_retina, scored_sets
 
 
 def check_test_resize(cfg: Mapping) -> list[Finding]:
     if not is_retina(cfg):
         return []
     findings = []
-    for name in ('val', 'test'):
+    for name in scored_sets(cfg):
         loader = part(cfg, f'{name}_dataloader')
         pipelines = [x['pipeline'] for x in walk(loader) if x.get('pipeline')]
         steps = [kind(step) for step in walk(pipelines)]

@@ -10,7 +10,7 @@ from mmdet_retina_plus.common.config_tree import (
 )
 
 from .findings import Finding
-from .model_traits import has_mask_head, is_retina, predicts_masks
+from .model_traits import has_mask_head, is_retina, predicts_masks, scored_sets
 
 MASKS_STAY = tuple(
     scope + name
@@ -30,7 +30,7 @@ def check_mask_loading(cfg: Mapping) -> list[Finding]:
         message = 'the mask head gets no masks from the training pipeline'
         fix = "dict(type='LoadAnnotations', with_bbox=True, with_mask=True)"
         findings.append(Finding('error', 'pipeline', message, fix))
-    for name in ('val', 'test'):
+    for name in scored_sets(cfg):
         key = f'{name}_evaluator'
         metrics = [x.get('metric') for x in walk(cfg.get(key))]
         scored = any('segm' in metric for metric in metrics if metric)

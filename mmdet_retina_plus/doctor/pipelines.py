@@ -177,6 +177,29 @@ def check_sample(key: str, samples: Sequence[Any]) -> list[Finding]:
     return []
 
 
+META = ('img_id', 'ori_shape', 'scale_factor')
+"""What scoring and the way back to the original image need."""
+
+
+def check_meta(key: str, samples: Sequence[Any]) -> list[Finding]:
+    """What validation needs in samples."""
+    absent = [
+        x for x in META if samples and x not in samples[0]['data_samples']
+    ]
+    # Without a Resize the static checks speak.
+    if not absent or absent == ['scale_factor']:
+        return []
+    return [
+        Finding(
+            'error',
+            key,
+            f'the samples have no {" and no ".join(absent)}',
+            "dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', "
+            "'ori_shape', 'img_shape', 'scale_factor'))",
+        )
+    ]
+
+
 def build_data(
     cfg: Mapping, name: str, data: DataSets, there: Any
 ) -> tuple[Any, list[Any], list[Finding]]:
@@ -194,6 +217,7 @@ def build_data(
     if dataset is None or not len(dataset):
         return None, [], []
     samples, findings = load_samples(key, dataset, there)
-    if name == 'train' and not findings:
-        findings = check_sample(f'{key}.pipeline', samples)
+    if not findings:
+        check = check_sample if name == 'train' else check_meta
+        findings = check(f'{key}.pipeline', samples)
     return dataset, samples, findings

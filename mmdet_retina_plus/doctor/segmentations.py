@@ -1,7 +1,6 @@
 """Segmentations in annotation files, where they are loaded or scored."""
 
 from collections.abc import Mapping
-from itertools import chain
 
 from mmdet_retina_plus.common.numbers import is_finite
 from mmdet_retina_plus.common.text import quantity, some
@@ -14,7 +13,10 @@ CORNERS = 3
 
 
 def are_finite(numbers: list) -> bool:
-    return {*map(type, numbers)} <= {int} or all(map(is_finite, numbers))
+    """Whether all are finite numbers; a sum tells that of many at once."""
+    if {*map(type, numbers)} <= {int, float} and is_finite(sum(numbers)):
+        return True
+    return all(map(is_finite, numbers))
 
 
 def is_readable(mask: object) -> bool:
@@ -30,10 +32,8 @@ def is_readable(mask: object) -> bool:
                 or (isinstance(counts, list) and all(map(is_finite, counts)))
             )
         )
-    return (
-        isinstance(mask, list)
-        and all(isinstance(polygon, list) for polygon in mask)
-        and all(map(is_finite, chain.from_iterable(mask)))
+    return isinstance(mask, list) and all(
+        isinstance(polygon, list) and are_finite(polygon) for polygon in mask
     )
 
 
@@ -73,7 +73,7 @@ def check_segmentations(split: Split) -> list[Finding]:
         stops = 'scoring masks' if scored else 'loading their images'
         findings += split.fail(
             f'{quantity(len(bare), "annotation")} have no segmentation, '
-            f"{stops} stops with KeyError 'mask': ids {some(bare)}",
+            f'{stops} stops with a KeyError: ids {some(bare)}',
             'add segmentation (polygons or run lengths), delete them, or '
             'train boxes only: model.roi_head=None, no with_mask=True, and '
             "metric='bbox' of both evaluators",

@@ -10,6 +10,8 @@ from .findings import Finding
 
 LARGEST = 192
 """Longest side of images that are stepped as they are, in pixels."""
+HUGE = 50
+"""Values that normalised images do not have, unlike raw ones of some nets."""
 WHOLE = 640
 """Longest side in the trial that decides whether a failure is one."""
 
@@ -125,7 +127,28 @@ def check_loss_step(model: Any, samples: Sequence[Any]) -> list[Finding]:
             )
         ]
     seconds = time.monotonic() - start
-    return [Finding('ok', key, f'{shown}, in {seconds:.1f} s')]
+    findings = check_range(model, samples)
+    return [*findings, Finding('ok', key, f'{shown}, in {seconds:.1f} s')]
+
+
+def check_range(model: Any, samples: Sequence[Any]) -> list[Finding]:
+    """Values of the images as the backbone gets them."""
+    batch = model.data_preprocessor(collated(samples[:1], LARGEST), True)
+    if not hasattr(batch['inputs'], 'abs'):
+        return []
+    largest = float(batch['inputs'].abs().max())
+    if largest < HUGE:
+        return []
+    return [
+        Finding(
+            'warning',
+            'data_preprocessor',
+            f'after mean and std the images have values of up to '
+            f'{largest:.0f}, not some 3',
+            'model.data_preprocessor.mean=[123.675,116.28,103.53] and '
+            'std=[58.395,57.12,57.375], or those of your images',
+        )
+    ]
 
 
 def fix_of_step(error: Exception, samples: Sequence[Any]) -> str:

@@ -562,8 +562,9 @@ def test_boxes_in_fractions_of_the_image(case):
             annotation['bbox'] = [0.1, 0.1, 0.3, 0.4]
 
     case.change('train', fractions)
-    errors = of_level(case.problems())
-    assert any('keeps 0 of 12' in x.message for x in errors)
+    finding = of_level(case.problems())[0]
+    assert 'fractions of the image' in finding.message
+    assert 'multiply bbox' in finding.fix
 
 
 def test_the_order_of_classes(case):
@@ -584,3 +585,72 @@ def test_objects_without_an_anchor(case):
     finding = next(x for x in case.problems() if x.subject == 'anchors')
     assert finding.level == 'error'
     assert '12 get no anchor' in finding.message
+
+
+SILENT = {
+    'Resize before the boxes': (
+        'train_pipeline[1], train_pipeline[2] = train_pipeline[2:0:-1]',
+        'comes before LoadAnnotations',
+    ),
+    'chance in validation': (
+        "test_pipeline.insert(3, dict(type='RandomFlip', prob=0.5))",
+        'by chance',
+    ),
+    'normalised twice': (
+        "train_pipeline.insert(3, dict(type='Normalize', mean=[128.0] * 3, "
+        'std=[64.0] * 3))',
+        'normalised twice',
+    ),
+    'a filter that nothing reads': (
+        "train_dataloader['dataset']['filter_cfg'] = dict(filter_empty=True)",
+        'did you mean filter_empty_gt?',
+    ),
+    'no shuffling': (
+        "train_dataloader['sampler']['shuffle'] = False",
+        'order of the file',
+    ),
+    'scores dropped': (
+        "model['test_cfg']['score_thr'] = 0.5",
+        'AP is too low',
+    ),
+    'no validation': ("train_cfg['val_interval'] = 20", 'first validation'),
+    'no training': ("train_cfg['max_epochs'] = 0", 'training lasts 0'),
+    'means of images from 0 to 1': (
+        "model['data_preprocessor'].update(mean=[0.485] * 3, std=[0.225] * 3)",
+        'values of up to',
+    ),
+    'no id of the image': (
+        "test_pipeline[3]['meta_keys'] = ('ori_shape', 'img_shape', "
+        "'scale_factor')",
+        'no img_id',
+    ),
+    'validation filtered': (
+        "val_dataloader['dataset'].update(test_mode=False, "
+        'filter_cfg=dict(min_size=200))',
+        'in 0 of 6 images',
+    ),
+    'another file scored': (
+        "val_evaluator['ann_file'] = folder + '/train.json'",
+        'scores against',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', SILENT)
+def test_what_trains_in_silence_is_said(case, name):
+    lines, message = SILENT[name]
+    case.add(lines)
+    (finding,) = [x for x in case.problems() if x.subject != 'param_scheduler']
+    assert message in finding.message
+
+
+def corners(coco):
+    for annotation in coco['annotations']:
+        left, top, width, height = annotation['bbox']
+        annotation['bbox'] = [left, top, left + width, top + height]
+
+
+def test_boxes_of_corners(case):
+    case.change('train', corners)
+    errors = of_level(case.problems())
+    assert any('[left, top, right, bottom]' in x.message for x in errors)
