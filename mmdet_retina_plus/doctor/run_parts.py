@@ -157,9 +157,12 @@ def build_loader(
         key: value for key, value in cfg[key].items() if key != 'dataset'
     }))  # fmt: skip
     settings['dataset'] = dataset
+    # The builder copies its settings deeply, and a data set is large.
+    dataset.__deepcopy__ = lambda memo: dataset
     loader, findings = attempt(
         key, lambda: Runner.build_dataloader(settings, seed=0)
     )
+    del dataset.__deepcopy__
     if loader is not None:
         _, findings = attempt(
             f'{key}.sampler', lambda: next(iter(loader.batch_sampler))
