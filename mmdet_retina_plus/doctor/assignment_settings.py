@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from mmdet_retina_plus.common.config_tree import kind, part
+from mmdet_retina_plus.common.numbers import is_number
 
 from .findings import Finding
 from .model_traits import is_retina
@@ -61,6 +62,26 @@ def check_negative_threshold(cfg: Mapping) -> list[Finding]:
             f'with neg_iou_thr={threshold!r}, neither a float nor a tuple, '
             'MaxIoUAssigner takes no anchor as background',
             "write 0.4 or (0.1, 0.4), or type='StreamingMaxIoUAssigner'",
+        )
+    ]
+
+
+def check_threshold_order(cfg: Mapping) -> list[Finding]:
+    """Anchors between the thresholds are ignored, not both at once."""
+    assigner = part(cfg, 'model.train_cfg.assigner')
+    positive, negative = (
+        assigner.get(f'{name}_iou_thr') for name in ('pos', 'neg')
+    )
+    if not (is_number(positive) and is_number(negative)):
+        return []
+    if positive >= negative:
+        return []
+    return [
+        Finding(
+            'error',
+            'assigner',
+            f'pos_iou_thr={positive} lies below neg_iou_thr={negative}',
+            'model.train_cfg.assigner.pos_iou_thr=0.5 and neg_iou_thr=0.4',
         )
     ]
 
@@ -148,6 +169,7 @@ def check_sampler(cfg: Mapping) -> list[Finding]:
 CHECKS = (
     check_misfits,
     check_negative_threshold,
+    check_threshold_order,
     check_low_quality,
     check_ignore_regions,
     check_candidates,

@@ -185,7 +185,10 @@ def check_run(
             continue
 
         key = f'{name}_evaluator'
-        if any(x.subject == key and x.level == 'error' for x in known):
+        wrong = {x.subject for x in known if x.level == 'error'}
+        if key in wrong or (
+            built.get(name) is None and f'{name} data' in wrong
+        ):
             continue
 
         def check_scoring(name: str = name) -> list[Finding]:

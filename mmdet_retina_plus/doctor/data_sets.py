@@ -206,6 +206,8 @@ def add_data_set(
             'set type, data_root, ann_file, data_prefix=dict(img=…) and '
             f'metainfo=dict(classes=(…,)) in {key}, or correct the file'
         )
+        if 'not in COCO format' in message:
+            fix = 'write what the message names into that file'
         found.findings.append(Finding('error', f'{name} data', message, fix))
         return
     try:

@@ -152,11 +152,13 @@ def unknown_type(message: str) -> tuple[str, str] | None:
     if not named:
         return None
     name = named[1].rpartition('.')[2]
-    kind = named[2].rpartition('::')[2]
+    scope, _, kind = named[2].rpartition('::')
     what = f'no {kind} is called {name}'
     if name in OLD_NAMES:
         return f'{what}, which is of mmdet 2', OLD_NAMES[name]
     known = members(kind) or members()
+    if name in known:
+        return f'{what} in the scope {scope}', "default_scope='mmdet'"
     guess = did_you_mean(name, known)
     if guess:
         near = guess.partition('mean ')[2].rstrip('?')

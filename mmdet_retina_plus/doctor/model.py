@@ -66,7 +66,7 @@ def check_strides(model: Any, channels: int) -> list[Finding]:
             features = model.eval().extract_feat(image)
     except Exception as error:  # Of backbone or neck.
         fix = f'model.backbone.in_channels={channels}'
-        fits = 'channels, but got' not in str(error)
+        fits = f'but got {channels} channels' not in str(error)
         return [explained('model', error, fix='' if fits else fix)]
     features = features[getattr(model, 'bbox_start_level', 0) :]
     strides = [PROBE_SIZE // feature.shape[-1] for feature in features]

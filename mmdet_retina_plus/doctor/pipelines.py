@@ -29,6 +29,8 @@ def check_steps(key: str, config: Any) -> list[Finding]:
             done.append(id(steps))
             for number, step in enumerate(steps):
                 try:
+                    if not isinstance(step, Mapping):
+                        raise TypeError(f'{step!r} is no dict(type=…)')
                     TRANSFORMS.build(dict(step))
                 except Exception as error:  # Whatever a constructor raises.
                     where = f'{key}.pipeline[{number}] ({kind(step)})'
@@ -220,4 +222,6 @@ def build_data(
     if not findings:
         check = check_sample if name == 'train' else check_meta
         findings = check(f'{key}.pipeline', samples)
+        if not any(split.usable.any() for split in data.splits):
+            findings = [x for x in findings if x.level == 'error']
     return dataset, samples, findings

@@ -163,7 +163,7 @@ def build_loader(
         key, lambda: Runner.build_dataloader(settings, seed=0)
     )
     del dataset.__deepcopy__
-    if loader is not None:
+    if loader is not None and len(loader):
         _, findings = attempt(
             f'{key}.sampler', lambda: next(iter(loader.batch_sampler))
         )
@@ -212,6 +212,7 @@ def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
         'optim_wrapper', lambda: parts.build_optim_wrapper(settings)
     )
     findings += problems
+    findings += check_warm_up(cfg, len(parts._train_dataloader))
     schedule = cfg.get('param_scheduler')
     if schedule is not None and parts.optim_wrapper is not None:
         _, problems = attempt(
@@ -219,6 +220,33 @@ def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
         )
         findings += problems
     return findings
+
+
+def check_warm_up(cfg: Mapping, length: int) -> list[Finding]:
+    """A warm-up that training does not outlive.
+
+    Args:
+        cfg: Of the run.
+        length: Iterations of an epoch.
+    """
+    loop = part(cfg, 'train_cfg')
+    total = loop.get('max_iters') or (loop.get('max_epochs') or 0) * length
+    schedules = cfg.get('param_scheduler') or ()
+    return [
+        Finding(
+            'warning',
+            'param_scheduler',
+            f'the warm-up of {schedule["end"]} iterations is longer than '
+            f'training, which has {total}',
+            f'end={max(total // 20, 1)} of {kind(schedule)}',
+        )
+        for schedule in schedules
+        if isinstance(schedule, Mapping)
+        and kind(schedule) == 'LinearLR'
+        and not schedule.get('by_epoch', True)
+        and is_number(schedule.get('end'))
+        and 0 < total < schedule['end']
+    ]
 
 
 def check_optimizer(settings: Mapping) -> None:

@@ -644,6 +644,40 @@ def test_what_trains_in_silence_is_said(case, name):
     assert message in finding.message
 
 
+FURTHER = {
+    'a warm-up without end': (
+        "param_scheduler.insert(0, dict(type='LinearLR', start_factor=0.1, "
+        'by_epoch=False, begin=0, end=5000))',
+        'which has 36',
+    ),
+    'thresholds exchanged': (
+        "model['train_cfg']['assigner'].update("
+        'pos_iou_thr=0.3, neg_iou_thr=0.6)',
+        'lies below neg_iou_thr=0.6',
+    ),
+    'no batch': (
+        'train_dataloader.update(batch_size=50, drop_last=True)',
+        'leaves no batch of 6 images',
+    ),
+    'a step that is a text': (
+        "train_pipeline[2] = 'Resize'",
+        "'Resize' is no dict",
+    ),
+    'no annotation file': (
+        "val_dataloader['dataset']['ann_file'] = 'none.json'\n"
+        "val_evaluator['ann_file'] = folder + '/none.json'",
+        'none.json',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', FURTHER)
+def test_one_fault_is_one_problem(case, name):
+    lines, message = FURTHER[name]
+    case.add(lines)
+    assert message in case.problem().message
+
+
 def corners(coco):
     for annotation in coco['annotations']:
         left, top, width, height = annotation['bbox']
