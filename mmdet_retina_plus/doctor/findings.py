@@ -1,6 +1,7 @@
 """What a check found, and how findings are joined and shown."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -51,6 +52,12 @@ def guarded(check: Callable[..., list[Finding]], *given: Any) -> list[Finding]:
 
 def any_error(findings: Sequence[Finding]) -> bool:
     return any(finding.level == 'error' for finding in findings)
+
+
+def explains(cause: Finding, message: str) -> bool:
+    """Whether an error names a setting that the fix of another changes."""
+    changed = re.findall(r'(\w+)=', cause.fix)
+    return cause.level == 'error' and any(key in message for key in changed)
 
 
 def without_consequences(

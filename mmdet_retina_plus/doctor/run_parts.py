@@ -51,6 +51,10 @@ RATES = {'SGD': (1e-5, 0.5), 'Adam': (1e-7, 0.01), 'AdamW': (1e-7, 0.01)}
 """Lowest and highest learning rates that may be meant."""
 
 
+USUAL_WARM_UP = 1000
+"""Iterations that recipes for COCO warm up for."""
+
+
 class Parts(Runner):
     """mmengine's builders, without the folders, logs and seeds of a run."""
 
@@ -245,6 +249,8 @@ def check_warm_up(cfg: Mapping, length: int) -> list[Finding]:
         and kind(schedule) == 'LinearLR'
         and not schedule.get('by_epoch', True)
         and is_number(schedule.get('end'))
+        # The usual one on a few images is a trial, and no mistake.
+        and schedule['end'] > USUAL_WARM_UP
         and 0 < total < schedule['end']
     ]
 
