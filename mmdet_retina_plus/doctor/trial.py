@@ -10,8 +10,8 @@ from .findings import Finding
 
 LARGEST = 192
 """Longest side of images that are stepped as they are, in pixels."""
-HUGE = 50
-"""Values that normalised images do not have, unlike raw ones of some nets."""
+HUGE = 300
+"""Beyond raw values of 8 bits, which some recipes only subtract from."""
 WHOLE = 640
 """Longest side in the trial that decides whether a failure is one."""
 
