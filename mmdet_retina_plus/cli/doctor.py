@@ -9,28 +9,69 @@ from mmdet_retina_plus import __version__
 from mmdet_retina_plus.doctor import environment, facts, findings
 
 from .options import ManyValues, cfg_options_option
+from .progress import progress_bar
 
 
 @click.command(cls=ManyValues)
 @click.argument('config', required=False, type=click.Path(path_type=Path))
 @cfg_options_option
-def main(config: Path | None, cfg_options: tuple[str, ...]) -> None:
-    """Check the environment and, where given, CONFIG with its annotations.
+@click.option(
+    '--fast',
+    is_flag=True,
+    help="Read all images' headers, but decode only a sample of them.",
+)
+@click.option(
+    '--show',
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar='DIR',
+    help='Draw samples as the network gets them into DIR.',
+)
+@click.option(
+    '--json', 'as_json', is_flag=True, help='Print one JSON object instead.'
+)
+def main(
+    config: Path | None,
+    cfg_options: tuple[str, ...],
+    fast: bool,
+    show: Path | None,
+    as_json: bool,
+) -> None:
+    """Check the environment and, where given, CONFIG with its data.
 
-    Every problem is shown with its way out. The exit code is 0 if training
-    can work and 1 otherwise.
+    Data sets, pipelines, loaders, optimizer, hooks, evaluators and model are
+    built as a run builds them; a step is taken on the CPU. Every problem is
+    shown with its fix, the worst first. The exit code is 0 if training can
+    work, 1 if there is an error, and 2 if the call is wrong.
     """
-    click.echo(f'mmdet_retina_plus {__version__}')
-    click.echo(f'Environment of {sys.executable}')
+
+    def say(text: str) -> None:
+        if not as_json:
+            click.echo(text)
+
+    say(f'mmdet_retina_plus {__version__}')
+    say(f'Environment of {sys.executable}')
     found = environment.check_environment(facts.gather_facts())
-    findings.show(found)
+    if not as_json:
+        findings.show(found)
     if config is not None and findings.any_error(found):
-        click.echo(f'\n{config} is checked when the environment works.')
+        say(f'\n{config} is checked when the environment works.')
     elif config is not None:
         # Not before: it needs numpy, which may be missing.
         from mmdet_retina_plus.doctor.config import check_config
 
-        click.echo(f'\nConfig {config}')
-        found = check_config(config, cfg_options)
-        findings.show(found)
-    sys.exit(int(findings.any_error(found)))
+        say(f'\nConfig {config}')
+        of_config = check_config(
+            config, cfg_options, fast, show, progress_bar('Images')
+        )
+        if not as_json:
+            findings.show(of_config)
+        found = [*found, *of_config]
+    code = int(findings.any_error(found))
+    if as_json:
+        about = dict(
+            version=__version__,
+            config=None if config is None else str(config),
+            exit_code=code,
+        )
+        click.echo(findings.as_json(found, **about))
+    sys.exit(code)

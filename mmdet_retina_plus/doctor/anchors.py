@@ -14,6 +14,8 @@ from .split import Split
 POOR_IOU = 0.4
 """RetinaNet takes no anchor below it for an object on its own merit."""
 POOR_SHARE = 0.1
+MOST = 50_000
+"""Objects to look at, drawn where there are more."""
 AREAS = {'small': 32**2, 'medium': 96**2, 'large': np.inf}
 """COCO's upper bounds, in pixels of the original image."""
 
@@ -53,8 +55,42 @@ def resized(sizes: np.ndarray, pipeline: Sequence[Mapping]) -> np.ndarray:
     return sizes
 
 
+def check_distinct(generator: Any) -> list[Finding]:
+    """Anchors of a location, each once."""
+    for stride, anchors in zip(
+        generator.strides, generator.base_anchors, strict=True
+    ):
+        anchors = anchors.numpy().round(3)
+        distinct = np.unique(anchors, axis=0)
+        if len(distinct) < len(anchors):
+            return [
+                Finding(
+                    'error',
+                    'anchors',
+                    f'of {len(anchors)} anchors at a location of stride '
+                    f'{stride[0]} only {len(distinct)} are distinct',
+                    'write ratios and scales as one flat list without '
+                    'repetitions: anchor_generator.ratios=[0.5,1.0,2.0]',
+                )
+            ]
+    return []
+
+
+def positive_threshold(train_cfg: Mapping) -> float:
+    """Best IoU below which an object gets no anchor; 0: none is below."""
+    assigner = train_cfg.get('assigner') or {}
+    if not kind(assigner).endswith('MaxIoUAssigner'):
+        return 0.0
+    if assigner.get('match_low_quality', True):
+        return float(assigner.get('min_pos_iou', 0))
+    return float(assigner.get('pos_iou_thr', 0))
+
+
 def check_anchors(
-    split: Split, generator: Any, pad_size_divisor: int = 1
+    split: Split,
+    generator: Any,
+    pad_size_divisor: int = 1,
+    threshold: float = 0.0,
 ) -> list[Finding]:
     """Count the objects that no anchor fits, by size.
 
@@ -64,12 +100,15 @@ def check_anchors(
         split: Objects, and the pipeline that resizes them.
         generator: An `AnchorGenerator` of mmdet.
         pad_size_divisor: Of the data preprocessor.
+        threshold: IoU below which the assigner gives an object no anchor.
     """
-    crowd = np.array([bool(x.get('iscrowd')) for x in split.objects], bool)
-    chosen = split.usable & ~crowd
-    if not chosen.any():
+    chosen = np.flatnonzero(split.usable)
+    if not len(chosen):
         return []
-    before = split.sizes_of_objects_images[chosen]
+    seen = len(chosen)
+    if seen > MOST:
+        chosen = np.random.default_rng(0).choice(chosen, MOST, replace=False)
+    before = split.sizes[chosen]
     after = resized(before, split.pipeline)
     boxes = split.boxes[chosen] * np.tile(after / before, 2)
     boxes = np.clip(boxes, 0, np.tile(after, 2))
@@ -79,7 +118,7 @@ def check_anchors(
         [x.numpy() for x in generator.base_anchors],
         generator.strides,
     )
-    areas = np.array([x['area'] for x in split.objects])[chosen]
+    areas = split.areas[chosen]
     group = np.searchsorted(list(AREAS.values()), areas, side='right')
     poor = ious < POOR_IOU
     parts = [
@@ -91,10 +130,21 @@ def check_anchors(
         f'best anchor IoU below {POOR_IOU}: {poor.sum()} of {len(poor)} '
         f'objects ({", ".join(parts)})'
     )
-    if poor.mean() <= POOR_SHARE:
+    if seen > len(chosen):
+        message += f', of {seen} these were drawn'
+    without = int((ious < max(threshold, 1e-9)).sum())
+    if without:
+        message += f'; {without} get no anchor at all'
+    if without == len(chosen):
+        fix = (
+            'model.bbox_head.anchor_generator.octave_base_scale: lower for '
+            'small objects, higher for large ones'
+        )
+        return [Finding('error', 'anchors', message, fix)]
+    if poor.mean() <= POOR_SHARE and without <= POOR_SHARE * len(chosen):
         return [Finding('ok', 'anchors', message)]
-    way_out = (
+    fix = (
         'for small objects lower anchor_generator.octave_base_scale, add a '
         'finer level or enlarge the images; for long ones add ratios'
     )
-    return [Finding('warning', 'anchors', message, way_out)]
+    return [Finding('warning', 'anchors', message, fix)]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from mmdet_retina_plus.common.config_tree import kind, part
+from mmdet_retina_plus.common.numbers import is_number
 
 from .findings import Finding
 from .model_traits import is_retina
@@ -40,10 +41,10 @@ def check_misfits(cfg: Mapping) -> list[Finding]:
     if kind(part(cfg, 'model.bbox_head')) == 'RetinaPlusHead':
         del misfits['ATSSAssigner']  # It is told the level sizes.
     return [
-        Finding('error', key, f'{kind(used.get(key))}: {why}', way_out)
+        Finding('error', key, f'{kind(used.get(key))}: {why}', fix)
         for key in ('assigner', 'sampler')
         if is_retina(cfg) and kind(used.get(key)) in misfits
-        for why, way_out in [misfits[kind(used.get(key))]]
+        for why, fix in [misfits[kind(used.get(key))]]
     ]
 
 
@@ -61,6 +62,26 @@ def check_negative_threshold(cfg: Mapping) -> list[Finding]:
             f'with neg_iou_thr={threshold!r}, neither a float nor a tuple, '
             'MaxIoUAssigner takes no anchor as background',
             "write 0.4 or (0.1, 0.4), or type='StreamingMaxIoUAssigner'",
+        )
+    ]
+
+
+def check_threshold_order(cfg: Mapping) -> list[Finding]:
+    """Anchors between the thresholds are ignored, not both at once."""
+    assigner = part(cfg, 'model.train_cfg.assigner')
+    positive, negative = (
+        assigner.get(f'{name}_iou_thr') for name in ('pos', 'neg')
+    )
+    if not (is_number(positive) and is_number(negative)):
+        return []
+    if positive >= negative:
+        return []
+    return [
+        Finding(
+            'error',
+            'assigner',
+            f'pos_iou_thr={positive} lies below neg_iou_thr={negative}',
+            'model.train_cfg.assigner.pos_iou_thr=0.5 and neg_iou_thr=0.4',
         )
     ]
 
@@ -90,16 +111,16 @@ def check_ignore_regions(cfg: Mapping) -> list[Finding]:
     share = assigner.get('ignore_iof_thr', -1)
     if share == 0:
         message = 'ignore_iof_thr=0 switches ignore regions off, as -1 does'
-        way_out = 'ignore_iof_thr=0.5, or 1e-6 for any overlap; -1 if meant'
+        fix = 'ignore_iof_thr=0.5, or 1e-6 for any overlap; -1 if meant'
     elif share > 0 and kind(assigner) == 'MaxIoUAssigner':
         message = (
             'MaxIoUAssigner trains ignore regions as background in images '
             'without objects'
         )
-        way_out = "type='StreamingMaxIoUAssigner', with the same options"
+        fix = "type='StreamingMaxIoUAssigner', with the same options"
     else:
         return []
-    return [Finding('warning', 'assigner', message, way_out)]
+    return [Finding('warning', 'assigner', message, fix)]
 
 
 def check_candidates(cfg: Mapping) -> list[Finding]:
@@ -120,8 +141,8 @@ def check_candidates(cfg: Mapping) -> list[Finding]:
         f'topk={topk} counts anchors: with {count} at a place, an object has '
         f'candidates at {-(-topk // count)} places of a level'
     )
-    way_out = 'topk_per_location=True, or one anchor per place'
-    return [Finding('warning', 'assigner', message, way_out)]
+    fix = 'topk_per_location=True, or one anchor per place'
+    return [Finding('warning', 'assigner', message, fix)]
 
 
 def check_sampler(cfg: Mapping) -> list[Finding]:
@@ -134,8 +155,8 @@ def check_sampler(cfg: Mapping) -> list[Finding]:
         return []
     if name == 'RandomSampler' and sampler.get('add_gt_as_proposals', True):
         message = 'objects added as proposals shift the indices of anchors'
-        way_out = f'add_gt_as_proposals=False, or {OUR_SAMPLER}'
-        return [Finding('error', 'sampler', message, way_out)]
+        fix = f'add_gt_as_proposals=False, or {OUR_SAMPLER}'
+        return [Finding('error', 'sampler', message, fix)]
     if 'Focal' not in kind(part(cfg, 'model.bbox_head.loss_cls')):
         return []
     message = (
@@ -148,6 +169,7 @@ def check_sampler(cfg: Mapping) -> list[Finding]:
 CHECKS = (
     check_misfits,
     check_negative_threshold,
+    check_threshold_order,
     check_low_quality,
     check_ignore_regions,
     check_candidates,

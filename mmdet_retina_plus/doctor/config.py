@@ -1,43 +1,264 @@
 """Every check of a config and its data, in order."""
 
-from collections.abc import Sequence
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mmdet_retina_plus.common.config_file import load_config
+from mmdet_retina_plus.common.config_tree import part
+from mmdet_retina_plus.common.suggestions import did_you_mean
 
-from . import annotations, settings, weights
+from . import annotations, images, run_parts, settings, weights
+from .anchors import check_anchors, check_distinct, positive_threshold
 from .consistency import (
     check_evaluators,
     check_labels,
     check_num_classes,
     check_registration,
+    join_labels,
 )
-from .data_sets import read_splits
-from .findings import Finding, failure, guarded
-from .model import check_model
+from .data_sets import DataSets, read_data_sets, without_collection
+from .findings import (
+    Finding,
+    any_error,
+    explains,
+    failure,
+    guarded,
+    joined,
+    without_consequences,
+)
+from .image_files import Look, Track
+from .model import (
+    blank_samples,
+    build_model,
+    check_strides,
+    input_channels,
+    prior_generator,
+)
+from .model_traits import scored_sets
+from .pictures import draw_samples
+from .pipelines import build_data
+from .scoring import check_evaluator, check_monitors
 from .segmentations import check_segmentations
+from .trial import check_loss_step, check_prediction
 
-SETTING_CHECKS = (*settings.CHECKS, *weights.CHECKS, check_evaluators)
+SETTING_CHECKS = (
+    *settings.CHECKS,
+    *weights.CHECKS,
+    *run_parts.CHECKS,
+    check_evaluators,
+)
 """Checks of the config alone."""
 
 
-def check_config(path: Path, options: Sequence[str] = ()) -> list[Finding]:
-    """All findings about a config and the data that it names."""
+@contextmanager
+def quiet_logs() -> Iterator[None]:
+    """Only errors of mmengine's loggers, while parts are built."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def check_config(
+    path: Path,
+    options: Sequence[str] = (),
+    fast: bool = False,
+    show: Path | None = None,
+    track: Track = iter,
+) -> list[Finding]:
+    """All findings about a config and the data that it names, worst first.
+
+    Args:
+        path: Of the config.
+        options: Changes, each 'key.of.the.config=value'.
+        fast: Decode a sample of the images, not all.
+        show: Folder for pictures of samples.
+        track: Shows progress over many images.
+    """
     try:
         cfg = load_config(path, options)
     except FileNotFoundError as error:
-        way_out = 'give a path; `retina-plus config NAME` prints ours'
-        return [failure('config', error, way_out)]
+        fix = 'give a path; `retina-plus config NAME` prints ours'
+        return [failure('config', error, fix)]
     except Exception as error:  # A config is a program, it may raise anything.
         return [failure('config', error)]
     values = cfg.to_dict()
-    findings = guarded(check_registration, values, cfg.text)
+    findings = guarded(check_options, path, options)
+    findings += guarded(check_registration, values, cfg.text)
     for check_setting in SETTING_CHECKS:
         findings += guarded(check_setting, values)
-    splits, unread = read_splits(values)
-    findings += unread + guarded(check_num_classes, values, splits)
-    findings += guarded(check_labels, splits)
-    for split in splits:
-        for check_split in (*annotations.CHECKS, check_segmentations):
-            findings += guarded(check_split, split)
-    return findings + guarded(check_model, cfg, splits)
+    # Each collection would look at millions of annotations again.
+    with quiet_logs(), without_collection():
+        data = read_data_sets(values)
+        findings += data.findings
+        looks, found = check_data(values, data, fast, track)
+        findings += found
+        known = list(findings)
+        findings += check_run(cfg, values, data, looks, show, known)
+    return join_labels(joined(findings))
+
+
+def check_options(path: Path, options: Sequence[str]) -> list[Finding]:
+    """Options below a key that neither the config nor a run has."""
+    keys = {re.split(r'[.=]', option)[0]: option for option in options}
+    unknown = keys.keys() - run_parts.RUNNER_KEYS
+    known = load_config(path) if unknown else {}
+    return [
+        Finding(
+            'error',
+            '--cfg-options',
+            f'the config has no {key}'
+            + did_you_mean(key, {*known, *run_parts.RUNNER_KEYS}),
+            f'--cfg-options KEY{keys[key].removeprefix(key)} with a KEY of '
+            'the config',
+        )
+        for key in sorted(unknown)
+        if key not in known
+    ]
+
+
+def check_data(
+    values: Mapping, data: DataSets, fast: bool, track: Track
+) -> tuple[dict[str, Look], list[Finding]]:
+    """Annotations and image files."""
+    findings = guarded(check_num_classes, values, data.splits)
+    findings += guarded(check_labels, data.splits)
+    findings += guarded(annotations.check_unused_classes, data.splits)
+    for split in data.splits:
+        findings += annotations.check_annotations(split)
+        findings += guarded(check_segmentations, split)
+    looks: dict[str, Look] = {}
+
+    def check_images() -> list[Finding]:
+        looks.update(images.look_at_images(data.splits, fast, track))
+        found = images.check_shared(data.splits, looks)
+        for split in data.splits:
+            for check_image in images.CHECKS:
+                found += guarded(check_image, split, looks)
+        return found
+
+    return looks, findings + guarded(check_images)
+
+
+def check_run(
+    cfg: Any,
+    values: Mapping,
+    data: DataSets,
+    looks: Mapping[str, Look],
+    show: Path | None,
+    known: Sequence[Finding],
+) -> list[Finding]:
+    """What the runner builds, a step and a prediction."""
+
+    def readable(path: Any) -> bool:
+        if path in looks:
+            return not looks[path].error
+        return not isinstance(path, str) or os.path.isfile(path)
+
+    findings: list[Finding] = []
+    built, samples, scores, loaders = {}, {}, {}, {}
+    for name in ('train', *scored_sets(values)):
+        if not part(values, f'{name}_dataloader'):
+            continue
+
+        def check_pipeline(name: str = name) -> list[Finding]:
+            built[name], samples[name], found = build_data(
+                values, name, data, readable
+            )
+            if built[name] is not None:
+                loaders[name], more = run_parts.build_loader(
+                    values, name, built[name]
+                )
+                found += more
+            if show is not None and samples[name]:
+                classes = built[name].metainfo.get('classes', ())
+                draw_samples(show, name, samples[name], classes)
+            return found
+
+        findings += guarded(check_pipeline)
+        if name == 'train':
+            continue
+
+        key = f'{name}_evaluator'
+        wrong = {x.subject for x in known if x.level == 'error'}
+        if key in wrong or (
+            built.get(name) is None and f'{name} data' in wrong
+        ):
+            continue
+
+        def check_scoring(name: str = name) -> list[Finding]:
+            scores[name], found = check_evaluator(
+                values, name, built.get(name)
+            )
+            return found
+
+        findings += guarded(check_scoring)
+    findings += guarded(check_monitors, values, scores.get('val') or {})
+    return findings + check_model(
+        cfg, values, data, samples, loaders.get('train'), known
+    )
+
+
+def check_model(
+    cfg: Any,
+    values: Mapping,
+    data: DataSets,
+    samples: Mapping[str, Sequence[Any]],
+    loader: Any,
+    known: Sequence[Finding],
+) -> list[Finding]:
+    """Build it, lay its anchors over objects, take a step."""
+    model, findings = build_model(cfg)
+    if any(explains(cause, x.message) for cause in known for x in findings):
+        findings = []
+    findings += guarded(weights.check_weights, values, model)
+    findings += guarded(run_parts.check_run, values, model, loader)
+    if model is None:
+        return findings
+    seen = samples.get('train') or samples.get('val') or ()
+    channels = input_channels(model, seen)
+    strides = guarded(check_strides, model, channels)
+    findings += strides + guarded(check_priors, cfg, model, data)
+    if any_error(strides):
+        return findings
+    batch = samples.get('train')
+    failed = batch is not None and not batch
+    tried: list[Finding] = []
+    if values.get('train_cfg') is not None and model_trains(model):
+        found = guarded(
+            check_loss_step, model, batch or blank_samples(channels)
+        )
+        # Of blank images only a failure tells something.
+        tried += found if not failed or any_error(found) else []
+    if samples.get('val'):
+        tried += guarded(check_prediction, model, samples['val'])
+    return findings + without_consequences(tried, known)
+
+
+def model_trains(model: Any) -> bool:
+    return getattr(model, 'train_cfg', True) is not None
+
+
+def check_priors(cfg: Any, model: Any, data: DataSets) -> list[Finding]:
+    """Anchors that are distinct and fit the objects of the first split."""
+    from mmdet.models.task_modules import AnchorGenerator
+
+    generator = prior_generator(model)
+    if not isinstance(generator, AnchorGenerator):
+        return []
+    findings = check_distinct(generator)
+    if data.splits:
+        preprocessor = cfg.model.get('data_preprocessor') or {}
+        findings += check_anchors(
+            data.splits[0],
+            generator,
+            preprocessor.get('pad_size_divisor', 1),
+            positive_threshold(cfg.model.get('train_cfg') or {}),
+        )
+    return findings

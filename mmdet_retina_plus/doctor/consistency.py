@@ -1,5 +1,6 @@
 """Parts of a config that must agree with each other or with the data."""
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 
@@ -10,8 +11,11 @@ from mmdet_retina_plus.common.config_tree import (
     part,
     walk,
 )
+from mmdet_retina_plus.common.text import some
 
+from .annotations import tuple_of
 from .findings import Finding
+from .model_traits import scored_sets
 from .split import Split
 
 
@@ -46,7 +50,7 @@ def check_registration(cfg: Mapping, text: str) -> list[Finding]:
 
 def check_evaluators(cfg: Mapping) -> list[Finding]:
     findings = []
-    for name in ('val', 'test'):
+    for name in scored_sets(cfg):
         read = {
             os.path.abspath(annotation_path(config))
             for config in datasets_in(
@@ -60,8 +64,8 @@ def check_evaluators(cfg: Mapping) -> list[Finding]:
         # Of several evaluators one may score against a part of the data.
         if scored and read and not read & set(map(os.path.abspath, scored)):
             message = f'scores against {scored[0]}, the data is {min(read)}'
-            way_out = f'set {key}.ann_file to the file of the data set'
-            findings.append(Finding('error', key, message, way_out))
+            fix = f'set {key}.ann_file to the file of the data set'
+            findings.append(Finding('error', key, message, fix))
     return findings
 
 
@@ -86,18 +90,47 @@ def check_num_classes(cfg: Mapping, splits: Sequence[Split]) -> list[Finding]:
 
 def check_labels(splits: Sequence[Split]) -> list[Finding]:
     """Labels come from the order of categories, in each file by itself."""
-    orders = {
-        tuple(x for x in split.categories if x in split.classes)
-        for split in splits
-    }
+    orders: dict[tuple[str, ...], Split] = {}
+    for split in splits:
+        # A name twice in one file is a finding of its own.
+        names = tuple(
+            x for x in dict.fromkeys(split.categories) if x in split.classes
+        )
+        orders.setdefault(names, split)
     if len(orders) < 2:
         return []
+    union = list(dict.fromkeys(name for names in orders for name in names))
+    listed = [{'id': n, 'name': x} for n, x in enumerate(union, 1)]
+    differ = '; '.join(
+        f'{split.path or split.name}: {some(names, 5) or "none"}'
+        for names, split in orders.items()
+    )
     return [
         Finding(
             'error',
             'data',
-            'the annotation files list the categories differently, so a '
-            'label means another class in training than in validation',
-            'give all annotation files the same list of categories',
+            'the annotation files list the categories differently, so that '
+            f'a label is another class in each: {differ}',
+            'write the same categories into all files, and their ids into '
+            f'the annotations: "categories": {json.dumps(listed)}, with '
+            f'metainfo=dict(classes={tuple_of(union)}) in all data sets',
         )
+    ]
+
+
+OF_CLASSES = ('labels follow', 'no category of', 'none of its')
+
+
+def join_labels(findings: Sequence[Finding]) -> list[Finding]:
+    """One piece of advice where files list categories differently."""
+    if not any(
+        x.subject == 'data' and 'list the categories' in x.message
+        for x in findings
+    ):
+        return list(findings)
+    return [
+        x
+        for x in findings
+        if not (x.message.startswith(OF_CLASSES) and 'data' in x.subject)
+        and 'meta information' not in x.message
     ]

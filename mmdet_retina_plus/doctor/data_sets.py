@@ -1,8 +1,12 @@
-"""The data sets that a config names, read from their annotation files."""
+"""The data sets that a config names: their files read, and they built."""
 
+import contextlib
+import gc
+import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,32 +15,46 @@ from mmdet_retina_plus.common.config_tree import (
     annotation_path,
     datasets_in,
     part,
+    walk,
 )
 
+from .explanations import explained
 from .findings import Finding
 from .split import Split
 
 
-def dataset_class(config: Mapping) -> Any:
-    """Class of a data set.
+@contextlib.contextmanager
+def without_collection() -> Iterator[None]:
+    """Create millions of objects without garbage collections between them."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
-    Raises:
-        ValueError: None is named, or none of that name is registered.
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Keep what pycocotools and mmengine print from the terminal."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
+
+
+@dataclass
+class DataSets:
+    """What `read_data_sets` finds.
+
+    Attributes:
+        splits: Those in COCO format that can be read.
+        bare: Data sets without their pipelines, by the `id` of their config.
+        findings: About those that cannot be read or built.
     """
-    from mmdet.registry import DATASETS
 
-    name = config.get('type')
-    if isinstance(name, type):
-        return name
-    if not isinstance(name, str) or not name:
-        raise ValueError("a dataset has no type, such as type='CocoDataset'")
-    found = DATASETS.get(name)
-    if found is None:
-        raise ValueError(
-            f'no dataset type {name!r} is registered: look at its spelling, '
-            'or import its module by custom_imports'
-        )
-    return found
+    splits: list[Split] = field(default_factory=list)
+    bare: dict[int, Any] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
 
 
 def is_coco(dataset: Any) -> bool:
@@ -44,6 +62,18 @@ def is_coco(dataset: Any) -> bool:
 
     # LVIS and panoptic sets inherit, but read other files.
     return getattr(dataset, 'COCOAPI', None) is CocoDataset.COCOAPI
+
+
+def dataset_class(config: Mapping) -> Any:
+    """Class of a data set, None if none of that name is registered."""
+    from mmdet.registry import DATASETS
+
+    name = config.get('type')
+    if isinstance(name, str) and name:
+        return DATASETS.get(name)
+    if isinstance(name, type):
+        return name
+    raise ValueError("a dataset has no type, such as type='CocoDataset'")
 
 
 def read_classes(config: Mapping, dataset: Any) -> Sequence[str]:
@@ -56,7 +86,27 @@ def read_classes(config: Mapping, dataset: Any) -> Sequence[str]:
     return classes
 
 
-def read_split(name: str, config: Mapping, dataset: Any) -> Split:
+def read_json(path: str) -> Any:
+    """Content of a file.
+
+    Raises:
+        ValueError: It is not there, or no JSON.
+    """
+    try:
+        with open(path, encoding='utf-8') as file:
+            return json.load(file)
+    except (OSError, ValueError) as error:
+        raise ValueError(f'cannot read {path}: {error}') from error
+
+
+def read_split(
+    name: str,
+    key: str,
+    config: Mapping,
+    dataset: Any,
+    metrics: Sequence[str],
+    read: Callable[[str], Any] = read_json,
+) -> Split:
     """Read the annotation file of a data set's config.
 
     Raises:
@@ -64,11 +114,7 @@ def read_split(name: str, config: Mapping, dataset: Any) -> Split:
             config does not say what it needs to.
     """
     path = annotation_path(config)
-    try:
-        with open(path, encoding='utf-8') as file:
-            coco = json.load(file)
-    except (OSError, ValueError) as error:
-        raise ValueError(f'cannot read {path}: {error}') from error
+    coco = read(path)
     if name.startswith('test') and isinstance(coco, dict):
         # Challenges keep them to themselves.
         coco.setdefault('annotations', [])
@@ -83,9 +129,46 @@ def read_split(name: str, config: Mapping, dataset: Any) -> Split:
         coco=coco,
         image_dir=Path(config.get('data_root') or '', folder),
         classes=read_classes(config, dataset),
-        filter_empty=part(config, 'filter_cfg').get('filter_empty_gt', False),
+        filter_cfg=part(config, 'filter_cfg'),
+        test_mode=bool(config.get('test_mode')),
         pipeline=config.get('pipeline') or (),
+        metrics=metrics,
+        path=path,
+        key=key,
     )
+
+
+def build_bare(config: Mapping, split: Split | None) -> Any:
+    """A data set with its filters and without its pipeline.
+
+    mmengine's builder makes it; the annotations are not read again.
+
+    Raises:
+        Exception: Whatever its constructor raises.
+    """
+    from mmdet.datasets import CocoDataset
+    from mmdet.datasets.api_wrappers import COCO
+    from mmdet.registry import DATASETS
+
+    settings = dict(config, pipeline=[])
+    if split is None:
+        return DATASETS.build(settings)
+    # Pickled data would be slower to look at, and take more time to make.
+    settings.setdefault('serialize_data', False)
+    dataset = DATASETS.build(dict(settings, lazy_init=True))
+    if type(dataset).load_data_list is CocoDataset.load_data_list:
+        coco = split.coco
+
+        def parsed(path: str) -> COCO:
+            api = COCO()
+            api.dataset = coco
+            api.createIndex()
+            api.img_ann_map, api.cat_img_map = api.imgToAnns, api.catToImgs
+            return api
+
+        dataset.COCOAPI = parsed
+    dataset.full_init()
+    return dataset
 
 
 def what_is_read(config: Mapping) -> list:
@@ -93,39 +176,92 @@ def what_is_read(config: Mapping) -> list:
     return [config.get(key) for key in keys]
 
 
-def read_splits(cfg: Mapping) -> tuple[list[Split], list[Finding]]:
-    """The data sets for training, validation and test that can be read."""
-    splits, findings = [], []
+def metrics_of(cfg: Mapping, name: str) -> list[str]:
+    """What an evaluator scores: 'bbox', 'segm'."""
+    scored: list = []
+    for evaluator in walk(cfg.get(f'{name}_evaluator')):
+        metric = evaluator.get('metric')
+        scored += metric if isinstance(metric, list | tuple) else [metric]
+    return [metric for metric in scored if isinstance(metric, str)]
+
+
+def add_data_set(
+    found: DataSets,
+    name: str,
+    key: str,
+    config: Mapping,
+    metrics: Sequence[str],
+    read: Callable[[str], Any],
+) -> None:
+    """Read and build one data set, or say why that cannot be."""
+    split = None
+    try:
+        dataset = dataset_class(config)
+        if is_coco(dataset):
+            split = read_split(name, key, config, dataset, metrics, read)
+    except Exception as error:  # A value of any kind may be there.
+        known = isinstance(error, ValueError)
+        message = f'{error}' if known else f'{error!r}'
+        fix = (
+            'set type, data_root, ann_file, data_prefix=dict(img=…) and '
+            f'metainfo=dict(classes=(…,)) in {key}, or correct the file'
+        )
+        if 'not in COCO format' in message:
+            fix = 'write what the message names into that file'
+        found.findings.append(Finding('error', f'{name} data', message, fix))
+        return
+    try:
+        with silence():
+            bare = build_bare(config, split)
+    except Exception as error:  # Whatever a constructor raises.
+        if split is None or not split_explains(split):
+            found.findings.append(explained(key, error))
+        bare = None
+    if bare is not None:
+        found.bare[id(config)] = bare
+        if split is None:
+            message = f'not in COCO format: {len(bare)} images, unchecked'
+            found.findings.append(Finding('ok', f'{name} data', message))
+    if split is not None:
+        kept = getattr(bare, 'data_list', None)
+        ids = None if kept is None else frozenset(x['img_id'] for x in kept)
+        found.splits.append(replace(split, kept_images=ids))
+
+
+def split_explains(split: Split) -> bool:
+    """Whether checks of the annotations name why mmdet cannot load them."""
+    import numpy as np
+
+    return isinstance(split.classes, str) or bool(np.isnan(split.boxes).any())
+
+
+def read_data_sets(cfg: Mapping) -> DataSets:
+    """The data sets for training, validation and test."""
+    found = DataSets()
+    files: dict[str, Any] = {}
+
+    def read(path: str) -> Any:
+        if path not in files:
+            files[path] = read_json(path)
+        return files[path]
+
     validated = [
         what_is_read(config)
         for config in datasets_in(part(cfg, 'val_dataloader').get('dataset'))
     ]
     for name in ('train', 'val', 'test'):
-        loader = part(cfg, f'{name}_dataloader')
-        found = list(datasets_in(loader.get('dataset')))
+        key = f'{name}_dataloader'
+        configs = list(datasets_in(part(cfg, key).get('dataset')))
         if name == 'test':
-            found = [x for x in found if what_is_read(x) not in validated]
-        for number, config in enumerate(found, 1):
-            label = f'{name} {number}' if len(found) > 1 else name
-            subject = f'{label} data'
-            try:
-                dataset = dataset_class(config)
-                if is_coco(dataset):
-                    splits.append(read_split(label, config, dataset))
-                else:
-                    message = 'not in COCO format, so not checked'
-                    findings.append(Finding('ok', subject, message))
-            except Exception as error:  # A value of any kind may be there.
-                known = isinstance(error, ValueError)
-                message = f'{error}' if known else f'{error!r}'
-                way_out = (
-                    'set type, data_root, ann_file, data_prefix=dict(img=…) '
-                    'and metainfo=dict(classes=(…,)) of the dataset in '
-                    f'{name}_dataloader, or mend the file'
-                )
-                findings.append(Finding('error', subject, message, way_out))
-        if loader and not found and name != 'test':
-            message = f'{name}_dataloader has no dataset'
-            way_out = f'{name}_dataloader=dict(dataset=dict(…))'
-            findings.append(Finding('error', f'{name} data', message, way_out))
-    return splits, findings
+            configs = [x for x in configs if what_is_read(x) not in validated]
+        for number, config in enumerate(configs, 1):
+            label = f'{name} {number}' if len(configs) > 1 else name
+            metrics = metrics_of(cfg, name)
+            add_data_set(found, label, f'{key}.dataset', config, metrics, read)
+        if cfg.get(key) and not configs and name != 'test':
+            message = f'{key} has no dataset'
+            fix = f'{key}=dict(dataset=dict(…))'
+            found.findings.append(
+                Finding('error', f'{name} data', message, fix)
+            )
+    return found

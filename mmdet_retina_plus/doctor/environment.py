@@ -47,12 +47,12 @@ def check_providers(facts: Facts) -> list[Finding]:
     for name in ('torch', *STACK):
         providers = facts.providers.get(name, [])
         if len(providers) > 1:
-            way_out = (
+            fix = (
                 f'pip uninstall -y {" ".join(providers)}, then '
                 f'{INSTALL[name]} (or the onedl one, not both)'
             )
             message = f'installed twice, by {" and ".join(providers)}'
-            findings.append(Finding('error', name, message, way_out))
+            findings.append(Finding('error', name, message, fix))
         elif providers == ['mmcv-lite']:
             findings.append(
                 Finding(
@@ -96,8 +96,8 @@ def check_versions(facts: Facts) -> list[Finding]:
                     f'mmdet {mmdet} refuses {provider} {version}: it wants '
                     f'at least {lowest} and less than {limit}'
                 )
-                way_out = f'pip uninstall -y {provider}, then {INSTALL[name]}'
-                findings.append(Finding('error', name, message, way_out))
+                fix = f'pip uninstall -y {provider}, then {INSTALL[name]}'
+                findings.append(Finding('error', name, message, fix))
     return findings
 
 
@@ -140,18 +140,18 @@ def check_mim(facts: Facts) -> list[Finding]:
         return [Finding('warning', 'mim', message, INSTALL['mim'])]
     if len(providers) > 1:
         message = f'installed twice, by {" and ".join(providers)}'
-        way_out = f'pip uninstall -y {" ".join(providers)}, then install one'
-        return [Finding('error', 'mim', message, way_out)]
+        fix = f'pip uninstall -y {" ".join(providers)}, then install one'
+        return [Finding('error', 'mim', message, fix)]
     if facts.providers.get('mmdet') and (
         facts.upstream('mim') != facts.upstream('mmdet')
     ):
         if facts.upstream('mim'):
             message = '`mim train mmdet` offers to overwrite the onedl fork'
-            way_out = 'type `mim train onedl-mmdetection CONFIG`'
+            fix = 'type `mim train onedl-mmdetection CONFIG`'
         else:
             message = 'onedl-mim does not find the mmdet of OpenMMLab'
-            way_out = f'pip uninstall -y onedl-mim, then {INSTALL["mim"]}'
-        return [Finding('warning', 'mim', message, way_out)]
+            fix = f'pip uninstall -y onedl-mim, then {INSTALL["mim"]}'
+        return [Finding('warning', 'mim', message, fix)]
     failure = facts.failures.get(IMPORTS['mim'])
     if failure:
         return [Finding('warning', 'mim', failure, INSTALL['mim'])]
@@ -182,13 +182,13 @@ def check_operators(facts: Facts) -> list[Finding]:
         f'mmcv is built without CUDA: training would start on {facts.device} '
         'and fail in its first NMS'
     )
-    way_out = (
+    fix = (
         'with the CUDA toolkit of torch (nvcc) installed: pip uninstall -y '
         f'{" ".join(facts.providers.get("mmcv", ["mmcv"]))}, then '
         f'{INSTALL["mmcv"]}; or train on the CPU: export '
         'CUDA_VISIBLE_DEVICES=-1'
     )
-    return [Finding('error', 'operators', message, way_out)]
+    return [Finding('error', 'operators', message, fix)]
 
 
 def check_imports(facts: Facts, explained: bool) -> list[Finding]:
@@ -203,11 +203,11 @@ def check_imports(facts: Facts, explained: bool) -> list[Finding]:
         failure = facts.failures.get(module)
         own_fault = not explained or name in ('numpy', 'cv2')
         if failure and own_fault and name != 'mim':
-            way_out = INSTALL[name]
+            fix = INSTALL[name]
             if facts.providers.get(name):
                 providers = ' '.join(facts.providers[name])
-                way_out = f'pip uninstall -y {providers}, then {way_out}'
-            return [Finding('error', name, failure, way_out)]
+                fix = f'pip uninstall -y {providers}, then {fix}'
+            return [Finding('error', name, failure, fix)]
     if explained:
         return []
     cuda = facts.mmcv_cuda not in ('', 'not available')

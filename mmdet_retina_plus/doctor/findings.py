@@ -1,11 +1,14 @@
-"""What a check found, and how findings are shown."""
+"""What a check found, and how findings are joined and shown."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-MEND = 'mend what the message names, then run this again'
-COLOURS = {'ok': 'green', 'warning': 'yellow', 'error': 'bold red'}
+FIX = 'correct what the message names, then run this again'
+COLOURS = {'error': 'bold red', 'warning': 'yellow', 'ok': 'green'}
+"""By level, the worst first."""
 
 
 @dataclass(frozen=True)
@@ -17,21 +20,21 @@ class Finding:
             'warning' may be meant.
         subject: What was looked at, in a word or two.
         message: What was seen.
-        way_out: What to do about it; only an 'ok' needs none.
+        fix: What to do about it; only an 'ok' needs none.
     """
 
     level: Literal['ok', 'warning', 'error']
     subject: str
     message: str
-    way_out: str = ''
+    fix: str = ''
 
     def __post_init__(self) -> None:
-        assert self.way_out or self.level == 'ok', f'{self} has no way out'
+        assert self.fix or self.level == 'ok', f'{self} has no fix'
 
 
-def failure(subject: str, error: Exception, way_out: str = MEND) -> Finding:
+def failure(subject: str, error: Exception, fix: str = FIX) -> Finding:
     message = f'{type(error).__name__}: {error}'
-    return Finding('error', subject, message, way_out)
+    return Finding('error', subject, message, fix)
 
 
 def guarded(check: Callable[..., list[Finding]], *given: Any) -> list[Finding]:
@@ -40,19 +43,62 @@ def guarded(check: Callable[..., list[Finding]], *given: Any) -> list[Finding]:
         return check(*given)
     except Exception as error:  # What is looked at may be of any kind.
         subject = check.__name__.removeprefix('check_')
-        way_out = (
+        fix = (
             f'{check.__name__} met a value that it does not understand: '
             'correct what the message names; if it is right, report it'
         )
-        return [failure(subject, error, way_out)]
+        return [failure(subject, error, fix)]
 
 
 def any_error(findings: Sequence[Finding]) -> bool:
     return any(finding.level == 'error' for finding in findings)
 
 
+def explains(cause: Finding, message: str) -> bool:
+    """Whether an error names a setting that the fix of another changes."""
+    changed = re.findall(r'(\w+)=', cause.fix)
+    return cause.level == 'error' and any(key in message for key in changed)
+
+
+def without_consequences(
+    findings: Sequence[Finding], causes: Sequence[Finding]
+) -> list[Finding]:
+    """Findings, less the failed trials where errors of settings explain them.
+
+    Args:
+        findings: Of trials: a step, a prediction.
+        causes: Of what they try.
+    """
+    if any_error(causes):
+        return [x for x in findings if x.level != 'error']
+    return list(findings)
+
+
+def joined(findings: Iterable[Finding]) -> list[Finding]:
+    """Findings of one message as one, the worst level first."""
+    subjects: dict[Finding, list[str]] = {}
+    for finding in findings:
+        same = subjects.setdefault(replace(finding, subject=''), [])
+        if finding.subject not in same:
+            same.append(finding.subject)
+    levels = list(COLOURS)
+    return sorted(
+        (
+            replace(x, subject=', '.join(names))
+            for x, names in subjects.items()
+        ),
+        key=lambda finding: levels.index(finding.level),
+    )
+
+
+def as_json(findings: Sequence[Finding], **about: Any) -> str:
+    """Findings and what they are about, as one JSON object."""
+    listed = [asdict(finding) for finding in findings]
+    return json.dumps(dict(about, findings=listed), indent=1)
+
+
 def show(findings: Sequence[Finding]) -> None:
-    """Print a table, and below it the ways out, unwrapped for copying."""
+    """Print a table, and below it the fixes, unwrapped for copying."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -68,9 +114,9 @@ def show(findings: Sequence[Finding]) -> None:
             Text(finding.message),
         )
     console.print(table)
-    ways = [finding for finding in findings if finding.way_out]
-    if ways:
-        console.print('\nWays out:')
-    for finding in ways:
-        text = Text.assemble((finding.subject, 'bold'), ': ', finding.way_out)
+    problems = [finding for finding in findings if finding.level != 'ok']
+    if problems:
+        console.print('\nFixes:')
+    for finding in problems:
+        text = Text.assemble((finding.subject, 'bold'), ': ', finding.fix)
         console.print(text, soft_wrap=True)

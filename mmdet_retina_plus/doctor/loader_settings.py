@@ -5,21 +5,21 @@ from collections.abc import Mapping
 from mmdet_retina_plus.common.config_tree import kind, part, walk
 
 from .findings import Finding
-from .model_traits import is_retina
+from .model_traits import is_retina, scored_sets
 
 
 def check_test_resize(cfg: Mapping) -> list[Finding]:
     if not is_retina(cfg):
         return []
     findings = []
-    for name in ('val', 'test'):
+    for name in scored_sets(cfg):
         loader = part(cfg, f'{name}_dataloader')
         pipelines = [x['pipeline'] for x in walk(loader) if x.get('pipeline')]
         steps = [kind(step) for step in walk(pipelines)]
         if pipelines and not any('Resize' in step for step in steps):
             message = f'no Resize in the {name} pipeline, no scale_factor'
-            way_out = "add dict(type='Resize', scale=…, keep_ratio=True)"
-            findings.append(Finding('error', 'pipeline', message, way_out))
+            fix = "add dict(type='Resize', scale=…, keep_ratio=True)"
+            findings.append(Finding('error', 'pipeline', message, fix))
     return findings
 
 
@@ -33,11 +33,11 @@ def check_learning_rate(cfg: Mapping) -> list[Finding]:
         f'the learning rate is meant for batches of {meant}, on one device '
         f'they are of {batch}'
     )
-    way_out = (
+    fix = (
         'auto_scale_lr=dict(enable=True) or `--auto-scale-lr`; nothing, if '
         f'you train on {meant / batch:g} devices'
     )
-    return [Finding('warning', 'schedule', message, way_out)]
+    return [Finding('warning', 'schedule', message, fix)]
 
 
 CHECKS = (

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 
-from mmdet_retina_plus.common.config_tree import kind, part
+from mmdet_retina_plus.common.config_tree import kind, part, walk
 
 from .findings import Finding
 from .model_traits import is_retina
+from .weights import setting
 
 
 def check_classifier(cfg: Mapping) -> list[Finding]:
@@ -19,12 +20,12 @@ def check_classifier(cfg: Mapping) -> list[Finding]:
             f'{kind(loss)} without use_sigmoid=True: the head adds a channel '
             'for background and trains it wrongly'
         )
-        way_out = 'loss_cls=dict(use_sigmoid=True)'
-        return [Finding('error', 'loss_cls', message, way_out)]
+        fix = 'loss_cls=dict(use_sigmoid=True)'
+        return [Finding('error', 'loss_cls', message, fix)]
     if kind(loss) == 'CrossEntropyLoss' and kind(head) == 'RetinaHead':
         message = 'a softmax starts without prior, with a loss of hundreds'
-        way_out = "bbox_head=dict(type='RetinaPlusHead')"
-        return [Finding('warning', 'loss_cls', message, way_out)]
+        fix = "bbox_head=dict(type='RetinaPlusHead')"
+        return [Finding('warning', 'loss_cls', message, fix)]
     return []
 
 
@@ -39,11 +40,77 @@ def check_box_scale(cfg: Mapping) -> list[Finding]:
         'with target_stds of 1 the errors are some ten times smaller than '
         'the self-adjusting loss expects, its cap does nothing'
     )
-    way_out = 'bbox_coder=dict(target_stds=[0.1, 0.1, 0.2, 0.2])'
-    return [Finding('warning', 'loss_bbox', message, way_out)]
+    fix = 'bbox_coder=dict(target_stds=[0.1, 0.1, 0.2, 0.2])'
+    return [Finding('warning', 'loss_bbox', message, fix)]
+
+
+def check_box_losses(cfg: Mapping) -> list[Finding]:
+    """IoU losses take boxes; heads give deltas unless told otherwise."""
+    findings = []
+    for key, head in heads(cfg):
+        loss = kind(head.get('loss_bbox'))
+        encodes = key == 'bbox_head' and is_retina(cfg)
+        if not (encodes or kind(head) in ('RPNHead', 'Shared2FCBBoxHead')):
+            continue
+        if not loss.endswith('IoULoss') and loss != 'EIoULoss':
+            continue
+        if setting(head, 'reg_decoded_bbox', False):
+            continue
+        findings.append(
+            Finding(
+                'error',
+                key,
+                f'{loss} is given deltas, not boxes: the loss falls below 0 '
+                'without end',
+                f'model.{key}.reg_decoded_bbox=True',
+            )
+        )
+    return findings
+
+
+def heads(cfg: Mapping) -> list[tuple[str, Mapping]]:
+    """Heads of a model that have losses, by their key."""
+    return [
+        (key, value)
+        for parent in walk(cfg.get('model'))
+        for key, value in parent.items()
+        if isinstance(value, Mapping)
+        and any(f'loss_{name}' in value for name in ('cls', 'bbox', 'mask'))
+    ]
+
+
+def check_class_weights(cfg: Mapping) -> list[Finding]:
+    """One weight or alpha a class, and one for the background of a softmax."""
+    findings = []
+    for key, head in heads(cfg):
+        number = head.get('num_classes')
+        loss = part(head, 'loss_cls')
+        if not isinstance(number, int) or not loss:
+            continue
+        softmax = not setting(loss, 'use_sigmoid', False)
+        for name in ('class_weight', 'alpha'):
+            values = loss.get(name)
+            background = softmax and name == 'class_weight'
+            wanted = number + background
+            if not isinstance(values, list | tuple) or len(values) == wanted:
+                continue
+            rest = ' and one of the background' if background else ''
+            findings.append(
+                Finding(
+                    'error',
+                    f'{key}.loss_cls',
+                    f'{name} has {len(values)} values, {number} classes need '
+                    f'{wanted}{rest}',
+                    f'model.{key}.loss_cls.{name}='
+                    f'{(list(values) + [1.0] * wanted)[:wanted]}',
+                )
+            )
+    return findings
 
 
 CHECKS = (
     check_classifier,
     check_box_scale,
+    check_box_losses,
+    check_class_weights,
 )

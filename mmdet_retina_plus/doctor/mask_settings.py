@@ -10,7 +10,7 @@ from mmdet_retina_plus.common.config_tree import (
 )
 
 from .findings import Finding
-from .model_traits import has_mask_head, is_retina, predicts_masks
+from .model_traits import has_mask_head, is_retina, predicts_masks, scored_sets
 
 MASKS_STAY = tuple(
     scope + name
@@ -28,18 +28,16 @@ def check_mask_loading(cfg: Mapping) -> list[Finding]:
     loaded = any(x.get('with_mask') for x in loads)
     if has_mask_head(cfg) and loads and not loaded:
         message = 'the mask head gets no masks from the training pipeline'
-        way_out = (
-            "dict(type='LoadAnnotations', with_bbox=True, with_mask=True)"
-        )
-        findings.append(Finding('error', 'pipeline', message, way_out))
-    for name in ('val', 'test'):
+        fix = "dict(type='LoadAnnotations', with_bbox=True, with_mask=True)"
+        findings.append(Finding('error', 'pipeline', message, fix))
+    for name in scored_sets(cfg):
         key = f'{name}_evaluator'
         metrics = [x.get('metric') for x in walk(cfg.get(key))]
         scored = any('segm' in metric for metric in metrics if metric)
         if scored and is_retina(cfg) and not predicts_masks(cfg):
             message = 'scores masks, which the detector does not predict'
-            way_out = f"{key}.metric='bbox'"
-            findings.append(Finding('error', key, message, way_out))
+            fix = f"{key}.metric='bbox'"
+            findings.append(Finding('error', key, message, fix))
     return findings
 
 
@@ -48,8 +46,8 @@ def check_views(cfg: Mapping) -> list[Finding]:
     if kind(cfg.get('tta_model')) != 'DetTTAModel' or not predicts_masks(cfg):
         return []
     message = "mmdet's TTA stops at the first image with masks"
-    way_out = "tta_model=dict(type='MaskTTAModel'), for a MaskRoIHead"
-    return [Finding('error', 'tta_model', message, way_out)]
+    fix = "tta_model=dict(type='MaskTTAModel'), for a MaskRoIHead"
+    return [Finding('error', 'tta_model', message, fix)]
 
 
 def check_pixel_supervision(cfg: Mapping) -> list[Finding]:
@@ -108,12 +106,12 @@ def check_moved_masks(cfg: Mapping) -> list[Finding]:
         for step in steps:
             if step.get('type') in MASKS_STAY:
                 message = f'{kind(step)} moves pixels and boxes, but no masks'
-                way_out = 'CachedMosaic and CachedMixUp, which move masks'
-                findings.append(Finding('error', 'pipeline', message, way_out))
+                fix = 'CachedMosaic and CachedMixUp, which move masks'
+                findings.append(Finding('error', 'pipeline', message, fix))
             if has_mask_head(cfg) and not step.get('keep_masks', True):
                 message = 'PaintInstances leaves no masks to the mask head'
-                way_out = 'PaintInstances without keep_masks=False'
-                findings.append(Finding('error', 'pipeline', message, way_out))
+                fix = 'PaintInstances without keep_masks=False'
+                findings.append(Finding('error', 'pipeline', message, fix))
     return findings
 
 

@@ -1,94 +1,106 @@
-"""The model of a config, built and tried on blank images."""
+"""The model of a config, built and tried on blank images or on samples."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
-from .anchors import check_anchors
-from .findings import Finding, failure, guarded
-from .split import Split
+from mmdet_retina_plus.common.config_tree import kind, walk
+
+from .data_sets import silence
+from .explanations import explained
+from .findings import Finding
 
 PROBE_SIZE = 256
 
 
-def build_model(cfg: Any) -> tuple[Any, Any]:
-    """The detector, with random weights, and the generator of its priors.
+def without_pretrained(config: Any) -> Any:
+    """A copy of a model's config that names no weights to load."""
+    copied = copy.deepcopy(config)
+    for owner in walk(copied):
+        assert isinstance(owner, dict)
+        owner.pop('pretrained', None)
+        if kind(owner.get('init_cfg')) == 'Pretrained':
+            owner['init_cfg'] = None
+    return copied
 
-    Raises:
-        ValueError: The strides of the priors are not those of the features.
-        Exception: Whatever the losses of the heads may raise.
-    """
-    import torch
+
+def build_model(cfg: Any) -> tuple[Any, list[Finding]]:
+    """The detector, with random weights; None if it cannot be built."""
     from mmdet.registry import MODELS
 
-    model = MODELS.build(cfg.model).eval()
+    try:
+        with silence():
+            model = MODELS.build(without_pretrained(cfg.model))
+            model.init_weights()
+    except Exception as error:  # Whatever a constructor may raise.
+        return None, [explained('model', error)]
+    size = sum(weight.numel() for weight in model.parameters()) / 1e6
+    return model, [Finding('ok', 'model', f'{size:.1f} million weights')]
+
+
+def prior_generator(model: Any) -> Any:
+    """Generator of a detector's anchors or points, None if it has none."""
     heads = (getattr(model, name, None) for name in ('bbox_head', 'rpn_head'))
     generators = (getattr(head, 'prior_generator', None) for head in heads)
-    generator = next(filter(None, generators), None)
-    image = torch.zeros(1, 3, PROBE_SIZE, PROBE_SIZE)
-    if generator is not None:
+    return next(filter(None, generators), None)
+
+
+def input_channels(model: Any, samples: Sequence[Any]) -> int:
+    """Channels of a sample, or what the first convolution wants."""
+    if samples:
+        return len(samples[0]['inputs'])
+    weights = (x for x in model.parameters() if x.dim() == 4)
+    return next((x.shape[1] for x in weights), 3)
+
+
+def check_strides(model: Any, channels: int) -> list[Finding]:
+    """Priors lie as far apart as the features are strided."""
+    import torch
+
+    generator = prior_generator(model)
+    if generator is None or not hasattr(model, 'extract_feat'):
+        return []
+    image = torch.zeros(1, channels, PROBE_SIZE, PROBE_SIZE)
+    try:
         with torch.no_grad():
-            features = model.extract_feat(image)
-        features = features[getattr(model, 'bbox_start_level', 0) :]
-        strides = [PROBE_SIZE // feature.shape[-1] for feature in features]
-        given = [stride[0] for stride in generator.strides]
-        if strides != given:
-            raise ValueError(
-                f'the features have strides {strides}, '
-                f'anchor_generator.strides are {given}'
-            )
-    present = {
-        name
-        for name in ('bbox_head', 'train_cfg', 'roi_head', 'semantic_head')
-        if getattr(model, name, None) is not None
-    }
-    # A proper subset: there is a branch beside the box head.
-    if {'bbox_head', 'train_cfg'} < present:
-        with torch.no_grad():
-            probe_branches(model.train(), image, present)
-    return model.eval(), generator
+            features = model.eval().extract_feat(image)
+    except Exception as error:  # Of backbone or neck.
+        fix = f'model.backbone.in_channels={channels}'
+        fits = f'but got {channels} channels' not in str(error)
+        return [explained('model', error, fix='' if fits else fix)]
+    features = features[getattr(model, 'bbox_start_level', 0) :]
+    strides = [PROBE_SIZE // feature.shape[-1] for feature in features]
+    given = [stride[0] for stride in generator.strides]
+    if strides == given:
+        return []
+    return [
+        Finding(
+            'error',
+            'model',
+            f'the features have strides {strides}, anchor_generator.strides '
+            f'are {given}',
+            f'model.bbox_head.anchor_generator.strides={strides}',
+        )
+    ]
 
 
-def probe_branches(model: Any, image: Any, present: set[str]) -> None:
-    """Boxes, masks and pixels of a training step, on two equal images.
+def blank_samples(channels: int) -> list[dict[str, Any]]:
+    """Two equal images with an object, where no sample can be loaded.
 
-    Of one alone, BatchNorm would refuse features of a single place.
+    Of one alone, BatchNorm would refuse features of a single location.
     """
+    import torch
     from mmdet.testing import demo_mm_inputs
 
     samples = demo_mm_inputs(
-        image_shapes=image.shape[1:],
+        image_shapes=(channels, PROBE_SIZE, PROBE_SIZE),
         num_items=[1, 1],
         num_classes=2,
         with_mask=True,
         with_semantic=True,
     )['data_samples']
-    shape = tuple(image.shape[2:])
     for sample in samples:
         sample.gt_instances.labels.zero_()  # the class that all models have
         sample.gt_sem_seg.sem_seg.fill_(1)
-        sample.set_metainfo(dict(pad_shape=shape, batch_input_shape=shape))
-    levels = model.extract_feat(image.expand(2, -1, -1, -1))
-    if 'roi_head' in present:
-        _, detections = model.bbox_head.loss_and_predict(
-            levels[getattr(model, 'bbox_start_level', 0) :], samples
-        )
-        model.roi_head.loss(levels, detections, samples)
-    if 'semantic_head' in present:
-        model.semantic_head.loss(levels, samples)
-
-
-def check_model(cfg: Any, splits: Sequence[Split]) -> list[Finding]:
-    """Build it, and lay its anchors over the objects of the first split."""
-    from mmdet.models.task_modules import AnchorGenerator
-
-    try:
-        model, generator = build_model(cfg)
-    except Exception as error:  # Whatever a constructor may raise.
-        return [failure('model', error)]
-    size = sum(weight.numel() for weight in model.parameters()) / 1e6
-    findings = [Finding('ok', 'model', f'{size:.1f} million weights')]
-    if splits and isinstance(generator, AnchorGenerator):
-        preprocessor = cfg.model.get('data_preprocessor') or {}
-        divisor = preprocessor.get('pad_size_divisor', 1)
-        findings += guarded(check_anchors, splits[0], generator, divisor)
-    return findings
+    blank = torch.zeros(channels, PROBE_SIZE, PROBE_SIZE, dtype=torch.uint8)
+    return [{'inputs': blank, 'data_samples': sample} for sample in samples]

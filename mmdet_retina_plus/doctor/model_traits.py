@@ -5,6 +5,15 @@ from collections.abc import Mapping
 from mmdet_retina_plus.common.config_tree import kind, part
 
 
+def scored_sets(cfg: Mapping) -> tuple[str, ...]:
+    """'val' and 'test', or 'val' alone where both are the same."""
+    same = all(
+        cfg.get(f'val_{key}') == cfg.get(f'test_{key}')
+        for key in ('dataloader', 'evaluator')
+    )
+    return ('val',) if same else ('val', 'test')
+
+
 def is_retina(cfg: Mapping) -> bool:
     """Whether the head is RetinaHead or inherits from it."""
     from mmdet.models import RetinaHead

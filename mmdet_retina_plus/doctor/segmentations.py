@@ -1,16 +1,22 @@
-"""Segmentations in annotation files, where a pipeline loads masks."""
+"""Segmentations in annotation files, where they are loaded or scored."""
 
 from collections.abc import Mapping
 
-from mmdet_retina_plus.common.config_tree import kind, walk
 from mmdet_retina_plus.common.numbers import is_finite
-from mmdet_retina_plus.common.text import some
+from mmdet_retina_plus.common.text import quantity, some
 
 from .findings import Finding
 from .split import Split
 
 CORNERS = 3
 """Fewest corners of a polygon; mmdet leaves out those with less."""
+
+
+def are_finite(numbers: list) -> bool:
+    """Whether all are finite numbers; a sum tells that of many at once."""
+    if {*map(type, numbers)} <= {int, float} and is_finite(sum(numbers)):
+        return True
+    return all(map(is_finite, numbers))
 
 
 def is_readable(mask: object) -> bool:
@@ -27,87 +33,98 @@ def is_readable(mask: object) -> bool:
             )
         )
     return isinstance(mask, list) and all(
-        isinstance(polygon, list) and all(map(is_finite, polygon))
-        for polygon in mask
+        isinstance(polygon, list) and are_finite(polygon) for polygon in mask
     )
 
 
-def has_pixels(mask: Mapping | list) -> bool:
-    """Whether a readable mask leaves an object to train on."""
+def has_pixels(mask: object) -> bool:
+    """Whether a mask leaves an object to train on; True if unreadable."""
+    if isinstance(mask, list) and mask:
+        return any(
+            not isinstance(polygon, list)
+            or (len(polygon) >= 2 * CORNERS and len(polygon) % 2 == 0)
+            for polygon in mask
+        )
+    if not isinstance(mask, Mapping) or not is_readable(mask):
+        return True
     from pycocotools.mask import area
 
-    if isinstance(mask, Mapping):
-        counts = mask['counts']
-        return (
-            sum(counts[1::2]) > 0
-            if isinstance(counts, list)
-            else area(mask) > 0
-        )
-    return any(
-        len(polygon) >= 2 * CORNERS and len(polygon) % 2 == 0
-        for polygon in mask
-    )
+    counts = mask['counts']
+    if isinstance(counts, list):
+        return sum(counts[1::2]) > 0
+    try:
+        return bool(area(mask) > 0)
+    except Exception:  # Another check names what is no run length.
+        return True
 
 
 def check_segmentations(split: Split) -> list[Finding]:
-    """What mmdet stops at, and what it leaves out in silence."""
-    loads = [
-        step
-        for step in walk(split.pipeline)
-        if kind(step) == 'LoadAnnotations' and step.get('with_mask')
-    ]
-    if not loads:
+    """What mmdet stops at, and what scoring stops at."""
+    scored = 'segm' in split.metrics
+    loads = split.loads_masks
+    if not (loads or scored):
         return []
-    masked = [x for x in split.objects if x.get('segmentation')]
-    readable = [x for x in masked if is_readable(x['segmentation'])]
-    run_lengths = [
-        x for x in readable if isinstance(x['segmentation'], Mapping)
-    ]
+    masks = split.column('segmentation')
+    ids = split.ids
+    readable = [bool(x) and is_readable(x) for x in masks]
     findings = []
-    bare = [x['id'] for x in split.objects if not x.get('segmentation')]
+    bare = [ids[at] for at, mask in enumerate(masks) if not mask]
     if bare:
+        stops = 'scoring masks' if scored else 'loading their images'
         findings += split.fail(
-            f'{len(bare)} annotations have no segmentation, loading their '
-            f"images stops with KeyError 'mask': ids {some(bare)}",
+            f'{quantity(len(bare), "annotation")} have no segmentation, '
+            f'{stops} stops with a KeyError: ids {some(bare)}',
             'add segmentation (polygons or run lengths), delete them, or '
             'train boxes only: model.roi_head=None, no with_mask=True, and '
             "metric='bbox' of both evaluators",
         )
-    broken = [x['id'] for x in masked if not is_readable(x['segmentation'])]
+    broken = [
+        ids[at] for at, mask in enumerate(masks) if mask and not readable[at]
+    ]
     if broken:
         findings += split.fail(
-            f'{len(broken)} annotations have a segmentation that is neither '
-            f'polygons nor run lengths: ids {some(broken)}',
+            f'{quantity(len(broken), "annotation")} have a segmentation that '
+            f'is neither polygons nor run lengths: ids {some(broken)}',
             'write [[x1, y1, x2, y2, …], …] or '
             '{"size": [height, width], "counts": …}',
         )
-    lost = [x['id'] for x in readable if not has_pixels(x['segmentation'])]
-    if lost:
-        findings += split.warn(
-            f'{len(lost)} annotations have no polygon of {CORNERS} corners, '
-            'or run lengths without a pixel, and are ignored or train as '
-            f'empty: ids {some(lost)}',
-            'mend their segmentation or delete them',
+    thin = [
+        ids[at]
+        for at, mask in enumerate(masks)
+        if readable[at]
+        and isinstance(mask, list)
+        and any(len(x) < 2 * CORNERS or len(x) % 2 for x in mask)
+    ]
+    if thin and scored:
+        findings += split.fail(
+            f'{quantity(len(thin), "annotation")} have a polygon of less '
+            f'than {CORNERS} corners, at which scoring segm stops: ids '
+            f'{some(thin)}',
+            "delete these polygons, or metric='bbox' of the evaluator",
         )
+    runs = [
+        at
+        for at, mask in enumerate(masks)
+        if readable[at] and isinstance(mask, Mapping)
+    ]
     if any(step.get('poly2mask', True) is False for step in loads):
         # Those of crowds are ignored in any case.
-        runs = [x['id'] for x in run_lengths if not x.get('iscrowd')]
-        if runs:
+        lost = ids[[at for at in runs if not split.crowd[at]]].tolist()
+        if lost:
             findings += split.fail(
-                f'{len(runs)} objects have run-length masks, which '
-                f'poly2mask=False makes mmdet ignore: ids {some(runs)}',
+                f'{quantity(len(lost), "object")} have run-length masks, '
+                f'which poly2mask=False makes mmdet ignore: ids {some(lost)}',
                 'leave poly2mask out of LoadAnnotations',
             )
     misfits = [
-        x['id']
-        for x in run_lengths
-        if tuple(x['segmentation']['size'][::-1])
-        != split.image_sizes[x['image_id']]
+        ids[at]
+        for at in runs
+        if tuple(masks[at]['size'][::-1]) != tuple(split.sizes[at])
     ]
     if misfits:
         findings += split.fail(
-            f'{len(misfits)} run-length masks have not the size of their '
-            f'image: ids {some(misfits)}',
+            f'{quantity(len(misfits), "run-length mask")} have not the size '
+            f'of their image: ids {some(misfits)}',
             'write size as [height, width] of the image',
         )
     return findings

@@ -5,6 +5,7 @@ from . import (
     loader_settings,
     loss_settings,
     mask_settings,
+    pipeline_settings,
 )
 
 CHECKS = (
@@ -12,4 +13,5 @@ CHECKS = (
     *loss_settings.CHECKS,
     *mask_settings.CHECKS,
     *loader_settings.CHECKS,
+    *pipeline_settings.CHECKS,
 )

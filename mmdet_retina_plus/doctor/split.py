@@ -1,15 +1,36 @@
-"""One data set of a config and its annotations."""
+"""A data set of a config: its annotation file in columns, and what is read."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain, repeat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mmdet_retina_plus.common.coco_format import has_box
+from mmdet_retina_plus.common.config_tree import kind, walk
 
 from .findings import Finding
+
+NOT_FOUND = -1
+
+
+def box_array(boxes: Sequence[Any]) -> np.ndarray:
+    """Boxes as numbers (N, 4), NaN where one is no four finite numbers."""
+    plain = {type(box) for box in boxes} <= {list} and {
+        len(box) for box in boxes
+    } <= {4}
+    if plain and set(map(type, chain.from_iterable(boxes))) <= {int, float}:
+        try:
+            array = np.array(boxes, float).reshape(-1, 4)
+            array[~np.isfinite(array).all(axis=1)] = np.nan
+            return array
+        except OverflowError:  # An integer of hundreds of digits.
+            pass
+    rows = [box if has_box({'bbox': box}) else [np.nan] * 4 for box in boxes]
+    return np.array(rows, float).reshape(-1, 4)
 
 
 @dataclass(frozen=True)
@@ -21,74 +42,182 @@ class Split:
         coco: Parsed annotation file.
         image_dir: What the file's image names are relative to.
         classes: As the data set takes them: from `metainfo` or built in.
-        filter_empty: Whether training leaves images without objects out.
+        filter_cfg: What training leaves images out by.
+        test_mode: Whether it leaves out none.
         pipeline: Transforms.
+        metrics: What scores its predictions: 'bbox', 'segm'.
+        path: Annotation file.
+        key: Where the data set stands in the config.
+        kept_images: Ids of the images of the data set as mmdet builds it;
+            None: not built.
     """
 
     name: str
     coco: Mapping
     image_dir: Path
     classes: Sequence[str]
-    filter_empty: bool = False
+    filter_cfg: Mapping = field(default_factory=dict)
+    test_mode: bool = False
     pipeline: Sequence[Mapping] = ()
+    metrics: Sequence[str] = ()
+    path: str = ''
+    key: str = ''
+    kept_images: frozenset | None = None
 
     @property
     def subject(self) -> str:
         return f'{self.name} data'
 
     @property
+    def trains(self) -> bool:
+        return self.name.startswith('train')
+
+    @property
     def scored(self) -> bool:
         """Whether pycocotools reads the file, to score predictions."""
-        return self.name.startswith(('val', 'test'))
+        return not self.trains
+
+    @property
+    def loads_masks(self) -> list[Mapping]:
+        """Steps of the pipeline that load masks."""
+        return [
+            step
+            for step in walk(self.pipeline)
+            if kind(step) == 'LoadAnnotations' and step.get('with_mask')
+        ]
 
     @cached_property
     def categories(self) -> list[str]:
         return [category['name'] for category in self.coco['categories']]
 
-    @cached_property
-    def image_sizes(self) -> dict[int, tuple[int, int]]:
-        """Width and height by image id."""
-        return {
-            image['id']: (image['width'], image['height'])
-            for image in self.coco['images']
-        }
+    @property
+    def images(self) -> list[Mapping]:
+        return self.coco['images']
 
-    @cached_property
-    def objects(self) -> list[Mapping]:
-        """Annotations of known images that have a box of four numbers."""
+    @property
+    def annotations(self) -> list[Mapping]:
+        return self.coco['annotations']
+
+    def column(self, key: str, otherwise: Any = None) -> list:
+        """Values of a key, of all annotations."""
         return [
-            annotation
-            for annotation in self.coco['annotations']
-            if annotation['image_id'] in self.image_sizes
-            and has_box(annotation)
+            annotation.get(key, otherwise) for annotation in self.annotations
         ]
 
     @cached_property
-    def boxes(self) -> np.ndarray:
-        """Left, top, right, bottom of the objects, shape (N, 4)."""
-        boxes = np.array([x['bbox'] for x in self.objects], float)
-        boxes = boxes.reshape(-1, 4)
-        return np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])
+    def ids(self) -> np.ndarray:
+        """Of the annotations; they may be texts."""
+        ids = np.empty(len(self.annotations), object)
+        ids[:] = self.column('id')
+        return ids
 
     @cached_property
-    def sizes_of_objects_images(self) -> np.ndarray:
-        """Width and height of every object's image, shape (N, 2)."""
-        sizes = [self.image_sizes[x['image_id']] for x in self.objects]
+    def image_of(self) -> np.ndarray:
+        """Position of each annotation's image, `NOT_FOUND` if unknown."""
+        places = {image['id']: at for at, image in enumerate(self.images)}
+        found = map(places.get, self.column('image_id'), repeat(NOT_FOUND))
+        return np.fromiter(found, int, len(self.annotations))
+
+    @cached_property
+    def label_of(self) -> np.ndarray:
+        """Label of each annotation, as mmdet numbers them."""
+        labels = {
+            number: label
+            for label, number in enumerate(
+                category['id']
+                for category in self.coco['categories']
+                if category['name'] in self.classes
+            )
+        }
+        found = map(labels.get, self.column('category_id'), repeat(NOT_FOUND))
+        return np.fromiter(found, int, len(self.annotations))
+
+    @cached_property
+    def image_sizes(self) -> np.ndarray:
+        """Width and height of each image, shape (images, 2)."""
+        sizes = [(image['width'], image['height']) for image in self.images]
         return np.array(sizes, float).reshape(-1, 2)
 
     @cached_property
+    def sizes(self) -> np.ndarray:
+        """Width and height of each annotation's image, NaN if unknown."""
+        known = self.image_of != NOT_FOUND
+        sizes = np.full((len(known), 2), np.nan)
+        sizes[known] = self.image_sizes[self.image_of[known]]
+        return sizes
+
+    @cached_property
+    def boxes(self) -> np.ndarray:
+        """Left, top, right, bottom of the annotations, NaN for no box."""
+        boxes = box_array(self.column('bbox'))
+        return np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])
+
+    @cached_property
+    def areas(self) -> np.ndarray:
+        return np.array(self.column('area', 0), float)
+
+    @cached_property
+    def crowd(self) -> np.ndarray:
+        return np.array(self.column('iscrowd'), object).astype(bool)
+
+    @cached_property
+    def images_in(self) -> np.ndarray:
+        """Which images the data set has after its filters."""
+        if self.kept_images is not None:
+            kept = (image['id'] in self.kept_images for image in self.images)
+            return np.fromiter(kept, bool, len(self.images))
+        return np.ones(len(self.images), bool)
+
+    @cached_property
+    def lost_by(self) -> dict[str, np.ndarray]:
+        """Which annotations do not train, by the first reason, as in mmdet."""
+        known = self.image_of != NOT_FOUND
+        with np.errstate(invalid='ignore'):  # NaN compares as False.
+            inside = np.clip(self.boxes, 0, np.tile(self.sizes, 2))
+            seen = (inside[:, 2:] > inside[:, :2]).all(axis=1)
+            extent = self.boxes[:, 2:] - self.boxes[:, :2]
+            thin = (extent < 1).any(axis=1) | (self.areas <= 0)
+        in_set = np.zeros(len(known), bool)
+        in_set[known] = self.images_in[self.image_of[known]]
+        reasons = {
+            'of an unknown image': ~known,
+            'without a bbox': np.isnan(self.boxes).any(axis=1),
+            'marked "ignore"': np.array(self.column('ignore'), object).astype(
+                bool
+            ),
+            'without area or thinner than a pixel': thin,
+            'outside of their image': ~seen,
+            'of another category': self.label_of == NOT_FOUND,
+            'in images that are left out': ~in_set,
+            'marked "iscrowd"': self.crowd,
+            'without a mask': self.maskless,
+        }
+        left = np.ones(len(known), bool)
+        for reason, lost in reasons.items():
+            reasons[reason] = lost & left
+            left &= ~lost
+        return reasons
+
+    @cached_property
+    def maskless(self) -> np.ndarray:
+        """Objects that `LoadAnnotations` ignores for want of a polygon."""
+        from .segmentations import has_pixels
+
+        if not self.loads_masks:
+            return np.zeros(len(self.annotations), bool)
+        masks = self.column('segmentation')
+        return ~np.fromiter(map(has_pixels, masks), bool, len(masks))
+
+    @cached_property
     def usable(self) -> np.ndarray:
-        """Which objects mmdet loads: at least a pixel, and in the image."""
-        inside = np.clip(
-            self.boxes, 0, np.tile(self.sizes_of_objects_images, 2)
-        )
-        visible = (inside[:, 2:] > inside[:, :2]).all(axis=1)
-        area = np.array([x['area'] for x in self.objects], float)
-        long_enough = (self.boxes[:, 2:] - self.boxes[:, :2] >= 1).all(axis=1)
-        return visible & long_enough & (area > 0)
+        """Which annotations train as objects."""
+        return ~np.any(list(self.lost_by.values()), axis=0)
 
-    def warn(self, message: str, way_out: str) -> list[Finding]:
-        return [Finding('warning', self.subject, message, way_out)]
+    def warn(self, message: str, fix: str) -> list[Finding]:
+        return [Finding('warning', self.subject, message, fix)]
 
-    def fail(self, message: str, way_out: str) -> list[Finding]:
-        return [Finding('error', self.subject, message, way_out)]
+    def fail(self, message: str, fix: str) -> list[Finding]:
+        return [Finding('error', self.subject, message, fix)]
+
+    def say(self, message: str) -> list[Finding]:
+        return [Finding('ok', self.subject, message)]

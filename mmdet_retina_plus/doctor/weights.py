@@ -1,14 +1,18 @@
-"""What a backbone starts from: pretrained weights that can be had, or not."""
+"""What training starts from: weights that can be had and fit, or not."""
 
 import inspect
+import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from mmdet_retina_plus.common.config_tree import kind, part, walk
+from mmdet_retina_plus.common.text import some
 
 from .findings import Finding
 
 FROM_SCRATCH = 'model.backbone.frozen_stages=-1 model.backbone.norm_eval=False'
+FITS = 0.9
+"""Fraction of weights beyond which the rest may be a new head's."""
 BATCH_NORMS = ('BN', 'BN2d', 'SyncBN', 'MMSyncBN')
 
 
@@ -47,12 +51,12 @@ def check_torchvision(cfg: Mapping) -> list[Finding]:
     import torch
 
     message = f'{wanted[0]} needs torchvision, which fails: {failure}'
-    way_out = (
+    fix = (
         '`pip install torchvision`, the release made for torch '
         f'{torch.__version__} and from the same index, or a local file: '
         'model.backbone.init_cfg.checkpoint=FILE'
     )
-    return [Finding('error', 'backbone', message, way_out)]
+    return [Finding('error', 'backbone', message, fix)]
 
 
 def setting(config: Mapping, key: str, otherwise: Any) -> Any:
@@ -90,6 +94,116 @@ def check_frozen(cfg: Mapping) -> list[Finding]:
         'stays as random as it begins'
     )
     return [Finding('warning', 'backbone', message, FROM_SCRATCH)]
+
+
+def is_local(name: object) -> TypeGuard[str]:
+    """Whether it names a file, which needs no download."""
+    return isinstance(name, str) and '://' not in name
+
+
+def compare_weights(
+    key: str, path: str, module: Any, prefix: str = ''
+) -> list[Finding]:
+    """How many weights of a module a checkpoint has, in name and shape."""
+    from mmengine.runner import CheckpointLoader
+    from torch.nn.modules.utils import (
+        consume_prefix_in_state_dict_if_present as strip,
+    )
+
+    if not os.path.isfile(path):
+        return [
+            Finding(
+                'error',
+                key,
+                f'there is no file {path}',
+                f'{key}=None, or the path of a checkpoint',
+            )
+        ]
+    try:
+        loaded = CheckpointLoader.load_checkpoint(path, 'cpu', 'silent')
+        weights = dict(loaded.get('state_dict', loaded))
+        strip(weights, 'module.')
+        strip(weights, prefix)
+        shapes = {name: value.shape for name, value in weights.items()}
+    except Exception as error:  # Of pickle, zip files, ...
+        return [
+            Finding(
+                'error',
+                key,
+                f'cannot read {path}: {" ".join(str(error).split())[:200]}',
+                f'{key}=None, or the path of a checkpoint',
+            )
+        ]
+    if module is None:
+        return []
+    wanted = {
+        name: value.shape
+        for name, value in module.state_dict().items()
+        if not name.endswith('num_batches_tracked')
+    }
+    missing = [x for x, shape in wanted.items() if shapes.get(x) != shape]
+    share = 1 - len(missing) / max(len(wanted), 1)
+    message = (
+        f'{share:.0%} of the weights ({len(wanted) - len(missing)} of '
+        f'{len(wanted)}) are in {os.path.basename(path)}'
+    )
+    if share > FITS:
+        return [Finding('ok', key, message)]
+    return [
+        Finding(
+            'error' if share < 0.5 else 'warning',
+            key,
+            f'{message}; the others start at random, such as {some(missing)}',
+            f'{key}=None, or a checkpoint of this model',
+        )
+    ]
+
+
+def check_weights(cfg: Mapping, model: Any) -> list[Finding]:
+    """Local checkpoints: they exist, and fit; none is downloaded."""
+    findings: list[Finding] = []
+    path = cfg.get('load_from')
+    if is_local(path):
+        findings += compare_weights('load_from', path, model)
+    elif path is None and cfg.get('resume') is True:
+        folder = cfg.get('work_dir') or 'work_dirs'
+        if not os.path.isfile(os.path.join(folder, 'last_checkpoint')):
+            findings.append(
+                Finding(
+                    'warning',
+                    'resume',
+                    f'no last_checkpoint lies in {folder}: training starts '
+                    'anew',
+                    "resume=False, or load_from='FILE'",
+                )
+            )
+    for key, owner, module in (
+        ('model.backbone', part(cfg, 'model.backbone'), 'backbone'),
+        ('model', part(cfg, 'model'), ''),
+    ):
+        for settings in walk(owner.get('init_cfg')):
+            name = settings.get('checkpoint')
+            if not is_local(name):
+                continue
+            built = getattr(model, module, None) if module else model
+            findings += compare_weights(
+                f'{key}.init_cfg.checkpoint',
+                name,
+                built,
+                settings.get('prefix') or '',
+            )
+        name = owner.get('pretrained')
+        if is_local(name) and not os.path.isfile(name):
+            findings.append(
+                Finding(
+                    'error',
+                    f'{key}.pretrained',
+                    f'there is no file {name}',
+                    f"{key}.init_cfg=dict(type='Pretrained', "
+                    "checkpoint='torchvision://resnet50')",
+                )
+            )
+    return findings
 
 
 CHECKS = (check_torchvision, check_frozen)

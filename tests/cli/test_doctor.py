@@ -1,5 +1,6 @@
 """The doctor's command line; what it finds is tested beside each check."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -21,7 +22,7 @@ def given(monkeypatch):
     monkeypatch.setattr(facts, 'gather_facts', lambda: facts.Facts({}, {}))
     monkeypatch.setattr(environment, 'check_environment', lambda _: [])
     monkeypatch.setattr(
-        config, 'check_config', lambda *call: calls.append(call) or []
+        config, 'check_config', lambda *call: calls.append(call[:2]) or []
     )
 
     def run(*words):
@@ -83,13 +84,13 @@ def test_the_options_of_a_config_head_work(given):
 def test_the_exit_code_says_whether_training_can_work(
     monkeypatch, tmp_path, level, code
 ):
-    finding = Finding(level, 'subject', 'message', 'way out')
+    finding = Finding(level, 'subject', 'message', 'a fix')
     monkeypatch.setattr(facts, 'gather_facts', lambda: facts.Facts({}, {}))
     monkeypatch.setattr(environment, 'check_environment', lambda _: [])
     monkeypatch.setattr(config, 'check_config', lambda *_: [finding])
     result = CliRunner().invoke(doctor.main, [str(tmp_path / 'config.py')])
     assert result.exit_code == code
-    assert 'subject: way out' in result.output
+    assert ('subject: a fix' in result.output) == (level != 'ok')
 
 
 def test_a_broken_environment_comes_first(monkeypatch, tmp_path):
@@ -97,3 +98,41 @@ def test_a_broken_environment_comes_first(monkeypatch, tmp_path):
     result = CliRunner().invoke(doctor.main, [str(tmp_path / 'config.py')])
     assert result.exit_code == 1
     assert 'is checked when the environment works' in result.output
+
+
+def test_json_for_machines(tmp_path, monkeypatch):
+    finding = Finding('error', 'subject', 'message', 'a fix')
+    monkeypatch.setattr(facts, 'gather_facts', lambda: facts.Facts({}, {}))
+    monkeypatch.setattr(environment, 'check_environment', lambda _: [])
+    monkeypatch.setattr(config, 'check_config', lambda *_: [finding])
+    path = str(tmp_path / 'config.py')
+    result = CliRunner().invoke(doctor.main, [path, '--json'])
+    assert result.exit_code == 1
+    assert json.loads(result.stdout) == {
+        'version': mmdet_retina_plus.__version__,
+        'config': path,
+        'exit_code': 1,
+        'findings': [
+            {
+                'level': 'error',
+                'subject': 'subject',
+                'message': 'message',
+                'fix': 'a fix',
+            }
+        ],
+    }
+
+
+def test_a_wrong_call_has_an_exit_code_of_its_own():
+    assert CliRunner().invoke(doctor.main, ['--slow']).exit_code == 2
+
+
+def test_fast_and_show_are_handed_on(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(facts, 'gather_facts', lambda: facts.Facts({}, {}))
+    monkeypatch.setattr(environment, 'check_environment', lambda _: [])
+    monkeypatch.setattr(
+        config, 'check_config', lambda *call: calls.append(call) or []
+    )
+    CliRunner().invoke(doctor.main, ['a.py', '--fast', '--show', 'shown'])
+    assert calls[0][2:4] == (True, Path('shown'))

@@ -90,7 +90,7 @@ def test_misfits_are_counted_by_size():
     assert finding.level == 'warning'
     assert '2 of 4 objects' in finding.message
     assert '(1 of 1 small, 1 of 2 medium, 0 of 1 large)' in finding.message
-    assert 'octave_base_scale' in finding.way_out
+    assert 'octave_base_scale' in finding.fix
 
 
 def test_what_resizing_mends_is_fine():

@@ -207,11 +207,11 @@ AILMENTS = {
 
 
 @pytest.mark.parametrize('ailment', AILMENTS)
-def test_an_ailment_is_found_with_its_way_out(ailment):
-    facts, (level, subject, way_out) = AILMENTS[ailment]
+def test_an_ailment_is_found_with_its_fix(ailment):
+    facts, (level, subject, fix) = AILMENTS[ailment]
     findings = [x for x in check_environment(facts) if x.level != 'ok']
     assert [(x.level, x.subject) for x in findings] == [(level, subject)]
-    assert way_out in findings[0].way_out
+    assert fix in findings[0].fix
 
 
 def test_mmcv_is_built_with_what_its_build_imports():

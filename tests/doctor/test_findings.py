@@ -2,11 +2,16 @@
 
 import pytest
 
-from mmdet_retina_plus.doctor.findings import Finding, show
+from mmdet_retina_plus.doctor.findings import (
+    Finding,
+    joined,
+    show,
+    without_consequences,
+)
 
 
-def test_a_problem_needs_a_way_out():
-    with pytest.raises(AssertionError, match='way out'):
+def test_a_problem_needs_a_fix():
+    with pytest.raises(AssertionError, match='no fix'):
         Finding('error', 'subject', 'message')
 
 
@@ -15,3 +20,20 @@ def test_brackets_are_shown_as_they_are(capsys):
     output = capsys.readouterr().out
     assert "a[b]: pip install '.[test]'" in output
     assert 'see [bold]' in output
+
+
+def test_findings_of_one_message_are_one_and_the_worst_comes_first():
+    same = [Finding('warning', x, 'message', 'fix') for x in ('a', 'b', 'a')]
+    worst = Finding('error', 'c', 'another', 'fix')
+    assert joined([Finding('ok', 'd', 'fine'), *same, worst]) == [
+        worst,
+        Finding('warning', 'a, b', 'message', 'fix'),
+        Finding('ok', 'd', 'fine'),
+    ]
+
+
+def test_a_failed_trial_follows_from_a_wrong_setting():
+    trial = [Finding('error', 'loss step', 'fails', 'fix')]
+    wrong = [Finding('error', 'bbox_head', 'is wrong', 'fix')]
+    assert without_consequences(trial, wrong) == []
+    assert without_consequences(trial, []) == trial

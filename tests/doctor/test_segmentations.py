@@ -20,12 +20,17 @@ RUN_LENGTHS = run_lengths(np.ones((48, 64), np.uint8, order='F'))
 EMPTY_RUN_LENGTHS = run_lengths(np.zeros((48, 64), np.uint8, order='F'))
 
 
-def findings(masks, pipeline, **fields):
-    """Of a file with one annotation a mask."""
+def findings(masks, pipeline, metrics=(), **fields):
+    return check_segmentations(split_of(masks, pipeline, metrics, **fields))
+
+
+def split_of(masks, pipeline, metrics=(), **fields):
+    """A file with one annotation a mask."""
     annotations = [
         {
             'id': number,
             'image_id': 1,
+            'category_id': 1,
             'bbox': [5, 5, 20, 10],
             'area': 100,
             'iscrowd': 0,
@@ -35,9 +40,13 @@ def findings(masks, pipeline, **fields):
         for number, mask in enumerate(masks, 1)
     ]
     image = {'id': 1, 'file_name': 'a.png', 'width': 64, 'height': 48}
-    coco = {'images': [image], 'annotations': annotations, 'categories': []}
-    return check_segmentations(
-        Split('train', coco, Path(), (), pipeline=pipeline)
+    coco = {
+        'images': [image],
+        'annotations': annotations,
+        'categories': [{'id': 1, 'name': 'x'}],
+    }
+    return Split(
+        'train', coco, Path(), ('x',), pipeline=pipeline, metrics=metrics
     )
 
 
@@ -54,12 +63,8 @@ POLYGONS = loads(poly2mask=False)
     [
         ([POLYGON, None], BITMAPS, 'error', 'ids 2'),
         ([POLYGON, []], BITMAPS, 'error', 'KeyError'),
-        ([[[5, 5, 25, 5]], POLYGON], BITMAPS, 'warning', 'ids 1'),
-        ([[[5, 5, 25, 5, 25, 15, 9]]], POLYGONS, 'warning', 'ignored'),
         ([RUN_LENGTHS, POLYGON], POLYGONS, 'error', 'ids 1'),
         ([RUN_LENGTHS | {'size': [64, 48]}], BITMAPS, 'error', 'width]'),
-        ([EMPTY_RUN_LENGTHS, POLYGON], BITMAPS, 'warning', 'ids 1'),
-        ([{'size': [48, 64], 'counts': [3072]}], BITMAPS, 'warning', 'empty'),
         ([[[5, 5, 'x', 5, 25, 15]]], BITMAPS, 'error', 'neither'),
         ([{'size': [48, 64]}], BITMAPS, 'error', 'neither'),
         ([{'size': None, 'counts': 'PPT1'}], BITMAPS, 'error', 'neither'),
@@ -70,10 +75,10 @@ POLYGONS = loads(poly2mask=False)
         ([7], BITMAPS, 'error', 'neither'),
     ],
 )
-def test_a_fault_is_found_with_its_way_out(masks, pipeline, level, words):
+def test_a_fault_is_found_with_its_fix(masks, pipeline, level, words):
     (finding,) = findings(masks, pipeline)
     assert finding.level == level
-    assert words in finding.message + finding.way_out
+    assert words in finding.message + finding.fix
 
 
 @pytest.mark.parametrize(
@@ -92,3 +97,25 @@ def test_what_mmdet_reads_raises_no_alarm(masks, pipeline):
 def test_crowds_may_be_run_lengths_but_not_without_mask():
     assert findings([RUN_LENGTHS], POLYGONS, iscrowd=1) == []
     assert findings([None], POLYGONS, iscrowd=1)
+
+
+@pytest.mark.parametrize(
+    'mask',
+    [
+        [[5, 5, 25, 5]],
+        [[5, 5, 25, 5, 25, 15, 9]],
+        EMPTY_RUN_LENGTHS,
+        {'size': [48, 64], 'counts': [3072]},
+    ],
+)
+def test_masks_without_a_pixel_do_not_train(mask):
+    split = split_of([POLYGON, mask], BITMAPS)
+    assert check_segmentations(split) == []
+    assert split.lost_by['without a mask'].tolist() == [False, True]
+    assert split_of([mask], []).usable.all()
+
+
+def test_scoring_stops_at_a_polygon_of_two_corners():
+    (finding,) = findings([POLYGON, [[5, 5, 25, 15]]], [], metrics=['segm'])
+    assert finding.level == 'error'
+    assert 'ids 2' in finding.message

@@ -20,8 +20,8 @@ def test_torchvision_weights_need_torchvision(monkeypatch):
     monkeypatch.setitem(sys.modules, 'torchvision', None)
     (finding,) = findings(init_cfg=PRETRAINED)
     assert finding.level == 'error'
-    assert 'pip install torchvision' in finding.way_out
-    assert 'model.backbone.init_cfg.checkpoint=FILE' in finding.way_out
+    assert 'pip install torchvision' in finding.fix
+    assert 'model.backbone.init_cfg.checkpoint=FILE' in finding.fix
     assert findings(init_cfg=LOCAL) == []
 
 
@@ -45,8 +45,8 @@ def test_random_weights_should_not_be_frozen(backbone, words):
     (finding,) = findings(init_cfg=None, **backbone)
     assert finding.level == 'warning'
     assert words in finding.message
-    assert 'model.backbone.frozen_stages=-1' in finding.way_out
-    assert 'model.backbone.norm_eval=False' in finding.way_out
+    assert 'model.backbone.frozen_stages=-1' in finding.fix
+    assert 'model.backbone.norm_eval=False' in finding.fix
 
 
 @pytest.mark.parametrize(

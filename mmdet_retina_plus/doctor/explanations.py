@@ -1,0 +1,263 @@
+"""Errors of mmengine's builders in words: the key, what is wrong, the fix."""
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from mmdet_retina_plus.common.suggestions import did_you_mean
+
+from .findings import Finding
+
+PACKED = "dict(type='PackDetInputs')"
+OLD_NAMES = {
+    'DefaultFormatBundle': f'{PACKED} in place of it and of Collect',
+    'Collect': f'{PACKED} in place of it and of DefaultFormatBundle',
+    'ImageToTensor': f'{PACKED} in place of it and of Collect',
+    'MultiScaleFlipAug': (
+        "dict(type='Resize', scale=(1333, 800), keep_ratio=True) as a plain "
+        'step, and tta_pipeline for several views'
+    ),
+    'EpochBasedRunner': "train_cfg=dict(type='EpochBasedTrainLoop')",
+    'IterBasedRunner': "train_cfg=dict(type='IterBasedTrainLoop')",
+    'EvalHook': 'val_dataloader, val_evaluator and train_cfg.val_interval',
+    'TextLoggerHook': "default_hooks=dict(logger=dict(type='LoggerHook'))",
+    'TensorboardLoggerHook': (
+        "visualizer=dict(vis_backends=[dict(type='TensorboardVisBackend')])"
+    ),
+    'WandbLoggerHook': (
+        "visualizer=dict(vis_backends=[dict(type='WandbVisBackend')])"
+    ),
+    'NumClassCheckHook': 'nothing, leave it out',
+    'ExpMomentumEMAHook': (
+        "dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.0001)"
+    ),
+    'YOLOXLrUpdaterHook': 'param_scheduler',
+}
+"""Types of mmdet 2, and what mmdet 3 has in their place."""
+
+OLD_ARGUMENTS = {
+    'img_scale': 'scale=(1333, 800)',
+    'flip_ratio': 'prob=0.5',
+    'multiscale_mode': "type='RandomChoiceResize', scales=[…]",
+    'classes': "metainfo=dict(classes=('name',))",
+    'CLASSES': "metainfo=dict(classes=('name',))",
+    'palette': 'metainfo=dict(palette=[(220, 20, 60)])',
+    'img_prefix': "data_prefix=dict(img='images/')",
+    'seg_prefix': "data_prefix=dict(seg='annotations/')",
+    'filter_empty_gt': 'filter_cfg=dict(filter_empty_gt=True)',
+    'samples_per_gpu': 'batch_size=2',
+    'workers_per_gpu': 'num_workers=2',
+    'file_client_args': 'backend_args=None',
+    'grad_clip': 'clip_grad=dict(max_norm=35, norm_type=2) in optim_wrapper',
+    'pretrained': (
+        "init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50')"
+    ),
+    'policy': "param_scheduler=[dict(type='MultiStepLR', milestones=[8, 11])]",
+    'step': 'milestones=[8, 11]',
+}
+"""Arguments of mmdet 2, and what mmdet 3 has in their place."""
+
+OLD_SETTINGS = {
+    'data': (
+        'train_dataloader',
+        'train_dataloader=dict(batch_size=2, dataset=dict(…)) and so on',
+    ),
+    'optimizer': (
+        'optim_wrapper',
+        "optim_wrapper=dict(type='OptimWrapper', optimizer=dict(…))",
+    ),
+    'optimizer_config': (
+        'optim_wrapper',
+        'optim_wrapper=dict(clip_grad=dict(max_norm=35))',
+    ),
+    'lr_config': (
+        'param_scheduler',
+        "param_scheduler=[dict(type='MultiStepLR', milestones=[8, 11])]",
+    ),
+    'momentum_config': ('param_scheduler', 'param_scheduler=[…]'),
+    'runner': (
+        'train_cfg',
+        "train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=12)",
+    ),
+    'total_epochs': ('train_cfg', 'train_cfg=dict(max_epochs=12)'),
+    'evaluation': (
+        'val_evaluator',
+        'val_evaluator=dict(…) and train_cfg=dict(val_interval=1)',
+    ),
+    'checkpoint_config': (
+        'default_hooks',
+        'default_hooks=dict(checkpoint=dict(interval=1))',
+    ),
+    'log_config': (
+        'default_hooks',
+        'default_hooks=dict(logger=dict(interval=50))',
+    ),
+    'resume_from': ('load_from', "load_from='FILE' and resume=True"),
+}
+"""Top-level keys of mmdet 2: the key of mmdet 3 in their place, the fix."""
+
+PACKAGES = {
+    'albumentations': 'albumentations',
+    'lvis': 'git+https://github.com/lvis-dataset/lvis-api.git',
+    'cityscapesscripts': 'cityscapesscripts',
+    'panopticapi': 'git+https://github.com/cocodataset/panopticapi.git',
+    'tifffile': 'tifffile',
+    'turbojpeg': 'PyTurboJPEG',
+}
+"""What pip installs for a module, where the names differ or errors vary."""
+
+
+def registries() -> Iterator[Any]:
+    from mmdet import registry
+    from mmengine.registry import Registry
+
+    for member in vars(registry).values():
+        if isinstance(member, Registry):
+            yield member
+
+
+def members(name: str = '') -> dict[str, Any]:
+    """Registered classes, of all registries or those of a name."""
+    found: dict[str, Any] = {}
+    for registry in registries():
+        if name in ('', registry.name):
+            parent = registry.parent
+            found |= {} if parent is None else parent.module_dict
+            found |= registry.module_dict
+    return found
+
+
+def class_of(message: str) -> Any:
+    """The registered class that a message of a constructor names."""
+    named = re.search(r'class `(\w+)`', message) or re.search(
+        r'(\w+)\.__init__\(\)', message
+    )
+    return members().get(named[1]) if named else None
+
+
+def parameters_of(built: Any) -> set[str]:
+    """Names that a constructor and those that it inherits take."""
+    owners = inspect.getmro(built) if isinstance(built, type) else ()
+    return {
+        name
+        for owner in owners
+        if '__init__' in vars(owner)
+        for name in inspect.signature(owner).parameters
+    } - {'self', 'args', 'kwargs'}
+
+
+def unknown_type(message: str) -> tuple[str, str] | None:
+    named = re.search(r"'?([\w.]+) is not in the ([\w.: ]+) registry", message)
+    if not named:
+        return None
+    name = named[1].rpartition('.')[2]
+    scope, _, kind = named[2].rpartition('::')
+    what = f'no {kind} is called {name}'
+    if name in OLD_NAMES:
+        return f'{what}, which is of mmdet 2', OLD_NAMES[name]
+    known = members(kind) or members()
+    if name in known:
+        return f'{what} in the scope {scope}', "default_scope='mmdet'"
+    guess = did_you_mean(name, known)
+    if guess:
+        near = guess.partition('mean ')[2].rstrip('?')
+        return what + guess, f"type='{near}'"
+    return what, (
+        f'correct the name, or import its module: custom_imports=dict('
+        f"imports=['module_of_{name}'])"
+    )
+
+
+def unknown_argument(message: str) -> tuple[str, str] | None:
+    named = re.search(r"unexpected keyword argument '(\w+)'", message)
+    if not named:
+        return None
+    name, built = named[1], class_of(message)
+    what = f'{getattr(built, "__name__", "it")} takes no {name}'
+    known = parameters_of(built)
+    guess = did_you_mean(name, known)
+    if name in OLD_ARGUMENTS:
+        return f'{what}, which is of mmdet 2', OLD_ARGUMENTS[name]
+    if guess:
+        near = guess.partition('mean ')[2].rstrip('?')
+        return what + guess, f'{near}=… in place of {name}=…'
+    return what, f'leave {name} out, or choose from {", ".join(sorted(known))}'
+
+
+def missing_package(message: str) -> tuple[str, str] | None:
+    named = re.search(r"No module named '(\w+)", message) or re.search(
+        r'"?(\w+)"? is not (?:installed|available)', message
+    )
+    for package, source in PACKAGES.items():
+        if package in message or (named and named[1] == package):
+            return f'the package {package} is missing', f'pip install {source}'
+    if named:
+        return f'the package {named[1]} is missing', f'pip install {named[1]}'
+    return None
+
+
+Reader = Callable[[str], tuple[str, str] | None]
+"""What is wrong and its fix, from the text of an error."""
+PHRASES = (
+    (
+        "'by_epoch'",
+        "train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=12)",
+    ),
+    (
+        'conv2d() received an invalid combination',
+        "model.data_preprocessor=dict(type='DetDataPreprocessor', "
+        'pad_size_divisor=32)',
+    ),
+    ('persistent_workers option needs', 'persistent_workers=False'),
+    ('prefetch_factor option could only', 'prefetch_factor=None'),
+    ("has no attribute 'bboxes'", 'with_bbox=True in LoadAnnotations'),
+    ("has no attribute 'masks'", 'with_mask=True in LoadAnnotations'),
+    (
+        "has no attribute 'scale_factor'",
+        "dict(type='Resize', scale=(1333, 800), keep_ratio=True), and "
+        "'scale_factor' in meta_keys of PackDetInputs",
+    ),
+    (
+        'meta information of the',
+        'give all data sets of a ConcatDataset the same metainfo',
+    ),
+    ('Can not find metainfo', 'metainfo=dict(classes=…)'),
+    (
+        'should be either all None or not None',
+        'set all three of them, or none',
+    ),
+    (
+        'Caught TypeError: expected np.ndarray',
+        "dict(type='PackDetInputs') at the end of the pipeline",
+    ),
+)
+"""What an error says, and its fix."""
+
+
+def explained(
+    key: str, error: BaseException, level: Any = 'error', fix: str = ''
+) -> Finding:
+    """A finding about the value below a key that raised an error.
+
+    Args:
+        key: Dotted, of the config.
+        error: What building or calling it raised.
+        level: Of the finding.
+        fix: Where the error itself suggests none.
+    """
+    text = ' '.join(str(error).split()) or type(error).__name__
+    readers: tuple[Reader, ...] = (unknown_type, unknown_argument)
+    if isinstance(error, ImportError | RuntimeError | AssertionError):
+        readers = (*readers, missing_package)
+    for read in readers:
+        answer = read(text)
+        if answer:
+            return Finding(level, key, answer[0], f'{key}: {answer[1]}')
+    for phrase, way in PHRASES:
+        if phrase in text:
+            return Finding(level, key, text, f'{key}: {way}')
+    name = type(error).__name__
+    return Finding(
+        level, key, f'{name}: {text[:600]}', fix or f'correct {key}'
+    )

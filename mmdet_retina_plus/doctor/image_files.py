@@ -1,0 +1,161 @@
+"""Image files looked at: what the header says, what the loader makes of it."""
+
+import contextlib
+import hashlib
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from mmdet_retina_plus.common.config_tree import kind
+
+FEW = 500
+"""Files that are not worth other processes."""
+CHUNK = 256
+TURNED = {5, 6, 7, 8}
+"""EXIF orientations that exchange width and height."""
+DEEP_MODES = ('I', 'I;16', 'I;16B', 'I;16L', 'F')
+Track = Callable[[Iterable[Any]], Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is known about an image file.
+
+    Attributes:
+        error: Why it cannot be read, '' if it can.
+        missing: Whether there is no such file.
+        size: Width and height of the pixels as stored.
+        orientation: Of EXIF; 1: as stored.
+        format: By its content.
+        deep: Whether it has more than 8 bits a channel.
+        shape: Height, width and channels as loaded; (): was not decoded.
+        bytes: Length of the file.
+    """
+
+    error: str = ''
+    missing: bool = False
+    size: tuple[int, int] = (0, 0)
+    orientation: int = 1
+    format: str = ''
+    deep: bool = False
+    shape: tuple[int, ...] = ()
+    bytes: int = 0
+
+
+def follows_orientation(step: Mapping) -> bool:
+    """Whether a loading step turns images as EXIF says."""
+    return (
+        kind(step) == 'LoadImageFromFile'
+        and step.get('color_type', 'color') in ('color', 'grayscale')
+        and step.get('imdecode_backend') != 'tifffile'
+    )
+
+
+@contextlib.contextmanager
+def quiet_decoders() -> Iterator[None]:
+    """Keep what libraries in C write to the standard error stream from it."""
+    kept = os.dup(2)
+    with open(os.devnull, 'w') as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def read_header(path: str) -> Look:
+    from PIL import Image
+
+    length = os.stat(path).st_size
+    with Image.open(path) as image:
+        return Look(
+            size=image.size,
+            orientation=image.getexif().get(274, 1),
+            format=image.format or '',
+            deep=image.mode in DEEP_MODES,
+            bytes=length,
+        )
+
+
+def look(path: str, load: Callable[[dict], Any] | None) -> Look:
+    """Look at a file.
+
+    Args:
+        path: Of the image.
+        load: The first step of a pipeline; None: the header is enough.
+    """
+    from dataclasses import replace
+
+    if not os.path.isfile(path):
+        return Look(error='is not there', missing=True)
+    try:
+        seen = read_header(path)
+    except Exception as error:  # Decoders raise what they like.
+        seen = Look(error=f'{error}', bytes=os.stat(path).st_size)
+        load = load or cannot_tell
+    if load is None:
+        return seen
+    try:
+        image = load({'img_path': path})['img']
+        if image is None:
+            raise ValueError('it cannot be decoded')
+    except Exception as error:
+        return replace(seen, error=' '.join(f'{error}'.split())[-200:])
+    shape = (*image.shape, 1)[:3]
+    # What Pillow does not know, such as TIFF of many channels.
+    size = seen.size if seen.size[0] else (shape[1], shape[0])
+    return replace(seen, error='', shape=shape, size=size)
+
+
+def cannot_tell(results: dict) -> dict:
+    """Stands for a loader where only headers are wanted."""
+    import mmcv
+
+    return {'img': mmcv.imread(results['img_path'], 'unchanged')}
+
+
+def look_at_many(
+    paths: Sequence[str], load: Callable[[dict], Any] | None
+) -> list[Look]:
+    with quiet_decoders():
+        return [look(path, load) for path in paths]
+
+
+def look_at_all(
+    paths: Sequence[str],
+    load: Callable[[dict], Any] | None,
+    track: Track = iter,
+) -> dict[str, Look]:
+    """Look at files, in all processes that the CPU has cores for.
+
+    Args:
+        paths: Files.
+        load: First step of a pipeline, to decode; None: headers only.
+        track: Shows progress over chunks.
+    """
+    paths = list(dict.fromkeys(paths))
+    task = partial(look_at_many, load=load)
+    chunks = [paths[at : at + CHUNK] for at in range(0, len(paths), CHUNK)]
+    if len(paths) < FEW:
+        looks = [look for chunk in chunks for look in task(chunk)]
+        return dict(zip(paths, looks, strict=True))
+    cores = len(os.sched_getaffinity(0))
+    # Modules are imported already, and nothing computes meanwhile.
+    context = multiprocessing.get_context('fork')
+    with ProcessPoolExecutor(cores, context) as pool:
+        found = [
+            x.result()
+            for x in track([pool.submit(task, chunk) for chunk in chunks])
+        ]
+    looks = [look for chunk in found for look in chunk]
+    return dict(zip(paths, looks, strict=True))
+
+
+def digest(path: str) -> bytes:
+    with open(path, 'rb') as file:
+        return hashlib.blake2b(file.read()).digest()

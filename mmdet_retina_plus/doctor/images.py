@@ -1,0 +1,334 @@
+"""Image files against the annotation file and the loader that reads them."""
+
+import os
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from mmdet_retina_plus.common.config_tree import kind
+from mmdet_retina_plus.common.text import quantity, some
+
+from .findings import Finding
+from .image_files import (
+    TURNED,
+    Look,
+    Track,
+    digest,
+    follows_orientation,
+    look_at_all,
+)
+from .split import Split
+
+SAMPLE = 200
+"""Images that are decoded where not all are."""
+Looks = Mapping[str, Look]
+
+
+def paths_of(split: Split) -> list[str]:
+    folder = str(split.image_dir)
+    return [os.path.join(folder, x['file_name']) for x in split.images]
+
+
+def loading_step(split: Split) -> Mapping:
+    """The step that reads the file, {} where there is no pipeline."""
+    for step in split.pipeline:
+        if isinstance(step, Mapping) and kind(step).startswith('Load'):
+            return step
+    return {}
+
+
+def build_loader(split: Split) -> Any:
+    """The loading step, built; None if that fails, which others report."""
+    from mmdet.registry import TRANSFORMS
+
+    try:
+        return TRANSFORMS.build(dict(loading_step(split)))
+    except Exception:
+        return None
+
+
+def look_at_images(
+    splits: Sequence[Split], fast: bool, track: Track = iter
+) -> dict[str, Look]:
+    """Look at all images, by path: headers, and decode all or a sample."""
+    looks: dict[str, Look] = {}
+    for split in splits:
+        paths = [path for path in paths_of(split) if path not in looks]
+        load = build_loader(split)
+        if not fast:
+            looks |= look_at_all(paths, load, track)
+            continue
+        looks |= look_at_all(paths, None, track)
+        chosen = random.Random(0).sample(paths, min(SAMPLE, len(paths)))
+        kinds = defaultdict(list)
+        for path in paths:
+            kinds[looks[path].format, looks[path].deep].append(path)
+        chosen += [path for alike in kinds.values() for path in alike[:3]]
+        if load is not None:
+            looks |= look_at_all(chosen, load)
+    return looks
+
+
+def others_of(name: str, folder: Path) -> Iterator[tuple[str, str]]:
+    """Paths that may be meant by a name, each with the fix."""
+    plain = unquote(name).replace('\\', '/').strip()
+    parts = Path(plain).parts
+    for at in range(len(parts)):
+        tail = '/'.join(parts[at:])
+        if tail != name:
+            yield tail, f'write "file_name": "{tail}", not "{name}"'
+    for above in (folder.parent, folder.parent.parent):
+        yield (
+            f'{os.path.relpath(above, folder)}/{plain}',
+            f"data_root='', data_prefix=dict(img='{above}')",
+        )
+
+
+class Listing:
+    """Files of folders by their names, and stems, in small letters."""
+
+    def __init__(self) -> None:
+        self.folders: dict[str, dict[str, str]] = {}
+
+    def __call__(self, folder: str) -> dict[str, str]:
+        if folder not in self.folders:
+            names = os.listdir(folder) if os.path.isdir(folder) else []
+            stems = {Path(name).stem.lower(): name for name in names}
+            whole = {name.lower(): name for name in names}
+            self.folders[folder] = stems | whole
+        return self.folders[folder]
+
+
+def near_match(name: str, folder: Path, listed: Listing) -> tuple[str, str]:
+    """An existing file that a name may mean, and the fix; '' for none."""
+    for tail, fix in others_of(name, folder):
+        if os.path.isfile(os.path.normpath(folder / tail)):
+            return os.path.normpath(tail), fix
+    for tail in (name, *(tail for tail, _ in others_of(name, folder))):
+        there = listed(os.path.normpath(folder / Path(tail).parent))
+        last = Path(tail).name
+        same = there.get(last.lower()) or there.get(Path(last).stem.lower())
+        if same:
+            found = (Path(tail).parent / same).as_posix()
+            return found, f'write "file_name": "{found}", not "{name}"'
+    return '', ''
+
+
+def check_missing(split: Split, looks: Looks) -> list[Finding]:
+    names = [
+        image['file_name']
+        for image, path in zip(split.images, paths_of(split), strict=True)
+        if looks[path].missing
+    ]
+    if not names:
+        return []
+    message = (
+        f'{len(names)} of {quantity(len(split.images), "image file")} cannot '
+        f'be opened: {some(names)}'
+    )
+    near, fix = near_match(names[0], split.image_dir, Listing())
+    if near:
+        return split.fail(f'{message}; {near} is there', fix)
+    return split.fail(
+        message,
+        f'put them into {split.image_dir}, or set data_root and '
+        'data_prefix=dict(img=…) in this dataset',
+    )
+
+
+def check_readable(split: Split, looks: Looks) -> list[Finding]:
+    broken = [
+        (image['file_name'], looks[path].error)
+        for image, path in zip(split.images, paths_of(split), strict=True)
+        if looks[path].error and not looks[path].missing
+    ]
+    if not broken:
+        return []
+    names = [name for name, _ in broken]
+    return split.fail(
+        f'{len(broken)} of {quantity(len(split.images), "image file")} '
+        f'cannot be decoded (truncated, empty or no image), training stops '
+        f'there: {some(names)}: {broken[0][1]}',
+        'copy them again, or delete them from the annotation file',
+    )
+
+
+def named(names: Sequence[str]) -> str:
+    return f'{quantity(len(names), "image")} ({some(names)})'
+
+
+def check_sizes(split: Split, looks: Looks) -> list[Finding]:
+    """Width and height as loaded, and those of the annotation file."""
+    follows = follows_orientation(loading_step(split))
+    groups = defaultdict(list)
+    example: dict[str, str] = {}
+    for image, path in zip(split.images, paths_of(split), strict=True):
+        seen = looks[path]
+        if seen.missing or seen.error:
+            continue
+        said = (image['width'], image['height'])
+        turns = seen.orientation in TURNED
+        size = seen.size[::-1] if turns and follows else seen.size
+        if seen.shape:
+            size = (seen.shape[1], seen.shape[0])
+        if size == said:
+            # Half a turn and mirrors leave the size as it is.
+            reason = 'turned' if 1 < seen.orientation < 5 and follows else ''
+        elif turns and size == said[::-1]:
+            reason = 'orientation'
+        elif size == said[::-1]:
+            reason = 'exchanged'
+        else:
+            reason = 'size'
+        if reason:
+            groups[reason].append(image['file_name'])
+            example.setdefault(
+                reason,
+                '{} x {} loaded, {} x {} in the file'.format(*size, *said),
+            )
+    return [
+        Finding(level, split.subject, message, fix)
+        for reason, names in groups.items()
+        for level, message, fix in [
+            size_problem(reason, named(names), example[reason], follows)
+        ]
+    ]
+
+
+def size_problem(
+    reason: str, images: str, example: str, follows: bool
+) -> tuple[Any, str, str]:
+    """Level, message and fix of images whose size does not fit."""
+    ignore = "color_type='color_ignore_orientation'"
+    if reason == 'orientation' and follows:
+        return (
+            'error',
+            f'{images} have an EXIF orientation, which the loader applies, '
+            f'and boxes of the pixels as stored: {example}',
+            f"dict(type='LoadImageFromFile', {ignore}) in every pipeline",
+        )
+    if reason == 'orientation':
+        return (
+            'error',
+            f'{images} have an EXIF orientation, which the loader ignores, '
+            f'and boxes of the turned image: {example}',
+            "dict(type='LoadImageFromFile', color_type='color') in every "
+            'pipeline',
+        )
+    if reason == 'turned':
+        return (
+            'warning',
+            f'{images} have an EXIF orientation of half a turn or a mirror, '
+            'which the loader applies to the image, not to boxes',
+            f"dict(type='LoadImageFromFile', {ignore}) in every pipeline, "
+            'unless boxes were drawn on the turned image',
+        )
+    if reason == 'exchanged':
+        return (
+            'error',
+            f'{images} have width and height exchanged: {example}',
+            'exchange "width" and "height" of these images in the '
+            'annotation file, and see whether the boxes are right',
+        )
+    return (
+        'error',
+        f'{images} have another size than the annotation file says: {example}',
+        'write the size of the file into "width" and "height", and scale '
+        'the boxes if they are of the other size',
+    )
+
+
+def check_depth(split: Split, looks: Looks) -> list[Finding]:
+    """Bits that the loader cuts, channels that differ."""
+    step = loading_step(split)
+    seen = [looks[path] for path in paths_of(split)]
+    deep = sum(x.deep for x in seen)
+    findings = []
+    unchanged = step.get('color_type') == 'unchanged'
+    if deep and kind(step) == 'LoadImageFromFile' and not unchanged:
+        findings += split.warn(
+            f'{quantity(deep, "image")} have more than 8 bits a channel, of '
+            'which the loader keeps the upper 8',
+            "dict(type='LoadImageFromFile', color_type='unchanged'), see "
+            'docs/medical-images.md',
+        )
+    channels = Counter(x.shape[2] for x in seen if x.shape)
+    if len(channels) > 1:
+        listed = ', '.join(f'{x} in {n}' for x, n in channels.most_common())
+        findings += split.fail(
+            f'the images have different numbers of channels: {listed}',
+            "dict(type='LoadImageFromFile', color_type='color'), or convert "
+            'the files',
+        )
+    return findings
+
+
+def check_twice(split: Split, looks: Looks) -> list[Finding]:
+    """One file under several ids: its objects are background once."""
+    del looks
+    ids = defaultdict(list)
+    for image in split.images:
+        ids[os.path.normpath(image['file_name'])].append(image['id'])
+    twice = {name: x for name, x in ids.items() if len(x) > 1}
+    if not twice:
+        return []
+    name, first = next(iter(twice.items()))
+    return split.warn(
+        f'{quantity(len(twice), "image file")} stand under several ids, '
+        f'{name} under {some(first)}: what one lacks is background there',
+        'keep one entry a file, and move the annotations of the others to '
+        'its id',
+    )
+
+
+CHECKS = (
+    check_missing,
+    check_readable,
+    check_sizes,
+    check_depth,
+    check_twice,
+)
+
+
+def check_shared(splits: Sequence[Split], looks: Looks) -> list[Finding]:
+    """Images of training that validation or test have, too."""
+    train = {
+        os.path.abspath(path): path
+        for split in splits
+        if split.trains
+        for path in paths_of(split)
+    }
+    lengths = defaultdict(list)
+    for real, path in train.items():
+        if looks[path].bytes:
+            lengths[looks[path].bytes].append(real)
+    digests: dict[str, bytes] = {}
+
+    def content(path: str) -> bytes:
+        if path not in digests:
+            digests[path] = digest(path)
+        return digests[path]
+
+    findings = []
+    for split in splits:
+        if split.trains:
+            continue
+        names = []
+        for image, path in zip(split.images, paths_of(split), strict=True):
+            real = os.path.abspath(path)
+            alike = lengths.get(looks[path].bytes, ())
+            if real in train or any(
+                content(real) == content(other) for other in alike
+            ):
+                names.append(image['file_name'])
+        if names:
+            findings += split.warn(
+                f'{len(names)} of {quantity(len(split.images), "image")} are '
+                f'images of the training data, so AP is too high: '
+                f'{some(names)}',
+                'delete them from the annotation file of one of the two',
+            )
+    return findings

@@ -1,0 +1,168 @@
+"""Pipelines that run and spoil what they hand on."""
+
+from collections.abc import Iterator, Mapping
+
+from mmdet_retina_plus.common.config_tree import (
+    dataset_chains,
+    kind,
+    part,
+    walk,
+)
+from mmdet_retina_plus.common.numbers import is_number
+from mmdet_retina_plus.common.suggestions import did_you_mean
+
+from .findings import Finding
+from .model_traits import scored_sets
+
+MOVES = ('Resize', 'Flip', 'Crop', 'Affine', 'Shift', 'Rotate', 'Expand')
+"""Ends of the names of transforms that move pixels and boxes."""
+FILTERS = ('filter_empty_gt', 'min_size', 'bbox_min_size')
+HIGH_SCORE = 0.3
+
+
+def kinds_of(cfg: Mapping, name: str) -> Iterator[tuple[str, list[str]]]:
+    """Key and names of the steps of each pipeline of a loader."""
+    loader = part(cfg, f'{name}_dataloader')
+    for chain in dataset_chains(loader.get('dataset')):
+        for link in chain:
+            steps = link.get('pipeline')
+            if isinstance(steps, list | tuple):
+                key = f'{name}_dataloader.dataset.pipeline'
+                yield key, [kind(step) for step in steps]
+
+
+def check_order(cfg: Mapping) -> list[Finding]:
+    """Boxes that are loaded after the image was moved stay where they were."""
+    findings = []
+    for key, steps in kinds_of(cfg, 'train'):
+        if 'LoadAnnotations' not in steps:
+            continue
+        before = steps[: steps.index('LoadAnnotations')]
+        moved = [step for step in before if step.endswith(MOVES)]
+        if moved:
+            findings.append(
+                Finding(
+                    'error',
+                    key,
+                    f'{moved[0]} comes before LoadAnnotations: the image is '
+                    'moved, its boxes are not',
+                    "dict(type='LoadAnnotations', with_bbox=True) directly "
+                    'after the loading of the image',
+                )
+            )
+    return findings
+
+
+def check_validation_pipeline(cfg: Mapping) -> list[Finding]:
+    """Chance has no place in validation."""
+    return [
+        Finding(
+            'warning',
+            key,
+            f'{random[0]} changes the images of validation by chance',
+            f'leave {random[0]} out of the {name} pipeline',
+        )
+        for name in scored_sets(cfg)
+        for key, steps in kinds_of(cfg, name)
+        for random in [
+            [x for x in steps if x.startswith(('Random', 'PhotoMetric'))]
+        ]
+        if random
+    ]
+
+
+def check_normalized_twice(cfg: Mapping) -> list[Finding]:
+    preprocessor = part(cfg, 'model.data_preprocessor')
+    return [
+        Finding(
+            'error',
+            key,
+            'images are normalised twice, here and by data_preprocessor',
+            'leave Normalize out, or '
+            'model.data_preprocessor.mean=None and std=None',
+        )
+        for key, steps in kinds_of(cfg, 'train')
+        if 'Normalize' in steps and preprocessor.get('mean') is not None
+    ]
+
+
+def check_filters(cfg: Mapping) -> list[Finding]:
+    """Filters that nothing reads."""
+    findings = []
+    for parent in walk(part(cfg, 'train_dataloader')):
+        for name in part(parent, 'filter_cfg'):
+            if name not in FILTERS:
+                guess = did_you_mean(name, FILTERS, always=True)
+                findings.append(
+                    Finding(
+                        'error',
+                        'train_dataloader.dataset.filter_cfg',
+                        f'nothing reads {name}{guess}',
+                        'filter_cfg=dict(filter_empty_gt=True, min_size=32)',
+                    )
+                )
+    return findings
+
+
+def check_shuffle(cfg: Mapping) -> list[Finding]:
+    sampler = part(cfg, 'train_dataloader.sampler')
+    if sampler.get('shuffle', True):
+        return []
+    key = 'train_dataloader.sampler'
+    message = 'training sees the images in the order of the file'
+    return [Finding('warning', key, message, f'{key}.shuffle=True')]
+
+
+def check_thresholds(cfg: Mapping) -> list[Finding]:
+    """Scores below which validation drops boxes."""
+    findings = []
+    for path in ('model.test_cfg', 'model.test_cfg.rcnn'):
+        score = part(cfg, path).get('score_thr')
+        if is_number(score) and score >= HIGH_SCORE:
+            findings.append(
+                Finding(
+                    'warning',
+                    path,
+                    f'score_thr={score} drops most boxes before they are '
+                    'scored, AP is too low',
+                    f'{path}.score_thr=0.05',
+                )
+            )
+    return findings
+
+
+def check_loop(cfg: Mapping) -> list[Finding]:
+    """Validation that never comes, and no training at all."""
+    loop = part(cfg, 'train_cfg')
+    length = loop.get('max_epochs', loop.get('max_iters'))
+    interval = loop.get('val_interval', 1)
+    begin = loop.get('val_begin', 1)
+    if not is_number(length):
+        return []
+    if length <= 0:
+        message, fix = f'training lasts {length}', 'train_cfg.max_epochs=12'
+        return [Finding('error', 'train_cfg', message, fix)]
+    if cfg.get('val_cfg') is None or not is_number(interval):
+        return []
+    if interval > length or (is_number(begin) and begin > length):
+        return [
+            Finding(
+                'warning',
+                'train_cfg',
+                f'training of {length} ends before its first validation '
+                f'(val_interval={interval}, val_begin={begin})',
+                f'train_cfg.val_interval={length}',
+            )
+        ]
+    return []
+
+
+CHECKS = (
+    check_order,
+    check_validation_pipeline,
+    check_normalized_twice,
+    check_filters,
+    check_shuffle,
+    check_thresholds,
+    check_loop,
+)

@@ -1,0 +1,398 @@
+"""Loaders, optimizer, schedules, loops and hooks, as a run builds them."""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+from mmengine.runner import Runner
+
+from mmdet_retina_plus.common.config_tree import kind, part
+from mmdet_retina_plus.common.numbers import is_number
+from mmdet_retina_plus.common.suggestions import did_you_mean
+
+from .data_sets import silence
+from .explanations import OLD_SETTINGS, explained
+from .findings import Finding
+
+TRAINING = ('train_dataloader', 'train_cfg', 'optim_wrapper')
+RUNNER_KEYS = {
+    *TRAINING,
+    *(
+        f'{name}_{what}'
+        for name in ('val', 'test')
+        for what in ('dataloader', 'cfg', 'evaluator', 'pipeline')
+    ),
+    'auto_scale_lr',
+    'custom_hooks',
+    'custom_imports',
+    'default_hooks',
+    'default_scope',
+    'env_cfg',
+    'launcher',
+    'load_from',
+    'log_level',
+    'log_processor',
+    'model',
+    'model_wrapper_cfg',
+    'param_scheduler',
+    'randomness',
+    'resume',
+    'train_pipeline',
+    'tta_model',
+    'tta_pipeline',
+    'visualizer',
+    'vis_backends',
+    'work_dir',
+}
+"""Top-level keys that a run reads, or that configs are written with."""
+RATES = {'SGD': (1e-5, 0.5), 'Adam': (1e-7, 0.01), 'AdamW': (1e-7, 0.01)}
+"""Lowest and highest learning rates that may be meant."""
+
+
+USUAL_WARM_UP = 1000
+"""Iterations that recipes for COCO warm up for."""
+
+
+class Parts(Runner):
+    """mmengine's builders, without the folders, logs and seeds of a run."""
+
+    def __init__(self, cfg: Mapping, model: Any) -> None:
+        self.model = model
+        self.cfg = cfg
+        self._randomness_cfg: dict = {}
+        self._seed = 0
+        self._hooks: list = []
+        self._train_dataloader = cfg.get('train_dataloader')
+        self._train_loop = cfg.get('train_cfg')
+        self.logger = SimpleNamespace(debug=lambda *_: None)
+        self.visualizer = SimpleNamespace(dataset_meta=None)
+
+
+def check_keys(cfg: Mapping) -> list[Finding]:
+    """Top-level keys of mmdet 2, and those that nothing reads."""
+    findings = []
+    for key in cfg:
+        value = cfg[key]
+        if key in OLD_SETTINGS:
+            modern, fix = OLD_SETTINGS[key]
+            # A variable of that name may feed the settings of mmdet 3.
+            if modern not in cfg or key not in ('data', 'optimizer'):
+                message = f'{key} is of mmdet 2, mmdet 3 does not read it'
+                findings.append(Finding('error', key, message, fix))
+        elif key not in RUNNER_KEYS and isinstance(
+            value, dict | list | str | bool
+        ):
+            guess = near_key(key)
+            if guess and guess not in cfg:
+                findings.append(
+                    Finding(
+                        'error',
+                        key,
+                        f'nothing reads {key}{did_you_mean(key, RUNNER_KEYS)}',
+                        f'{guess}=… in place of {key}=…',
+                    )
+                )
+    return findings
+
+
+def near_key(key: str) -> str:
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(key, RUNNER_KEYS, 1, 0.85)), '')
+
+
+def check_triples(cfg: Mapping) -> list[Finding]:
+    """mmengine wants three settings together or none."""
+    triples = (
+        TRAINING,
+        ('val_dataloader', 'val_cfg', 'val_evaluator'),
+        ('test_dataloader', 'test_cfg', 'test_evaluator'),
+    )
+    return [
+        Finding(
+            'error',
+            triple[1],
+            f'{" and ".join(absent)} is not set, but '
+            f'{" and ".join(x for x in triple if x not in absent)} is',
+            f'set {", ".join(absent)}, or all three to None',
+        )
+        for triple in triples
+        for absent in [[x for x in triple if cfg.get(x) is None]]
+        # Of mmdet 2's keys another finding tells.
+        if not any(
+            old in cfg and new in absent
+            for old, (new, _) in OLD_SETTINGS.items()
+        )
+        if 0 < len(absent) < len(triple)
+    ]
+
+
+def attempt(key: str, build: Callable[[], Any]) -> tuple[Any, list[Finding]]:
+    """What a builder returns, or why it fails."""
+    try:
+        with silence():
+            return build(), []
+    except Exception as error:  # Whatever a constructor raises.
+        return None, [explained(key, error)]
+
+
+class Length:
+    """Stands for a loader; a loop that asks a real one starts its workers."""
+
+    def __init__(self, loader: Any) -> None:
+        self.length = 100 if loader is None else len(loader)
+        self.dataset = SimpleNamespace(metainfo={})
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+
+def build_loader(
+    cfg: Mapping, name: str, dataset: Any
+) -> tuple[Any, list[Finding]]:
+    """A loader around a data set, tried up to the first batch of indices."""
+    key = f'{name}_dataloader'
+    settings = dict(copy.deepcopy({
+        key: value for key, value in cfg[key].items() if key != 'dataset'
+    }))  # fmt: skip
+    settings['dataset'] = dataset
+    # The builder copies its settings deeply, and a data set is large.
+    dataset.__deepcopy__ = lambda memo: dataset
+    loader, findings = attempt(
+        key, lambda: Runner.build_dataloader(settings, seed=0)
+    )
+    del dataset.__deepcopy__
+    if loader is not None and len(loader):
+        _, findings = attempt(
+            f'{key}.sampler', lambda: next(iter(loader.batch_sampler))
+        )
+    if loader is not None and not findings and not len(loader):
+        findings = [
+            Finding(
+                'error',
+                key,
+                f'batch_size {cfg[key].get("batch_size")} with drop_last '
+                f'leaves no batch of {len(dataset)} images',
+                f'{key}.batch_size={len(dataset)}',
+            )
+        ]
+    return loader, findings
+
+
+def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
+    """Loop, optimizer and schedules."""
+    findings: list[Finding] = []
+    parts = Parts(cfg, model)
+    if cfg.get('train_cfg') is None:
+        return findings
+    parts._train_dataloader = Length(loader)
+    loop, problems = attempt(
+        'train_cfg', lambda: parts.build_train_loop(cfg['train_cfg'])
+    )
+    findings += problems
+    if loop is not None:
+        parts._train_loop = loop
+    if model is None or cfg.get('optim_wrapper') is None:
+        return findings
+    settings = copy.deepcopy(dict(cfg['optim_wrapper']))
+    if settings.get('type', '').startswith('Amp'):
+        # Whether the machine of the run has a GPU is not known here.
+        settings = {
+            key: value
+            for key, value in settings.items()
+            if key not in ('loss_scale', 'dtype')
+        } | {'type': 'OptimWrapper'}
+    _, problems = attempt(
+        'optim_wrapper.optimizer', lambda: check_optimizer(settings)
+    )
+    if problems:
+        return findings + problems
+    parts.optim_wrapper, problems = attempt(
+        'optim_wrapper', lambda: parts.build_optim_wrapper(settings)
+    )
+    findings += problems
+    findings += check_warm_up(cfg, len(parts._train_dataloader))
+    schedule = cfg.get('param_scheduler')
+    if schedule is not None and parts.optim_wrapper is not None:
+        _, problems = attempt(
+            'param_scheduler', lambda: parts.build_param_scheduler(schedule)
+        )
+        findings += problems
+    return findings
+
+
+def check_warm_up(cfg: Mapping, length: int) -> list[Finding]:
+    """A warm-up that training does not outlive.
+
+    Args:
+        cfg: Of the run.
+        length: Iterations of an epoch.
+    """
+    loop = part(cfg, 'train_cfg')
+    total = loop.get('max_iters') or (loop.get('max_epochs') or 0) * length
+    schedules = cfg.get('param_scheduler') or ()
+    return [
+        Finding(
+            'warning',
+            'param_scheduler',
+            f'the warm-up of {schedule["end"]} iterations is longer than '
+            f'training, which has {total}',
+            f'end={max(total // 20, 1)} of {kind(schedule)}',
+        )
+        for schedule in schedules
+        if isinstance(schedule, Mapping)
+        and kind(schedule) == 'LinearLR'
+        and not schedule.get('by_epoch', True)
+        and is_number(schedule.get('end'))
+        # The usual one on a few images is a trial, and no mistake.
+        and schedule['end'] > USUAL_WARM_UP
+        and 0 < total < schedule['end']
+    ]
+
+
+def check_optimizer(settings: Mapping) -> None:
+    """Look its name up, for mmengine answers an unknown one in riddles."""
+    from mmengine.registry import OPTIMIZERS
+
+    name = part(settings, 'optimizer').get('type')
+    if isinstance(name, str) and OPTIMIZERS.get(name) is None:
+        raise KeyError(f'{name} is not in the mmengine::optimizer registry')
+
+
+def check_rate(cfg: Mapping) -> list[Finding]:
+    """Learning rates that cannot be meant."""
+    optimizer = part(cfg, 'optim_wrapper.optimizer')
+    rate = optimizer.get('lr')
+    key = 'optim_wrapper.optimizer'
+    low, high = RATES.get(kind(optimizer), (1e-8, 1.0))
+    if not optimizer or rate is None:
+        return []
+    if not is_number(rate):
+        message = f'lr is {rate!r}, not a number'
+    elif not rate > 0:
+        message = f'with lr={rate} nothing is learnt'
+    elif rate > high:
+        message = f'lr={rate} is too high for {kind(optimizer)}, losses grow'
+    elif rate < low:
+        message = f'lr={rate} is too low for {kind(optimizer)} to learn'
+    else:
+        return []
+    usual = 0.0001 if kind(optimizer).startswith('Adam') else 0.01
+    may_be = is_number(rate) and rate > 0
+    return [
+        Finding(
+            'warning' if may_be else 'error',
+            key,
+            message,
+            f'{key}.lr={usual}',
+        )
+    ]
+
+
+def check_schedules(cfg: Mapping) -> list[Finding]:
+    """Schedules that act after the end of training."""
+    loop = part(cfg, 'train_cfg')
+    schedules = cfg.get('param_scheduler') or ()
+    if isinstance(schedules, Mapping):
+        schedules = [schedules]
+    findings = []
+    for schedule in schedules:
+        if not isinstance(schedule, Mapping):
+            continue
+        late = late_schedule(
+            schedule, loop.get('max_epochs'), loop.get('max_iters')
+        )
+        if late:
+            findings.append(Finding('warning', 'param_scheduler', *late))
+    return findings
+
+
+def late_schedule(
+    schedule: Mapping, epochs: Any, iterations: Any
+) -> tuple[str, str] | None:
+    """Message and fix about a schedule that never acts; None: it does."""
+    name = kind(schedule)
+    by_epoch = bool(schedule.get('by_epoch', True))
+    limit = epochs if by_epoch else iterations
+    unit = 'epochs' if by_epoch else 'iterations'
+    if by_epoch and limit is None and isinstance(iterations, int):
+        return (
+            f'{name} counts epochs, training {iterations} iterations',
+            f"dict(type='{name}', by_epoch=False, …)",
+        )
+    if not isinstance(limit, int):
+        return None
+    marks = list(schedule.get('milestones') or ())
+    if marks and min(marks) >= limit:
+        return (
+            f'milestones {marks} of {name} come after the {limit} {unit} of '
+            'training: the learning rate never falls',
+            f'milestones=[{limit * 2 // 3}, {limit * 11 // 12}]',
+        )
+    begin = schedule.get('begin', 0)
+    if isinstance(begin, int) and begin >= limit:
+        return (
+            f'{name} begins after the {limit} {unit} of training',
+            f'begin=0 of {name}',
+        )
+    return None
+
+
+def check_hooks(cfg: Mapping) -> list[Finding]:
+    """Hooks, the log processor and the visualizer, each by itself."""
+    from mmengine.registry import HOOKS, LOG_PROCESSORS, VISUALIZERS
+
+    findings: list[Finding] = []
+    visualizer = dict(cfg.get('visualizer') or {'type': 'Visualizer'})
+    backends = visualizer.pop('vis_backends', None) or ()
+    visualizer['name'] = 'doctor'
+    _, problems = attempt('visualizer', lambda: VISUALIZERS.build(visualizer))
+    findings += problems + check_backends(backends)
+    hooks = {
+        f'default_hooks.{name}': hook
+        for name, hook in (cfg.get('default_hooks') or {}).items()
+    }
+    for number, hook in enumerate(cfg.get('custom_hooks') or ()):
+        hooks[f'custom_hooks[{number}]'] = hook
+    for key, hook in hooks.items():
+        if hook is not None:
+            _, problems = attempt(key, partial(HOOKS.build, dict(hook)))
+            findings += problems
+    if cfg.get('log_processor') is not None:
+        settings = {'type': 'LogProcessor'} | dict(cfg['log_processor'])
+        _, problems = attempt(
+            'log_processor', lambda: LOG_PROCESSORS.build(settings)
+        )
+        findings += problems
+    return findings
+
+
+def check_backends(backends: Any) -> list[Finding]:
+    """Only their names: some connect to a server as they are built."""
+    from mmengine.registry import VISBACKENDS
+
+    return [
+        finding
+        for number, backend in enumerate(backends)
+        for finding in attempt(
+            f'visualizer.vis_backends[{number}]',
+            partial(known_backend, VISBACKENDS, backend),
+        )[1]
+    ]
+
+
+def known_backend(registry: Any, backend: Mapping) -> Any:
+    found = registry.get(backend['type'])
+    if found is None:
+        raise KeyError(
+            f'{backend["type"]} is not in the mmengine::vis_backend registry'
+        )
+    return found
+
+
+CHECKS = (check_keys, check_triples, check_rate, check_schedules, check_hooks)

@@ -1,0 +1,203 @@
+"""Evaluators, tried with the data set's own objects as predictions."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mmdet_retina_plus.common.config_tree import dataset_chains, part, walk
+
+from .data_sets import silence
+from .explanations import explained
+from .findings import Finding
+from .run_parts import Parts
+
+IMAGES = 300
+"""Images to score; more take longer and tell no more."""
+PERFECT = 0.99
+MANY = 100
+"""COCO's AP counts as many objects an image."""
+
+
+def masks_of(instances: Sequence[Mapping], height: int, width: int) -> list:
+    """Run lengths of polygons and of run lengths."""
+    from pycocotools import mask as api
+
+    masks = []
+    for instance in instances:
+        mask = instance['mask']
+        if isinstance(mask, list):
+            mask = api.merge(api.frPyObjects(mask, height, width))
+        elif isinstance(mask['counts'], list):
+            mask = api.frPyObjects(mask, height, width)
+        masks.append(mask)
+    return masks
+
+
+def perfect_sample(info: Mapping, masks: bool) -> dict[str, Any]:
+    """What a detector would return that finds every object."""
+    import torch
+
+    instances = [
+        x for x in info.get('instances') or () if not x.get('ignore_flag')
+    ]
+    boxes = torch.tensor([x['bbox'] for x in instances]).reshape(-1, 4)
+    labels = torch.tensor([x['bbox_label'] for x in instances]).long()
+    found: dict[str, Any] = {
+        'bboxes': boxes.float(),
+        'labels': labels,
+        'scores': torch.ones(len(instances)),
+    }
+    size = (info['height'], info['width'])
+    if masks:
+        found['masks'] = masks_of(instances, *size)
+    return {
+        'img_id': info['img_id'],
+        'img_path': info.get('img_path', ''),
+        'ori_shape': size,
+        'img_shape': size,
+        'instances': info.get('instances') or [],
+        'pred_instances': found,
+        'gt_instances': found,
+        'ignored_instances': {'bboxes': torch.zeros(0, 4)},
+    }
+
+
+def infos_of(dataset: Any) -> list[Mapping]:
+    """Images that are scored, spread over the data set."""
+    number = min(len(dataset), IMAGES)
+    indices = np.unique(np.linspace(0, len(dataset) - 1, number).astype(int))
+    return [dataset.get_data_info(int(index)) for index in indices]
+
+
+def metric_settings(cfg: Mapping, name: str) -> Any:
+    """Evaluator settings that write no files."""
+    settings = copy.deepcopy(cfg[f'{name}_evaluator'])
+    for one in walk(settings):
+        assert isinstance(one, dict)
+        if 'outfile_prefix' in one and not one.get('format_only'):
+            one['outfile_prefix'] = None
+    return settings
+
+
+def formats_only(cfg: Mapping, name: str) -> bool:
+    return any(x.get('format_only') for x in walk(cfg[f'{name}_evaluator']))
+
+
+def check_evaluator(
+    cfg: Mapping, name: str, dataset: Any
+) -> tuple[dict[str, float], list[Finding]]:
+    """Scores of perfect predictions, and findings about the evaluator."""
+    key = f'{name}_evaluator'
+    if cfg.get(key) is None:
+        return {}, []
+    try:
+        with silence():
+            evaluator = Parts(cfg, None).build_evaluator(
+                metric_settings(cfg, name)
+            )
+    except Exception as error:  # Of a metric.
+        fix = f'correct {key}, such as {key}.ann_file'
+        return {}, [explained(key, error, fix=fix)]
+    if dataset is None or formats_only(cfg, name):
+        return {}, []
+    evaluator.dataset_meta = dataset.metainfo
+    infos = infos_of(dataset)
+    masks = any('segm' in getattr(x, 'metrics', ()) for x in evaluator.metrics)
+    if not any(info.get('instances') for info in infos):
+        return {}, []
+    try:
+        with silence():
+            samples = [perfect_sample(info, masks) for info in infos]
+            if len(infos) < len(dataset):
+                for metric in evaluator.metrics:
+                    metric.img_ids = [info['img_id'] for info in infos]
+            evaluator.process(samples)
+            scores = evaluator.evaluate(len(samples))
+    except KeyError as error:
+        if error.args == ('mask',):  # Named by the annotations' check.
+            return {}, []
+        return {}, [explained(key, error)]
+    except Exception as error:  # Of a metric.
+        return {}, [scoring_failed(cfg, name, error)]
+    return dict(scores), check_scores(key, scores, infos)
+
+
+def scoring_failed(cfg: Mapping, name: str, error: Exception) -> Finding:
+    key = f'{name}_evaluator'
+    members = list(
+        dataset_chains(part(cfg, f'{name}_dataloader').get('dataset'))
+    )
+    metrics = cfg[key] if isinstance(cfg[key], list | tuple) else [cfg[key]]
+    if 'do not correspond to current coco set' in str(error):
+        message = 'it scores images that are not in its ann_file'
+        fix = f'set {key}.ann_file to the file of the data set'
+        if len(members) > 1:
+            metrics = [x for x in metrics if isinstance(x, Mapping)]
+            names = [f'set{n}' for n in range(1, len(members) + 1)]
+            message += (
+                f': the data set is joined of {len(members)}, and each '
+                'metric gets the images of all'
+            )
+            fix = (
+                f"{key}=dict(type='MultiDatasetsEvaluator', metrics="
+                f'[{", ".join(repr(dict(x)) for x in metrics)}], '
+                f'dataset_prefixes={names})'
+            )
+        return Finding('error', key, message, fix)
+    return explained(
+        key, error, fix=f'look at {key} and the annotations that it scores'
+    )
+
+
+def check_scores(
+    key: str, scores: Mapping[str, float], infos: Sequence[Mapping]
+) -> list[Finding]:
+    """Predictions of the objects themselves have to reach an AP of 1."""
+    crowded = any(len(x.get('instances') or ()) > MANY for x in infos)
+    low = {
+        name: value
+        for name, value in scores.items()
+        if name.endswith(('bbox_mAP', 'segm_mAP')) and value < PERFECT
+    }
+    if crowded or not low:
+        return []
+    listed = ', '.join(f'{name} {value:.3f}' for name, value in low.items())
+    return [
+        Finding(
+            'warning',
+            key,
+            f'its own objects, as predictions, score {listed}, not 1: it '
+            'scores others than the data set has',
+            f'give {key}.ann_file and the data set the same file, and '
+            'correct the annotations that are named above',
+        )
+    ]
+
+
+def check_monitors(cfg: Mapping, scores: Mapping[str, float]) -> list[Finding]:
+    """Names of metrics that hooks wait for."""
+    from mmdet_retina_plus.common.suggestions import did_you_mean
+
+    if not scores:
+        return []
+    findings = []
+    for one in walk([cfg.get('default_hooks'), cfg.get('custom_hooks')]):
+        for key in ('save_best', 'monitor'):
+            names = one.get(key)
+            names = [names] if isinstance(names, str) else names or ()
+            for name in names if isinstance(names, list | tuple) else ():
+                # A hook asks for the end of a name, too.
+                if name == 'auto' or any(x.endswith(name) for x in scores):
+                    continue
+                guess = did_you_mean(name, scores, always=True)
+                findings.append(
+                    Finding(
+                        'error',
+                        key,
+                        f'no metric is called {name}{guess}',
+                        f'{key}={next(iter(scores))!r}',
+                    )
+                )
+    return findings

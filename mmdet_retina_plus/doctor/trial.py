@@ -1,0 +1,183 @@
+"""One loss step and one prediction on samples, on the CPU."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from .data_sets import silence
+from .explanations import explained
+from .findings import Finding
+
+LARGEST = 192
+"""Longest side of images that are stepped as they are, in pixels."""
+HUGE = 300
+"""Beyond raw values of 8 bits, which some recipes only subtract from."""
+WHOLE = 640
+"""Longest side in the trial that decides whether a failure is one."""
+
+
+def shrunk(sample: Mapping, longest: float) -> dict[str, Any]:
+    """A sample, scaled down where its image is larger."""
+    from torch.nn.functional import interpolate
+
+    image, shown = sample['inputs'], sample['data_samples'].clone()
+    height, width = image.shape[-2:]
+    factor = longest / max(height, width)
+    if factor >= 1:
+        return {'inputs': image, 'data_samples': shown}
+    size = (max(round(height * factor), 1), max(round(width * factor), 1))
+    ratios = (size[1] / width, size[0] / height)
+    resized = interpolate(image[None].float(), size)[0].to(image.dtype)
+    for key in ('gt_instances', 'ignored_instances'):
+        instances = shown.get(key)
+        if instances is None:
+            continue
+        if 'bboxes' in instances:
+            boxes = instances.bboxes.clone()
+            if hasattr(boxes, 'rescale_'):
+                boxes.rescale_(ratios)
+            else:
+                boxes = boxes * boxes.new_tensor(ratios * 2)
+            instances.bboxes = boxes
+        if 'masks' in instances:
+            instances.masks = instances.masks.resize(size)
+    if 'gt_sem_seg' in shown:
+        from mmengine.structures import PixelData
+
+        labels = shown.gt_sem_seg.sem_seg[None].float()
+        small = interpolate(labels, size)[0]
+        shown.gt_sem_seg = PixelData(
+            sem_seg=small.to(shown.gt_sem_seg.sem_seg.dtype)
+        )
+    shown.set_metainfo({'img_shape': size, 'pad_shape': size})
+    if 'scale_factor' in shown:
+        old = shown.scale_factor
+        shown.set_metainfo(
+            {'scale_factor': (old[0] * ratios[0], old[1] * ratios[1])}
+        )
+    return {'inputs': resized, 'data_samples': shown}
+
+
+def collated(samples: Sequence[Mapping], longest: float) -> Any:
+    from mmengine.dataset import pseudo_collate
+
+    return pseudo_collate([shrunk(sample, longest) for sample in samples])
+
+
+def small_or_whole(run: Callable[[float], Any]) -> Any:
+    """Try with small images; a failure counts with larger ones, too.
+
+    Some detectors take images of one size only.
+    """
+    with silence():
+        try:
+            return run(LARGEST)
+        except Exception:
+            return run(WHOLE)
+
+
+def check_loss_step(model: Any, samples: Sequence[Any]) -> list[Finding]:
+    """Losses and gradients of a step; two images, for BatchNorm."""
+    import torch
+
+    key = 'loss step'
+    start = time.monotonic()
+    pair = [samples[0], samples[-1]]
+
+    def step(longest: float) -> tuple[Any, Mapping]:
+        batch = collated(pair, longest)
+        batch = model.train().data_preprocessor(batch, True)
+        total, values = model.parse_losses(model(**batch, mode='loss'))
+        total.backward()
+        return total, values
+
+    try:
+        total, values = small_or_whole(step)
+    except Exception as error:  # Of any part of the model.
+        return [explained(key, error, fix=fix_of_step(error, samples))]
+    finally:
+        model.zero_grad()
+    shown = ', '.join(
+        f'{name} {value:.3g}'
+        for name, value in values.items()
+        if name.startswith('loss')
+    )
+    if not torch.isfinite(total):
+        return [
+            Finding(
+                'error',
+                key,
+                f'the loss is not finite: {shown}',
+                'look at the values of the images (data_preprocessor.mean, '
+                'std) and at the options of that loss',
+            )
+        ]
+    negative = [
+        name
+        for name, value in values.items()
+        if name.startswith('loss') and value < 0
+    ]
+    if negative:
+        return [
+            Finding(
+                'error',
+                key,
+                f'{negative[0]} is negative: {shown}',
+                f'look at the options of {negative[0]}',
+            )
+        ]
+    seconds = time.monotonic() - start
+    findings = check_range(model, samples)
+    return [*findings, Finding('ok', key, f'{shown}, in {seconds:.1f} s')]
+
+
+def check_range(model: Any, samples: Sequence[Any]) -> list[Finding]:
+    """Values of the images as the backbone gets them."""
+    batch = model.data_preprocessor(collated(samples[:1], LARGEST), True)
+    if not hasattr(batch['inputs'], 'abs'):
+        return []
+    largest = float(batch['inputs'].abs().max())
+    if largest < HUGE:
+        return []
+    return [
+        Finding(
+            'warning',
+            'data_preprocessor',
+            f'after mean and std the images have values of up to '
+            f'{largest:.0f}, not some 3',
+            'model.data_preprocessor.mean=[123.675,116.28,103.53] and '
+            'std=[58.395,57.12,57.375], or those of your images',
+        )
+    ]
+
+
+def fix_of_step(error: Exception, samples: Sequence[Any]) -> str:
+    text = str(error)
+    channels = len(samples[0]['inputs'])
+    if 'expected input' in text and 'channels' in text:
+        return (
+            f'the images have {channels} channels: '
+            f'model.backbone.in_channels={channels}, or color_type of '
+            'LoadImageFromFile'
+        )
+    return 'correct the part of the model that the message names'
+
+
+def check_prediction(model: Any, samples: Sequence[Any]) -> list[Finding]:
+    """Predict on one image, as validation does."""
+    import torch
+
+    key = 'prediction'
+
+    def predict(longest: float) -> Any:
+        batch = collated(samples[:1], longest)
+        batch = model.eval().data_preprocessor(batch, False)
+        return model(**batch, mode='predict')
+
+    try:
+        with torch.no_grad():
+            (result,) = small_or_whole(predict)
+    except Exception as error:  # Of any part of the model.
+        return [explained(key, error, fix=fix_of_step(error, samples))]
+    number = len(result.pred_instances) if 'pred_instances' in result else 0
+    return [Finding('ok', key, f'{number} boxes with random weights')]
