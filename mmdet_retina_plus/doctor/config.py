@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 from mmdet_retina_plus.common.config_file import load_config
 from mmdet_retina_plus.common.config_tree import part
-from mmdet_retina_plus.common.suggestions import did_you_mean
 
 from . import annotations, images, run_parts, settings, weights
 from .anchors import check_anchors, check_distinct, positive_threshold
@@ -89,8 +87,7 @@ def check_config(
     except Exception as error:  # A config is a program, it may raise anything.
         return [failure('config', error)]
     values = cfg.to_dict()
-    findings = guarded(check_options, path, options)
-    findings += guarded(check_registration, values, cfg.text)
+    findings = guarded(check_registration, values, cfg.text)
     for check_setting in SETTING_CHECKS:
         findings += guarded(check_setting, values)
     # Each collection would look at millions of annotations again.
@@ -102,25 +99,6 @@ def check_config(
         known = list(findings)
         findings += check_run(cfg, values, data, looks, show, known)
     return join_labels(joined(findings))
-
-
-def check_options(path: Path, options: Sequence[str]) -> list[Finding]:
-    """Options below a key that neither the config nor a run has."""
-    keys = {re.split(r'[.=]', option)[0]: option for option in options}
-    unknown = keys.keys() - run_parts.RUNNER_KEYS
-    known = load_config(path) if unknown else {}
-    return [
-        Finding(
-            'error',
-            '--cfg-options',
-            f'the config has no {key}'
-            + did_you_mean(key, {*known, *run_parts.RUNNER_KEYS}),
-            f'--cfg-options KEY{keys[key].removeprefix(key)} with a KEY of '
-            'the config',
-        )
-        for key in sorted(unknown)
-        if key not in known
-    ]
 
 
 def check_data(

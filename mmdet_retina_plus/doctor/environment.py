@@ -170,7 +170,7 @@ def check_checkpoints(facts: Facts) -> list[Finding]:
 
 
 def check_compiler(facts: Facts) -> list[Finding]:
-    need = 'only needed to build mmcv, and by torch.compile'
+    need = 'needed to build mmcv and, on a GPU, by our kernels'
     return [Finding('ok', 'compiler', facts.compiler or f'none; {need}')]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from mmengine.runner import Runner
 
+from mmdet_retina_plus.common.config_file import READ_BY_MMDET, parts_read
 from mmdet_retina_plus.common.config_tree import kind, part
 from mmdet_retina_plus.common.numbers import is_number
 from mmdet_retina_plus.common.suggestions import did_you_mean
@@ -18,33 +19,10 @@ from .findings import Finding
 
 TRAINING = ('train_dataloader', 'train_cfg', 'optim_wrapper')
 RUNNER_KEYS = {
-    *TRAINING,
-    *(
-        f'{name}_{what}'
-        for name in ('val', 'test')
-        for what in ('dataloader', 'cfg', 'evaluator', 'pipeline')
-    ),
-    'auto_scale_lr',
-    'custom_hooks',
-    'custom_imports',
-    'default_hooks',
-    'default_scope',
-    'env_cfg',
-    'launcher',
-    'load_from',
-    'log_level',
-    'log_processor',
-    'model',
-    'model_wrapper_cfg',
-    'param_scheduler',
-    'randomness',
-    'resume',
-    'train_pipeline',
-    'tta_model',
-    'tta_pipeline',
-    'visualizer',
+    *parts_read(),
+    *READ_BY_MMDET,
+    *(f'{name}_pipeline' for name in ('train', 'val', 'test')),
     'vis_backends',
-    'work_dir',
 }
 """Top-level keys that a run reads, or that configs are written with."""
 RATES = {'SGD': (1e-5, 0.5), 'Adam': (1e-7, 0.01), 'AdamW': (1e-7, 0.01)}
