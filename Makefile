@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all the set-up that they need.
-# BUILD_MMCV are options of `retina-plus build-mmcv`.
+# BUILD_MMCV are options of `retina-plus build-mmcv`, JOBS processes of tests.
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 CONFIG := configs/retinamask_r18_fpn_shapes.py
 DEMO := work_dirs/demo
@@ -29,8 +29,9 @@ demo: setup data/shapes/instances_val.json
 	echo "Training took $$((trained - begin)) s," \
 		"test and pictures $$(($$(date +%s) - trained)) s."
 
+JOBS ?= 2
 test: setup
-	python -m pytest
+	python -m pytest -n $(JOBS) --dist loadfile
 
 lint: setup
 	ruff check .

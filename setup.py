@@ -33,6 +33,7 @@ SWEEP = [
 FAST = ['faster-coco-eval>=1.7']  # torch-free COCO evaluation
 TEST = [
     'pytest>=8',
+    'pytest-xdist>=3.6',  # `make test` on two cores
     'hypothesis>=6.100',
     'mpmath>=1.3',  # the 50-digit oracle of the focal loss
     # The kernels run in its interpreter and compile without a card; 3.6 fails
