@@ -34,7 +34,7 @@ ROUNDS = 4
 
 @TASK_UTILS.register_module()
 class StreamingATSSAssigner(BaseAssigner):
-    """Positive from an IoU on that each ground truth finds for itself.
+    """ATSS: an adaptive IoU threshold per ground truth.
 
     A ground truth's candidates are, on each level, the priors whose centres
     are nearest to its own. Those are positive whose IoU reaches the mean plus
@@ -306,7 +306,7 @@ def _settle(
     Args:
         blocks: Candidates of all ground truths, some at a time.
         claims: Zeros (N,), or those after the turn of all.
-        min_positives: Whoever has less takes what is left.
+        min_positives: Ground truths with fewer take unassigned candidates.
     """
     kept = []
     for block in blocks:

@@ -31,11 +31,11 @@ from .overlap_matching import Claims, Matches
 
 @TASK_UTILS.register_module()
 class StreamingMaxIoUAssigner(BaseAssigner):
-    """Positive from one IoU on, background below another, best priors too.
+    """Assign priors by IoU thresholds, plus low-quality matches.
 
-    Equal to mmdet's MaxIoUAssigner to the bit, with its options, but for:
+    Bit-identical to mmdet's MaxIoUAssigner, with its options, except:
 
-    - A ground truth that overlaps no prior claims none. There it claims all.
+    - A ground truth that overlaps no prior matches none. There it matches all.
     - Ignore regions count in images without ground truth as well.
     - Thresholds may be integers, a pair may be a list. There such a
       ``neg_iou_thr`` leaves an image without background, silently.
@@ -49,25 +49,25 @@ class StreamingMaxIoUAssigner(BaseAssigner):
         pos_iou_thr: A prior whose best IoU reaches this is positive.
         neg_iou_thr: A prior whose best IoU is below this, or in the interval
             [low, high) of a pair, is background.
-        min_pos_iou: A ground truth whose best IoU is below this claims no
-            prior. One whose best IoU is 0 never does.
-        gt_max_assign_all: A ground truth claims all priors that tie for its
+        min_pos_iou: A ground truth whose best IoU is below this gets no
+            low-quality match. One whose best IoU is 0 never does.
+        gt_max_assign_all: A ground truth matches all priors that tie for its
             best IoU, else the first.
         ignore_iof_thr: Ignore priors of which more than this share lies in an
             ignore region; off unless above 0.
         ignore_wrt_candidates: The share is one of the prior, else one of the
             region.
-        match_low_quality: Whether ground truths claim at all.
+        match_low_quality: Whether there are low-quality matches.
         gpu_assign_thr: Of no effect; accepted since stock configs carry it.
             It moved a large matrix to the CPU, and there is none here.
         iou_calculator: Any other one than BboxOverlaps2D, or that one in half
             precision, sees whole rows for blocks of objects, which takes its
             own time and memory.
         perm_repeat_gt_cfg: Must be None.
-        best_match: Who gets a claimed prior: ``'trigger_gt'``, the ground
-            truth that claimed it (the last of several), even from a better
-            one; ``'own_argmax'``, the prior's own best ground truth, as in
-            RetinaMask and detectron2.
+        best_match: The ground truth of a low-quality match:
+            ``'trigger_gt'``, the one that matched the prior (the last of
+            several), even if another overlaps more; ``'own_argmax'``, the
+            prior's own best ground truth, as in RetinaMask and detectron2.
 
     Raises:
         ValueError: An option is of a wrong kind or not supported.

@@ -2,7 +2,7 @@
 
 Chunks of priors get a hull; each ground truth visits the chunks nearest to it
 until none can hold a nearer prior than those it has; its candidates give the
-threshold, and positives claim their priors; priors learn who has them.
+threshold; each prior goes to the positive match of highest IoU.
 
 Adaptive training sample selection: https://arxiv.org/abs/1912.02424
 """

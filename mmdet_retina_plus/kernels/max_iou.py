@@ -33,8 +33,8 @@ def best_overlaps(
     Args:
         boxes: Shape (G, 4), G > 0; one that is not finite overlaps nothing.
         priors: Shape (N, 4), N > 0; likewise.
-        mode: ``'iou'``; the share of the box, ``'iof'``; or that of the
-            prior, ``'iof_prior'``.
+        mode: ``'iou'``; the intersection over the box, ``'iof'``; or over
+            the prior, ``'iof_prior'``.
         ignored: Flags (N,) of priors that take no part.
         peaks: Zeros (G,), int64; becomes each box's highest overlap above 0
             and the first such prior, packed.

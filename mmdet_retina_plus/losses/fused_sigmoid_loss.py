@@ -118,8 +118,8 @@ class FusedSigmoidLoss(nn.Module):
         Args:
             pred: Logits, shape (N, C).
             target: Labels of shape (N,), background is C; or shape (N, C),
-                the share of the positive term in [0, 1]. The loss is linear
-                in a share, so one-hot rows equal labels.
+                soft targets in [0, 1]. The loss is linear in a soft target,
+                so one-hot rows equal labels.
             weight: Shape (N,), (N, C) or flattened (N * C,); a constant.
             avg_factor: Divisor in place of N * C for ``'mean'``, to which
                 mmdet adds float32's epsilon; ``'none'`` ignores it.
@@ -158,8 +158,8 @@ class FusedSigmoidLoss(nn.Module):
             per_element=reduction == 'none',
         )
         if torch.is_grad_enabled() and pred.requires_grad:
-            # An empty slice leads a second derivative to its error, and
-            # unlike the logits costs nothing to keep.
+            # Lets double backward reach its error without keeping the
+            # logits.
             return _Fused.apply(pred, pred[:0].clone(), evaluate)
         return evaluate(pred, with_slope=False)[0]
 
