@@ -2,7 +2,9 @@
 
 import inspect
 import re
+import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from mmdet_retina_plus.common.suggestions import did_you_mean
@@ -235,6 +237,15 @@ PHRASES = (
 """What an error says, and its fix."""
 
 
+def failing_line(error: BaseException) -> str:
+    """The line of source that raised an error without a message."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return type(error).__name__
+    where = Path(frames[-1].filename).name
+    return f'{frames[-1].line} ({where}, line {frames[-1].lineno})'
+
+
 def explained(
     key: str, error: BaseException, level: Any = 'error', fix: str = ''
 ) -> Finding:
@@ -246,7 +257,7 @@ def explained(
         level: Of the finding.
         fix: Where the error itself suggests none.
     """
-    text = ' '.join(str(error).split()) or type(error).__name__
+    text = ' '.join(str(error).split()) or failing_line(error)
     readers: tuple[Reader, ...] = (unknown_type, unknown_argument)
     if isinstance(error, ImportError | RuntimeError | AssertionError):
         readers = (*readers, missing_package)

@@ -81,7 +81,8 @@ def check_normalized_twice(cfg: Mapping) -> list[Finding]:
             'leave Normalize out, or '
             'model.data_preprocessor.mean=None and std=None',
         )
-        for key, steps in kinds_of(cfg, 'train')
+        for name in ('train', *scored_sets(cfg))
+        for key, steps in kinds_of(cfg, name)
         if 'Normalize' in steps and preprocessor.get('mean') is not None
     ]
 
@@ -131,6 +132,33 @@ def check_thresholds(cfg: Mapping) -> list[Finding]:
     return findings
 
 
+def check_suppression(cfg: Mapping) -> list[Finding]:
+    """NMS whose threshold is no overlap."""
+    findings = []
+    for path in ('model.test_cfg', 'model.test_cfg.rcnn'):
+        threshold = part(cfg, f'{path}.nms').get('iou_threshold')
+        if is_number(threshold) and not 0 < threshold <= 1:
+            findings.append(
+                Finding(
+                    'error',
+                    f'{path}.nms',
+                    f'iou_threshold={threshold} is no overlap in (0, 1]',
+                    f'{path}.nms.iou_threshold=0.5',
+                )
+            )
+    return findings
+
+
+def check_clipping(cfg: Mapping) -> list[Finding]:
+    """Gradients that are clipped to nothing."""
+    key = 'optim_wrapper.clip_grad'
+    norm = part(cfg, key).get('max_norm')
+    if not is_number(norm) or norm > 0:
+        return []
+    message = f'max_norm={norm} leaves no gradient'
+    return [Finding('error', key, message, f'{key}.max_norm=10')]
+
+
 def check_loop(cfg: Mapping) -> list[Finding]:
     """Validation that never comes, and no training at all."""
     loop = part(cfg, 'train_cfg')
@@ -164,5 +192,7 @@ CHECKS = (
     check_filters,
     check_shuffle,
     check_thresholds,
+    check_suppression,
+    check_clipping,
     check_loop,
 )

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -159,7 +160,27 @@ def build_loader(
                 f'{key}.batch_size={len(dataset)}',
             )
         ]
-    return loader, findings
+    return loader, findings + check_end(cfg, name)
+
+
+def check_end(cfg: Mapping, name: str) -> list[Finding]:
+    """A sampler without an end where a loop waits for it."""
+    sampler = kind(part(cfg, f'{name}_dataloader.sampler'))
+    by_epoch = 'max_epochs' in part(cfg, 'train_cfg')
+    if not sampler.endswith('InfiniteSampler') or (
+        name == 'train' and not by_epoch
+    ):
+        return []
+    key = f'{name}_dataloader.sampler'
+    what = 'the first epoch' if name == 'train' else 'it'
+    return [
+        Finding(
+            'error',
+            key,
+            f'{sampler} has no end, so {what} never ends',
+            f"{key}.type='DefaultSampler'",
+        )
+    ]
 
 
 def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
@@ -195,6 +216,7 @@ def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
     )
     findings += problems
     findings += check_warm_up(cfg, len(parts._train_dataloader))
+    findings += check_parameter_names(cfg, model)
     schedule = cfg.get('param_scheduler')
     if schedule is not None and parts.optim_wrapper is not None:
         _, problems = attempt(
@@ -212,24 +234,54 @@ def check_warm_up(cfg: Mapping, length: int) -> list[Finding]:
         length: Iterations of an epoch.
     """
     loop = part(cfg, 'train_cfg')
-    total = loop.get('max_iters') or (loop.get('max_epochs') or 0) * length
+    epochs = loop.get('max_epochs') or 0
+    total = loop.get('max_iters') or epochs * length
+    findings = []
+    for schedule in schedules_of(cfg):
+        end = schedule.get('end')
+        if kind(schedule) != 'LinearLR' or not is_number(end):
+            continue
+        fix = f'end={max(total // 20, 1)}, by_epoch=False of LinearLR'
+        if schedule.get('by_epoch', True):
+            unit, limit = 'epochs', epochs
+        else:
+            unit, limit = 'iterations', total
+            # The usual one on a few images is a trial, and no mistake.
+            if end <= USUAL_WARM_UP:
+                continue
+        if 0 < limit < end:
+            message = (
+                f'the warm-up of {end} {unit} is longer than training, which '
+                f'has {limit}'
+            )
+            findings.append(
+                Finding('warning', 'param_scheduler', message, fix)
+            )
+    return findings
+
+
+def schedules_of(cfg: Mapping) -> list[Mapping]:
+    """Schedules of a config, which may be a single one."""
     schedules = cfg.get('param_scheduler') or ()
+    if isinstance(schedules, Mapping):
+        schedules = [schedules]
+    return [one for one in schedules if isinstance(one, Mapping)]
+
+
+def check_parameter_names(cfg: Mapping, model: Any) -> list[Finding]:
+    """Settings for parameters that the model has not."""
+    key = 'optim_wrapper.paramwise_cfg.custom_keys'
+    names = [name for name, _ in model.named_parameters()]
     return [
         Finding(
-            'warning',
-            'param_scheduler',
-            f'the warm-up of {schedule["end"]} iterations is longer than '
-            f'training, which has {total}',
-            f'end={max(total // 20, 1)} of {kind(schedule)}',
+            'error',
+            key,
+            f'no parameter has {missing} in its name'
+            + did_you_mean(missing, {x for n in names for x in n.split('.')}),
+            f'correct or leave out {missing} of {key}',
         )
-        for schedule in schedules
-        if isinstance(schedule, Mapping)
-        and kind(schedule) == 'LinearLR'
-        and not schedule.get('by_epoch', True)
-        and is_number(schedule.get('end'))
-        # The usual one on a few images is a trial, and no mistake.
-        and schedule['end'] > USUAL_WARM_UP
-        and 0 < total < schedule['end']
+        for missing in part(cfg, key)
+        if not any(missing in name for name in names)
     ]
 
 
@@ -261,6 +313,8 @@ def check_rate(cfg: Mapping) -> list[Finding]:
     else:
         return []
     usual = 0.0001 if kind(optimizer).startswith('Adam') else 0.01
+    with suppress(ValueError, TypeError):
+        usual = usual if is_number(rate) else float(rate)
     may_be = is_number(rate) and rate > 0
     return [
         Finding(
@@ -275,13 +329,8 @@ def check_rate(cfg: Mapping) -> list[Finding]:
 def check_schedules(cfg: Mapping) -> list[Finding]:
     """Schedules that act after the end of training."""
     loop = part(cfg, 'train_cfg')
-    schedules = cfg.get('param_scheduler') or ()
-    if isinstance(schedules, Mapping):
-        schedules = [schedules]
     findings = []
-    for schedule in schedules:
-        if not isinstance(schedule, Mapping):
-            continue
+    for schedule in schedules_of(cfg):
         late = late_schedule(
             schedule, loop.get('max_epochs'), loop.get('max_iters')
         )

@@ -188,8 +188,7 @@ def check_monitors(cfg: Mapping, scores: Mapping[str, float]) -> list[Finding]:
             names = one.get(key)
             names = [names] if isinstance(names, str) else names or ()
             for name in names if isinstance(names, list | tuple) else ():
-                # A hook asks for the end of a name, too.
-                if name == 'auto' or any(x.endswith(name) for x in scores):
+                if name == 'auto' or name in scores:
                     continue
                 guess = did_you_mean(name, scores, always=True)
                 findings.append(

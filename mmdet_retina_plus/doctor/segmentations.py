@@ -1,6 +1,8 @@
 """Segmentations in annotation files, where they are loaded or scored."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from mmdet_retina_plus.common.numbers import is_finite
 from mmdet_retina_plus.common.text import quantity, some
@@ -8,6 +10,10 @@ from mmdet_retina_plus.common.text import quantity, some
 from .findings import Finding
 from .split import Split
 
+LOOKED_AT = 20_000
+"""Objects whose polygons are compared with their boxes, at most."""
+APART = 0.3
+"""IoU of a box and the bounds of its polygons below which they are apart."""
 CORNERS = 3
 """Fewest corners of a polygon; mmdet leaves out those with less."""
 
@@ -116,6 +122,7 @@ def check_segmentations(split: Split) -> list[Finding]:
                 f'which poly2mask=False makes mmdet ignore: ids {some(lost)}',
                 'leave poly2mask out of LoadAnnotations',
             )
+    findings += check_places(split, masks, readable)
     misfits = [
         ids[at]
         for at in runs
@@ -128,3 +135,49 @@ def check_segmentations(split: Split) -> list[Finding]:
             'write size as [height, width] of the image',
         )
     return findings
+
+
+def bounds_of(polygons: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    """x1, y1, x2, y2 of all corners."""
+    corners = [float(x) for polygon in polygons for x in polygon]
+    x, y = corners[0::2], corners[1::2]
+    return min(x), min(y), max(x), max(y)
+
+
+def check_places(
+    split: Split, masks: Sequence, readable: Sequence[bool]
+) -> list[Finding]:
+    """Polygons that lie elsewhere than their boxes."""
+    step = len(masks) // LOOKED_AT + 1
+    places = [
+        at
+        for at in range(0, len(masks), step)
+        if readable[at]
+        and isinstance(masks[at], list)
+        and has_pixels(masks[at])
+    ]
+    if not places:
+        return []
+    bounds = np.array([bounds_of(masks[at]) for at in places])
+    boxes = split.boxes[places]
+    sides = np.minimum(bounds, boxes)[:, 2:] - np.maximum(bounds, boxes)[:, :2]
+    common = sides.clip(min=0).prod(axis=1)
+    areas = [
+        (x[:, 2:] - x[:, :2]).clip(min=0).prod(axis=1) for x in (bounds, boxes)
+    ]
+    union = np.maximum(areas[0] + areas[1] - common, 1e-9)
+    apart = [
+        at
+        for at, iou in zip(places, common / union, strict=True)
+        if iou < APART
+    ]
+    if not apart:
+        return []
+    message = (
+        f'polygons of {len(apart)} of {quantity(len(places), "object")} lie '
+        f'elsewhere than their boxes: ids {some(split.ids[apart].tolist())}'
+    )
+    fix = 'write polygons as x1, y1, x2, y2, … in pixels, each to its object'
+    if 2 * len(apart) > len(places):
+        return split.fail(message, fix)
+    return [Finding('warning', split.subject, message, fix)]

@@ -131,8 +131,9 @@ def detect_images(
         )
     except Exception as error:  # Whatever a transform may raise.
         raise ValueError(f'Cannot build the pipeline: {error!r}') from error
-    unused = unused_names(cfg, detector.meta['classes'])
-    names, note = label_names(cfg, detector.meta['classes'])
+    own = detector.meta['classes']
+    unused = unused_names(cfg, own)
+    names, note = label_names(cfg, own)
     detector.meta['classes'] = names
     coco.setdefault('categories', numbered(names))
     results = Results(category_ids(coco, names))
@@ -140,7 +141,7 @@ def detect_images(
     if unused:
         results.notes.append(
             f'the classes of the config ({some(unused)}) are not those of the '
-            f'checkpoint ({some(names)}), which count'
+            f'checkpoint ({some(own)}), which count'
         )
     unknown = unknown_categories(coco, names) if ann_file else []
     if unknown:

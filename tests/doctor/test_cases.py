@@ -170,6 +170,26 @@ def test_polygons_that_scoring_stops_at(case):
     )
 
 
+@pytest.mark.parametrize('change', ['in fractions', 'one'])
+def test_polygons_lie_in_their_boxes(case, change):
+    def move(coco):
+        for annotation in coco['annotations']:
+            (polygon,) = annotation['segmentation']
+            if change == 'in fractions':
+                polygon[:] = [value / 100 for value in polygon]
+            elif annotation['id'] == 3:
+                polygon[:] = [value + 40 for value in polygon]
+
+    case.change('train', move)
+    case.add(
+        "train_pipeline[1]['with_mask'] = True\n"
+        "train_dataloader['dataset']['pipeline'] = train_pipeline"
+    )
+    finding = case.problem()
+    assert 'elsewhere than their boxes' in finding.message
+    assert finding.level == ('warning' if change == 'one' else 'error')
+
+
 # Cases 3, 12, 13, 4 and 20.
 
 
@@ -647,6 +667,52 @@ SILENT = {
         "model['train_cfg']['assigner'].update("
         'pos_iou_thr=0.3, neg_iou_thr=0.6)',
         'lies below neg_iou_thr=0.6',
+    ),
+    'a sampler without end': (
+        "train_dataloader['sampler'] = dict(type='InfiniteSampler')",
+        'the first epoch never ends',
+    ),
+    'a validation without end': (
+        "val_dataloader['sampler'] = dict(type='InfiniteSampler')",
+        'it never ends',
+    ),
+    'a warm-up in epochs': (
+        "param_scheduler.insert(0, dict(type='LinearLR', start_factor=0.1, "
+        'begin=0, end=500))',
+        'warm-up of 500 epochs is longer than training, which has 12',
+    ),
+    'a single schedule': (
+        "param_scheduler = dict(type='LinearLR', start_factor=0.1, "
+        'by_epoch=False, begin=0, end=5000)',
+        'which has 36',
+    ),
+    'validation normalised twice': (
+        "test_pipeline.insert(2, dict(type='Normalize', mean=[128.0] * 3, "
+        'std=[64.0] * 3))',
+        'normalised twice',
+    ),
+    'NMS at no overlap': (
+        "model['test_cfg']['nms']['iou_threshold'] = 50",
+        'is no overlap',
+    ),
+    'gradients clipped to nothing': (
+        "optim_wrapper['clip_grad'] = dict(max_norm=0)",
+        'leaves no gradient',
+    ),
+    'parameters that are not there': (
+        "optim_wrapper['paramwise_cfg'] = dict(custom_keys=dict("
+        'bakbone=dict(lr_mult=0.1)))',
+        'no parameter has bakbone in its name; did you mean backbone?',
+    ),
+    "the end of a metric's name": (
+        "default_hooks = dict(checkpoint=dict(type='CheckpointHook', "
+        "save_best='bbox_mAP'))",
+        'no metric is called bbox_mAP',
+    ),
+    'an error without a message': (
+        "train_pipeline.insert(3, dict(type='RandomFlip', prob=0.5, "
+        "direction='horizonal'))",
+        'direction',
     ),
     'no batch': (
         'train_dataloader.update(batch_size=50, drop_last=True)',
