@@ -32,12 +32,19 @@ def compare(files: Sequence[ResultFile], strict: bool = True) -> list[str]:
         ValueError: The files disagree about ids, scores or boxes.
     """
     check_names(files)
+    empty = [file for file in files if not file.records]
     files = [file for file in files if file.records]
     for key in ('image_id', 'category_id'):
         check_types(files, key)
     images = [set(file.image_ids) for file in files]
     categories = [set(file.category_ids) for file in files]
     return [
+        *(
+            f'{file.path} has no detections: leave it out, unless its '
+            'detector saw the images and found nothing'
+            for file in empty
+            if files
+        ),
         *compare_ids(files, images, 'images', strict),
         *compare_ids(files, categories, 'categories', strict),
         *equal_files(files),

@@ -188,8 +188,6 @@ def test_what_may_not_be_meant_is_noted(run, case):
     'views',
     [
         [view(), view(0.7)],
-        [view(), []],
-        [[], view(), []],
         [view(), view(0.6), view(0.7, image=1.0)],
         [many(), many(shift=(1, 1))],
         # As corners they would not overlap more.
@@ -274,3 +272,10 @@ def test_a_file_counts_once(tmp_path):
         out = tmp_path / 'fused.json'
         said = invoke(main, file, other, '--out', out, code=1)
         assert f'{other.name} is given twice' in ' '.join(said.split())
+
+
+def test_a_file_without_detections_is_noted(run):
+    said, _ = run(view(), [])
+    assert 'b.json has no detections: leave it out' in said
+    said, _ = run([], [])
+    assert 'no detections: leave' not in said
