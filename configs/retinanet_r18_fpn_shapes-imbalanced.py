@@ -57,6 +57,7 @@ train_pipeline[2] = dict(type='Resize', scale_factor=1.0, keep_ratio=True)
 test_pipeline = _base_.test_pipeline
 test_pipeline[1] = train_pipeline[2]
 dataset = dict(data_root=data_root, metainfo=metainfo)
+auto_scale_lr = dict(base_batch_size=4)
 train_dataloader = dict(
     batch_size=4, dataset=dict(pipeline=train_pipeline, **dataset)
 )
