@@ -160,9 +160,9 @@ def check_boxes(split: Split) -> list[Finding]:
         findings += split.warn(
             f'{quantity(len(out), "box")[:-1]}es leave their image by more '
             f'than a pixel: ids {some(out)}',
-            'see whether bbox is [left, top, width, height], not the right '
-            'and bottom edges, and whether width and height of the image '
-            'are exchanged',
+            'see whether bbox is [left, top, width, height], not a centre or '
+            'the right and bottom edges, and whether width and height of the '
+            'image are exchanged',
         )
     return findings + check_box_format(split)
 
