@@ -20,7 +20,7 @@ data/shapes/instances_val.json: | setup
 # than ten times as slow.
 demo: export GOMP_SPINCOUNT ?= 1000
 demo: setup data/shapes/instances_val.json
-	begin=$$(date +%s) && \
+	@begin=$$(date +%s) && \
 	mim train mmdet $(CONFIG) --work-dir $(DEMO) && \
 	trained=$$(date +%s) && \
 	mim test mmdet $(CONFIG) --checkpoint "$$(cat $(DEMO)/last_checkpoint)" \
