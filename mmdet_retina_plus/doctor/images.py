@@ -9,11 +9,11 @@ from typing import Any
 from urllib.parse import unquote
 
 from mmdet_retina_plus.common.config_tree import kind
+from mmdet_retina_plus.common.exif import MIRRORED, ROTATED
 from mmdet_retina_plus.common.text import quantity, some
 
 from .findings import Finding
 from .image_files import (
-    TURNED,
     Look,
     Track,
     digest,
@@ -170,13 +170,14 @@ def check_sizes(split: Split, looks: Looks) -> list[Finding]:
         if seen.missing or seen.error:
             continue
         said = (image['width'], image['height'])
-        turns = seen.orientation in TURNED
+        turns = seen.orientation in ROTATED
         size = seen.size[::-1] if turns and follows else seen.size
         if seen.shape:
             size = (seen.shape[1], seen.shape[0])
         if size == said:
             # Half a turn and mirrors leave the size as it is.
-            reason = 'turned' if 1 < seen.orientation < 5 and follows else ''
+            mirrored = seen.orientation in MIRRORED
+            reason = 'turned' if mirrored and follows else ''
         elif turns and size == said[::-1]:
             reason = 'orientation'
         elif size == said[::-1]:

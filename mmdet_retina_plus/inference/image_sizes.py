@@ -5,15 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from mmdet_retina_plus.common.config_tree import kind
+from mmdet_retina_plus.common.exif import (
+    MIRRORED,
+    ROTATED,
+    UPRIGHT,
+    orientation,
+)
 
 from .image_list import ListedImage
-
-ORIENTATION = 0x0112
-"""EXIF tag."""
-UPRIGHT = 1
-MIRRORED = (2, 3, 4)
-ROTATED = (5, 6, 7, 8)
-"""Orientations that exchange width and height."""
 
 
 def check_size(
@@ -56,8 +55,8 @@ def exchanged(
     path: Path, loaded: tuple[int, int], loader: Mapping, key: str
 ) -> str:
     """Reason and fix where width and height are exchanged."""
-    stored, orientation = header(path)
-    if orientation not in ROTATED:
+    stored, turn = header(path)
+    if turn not in ROTATED:
         return 'they exchange width and height: correct the file'
     color_type = loader.get('color_type', 'color')
     if loaded == stored:
@@ -72,7 +71,7 @@ def exchanged(
     if kind(loader) == 'LoadImageFromFile':
         fix = f'use `--cfg-options {key}.color_type={color_type}`'
     return (
-        f'{reason} its EXIF orientation {orientation}, the annotations do '
+        f'{reason} its EXIF orientation {turn}, the annotations do '
         f'not agree: {fix}'
     )
 
@@ -82,10 +81,8 @@ def is_turned_unseen(image: ListedImage, loader: Mapping) -> bool:
     color_type = loader.get('color_type', 'color')
     if image.size is None or color_type not in ('color', 'grayscale'):
         return False
-    (width, height), orientation = header(image.path)
-    return orientation in MIRRORED or (
-        orientation in ROTATED and width == height
-    )
+    (width, height), turn = header(image.path)
+    return turn in MIRRORED or (turn in ROTATED and width == height)
 
 
 def header(path: Path) -> tuple[tuple[int, int], int]:
@@ -98,7 +95,7 @@ def header(path: Path) -> tuple[tuple[int, int], int]:
 
     try:
         with Image.open(path) as image:
-            return image.size, image.getexif().get(ORIENTATION, UPRIGHT)
+            return image.size, orientation(image)
     except (OSError, Image.DecompressionBombError):
         return (0, 0), UPRIGHT
 

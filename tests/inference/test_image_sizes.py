@@ -7,7 +7,8 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-from mmdet_retina_plus.inference.image_sizes import ORIENTATION, loader_key
+from mmdet_retina_plus.common.exif import ORIENTATION
+from mmdet_retina_plus.inference.image_sizes import loader_key
 from tests.helpers.commands import predict, read
 from tests.helpers.image_files import annotations, write_image
 
