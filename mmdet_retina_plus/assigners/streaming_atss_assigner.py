@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mmdet_retina_plus.kernels import devices, dispatch
 from mmdet_retina_plus.kernels.boxes import (
+    MARGIN,
     centres_of,
     iou,
     share_of_second,
@@ -26,8 +27,6 @@ from .prior_levels import level_sizes, priors_per_place
 
 # Ground truths that look for candidates together, on a CPU.
 CPU_BLOCK = 32
-# How far inside of a ground truth a positive prior's centre lies, in pixels.
-MARGIN = 0.01
 # Passes over the ground truths that have fewer than ``min_positives``.
 ROUNDS = 4
 

@@ -11,12 +11,12 @@ from functools import partial
 from typing import Any
 
 from mmdet_retina_plus.common.config_tree import kind
+from mmdet_retina_plus.common.cores import cores
+from mmdet_retina_plus.common.exif import UPRIGHT, orientation
 
 FEW = 500
 """Files that are not worth other processes."""
 CHUNK = 256
-TURNED = {5, 6, 7, 8}
-"""EXIF orientations that exchange width and height."""
 DEEP_MODES = ('I', 'I;16', 'I;16B', 'I;16L', 'F')
 Track = Callable[[Iterable[Any]], Iterable[Any]]
 
@@ -39,7 +39,7 @@ class Look:
     error: str = ''
     missing: bool = False
     size: tuple[int, int] = (0, 0)
-    orientation: int = 1
+    orientation: int = UPRIGHT
     format: str = ''
     deep: bool = False
     shape: tuple[int, ...] = ()
@@ -75,7 +75,7 @@ def read_header(path: str) -> Look:
     with Image.open(path) as image:
         return Look(
             size=image.size,
-            orientation=image.getexif().get(274, 1),
+            orientation=orientation(image),
             format=image.format or '',
             deep=image.mode in DEEP_MODES,
             bytes=length,
@@ -144,10 +144,9 @@ def look_at_all(
     if len(paths) < FEW:
         looks = [look for chunk in chunks for look in task(chunk)]
         return dict(zip(paths, looks, strict=True))
-    cores = len(os.sched_getaffinity(0))
     # Modules are imported already, and nothing computes meanwhile.
     context = multiprocessing.get_context('fork')
-    with ProcessPoolExecutor(cores, context) as pool:
+    with ProcessPoolExecutor(cores(), context) as pool:
         found = [
             x.result()
             for x in track([pool.submit(task, chunk) for chunk in chunks])

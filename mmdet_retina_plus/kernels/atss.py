@@ -18,6 +18,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .box_tiles import EXACT, LAST, UNION, load_boxes, overlap, pack, unpack
+from .boxes import MARGIN as LEAST_DEPTH
 from .max_iou import best_overlaps
 
 # Priors in a chunk, at least; a level has few chunks, for a program looks at
@@ -32,8 +33,7 @@ GTS = 1
 CHUNKS_PER_WARP = 1024
 # Distance of priors in ignore regions, as in mmdet: above any other.
 FAR = tl.constexpr(1e8)
-# How far inside of a ground truth a positive prior's centre lies, in pixels.
-MARGIN = tl.constexpr(0.01)
+MARGIN = tl.constexpr(LEAST_DEPTH)
 # Above all packed distances: of an empty slot, and of what is done with.
 EMPTY = tl.constexpr(0x7F800001 << 32)
 DONE = tl.constexpr(0x7FFFFFFF << 32)

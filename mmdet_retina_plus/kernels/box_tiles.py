@@ -8,11 +8,12 @@ rounding, for equal bits.
 import triton
 import triton.language as tl
 
+from .boxes import MIN_UNION as LEAST_DIVISOR
+
 EXACT = dict(enable_fp_fusion=False)
 # What the denominator of an overlap is.
 UNION, FIRST, SECOND = (tl.constexpr(mode) for mode in range(3))
-# As in mmdet's bbox_overlaps.
-MIN_UNION = tl.constexpr(1e-6)
+MIN_UNION = tl.constexpr(LEAST_DIVISOR)
 # Highest ``order`` for ``pack``.
 LAST = tl.constexpr(2**32 - 1)
 

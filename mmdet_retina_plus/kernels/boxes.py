@@ -9,6 +9,9 @@ from torch import Tensor
 
 # As in mmdet's bbox_overlaps.
 MIN_UNION = 1e-6
+# How far inside of its ground truth a positive prior of ATSS has its centre,
+# in pixels.
+MARGIN = 0.01
 
 
 def coordinates(boxes: Tensor, pixel_offset: float = 0) -> Tensor:

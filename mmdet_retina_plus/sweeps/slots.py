@@ -4,6 +4,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mmdet_retina_plus.common.cores import cores
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -42,8 +44,7 @@ def make_slots(jobs: int, nproc: int, gpus: Sequence[str]) -> list[Slot]:
     Raises:
         ValueError: The GPUs do not suffice for `nproc`.
     """
-    cores = len(os.sched_getaffinity(0))
-    threads = max(1, cores // (jobs * nproc))
+    threads = max(1, cores() // (jobs * nproc))
     if not gpus:
         if nproc > 1:
             raise ValueError(

@@ -16,6 +16,8 @@ from pathlib import Path
 from packaging.tags import sys_tags
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
+from mmdet_retina_plus.common.cores import cores
+
 from . import sources
 from .machine import check_compiler, check_disk, check_nvcc
 from .processes import CommandFailed, run
@@ -124,13 +126,6 @@ def build_mmcv(
                 say(f'The wheel is kept as {wheel}')
             install(build, wheel)
     build.log.unlink(missing_ok=True)
-
-
-def cores() -> int:
-    """Those that this process may use, where the system tells."""
-    if hasattr(os, 'sched_getaffinity'):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def python_label() -> str:
