@@ -2,6 +2,7 @@
 
 from .mask_roi_head import MaskRoIHead
 from .retina_plus_head import RetinaPlusHead
+from .sapd_head import SAPDHead
 from .unet_semantic_head import UNetSemanticHead
 
-__all__ = ['MaskRoIHead', 'RetinaPlusHead', 'UNetSemanticHead']
+__all__ = ['MaskRoIHead', 'RetinaPlusHead', 'SAPDHead', 'UNetSemanticHead']
