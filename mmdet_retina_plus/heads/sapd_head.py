@@ -6,7 +6,6 @@ SAPD: https://arxiv.org/abs/1911.12448
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from mmdet.models.dense_heads import AnchorFreeHead
 from mmdet.models.utils import unpack_gt_instances
 from mmdet.registry import MODELS
@@ -227,9 +226,12 @@ class SAPDHead(AnchorFreeHead):
         total = reduce_mean(weights.detach().sum())
         # Smaller objects may have taken all of an object's cells.
         has_points = (level_losses < NO_POINTS).any(dim=1).to(weights)
+        # mmdet's IoU loss of no boxes has no graph, for which other processes
+        # would wait.
+        no_boxes = distances[:0].sum()
         return dict(
             loss_cls=weighted_mean(background, loss_cls, weights, total),
-            loss_bbox=weighted_mean(0, loss_bbox, weights, total),
+            loss_bbox=weighted_mean(no_boxes, loss_bbox, weights, total),
             loss_meta=self.loss_meta(
                 level_logits,
                 best,
@@ -285,13 +287,15 @@ class SAPDHead(AnchorFreeHead):
             level_logits: Of the selector, shape (G, L).
             best: Level of least loss, shape (G,).
         """
-        num_levels = level_logits.size(1)
         if training_progress() < self.soft_start:
-            return F.one_hot(best, num_levels)
-        weights = level_logits.float().softmax(dim=1)
-        if self.detach_weights:
-            weights = weights.detach()
-        chosen = weights.topk(self.topk or num_levels, dim=1).indices
+            weights = torch.ones_like(level_logits)
+            chosen = best.unsqueeze(1)
+        else:
+            weights = level_logits.float().softmax(dim=1)
+            if self.detach_weights:
+                weights = weights.detach()
+            number = self.topk or level_logits.size(1)
+            chosen = weights.topk(number, dim=1).indices
         return weights * torch.zeros_like(weights).scatter(1, chosen, 1)
 
 
