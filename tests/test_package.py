@@ -39,7 +39,9 @@ REGISTERED = {
         'WBCTTAModel',
     },
     'TASK_UTILS': {
+        'BestPriorAssigner',
         'DenseOHEM',
+        'PointRangeAssigner',
         'StochasticHardMining',
         'StreamingATSSAssigner',
         'StreamingMaxIoUAssigner',
