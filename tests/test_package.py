@@ -41,7 +41,9 @@ REGISTERED = {
     'TASK_UTILS': {
         'BestPriorAssigner',
         'DenseOHEM',
+        'NegativeRatioMining',
         'PointRangeAssigner',
+        'PredictedIoUIgnore',
         'StochasticHardMining',
         'StreamingATSSAssigner',
         'StreamingMaxIoUAssigner',
