@@ -39,7 +39,11 @@ REGISTERED = {
         'WBCTTAModel',
     },
     'TASK_UTILS': {
+        'BestPriorAssigner',
         'DenseOHEM',
+        'NegativeRatioMining',
+        'PointRangeAssigner',
+        'PredictedIoUIgnore',
         'StochasticHardMining',
         'StreamingATSSAssigner',
         'StreamingMaxIoUAssigner',
