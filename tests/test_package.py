@@ -43,10 +43,12 @@ REGISTERED = {
         'UNetFPN',
         'UNetSemanticHead',
         'WBCTTAModel',
+        'YOLOV3PlusHead',
     },
     'TASK_UTILS': {
         'BestPriorAssigner',
         'DenseOHEM',
+        'LibraNegSampler',
         'NegativeRatioMining',
         'PointRangeAssigner',
         'PredictedIoUIgnore',

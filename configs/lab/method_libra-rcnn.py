@@ -37,7 +37,7 @@ model = dict(
                 add_gt_as_proposals=True,
                 pos_sampler=dict(type='InstanceBalancedPosSampler'),
                 neg_sampler=dict(
-                    type='IoUBalancedNegSampler',
+                    type='LibraNegSampler',
                     floor_thr=-1,
                     floor_fraction=0,
                     num_bins=3,

@@ -7,6 +7,7 @@ from .retina_plus_head import RetinaPlusHead
 from .sapd_head import SAPDHead
 from .ssd_plus_head import SSDPlusHead
 from .unet_semantic_head import UNetSemanticHead
+from .yolov3_plus_head import YOLOV3PlusHead
 
 __all__ = [
     'CenterNetPlusHead',
@@ -16,4 +17,5 @@ __all__ = [
     'SAPDHead',
     'SSDPlusHead',
     'UNetSemanticHead',
+    'YOLOV3PlusHead',
 ]

@@ -14,7 +14,12 @@ from mmdet.utils import ConfigType, InstanceList, OptInstanceList, reduce_mean
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from .build_checks import check_anchors, check_box_loss, check_per_class
+from .build_checks import (
+    check_anchors,
+    check_box_loss,
+    check_per_class,
+    check_sampler,
+)
 from .level_sizes import count_inside, takes_level_sizes, with_level_sizes
 from .mining_calls import apply_policies, build_policies, normalizer_of
 
@@ -44,7 +49,8 @@ class RetinaPlusHead(RetinaHead):
         ValueError: Head and loss, or a policy, disagree about ``use_sigmoid``;
             ``alpha`` or ``class_weight`` of ``loss_cls`` are not one for each
             class; an IoU loss gets no boxes; two anchors of a location are
-            equal; or a policy does not follow the protocol.
+            equal; a sampler adds ground truth to the anchors; or a policy
+            does not follow the protocol.
     """
 
     def __init__(
@@ -69,6 +75,7 @@ class RetinaPlusHead(RetinaHead):
         )
         check_box_loss(self.loss_bbox, self.reg_decoded_bbox)
         check_anchors(self.prior_generator)
+        check_sampler(getattr(self, 'sampler', None))
         self.mining = build_policies(as_list(mining), self.use_sigmoid_cls)
         self.averages_selected = 'selected' in map(normalizer_of, self.mining)
         self.sync_avg_factor = sync_avg_factor
