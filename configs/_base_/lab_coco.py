@@ -38,6 +38,10 @@ lab_neck = dict(
     add_extra_convs='on_input',
     num_outs=5,
 )
+# The side of a single square anchor, in strides, as in ATSS, and FCOS's
+# distances of P3 to P7, in pixels.
+lab_square = 8
+lab_ranges = [(-1, 64), (64, 128), (128, 256), (256, 512), (512, 1e8)]
 
 # One schedule for all, so one rule for gradients as well: IoU losses from
 # fresh heads need the bound.

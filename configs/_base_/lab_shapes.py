@@ -44,6 +44,11 @@ lab_neck = dict(
     add_extra_convs='on_input',
     num_outs=5,
 )
+# Lengths that belong to the data: the side of a single square anchor, in
+# strides, and FCOS's distances of P3 to P7, in pixels. Half of the papers',
+# as the images are a quarter as long.
+lab_square = 4
+lab_ranges = [(-1, 32), (32, 64), (64, 128), (128, 256), (256, 1e8)]
 
 data_root = 'data/lab/'
 ann_file = data_root + 'instances_val.json'

@@ -1,0 +1,6 @@
+# FCOS's rule with centre sampling: within 1.5 strides of the object's centre.
+#
+#   mim train mmdet configs/lab/assigner_point-range-radius.py
+_base_ = './assigner_point-range.py'
+
+model = dict(train_cfg=dict(assigner=dict(center_sample_radius=1.5)))
