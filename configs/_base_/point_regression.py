@@ -1,9 +1,9 @@
-# Boxes by the distances from a point to their sides, in sides of the anchor at
-# this place, for `model.bbox_head.update(_base_.point_regression)`.
+# Regress the distances from a point to the sides of the box, in units of the
+# anchor's side: `model.bbox_head.update(_base_.point_regression)`.
 point_regression = dict(
     bbox_coder=dict(_delete_=True, type='TBLRBBoxCoder', normalizer=1.0),
-    # All distances begin with half a side: a training starts with the anchors,
-    # as with deltas of 0, and not with boxes inside out.
+    # Start with distances of half a side, which is the anchor itself. Around 0
+    # half of the predicted boxes would be inside out.
     init_cfg=dict(
         type='Normal',
         layer='Conv2d',

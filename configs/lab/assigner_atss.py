@@ -1,6 +1,7 @@
-# ATSS (https://arxiv.org/abs/1912.02424): an IoU threshold per object, the
-# mean plus the standard deviation of its candidates, which are the anchors at
-# the nine nearest places of each level; positives have their centre inside.
+# ATSS (https://arxiv.org/abs/1912.02424). The candidates of an object are the
+# anchors at the nine nearest locations of each level. Positive are those
+# inside the object whose IoU reaches the candidates' mean plus one standard
+# deviation.
 #
 #   mim train mmdet configs/lab/assigner_atss.py
 _base_ = './assigner_max-iou.py'

@@ -1,5 +1,5 @@
-# YOLOv3's rule whole: negatives whose predicted box has an IoU above .7 with
-# an object are ignored, looked at anew in every step.
+# YOLOv3's assignment, complete: negatives whose predicted box has an IoU above
+# .7 with an object are ignored, recomputed in every step.
 #
 #   mim train mmdet configs/lab/assigner_best-prior-ignore.py
 _base_ = './assigner_best-prior.py'

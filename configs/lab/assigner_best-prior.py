@@ -1,6 +1,6 @@
-# YOLOv3's rule (https://arxiv.org/abs/1804.02767): one positive an object, the
-# anchor whose shape fits it best over all levels, at its centre. All others
-# are background, good ones as well.
+# YOLOv3's assignment (https://arxiv.org/abs/1804.02767): one positive per
+# object, the anchor of best shape over all levels, at the object's centre. All
+# other anchors are background.
 #
 #   mim train mmdet configs/lab/assigner_best-prior.py
 _base_ = './assigner_max-iou.py'

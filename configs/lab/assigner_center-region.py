@@ -1,7 +1,7 @@
-# FSAF's rule (https://arxiv.org/abs/1903.00621) by mmdet's assigner, without
-# its choice of a level by the loss: positive on every level where the anchor
-# touches the middle fifth of an object. mmdet holds a matrix of anchors and
-# objects for it.
+# FSAF's assignment (https://arxiv.org/abs/1903.00621) by mmdet's
+# CenterRegionAssigner, without choosing a level by its loss: an anchor of any
+# level is positive if it overlaps the central fifth of an object. It builds a
+# matrix of anchors and objects.
 #
 #   mim train mmdet configs/lab/assigner_center-region.py
 _base_ = './assigner_max-iou.py'

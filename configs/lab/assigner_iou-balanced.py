@@ -1,9 +1,10 @@
-# Libra R-CNN's sampling (https://arxiv.org/abs/1904.02701): as _random-sampler
-# has it, but positives are drawn evenly over the objects and negatives over
-# three thirds of their IoU. Its box loss and neck are in method_libra.py.
+# Libra R-CNN's sampling (https://arxiv.org/abs/1904.02701): like
+# assigner_random-sampler.py, but positives are drawn evenly over objects and
+# negatives evenly over three bins of IoU. method_libra.py adds its box loss
+# and its neck.
 #
-# Classification loss: cross entropy. Divisor of both losses: the anchors that
-# were drawn, positives and negatives.
+# Classification loss: cross entropy. Divisor of both losses: the number of
+# sampled anchors, positives and negatives.
 #
 #   mim train mmdet configs/lab/assigner_iou-balanced.py
 _base_ = './assigner_random-sampler.py'

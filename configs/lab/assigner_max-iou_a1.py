@@ -1,8 +1,7 @@
-# RetinaNet's thresholds with one square anchor a location, about the middle of
-# its cell, and GIoU on decoded boxes: the first entry of ATSS's table
-# (https://arxiv.org/abs/1912.02424) of {IoU thresholds, FCOS's rule, ATSS} by
-# {box, point regression}, which are the files `assigner_*_a1*`. Here boxes are
-# regressed from the anchor.
+# RetinaNet's assignment with one square anchor per location, at the centre of
+# the cell, and GIoU loss on decoded boxes. The `assigner_*_a1*` configs are
+# ATSS's table (https://arxiv.org/abs/1912.02424): {IoU thresholds, FCOS, ATSS}
+# x {box, point regression}. This one regresses boxes from the anchor.
 #
 #   mim train mmdet configs/lab/assigner_max-iou_a1.py
 _base_ = './assigner_max-iou.py'
@@ -15,7 +14,7 @@ model = dict(
             ratios=[1.0],
             center_offset=0.5,
         ),
-        # Compares boxes, so that both ways to regress them have the same loss.
+        # A loss on boxes is the same for both kinds of regression.
         reg_decoded_bbox=True,
         loss_bbox=dict(_delete_=True, type='GIoULoss', loss_weight=2.0),
     )

@@ -1,4 +1,5 @@
-# FCOS's rule with centre sampling: within 1.5 strides of the object's centre.
+# FCOS's assignment with centre sampling: only within 1.5 strides of the
+# object's centre.
 #
 #   mim train mmdet configs/lab/assigner_point-range-radius.py
 _base_ = './assigner_point-range.py'

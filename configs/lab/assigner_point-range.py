@@ -1,6 +1,7 @@
-# FCOS's rule (https://arxiv.org/abs/1904.01355) for RetinaNet's nine anchors:
-# positive where the centre lies inside an object whose sides are as far as the
-# level's range says, the smallest object first; no ignore band.
+# FCOS's assignment (https://arxiv.org/abs/1904.01355) for RetinaNet's nine
+# anchors: positive where the centre lies inside an object and the distance to
+# its farthest side is in the range of the level; the smallest object wins.
+# There is no ignore band.
 #
 #   mim train mmdet configs/lab/assigner_point-range.py
 _base_ = './assigner_max-iou.py'

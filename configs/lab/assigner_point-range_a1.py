@@ -1,5 +1,5 @@
-# FCOS's rule with one square anchor a location, boxes regressed from the
-# anchor; see assigner_max-iou_a1.py.
+# FCOS's assignment with one square anchor per location, boxes regressed from
+# the anchor; see assigner_max-iou_a1.py.
 #
 #   mim train mmdet configs/lab/assigner_point-range_a1.py
 _base_ = './assigner_max-iou_a1.py'

@@ -1,4 +1,4 @@
-# RetinaNet's strategy, and negatives whose predicted box has an IoU above .7
+# RetinaNet's assignment, and negatives whose predicted box has an IoU above .7
 # with an object are ignored, as in YOLOv3.
 #
 #   mim train mmdet configs/lab/assigner_predicted-iou-ignore.py

@@ -1,10 +1,10 @@
-# Libra R-CNN's three parts (https://arxiv.org/abs/1904.02701) on RetinaNet:
-# IoU-balanced sampling, balanced L1 and the balanced feature pyramid, the last
-# two with the values of mmdet's libra-retinanet, which has focal loss over all
-# anchors in place of the first.
+# All three parts of Libra R-CNN (https://arxiv.org/abs/1904.02701) on
+# RetinaNet: IoU-balanced sampling, balanced L1 loss and balanced feature
+# pyramid. The values of the last two are those of mmdet's libra-retinanet,
+# which keeps focal loss over all anchors instead of the first.
 #
-# Classification loss: cross entropy. Divisor of both losses: the anchors that
-# were drawn, positives and negatives.
+# Classification loss: cross entropy. Divisor of both losses: the number of
+# sampled anchors, positives and negatives.
 #
 #   mim train mmdet configs/lab/method_libra.py
 _base_ = './assigner_iou-balanced.py'

@@ -60,21 +60,21 @@ def check_mask_loss(loss: nn.Module | None) -> None:
 
 
 def check_sampler(sampler: Any) -> None:
-    """Refuse a sampler that puts ground truth among the priors.
+    """Refuse a sampler that adds ground truth boxes to the priors.
 
-    mmdet would train other anchors than those sampled, or raise an
-    IndexError.
+    In a dense head mmdet would train anchors that were not sampled or raise
+    an IndexError.
 
     Args:
-        sampler: Of mmdet, or None.
+        sampler: A sampler of mmdet, or None.
 
     Raises:
-        ValueError: It has ``add_gt_as_proposals``, the default of most.
+        ValueError: ``add_gt_as_proposals`` is set, as it is by default.
     """
     if getattr(sampler, 'add_gt_as_proposals', False):
         raise ValueError(
-            f'{type(sampler).__name__} adds ground truth to the anchors of a '
-            'dense head, which shifts their indices: set '
+            f'{type(sampler).__name__} adds ground truth boxes to the '
+            'anchors, which shifts their indices in a dense head: set '
             'train_cfg.sampler.add_gt_as_proposals=False'
         )
 

@@ -143,7 +143,7 @@ class RetinaPlusHead(RetinaHead):
             )
         positives = self._over_processes(avg_factor, cls_score)
         selected = None
-        # An anchor of weight 0 for all its classes trains none.
+        # With weights per class, an anchor counts if any class trains.
         highest = label_weights
         if highest.dim() > labels.dim():
             highest = highest.amax(dim=2)
@@ -186,7 +186,7 @@ class RetinaPlusHead(RetinaHead):
             bbox_pred: Deltas, shape (N, A, 4).
             anchors: Shape (N, A, 4).
             labels: Shape (N, A), background = number of classes.
-            label_weights: Shape (N, A), or (N, A, K) by class.
+            label_weights: Shape (N, A), or (N, A, K) per class.
             bbox_targets: Shape (N, A, 4).
             bbox_weights: Shape (N, A, 4).
             avg_factor: Divisor of the losses.
