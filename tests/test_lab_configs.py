@@ -1,5 +1,6 @@
 """Every strategy of the lab is built and stepped, and differs by itself."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ from tests.helpers.shipped_configs import (
 
 FOLDER = Path(mmdet_retina_plus.config('lab/assigner_max-iou')).parent
 ASSIGNERS = sorted(path.stem for path in FOLDER.glob('assigner_*.py'))
+PAGE = Path(__file__).parents[1] / 'docs' / 'strategies.md'
+BLOCKS = re.findall(r'```python\n(.*?)```', PAGE.read_text(), re.DOTALL)
 STRATEGY = ('train_cfg.assigner', 'train_cfg.sampler', 'bbox_head.mining')
 CLASSIFIER = ('bbox_head.loss_cls',)
 SINGLE_ANCHOR = (
@@ -103,17 +106,29 @@ def test_one_line_chooses_data_and_schedule(data, monkeypatch):
     assert config.param_scheduler
 
 
-def test_a_users_own_data_is_one_file(tmp_path, monkeypatch):
-    mine = tmp_path / 'mine.py'
-    mine.write_text(
-        "_base_ = __import__('mmdet_retina_plus').config('_base_/lab_shapes')"
-        '\nnum_classes = 2\n'
-        "train_dataloader = dict(dataset=dict(data_root='mine/'))\n"
-    )
+def test_the_pages_own_data_are_one_file(tmp_path, monkeypatch):
+    mine = tmp_path / 'my_data.py'
+    mine.write_text(BLOCKS[0])
     monkeypatch.setenv('LAB_DATA', str(mine))
     config = load('lab/assigner_atss')
     assert config.model.bbox_head.num_classes == 2
-    assert config.train_dataloader.dataset.data_root == 'mine/'
+    for name in ('train', 'val', 'test'):
+        dataset = config[f'{name}_dataloader'].dataset
+        assert dataset.data_root == 'my/data/'
+        assert dataset.metainfo.classes == ('cat', 'dog')
+
+
+def test_the_pages_yolov3_takes_a_step(tmp_path):
+    file = tmp_path / 'yolov3.py'
+    file.write_text(BLOCKS[1])
+    detector = build_detector(Config.fromfile(file))
+    assert detector.bbox_head.mining
+    check_step(detector, BATCHES['one-empty'])
+
+
+@pytest.mark.parametrize('name', [*ASSIGNERS, 'method_libra'])
+def test_the_page_names_every_strategy(name):
+    assert f'`{name.removesuffix("-point")}`' in PAGE.read_text()
 
 
 TABLE = {

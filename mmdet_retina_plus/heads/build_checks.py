@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from mmdet.models.task_modules.assigners import PointAssigner
 from torch import nn
 
 
@@ -56,6 +57,19 @@ def check_mask_loss(loss: nn.Module | None) -> None:
         raise ValueError(
             'mask_head.loss_mask has class_weight, which mmdet multiplies '
             'columns of pixels by instead of classes: leave it out'
+        )
+
+
+def check_assigner(assigner: Any) -> None:
+    """Refuse mmdet's PointAssigner, which would train wrong targets silently.
+
+    Raises:
+        ValueError: It reads the columns of the anchors as x, y and stride.
+    """
+    if isinstance(assigner, PointAssigner):
+        raise ValueError(
+            'PointAssigner reads priors as (x, y, stride), but the head has '
+            'anchors (x1, y1, x2, y2): use PointRangeAssigner'
         )
 
 

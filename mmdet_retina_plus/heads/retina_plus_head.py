@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .build_checks import (
     check_anchors,
+    check_assigner,
     check_box_loss,
     check_per_class,
     check_sampler,
@@ -49,8 +50,8 @@ class RetinaPlusHead(RetinaHead):
         ValueError: Head and loss, or a policy, disagree about ``use_sigmoid``;
             ``alpha`` or ``class_weight`` of ``loss_cls`` are not one for each
             class; an IoU loss gets no boxes; two anchors of a location are
-            equal; a sampler adds ground truth to the anchors; or a policy
-            does not follow the protocol.
+            equal; the assigner reads points; a sampler adds ground truth to
+            the anchors; or a policy does not follow the protocol.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class RetinaPlusHead(RetinaHead):
         )
         check_box_loss(self.loss_bbox, self.reg_decoded_bbox)
         check_anchors(self.prior_generator)
+        check_assigner(getattr(self, 'assigner', None))
         check_sampler(getattr(self, 'sampler', None))
         self.mining = build_policies(as_list(mining), self.use_sigmoid_cls)
         self.averages_selected = 'selected' in map(normalizer_of, self.mining)
