@@ -78,6 +78,89 @@ def level_sizes(priors: Tensor) -> list[int]:
     return [(stop - start) * per_place for start, stop in pairwise(starts)]
 
 
+class Grid(NamedTuple):
+    """Grid of the priors of one level.
+
+    Attributes:
+        start: Index of the first prior.
+        shapes: Width and height of the priors at one location, shape (A, 2).
+        xs: Centres of the columns in pixels, ascending, shape (W,).
+        ys: Centres of the rows in pixels, ascending, shape (H,).
+    """
+
+    start: int
+    shapes: Tensor
+    xs: Tensor
+    ys: Tensor
+
+    def nearest(self, centres: Tensor) -> Tensor:
+        """Indices (A, G) of the priors at the location nearest each point.
+
+        Ties go to the larger coordinate, so that for priors at cell centres
+        the result is ``floor(x / stride)``. Points outside the grid are
+        clamped to its border.
+
+        Args:
+            centres: x and y of the points, shape (2, G).
+        """
+        column, row = (
+            torch.bucketize(
+                values.contiguous(), (axis[1:] + axis[:-1]) / 2, right=True
+            )
+            for values, axis in zip(centres, (self.xs, self.ys), strict=True)
+        )
+        count = len(self.shapes)
+        first = self.start + (row * len(self.xs) + column) * count
+        return first + torch.arange(count, device=first.device)[:, None]
+
+
+def grids(priors: Tensor, num_level_priors: Sequence[int]) -> list[Grid]:
+    """Read the grid of each non-empty level off the values of the priors.
+
+    Args:
+        priors: Boxes of all levels, shape (N, 4).
+        num_level_priors: Number of priors of each level.
+
+    Raises:
+        ValueError: A level is not a grid with the same number of priors at
+            each location.
+    """
+    levels, counts = [], []
+    for level in priors.split(list(num_level_priors)):
+        if len(level):
+            places = _Places.of(level)
+            y = places.centre[:, 1]
+            same_row = (y - y[0]).abs() <= places.slack[0]
+            levels.append((places, level))
+            counts += [
+                places.at_first().sum(),
+                same_row.long().cumprod(dim=0).sum(),
+            ]
+    # One read for all levels, since each synchronises a GPU.
+    pairs = torch.stack(counts).view(-1, 2).tolist()
+    found, start = [], 0
+    for (places, level), (per_place, per_row) in zip(
+        levels, pairs, strict=True
+    ):
+        if per_row % per_place or len(level) % per_row:
+            raise ValueError(
+                f'A level of {len(level)} priors is not a grid: it has '
+                f'{per_place} at the first location and {per_row} in the '
+                'first row. Keep all priors with `allowed_border=-1`'
+            )
+        first = level[:per_place]
+        found.append(
+            Grid(
+                start,
+                first[:, 2:4] - first[:, :2],
+                places.centre[:per_row:per_place, 0].contiguous(),
+                places.centre[::per_row, 1].contiguous(),
+            )
+        )
+        start += len(level)
+    return found
+
+
 def _unreadable() -> ValueError:
     return ValueError(
         'Cannot read the sizes of the levels off these priors: they must run '

@@ -15,10 +15,7 @@ from torch import Tensor
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmdet_retina_plus.assigners import (
-    overlap_matching,
-)
-from mmdet_retina_plus.kernels import devices
+from mmdet_retina_plus.kernels import devices, overlap_matching
 from tests.helpers.samples import STRIDES
 
 
