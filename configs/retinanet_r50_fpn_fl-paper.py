@@ -1,12 +1,13 @@
-# RetinaNet as the focal loss paper (https://arxiv.org/abs/1708.02002) describes
-# it, where mmdet has other habits: ReLU before P7, smooth L1 boxes, 90,000 steps
+# RetinaNet as the focal loss paper (https://arxiv.org/abs/1708.02002) has it,
+# where mmdet has other habits: ReLU before P7, smooth L1 boxes, 90,000 steps
 # with the learning rate divided by 10 at 60,000 and 80,000. docs/retinanet.md
 # lists the differences.
 #
 #   mim train mmdet configs/retinanet_r50_fpn_fl-paper.py
 #
-# The paper trains no anchor below IoU .5. mmdet, Detectron2 and RetinaMask train
-# the best anchor of an object as well, and so does this config. As the paper:
+# The paper trains no anchor below IoU .5. mmdet, Detectron2 and RetinaMask
+# train the best anchor of an object as well, and so does this config. As the
+# paper:
 #
 #   --cfg-options model.train_cfg.assigner.match_low_quality=False
 #

@@ -1,6 +1,6 @@
-# Strategies on equal terms: one backbone, neck, head, schedule and data set, and
-# every way to choose and weigh positives and negatives of `lab/assigner_*`.
-# docs/strategies.md says what each is.
+# Strategies on equal terms: one backbone, neck, head, schedule and data set,
+# and every way to choose and weigh positives and negatives of
+# `lab/assigner_*`. docs/strategies.md says what each is.
 from pathlib import Path as _Path
 
 _lab = _Path(__file__).parent.parent / 'lab'

@@ -1,6 +1,6 @@
 # ATSS's experiment (https://arxiv.org/abs/1912.02424): with one square anchor
-# per location, does the choice of positives or the regression from box or point
-# make the difference? The paper's AP on COCO, RetinaNet R-50 with FCOS's other
+# per location, does the choice of positives or the regression from box or
+# point make the difference? The paper's AP on COCO, RetinaNet R-50 with FCOS's other
 # improvements:
 #
 #   positives by      boxes from the anchor  from the point
