@@ -1,7 +1,7 @@
 # ATSS's experiment (https://arxiv.org/abs/1912.02424): with one square anchor
 # per location, does the choice of positives or the regression from box or
-# point make the difference? The paper's AP on COCO, RetinaNet R-50 with FCOS's other
-# improvements:
+# point make the difference? The paper's AP on COCO, RetinaNet R-50 with FCOS's
+# other improvements:
 #
 #   positives by      boxes from the anchor  from the point
 #   IoU thresholds    37.0                   36.9
