@@ -8,6 +8,7 @@ _base_ = [
 ]
 
 num_classes = 80
+lab_size = 800
 lab_preprocessor = dict(
     type='DetDataPreprocessor',
     mean=[123.675, 116.28, 103.53],

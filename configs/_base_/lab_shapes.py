@@ -15,6 +15,8 @@ _base_ = [
 ]
 
 num_classes = 4
+# Shorter side of images at test time, which priors are scaled by.
+lab_size = 192
 lab_preprocessor = dict(
     type='DetDataPreprocessor',
     mean=[123.675, 116.28, 103.53],
