@@ -5,10 +5,11 @@ _base_ = [
     'mmdet::_base_/schedules/schedule_1x.py',
     'mmdet::_base_/default_runtime.py',
     './plugin.py',
-    './lab_detector.py',
+    './lab_common.py',
 ]
 
 num_classes = 80
+lab_size = 800
 lab_backbone = dict(
     depth=50,
     frozen_stages=1,

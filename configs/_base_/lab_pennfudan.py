@@ -6,6 +6,7 @@
 _base_ = './lab_shapes.py'
 
 num_classes = 1
+lab_size = 256
 lab_backbone = dict(base_channels=32)
 lab_channels = [32, 64, 128, 256]
 lab_neck = dict(in_channels=lab_channels)

@@ -12,10 +12,12 @@ _base_ = [
     './cpu_schedule.py',
     'mmdet::_base_/default_runtime.py',
     './plugin.py',
-    './lab_detector.py',
+    './lab_common.py',
 ]
 
 num_classes = 4
+# Shorter side of images at test time, which priors are scaled by.
+lab_size = 192
 lab_backbone = dict(
     depth=18, base_channels=16, frozen_stages=-1, norm_eval=False
 )
