@@ -1,6 +1,8 @@
 """Every strategy of the lab is built and stepped, and differs by itself."""
 
+import copy
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -40,9 +42,15 @@ SAMPLING = {
 }
 
 
+@cache
+def shipped(name: str) -> Config:
+    """A config of the lab on its own data, to be read only."""
+    return load(f'lab/{name}')
+
+
 @pytest.fixture(scope='module', params=[*ASSIGNERS, 'method_libra'])
 def model(request):
-    return build_detector(load(f'lab/{request.param}'))
+    return build_detector(copy.deepcopy(shipped(request.param)))
 
 
 @pytest.mark.parametrize('batch', BATCHES)
@@ -61,7 +69,7 @@ def test_it_predicts(model):
 
 @pytest.mark.parametrize('name', ASSIGNERS)
 def test_only_the_strategy_differs(name):
-    ours, base = load(f'lab/{name}'), load('lab/assigner_max-iou')
+    ours, base = shipped(name), shipped('assigner_max-iou')
     may_differ = STRATEGY
     if name in SAMPLING:
         may_differ += CLASSIFIER
@@ -88,13 +96,13 @@ def test_a_config_is_a_delta_that_says_what_it_is(name):
     assert text.startswith('# ')
     assert f'mim train mmdet configs/lab/{name}.py' in text
     assert '_base_ =' in text
-    hooks = load(f'lab/{name}').custom_hooks
+    hooks = shipped(name).custom_hooks
     assert dict(type='CheckInvalidLossHook', interval=1) in hooks
 
 
 @pytest.mark.parametrize('data', ['shapes', 'pennfudan', 'coco'])
 def test_one_line_chooses_data_and_schedule(data, monkeypatch):
-    plain = load('lab/assigner_point-range')
+    plain = shipped('assigner_point-range')
     monkeypatch.setenv('LAB_DATA', f'../_base_/lab_{data}.py')
     config = load('lab/assigner_point-range')
     assert (config.model == plain.model) == (data == 'shapes')
@@ -159,7 +167,7 @@ TABLE = {
 @pytest.mark.parametrize('strategy', TABLE)
 @pytest.mark.parametrize('suffix', ['_a1', '_a1-point'])
 def test_a_sweep_reaches_every_entry_of_atss_table(strategy, suffix):
-    config = load('lab/assigner_max-iou_a1')
+    config = copy.deepcopy(shipped('assigner_max-iou_a1'))
     config.merge_from_dict(TABLE[strategy])
     if suffix == '_a1-point':
         points = Config.fromfile(
@@ -169,8 +177,8 @@ def test_a_sweep_reaches_every_entry_of_atss_table(strategy, suffix):
         config.merge_from_dict(
             {f'model.bbox_head.{key}': points[key] for key in points}
         )
-    shipped = load(f'lab/assigner_{strategy}{suffix}')
-    assert not [*differences(config.model, shipped.model)]
+    expected = shipped(f'assigner_{strategy}{suffix}')
+    assert not [*differences(config.model, expected.model)]
 
 
 def test_ssds_boxes_and_thresholds():
@@ -190,7 +198,7 @@ def test_ssds_boxes_and_thresholds():
     assert [len(anchors) for anchors in generator.base_anchors] == [
         *(4, 6, 6, 6, 4, 4)
     ]
-    train_cfg = load('lab/assigner_negative-ratio').model.train_cfg
+    train_cfg = shipped('assigner_negative-ratio').model.train_cfg
     assert train_cfg.assigner.pos_iou_thr == 0.5
     assert train_cfg.assigner.neg_iou_thr == 0.5
     assert train_cfg.assigner.gt_max_assign_all is False
@@ -207,7 +215,7 @@ def test_retinanet_takes_a_thousand_per_level(name):
 
 
 def test_the_rpns_thresholds():
-    train_cfg = load('lab/assigner_random-sampler').model.train_cfg
+    train_cfg = shipped('assigner_random-sampler').model.train_cfg
     assigner, sampler = train_cfg.assigner, train_cfg.sampler
     assert (assigner.pos_iou_thr, assigner.neg_iou_thr) == (0.7, 0.3)
     assert assigner.min_pos_iou == 0.3
