@@ -7,6 +7,7 @@ import torch
 from torch.testing import assert_close
 
 import mmdet_retina_plus
+from mmdet_retina_plus.doctor.trial import check_loss_step
 from tests.helpers.samples import BATCHES, data_sample
 from tests.helpers.shipped_configs import build_detector, check_step, load
 
@@ -60,3 +61,17 @@ def test_a_method_follows_the_choice_of_data(name, monkeypatch):
     assert config.train_dataloader.dataset.type == 'CocoDataset'
     hooks = config.custom_hooks
     assert dict(type='CheckInvalidLossHook', interval=1) in hooks
+
+
+def test_the_doctor_steps_an_augmentation_that_asks_for_the_iteration():
+    """BatchSyncRandomResize raises a TypeError where no runner counts."""
+    model = build_detector(load('lab/method_yolov3-baseline'))
+    samples = []
+    for objects in BATCHES['one-empty']:
+        sample = data_sample(objects)
+        del sample.gt_sem_seg
+        image = torch.randint(255, (3, 64, 64), dtype=torch.uint8)
+        samples.append(dict(inputs=image, data_samples=sample))
+    (finding,) = check_loss_step(model, samples)
+    assert finding.level == 'ok', finding.message
+    assert 'loss_anchor' in finding.message

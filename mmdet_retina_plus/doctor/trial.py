@@ -79,7 +79,11 @@ def small_or_whole(run: Callable[[float], Any]) -> Any:
 def check_loss_step(model: Any, samples: Sequence[Any]) -> list[Finding]:
     """Losses and gradients of a step; two images, for BatchNorm."""
     import torch
+    from mmengine.logging import MessageHub
 
+    # What a runner says before its first step; heads and mmdet's
+    # BatchSyncRandomResize ask for it.
+    MessageHub.get_current_instance().update_info('iter', 0)
     key = 'loss step'
     start = time.monotonic()
     pair = [samples[0], samples[-1]]
