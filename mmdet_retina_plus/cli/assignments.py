@@ -1,4 +1,4 @@
-"""`retina-plus assignments`: which priors become positives, before training."""
+"""`retina-plus assignments`: which priors train as positives."""
 
 import sys
 from pathlib import Path

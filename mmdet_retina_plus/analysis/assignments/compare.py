@@ -210,6 +210,7 @@ def write(subject: Subject, found: Comparison, out: Path) -> dict[str, dict]:
         indent=2,
     )
     out.mkdir(parents=True, exist_ok=True)
-    for name, content in zip(FILES, (data, sheet, page), strict=True):
+    contents: tuple[str | bytes, ...] = (data, sheet, page)
+    for name, content in zip(FILES, contents, strict=True):
         replace(out / name, content)
     return numbers

@@ -13,6 +13,7 @@ from matplotlib.patches import Rectangle
 from mmdet_retina_plus.analysis.loss_pictures import encoded
 
 from .assignment import IGNORED, NEGATIVE, POSITIVE, Assignment
+from .soft_maps import SoftMap
 from .strategies import Scene
 
 CELL = 3.4
@@ -37,7 +38,7 @@ def colour_of(stride: float) -> str:
 
 
 def draw_sheet(
-    rows: Sequence[tuple[str, Sequence[Scene]]], names: list
+    rows: Sequence[tuple[str, Sequence[Scene]]], names: Sequence[str]
 ) -> bytes:
     """The PNG of a sheet.
 
@@ -157,7 +158,10 @@ def draw_positives(axes: Any, assignment: Assignment) -> None:
     """Positives in the colours of their levels, soft weights as opacity."""
     levels = assignment.levels[assignment.priors]
     opacity = 0.1 + 0.9 * assignment.weights
-    for level, stride in enumerate(assignment.strides):
+    # A head with a few positives must not lose them on the sheet.
+    size = np.clip(800 / max(len(levels), 1), 12, 40)
+    for level in np.unique(levels):
+        stride = assignment.strides[level]
         chosen = levels == level
         priors, colour = assignment.priors[chosen], colour_of(stride)
         if assignment.boxes is not None:
@@ -171,7 +175,7 @@ def draw_positives(axes: Any, assignment: Assignment) -> None:
             )
         axes.scatter(
             *assignment.centres[priors].T,
-            s=14,
+            s=size,
             color=colour,
             alpha=opacity[chosen],
             edgecolors='none',
@@ -184,13 +188,12 @@ def outline(box: np.ndarray) -> np.ndarray:
     return box[[[0, 1], [2, 1], [2, 3], [0, 3], [0, 1]]]
 
 
-def draw_objects(axes: Any, scene: Scene) -> None:
+def draw_objects(axes: Any, scene: Scene, colour: str = 'k') -> None:
     """Boxes of the objects, marked where no prior is a positive for one."""
     counts = scene.assignment.positives_of(len(scene.boxes))
     for (left, top, right, bottom), count in zip(
         scene.boxes, counts, strict=True
     ):
-        style = dict(ec='k', lw=1.0) if count else dict(ec=RED, lw=2, ls='--')
         axes.add_patch(
             Rectangle(
                 (left, top),
@@ -198,7 +201,9 @@ def draw_objects(axes: Any, scene: Scene) -> None:
                 bottom - top,
                 fill=False,
                 zorder=4,
-                **style,
+                edgecolor=colour if count else RED,
+                linewidth=1 if count else 2,
+                linestyle='-' if count else '--',
             )
         )
         if not count:
@@ -208,28 +213,34 @@ def draw_objects(axes: Any, scene: Scene) -> None:
 
 
 def draw_maps(scenes: Sequence[Scene]) -> bytes:
-    """The PNG of one strategy's soft maps: a row for each image."""
-    columns = len(scenes[0].maps)
-    height = sum(MAP * shape_of(scene) + 0.35 for scene in scenes)
+    """The PNG of one strategy's soft maps: a column for each image."""
+    rows = len(scenes[0].maps)
+    height = rows * MAP * max(map(shape_of, scenes)) + 0.3
     figure = Figure(
-        figsize=(MAP * columns + 0.8, height), layout='constrained'
+        figsize=(MAP * len(scenes) + 1, height), layout='constrained'
     )
     FigureCanvasAgg(figure)
-    grid = figure.subplots(len(scenes), columns, squeeze=False)
-    for line, scene in zip(grid, scenes, strict=True):
-        for axes, soft in zip(line, scene.maps, strict=True):
-            draw_image(axes, scene.pixels)
-            height, width = scene.pixels.shape[:2]
-            shown = axes.imshow(
-                soft.values,
-                extent=(-0.5, width - 0.5, height - 0.5, -0.5),
-                cmap='magma',
-                alpha=0.75,
-                vmin=0,
-                vmax=1,
-                interpolation='nearest',
-            )
-            draw_objects(axes, scene)
-            axes.set_title(soft.title, fontsize=8)
-    figure.colorbar(shown, ax=grid, shrink=0.6)
+    grid = figure.subplots(rows, len(scenes), squeeze=False)
+    for column, scene in zip(grid.T, scenes, strict=True):
+        for axes, soft in zip(column, scene.maps, strict=True):
+            draw_map(axes, scene, soft)
+    shown = grid[0, 0].images[-1]
+    figure.colorbar(shown, ax=grid, shrink=0.8, fraction=0.05)
     return encoded(figure)
+
+
+def draw_map(axes: Any, scene: Scene, soft: SoftMap) -> None:
+    """A map from 0 to 1 over its image."""
+    draw_image(axes, scene.pixels)
+    height, width = scene.pixels.shape[:2]
+    axes.imshow(
+        soft.values,
+        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+        cmap='magma',
+        alpha=0.75,
+        vmin=0,
+        vmax=1,
+        interpolation='nearest',
+    )
+    draw_objects(axes, scene, 'w')
+    axes.set_xlabel(soft.title, fontsize=8)

@@ -169,10 +169,8 @@ def pixels_of(image: np.ndarray) -> np.ndarray:
     is shown. What exceeds 8 bits is scaled.
     """
     image = image.astype(float)
-    if len(image) == 3:
-        image = image[::-1]
-    else:
-        image = np.repeat(image[:1], 3, axis=0)
+    is_bgr = len(image) == 3
+    image = image[::-1] if is_bgr else np.repeat(image[:1], 3, axis=0)
     low, high = image.min(), image.max()
     if low < 0 or high > 255:
         image = (image - low) * (255 / max(high - low, 1e-9))

@@ -55,12 +55,13 @@ def joined(
     images: Sequence[NegativeOverlaps | None],
 ) -> NegativeOverlaps | None:
     """Overlaps of all images of one strategy."""
-    if not all(images):
+    known = [item for item in images if item is not None]
+    if len(known) < len(images):
         return None
-    hardest = [item.hardest for item in images if item]
+    hardest = [item.hardest for item in known if item.hardest is not None]
     return NegativeOverlaps(
-        np.concatenate([item.random for item in images if item]),
-        None if hardest[0] is None else np.concatenate(hardest),
+        np.concatenate([item.random for item in known]),
+        np.concatenate(hardest) if hardest else None,
     )
 
 

@@ -4,15 +4,18 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from mmdet_retina_plus.common.anchor_iou import AREAS
 from mmdet_retina_plus.common.html_page import page, picture
 from mmdet_retina_plus.common.text import quantity
 
 from .strategies import Strategy
 
 STYLE = """<style>
-main { max-width: none; } img { max-width: 100%; }
-.sheet { overflow-x: auto; } .sheet img { max-width: none; }
+main { max-width: none; }
+h3 { font-size: 15px; margin: 16px 0 4px; }
+img { max-width: 100%; }
+.zoom { display: block; overflow-x: auto; cursor: zoom-in; }
+.zoom input { display: none; }
+.zoom input:checked + img { max-width: none; cursor: zoom-out; }
 </style>"""
 
 
@@ -45,8 +48,8 @@ def page_html(
         'centreness. Ignored priors, which the classification loss leaves '
         'out, are crosses; where they are the majority, because a sampler or '
         'mining chooses negatives, these are drawn instead. '
-        'All other priors are not drawn.</p>',
-        f'<div class="sheet">{picture(pictures["sheet"], "sheet")}</div>',
+        'All other priors are not drawn. Click to enlarge.</p>',
+        zoomed(pictures['sheet'], 'sheet'),
         '<h2>Positives per object</h2>',
         sizes_html(numbers),
         picture(pictures['sizes'], 'positives over object size'),
@@ -67,52 +70,63 @@ def failures_html(failures: Sequence[str]) -> str:
     return f'<p><b>Left out:</b></p><ul>{items}</ul>'
 
 
+def zoomed(png: bytes, text: str) -> str:
+    """A picture that fits the window, and has its own size once clicked."""
+    image = picture(png, text)
+    return f'<label class="zoom"><input type="checkbox">{image}</label>'
+
+
 def table_html(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table; all columns but the first hold numbers."""
-    cells = [
-        ''.join(
-            f'<{tag}{"" if first else number}>{escape(text)}</{tag}>'
-            for first, text in zip([True] + [False] * len(row), row)
-        )
-        for tag, row in [('th', head), *(('td', row) for row in rows)]
-        for number in [' class="number"']
-    ]
-    lines = '\n'.join(f'<tr>{line}</tr>' for line in cells)
-    return f'<div class="wide"><table>{lines}</table></div>'
+    lines = [line_html('th', head), *(line_html('td', row) for row in rows)]
+    return f'<div class="wide"><table>{"".join(lines)}</table></div>'
+
+
+def line_html(tag: str, texts: Sequence[str]) -> str:
+    first, *others = map(escape, texts)
+    cells = [f'<{tag} class="number">{text}</{tag}>' for text in others]
+    return f'<tr><{tag}>{first}</{tag}>{"".join(cells)}</tr>\n'
 
 
 def sizes_html(numbers: Mapping[str, dict]) -> str:
     """Positives per object and objects without any, by size."""
-    groups = ('all', *AREAS)
     first = next(iter(numbers.values()))['by_size']
     head = [
         'strategy',
         *(
-            f'{name} ({quantity(first[name]["objects"], "object")})'
-            for name in groups
+            f'{name} ({quantity(group["objects"], "object")})'
+            for name, group in first.items()
         ),
-        'without any',
-        *(f'{name}' for name in AREAS),
+        'positives by stride',
         'ignored per image',
         'negatives per positive',
     ]
-    rows = []
-    for name, item in numbers.items():
-        sizes = item['by_size']
-        rows.append(
-            [
-                name,
-                *(number(sizes[x]['positives_per_object']) for x in groups),
-                *(f'{sizes[x]["without"]}' for x in groups),
-                number(item['ignored'] / item['images']),
-                number(item['negatives_per_positive']),
-            ]
-        )
+    rows = [
+        [
+            name,
+            *map(with_missing, item['by_size'].values()),
+            by_stride(item),
+            number(item['ignored'] / item['images']),
+            number(item['negatives_per_positive']),
+        ]
+        for name, item in numbers.items()
+    ]
     note = (
-        "Mean number of positives for an object, by COCO's sizes in the "
-        'original image; then the objects without any, all and by size.'
+        "Mean positives for an object, by COCO's sizes of boxes in the "
+        'original image; in brackets the objects without any positive.'
     )
     return f'{table_html(head, rows)}<p class="note">{note}</p>'
+
+
+def by_stride(item: Mapping[str, Any]) -> str:
+    """Where the positives lie: '8: 40 %, 16: 60 %'."""
+    total = item['positives']
+    shares = [
+        f'{level["stride"]:g}: {level["positives"] / total:.0%}'
+        for level in item['by_level']
+        if level['positives']
+    ]
+    return ', '.join(shares) or '-'
 
 
 def classes_html(numbers: Mapping[str, dict]) -> str:
@@ -129,14 +143,12 @@ def classes_html(numbers: Mapping[str, dict]) -> str:
         ]
         for name, item in first.items()
     ]
-    note = 'Mean positives for an object; in brackets the objects without any.'
-    table = table_html(['class', 'objects', *numbers], rows)
-    return f'{table}<p class="note">{note}</p>'
+    return table_html(['class', 'objects', *numbers], rows)
 
 
 def with_missing(item: dict | None) -> str:
     if item is None:
-        return '–'
+        return '-'
     missing = f' ({item["without"]})' if item['without'] else ''
     return number(item['positives_per_object']) + missing
 
@@ -144,13 +156,13 @@ def with_missing(item: dict | None) -> str:
 def number(value: float | None) -> str:
     """Three digits, or a dash for a mean of nothing."""
     if value is None:
-        return '–'
+        return '-'
     return f'{value:,.0f}' if value >= 100 else f'{value:.3g}'
 
 
 def maps_html(maps: Mapping[str, bytes]) -> str:
     parts = [
-        f'<h3>{escape(name)}</h3>{picture(png, f"soft maps of {name}")}'
+        f'<h3>{escape(name)}</h3>{zoomed(png, f"soft maps of {name}")}'
         for name, png in maps.items()
     ]
     return '\n'.join(['<h2>Soft quantities</h2>', *parts]) if parts else ''
@@ -160,9 +172,9 @@ def negatives_html(strategies: Sequence[Strategy], png: bytes | None) -> str:
     if png is None:
         return ''
     note = (
-        'Of the negatives that train, 256 an image: drawn at random, and those '
-        'of the highest foreground score. Point heads have no boxes and are '
-        'left out.'
+        'Of the negatives that train, 256 an image: drawn at random, and '
+        'those of the highest foreground score. Point heads have no boxes '
+        'and are left out.'
     )
     if not all(strategy.checkpoint for strategy in strategies):
         note += (
