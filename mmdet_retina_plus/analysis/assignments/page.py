@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from operator import itemgetter
 from typing import Any
 
 from mmdet_retina_plus.common.html_page import page, picture
@@ -123,7 +124,7 @@ def by_stride(item: Mapping[str, Any]) -> str:
     total = item['positives']
     shares = [
         f'{level["stride"]:g}: {level["positives"] / total:.0%}'
-        for level in item['by_level']
+        for level in sorted(item['by_level'], key=itemgetter('stride'))
         if level['positives']
     ]
     return ', '.join(shares) or '-'

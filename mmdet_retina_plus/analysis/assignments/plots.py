@@ -52,7 +52,7 @@ def draw_positives_over_size(
             label=name,
         )
     axes.set_xscale('log', base=2)
-    axes.set_yscale('symlog', linthresh=1)
+    axes.set_yscale('symlog', linthresh=1, linscale=0.4)
     axes.set(
         xlabel='object size: square root of the box area, original pixels',
         ylabel='positives of the object',

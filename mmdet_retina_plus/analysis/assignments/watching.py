@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any, NamedTuple
 
 
@@ -36,6 +37,8 @@ def watched(owner: Any, name: str) -> Iterator[list[Call]]:
     signature = inspect.signature(method)
     calls: list[Call] = []
 
+    # Heads look at the arguments that an assigner takes.
+    @wraps(method)
     def watch(*args: Any, **kwargs: Any) -> Any:
         bound = signature.bind(*args, **kwargs)
         result = method(*args, **kwargs)
