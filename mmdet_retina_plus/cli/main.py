@@ -7,6 +7,7 @@ import click
 from mmdet_retina_plus import __version__
 
 COMMANDS = (
+    'anchor-fit',
     'assignments',
     'build-mmcv',
     'config',

@@ -108,6 +108,7 @@ def check_anchors(
         return [Finding('ok', 'anchors', message)]
     fix = (
         'for small objects lower anchor_generator.octave_base_scale, add a '
-        'finer level or enlarge the images; for long ones add ratios'
+        'finer level or enlarge the images; for long ones add ratios; '
+        '`retina-plus anchor-fit CONFIG` suggests which'
     )
     return [Finding('warning', 'anchors', message, fix)]
