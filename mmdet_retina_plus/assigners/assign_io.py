@@ -3,11 +3,15 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from mmdet.models.task_modules.assigners import AssignResult
 from mmdet.structures.bbox import get_box_tensor
 from mmengine.structures import InstanceData
 from torch import Tensor
+
+from mmdet_retina_plus.kernels import overlap_matching
+from mmdet_retina_plus.kernels.boxes import iou
 
 
 class Inputs(NamedTuple):
@@ -40,6 +44,9 @@ def read_inputs(
     gt_instances, gt_instances_ignore)`` by position, other heads
     ``assign(pred_instances, gt_instances, gt_instances_ignore)``. A list in
     second place tells them apart.
+
+    Raises:
+        ValueError: Levels do not add up to the priors.
     """
     if isinstance(gt_instances, (list, tuple)):
         num_level_priors, gt_instances, gt_instances_ignore = (
@@ -52,13 +59,33 @@ def read_inputs(
         regions = gt_bboxes[:0]
     else:
         regions = get_box_tensor(gt_instances_ignore.bboxes)
+    priors = get_box_tensor(pred_instances.priors)
+    sizes = num_level_priors
+    if sizes is not None and sum(sizes) != len(priors):
+        raise ValueError(
+            f'num_level_priors {list(sizes)} add up to {sum(sizes)}, but '
+            f'there are {len(priors)} priors'
+        )
     return Inputs(
-        get_box_tensor(pred_instances.priors),
+        priors,
         gt_bboxes,
         gt_instances.labels,
         regions,
         num_level_priors,
     )
+
+
+def assigned_overlaps(gts: Tensor, priors: Tensor, gt_inds: Tensor) -> Tensor:
+    """IoU with the assigned ground truth, or else the best, shape (N,).
+
+    Args:
+        gts: Coordinates (5, G), G > 0.
+        priors: Coordinates (5, N), N > 0.
+        gt_inds: 1-based ground truth, or none of them, shape (N,).
+    """
+    best = overlap_matching.match(gts, priors).overlaps
+    own = iou(gts[:, (gt_inds - 1).clamp(min=0)], priors)
+    return torch.where(gt_inds > 0, own, best)
 
 
 def to_result(

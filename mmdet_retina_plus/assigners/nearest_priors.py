@@ -4,9 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmdet_retina_plus.kernels import devices
-
-from . import overlap_matching
+from mmdet_retina_plus.kernels import devices, overlap_matching
 
 # Priors in a chunk: a few chunks hold the neighbours of a point.
 CHUNK = 32

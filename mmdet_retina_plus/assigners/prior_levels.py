@@ -78,6 +78,89 @@ def level_sizes(priors: Tensor) -> list[int]:
     return [(stop - start) * per_place for start, stop in pairwise(starts)]
 
 
+class Grid(NamedTuple):
+    """Where the priors of a level lie.
+
+    Attributes:
+        start: Index of its first prior.
+        shapes: Width and height of the priors at a place, shape (A, 2).
+        xs: Centres of its columns in pixels, ascending, shape (W,).
+        ys: Centres of its rows, shape (H,).
+    """
+
+    start: int
+    shapes: Tensor
+    xs: Tensor
+    ys: Tensor
+
+    def nearest(self, centres: Tensor) -> Tensor:
+        """Indices (A, G) of the priors at the place nearest to each point.
+
+        Of two places equally far it is the one with the larger coordinate, so
+        that priors in the middle of cells own them as far as, and without,
+        the next cell's first coordinate. A point outside of the grid belongs
+        to its border.
+
+        Args:
+            centres: x and y of the points, shape (2, G).
+        """
+        column, row = (
+            torch.bucketize(
+                values.contiguous(), (places[1:] + places[:-1]) / 2, right=True
+            )
+            for values, places in zip(centres, (self.xs, self.ys), strict=True)
+        )
+        count = len(self.shapes)
+        first = self.start + (row * len(self.xs) + column) * count
+        return first + torch.arange(count, device=first.device)[:, None]
+
+
+def grids(priors: Tensor, num_level_priors: Sequence[int]) -> list[Grid]:
+    """The grid of each level that has priors, with a look at the values.
+
+    Args:
+        priors: Boxes of all levels, shape (N, 4).
+        num_level_priors: Number of priors of each level.
+
+    Raises:
+        ValueError: A level is no grid with equally many priors at a place.
+    """
+    levels, counts = [], []
+    for level in priors.split(list(num_level_priors)):
+        if len(level):
+            places = _Places.of(level)
+            y = places.centre[:, 1]
+            same_row = (y - y[0]).abs() <= places.slack[0]
+            levels.append((places, level))
+            counts += [
+                places.at_first().sum(),
+                same_row.long().cumprod(dim=0).sum(),
+            ]
+    # One read of all, since each stops a GPU's queue.
+    pairs = torch.stack(counts).view(-1, 2).tolist()
+    found, start = [], 0
+    for (places, level), (per_place, per_row) in zip(
+        levels, pairs, strict=True
+    ):
+        if per_row % per_place or len(level) % per_row:
+            raise ValueError(
+                f'A level of {len(level)} priors has {per_place} at its first '
+                f'place and {per_row} in its first row, which is no grid: '
+                'keep all of them with `allowed_border=-1`'
+            )
+        first = level[:per_place]
+        found.append(
+            Grid(
+                start,
+                first[:, 2:4] - first[:, :2],
+                places.centre[:per_row:per_place, 0].contiguous(),
+                places.centre[::per_row, 1].contiguous(),
+            )
+        )
+        start += len(level)
+    return found
+
+
 def _unreadable() -> ValueError:
     return ValueError(
         'Cannot read the sizes of the levels off these priors: they must run '

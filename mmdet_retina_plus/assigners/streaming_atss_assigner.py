@@ -12,15 +12,13 @@ from mmdet.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmdet_retina_plus.kernels import devices, dispatch
+from mmdet_retina_plus.kernels import devices, dispatch, overlap_matching
 from mmdet_retina_plus.kernels.boxes import (
     MARGIN,
     centres_of,
     iou,
-    share_of_second,
 )
 
-from . import overlap_matching
 from .assign_io import Inputs, read_inputs, to_result
 from .nearest_priors import LAST, Level, pack, unpack
 from .prior_levels import level_sizes, priors_per_place
@@ -127,11 +125,6 @@ class StreamingATSSAssigner(BaseAssigner):
             pred_instances, gt_instances, gt_instances_ignore, num_level_priors
         )
         sizes = inputs.num_level_priors
-        if sizes is not None and sum(sizes) != len(inputs.priors):
-            raise ValueError(
-                f'num_level_priors {list(sizes)} add up to {sum(sizes)}, but '
-                f'there are {len(inputs.priors)} priors'
-            )
         some = len(inputs.priors) and len(inputs.gt_bboxes)
         if some and dispatch.usable(inputs.priors, inputs.gt_bboxes):
             return self._by_kernels(inputs)
@@ -141,7 +134,9 @@ class StreamingATSSAssigner(BaseAssigner):
         gts = overlap_matching.finite_coordinates(
             inputs.gt_bboxes.float(), 'Ground truths'
         )
-        ignored = self._ignored(priors, inputs.regions)
+        ignored = overlap_matching.in_regions(
+            priors, inputs.regions, self.ignore_iof_thr
+        )
         gt_inds = -ignored.long()
         overlaps = torch.zeros_like(priors[0])
         if priors.size(1) and gts.size(1):
@@ -180,15 +175,6 @@ class StreamingATSSAssigner(BaseAssigner):
             gt_bboxes, inputs.gt_labels, priors, ignored, claims
         )
         return AssignResult(len(gt_bboxes), *result)
-
-    def _ignored(self, priors: Tensor, regions: Tensor) -> Tensor:
-        if self.ignore_iof_thr <= 0 or not len(regions) or not priors.size(1):
-            return torch.zeros_like(priors[0], dtype=torch.bool)
-        regions = overlap_matching.finite_coordinates(
-            regions.float(), 'Ignore regions'
-        )
-        shares = overlap_matching.match(regions, priors, share_of_second)
-        return shares.overlaps > self.ignore_iof_thr
 
     def _levels(
         self, priors: Tensor, ignored: Tensor, sizes: Sequence[int]

@@ -17,16 +17,15 @@ from mmdet.utils import ConfigType
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmdet_retina_plus.kernels import dispatch
+from mmdet_retina_plus.kernels import dispatch, overlap_matching
 from mmdet_retina_plus.kernels.boxes import (
     iou,
     share_of_first,
     share_of_second,
 )
+from mmdet_retina_plus.kernels.overlap_matching import Claims, Matches
 
-from . import overlap_matching
 from .assign_io import Inputs, read_inputs, to_result
-from .overlap_matching import Claims, Matches
 
 
 @TASK_UTILS.register_module()

@@ -59,6 +59,26 @@ def check_mask_loss(loss: nn.Module | None) -> None:
         )
 
 
+def check_sampler(sampler: Any) -> None:
+    """Refuse a sampler that puts ground truth among the priors.
+
+    mmdet would train other anchors than those sampled, or raise an
+    IndexError.
+
+    Args:
+        sampler: Of mmdet, or None.
+
+    Raises:
+        ValueError: It has ``add_gt_as_proposals``, the default of most.
+    """
+    if getattr(sampler, 'add_gt_as_proposals', False):
+        raise ValueError(
+            f'{type(sampler).__name__} adds ground truth to the anchors of a '
+            'dense head, which shifts their indices: set '
+            'train_cfg.sampler.add_gt_as_proposals=False'
+        )
+
+
 def check_anchors(prior_generator: Any) -> None:
     """Refuse a generator with two equal anchors at a location.
 

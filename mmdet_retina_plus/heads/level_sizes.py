@@ -69,7 +69,7 @@ def with_level_sizes(
     # Not by setattr: an assigner that is a module is in a dict of modules
     # that both heads share.
     vars(head)['assigner'] = SimpleNamespace(
-        assign=lambda priors, gt_instances, ignored: assign(
+        assign=lambda priors, gt_instances, ignored=None: assign(
             # By name, since mmdet's ATSSAssigner has another order.
             pred_instances=priors,
             gt_instances=gt_instances,

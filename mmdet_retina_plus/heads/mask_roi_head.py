@@ -16,6 +16,7 @@ from mmengine.utils import to_2tuple
 from torch import Tensor
 
 from .build_checks import check_mask_loss
+from .roi_levels import for_roi_align
 from .shared_bitmaps import SharedBitmaps
 
 TRAIN_CFG = dict(
@@ -255,11 +256,7 @@ class MaskRoIHead(StandardRoIHead):
     def _mask_forward(
         self, x: Sequence[Tensor], rois: Tensor
     ) -> dict[str, Tensor]:
-        # In single precision: beyond 1024 pixels float16 has steps of 1,
-        # bfloat16 of 8, which mmcv's RoIAlign on a CPU has not at all.
-        dtype = torch.promote_types(x[0].dtype, torch.float32)
-        # In order, since mmcv's reads memory so whatever the strides say.
-        levels = [level.to(dtype).contiguous() for level in x]
+        levels = for_roi_align(x)
         mask_feats = self.mask_roi_extractor(levels, rois)
         if len(rois) == 0:
             # An extractor of one level leaves no graph then, and distributed

@@ -29,6 +29,12 @@ def build_policies(
     policies = [TASK_UTILS.build(config) for config in configs]
     for policy in policies:
         check_policy(policy, use_sigmoid)
+    for policy in policies[:-1]:
+        if getattr(policy, 'per_class', False):
+            raise ValueError(
+                f'{type(policy).__name__} gives weights by class, which '
+                'other policies do not take: make it the last of `mining`'
+            )
     return policies
 
 
@@ -80,7 +86,7 @@ def apply_policies(
     label_weights: Tensor,
     batch_gt_instances: InstanceList,
 ) -> Tensor:
-    """Classification weights (N, A) after all policies.
+    """Classification weights (N, A) or (N, A, K) after all policies.
 
     Args:
         policies: In order.

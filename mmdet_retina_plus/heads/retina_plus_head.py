@@ -14,7 +14,12 @@ from mmdet.utils import ConfigType, InstanceList, OptInstanceList, reduce_mean
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from .build_checks import check_anchors, check_box_loss, check_per_class
+from .build_checks import (
+    check_anchors,
+    check_box_loss,
+    check_per_class,
+    check_sampler,
+)
 from .level_sizes import count_inside, takes_level_sizes, with_level_sizes
 from .mining_calls import apply_policies, build_policies, normalizer_of
 
@@ -44,7 +49,8 @@ class RetinaPlusHead(RetinaHead):
         ValueError: Head and loss, or a policy, disagree about ``use_sigmoid``;
             ``alpha`` or ``class_weight`` of ``loss_cls`` are not one for each
             class; an IoU loss gets no boxes; two anchors of a location are
-            equal; or a policy does not follow the protocol.
+            equal; a sampler adds ground truth to the anchors; or a policy
+            does not follow the protocol.
     """
 
     def __init__(
@@ -69,6 +75,7 @@ class RetinaPlusHead(RetinaHead):
         )
         check_box_loss(self.loss_bbox, self.reg_decoded_bbox)
         check_anchors(self.prior_generator)
+        check_sampler(getattr(self, 'sampler', None))
         self.mining = build_policies(as_list(mining), self.use_sigmoid_cls)
         self.averages_selected = 'selected' in map(normalizer_of, self.mining)
         self.sync_avg_factor = sync_avg_factor
@@ -136,8 +143,12 @@ class RetinaPlusHead(RetinaHead):
             )
         positives = self._over_processes(avg_factor, cls_score)
         selected = None
+        # An anchor of weight 0 for all its classes trains none.
+        highest = label_weights
+        if highest.dim() > labels.dim():
+            highest = highest.amax(dim=2)
         if self.averages_selected:
-            count = (label_weights > 0).sum().clamp(min=1)
+            count = (highest > 0).sum().clamp(min=1)
             selected = self._over_processes(count, cls_score)
         loss_cls, loss_bbox = self.loss_by_feat_single(
             cls_score,
@@ -153,7 +164,7 @@ class RetinaPlusHead(RetinaHead):
         return dict(
             loss_cls=loss_cls,
             loss_bbox=loss_bbox,
-            **count_anchors(labels, label_weights, self.num_classes),
+            **count_anchors(labels, highest, self.num_classes),
         )
 
     def loss_by_feat_single(
@@ -175,7 +186,7 @@ class RetinaPlusHead(RetinaHead):
             bbox_pred: Deltas, shape (N, A, 4).
             anchors: Shape (N, A, 4).
             labels: Shape (N, A), background = number of classes.
-            label_weights: Shape (N, A).
+            label_weights: Shape (N, A), or (N, A, K) by class.
             bbox_targets: Shape (N, A, 4).
             bbox_weights: Shape (N, A, 4).
             avg_factor: Divisor of the losses.
@@ -185,7 +196,7 @@ class RetinaPlusHead(RetinaHead):
         loss_cls = self.loss_cls(
             cls_score.flatten(0, 1),
             labels.flatten(),
-            label_weights.flatten(),
+            label_weights.flatten(0, 1),
             avg_factor=avg_factor
             if cls_avg_factor is None
             else cls_avg_factor,
@@ -256,7 +267,7 @@ class RetinaPlusHead(RetinaHead):
         label_weights: Tensor,
         batch_gt_instances: InstanceList,
     ) -> Tensor:
-        """Classification weights (N, A) after all mining policies."""
+        """Classification weights (N, A) or (N, A, K) after all policies."""
         boxes = dict(anchors=priors)
         if any(policy.needs == 'predictions' for policy in self.mining):
             boxes['predictions'] = self._decode(priors, bbox_pred)

@@ -31,6 +31,9 @@ class MiningPolicy(Protocol):
         use_sigmoid: Optional: whether it reads the logits as one per class
             and not also one of the background, which is last. The head
             refuses a policy that differs from its classifier.
+        per_class: Optional: whether its weights have a column for each logit,
+            shape (A, K). Others want one weight an anchor, so that it must be
+            the last policy.
     """
 
     needs: Literal['anchors', 'predictions'] | None
@@ -44,7 +47,7 @@ class MiningPolicy(Protocol):
         label_weights: Tensor,
         gt_instances: InstanceData,
     ) -> Tensor:
-        """New weights of the anchors of one image, shape (A,).
+        """New weights of the anchors of one image, shape (A,) or (A, K).
 
         It runs without gradient. The arguments are views of the batch's, to
         be read only. Anchors run from fine to coarse levels, as in mmdet.

@@ -15,10 +15,7 @@ from torch import Tensor
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmdet_retina_plus.assigners import (
-    overlap_matching,
-)
-from mmdet_retina_plus.kernels import devices
+from mmdet_retina_plus.kernels import devices, overlap_matching
 from tests.helpers.samples import STRIDES
 
 
@@ -111,15 +108,19 @@ def tiles(**sizes: int) -> Iterator[None]:
 
 
 class Launches(TorchDispatchMode):
-    """Counts operations."""
+    """Counts operations, and elements of the largest result."""
 
     def __init__(self) -> None:
         super().__init__()
         self.count = 0
+        self.largest = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         self.count += 1
-        return func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor):
+            self.largest = max(self.largest, result.numel())
+        return result
 
 
 NOWHERE = torch.tensor([[-9000.0, -8000, -7000, -6000], [40, 40, 40, 90]])

@@ -7,6 +7,7 @@ import torch
 from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 
 import mmdet_retina_plus
 from tests.helpers.samples import Objects, data_sample
@@ -41,7 +42,9 @@ def shrink(config: Config) -> None:
 def build_detector(config: Config) -> BaseDetector:
     """A config's detector, initialised without a download."""
     config.model.backbone.init_cfg = None
-    detector = MODELS.build(config.model)
+    # As a runner does, for what has no base in mmdet that names its scope.
+    with DefaultScope.overwrite_default_scope(config.default_scope):
+        detector = MODELS.build(config.model)
     detector.init_weights()
     return detector.train()
 

@@ -10,9 +10,8 @@ from mmengine.structures import InstanceData
 from mmdet_retina_plus.assigners import (
     StreamingATSSAssigner,
     StreamingMaxIoUAssigner,
-    overlap_matching,
 )
-from mmdet_retina_plus.kernels import max_iou
+from mmdet_retina_plus.kernels import max_iou, overlap_matching
 from mmdet_retina_plus.kernels.boxes import (
     coordinates,
     iou,

@@ -1,6 +1,6 @@
 """Best overlaps of boxes and priors without holding their matrix.
 
-Boxes are coordinates (5, n), see ``kernels.boxes``. No result depends on the
+Boxes are coordinates (5, n), see ``boxes``. No result depends on the
 size of a tile.
 """
 
@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmdet_retina_plus.kernels import devices
-from mmdet_retina_plus.kernels.boxes import coordinates, iou
+from . import devices, dispatch
+from .boxes import coordinates, iou, share_of_second
 
 # Pairs of a box and a prior in a tile: a CPU wants them in its cache, a GPU
 # wants few launches.
@@ -81,6 +81,45 @@ def finite_coordinates(boxes: Tensor, name: str) -> Tensor:
     elif not finite.all():
         raise ValueError(f'{name} must be finite, found NaN or infinity')
     return coordinates(boxes)
+
+
+def best_iou(boxes: Tensor, priors: Tensor, name: str = 'Priors') -> Tensor:
+    """Highest IoU of each prior with a box, 0 without any, shape (N,).
+
+    Args:
+        boxes: Ground truths, shape (G, 4).
+        priors: Shape (N, 4).
+        name: What an error calls the priors.
+
+    Raises:
+        ValueError: As ``finite_coordinates``.
+    """
+    if len(boxes) and len(priors) and dispatch.usable(boxes, priors):
+        from . import max_iou
+
+        return max_iou.best_overlaps(boxes, priors)[0]
+    first = finite_coordinates(boxes.float(), 'Ground truths')
+    second = finite_coordinates(priors.float(), name)
+    if not len(boxes) or not len(priors):
+        return torch.zeros_like(second[0])
+    return match(first, second).overlaps
+
+
+def in_regions(priors: Tensor, regions: Tensor, iof_thr: float) -> Tensor:
+    """Flags (N,) of priors of which a larger share lies in one region.
+
+    Args:
+        priors: Coordinates (5, N), single precision.
+        regions: Boxes (R, 4).
+        iof_thr: The share; none is flagged unless it is above 0.
+
+    Raises:
+        ValueError: As ``finite_coordinates``.
+    """
+    if iof_thr <= 0 or not len(regions) or not priors.size(1):
+        return torch.zeros_like(priors[0], dtype=torch.bool)
+    regions = finite_coordinates(regions.float(), 'Ignore regions')
+    return match(regions, priors, share_of_second).overlaps > iof_thr
 
 
 def match(

@@ -1,0 +1,70 @@
+# The strategy lab on generated shapes: data, schedule and what every detector
+# of the lab has in common, three minutes on two CPU cores from scratch.
+#
+#   retina-plus make-data shapes data/lab --size 192
+#
+# Other presets (`--preset tiny`, `--preset crowded`) are other folders. A
+# detector reads the variables below as `_base_.lab_backbone`, and so on; a
+# file of your own for configs/lab/data.py sets the same ones.
+_base_ = [
+    './coco_folder.py',
+    './cpu_schedule.py',
+    'mmdet::_base_/default_runtime.py',
+    './plugin.py',
+]
+
+num_classes = 4
+# Shorter side of images at test time, which priors are scaled by.
+lab_size = 192
+lab_preprocessor = dict(
+    type='DetDataPreprocessor',
+    mean=[123.675, 116.28, 103.53],
+    std=[58.395, 57.12, 57.375],
+    bgr_to_rgb=True,
+    pad_size_divisor=32,
+)
+lab_backbone = dict(
+    type='ResNet',
+    depth=18,
+    base_channels=16,
+    num_stages=4,
+    out_indices=(0, 1, 2, 3),
+    frozen_stages=-1,
+    norm_cfg=dict(type='BN', requires_grad=True),
+    norm_eval=False,
+    style='pytorch',
+)
+# Channels of C2 to C5, of P3 to P7 and the towers, and convolutions a tower.
+lab_channels = [16, 32, 64, 128]
+lab_width = 64
+lab_convs = 2
+lab_neck = dict(
+    type='FPN',
+    in_channels=lab_channels,
+    out_channels=lab_width,
+    start_level=1,
+    add_extra_convs='on_input',
+    num_outs=5,
+)
+
+data_root = 'data/lab/'
+ann_file = data_root + 'instances_val.json'
+metainfo = dict(classes=('red', 'yellow', 'green', 'blue'))
+train_pipeline = _base_.train_pipeline
+train_pipeline[2].scale = (192, 192)
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].scale = (192, 192)
+dataset = dict(data_root=data_root, metainfo=metainfo)
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline, **dataset))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline, **dataset))
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file=ann_file)
+test_evaluator = val_evaluator
+
+train_cfg = dict(max_iters=400, val_interval=400)
+default_hooks = dict(
+    # Validations belong to steps, too, or every backend draws them at 0.
+    logger=dict(interval=10, log_metric_by_epoch=False),
+    checkpoint=dict(by_epoch=False, interval=400),
+)
+log_processor = dict(by_epoch=False)

@@ -1,0 +1,24 @@
+"""SSD's head, which predicts with mmdet 3.3.0.
+
+SSD: https://arxiv.org/abs/1512.02325
+"""
+
+from mmdet.models.dense_heads import SSDHead
+from mmdet.registry import MODELS
+
+
+@MODELS.register_module()
+class SSDPlusHead(SSDHead):
+    """mmdet's SSDHead with the attribute that mmdet's prediction looks for.
+
+    It has none called ``loss_cls``, since it computes cross entropy by
+    itself, and any prediction raises an AttributeError:
+    https://github.com/open-mmlab/mmdetection/issues/11780
+
+    Args:
+        args, kwargs: As ``SSDHead``.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.loss_cls = None
