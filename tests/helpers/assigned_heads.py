@@ -131,18 +131,33 @@ CENTERNET = dict(
     feat_channels=8,
     test_cfg=dict(topk=100, local_maximum_kernel=3, max_per_img=100),
 )
+SAPD = dict(
+    type='SAPDHead',
+    num_classes=3,
+    in_channels=8,
+    feat_channels=8,
+    stacked_convs=1,
+    norm_cfg=None,
+)
 OF_THEIR_OWN = {
+    'SAPDHead': SAPD,
     'SSDHead': SSD,
     'YOLOV3Head': YOLO,
     'CenterNetHead': CENTERNET,
+    'YOLOV3PlusHead': YOLO
+    | dict(
+        type='YOLOV3PlusHead',
+        mining=dict(type='PredictedIoUIgnore', iou_thr=0.2),
+        train_cfg=dict(assigner=dict(type='BestPriorAssigner')),
+    ),
 }
-ALL = (*SETTINGS, 'YOLOV3Head', 'CenterNetHead')
+ALL = (*SETTINGS, *OF_THEIR_OWN)
 
 
 def assigned_head(kind: str, **changes) -> Any:
     """A head in training mode, whose layers keep their statistics."""
     if kind in OF_THEIR_OWN:
-        config: dict = dict(OF_THEIR_OWN[kind])
+        config: dict = OF_THEIR_OWN[kind] | changes
     else:
         config = head_config(type=kind, **SETTINGS[kind], **changes)
     head = MODELS.build(config)
@@ -158,6 +173,6 @@ def scene(kind: str, objects: Sequence = OBJECTS) -> tuple:
     if kind == 'CenterNetHead':
         return (torch.randn(1, 8, SIDE // 4, SIDE // 4),), [sample]
     features: tuple[Tensor, ...] = pyramid(1, shape=(SIDE, SIDE))
-    if kind == 'YOLOV3Head':
+    if kind.startswith('YOLO'):
         features = features[2::-1]
     return features, [sample]

@@ -17,11 +17,16 @@ from mmdet.models import (
 )
 from torch import Tensor, nn
 
-from mmdet_retina_plus.heads import RetinaPlusHead
+from mmdet_retina_plus.heads import (
+    RetinaPlusHead,
+    SAPDHead,
+    YOLOV3PlusHead,
+)
 
 from .assignment import Assignment
 from .read_centernet import read_centernet
 from .read_labels import read_labels
+from .read_sapd import read_sapd
 from .read_yolo import read_yolo
 
 Reader = Callable[[Any, Sequence[Tensor], list], Assignment]
@@ -32,8 +37,10 @@ READERS: dict[type, Reader] = {
     FCOSHead: read_labels,
     SSDHead: read_labels,
     YOLOV3Head: read_yolo,
+    YOLOV3PlusHead: read_yolo,
     CenterNetHead: read_centernet,
     GARetinaHead: read_labels,
+    SAPDHead: read_sapd,
     RPNHead: read_labels,
 }
 DECIDES = (

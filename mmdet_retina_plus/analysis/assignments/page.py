@@ -46,9 +46,10 @@ def page_html(
         '<h2>Sheet</h2>',
         '<p class="note">Filled dots are positives, in the colour of their '
         'level, with the outlines of their anchors; pale ones have a small '
-        'centreness. Ignored priors, which the classification loss leaves '
-        'out, are crosses; where they are the majority, because a sampler or '
-        'mining chooses negatives, these are drawn instead. '
+        'soft weight (centreness, SAPD). Ignored priors, which the '
+        'classification loss leaves out, are crosses; where they are the '
+        'majority, because a sampler or mining chooses negatives, these are '
+        'drawn instead. '
         'All other priors are not drawn. Click to enlarge.</p>',
         zoomed(pictures['sheet'], 'sheet'),
         '<h2>Positives per object</h2>',

@@ -1,11 +1,17 @@
 """Soft quantities of heads as maps over the image, one for each level."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 from mmdet.models import ATSSHead, CenterNetHead, FCOSHead, GARetinaHead
-from torch import Tensor
+from torch import Tensor, nn
+
+from mmdet_retina_plus.necks import ASFF
+
+MOST_FUSED = 3
+"""Largest number of levels whose mix is shown in all its parts."""
 
 
 class SoftMap(NamedTuple):
@@ -34,7 +40,7 @@ def soft_maps(
     Returns:
         Predicted centreness of ATSSHead and FCOSHead; heat map of
         CenterNetHead and location of GARetinaHead, as target and predicted;
-        of other heads none.
+        of other heads none. SAPDHead's weights are those of its positives.
     """
     truth = sample.gt_instances
     maps: list[SoftMap] = []
@@ -64,6 +70,39 @@ def soft_maps(
         if trained:
             maps += of_levels('predicted', [heat])
     return maps
+
+
+@contextmanager
+def watched_fusion(model: nn.Module) -> Iterator[list[SoftMap]]:
+    """Weights of the levels that ASFF mixes, of a forward within a `with`.
+
+    Of three levels all are shown, of more the weight of each one's own.
+    """
+    maps: list[SoftMap] = []
+
+    def watch(fusion: Any, inputs: tuple) -> None:
+        weights = fusion.level_weights(*inputs)
+        for level, item in enumerate(weights):
+            count = item.size(1)
+            sources = range(count) if count <= MOST_FUSED else (level,)
+            maps.extend(
+                SoftMap(
+                    f'output {level + 1}: weight of input {source + 1}',
+                    item[0, source].detach().float().cpu().numpy(),
+                )
+                for source in sources
+            )
+
+    handles = [
+        module.register_forward_pre_hook(watch)
+        for module in model.modules()
+        if isinstance(module, ASFF)
+    ]
+    try:
+        yield maps
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def sigmoids(levels: Sequence[Tensor]) -> list[Tensor]:

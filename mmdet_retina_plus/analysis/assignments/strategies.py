@@ -1,7 +1,8 @@
 """Strategies to compare: a config's detector, its head and its pipeline."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ import torch
 from mmdet.models import RPNHead
 from mmdet.registry import MODELS
 from mmengine.dataset import Compose, pseudo_collate
-from mmengine.logging import MMLogger
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import set_random_seed
 
@@ -19,7 +20,7 @@ from mmdet_retina_plus.common.trained_detectors import load_detector
 from .assignment import Assignment
 from .heads import dense_head, reader_of
 from .images import pipeline_of, pixels_of, still_pipeline
-from .soft_maps import SoftMap, soft_maps
+from .soft_maps import SoftMap, soft_maps, watched_fusion
 
 
 class Strategy(NamedTuple):
@@ -156,18 +157,36 @@ def scene_of(strategy: Strategy, info: dict) -> Scene:
         check_labels(head, labels)
         if isinstance(head, RPNHead):
             truth.labels = torch.zeros_like(truth.labels)
-        features = model.extract_feat(batch['inputs'])
+        with watched_fusion(model) as fused:
+            features = model.extract_feat(batch['inputs'])
         features = features[getattr(model, 'bbox_start_level', 0) :]
         set_random_seed(0)
         reader = reader_of(head)
         assert reader is not None
-        assignment = reader(head, features, samples)
-        maps = soft_maps(head, features, sample, bool(strategy.checkpoint))
+        trained = bool(strategy.checkpoint)
+        with progress_of(trained):
+            assignment = reader(head, features, samples)
+        maps = soft_maps(head, features, sample, trained)
     boxes = truth.bboxes.cpu().numpy()
     scale = np.array(sample.metainfo.get('scale_factor', (1, 1)))[:2]
     edges = (boxes[:, 2:] - boxes[:, :2]) / scale
     sides = np.sqrt(edges.prod(axis=1))
-    return Scene(pixels, boxes, sides, labels, assignment, maps)
+    return Scene(pixels, boxes, sides, labels, assignment, fused + maps)
+
+
+@contextmanager
+def progress_of(trained: bool) -> Iterator[None]:
+    """Let heads with phases see the begin or the end of a training."""
+    known = MessageHub.get_current_instance().runtime_info
+    progress = dict(iter=int(trained), max_iters=1)
+    before = {key: known[key] for key in progress if key in known}
+    known.update(progress)
+    try:
+        yield
+    finally:
+        for key in progress:
+            del known[key]
+        known.update(before)
 
 
 def check_labels(head: Any, labels: np.ndarray) -> None:

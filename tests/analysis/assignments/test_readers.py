@@ -18,6 +18,7 @@ from mmdet_retina_plus.analysis.assignments.heads import (
     dense_head,
     reader_of,
 )
+from mmdet_retina_plus.analysis.assignments.strategies import progress_of
 from tests.helpers.assigned_heads import ALL, OBJECTS, assigned_head, scene
 from tests.helpers.models import detector_config, head_config
 
@@ -130,6 +131,67 @@ def test_priors_of_yolo_are_the_assigners():
     np.testing.assert_array_equal(found.states, np.sign(expected))
     np.testing.assert_array_equal(found.objects, expected[expected > 0] - 1)
     assert {*np.sign(expected)} == {-1, 0, 1}
+
+
+def test_negatives_of_yolo_whose_predictions_overlap_are_ignored():
+    torch.manual_seed(0)
+    head = assigned_head('YOLOV3PlusHead')
+    features, samples = scene('YOLOV3PlusHead')
+    with_mining = read(head, features, samples)
+    head.mining = []
+    without = read(head, features, samples)
+    assert sum(without.count(IGNORED)) == 0
+    changed = with_mining.states != without.states
+    assert 0 < changed.sum() == sum(with_mining.count(IGNORED))
+    assert (without.states[changed] == NEGATIVE).all()
+    assert with_mining.positives_of(len(OBJECTS)).tolist()[:3] == [1, 1, 1]
+
+
+@pytest.mark.parametrize('trained', [False, True])
+def test_weights_of_sapd_are_those_of_its_loss(trained):
+    """A loss's gradient by a logit is its weight times that of weight 1."""
+    head = assigned_head('SAPDHead')
+    for weights in head.selector.parameters():
+        torch.nn.init.normal_(weights, std=0.2)
+    features, samples = scene('SAPDHead')
+    logits, distances = head(features)
+    logits = [level.detach().requires_grad_() for level in logits]
+    truth = samples[0].gt_instances
+    with progress_of(trained):
+        found = read(head, features, samples)
+        losses = head.loss_by_feat(
+            logits,
+            distances,
+            [truth],
+            [samples[0].metainfo],
+            level_logits=head.selector(features, [truth]),
+        )
+    gradients = torch.cat(
+        [
+            level.permute(0, 2, 3, 1).reshape(-1, 3)
+            for level in torch.autograd.grad(losses['loss_cls'], logits)
+        ]
+    )
+    rows = torch.cat(
+        [level.permute(0, 2, 3, 1).reshape(-1, 3) for level in logits]
+    ).detach()
+    total = max(found.weights.sum(), 1)
+    assert (gradients[found.states == IGNORED] == 0).all()
+    x = rows[found.priors].requires_grad_()
+    loss = head.loss_cls(
+        x, truth.labels[found.objects], reduction_override='sum'
+    )
+    (plain,) = torch.autograd.grad(loss, x)
+    torch.testing.assert_close(
+        gradients[found.priors],
+        plain * torch.tensor(found.weights)[:, None] / total,
+    )
+    levels = [
+        len(set(found.levels[found.priors[found.objects == number]]))
+        for number in range(3)
+    ]
+    # Smaller objects may take all cells of one of the three.
+    assert 2 <= max(levels) <= 3 if trained else levels == [1, 1, 1]
 
 
 def test_positives_of_centernet_are_the_cells_of_the_centres():
