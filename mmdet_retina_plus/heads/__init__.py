@@ -2,6 +2,7 @@
 
 from .centernet_plus_head import CenterNetPlusHead
 from .ga_retina_plus_head import GARetinaPlusHead
+from .guided_yolov3_head import GuidedYOLOV3Head
 from .mask_roi_head import MaskRoIHead
 from .retina_plus_head import RetinaPlusHead
 from .sapd_head import SAPDHead
@@ -12,6 +13,7 @@ from .yolov3_plus_head import YOLOV3PlusHead
 __all__ = [
     'CenterNetPlusHead',
     'GARetinaPlusHead',
+    'GuidedYOLOV3Head',
     'MaskRoIHead',
     'RetinaPlusHead',
     'SAPDHead',

@@ -18,8 +18,9 @@ from mmdet.utils import (
     OptMultiConfig,
     reduce_mean,
 )
-from mmengine.logging import MessageHub
 from torch import Tensor
+
+from mmdet_retina_plus.common.training_phase import training_progress
 
 from .anchor_points import (
     PositivePoints,
@@ -318,12 +319,6 @@ def check_options(
             f'topk={topk} of {num_levels} levels: use 1 to {num_levels}, or '
             'None for all'
         )
-
-
-def training_progress() -> float:
-    """Fraction of the training's iterations that are done, 0 without one."""
-    hub = MessageHub.get_current_instance()
-    return hub.get_info('iter', 0) / max(hub.get_info('max_iters', 1), 1)
 
 
 def all_boxes(batch_gt_instances: InstanceList) -> Tensor:

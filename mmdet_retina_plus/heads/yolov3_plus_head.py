@@ -3,18 +3,26 @@
 YOLOv3: https://arxiv.org/abs/1804.02767
 """
 
+import copy
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import torch
 from mmdet.models.dense_heads import YOLOV3Head
+from mmdet.models.task_modules.assigners import AssignResult
 from mmdet.registry import MODELS
 from mmdet.structures.bbox import get_box_tensor
-from mmdet.utils import ConfigType, InstanceList, OptInstanceList
+from mmdet.utils import (
+    ConfigType,
+    InstanceList,
+    OptConfigType,
+    OptInstanceList,
+)
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from .level_sizes import takes_level_sizes, with_level_sizes
+from .level_sizes import takes_level_sizes
 from .mining_calls import apply_policies, build_policies, normalizer_of
 from .retina_plus_head import as_list, join_levels
 
@@ -25,12 +33,14 @@ class Image(NamedTuple):
     Attributes:
         bboxes: Of the objects, for mmdet.
         gt_instances: The objects.
+        assigned: Their priors.
         objectness: Logits, shape (A,).
         predictions: Boxes, shape (A, 4).
     """
 
     bboxes: Tensor
     gt_instances: InstanceData
+    assigned: AssignResult
     objectness: Tensor
     predictions: Tensor
 
@@ -47,12 +57,17 @@ class YOLOV3PlusHead(YOLOV3Head):
     the last cells, with mmdet's assigner too, where its head raises an
     IndexError or takes the next row.
 
+    Objects may have ``mix_weights``, as ``BatchMixUp`` gives them: the weight
+    of the objectness of their positives.
+
     Args:
         args: As ``YOLOV3Head``.
         mining: A mining policy or a list of them, applied in this order; see
             ``mmdet_retina_plus.mining.MiningPolicy``. They see objectness as
             a classifier of one class, and choose the negatives; the weights
             of positives stay as they are.
+        loss_bbox: Loss of the positives' boxes beside those of their
+            coordinates, summed over the batch; None for none.
         kwargs: As ``YOLOV3Head``.
 
     Raises:
@@ -64,9 +79,11 @@ class YOLOV3PlusHead(YOLOV3Head):
         self,
         *args,
         mining: ConfigType | Sequence[ConfigType] | None = None,
+        loss_bbox: OptConfigType = None,
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self.loss_bbox = loss_bbox and MODELS.build(loss_bbox)
         self.mining = build_policies(as_list(mining), use_sigmoid=True)
         for policy in self.mining:
             if normalizer_of(policy) == 'selected':
@@ -82,24 +99,91 @@ class YOLOV3PlusHead(YOLOV3Head):
         batch_gt_instances: InstanceList,
         batch_img_metas: list[dict],
         batch_gt_instances_ignore: OptInstanceList = None,
+        assigned: Sequence[AssignResult] | None = None,
     ) -> dict:
-        if self.mining:
-            predictions, objectness = self._predictions(pred_maps)
-            batch_gt_instances = [
-                Image(gt_instances.bboxes, gt_instances, *predicted)
-                for gt_instances, *predicted in zip(
-                    batch_gt_instances, objectness, predictions, strict=True
-                )
-            ]
-        return super().loss_by_feat(
-            pred_maps,
-            batch_gt_instances,
-            batch_img_metas,
-            batch_gt_instances_ignore,
+        """Losses of each level, and ``loss_bbox`` of all.
+
+        Args:
+            pred_maps: As ``forward`` returns them.
+            batch_gt_instances, batch_img_metas, batch_gt_instances_ignore: As
+                in mmdet.
+            assigned: Priors of each image's objects; None asks the assigner.
+        """
+        if assigned is None:
+            sizes = [(level.size(2), level.size(3)) for level in pred_maps]
+            assigned = self.assign(sizes, batch_gt_instances)
+        boxes, objectness = self._predictions(pred_maps)
+        images = [
+            Image(gt_instances.bboxes, gt_instances, *of_image)
+            for gt_instances, *of_image in zip(
+                batch_gt_instances,
+                assigned,
+                objectness.detach(),
+                boxes.detach(),
+                strict=True,
+            )
+        ]
+        losses = super().loss_by_feat(
+            pred_maps, images, batch_img_metas, batch_gt_instances_ignore
         )
+        if self.loss_bbox is not None:
+            positive, gts = positives(assigned)
+            true_boxes = [get_box_tensor(image.bboxes) for image in images]
+            losses['loss_bbox'] = self.loss_bbox(
+                boxes.flatten(0, 1)[positive],
+                torch.cat(true_boxes)[gts],
+                reduction_override='sum',
+            )
+        return losses
+
+    def assign(
+        self,
+        featmap_sizes: Sequence[tuple[int, int]],
+        batch_gt_instances: InstanceList,
+        num_shapes: int | None = None,
+    ) -> list[AssignResult]:
+        """Priors of each image's objects.
+
+        Args:
+            featmap_sizes: (H, W) of each level.
+            batch_gt_instances: Of each image.
+            num_shapes: Assign only the first priors of each location, as if
+                there were no others; None for all.
+        """
+        device = batch_gt_instances[0].labels.device
+        levels = self.prior_generator.grid_priors(featmap_sizes, device=device)
+        levels = [self._first_shapes(level, num_shapes) for level in levels]
+        kwargs = {}
+        if takes_level_sizes(self.assigner):
+            kwargs['num_level_priors'] = [len(level) for level in levels]
+        priors = torch.cat(levels)
+        results = []
+        for gt_instances in batch_gt_instances:
+            flags = self.responsible_flags(
+                featmap_sizes, gt_instances.bboxes, device
+            )
+            flags = [self._first_shapes(level, num_shapes) for level in flags]
+            pred_instances = InstanceData(
+                priors=priors, responsible_flags=torch.cat(flags)
+            )
+            results.append(
+                self.assigner.assign(pred_instances, gt_instances, **kwargs)
+            )
+        return results
+
+    def _first_shapes(self, rows: Tensor, num_shapes: int | None) -> Tensor:
+        """Rows of the first priors of each location."""
+        if num_shapes is None:
+            return rows
+        return rows.unflatten(0, (-1, self.num_base_priors))[
+            :, :num_shapes
+        ].flatten(0, 1)
 
     def responsible_flags(
-        self, featmap_sizes: list[tuple], gt_bboxes: Tensor, device: str
+        self,
+        featmap_sizes: Sequence[tuple[int, int]],
+        gt_bboxes: Tensor,
+        device: torch.device,
     ) -> list[Tensor]:
         boxes = get_box_tensor(gt_bboxes)
         borders = boxes.new_tensor(
@@ -121,23 +205,28 @@ class YOLOV3PlusHead(YOLOV3Head):
         self,
         anchors: list[Tensor],
         responsible_flags: list[Tensor],
-        gt_instances: InstanceData | Image,
+        image: Image,
     ) -> tuple[Tensor, Tensor]:
-        head, image = self, None
-        if isinstance(gt_instances, Image):
-            image, gt_instances = gt_instances, gt_instances.gt_instances
-        if takes_level_sizes(self.assigner):
-            head = with_level_sizes(self, [len(level) for level in anchors])
-        target_map, neg_map = super(YOLOV3PlusHead, head)._get_targets_single(
-            anchors, responsible_flags, gt_instances
+        # The parent asks the assigner itself, so that a shallow copy of the
+        # head gets one that knows the answer.
+        head = copy.copy(self)
+        head.__dict__['assigner'] = SimpleNamespace(
+            assign=lambda *args: image.assigned
         )
-        if image is not None:
+        target_map, neg_map = super(YOLOV3PlusHead, head)._get_targets_single(
+            anchors, responsible_flags, image.gt_instances
+        )
+        if self.mining:
             neg_map = self._mine(
                 image, torch.cat(anchors), target_map[:, 4] > 0, neg_map
             )
+        if 'mix_weights' in image.gt_instances:
+            # A positive's objectness has the weight 1 plus this.
+            positive, gts = positives([image.assigned])
+            neg_map = neg_map.float()
+            neg_map[positive] = image.gt_instances.mix_weights[gts].float() - 1
         return target_map, neg_map
 
-    @torch.no_grad()
     def _predictions(
         self, pred_maps: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor]:
@@ -154,7 +243,7 @@ class YOLOV3PlusHead(YOLOV3Head):
                 )
             ]
         )
-        maps = join_levels(pred_maps, self.num_attrib).detach().float()
+        maps = join_levels(pred_maps, self.num_attrib).float()
         deltas = torch.cat([maps[..., :2].sigmoid(), maps[..., 2:4]], dim=2)
         boxes = self.bbox_coder.decode(torch.cat(anchors), deltas, strides)
         return get_box_tensor(boxes), maps[..., 4]
@@ -184,3 +273,16 @@ class YOLOV3PlusHead(YOLOV3Head):
             [gt_instances],
         )
         return neg_map * (weights.flatten() > 0)
+
+
+def positives(assigned: Sequence[AssignResult]) -> tuple[Tensor, Tensor]:
+    """Indices of the batch's positive priors and of their objects, (P,) each.
+
+    Both are counted over the batch.
+    """
+    gt_inds = torch.stack([result.gt_inds for result in assigned])
+    counts = [0, *(result.num_gts for result in assigned[:-1])]
+    before = torch.tensor(counts, device=gt_inds.device).cumsum(0)
+    image, prior = (gt_inds > 0).nonzero().unbind(dim=1)
+    positive = image * gt_inds.size(1) + prior
+    return positive, before[image] + gt_inds[image, prior] - 1

@@ -14,11 +14,11 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.testing import assert_close
 
+from mmdet_retina_plus.common.training_phase import training_progress
 from mmdet_retina_plus.heads.anchor_points import PositivePoints
 from mmdet_retina_plus.heads.sapd_head import (
     NO_POINTS,
     mean_by_level,
-    training_progress,
     weighted_mean,
 )
 from tests.heads.device_reads import device_reads

@@ -1,0 +1,107 @@
+"""MixUp for detection: two images as one, with the objects of both.
+
+Bag of Freebies: https://arxiv.org/abs/1902.04103, section 3.1
+"""
+
+from typing import Any
+
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample, SampleList
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from mmdet_retina_plus.common.training_phase import training_progress
+
+
+@MODELS.register_module()
+class BatchMixUp(nn.Module):
+    """Mix every image of a batch with its neighbour in the batch.
+
+    An image becomes lambda times itself plus 1 - lambda times the other, and
+    has the objects of both; ``gt_instances.mix_weights`` holds lambda for its
+    own and 1 - lambda for the other's. ``YOLOV3PlusHead`` weighs the
+    objectness by them; other heads do not look at them.
+
+    It stands among the ``batch_augments`` of the data preprocessor, where
+    images have one size, and which the process of the training runs: the
+    phase without mixing needs no hook, and workers that load data no word of
+    it. Unlike mmdet's MixUp, YOLOX's transform, it knows lambda.
+
+    An image that is alone in its batch stays as it is.
+
+    Args:
+        alpha: Both parameters of lambda's Beta distribution; 1.5 as in ASFF's
+            baseline.
+        stop_at: Fraction of the training from which images are not mixed; .9
+            as in ASFF's, 270 of 300 epochs.
+
+    Raises:
+        ValueError: An option is out of its range, or the samples have
+            segmentation maps, which have no mixture.
+    """
+
+    def __init__(self, alpha: float = 1.5, stop_at: float = 0.9) -> None:
+        super().__init__()
+        if alpha <= 0 or not 0 <= stop_at <= 1:
+            raise ValueError(
+                f'alpha={alpha}, stop_at={stop_at}: use an alpha above 0 and '
+                'a fraction of the training'
+            )
+        self.beta = torch.distributions.Beta(alpha, alpha)
+        self.stop_at = stop_at
+
+    def forward(
+        self, inputs: Tensor, data_samples: SampleList
+    ) -> tuple[Tensor, SampleList]:
+        """Mixed images, and samples with the objects of both.
+
+        Args:
+            inputs: Normalised images, shape (N, 3, H, W).
+            data_samples: Of the N images; they are changed.
+        """
+        if len(inputs) < 2 or training_progress() >= self.stop_at:
+            return inputs, data_samples
+        if any('gt_sem_seg' in sample for sample in data_samples):
+            raise ValueError(
+                'BatchMixUp cannot mix gt_sem_seg: leave out one of both'
+            )
+        weights = self.beta.sample((len(inputs), 1, 1, 1)).to(inputs)
+        mixed = weights * inputs + (1 - weights) * inputs.roll(1, dims=0)
+        others = [data_samples[-1], *data_samples[:-1]]
+        changes = [
+            mix_samples(*of_image)
+            for of_image in zip(
+                data_samples, others, weights.flatten(), strict=True
+            )
+        ]
+        for sample, (fields, shape) in zip(data_samples, changes, strict=True):
+            sample.set_metainfo(dict(img_shape=shape))
+            for name, instances in fields.items():
+                setattr(sample, name, instances)
+        return mixed, data_samples
+
+
+def mix_samples(
+    sample: DetDataSample, other: DetDataSample, weight: Tensor
+) -> tuple[dict[str, Any], tuple[int, ...]]:
+    """Instances of both samples by name, and the size that covers both.
+
+    Args:
+        weight: Of the sample's image, a scalar.
+    """
+    own = with_weight(sample.gt_instances, weight)
+    added = with_weight(other.gt_instances, 1 - weight)
+    fields = dict(gt_instances=InstanceData.cat([own, added]))
+    if 'ignored_instances' in sample:
+        fields['ignored_instances'] = InstanceData.cat(
+            [sample.ignored_instances, other.ignored_instances]
+        )
+    return fields, tuple(map(max, sample.img_shape, other.img_shape))
+
+
+def with_weight(instances: InstanceData, weight: Tensor) -> InstanceData:
+    """The instances with ``mix_weights``, all the same."""
+    weighted = instances[:]
+    weighted.mix_weights = weight.expand(len(instances))
+    return weighted
