@@ -100,7 +100,7 @@ def show(numbers: dict[str, dict]) -> None:
     from rich.table import Table
 
     table = Table(title='Positives per object')
-    table.add_column('strategy')
+    table.add_column('strategy', overflow='fold')
     first = next(iter(numbers.values()))
     for name, group in first['by_size'].items():
         table.add_column(f'{name} ({group["objects"]})', justify='right')

@@ -150,6 +150,11 @@ OF_THEIR_OWN = {
         mining=dict(type='PredictedIoUIgnore', iou_thr=0.2),
         train_cfg=dict(assigner=dict(type='BestPriorAssigner')),
     ),
+    'GuidedYOLOV3Head': YOLO
+    | dict(
+        type='GuidedYOLOV3Head',
+        train_cfg=dict(assigner=dict(type='BestPriorAssigner')),
+    ),
 }
 ALL = (*SETTINGS, *OF_THEIR_OWN)
 
@@ -173,6 +178,6 @@ def scene(kind: str, objects: Sequence = OBJECTS) -> tuple:
     if kind == 'CenterNetHead':
         return (torch.randn(1, 8, SIDE // 4, SIDE // 4),), [sample]
     features: tuple[Tensor, ...] = pyramid(1, shape=(SIDE, SIDE))
-    if kind.startswith('YOLO'):
+    if 'YOLO' in kind:
         features = features[2::-1]
     return features, [sample]

@@ -18,6 +18,7 @@ from mmdet.models import (
 from torch import Tensor, nn
 
 from mmdet_retina_plus.heads import (
+    GuidedYOLOV3Head,
     RetinaPlusHead,
     SAPDHead,
     YOLOV3PlusHead,
@@ -38,6 +39,7 @@ READERS: dict[type, Reader] = {
     SSDHead: read_labels,
     YOLOV3Head: read_yolo,
     YOLOV3PlusHead: read_yolo,
+    GuidedYOLOV3Head: read_yolo,
     CenterNetHead: read_centernet,
     GARetinaHead: read_labels,
     SAPDHead: read_sapd,

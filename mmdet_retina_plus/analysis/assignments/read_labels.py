@@ -70,7 +70,9 @@ def read_labels(
 
 def loss_of(head: Any) -> Any:
     """Context that records what the classification loss of a head counts."""
-    return counted_labels(head) if hasattr(head, 'loss_cls') else mined(head)
+    if getattr(head, 'loss_cls', None) is None:
+        return mined(head)
+    return counted_labels(head)
 
 
 @contextmanager

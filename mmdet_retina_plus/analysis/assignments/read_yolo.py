@@ -43,7 +43,7 @@ def read_yolo(
     try:
         with (
             watched(head, 'get_targets') as called,
-            watched(head.assigner, 'assign') as assigned,
+            watched(head.sampler, 'sample') as sampled,
         ):
             head.loss(features, samples)
     finally:
@@ -52,7 +52,9 @@ def read_yolo(
         torch.cat(parts).detach().cpu() for parts in zip(*counted, strict=True)
     )
     (levels,) = called[0].arguments['anchor_list']
-    numbers = assigned[0].result.gt_inds.cpu() - 1
+    sampling = sampled[0].result
+    numbers = torch.full(targets.shape, -1)
+    numbers[sampling.pos_inds.cpu()] = sampling.pos_assigned_gt_inds.cpu()
     is_object, weighted = targets > 0, weights > 0
     states = torch.full_like(numbers, IGNORED)
     states[weighted & ~is_object] = NEGATIVE

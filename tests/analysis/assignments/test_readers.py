@@ -147,6 +147,17 @@ def test_negatives_of_yolo_whose_predictions_overlap_are_ignored():
     assert with_mining.positives_of(len(OBJECTS)).tolist()[:3] == [1, 1, 1]
 
 
+def test_free_priors_of_yolo_are_positives_where_they_are_chosen():
+    head = assigned_head('GuidedYOLOV3Head')
+    # The object of 32 x 32 pixels is the free prior of stride 8 exactly.
+    features, samples = scene('GuidedYOLOV3Head', OBJECTS[3:4])
+    found = read(head, features, samples)
+    (prior,) = found.priors
+    np.testing.assert_allclose(found.boxes[prior, 2:], [116, 44])
+    assert found.states[prior] == POSITIVE
+    assert found.objects.tolist() == [0]
+
+
 @pytest.mark.parametrize('trained', [False, True])
 def test_weights_of_sapd_are_those_of_its_loss(trained):
     """A loss's gradient by a logit is its weight times that of weight 1."""
