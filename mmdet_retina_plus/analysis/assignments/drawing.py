@@ -18,7 +18,9 @@ from .strategies import Scene
 
 CELL = 3.4
 """Width of an image on the sheet, in inches."""
-MAP = 2.3
+ACROSS = 6
+"""Largest number of images side by side."""
+MAP = 1.9
 """Width of a soft map, in inches."""
 COLOURS = {
     4: '#cc79a7',
@@ -30,6 +32,8 @@ COLOURS = {
     256: '#5c4033',
 }
 """Of Okabe and Ito and darker, by the stride that is nearest."""
+SMALL = 12
+"""Area of the smallest dot, in square points."""
 GREY, RED = '#555555', '#e00000'
 
 
@@ -40,33 +44,42 @@ def colour_of(stride: float) -> str:
 def draw_sheet(
     rows: Sequence[tuple[str, Sequence[Scene]]], names: Sequence[str]
 ) -> bytes:
-    """The PNG of a sheet.
+    """The PNG of a sheet; more strategies than `ACROSS` take several lines.
 
     Args:
         rows: Name of each image, and what each strategy makes of it.
         names: Of the strategies, titles of the columns.
     """
-    heights = [CELL * max(map(shape_of, scenes)) + 0.42 for _, scenes in rows]
+    lines = -(-len(names) // ACROSS)
+    across = -(-len(names) // lines)
+    heights = [
+        CELL * max(map(shape_of, scenes)) + 0.42
+        for _, scenes in rows
+        for _ in range(lines)
+    ]
     figure = Figure(
-        figsize=(CELL * len(names), sum(heights) + 0.8), layout='constrained'
+        figsize=(CELL * across, sum(heights) + 0.8), layout='constrained'
     )
     FigureCanvasAgg(figure)
     grid = figure.subplots(
-        len(rows),
-        len(names),
+        len(heights),
+        across,
         squeeze=False,
         gridspec_kw=dict(height_ratios=heights),
-    )
-    for line, (title, scenes) in zip(grid, rows, strict=True):
-        for axes, scene in zip(line, scenes, strict=True):
+    ).reshape(len(rows), -1)
+    for cells, (title, scenes) in zip(grid, rows, strict=True):
+        for axes, scene in zip(cells, scenes, strict=False):
             draw_scene(axes, scene)
-        line[0].set_ylabel(title, fontsize=8, color=GREY)
-    for axes, name in zip(grid[0], names, strict=True):
-        axes.set_title(wrapped(name), fontsize=10)
+        for axes in cells[len(scenes) :]:
+            axes.set_visible(False)
+        cells[0].set_ylabel(title, fontsize=8, color=GREY)
+    for cells in grid if lines > 1 else grid[:1]:
+        for axes, name in zip(cells, names, strict=False):
+            axes.set_title(wrapped(name), fontsize=10)
     figure.legend(
         handles=legend([scene for _, line in rows for scene in line]),
         loc='outside upper center',
-        ncols=min(10, 3 + 3 * len(names)),
+        ncols=min(11, 1 + 2 * across),
         frameon=False,
         fontsize=9,
     )
@@ -157,9 +170,9 @@ def draw_dots(
 def draw_positives(axes: Any, assignment: Assignment) -> None:
     """Positives in the colours of their levels, soft weights as opacity."""
     levels = assignment.levels[assignment.priors]
-    opacity = 0.1 + 0.9 * assignment.weights
+    opacity = 0.2 + 0.8 * assignment.weights
     # A head with a few positives must not lose them on the sheet.
-    size = np.clip(800 / max(len(levels), 1), 12, 40)
+    size = np.clip(800 / max(len(levels), 1), SMALL, 40)
     for level in np.unique(levels):
         stride = assignment.strides[level]
         chosen = levels == level
@@ -178,9 +191,18 @@ def draw_positives(axes: Any, assignment: Assignment) -> None:
             s=size,
             color=colour,
             alpha=opacity[chosen],
-            edgecolors='none',
+            linewidths=0,
             zorder=3,
         )
+        if size > SMALL:
+            axes.scatter(
+                *assignment.centres[priors].T,
+                s=size,
+                facecolors='none',
+                edgecolors=colour,
+                linewidths=0.8,
+                zorder=3,
+            )
 
 
 def outline(box: np.ndarray) -> np.ndarray:

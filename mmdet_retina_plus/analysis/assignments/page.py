@@ -167,7 +167,16 @@ def maps_html(maps: Mapping[str, bytes]) -> str:
         f'<h3>{escape(name)}</h3>{zoomed(png, f"soft maps of {name}")}'
         for name, png in maps.items()
     ]
-    return '\n'.join(['<h2>Soft quantities</h2>', *parts]) if parts else ''
+    if not parts:
+        return ''
+    note = (
+        'From 0 to 1, a column for each image. Targets, and with a checkpoint '
+        'also predictions. In location targets of guided anchors .5 is the '
+        'ring that is ignored.'
+    )
+    return '\n'.join(
+        ['<h2>Soft quantities</h2>', f'<p class="note">{note}</p>', *parts]
+    )
 
 
 def negatives_html(strategies: Sequence[Strategy], png: bytes | None) -> str:

@@ -47,7 +47,7 @@ def draw_positives_over_size(
         axes.plot(
             *means(sides, counts),
             color=colour,
-            marker=MARKERS[number % len(MARKERS)],
+            marker=MARKERS[(number + number // len(PALETTE)) % len(MARKERS)],
             markersize=5,
             label=name,
         )

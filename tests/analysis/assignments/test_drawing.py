@@ -6,6 +6,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from mmdet_retina_plus.analysis.assignments import drawing
 from mmdet_retina_plus.analysis.assignments.assignment import Assignment
 from mmdet_retina_plus.analysis.assignments.drawing import (
     GREY,
@@ -63,7 +64,7 @@ def dots(axes) -> dict:
             points.get_offsets().tolist()
         )
         for points in axes.collections
-        if hasattr(points, 'get_sizes')
+        if len(points.get_facecolor())
     }
 
 
@@ -99,11 +100,22 @@ def test_where_most_is_ignored_the_negatives_are_drawn():
 
 def test_a_small_weight_is_pale():
     pale, full = (
-        drawn(scene([1, 0, 0, 0], [weight])).collections[-1].get_facecolor()
+        drawn(scene([1, 0, 0, 0], [weight])).collections[-2].get_facecolor()
         for weight in (0.1, 1.0)
     )
-    assert pale[0, 3] == pytest.approx(0.19)
+    assert pale[0, 3] == pytest.approx(0.28)
     assert full[0, 3] == 1
+
+
+@pytest.mark.parametrize(('number', 'shape'), [(4, (1, 4)), (8, (2, 4))])
+def test_many_strategies_take_several_lines(monkeypatch, number, shape):
+    grids = []
+    monkeypatch.setattr(drawing, 'encoded', grids.append)
+    names = [f'strategy_{place}' for place in range(number)]
+    drawing.draw_sheet([('a.png', [scene([1, 0, 0, 0])] * number)], names)
+    axes = grids[0].axes
+    assert axes[0].get_gridspec().get_geometry() == shape
+    assert [x.get_title() for x in axes if x.get_visible()] == names
 
 
 def test_statistics_count_by_size_class_and_level():
