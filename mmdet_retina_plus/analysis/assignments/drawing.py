@@ -1,7 +1,7 @@
 """The sheet: images by rows, strategies by columns."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -41,41 +41,79 @@ def colour_of(stride: float) -> str:
     return COLOURS[min(COLOURS, key=lambda known: abs(np.log(stride / known)))]
 
 
+class Cell(NamedTuple):
+    """One image on the sheet, with the texts above and to the left of it."""
+
+    scene: Scene
+    title: str
+    label: str
+
+
+def lines_of(
+    rows: Sequence[tuple[str, Sequence[Scene]]], names: Sequence[str]
+) -> list[list[Cell]]:
+    """Cells of the sheet, line after line.
+
+    More strategies than `ACROSS` take several lines for an image. Images of a
+    single strategy lie side by side.
+    """
+    if len(names) == 1:
+        cells = [Cell(scenes[0], title, '') for title, scenes in rows]
+        return in_lines(cells)
+    lines = []
+    for number, (title, scenes) in enumerate(rows):
+        above = names if not number or len(names) > ACROSS else [''] * 99
+        cells = [
+            Cell(scene, name, title if not place else '')
+            for place, (scene, name) in enumerate(
+                zip(scenes, above, strict=False)
+            )
+        ]
+        lines += in_lines(cells)
+    return lines
+
+
+def in_lines(cells: list[Cell]) -> list[list[Cell]]:
+    """Cells in lines of nearly equal length, at most `ACROSS`."""
+    number = -(-len(cells) // ACROSS)
+    across = -(-len(cells) // number)
+    return [
+        cells[start : start + across] for start in range(0, len(cells), across)
+    ]
+
+
 def draw_sheet(
     rows: Sequence[tuple[str, Sequence[Scene]]], names: Sequence[str]
 ) -> bytes:
-    """The PNG of a sheet; more strategies than `ACROSS` take several lines.
+    """The PNG of a sheet.
 
     Args:
         rows: Name of each image, and what each strategy makes of it.
         names: Of the strategies, titles of the columns.
     """
-    lines = -(-len(names) // ACROSS)
-    across = -(-len(names) // lines)
+    lines = lines_of(rows, names)
+    across = max(map(len, lines))
     heights = [
-        CELL * max(map(shape_of, scenes)) + 0.42
-        for _, scenes in rows
-        for _ in range(lines)
+        CELL * max(shape_of(cell.scene) for cell in line) + 0.42
+        for line in lines
     ]
     figure = Figure(
         figsize=(CELL * across, sum(heights) + 0.8), layout='constrained'
     )
     FigureCanvasAgg(figure)
     grid = figure.subplots(
-        len(heights),
+        len(lines),
         across,
         squeeze=False,
         gridspec_kw=dict(height_ratios=heights),
-    ).reshape(len(rows), -1)
-    for cells, (title, scenes) in zip(grid, rows, strict=True):
-        for axes, scene in zip(cells, scenes, strict=False):
-            draw_scene(axes, scene)
-        for axes in cells[len(scenes) :]:
+    )
+    for places, line in zip(grid, lines, strict=True):
+        for axes, cell in zip(places, line, strict=False):
+            draw_scene(axes, cell.scene)
+            axes.set_title(wrapped(cell.title), fontsize=10)
+            axes.set_ylabel(cell.label, fontsize=8, color=GREY)
+        for axes in places[len(line) :]:
             axes.set_visible(False)
-        cells[0].set_ylabel(title, fontsize=8, color=GREY)
-    for cells in grid if lines > 1 else grid[:1]:
-        for axes, name in zip(cells, names, strict=False):
-            axes.set_title(wrapped(name), fontsize=10)
     figure.legend(
         handles=legend([scene for _, line in rows for scene in line]),
         loc='outside upper center',

@@ -102,7 +102,7 @@ def draw_negatives(overlaps: Mapping[str, NegativeOverlaps]) -> bytes:
                 label=f'{label}, {share_above(values):.0%} above .05',
             )
         axes.set_title(name, fontsize=9)
-        axes.set(yscale='log', xlim=(0, 1), ylim=(1e-3, 1.2))
+        axes.set(yscale='log', xlim=(0, 1), ylim=(1e-3, 8))
         axes.legend(frameon=False, fontsize=8, loc='upper right')
         axes.grid(alpha=0.3)
     figure.supxlabel('largest IoU with an object', fontsize=9)

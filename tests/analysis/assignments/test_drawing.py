@@ -107,15 +107,39 @@ def test_a_small_weight_is_pale():
     assert full[0, 3] == 1
 
 
-@pytest.mark.parametrize(('number', 'shape'), [(4, (1, 4)), (8, (2, 4))])
-def test_many_strategies_take_several_lines(monkeypatch, number, shape):
-    grids = []
-    monkeypatch.setattr(drawing, 'encoded', grids.append)
-    names = [f'strategy_{place}' for place in range(number)]
-    drawing.draw_sheet([('a.png', [scene([1, 0, 0, 0])] * number)], names)
-    axes = grids[0].axes
-    assert axes[0].get_gridspec().get_geometry() == shape
-    assert [x.get_title() for x in axes if x.get_visible()] == names
+def texts_of(images, strategies) -> list:
+    """Titles and labels of every line of a sheet."""
+    names = [f'strategy {place}' for place in range(strategies)]
+    example = [scene([1, 0, 0, 0])] * strategies
+    rows = [(f'{place}.png', example) for place in range(images)]
+    return [
+        [(cell.label, cell.title) for cell in line]
+        for line in drawing.lines_of(rows, names)
+    ]
+
+
+def test_strategies_are_columns_and_images_rows():
+    assert texts_of(2, 2) == [
+        [('0.png', 'strategy 0'), ('', 'strategy 1')],
+        [('1.png', ''), ('', '')],
+    ]
+
+
+def test_many_strategies_take_several_lines_with_titles():
+    lines = texts_of(2, 8)
+    assert list(map(len, lines)) == [4] * 4
+    assert [line[0] for line in lines] == [
+        ('0.png', 'strategy 0'),
+        ('', 'strategy 4'),
+        ('1.png', 'strategy 0'),
+        ('', 'strategy 4'),
+    ]
+
+
+def test_images_of_one_strategy_lie_side_by_side():
+    lines = texts_of(8, 1)
+    assert list(map(len, lines)) == [4, 4]
+    assert lines[1][0] == ('', '4.png')
 
 
 def test_statistics_count_by_size_class_and_level():
