@@ -21,14 +21,9 @@ from mmdet_retina_plus.common.network_boxes import network_boxes
 MOST = 50_000
 """Objects to look at, drawn where there are more."""
 RATIO_EDGES = (1 / 3, 2 / 3, 3 / 2, 3)
-RATIOS = (
-    'wider than 3:1',
-    '3:1 to 3:2',
-    'about square',
-    '2:3 to 1:3',
-    'taller than 1:3',
-)
-"""Names of what lies between the edges, of height over width."""
+"""Of height over width."""
+RATIOS = ('over 3:1', '3:1 to 3:2', 'square', '2:3 to 1:3', 'under 1:3')
+"""Names of what lies between the edges, as width : height."""
 
 
 class Objects(NamedTuple):

@@ -67,7 +67,8 @@ def show(report: dict[str, Any]) -> None:
     for name in ('number', 'mean IoU', 'below .4', 'below .5'):
         table.add_column(name, justify='right')
     if better:
-        table.add_column('suggested: below .5', justify='right')
+        table.add_column('mean IoU*', justify='right')
+        table.add_column('below .5*', justify='right')
     add_row(table, 'all', fit['all'], better and better['all'])
     for part in ('by_size', 'by_ratio'):
         table.add_section()
@@ -81,23 +82,24 @@ def show(report: dict[str, Any]) -> None:
     else:
         before, after = fit['all'], suggestion['fit']['all']
         click.echo(
-            'Below an IoU of .5 would be '
-            f'{after["below_05"]:.1%} of the objects, not '
-            f'{before["below_05"]:.1%}; mean IoU {after["mean_iou"]:.2f}, not '
-            f'{before["mean_iou"]:.2f}; anchors per image '
-            f'x {suggestion["anchors"]:.2f}:\n\n{suggestion["paste"]}'
+            '* with what follows: '
+            f'mean IoU {after["mean_iou"]:.2f}, not {before["mean_iou"]:.2f}; '
+            f'below .5 {after["below_05"]:.1%}, not {before["below_05"]:.1%}; '
+            f'anchors per image x {suggestion["anchors"]:.2f}\n\n'
+            f'{suggestion["paste"]}'
         )
 
 
 def add_row(table: Any, name: str, item: dict, better: dict | None) -> None:
-    cells = ['-'] * 3
-    if item['objects']:
-        cells = [
-            f'{item["mean_iou"]:.2f}',
-            f'{item["below_04"]:.1%}',
-            f'{item["below_05"]:.1%}',
-        ]
+    cells = [shown(item, 'mean_iou', '.2f')]
+    cells += [shown(item, key, '.1%') for key in ('below_04', 'below_05')]
     if better is not None:
-        empty = better['below_05'] is None
-        cells.append('-' if empty else f'{better["below_05"]:.1%}')
+        cells += [
+            shown(better, 'mean_iou', '.2f'),
+            shown(better, 'below_05', '.1%'),
+        ]
     table.add_row(name, f'{item["objects"]:,}', *cells)
+
+
+def shown(item: dict, key: str, form: str) -> str:
+    return '-' if item[key] is None else f'{item[key]:{form}}'

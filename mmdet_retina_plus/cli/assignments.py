@@ -84,7 +84,7 @@ def main(
         subject = prepare(
             configs, cfg_options, checkpoints, data, split, most, out, device
         )
-        found = compare(subject, progress_bar('images'))
+        found = compare(subject, progress_bar('heads asked'))
         numbers = write(subject, found, out)
     show(numbers)
     for name in FILES:

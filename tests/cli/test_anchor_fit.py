@@ -100,7 +100,7 @@ def test_numbers_are_those_of_all_anchors_laid_out(config):
     groups = report['fit']['by_ratio']
     edges = boxes[:, 2:] - boxes[:, :2]
     wide = edges[:, 0] > 3 * edges[:, 1]
-    assert groups['wider than 3:1']['objects'] == int(wide.sum()) > 0
+    assert groups['over 3:1']['objects'] == int(wide.sum()) > 0
     assert sum(group['objects'] for group in groups.values()) == 60
     sizes = report['fit']['by_size']
     small = (edges / 2).prod(dim=1) < 32**2

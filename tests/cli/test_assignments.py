@@ -202,7 +202,7 @@ def test_a_head_that_chooses_otherwise_is_refused_by_name(configs, tmp_path):
     cfg.dump(tmp_path / 'pisa.py')
     output = commands.invoke(main, tmp_path / 'pisa.py', code=1)
     assert 'pisa: The assignment of PISARetinaHead' in output
-    assert 'RetinaPlusHead, SSDHead' in output
+    assert 'RetinaPlusHead, SAPDHead' in output
 
 
 def test_names_from_outside_stay_text(configs, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -121,13 +122,12 @@ def compare(
 
     Args:
         subject: Of `prepare`.
-        progress: Passes image numbers on and shows how many are done.
+        progress: Passes pairs of image and strategy on and shows how many are
+            done.
 
     Raises:
         ValueError: No image could be shown.
     """
-    from .negatives import negative_overlaps
-    from .statistics import counts_of
     from .strategies import scene_of
 
     strategies, images, _ = subject
@@ -137,29 +137,46 @@ def compare(
         {strategy.name: [] for strategy in strategies},
         [],
     )
-    for number in progress(range(len(images.chosen))):
+    scenes: list[Scene] = []
+    failed = False
+    steps = product(range(len(images.chosen)), strategies)
+    for number, strategy in progress(list(steps)):
         path = images.path(number)
-        scenes = []
-        for strategy in strategies:
-            try:
-                scenes.append(scene_of(strategy, images.info(number)))
-            except Exception as error:  # Of files, pipelines and heads.
-                known = isinstance(error, ValueError | OSError)
-                message = f'{error}' if known else f'{error!r}'
-                found.failures.append(f'{path}, {strategy.name}: {message}')
-                break
-        if len(scenes) < len(strategies):
+        if strategy is strategies[0]:
+            scenes, failed = [], False
+        if failed:
             continue
-        for strategy, scene in zip(strategies, scenes, strict=True):
-            found.counts[strategy.name].append(counts_of(scene))
-            found.overlaps[strategy.name].append(
-                negative_overlaps(scene, bool(strategy.checkpoint))
-            )
-        if len(found.drawn) < DRAWN:
-            found.drawn.append((Path(path).name, scenes))
+        try:
+            scenes.append(scene_of(strategy, images.info(number)))
+        except Exception as error:  # Of files, pipelines and heads.
+            known = isinstance(error, ValueError | OSError)
+            message = f'{error}' if known else f'{error!r}'
+            found.failures.append(f'{path}, {strategy.name}: {message}')
+            failed = True
+        if len(scenes) == len(strategies):
+            add_image(found, strategies, Path(path).name, scenes)
     if not found.drawn:
         raise ValueError(found.failures[0])
     return found
+
+
+def add_image(
+    found: Comparison,
+    strategies: 'Sequence[Strategy]',
+    name: str,
+    scenes: 'list[Scene]',
+) -> None:
+    """Count an image, and keep the first ones to draw."""
+    from .negatives import negative_overlaps
+    from .statistics import counts_of
+
+    for strategy, scene in zip(strategies, scenes, strict=True):
+        found.counts[strategy.name].append(counts_of(scene))
+        found.overlaps[strategy.name].append(
+            negative_overlaps(scene, bool(strategy.checkpoint))
+        )
+    if len(found.drawn) < DRAWN:
+        found.drawn.append((name, scenes))
 
 
 def write(subject: Subject, found: Comparison, out: Path) -> dict[str, dict]:
