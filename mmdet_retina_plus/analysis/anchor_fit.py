@@ -1,9 +1,6 @@
 """How well a config's anchors fit its objects, as training resizes them."""
 
-import copy
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
-from io import StringIO
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +12,9 @@ from mmdet_retina_plus.common.anchor_iou import (
     generator_iou,
     size_group,
 )
-from mmdet_retina_plus.common.config_tree import dataset_chains
 from mmdet_retina_plus.common.network_boxes import network_boxes
+
+from .loss_data import bare_datasets
 
 MOST = 50_000
 """Objects to look at, drawn where there are more."""
@@ -69,18 +67,10 @@ def read_objects(cfg: Any, pad_size_divisor: int) -> Objects:
     Raises:
         ValueError: The data cannot be read, or has no objects.
     """
-    settings = (cfg.get('train_dataloader') or {}).get('dataset')
-    if settings is None:
-        raise ValueError('The config has no train_dataloader.dataset')
-    try:
-        parts = [
-            boxes_of(chain, pad_size_divisor)
-            for chain in dataset_chains(settings)
-        ]
-    except Exception as error:  # Of files, and whatever constructors raise.
-        known = isinstance(error, ValueError | OSError)
-        message = f'{error}' if known else f'{error!r}'
-        raise ValueError(f'The train data: {message}') from error
+    parts = [
+        boxes_of(chain, dataset, pad_size_divisor)
+        for chain, dataset in bare_datasets(cfg, 'train')
+    ]
     boxes, sizes, areas = (np.concatenate(x) for x in zip(*parts, strict=True))
     if not len(boxes):
         raise ValueError(
@@ -91,19 +81,15 @@ def read_objects(cfg: Any, pad_size_divisor: int) -> Objects:
 
 
 def boxes_of(
-    chain: Sequence[Mapping], pad_size_divisor: int
+    chain: Sequence[Mapping], dataset: Any, pad_size_divisor: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Boxes of a data set, sizes of their images, and original areas.
 
     Args:
         chain: Configs of the data set and its wrappers, from the outside.
+        dataset: The data set, without a pipeline.
         pad_size_divisor: Divisor of the data preprocessor.
     """
-    from mmdet.registry import DATASETS
-
-    # pycocotools prints what it does, in between of our JSON.
-    with redirect_stdout(StringIO()):
-        dataset = DATASETS.build(dict(copy.deepcopy(chain[-1]), pipeline=[]))
     pipeline = [
         step for part in chain[::-1] for step in part.get('pipeline') or ()
     ]

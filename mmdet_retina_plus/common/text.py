@@ -9,6 +9,12 @@ def some(names: Sequence, most: int = 3) -> str:
     return ', '.join(map(str, names[:most])) + more
 
 
+def error_text(error: BaseException) -> str:
+    """Message of an expected error; of others their type, too."""
+    expected = isinstance(error, ValueError | OSError)
+    return f'{error}' if expected else f'{error!r}'
+
+
 def quantity(number: int, noun: str) -> str:
     """A number and its noun: 1 image, 2,000 images."""
     return f'{number:,} {noun}' if number == 1 else f'{number:,} {noun}s'

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmdet_retina_plus.common.config_file import check_kinds, read_config
 from mmdet_retina_plus.common.output_files import check_folder, replace
-from mmdet_retina_plus.common.text import quantity
+from mmdet_retina_plus.common.text import error_text, quantity
 
 if TYPE_CHECKING:
     from .images import Images
@@ -149,9 +149,9 @@ def compare(
         try:
             scenes.append(scene_of(strategy, images.info(number)))
         except Exception as error:  # Of files, pipelines and heads.
-            known = isinstance(error, ValueError | OSError)
-            message = f'{error}' if known else f'{error!r}'
-            found.failures.append(f'{path}, {strategy.name}: {message}')
+            found.failures.append(
+                f'{path}, {strategy.name}: {error_text(error)}'
+            )
             failed = True
         if len(scenes) == len(strategies):
             add_image(found, strategies, Path(path).name, scenes)

@@ -3,13 +3,16 @@
 Random steps are left out, so that several strategies meet the same objects.
 """
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmdet_retina_plus.analysis.loss_data import annotations_first
+from mmdet_retina_plus.analysis.loss_data import (
+    annotations_first,
+    bare_datasets,
+    dataset_settings,
+)
 from mmdet_retina_plus.common.config_tree import datasets_in, kind
 from mmdet_retina_plus.common.network_boxes import middle_scale
 
@@ -81,9 +84,7 @@ def pipeline_of(cfg: Any, split: str) -> Sequence[Mapping]:
     Raises:
         ValueError: There is none, or it loads none.
     """
-    settings = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
-    if settings is None:
-        raise ValueError(f'the config has no {split}_dataloader.dataset')
+    settings = dataset_settings(cfg, split)
     pipeline = next(datasets_in(settings)).get('pipeline') or ()
     if split == 'train':
         return pipeline
@@ -125,20 +126,7 @@ def choose_images(cfg: Any, split: str, most: int) -> Images:
     Raises:
         ValueError: The data cannot be read, or has no objects.
     """
-    from mmdet.registry import DATASETS
-
-    settings = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
-    if settings is None:
-        raise ValueError(f'The config has no {split}_dataloader.dataset')
-    try:
-        datasets = [
-            DATASETS.build(dict(copy.deepcopy(inner), pipeline=[]))
-            for inner in datasets_in(settings)
-        ]
-    except Exception as error:  # Of files, and whatever constructors raise.
-        known = isinstance(error, ValueError | OSError)
-        message = f'{error}' if known else f'{error!r}'
-        raise ValueError(f'The {split} data: {message}') from error
+    datasets = [dataset for _, dataset in bare_datasets(cfg, split)]
     filled = [
         (number, index)
         for number, dataset in enumerate(datasets)

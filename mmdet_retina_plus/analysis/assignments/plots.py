@@ -7,20 +7,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from mmdet_retina_plus.analysis.loss_pictures import encoded
+from mmdet_retina_plus.common.palette import PALETTE
 
 from .negatives import NegativeOverlaps
 
-PALETTE = (
-    '#0072b2',
-    '#d55e00',
-    '#009e73',
-    '#cc79a7',
-    '#e69f00',
-    '#56b4e9',
-    '#444444',
-    '#7b3294',
-)
-MARKERS = 'osD^vPX*'
+MARKERS = 'osD^vPX'
 EDGES = np.arange(0, 1.0001, 0.05)
 
 

@@ -15,6 +15,7 @@ from mmengine.logging import MessageHub, MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import set_random_seed
 
+from mmdet_retina_plus.common.text import error_text
 from mmdet_retina_plus.common.trained_detectors import load_detector
 
 from .assignment import Assignment
@@ -94,9 +95,7 @@ def build_strategy(
         head = dense_head(model)
         pipeline = Compose(copy.deepcopy(steps))
     except Exception as error:  # Of pickles and constructors.
-        known = isinstance(error, ValueError | OSError)
-        message = f'{error}' if known else f'{error!r}'
-        raise ValueError(f'{name}: {message}') from error
+        raise ValueError(f'{name}: {error_text(error)}') from error
     model.eval()
     # Heads ask themselves whether they train; layers keep their statistics.
     head.training = True
