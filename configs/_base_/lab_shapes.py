@@ -1,11 +1,12 @@
-# The strategy lab on generated shapes: data, schedule and what every detector
-# of the lab has in common, three minutes on two CPU cores from scratch.
+# The strategy lab on generated shapes: data, schedule and what all detectors
+# of the lab share. A run from scratch takes about three minutes on a CPU.
 #
 #   retina-plus make-data shapes data/lab --size 192
 #
-# Other presets (`--preset tiny`, `--preset crowded`) are other folders. A
-# detector reads the variables below as `_base_.lab_backbone`, and so on; a
-# file of your own for configs/lab/data.py sets the same ones.
+# For other presets (`--preset tiny`, `--preset crowded`) change the data roots
+# and annotation files. Configs read the variables below as
+# `_base_.lab_backbone` etc.; a data file of your own for configs/lab/data.py
+# must set the same ones.
 _base_ = [
     './coco_folder.py',
     './cpu_schedule.py',
@@ -34,7 +35,8 @@ lab_backbone = dict(
     norm_eval=False,
     style='pytorch',
 )
-# Channels of C2 to C5, of P3 to P7 and the towers, and convolutions a tower.
+# Channels of C2 to C5; channels of P3 to P7 and of the towers; convolutions
+# per tower.
 lab_channels = [16, 32, 64, 128]
 lab_width = 64
 lab_convs = 2
@@ -46,6 +48,11 @@ lab_neck = dict(
     add_extra_convs='on_input',
     num_outs=5,
 )
+# Lengths that depend on the data: the side of a single square anchor in
+# strides, and FCOS's ranges for P3 to P7 in pixels. Both are half of the
+# papers' values, which are for images of 800 pixels.
+lab_square = 4
+lab_ranges = [(-1, 32), (32, 64), (64, 128), (128, 256), (256, 1e8)]
 
 data_root = 'data/lab/'
 ann_file = data_root + 'instances_val.json'

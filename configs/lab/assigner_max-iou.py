@@ -1,8 +1,8 @@
-# RetinaNet's strategy, and the base of the family `assigner_*`: same backbone,
-# neck, head, data and schedule, only the choice of positives and negatives
-# differs. Positive from IoU .5, background below .4, ignored between; every
-# object keeps its best anchor. Focal loss over all anchors, divided by the
-# number of positives.
+# RetinaNet's assignment, and the base of all `assigner_*` configs: they share
+# backbone, neck, head, data and schedule and differ in how positives and
+# negatives are chosen. Positive from IoU .5, background below .4, ignored in
+# between; each object also keeps its best anchor. Focal loss over all anchors,
+# divided by the number of positives.
 #
 #   mim train mmdet configs/lab/assigner_max-iou.py
 _base_ = ['mmdet::_base_/models/retinanet_r50_fpn.py', './data.py']
@@ -18,7 +18,7 @@ model = dict(
         in_channels=_base_.lab_width,
         feat_channels=_base_.lab_width,
         stacked_convs=_base_.lab_convs,
-        # Deltas of about unit size, as RetinaMask and ATSS scale them.
+        # Scale deltas to about unit size, as RetinaMask and ATSS do.
         bbox_coder=dict(target_stds=[0.1, 0.1, 0.2, 0.2]),
         loss_cls=dict(type='FusedFocalLoss'),
     ),

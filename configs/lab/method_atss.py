@@ -11,7 +11,7 @@ model = dict(
         anchor_generator=dict(
             type='AnchorGenerator',
             ratios=[1.0],
-            octave_base_scale=8,
+            octave_base_scale=_base_.lab_square,
             scales_per_octave=1,
             strides=[8, 16, 32, 64, 128],
         ),

@@ -13,6 +13,7 @@ model = dict(
     bbox_head=dict(
         type='FCOSHead',
         strides=[8, 16, 32, 64, 128],
+        regress_ranges=_base_.lab_ranges,
         center_sampling=True,
         center_sample_radius=1.5,
         norm_on_bbox=True,

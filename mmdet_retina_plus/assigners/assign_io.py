@@ -76,12 +76,13 @@ def read_inputs(
 
 
 def assigned_overlaps(gts: Tensor, priors: Tensor, gt_inds: Tensor) -> Tensor:
-    """IoU with the assigned ground truth, or else the best, shape (N,).
+    """IoU with the assigned ground truth, or the best IoU, shape (N,).
 
     Args:
         gts: Coordinates (5, G), G > 0.
         priors: Coordinates (5, N), N > 0.
-        gt_inds: 1-based ground truth, or none of them, shape (N,).
+        gt_inds: 1-based ground truth, below 1 where there is none, shape
+            (N,).
     """
     best = overlap_matching.match(gts, priors).overlaps
     own = iou(gts[:, (gt_inds - 1).clamp(min=0)], priors)

@@ -1,7 +1,7 @@
-"""FCOS's rule for any prior with a centre.
+"""FCOS's assignment for any prior that has a centre.
 
 FCOS: https://arxiv.org/abs/1904.01355. ATSS, https://arxiv.org/abs/1912.02424,
-gives it to RetinaNet with one square anchor a location.
+applies it to RetinaNet with one square anchor per location.
 """
 
 import math
@@ -25,34 +25,34 @@ STRIDES = (8, 16, 32, 64, 128)
 
 @TASK_UTILS.register_module()
 class PointRangeAssigner(BaseAssigner):
-    """Assign priors by where their centres lie and by the objects' size.
+    """Assign priors by the position of their centre and the object size.
 
-    A prior is positive for the ground truths that have its centre inside, if
-    the farthest of their four sides is as far from it as its level's range
-    allows, both ends included. Of several the smallest in area has it, then
-    the first. The rest is background. All priors of a location are assigned
-    alike.
+    A prior matches a ground truth if its centre lies inside the box and the
+    distance to the farthest side is within the range of its level, both
+    limits included. A prior that matches several ground truths is assigned to
+    the one of smallest area, on ties to the first. All other priors are
+    background. Priors at the same location get the same assignment.
 
-    The targets are those of mmdet's FCOSHead, but for ground truths of 10^8
-    square pixels or more, which it never assigns.
+    Equal to the targets of mmdet's FCOSHead, except that FCOSHead never
+    assigns a ground truth of 10^8 square pixels or more.
 
     Memory grows with the number of priors, not with that of objects. On a GPU
-    nothing waits for the host if ``num_level_priors`` is given, and launches
-    come per block of objects.
+    nothing waits for the host if ``num_level_priors`` is given; launches come
+    per block of objects.
 
     Args:
-        regress_ranges: Least and largest distance of each level, in pixels,
-            from fine to coarse.
-        center_sample_radius: A centre must lie within so many strides of the
-            ground truth's centre, on both axes, as well; None: anywhere
-            inside.
-        strides: Of each level, in pixels. Only the radius needs them.
+        regress_ranges: Minimum and maximum distance for each level, in
+            pixels, from fine to coarse.
+        center_sample_radius: If given, the prior's centre must also lie
+            within this many strides of the object's centre, along both axes.
+        strides: Stride of each level in pixels. Used only with
+            ``center_sample_radius``.
         ignore_iof_thr: Ignore priors of which more than this share lies in an
             ignore region; off unless above 0.
 
     Raises:
-        ValueError: A range is empty, a radius is not above 0, or there are
-            not as many strides as ranges.
+        ValueError: A range is empty, the radius is not positive, or the
+            numbers of strides and ranges differ.
     """
 
     takes_num_level_priors = True
@@ -67,18 +67,18 @@ class PointRangeAssigner(BaseAssigner):
     ) -> None:
         if not all(low < high for low, high in regress_ranges):
             raise ValueError(
-                'regress_ranges must be pairs of a lower and a higher '
-                f'distance, not {regress_ranges}'
+                'regress_ranges must be pairs (minimum, maximum) with '
+                f'minimum < maximum, not {regress_ranges}'
             )
         if center_sample_radius is not None and center_sample_radius <= 0:
             raise ValueError(
-                f'center_sample_radius is {center_sample_radius}: use one '
-                'above 0, or None for the whole box'
+                f'center_sample_radius is {center_sample_radius}: use a '
+                'positive number, or None for the whole box'
             )
         if len(strides) != len(regress_ranges):
             raise ValueError(
                 f'{len(strides)} strides for {len(regress_ranges)} '
-                'regress_ranges: give one of each for every level'
+                'regress_ranges: pass one of each per level'
             )
         self.levels = [tuple(pair) for pair in regress_ranges]
         if center_sample_radius is not None:
@@ -100,24 +100,25 @@ class PointRangeAssigner(BaseAssigner):
         """Assign each prior to a ground truth, the background or neither.
 
         Args:
-            pred_instances: With ``priors``, shape (N, 4), of which the
-                centres count.
+            pred_instances: With ``priors``, shape (N, 4). Only their centres
+                are used.
             gt_instances: With ``bboxes``, shape (G, 4), and ``labels``, (G,).
             gt_instances_ignore: With ``bboxes``, shape (R, 4).
-            num_level_priors: Number of priors of each level. Without it they
-                are read off the priors, which must be a whole pyramid then.
+            num_level_priors: Number of priors of each level. If None, it is
+                read off the priors, which must then be a whole pyramid.
             kwargs: Not used.
 
         Returns:
             ``gt_inds`` holds 1-based indices, 0 for background, -1 for
-            ignored; ``max_overlaps`` the priors' IoU with the assigned ground
-            truth or else the best; ``labels`` -1 for all that is not
-            positive. Each of shape (N,).
+            ignored; ``max_overlaps`` the IoU with the assigned ground truth,
+            or the best IoU where there is none; ``labels`` -1 for all that is
+            not positive. Each of shape (N,).
 
         Raises:
-            ValueError: Levels are not as many as ranges, do not add up to the
-                priors or cannot be read off them. A box on the CPU is not
-                finite; on a GPU it has no centre inside.
+            ValueError: The number of levels differs from that of ranges, or
+                the levels do not add up to the priors or cannot be read off
+                them. A box on the CPU is not finite; on a GPU such a box
+                matches no prior.
         """
         inputs = read_inputs(
             pred_instances, gt_instances, gt_instances_ignore, num_level_priors
@@ -136,10 +137,10 @@ class PointRangeAssigner(BaseAssigner):
         if priors.size(1) and gts.size(1):
             sizes = inputs.num_level_priors or level_sizes(inputs.priors)
             points = self._points(centres_of(priors), sizes)
-            # Smallest first, and of equal ones the first.
+            # `match` keeps the first of equal scores: the smallest box.
             by_area = gts[4].argsort(stable=True)
             matches = overlap_matching.match(
-                gts[:, by_area], points, wants, ignored
+                gts[:, by_area], points, match_scores, ignored
             )
             positive = matches.overlaps > 0
             gt_inds = torch.where(
@@ -149,22 +150,23 @@ class PointRangeAssigner(BaseAssigner):
         return to_result(gt_inds, overlaps, inputs.gt_labels)
 
     def _points(self, centres: Tensor, sizes: Sequence[int]) -> Tensor:
-        """Points as boxes without extent, and what their levels allow.
+        """Centres as boxes of size zero, with the limits of their levels.
 
         Args:
             centres: Shape (2, N).
             sizes: Number of priors of each level.
 
         Returns:
-            x, y, x, y, least and largest distance of the farthest side, and
-            with a radius the largest to a centre, shape (6 or 7, N).
+            Rows x, y, x, y, minimum and maximum distance to the farthest
+            side and, with a radius, maximum distance to the object's centre;
+            shape (6 or 7, N).
         """
         if len(sizes) != len(self.levels):
             raise ValueError(
                 f'There are {len(sizes)} levels of priors for '
-                f'{len(self.levels)} regress_ranges: give one for every level'
+                f'{len(self.levels)} regress_ranges: pass one per level'
             )
-        # Filled on the device: a copy from the host would wait for it.
+        # Fill on the device: a copy from the host would synchronise.
         rules = [
             torch.cat(
                 [
@@ -178,15 +180,16 @@ class PointRangeAssigner(BaseAssigner):
         return torch.cat([centres, centres, *rules])
 
 
-def wants(gts: Tensor, points: Tensor) -> Tensor:
-    """1 where a ground truth may have a point, else 0.
+def match_scores(gts: Tensor, points: Tensor) -> Tensor:
+    """Score 1 where a point matches a ground truth, else 0.
 
     Args:
         gts: Coordinates (5, ...).
-        points: As from ``_points``, (6 or 7, ...); both are broadcast.
+        points: Output of ``_points``, (6 or 7, ...), broadcastable to
+            ``gts``.
     """
     places, (least, largest, *radius) = points[:2], points[4:]
-    # One side after the other, in place: no more than four tiles are alive.
+    # One side at a time, in place, to keep few tiles alive.
     nearest = places[0] - gts[0]
     farthest = nearest.clone()
     for first, second in (

@@ -79,13 +79,13 @@ def level_sizes(priors: Tensor) -> list[int]:
 
 
 class Grid(NamedTuple):
-    """Where the priors of a level lie.
+    """Grid of the priors of one level.
 
     Attributes:
-        start: Index of its first prior.
-        shapes: Width and height of the priors at a place, shape (A, 2).
-        xs: Centres of its columns in pixels, ascending, shape (W,).
-        ys: Centres of its rows, shape (H,).
+        start: Index of the first prior.
+        shapes: Width and height of the priors at one location, shape (A, 2).
+        xs: Centres of the columns in pixels, ascending, shape (W,).
+        ys: Centres of the rows in pixels, ascending, shape (H,).
     """
 
     start: int
@@ -94,21 +94,20 @@ class Grid(NamedTuple):
     ys: Tensor
 
     def nearest(self, centres: Tensor) -> Tensor:
-        """Indices (A, G) of the priors at the place nearest to each point.
+        """Indices (A, G) of the priors at the location nearest each point.
 
-        Of two places equally far it is the one with the larger coordinate, so
-        that priors in the middle of cells own them as far as, and without,
-        the next cell's first coordinate. A point outside of the grid belongs
-        to its border.
+        Ties go to the larger coordinate, so that for priors at cell centres
+        the result is ``floor(x / stride)``. Points outside the grid are
+        clamped to its border.
 
         Args:
             centres: x and y of the points, shape (2, G).
         """
         column, row = (
             torch.bucketize(
-                values.contiguous(), (places[1:] + places[:-1]) / 2, right=True
+                values.contiguous(), (axis[1:] + axis[:-1]) / 2, right=True
             )
-            for values, places in zip(centres, (self.xs, self.ys), strict=True)
+            for values, axis in zip(centres, (self.xs, self.ys), strict=True)
         )
         count = len(self.shapes)
         first = self.start + (row * len(self.xs) + column) * count
@@ -116,14 +115,15 @@ class Grid(NamedTuple):
 
 
 def grids(priors: Tensor, num_level_priors: Sequence[int]) -> list[Grid]:
-    """The grid of each level that has priors, with a look at the values.
+    """Read the grid of each non-empty level off the values of the priors.
 
     Args:
         priors: Boxes of all levels, shape (N, 4).
         num_level_priors: Number of priors of each level.
 
     Raises:
-        ValueError: A level is no grid with equally many priors at a place.
+        ValueError: A level is not a grid with the same number of priors at
+            each location.
     """
     levels, counts = [], []
     for level in priors.split(list(num_level_priors)):
@@ -136,7 +136,7 @@ def grids(priors: Tensor, num_level_priors: Sequence[int]) -> list[Grid]:
                 places.at_first().sum(),
                 same_row.long().cumprod(dim=0).sum(),
             ]
-    # One read of all, since each stops a GPU's queue.
+    # One read for all levels, since each synchronises a GPU.
     pairs = torch.stack(counts).view(-1, 2).tolist()
     found, start = [], 0
     for (places, level), (per_place, per_row) in zip(
@@ -144,9 +144,9 @@ def grids(priors: Tensor, num_level_priors: Sequence[int]) -> list[Grid]:
     ):
         if per_row % per_place or len(level) % per_row:
             raise ValueError(
-                f'A level of {len(level)} priors has {per_place} at its first '
-                f'place and {per_row} in its first row, which is no grid: '
-                'keep all of them with `allowed_border=-1`'
+                f'A level of {len(level)} priors is not a grid: it has '
+                f'{per_place} at the first location and {per_row} in the '
+                'first row. Keep all priors with `allowed_border=-1`'
             )
         first = level[:per_place]
         found.append(

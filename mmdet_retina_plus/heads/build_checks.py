@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from mmdet.models.task_modules.assigners import PointAssigner
 from torch import nn
 
 
@@ -59,22 +60,35 @@ def check_mask_loss(loss: nn.Module | None) -> None:
         )
 
 
-def check_sampler(sampler: Any) -> None:
-    """Refuse a sampler that puts ground truth among the priors.
-
-    mmdet would train other anchors than those sampled, or raise an
-    IndexError.
-
-    Args:
-        sampler: Of mmdet, or None.
+def check_assigner(assigner: Any) -> None:
+    """Refuse mmdet's PointAssigner, which would train wrong targets silently.
 
     Raises:
-        ValueError: It has ``add_gt_as_proposals``, the default of most.
+        ValueError: It reads the columns of the anchors as x, y and stride.
+    """
+    if isinstance(assigner, PointAssigner):
+        raise ValueError(
+            'PointAssigner reads priors as (x, y, stride), but the head has '
+            'anchors (x1, y1, x2, y2): use PointRangeAssigner'
+        )
+
+
+def check_sampler(sampler: Any) -> None:
+    """Refuse a sampler that adds ground truth boxes to the priors.
+
+    In a dense head mmdet would train anchors that were not sampled or raise
+    an IndexError.
+
+    Args:
+        sampler: A sampler of mmdet, or None.
+
+    Raises:
+        ValueError: ``add_gt_as_proposals`` is set, as it is by default.
     """
     if getattr(sampler, 'add_gt_as_proposals', False):
         raise ValueError(
-            f'{type(sampler).__name__} adds ground truth to the anchors of a '
-            'dense head, which shifts their indices: set '
+            f'{type(sampler).__name__} adds ground truth boxes to the '
+            'anchors, which shifts their indices in a dense head: set '
             'train_cfg.sampler.add_gt_as_proposals=False'
         )
 

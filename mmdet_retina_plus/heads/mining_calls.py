@@ -32,8 +32,8 @@ def build_policies(
     for policy in policies[:-1]:
         if getattr(policy, 'per_class', False):
             raise ValueError(
-                f'{type(policy).__name__} gives weights by class, which '
-                'other policies do not take: make it the last of `mining`'
+                f'{type(policy).__name__} returns weights per class, which '
+                'other policies do not accept: make it the last of `mining`'
             )
     return policies
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .build_checks import (
     check_anchors,
+    check_assigner,
     check_box_loss,
     check_per_class,
     check_sampler,
@@ -49,8 +50,8 @@ class RetinaPlusHead(RetinaHead):
         ValueError: Head and loss, or a policy, disagree about ``use_sigmoid``;
             ``alpha`` or ``class_weight`` of ``loss_cls`` are not one for each
             class; an IoU loss gets no boxes; two anchors of a location are
-            equal; a sampler adds ground truth to the anchors; or a policy
-            does not follow the protocol.
+            equal; the assigner reads points; a sampler adds ground truth to
+            the anchors; or a policy does not follow the protocol.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class RetinaPlusHead(RetinaHead):
         )
         check_box_loss(self.loss_bbox, self.reg_decoded_bbox)
         check_anchors(self.prior_generator)
+        check_assigner(getattr(self, 'assigner', None))
         check_sampler(getattr(self, 'sampler', None))
         self.mining = build_policies(as_list(mining), self.use_sigmoid_cls)
         self.averages_selected = 'selected' in map(normalizer_of, self.mining)
@@ -143,7 +145,7 @@ class RetinaPlusHead(RetinaHead):
             )
         positives = self._over_processes(avg_factor, cls_score)
         selected = None
-        # An anchor of weight 0 for all its classes trains none.
+        # With weights per class, an anchor counts if any class trains.
         highest = label_weights
         if highest.dim() > labels.dim():
             highest = highest.amax(dim=2)
@@ -186,7 +188,7 @@ class RetinaPlusHead(RetinaHead):
             bbox_pred: Deltas, shape (N, A, 4).
             anchors: Shape (N, A, 4).
             labels: Shape (N, A), background = number of classes.
-            label_weights: Shape (N, A), or (N, A, K) by class.
+            label_weights: Shape (N, A), or (N, A, K) per class.
             bbox_targets: Shape (N, A, 4).
             bbox_weights: Shape (N, A, 4).
             avg_factor: Divisor of the losses.

@@ -1,4 +1,4 @@
-"""YOLOv3's head with YOLOv3's rules for positives and negatives.
+"""mmdet's YOLOv3 head with the paper's positives and negatives.
 
 YOLOv3: https://arxiv.org/abs/1804.02767
 """
@@ -28,14 +28,14 @@ from .retina_plus_head import as_list, join_levels
 
 
 class Image(NamedTuple):
-    """What one image's targets are made of.
+    """Ground truth and predictions of one image.
 
     Attributes:
-        bboxes: Of the objects, for mmdet.
+        bboxes: Boxes of the objects, which mmdet reads.
         gt_instances: The objects.
-        assigned: Their priors.
+        assigned: Assignment of the priors.
         objectness: Logits, shape (A,).
-        predictions: Boxes, shape (A, 4).
+        predictions: Predicted boxes, shape (A, 4).
     """
 
     bboxes: Tensor
@@ -47,32 +47,32 @@ class Image(NamedTuple):
 
 @MODELS.register_module()
 class YOLOV3PlusHead(YOLOV3Head):
-    """mmdet's YOLOV3Head that takes our assigners and mining policies.
+    """YOLOV3Head that accepts this package's assigners and mining policies.
 
-    ``BestPriorAssigner`` and ``PredictedIoUIgnore`` make its targets those of
-    the paper. mmdet's GridAssigner has thresholds on the IoU in place, several
-    positives an object, and looks at no prediction.
+    ``BestPriorAssigner`` with ``PredictedIoUIgnore`` gives the targets of
+    YOLOv3. mmdet's GridAssigner uses IoU thresholds, assigns several positives
+    per object and never looks at predictions.
 
-    Objects whose centre lies on or beyond the right or lower border belong to
-    the last cells, with mmdet's assigner too, where its head raises an
-    IndexError or takes the next row.
+    An object whose centre lies on or beyond the image border is assigned to
+    the border cell, with any assigner. YOLOV3Head raises an IndexError there
+    or marks a cell of the next row.
 
-    Objects may have ``mix_weights``, as ``BatchMixUp`` gives them: the weight
-    of the objectness of their positives.
+    Objects may have ``mix_weights``, set by ``BatchMixUp``: the weights of
+    their positives in the objectness loss.
 
     Args:
-        args: As ``YOLOV3Head``.
-        mining: A mining policy or a list of them, applied in this order; see
-            ``mmdet_retina_plus.mining.MiningPolicy``. They see objectness as
-            a classifier of one class, and choose the negatives; the weights
-            of positives stay as they are.
-        loss_bbox: Loss of the positives' boxes beside those of their
+        args: Arguments of ``YOLOV3Head``.
+        mining: One mining policy or a list, applied in order; see
+            ``mmdet_retina_plus.mining.MiningPolicy``. The policies see
+            objectness as a classifier of one class. They choose the negatives
+            only: every positive keeps its weight.
+        loss_bbox: Loss of the positives' boxes in addition to those of the
             coordinates, summed over the batch; None for none.
-        kwargs: As ``YOLOV3Head``.
+        kwargs: Arguments of ``YOLOV3Head``.
 
     Raises:
-        ValueError: A policy does not follow the protocol, or wants to divide
-            the loss by the number of anchors selected, which YOLOv3 does not.
+        ValueError: A policy does not follow the protocol, or divides the loss
+            by the number of selected anchors.
     """
 
     def __init__(
@@ -88,8 +88,8 @@ class YOLOV3PlusHead(YOLOV3Head):
         for policy in self.mining:
             if normalizer_of(policy) == 'selected':
                 raise ValueError(
-                    f'{type(policy).__name__} divides by the anchors that it '
-                    "selects, but YOLOv3's losses are sums: set its "
+                    f'{type(policy).__name__} divides the loss by the number '
+                    'of selected anchors, which YOLOV3Head cannot do: set '
                     "normalizer='positives'"
                 )
 
@@ -230,7 +230,7 @@ class YOLOV3PlusHead(YOLOV3Head):
     def _predictions(
         self, pred_maps: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """Boxes (N, A, 4) and logits of objectness (N, A)."""
+        """Predicted boxes (N, A, 4) and objectness logits (N, A)."""
         anchors = self.prior_generator.grid_priors(
             [pred_map.shape[-2:] for pred_map in pred_maps],
             device=pred_maps[0].device,
@@ -252,7 +252,7 @@ class YOLOV3PlusHead(YOLOV3Head):
     def _mine(
         self, image: Image, anchors: Tensor, positive: Tensor, neg_map: Tensor
     ) -> Tensor:
-        """Negatives (A,) that are left by all policies.
+        """Clear the negatives that the policies leave out.
 
         Args:
             image: Objects and predictions.

@@ -84,15 +84,15 @@ def finite_coordinates(boxes: Tensor, name: str) -> Tensor:
 
 
 def best_iou(boxes: Tensor, priors: Tensor, name: str = 'Priors') -> Tensor:
-    """Highest IoU of each prior with a box, 0 without any, shape (N,).
+    """Highest IoU of each prior with any box, shape (N,); 0 without boxes.
 
     Args:
         boxes: Ground truths, shape (G, 4).
         priors: Shape (N, 4).
-        name: What an error calls the priors.
+        name: Name of the priors in error messages.
 
     Raises:
-        ValueError: As ``finite_coordinates``.
+        ValueError: See ``finite_coordinates``.
     """
     if len(boxes) and len(priors) and dispatch.usable(boxes, priors):
         from . import max_iou
@@ -106,15 +106,19 @@ def best_iou(boxes: Tensor, priors: Tensor, name: str = 'Priors') -> Tensor:
 
 
 def in_regions(priors: Tensor, regions: Tensor, iof_thr: float) -> Tensor:
-    """Flags (N,) of priors of which a larger share lies in one region.
+    """Flag priors of which more than a share lies in one ignore region.
 
     Args:
         priors: Coordinates (5, N), single precision.
         regions: Boxes (R, 4).
-        iof_thr: The share; none is flagged unless it is above 0.
+        iof_thr: Intersection over the prior's area to exceed. Nothing is
+            flagged unless it is above 0.
+
+    Returns:
+        Flags, shape (N,).
 
     Raises:
-        ValueError: As ``finite_coordinates``.
+        ValueError: See ``finite_coordinates``.
     """
     if iof_thr <= 0 or not len(regions) or not priors.size(1):
         return torch.zeros_like(priors[0], dtype=torch.bool)

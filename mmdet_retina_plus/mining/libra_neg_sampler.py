@@ -12,32 +12,33 @@ from torch import Tensor
 
 @TASK_UTILS.register_module()
 class LibraNegSampler(IoUBalancedNegSampler):
-    """Draw negatives evenly over their IoU with the nearest object.
+    """Sample negatives uniformly over their IoU with the nearest object.
 
-    The range of the negatives' IoUs is split into ``num_bins`` equal parts,
-    each gives an equal share at random, and what a part lacks comes from the
-    rest at random. mmdet's IoUBalancedNegSampler differs in three points:
+    The IoU range of the negatives is split into ``num_bins`` bins of equal
+    width. The same number is drawn from each bin at random; if a bin has
+    fewer, the remainder is drawn at random from all others. It corrects three
+    defects of mmdet's IoUBalancedNegSampler:
 
-    - It never draws the highest IoU; here the last part includes its end.
-    - It sets its own ``floor_thr`` from -1 to 0 in the first call, so that no
-      negative of IoU 0 is drawn after that; here they belong to the first
-      part in every call.
-    - Its range ends with the highest IoU of any prior, positives included,
-      where a dense head has no negatives; here with that of the negatives.
+    - The last bin excludes its upper limit, so that the negative of highest
+      IoU is never drawn.
+    - The first call changes ``floor_thr`` from -1 to 0, after which negatives
+      of IoU 0 are never drawn.
+    - The range ends at the highest IoU of all priors. With positives among
+      them the last bins hold no negatives.
 
-    It is the ``neg_sampler`` of mmdet's CombinedSampler, or a sampler of its
-    own. On a dense head it needs ``add_gt_as_proposals=False``. As with all
-    samplers of mmdet the losses are divided by the number of positives and
-    negatives drawn.
+    Use it as ``neg_sampler`` of mmdet's CombinedSampler or by itself, in a
+    dense head with ``add_gt_as_proposals=False``. As with every sampler of
+    mmdet, losses are divided by the number of sampled positives and
+    negatives.
 
     Args:
-        num: Priors to draw.
-        pos_fraction: Share of positives among these, at most.
-        floor_thr: Negatives below this IoU are drawn by themselves, those of
-            IoU 0 if it is 0; -1: all by their IoU.
-        floor_fraction: Share of those below among the negatives, at least.
-        num_bins: Parts of the range above ``floor_thr``.
-        kwargs: As RandomSampler.
+        num: Number of priors to sample.
+        pos_fraction: Maximum fraction of positives.
+        floor_thr: Draw negatives below this IoU separately, or those of IoU 0
+            if it is 0; -1 draws all from the bins.
+        floor_fraction: Fraction of the negatives to draw below ``floor_thr``.
+        num_bins: Number of bins above ``floor_thr``.
+        kwargs: Arguments of RandomSampler.
     """
 
     def _sample_neg(
@@ -49,12 +50,10 @@ class LibraNegSampler(IoUBalancedNegSampler):
         if self.floor_thr == 0:
             low = overlaps == 0
         above, floor = (~low).nonzero().squeeze(1), low.nonzero().squeeze(1)
-        parts = iou_parts(
-            overlaps[above], max(self.floor_thr, 0), self.num_bins
-        )
+        bins = iou_bins(overlaps[above], max(self.floor_thr, 0), self.num_bins)
         share = int(num_expected * (1 - self.floor_fraction))
-        drawn = above[draw_evenly(parts, self.num_bins, share)]
-        # One part more: what lies below the floor comes before the rest.
+        drawn = above[draw_evenly(bins, self.num_bins, share)]
+        # Fill up from below the floor first, then from all that is left.
         rest = torch.ones_like(low).index_fill(0, drawn, False)
         floor = floor[torch.randperm(len(floor), device=floor.device)]
         floor = floor[: num_expected - len(drawn)]
@@ -64,38 +63,37 @@ class LibraNegSampler(IoUBalancedNegSampler):
         return negatives[drawn]
 
 
-def iou_parts(overlaps: Tensor, low: float, num_parts: int) -> Tensor:
-    """Part of the range from ``low`` to the highest that each lies in, (N,).
+def iou_bins(overlaps: Tensor, low: float, num_bins: int) -> Tensor:
+    """Bin of each IoU between ``low`` and the highest, shape (N,).
 
     Args:
-        overlaps: Not below ``low``, shape (N,).
-        low: Where the range begins.
-        num_parts: Parts of equal length; the last one includes its end.
+        overlaps: At least ``low``, shape (N,).
+        low: Lower limit of the first bin.
+        num_bins: Number of bins of equal width. The last one includes its
+            upper limit.
     """
     if not len(overlaps):
         return overlaps.long()
     above = overlaps - low
-    # A range without length is one part.
+    # If all are equal, they are in the first bin.
     share = above / above.max().clamp(min=torch.finfo(above.dtype).tiny)
-    return (share * num_parts).long().clamp(max=num_parts - 1)
+    return (share * num_bins).long().clamp(max=num_bins - 1)
 
 
-def draw_evenly(parts: Tensor, num_parts: int, wanted: int) -> Tensor:
-    """Indices of as many of each part, then of the rest, at random.
+def draw_evenly(bins: Tensor, num_bins: int, wanted: int) -> Tensor:
+    """Draw indices at random, the same number from each bin, then the rest.
 
     Args:
-        parts: Part of each, shape (N,).
-        num_parts: Number of parts, of which some may be empty.
-        wanted: How many to draw; fewer if there are no more.
+        bins: Bin of each candidate, shape (N,).
+        num_bins: Number of bins. Some may be empty.
+        wanted: Number of indices, fewer if there are fewer candidates.
     """
-    shuffled = torch.randperm(len(parts), device=parts.device)
-    in_parts = shuffled[parts[shuffled].argsort(stable=True)]
-    counts = parts.bincount(minlength=num_parts)
+    shuffled = torch.randperm(len(bins), device=bins.device)
+    by_bin = shuffled[bins[shuffled].argsort(stable=True)]
+    counts = bins.bincount(minlength=num_bins)
     starts = counts.cumsum(0) - counts
-    rank = torch.arange(len(parts), device=parts.device)
-    rank = rank - starts[parts[in_parts]]
-    # Those of rank 0 of their parts, of rank 1, ...: an equal share of each.
-    first = rank < wanted // num_parts
-    even, rest = in_parts[first], in_parts[~first]
+    rank = torch.arange(len(bins), device=bins.device) - starts[bins[by_bin]]
+    first = rank < wanted // num_bins
+    even, rest = by_bin[first], by_bin[~first]
     rest = rest[torch.randperm(len(rest), device=rest.device)]
     return torch.cat([even, rest])[:wanted]

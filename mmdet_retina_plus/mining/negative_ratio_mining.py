@@ -1,4 +1,4 @@
-"""SSD's hard negative mining, for any dense classifier.
+"""SSD's hard negative mining for any dense classifier.
 
 SSD: https://arxiv.org/abs/1512.02325, section 2.2.
 """
@@ -14,23 +14,23 @@ from torch import Tensor
 
 @TASK_UTILS.register_module()
 class NegativeRatioMining:
-    """Keep all positives, and per positive a few of the hardest negatives.
+    """Keep all positives and a fixed ratio of the hardest negatives.
 
-    Of an image with P positives, the ``max(min_neg, ratio * P)`` negatives
-    remain whose cross entropy is highest, and of equals the first. There is
-    no NMS. The loss is divided by the number of positives, as in SSD.
+    For an image with P positives, keep the ``max(min_neg, ratio * P)``
+    negatives of highest cross entropy, on ties the first. There is no NMS.
+    The loss is divided by the number of positives, as in SSD.
 
-    mmdet's SSDHead, which has this rule built in, trains nothing on an image
-    without objects; ``min_neg=0`` does the same.
+    With ``min_neg=0`` images without objects train nothing, as in mmdet's
+    SSDHead.
 
     Args:
         ratio: Negatives per positive.
-        min_neg: Least negatives of an image, as far as it has so many.
-        use_sigmoid: Whether logits are one per class, and not also one of the
-            background, which is last.
+        min_neg: Minimum number of negatives per image, if it has that many.
+        use_sigmoid: Whether the classifier has one logit per class. If False,
+            it also has a background logit, which is last.
 
     Raises:
-        ValueError: A number below 0, or an infinite ratio.
+        ValueError: A number is negative or the ratio is infinite.
     """
 
     needs = None
@@ -56,9 +56,9 @@ class NegativeRatioMining:
         label_weights: Tensor,
         gt_instances: InstanceData,
     ) -> Tensor:
-        """Weights (A,), 0 for every negative that is not among the hardest.
+        """Set the weights of all but the hardest negatives to 0.
 
-        See ``MiningPolicy``. An ignored anchor is neither positive nor
+        See ``MiningPolicy``. Ignored anchors count as neither positive nor
         negative.
         """
         background = cls_score.size(1) - (not self.use_sigmoid)
@@ -69,7 +69,7 @@ class NegativeRatioMining:
         order = losses.masked_fill(~negative, -torch.inf).sort(
             descending=True, stable=True
         )
-        # By rank, since a number of anchors would have to be read.
+        # Compare ranks: indexing by a count would synchronise a GPU.
         rank = torch.empty_like(order.indices)
         rank[order.indices] = torch.arange(len(rank), device=rank.device)
         kept = rank < wanted.clamp(min=self.min_neg)
@@ -77,11 +77,11 @@ class NegativeRatioMining:
 
 
 def background_loss(cls_score: Tensor, use_sigmoid: bool) -> Tensor:
-    """Cross entropy of anchors (A,) whose target is the background.
+    """Cross entropy of each anchor with background as target, shape (A,).
 
     Args:
-        cls_score: Logits of shape (A, K), of whatever precision.
-        use_sigmoid: As in ``NegativeRatioMining``; summed over the classes.
+        cls_score: Logits of shape (A, K), of any precision.
+        use_sigmoid: See ``NegativeRatioMining``; summed over the classes.
     """
     cls_score = cls_score.float()
     if use_sigmoid:

@@ -31,9 +31,9 @@ class MiningPolicy(Protocol):
         use_sigmoid: Optional: whether it reads the logits as one per class
             and not also one of the background, which is last. The head
             refuses a policy that differs from its classifier.
-        per_class: Optional: whether its weights have a column for each logit,
-            shape (A, K). Others want one weight an anchor, so that it must be
-            the last policy.
+        per_class: Optional: whether the policy returns weights per logit,
+            shape (A, K). Such a policy must be the last one, since others
+            take one weight per anchor.
     """
 
     needs: Literal['anchors', 'predictions'] | None

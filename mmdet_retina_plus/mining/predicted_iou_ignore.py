@@ -1,7 +1,8 @@
-"""YOLOv3's rule for negatives that predict an object's box.
+"""YOLOv3's rule for negatives whose predicted box overlaps an object.
 
-YOLOv3: https://arxiv.org/abs/1804.02767; .7 is ``ignore_thresh`` of darknet's
-configs, where the paper's text has .5 and speaks of priors.
+YOLOv3: https://arxiv.org/abs/1804.02767. The default of .7 is
+``ignore_thresh`` in darknet's configs; the paper's text says .5 and compares
+priors.
 """
 
 import torch
@@ -16,28 +17,30 @@ from mmdet_retina_plus.kernels.boxes import iou
 
 @TASK_UTILS.register_module()
 class PredictedIoUIgnore:
-    """Ignore negatives whose predicted box overlaps an object by more.
+    """Ignore negatives whose predicted box has a high IoU with an object.
 
-    They are good detections in the place of another, and it would harm to
-    call them background. Predictions are looked at anew in every step.
-    Positives and what is ignored already stay as they are. No matrix of
-    objects and anchors is held.
+    Such predictions localise the object well, so training them as background
+    would punish good boxes. The IoU is computed from the current predictions
+    in every step. Positives and ignored anchors keep their weights. No matrix
+    of objects and anchors is held.
 
     Args:
-        iou_thr: Ignored above this IoU, not at it.
-        warmup_iters: First iterations of a training that ignore nothing,
-            counted by the runner, and so also after it resumes. Where no
-            runner counts there is no warm-up.
-        class_aware: Ignore a negative for the classes of these objects only;
-            for all others it stays a negative. The weights have a column per
-            class then, so that it must be the last policy, and the loss one
-            of sigmoids that takes them: FocalLoss and FusedFocalLoss do.
-        use_sigmoid: Whether logits are one per class, and not also one of the
-            background, which is last.
+        iou_thr: Ignore negatives strictly above this IoU.
+        warmup_iters: Number of iterations at the start of training without
+            ignoring. The iteration comes from the runner's message hub, so
+            that resuming continues the count; without a runner there is no
+            warm-up.
+        class_aware: Ignore a negative only for the classes of the objects
+            that it overlaps; it stays a negative of all other classes. The
+            weights then have one column per class: the policy must be the
+            last one, and the loss must accept weights of shape (N, C), as
+            FocalLoss and FusedFocalLoss do.
+        use_sigmoid: Whether the classifier has one logit per class. If False,
+            it also has a background logit, which is last.
 
     Raises:
-        ValueError: A threshold outside of [0, 1], a negative number of
-            iterations, or ``class_aware`` without sigmoids.
+        ValueError: The threshold is outside [0, 1], the number of iterations
+            is negative, or ``class_aware`` comes without ``use_sigmoid``.
     """
 
     needs = 'predictions'
@@ -53,13 +56,13 @@ class PredictedIoUIgnore:
         if not 0 <= iou_thr <= 1 or warmup_iters < 0:
             raise ValueError(
                 f'iou_thr is {iou_thr} and warmup_iters {warmup_iters}: use '
-                'an IoU in [0, 1], where 1 ignores nothing, and 0 iterations '
-                'or more'
+                'an IoU in [0, 1], where 1 ignores nothing, and a number of '
+                'iterations of at least 0'
             )
         if class_aware and not use_sigmoid:
             raise ValueError(
-                'A softmax cannot leave out single classes: use '
-                'class_aware=False, or a loss of sigmoids'
+                'A softmax cannot ignore single classes: use '
+                'class_aware=False or a sigmoid classifier'
             )
         self.iou_thr = iou_thr
         self.warmup_iters = warmup_iters
@@ -74,9 +77,12 @@ class PredictedIoUIgnore:
         label_weights: Tensor,
         gt_instances: InstanceData,
     ) -> Tensor:
-        """Weights (A,), or (A, K) by class, 0 for what is ignored.
+        """Set the weights of ignored negatives to 0.
 
         See ``MiningPolicy``.
+
+        Returns:
+            Shape (A,), or (A, K) if ``class_aware``.
         """
         negative = labels == cls_score.size(1) - (not self.use_sigmoid)
         if self.per_class:
@@ -115,12 +121,12 @@ def near_classes(
     num_classes: int,
     iou_thr: float,
 ) -> Tensor:
-    """Whether an object of a class overlaps a box by more, shape (A, K).
+    """Flag the classes whose objects overlap a box, shape (A, K).
 
     Args:
         boxes: Shape (A, 4).
         objects: Shape (G, 4).
-        labels: Of the objects, shape (G,).
+        labels: Labels of the objects, shape (G,).
         num_classes: K.
         iou_thr: IoU to exceed.
     """

@@ -153,7 +153,7 @@ def test_levels_are_read_off_where_nobody_tells():
 
 def test_priors_that_are_no_grid_are_refused():
     levels = anchor_levels(64, 64)
-    with pytest.raises(ValueError, match='which is no grid'):
+    with pytest.raises(ValueError, match='is not a grid'):
         assign(
             BestPriorAssigner(),
             torch.cat([levels[0][5:], *levels[1:]]),

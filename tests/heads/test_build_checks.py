@@ -113,3 +113,9 @@ def test_a_detector_that_cannot_work_is_not_built():
     config.bbox_head.loss_bbox = dict(type='GIoULoss')
     with pytest.raises(ValueError, match='reg_decoded_bbox=True'):
         MODELS.build(config)
+
+
+def test_an_assigner_of_points_is_refused():
+    assigner = dict(_delete_=True, type='PointAssigner')
+    with pytest.raises(ValueError, match='use PointRangeAssigner'):
+        build_head(**{'train_cfg.assigner': assigner})

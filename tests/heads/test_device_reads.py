@@ -13,9 +13,13 @@ MAX_IOU = dict(
     type='StreamingMaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.4
 )
 ATSS = dict(type='StreamingATSSAssigner')
+POINTS = dict(type='PointRangeAssigner', center_sample_radius=1.5)
+BEST_PRIOR = dict(type='BestPriorAssigner')
 FOCAL = dict(type='FocalLoss', use_sigmoid=True)
 SOFTMAX = dict(type='CrossEntropyLoss', use_sigmoid=False)
 SHEM = dict(type='StochasticHardMining')
+RATIO = dict(type='NegativeRatioMining')
+IGNORE = dict(type='PredictedIoUIgnore', class_aware=True)
 ADJUSTING = dict(type='SelfAdjustingSmoothL1Loss')
 ONCE = dict(check_ground_truth=1)
 
@@ -28,6 +32,11 @@ ONCE = dict(check_ground_truth=1)
         (MAX_IOU, FOCAL, dict(loss_bbox=ADJUSTING), ONCE),
         # The sizes of all images' levels at once.
         (ATSS, FOCAL, {}, dict(ONCE, count_inside=1)),
+        (POINTS, FOCAL, {}, dict(ONCE, count_inside=1)),
+        # Shapes and widths of the levels, for each of two images.
+        (BEST_PRIOR, FOCAL, {}, dict(ONCE, count_inside=1, grids=2)),
+        (MAX_IOU, FOCAL, dict(mining=RATIO), ONCE),
+        (MAX_IOU, FOCAL, dict(mining=IGNORE), ONCE),
         # Where the positives are, not what their labels are worth.
         (
             MAX_IOU,
@@ -38,7 +47,10 @@ ONCE = dict(check_ground_truth=1)
         # Numbers of both kinds of anchors, for each of two images.
         (MAX_IOU, SOFTMAX, dict(mining=SHEM), dict(ONCE, __call__=2)),
     ],
-    ids=['max-iou', 'sync', 'box-loss', 'atss', 'fused', 'mining'],
+    ids=[
+        *('max-iou', 'sync', 'box-loss', 'atss', 'points', 'best-prior'),
+        *('ratio', 'ignore', 'fused', 'mining'),
+    ],
 )
 def test_a_step_reads_the_ground_truth_once(
     assigner, loss_cls, changes, expected

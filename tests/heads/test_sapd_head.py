@@ -390,6 +390,7 @@ def run(folder: Path, resume: bool, hooks: list) -> list[float]:
     runner = Runner(
         model=model,
         work_dir=str(folder),
+        default_scope='mmdet',
         experiment_name=f'resume={resume}',
         train_dataloader=dict(
             dataset=data,

@@ -141,3 +141,38 @@ def test_a_ratio_chooses_among_the_objectness():
 def test_a_policy_that_divides_by_the_selected_is_refused():
     with pytest.raises(ValueError, match="normalizer='positives'"):
         build(mining=dict(_delete_=True, type='DenseOHEM'))
+
+
+def test_mixed_objects_weigh_their_objectness_and_nothing_else():
+    """ASFF's baseline: lambda of mixup."""
+    head, x = build(), features()
+    plain, mixed = data_sample(HEAD_OBJECTS), data_sample(HEAD_OBJECTS)
+    mixed.gt_instances.mix_weights = torch.tensor([0.25, 0.6])
+    _, target, before = confidence_calls(head, x, [plain])
+    weight = confidence_calls(head, x, [mixed])[2]
+    positive = target == 1
+    assert sorted(weight[positive].tolist()) == pytest.approx([0.25, 0.6])
+    assert_close(weight[~positive], before[~positive])
+    losses, expected = head.loss(x, [mixed]), head.loss(x, [plain])
+    for name in ('loss_cls', 'loss_xy', 'loss_wh'):
+        assert_close(losses[name], expected[name])
+    assert sum(losses['loss_conf']) < sum(expected['loss_conf'])
+
+
+def test_the_box_loss_is_of_the_positives_boxes():
+    """1 - IoU^2 of two priors that are the predictions."""
+    square = dict(type='IoULoss', mode='square')
+    head = build(loss_bbox=square)
+    for conv in head.convs_pred:
+        conv.weight.data.zero_()
+        conv.bias.data.zero_()
+    # Centres in the middle of cells of stride 8, (16, 30) fits best.
+    objects = [((12, 5, 28, 35), 0), ((36, 33, 52, 71), 1)]
+    losses = head.loss(features(2), [data_sample(), data_sample(objects)])
+    iou = 30 / 38
+    assert_close(losses['loss_bbox'].item(), 1 - iou**2, rtol=1e-5, atol=0)
+
+
+def test_without_objects_the_box_loss_is_zero():
+    head = build(loss_bbox=dict(type='IoULoss', mode='square'))
+    assert head.loss(features(), [data_sample()])['loss_bbox'] == 0

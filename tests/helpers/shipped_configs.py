@@ -26,7 +26,11 @@ def differences(ours: Any, theirs: Any, prefix: str = '') -> Iterator[str]:
             yield from differences(
                 ours.get(key), theirs.get(key), f'{prefix}.{key}'
             )
-    elif isinstance(ours, list) and isinstance(theirs, list):
+    elif (
+        isinstance(ours, list)
+        and isinstance(theirs, list)
+        and len(ours) == len(theirs)
+    ):
         for index, pair in enumerate(zip(ours, theirs, strict=True)):
             yield from differences(*pair, f'{prefix}.{index}')
     elif ours != theirs:

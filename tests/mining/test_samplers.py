@@ -11,7 +11,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_retina_plus.mining import LibraNegSampler
-from mmdet_retina_plus.mining.libra_neg_sampler import draw_evenly, iou_parts
+from mmdet_retina_plus.mining.libra_neg_sampler import draw_evenly, iou_bins
 from tests.helpers.models import build_head
 from tests.helpers.samples import HEAD_OBJECTS, data_sample, pyramid
 
@@ -72,7 +72,7 @@ def negatives_per_bin(overlaps: Tensor, wanted: int) -> list[int]:
     sampler = LibraNegSampler(num=wanted, pos_fraction=0.5)
     drawn = sampler._sample_neg(assigned(0, overlaps), wanted)
     assert len(drawn.unique()) == len(drawn) == wanted
-    return iou_parts(overlaps, 0.0, 3)[drawn].bincount(minlength=3).tolist()
+    return iou_bins(overlaps, 0.0, 3)[drawn].bincount(minlength=3).tolist()
 
 
 def test_three_of_each_of_three_bins():
@@ -129,7 +129,7 @@ def test_positives_do_not_stretch_the_bins():
     overlaps = in_bins([800, 120, 80])
     sampler = LibraNegSampler(num=333, pos_fraction=0.5)
     drawn = sampler._sample_neg(assigned(5, overlaps), 333) - 5
-    counts = iou_parts(overlaps, 0.0, 3)[drawn].bincount(minlength=3)
+    counts = iou_bins(overlaps, 0.0, 3)[drawn].bincount(minlength=3)
     assert counts[2] == 80
 
 
@@ -162,21 +162,21 @@ def test_as_many_as_wanted_once_each_and_evenly(
     share = int(wanted * (1 - fraction))
     least_below = min(int(below.sum()), wanted - share)
     assert below[drawn].sum() >= least_below
-    parts = iou_parts(overlaps[~below], max(floor, 0), num_bins)
-    counts = parts.bincount(minlength=num_bins)
-    where = torch.full((size,), -1).masked_scatter(~below, parts)
+    bins = iou_bins(overlaps[~below], max(floor, 0), num_bins)
+    counts = bins.bincount(minlength=num_bins)
+    where = torch.full((size,), -1).masked_scatter(~below, bins)
     found = where[drawn]
-    for part in range(num_bins):
-        least = min(int(counts[part]), share // num_bins)
-        assert (found == part).sum() >= least
+    for index in range(num_bins):
+        least = min(int(counts[index]), share // num_bins)
+        assert (found == index).sum() >= least
 
 
 def test_draws_are_those_of_the_seed():
-    parts = torch.randint(3, (50,))
+    bins = torch.randint(3, (50,))
     draws = []
     for _ in range(2):
         torch.manual_seed(1)
-        draws.append(draw_evenly(parts, 3, 20))
+        draws.append(draw_evenly(bins, 3, 20))
     assert torch.equal(*draws)
 
 

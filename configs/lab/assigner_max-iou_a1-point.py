@@ -1,0 +1,7 @@
+# assigner_max-iou_a1.py with boxes regressed from the point: the distances
+# to their four sides.
+#
+#   mim train mmdet configs/lab/assigner_max-iou_a1-point.py
+_base_ = ['./assigner_max-iou_a1.py', '../_base_/point_regression.py']
+
+model = dict(bbox_head=_base_.point_regression)

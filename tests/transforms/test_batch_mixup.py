@@ -1,0 +1,118 @@
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.logging import MessageHub
+from torch.testing import assert_close
+
+from mmdet_retina_plus.transforms import BatchMixUp
+from tests.helpers.samples import OBJECTS, data_sample
+
+IMAGES = [OBJECTS, OBJECTS[:1], ()]
+
+
+@pytest.fixture(autouse=True)
+def hub():
+    hub = MessageHub.get_instance('mixup')
+    hub.update_info_dict(dict(iter=0, max_iters=100))
+    yield hub
+    del MessageHub._instance_dict['mixup']
+
+
+def samples():
+    found = [data_sample(image) for image in IMAGES]
+    for sample in found:
+        del sample.gt_sem_seg
+    return found
+
+
+def mix(**options):
+    """Images that are 1, 10 and 100 everywhere, and what becomes of them."""
+    values = torch.tensor([1.0, 10, 100]).view(3, 1, 1, 1)
+    inputs = values.expand(3, 3, 64, 64).clone()
+    return inputs, *BatchMixUp(**options)(inputs, samples())
+
+
+def test_an_image_is_a_mean_of_itself_and_its_neighbour():
+    inputs, mixed, found = mix()
+    for index in range(2):
+        weight = found[index].gt_instances.mix_weights[0]
+        expected = weight * inputs[index] + (1 - weight) * inputs[index - 1]
+        assert_close(mixed[index], expected)
+        assert 0 < weight < 1
+
+
+def test_it_has_the_objects_of_both_with_the_weights_of_their_images():
+    _, mixed, found = mix()
+    truths = [sample.gt_instances for sample in found]
+    assert [len(truth) for truth in truths] == [2, 3, 1]
+    both = samples()
+    weights = truths[1].mix_weights
+    assert_close(
+        truths[1].bboxes,
+        torch.cat([both[1].gt_instances.bboxes, both[0].gt_instances.bboxes]),
+    )
+    assert truths[1].masks.masks.shape == (3, 64, 64)
+    assert_close(weights[1:], (1 - weights[:1]).expand(2))
+    # The last image has no objects of its own.
+    share = (mixed[2, 0, 0, 0] - 10) / 90
+    assert_close(truths[2].mix_weights, (1 - share)[None])
+
+
+def test_images_of_a_batch_have_weights_of_their_own():
+    _, _, found = mix()
+    first = [sample.gt_instances.mix_weights[0].item() for sample in found]
+    assert len(set(first)) == 3
+
+
+def test_lambda_has_the_variance_of_its_beta_distribution():
+    module = BatchMixUp(alpha=1.5)
+    drawn = module.beta.sample((4000,))
+    assert_close(drawn.mean().item(), 0.5, rtol=0, atol=0.02)
+    assert_close(drawn.var().item(), 1 / 16, rtol=0.06, atol=0)
+
+
+def test_the_valid_part_covers_both_images():
+    module, found = BatchMixUp(), samples()[:2]
+    found[0].set_metainfo(dict(img_shape=(64, 32)))
+    found[1].set_metainfo(dict(img_shape=(48, 64)))
+    _, mixed = module(torch.zeros(2, 3, 64, 64), found)
+    assert [sample.img_shape for sample in mixed] == [(64, 64)] * 2
+
+
+@pytest.mark.parametrize('done', [90, 99])
+def test_the_last_tenth_of_the_training_mixes_nothing(hub, done):
+    hub.update_info('iter', done)
+    inputs, mixed, found = mix()
+    assert mixed is inputs
+    assert all('mix_weights' not in sample.gt_instances for sample in found)
+
+
+def test_an_image_alone_stays_as_it_is():
+    inputs, sample = torch.randn(1, 3, 8, 8), samples()[:1]
+    assert BatchMixUp()(inputs, sample)[0] is inputs
+
+
+def test_the_preprocessor_runs_it_in_training_only():
+    preprocessor = MODELS.build(
+        dict(
+            type='mmdet.DetDataPreprocessor',
+            batch_augments=[dict(type='mmdet.BatchMixUp')],
+        )
+    )
+    for training in (True, False):
+        data = dict(inputs=[torch.ones(3, 64, 64)] * 3, data_samples=samples())
+        result = preprocessor(data, training=training)
+        truth = result['data_samples'][0].gt_instances
+        assert ('mix_weights' in truth) == training
+
+
+def test_segmentation_maps_are_refused():
+    found = [data_sample(image) for image in IMAGES]
+    with pytest.raises(ValueError, match='gt_sem_seg'):
+        BatchMixUp()(torch.zeros(3, 3, 64, 64), found)
+
+
+@pytest.mark.parametrize('options', [dict(alpha=0), dict(stop_at=30)])
+def test_options_out_of_range_are_refused(options):
+    with pytest.raises(ValueError, match='alpha'):
+        BatchMixUp(**options)
