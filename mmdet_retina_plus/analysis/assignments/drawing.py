@@ -211,6 +211,8 @@ def draw_positives(axes: Any, assignment: Assignment) -> None:
     opacity = 0.2 + 0.8 * assignment.weights
     # A head with a few positives must not lose them on the sheet.
     size = np.clip(800 / max(len(levels), 1), SMALL, 40)
+    # Nor an image under the outlines of hundreds.
+    faint = np.clip(60 / max(len(levels), 1), 0.08, 0.35)
     for level in np.unique(levels):
         stride = assignment.strides[level]
         chosen = levels == level
@@ -221,7 +223,7 @@ def draw_positives(axes: Any, assignment: Assignment) -> None:
                     [outline(box) for box in assignment.boxes[priors]],
                     colors=colour,
                     linewidths=0.5,
-                    alpha=0.35,
+                    alpha=faint,
                 )
             )
         axes.scatter(
