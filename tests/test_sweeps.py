@@ -29,7 +29,9 @@ SWEEPS = {path.stem: read_sweep(path) for path in sorted(FOLDER.glob('*.py'))}
 POINTS = [
     (name, index)
     for name, sweep in SWEEPS.items()
-    for index in range(len(sweep.points))
+    for index, point in enumerate(sweep.points)
+    # A config by itself is stepped where all configs are.
+    if sweep.changes(point)
 ]
 
 
@@ -49,6 +51,11 @@ def test_there_are_sweeps():
 def test_a_sweep_says_what_it_is(name):
     text = (FOLDER / f'{name}.py').read_text()
     assert text.startswith('# ')
+
+
+@pytest.mark.parametrize('name', SWEEPS)
+def test_a_sweep_names_configs_that_are_there(name):
+    assert all(Path(config).is_file() for config in SWEEPS[name].configs)
 
 
 @pytest.mark.parametrize(('name', 'index'), POINTS)

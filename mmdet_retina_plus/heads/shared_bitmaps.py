@@ -43,12 +43,14 @@ class SharedBitmaps(BitmapMasks):
             chosen = ((first <= objects) & (objects < first + size)).nonzero()
             chosen = chosen[:, 0]
             masks = torch.from_numpy(self.masks[first : first + size])
+            # Bytes cross to the GPU, since one call would convert before.
+            masks = masks.to(boxes.device).to(boxes.dtype)
             rois = torch.cat(
                 [(objects[chosen] - first)[:, None], boxes[chosen]], dim=1
             )
             crops[chosen] = roi_align(
                 # mmcv reads memory in order, whatever the strides say.
-                masks.to(boxes)[:, None].contiguous(),
+                masks[:, None].contiguous(),
                 rois,
                 out_shape,
                 1.0,

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,14 @@ from mmdet_retina_plus.common.config_file import parse_options, read_config
 from mmdet_retina_plus.common.config_tree import dotted_items
 
 from .point_labels import identity
-from .spec import Point, Sweep, point_text, read_point, read_sweep
+from .spec import (
+    CONFIG,
+    Point,
+    Sweep,
+    point_text,
+    read_point,
+    read_sweep,
+)
 from .trial_config import counts_epochs, parse_config
 from .value_checks import check_sweep, merge
 
@@ -25,6 +32,7 @@ class Plan:
     Attributes:
         sweep: Points with the values that the config's types want.
         base: Text of the whole config, which the points change.
+        others: Texts of the configs that points name, by path.
         folder: Paths in the config are relative to it.
         prune: Whether trials that fall behind are ended.
         by_epoch: Whether the runs count epochs, and not steps.
@@ -35,6 +43,7 @@ class Plan:
     folder: str
     prune: bool = False
     by_epoch: bool = False
+    others: dict[str, str] = field(default_factory=dict)
 
     def dump(self) -> dict[str, Any]:
         """The plan as values that JSON can hold."""
@@ -51,10 +60,13 @@ class Plan:
         sweep['points'] = [read_point(key) for key in sweep['points']]
         return cls(**dumped | dict(sweep=Sweep(**sweep)))
 
-    @property
-    def identity(self) -> str:
+    def base_of(self, point: Point) -> str:
+        """Text of the config that a point changes."""
+        return self.others[point[CONFIG]] if CONFIG in point else self.base
+
+    def identity_of(self, point: Point) -> str:
         """Text of the settings that must be equal for a run to resume."""
-        return f'{self.folder}\n{self.sweep.prefix}\n{self.base}'
+        return f'{self.folder}\n{self.sweep.prefix}\n{self.base_of(point)}'
 
     @property
     def jobs(self) -> dict[Job, Point]:
@@ -92,10 +104,32 @@ def make_plan(
         config=Path(os.path.normpath(sweep.config)),
         seeds=list(dict.fromkeys(seeds or sweep.seeds)),
     )
-    cfg = read_config(sweep.config)
-    _, cfg = merge(parse_options(cfg_options), cfg)
-    sweep = replace(sweep, points=check_sweep(sweep, cfg, prune))
-    return Plan(sweep, cfg.pretty_text, os.getcwd(), prune, counts_epochs(cfg))
+    options = parse_options(cfg_options)
+    configs = {
+        path: merge(options, read_config(Path(path)))[1]
+        for path in sweep.configs
+    }
+    by_epoch = {path: counts_epochs(cfg) for path, cfg in configs.items()}
+    if len(set(by_epoch.values())) > 1:
+        some, others = (
+            next(path for path, counts in by_epoch.items() if counts is kind)
+            for kind in (True, False)
+        )
+        raise ValueError(
+            f'{some} counts epochs and {others} steps: give both one '
+            'train_cfg, or sweep each by itself'
+        )
+    sweep = replace(sweep, points=check_sweep(sweep, configs, prune))
+    texts = {path: cfg.pretty_text for path, cfg in configs.items()}
+    named = {point.get(CONFIG) for point in sweep.points}
+    return Plan(
+        sweep,
+        base=texts.get(str(sweep.config), ''),
+        folder=os.getcwd(),
+        prune=prune,
+        by_epoch=any(by_epoch.values()),
+        others={path: texts[path] for path in texts if path in named},
+    )
 
 
 def differences(old: Plan, new: Plan) -> list[str]:
@@ -111,6 +145,10 @@ def differences(old: Plan, new: Plan) -> list[str]:
     ]
     if old.base != new.base:
         lines.append(first_difference(old.base, new.base))
+    for path, text in old.others.items():
+        if new.others.get(path, text) != text:
+            found = first_difference(text, new.others[path])
+            lines.append(f'{path}: {found}')
     return lines
 
 

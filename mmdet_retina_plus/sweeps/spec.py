@@ -1,6 +1,7 @@
 """A sweep as data: a config, changes to it, seeds."""
 
 import ast
+import os
 import runpy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from .point_labels import identity
 Point = dict[str, Any]
 """Dotted key, without the sweep's prefix, to value."""
 FIELDS = ('config', 'metric', 'points', 'prefix', 'product', 'seeds')
+CONFIG = 'config'
+"""Key of a point that names a config of its own, and needs no prefix."""
 LAST_SEED = 2**31 - 1
 """Numpy's is 2**32 - 1, and loaders add the numbers of their workers."""
 
@@ -29,7 +32,8 @@ class Sweep:
 
     Attributes:
         name: Stem of the file.
-        config: Path of the config that the points change.
+        config: Path of the config that points change which name none, or the
+            first that is named.
         prefix: Prefix of every key of a point.
         points: Points of the file, then the cells of its product, each once.
         seeds: Seeds of the training runs.
@@ -44,8 +48,27 @@ class Sweep:
     metric: str = 'coco/bbox_mAP'
 
     def changes(self, point: Point) -> dict[str, Any]:
-        """Changes of the config, with whole keys."""
-        return {self.prefix + key: value for key, value in point.items()}
+        """Changes of the point's config, with whole keys."""
+        return {
+            self.prefix + key: value
+            for key, value in point.items()
+            if key != CONFIG
+        }
+
+    def config_of(self, point: Point) -> str:
+        """Path of the config that a point changes."""
+        return point.get(CONFIG, str(self.config))
+
+    @property
+    def configs(self) -> list[str]:
+        """Path of every config that is changed, each once."""
+        return list(dict.fromkeys(map(self.config_of, self.points)))
+
+    @property
+    def config_text(self) -> str:
+        """The config, or how many there are, for people."""
+        configs = self.configs
+        return configs[0] if len(configs) == 1 else f'{len(configs)} configs'
 
 
 def read_sweep(path: Path, config: Path | None = None) -> Sweep:
@@ -80,18 +103,35 @@ def read_sweep(path: Path, config: Path | None = None) -> Sweep:
     points = plain(given.pop('points', []))
     given['seeds'] = plain(given.get('seeds', [0]))
     check_form(path, points, product, given)
-    points = distinct([*points, *expand(product)])
+    points = [
+        point | {CONFIG: relative_to(path, point[CONFIG])}
+        if CONFIG in point
+        else point
+        for point in distinct([*points, *expand(product)])
+    ]
     if not points:
         raise ValueError(f'{path} must set points or product')
+    named = [point[CONFIG] for point in points if CONFIG in point]
     own = given.pop('config', None)
+    if config is not None and named:
+        raise ValueError(
+            f'the points of {path} name their configs, such as {named[0]}: '
+            'leave --config out'
+        )
+    if config is None and own is not None:
+        config = Path(relative_to(path, own))
     if config is None:
-        if own is None:
+        if len(named) < len(points):
             raise ValueError(
                 f'{path} must set config, a path relative to it; or name one '
                 'by --config'
             )
-        config = path.parent / own
+        config = Path(named[0])
     return Sweep(path.stem, config, points, **given)
+
+
+def relative_to(spec: Path, config: str) -> str:
+    return os.path.normpath(spec.parent / config)
 
 
 def check_form(
@@ -118,6 +158,14 @@ def check_form(
         for name in ('config', 'prefix', 'metric')
     ):
         wanted = 'config, prefix and metric to texts'
+    elif not all(
+        isinstance(config, str)
+        for config in [
+            *(point[CONFIG] for point in points if CONFIG in point),
+            *product.get(CONFIG, []),
+        ]
+    ):
+        wanted = 'config of a point to a text'
     if wanted:
         raise ValueError(f'{path} must set {wanted}')
 

@@ -302,7 +302,7 @@ class SweepStudy:
         seconds = seconds_of_jobs(self.trials())
         return SweepResult(
             name=plan.sweep.name,
-            config=str(plan.sweep.config),
+            config=plan.sweep.config_text,
             metric=plan.sweep.metric,
             prefix=plan.sweep.prefix,
             points=plan.sweep.points,

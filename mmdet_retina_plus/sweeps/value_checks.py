@@ -15,11 +15,13 @@ from .config_lookup import (
 )
 from .fit_value import UnknownKeyError, fit
 from .point_labels import full_label
-from .spec import Point, Sweep, distinct
+from .spec import CONFIG, Point, Sweep, distinct
 from .training_checks import check_run
 
 
-def check_sweep(sweep: Sweep, cfg: Any, prune: bool = False) -> list[Point]:
+def check_sweep(
+    sweep: Sweep, configs: Mapping[str, Any], prune: bool = False
+) -> list[Point]:
     """The points with values of the config's types.
 
     The model of every point is built once, so that a value that its class
@@ -27,7 +29,7 @@ def check_sweep(sweep: Sweep, cfg: Any, prune: bool = False) -> list[Point]:
 
     Args:
         sweep: What is to be trained.
-        cfg: The mmengine config, as loaded.
+        configs: Each of `sweep.configs`, as mmengine loads it.
         prune: Whether trials that fall behind are to be ended.
 
     Raises:
@@ -36,11 +38,18 @@ def check_sweep(sweep: Sweep, cfg: Any, prune: bool = False) -> list[Point]:
             or a run that would have nothing to compare.
     """
     checked = []
+    built = set()
     for point in sweep.points:
+        path = sweep.config_of(point)
+        cfg = configs[path]
         fitting, changed = apply_point(sweep, point, cfg)
         try:
-            if changed.model != cfg.model:
+            # A config that all points change is loaded elsewhere.
+            if changed.model != cfg.model or (
+                CONFIG in point and path not in built
+            ):
                 check_model_builds(changed)
+                built.add(path)
             check_run(changed, sweep.metric, prune)
         except ValueError as error:
             raise ValueError(f'Point {full_label(point)}: {error}') from error
@@ -56,7 +65,7 @@ def apply_point(sweep: Sweep, point: Point, cfg: Any) -> tuple[Point, Any]:
     """
     changes = sweep.changes(point)
     try:
-        if all(key.startswith('test_') for key in changes):
+        if changes and all(key.startswith('test_') for key in changes):
             raise ValueError(
                 'a sweep validates and does not test: change what begins '
                 'with val_'
@@ -64,7 +73,10 @@ def apply_point(sweep: Sweep, point: Point, cfg: Any) -> tuple[Point, Any]:
         fitting, changed = merge(changes, cfg)
     except ValueError as error:
         raise ValueError(f'Point {full_label(point)}: {error}') from error
-    return dict(zip(point, fitting.values(), strict=True)), changed
+    return {
+        key: fitting.get(sweep.prefix + key, value)
+        for key, value in point.items()
+    }, changed
 
 
 def merge(changes: Mapping[str, Any], cfg: Any) -> tuple[dict[str, Any], Any]:

@@ -89,7 +89,7 @@ class Worker:
         points = claim.plan.sweep.points
         name = label_points(points)[points.index(claim.point)]
         event = Event(self.slot.number, f'{name}, seed {claim.seed}', 'start')
-        study = f'{self.study.name}\n{claim.plan.identity}'
+        study = f'{self.study.name}\n{claim.plan.identity_of(claim.point)}'
         folder = self.work_dir / folder_name(study, claim.point, claim.seed)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -111,7 +111,8 @@ class Worker:
     ) -> Event:
         """Run a trial to its end, whatever that is, and record it."""
         changes = claim.plan.sweep.changes(claim.point)
-        config = write_config(claim.plan.base, changes, claim.seed, folder)
+        base = claim.plan.base_of(claim.point)
+        config = write_config(base, changes, claim.seed, folder)
         watch = Watch(claim, folder, config)
         before = watch.look()
         resume = find_checkpoint(folder, before, claim.plan.by_epoch)

@@ -39,6 +39,8 @@ def differences(ours: Any, theirs: Any, prefix: str = '') -> Iterator[str]:
 
 def shrink(config: Config) -> None:
     """Put a ResNet-18 in place of a larger one, for quick steps."""
+    if config.model.backbone.depth == 18:
+        return
     config.model.backbone.depth = 18
     config.model.neck.in_channels = [64, 128, 256, 512]
 

@@ -140,3 +140,36 @@ def test_the_spec_of_the_docs_is_one(tmp_path):
     sweep = read_sweep(write(tmp_path, block))
     assert len(sweep.points) == 5  # (2, .25) is in both
     assert sweep.seeds == [0, 1, 2]
+
+
+def test_points_may_name_their_configs_relative_to_the_spec(tmp_path):
+    text = """
+prefix = 'model.'
+points = [dict(config='lab/a.py'), dict(config='../b.py', alpha=1)]
+"""
+    sweep = read_sweep(write(tmp_path, text))
+    paths = [str(tmp_path / 'lab/a.py'), str(tmp_path.parent / 'b.py')]
+    assert sweep.configs == paths
+    assert [sweep.changes(point) for point in sweep.points] == [
+        {},
+        {'model.alpha': 1},
+    ]
+    with pytest.raises(ValueError, match='leave --config out'):
+        read_sweep(write(tmp_path, text), Path('c.py'))
+
+
+def test_a_product_has_configs_too(tmp_path):
+    text = "product = dict(config=['a.py', 'b.py'], alpha=[1, 2])"
+    sweep = read_sweep(write(tmp_path, text))
+    assert len(sweep.points) == 4
+    assert sweep.configs == [str(tmp_path / name) for name in ('a.py', 'b.py')]
+
+
+def test_a_point_without_a_config_has_the_specs(tmp_path):
+    text = "points = [dict(config='a.py'), dict(alpha=1)]"
+    with pytest.raises(ValueError, match='must set config'):
+        read_sweep(write(tmp_path, text))
+    sweep = read_sweep(write(tmp_path, f"config = 'c.py'; {text}"))
+    assert sweep.configs == [str(tmp_path / name) for name in ('a.py', 'c.py')]
+    with pytest.raises(ValueError, match='config of a point to a text'):
+        read_sweep(write(tmp_path, 'points = [dict(config=1)]'))

@@ -16,19 +16,23 @@ from tests.helpers.shipped_configs import load
 LOSS = 'model.bbox_head.loss_cls.'
 
 
+def check(scene, cfg):
+    return check_sweep(scene, {'config.py': cfg})
+
+
 def sweep(*points, prefix=LOSS):
     return Sweep('scene', Path('config.py'), list(points), prefix)
 
 
 def test_an_int_becomes_the_float_that_the_config_or_the_class_has(cfg):
-    (point,) = check_sweep(sweep(dict(gamma=0, alpha=1)), cfg)
+    (point,) = check(sweep(dict(gamma=0, alpha=1)), cfg)
     # Gamma is no key of this config, but an argument of the loss.
     assert [type(value) for value in point.values()] == [float, float]
 
 
 def test_checking_leaves_the_config_as_it_is(cfg):
     before = cfg.pretty_text
-    check_sweep(sweep(dict(gamma=5.0, alpha=None)), cfg)
+    check(sweep(dict(gamma=5.0, alpha=None)), cfg)
     assert cfg.pretty_text == before
 
 
@@ -37,11 +41,11 @@ def test_checking_leaves_the_config_as_it_is(cfg):
 )
 def test_a_model_that_cannot_be_built_is_found_before_the_start(cfg, point):
     with pytest.raises(ValueError, match=r'cannot be built|did you mean'):
-        check_sweep(sweep(point), cfg)
+        check(sweep(point), cfg)
 
 
 def test_arguments_are_those_of_the_type_that_the_point_sets(cfg):
-    (point,) = check_sweep(
+    (point,) = check(
         sweep({'beta': 1, 'type': 'FocalLossStar', 'gamma': 4}), cfg
     )
     assert point == dict(beta=1.0, type='FocalLossStar', gamma=4.0)
@@ -49,10 +53,10 @@ def test_arguments_are_those_of_the_type_that_the_point_sets(cfg):
 
 def test_a_part_that_is_not_there_begins_with_its_type(cfg):
     points = {'mining.num': 64, 'mining.type': 'DenseOHEM'}
-    (point,) = check_sweep(sweep(points, prefix='model.bbox_head.'), cfg)
+    (point,) = check(sweep(points, prefix='model.bbox_head.'), cfg)
     assert point == points
     with pytest.raises(ValueError, match='cannot be built'):
-        check_sweep(sweep({'model.bbox_head.mining.num': 64}, prefix=''), cfg)
+        check(sweep({'model.bbox_head.mining.num': 64}, prefix=''), cfg)
 
 
 USUAL = {
@@ -158,3 +162,23 @@ def test_what_mmengine_would_merge_in_its_own_way_is_refused(cfg, point):
     points = sweep(point, prefix='model.bbox_head.')
     with pytest.raises(ValueError, match=r'set one|set the list'):
         apply_point(points, point, cfg)
+
+
+def test_a_point_that_names_its_config_is_held_to_that(cfg):
+    other = cfg.copy()
+    other.merge_from_dict({LOSS + 'type': 'FocalLossStar'})
+    del other.model.bbox_head.loss_cls.alpha
+    points = sweep(
+        dict(config='config.py', gamma=1), dict(config='other.py', beta=2)
+    )
+    checked = check_sweep(points, {'config.py': cfg, 'other.py': other})
+    assert checked == points.points
+    assert [type(point.get('beta', 1.0)) for point in checked] == [float] * 2
+    with pytest.raises(ValueError, match=r'config=config\.py, beta=1'):
+        check(sweep(dict(config='config.py', beta=1)), cfg)
+
+
+def test_a_config_whose_model_cannot_be_built_is_named(cfg):
+    cfg.model.bbox_head.loss_cls.gamma = -1.0
+    with pytest.raises(ValueError, match='the model cannot be built'):
+        check(sweep(dict(config='config.py')), cfg)
