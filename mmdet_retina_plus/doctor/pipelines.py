@@ -222,6 +222,6 @@ def build_data(
     if not findings:
         check = check_sample if name == 'train' else check_meta
         findings = check(f'{key}.pipeline', samples)
-        if not any(split.usable.any() for split in data.splits):
+        if not any(x.usable.any() for x in data.splits if x.trains):
             findings = [x for x in findings if x.level == 'error']
     return dataset, samples, findings

@@ -3,11 +3,17 @@
 import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from mmdet_retina_plus.common.config_tree import dataset_chains, part, walk
+from mmdet_retina_plus.common.config_tree import (
+    dataset_chains,
+    datasets_in,
+    part,
+    walk,
+)
 
 from .coco_metric import explain_arguments
 from .data_sets import silence
@@ -130,7 +136,29 @@ def check_evaluator(
         return {}, explain_arguments(key, cfg[key]) or [
             scoring_failed(cfg, name, error)
         ]
-    return dict(scores), check_scores(key, scores, infos)
+    findings = check_scores(key, scores, infos)
+    return dict(scores), subset_instead(cfg, name, findings)
+
+
+def subset_instead(
+    cfg: Mapping, name: str, findings: Sequence[Finding]
+) -> list[Finding]:
+    """Low scores, explained by `indices` of the data set if it has any."""
+    data = part(cfg, f'{name}_dataloader').get('dataset')
+    chosen = [x.get('indices') for x in datasets_in(data)]
+    if chosen == [None] * len(chosen):
+        return list(findings)
+    key = f'{name}_dataloader.dataset.indices'
+    return [
+        replace(
+            finding,
+            message=f'{key} leaves images out, whose objects are scored all '
+            f'the same: {finding.message.partition(":")[0]}',
+            fix=f'{key}=None, or give {name}_evaluator an ann_file of these '
+            'images alone',
+        )
+        for finding in findings
+    ]
 
 
 def scoring_failed(cfg: Mapping, name: str, error: Exception) -> Finding:
@@ -217,7 +245,7 @@ def check_monitors(cfg: Mapping, scores: Mapping[str, float]) -> list[Finding]:
             fix = f'{key}={near or next(iter(scores))!r}'
             level = 'error'
         elif one.get('rule') == 'less' and re.search('mAP|AR', name):
-            message = f'rule=\'less\' keeps the lowest {name}'
+            message = f"rule='less' keeps the lowest {name}"
             fix = "rule='greater'"
             level = 'warning'
         else:

@@ -559,7 +559,7 @@ def test_images_of_training_in_validation(case, how):
     else:
         case.change('val', lambda x: x['images'][0].update(file_name='0.png'))
     finding = case.problem()
-    assert '1 of 6 images are images of the training data' in finding.message
+    assert '1 of 6 images belongs to the training data' in finding.message
 
 
 def test_a_file_under_several_ids(case):

@@ -3,9 +3,12 @@
 One fault is one finding, whose fix can be pasted.
 """
 
-import pytest
+import json
 
-from tests.helpers.case_files import Case
+import pytest
+from pycocotools import mask as api
+
+from tests.helpers.case_files import HEIGHT, WIDTH, Case, polygon
 
 
 @pytest.fixture
@@ -59,7 +62,7 @@ EVALUATORS = {
         "val_evaluator.outfile_prefix='results'",
     ),
     'the best of no scores': (
-        SAVE_BEST + "val_evaluator.update(format_only=True, "
+        SAVE_BEST + 'val_evaluator.update(format_only=True, '
         "outfile_prefix=folder + '/results')\n"
         'test_evaluator = val_evaluator',
         'format_only=True scores nothing',
@@ -96,3 +99,292 @@ def test_a_fault_of_an_evaluator(case, name):
 def test_an_evaluator_of_voc_is_fine(case):
     case.add("val_evaluator = test_evaluator = dict(type='VOCMetric')")
     assert case.problems() == []
+
+
+LOAD_MASKS = """
+train_pipeline[1]['with_mask'] = True
+train_dataloader['dataset']['pipeline'] = train_pipeline
+"""
+TRAIN, VAL = 'train_dataloader.dataset', 'val_dataloader.dataset'
+
+
+def without_objects(coco):
+    coco['annotations'] = coco['annotations'][4:]
+
+
+def test_images_that_validation_leaves_out(case):
+    case.change('val', without_objects)
+    case.add(
+        "val_dataloader['dataset'].update(test_mode=False, "
+        'filter_cfg=dict(filter_empty_gt=True))'
+    )
+    problem = case.problem()
+    assert '2 of 6 images are left out' in problem.message
+    assert problem.fix == f'{VAL}.test_mode=True'
+
+
+def test_filters_that_training_does_not_apply(case):
+    problem = case.problem(f'{TRAIN}.test_mode=True')
+    assert problem.fix == f'{TRAIN}.test_mode=False'
+
+
+def test_indices_of_training(case):
+    problem = case.problem(f'{TRAIN}.indices=4')
+    assert problem.level == 'warning'
+    assert 'indices takes 4 of 6 images' in problem.message
+    assert problem.fix.startswith(f'{TRAIN}.indices=None')
+
+
+def test_indices_of_validation(case):
+    case.add("val_dataloader['dataset']['indices'] = [0, 1, 2]")
+    problem = case.problem()
+    assert f'{VAL}.indices leaves images out' in problem.message
+    assert problem.fix.startswith(f'{VAL}.indices=None')
+
+
+def test_indices_of_all_images_are_fine(case):
+    assert case.problems(f'{TRAIN}.indices=6') == []
+
+
+@pytest.mark.parametrize('step', [-1, 1])
+@pytest.mark.parametrize('key', ['category_id', 'image_id'])
+def test_ids_that_are_off_by_one(case, key, step):
+    def move(coco):
+        for annotation in coco['annotations']:
+            annotation[key] += step
+        if key == 'image_id' and step == 1:
+            for entry in [*coco['images'], *coco['annotations']]:
+                entry['id' if 'file_name' in entry else key] -= 1
+
+    case.change('train', move)
+    problem = case.problem()
+    assert f'{key} is off by one' in problem.message
+    assert problem.fix.startswith(f'add {-step} to every "{key}"')
+
+
+def test_a_list_of_no_images(case):
+    case.change('train', lambda coco: coco['images'].clear())
+    assert 'the list of images is empty' in case.problem().message
+
+
+ENCODED = {
+    'utf-8-sig': 'UTF-8 with a byte order mark',
+    'utf-16': 'UTF-16',
+    'latin-1': 'not UTF-8',
+}
+
+
+@pytest.mark.parametrize('codec', ENCODED)
+def test_a_file_in_another_encoding(case, codec):
+    case.change('train', lambda coco: coco.update(info='B\u00e4r'))
+    path = case.folder / 'train.json'
+    content = json.dumps(json.loads(path.read_text()), ensure_ascii=False)
+    path.write_text(content, codec)
+    problem = case.problem()
+    assert ENCODED[codec] in problem.message
+    command = problem.fix.partition('"')[2].rstrip('"')
+    exec(command, {})
+    assert case.problems() == []
+
+
+@pytest.mark.parametrize('content', ['', '{"images": [{"id"'])
+def test_a_file_that_is_cut_off(case, content):
+    (case.folder / 'train.json').write_text(content)
+    assert 'copy it again' in case.problem().fix
+
+
+MISSING = {
+    'a typo': (f'{TRAIN}.ann_file=trian.json', 'train.json', '…/train.json'),
+    'a folder too many': (
+        f'{TRAIN}.ann_file=annotations/train.json',
+        'there is no folder',
+        'train.json',
+    ),
+    'images of another folder': (
+        f'{TRAIN}.data_prefix.img=pictures',
+        'has 0.png',
+        "images')",
+    ),
+}
+
+
+@pytest.mark.parametrize('name', MISSING)
+def test_what_is_not_there_is_looked_for(case, name):
+    option, message, fix = MISSING[name]
+    problem = case.problem(option)
+    assert message in problem.message
+    assert fix in problem.fix
+
+
+def test_a_folder_of_other_images_is_listed(case):
+    def rename(coco):
+        for image in coco['images']:
+            image['file_name'] = f'scan{image["id"]}.tiff'
+
+    case.change('train', rename)
+    assert 'images holds 0.png' in case.problem().message
+
+
+def centred(box):
+    left, top, width, height = box
+    return [left + width / 2, top + height / 2, width, height]
+
+
+BOXES = {
+    'centre': (centred, 'centre x', 'x - width / 2'),
+    'corners': (
+        lambda x: [x[0], x[1], x[0] + x[2], x[1] + x[3]],
+        '[left, top, right, bottom]',
+        'x2 - x1',
+    ),
+    'rows first': (
+        lambda x: [x[1], x[0], x[3], x[2]],
+        '[top, left, height, width]',
+        '[left, top, width, height]',
+    ),
+    'another size': (
+        lambda x: [2 * value for value in x],
+        'of an image of another size',
+        'by 0.5',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', BOXES)
+@pytest.mark.parametrize('masks', ['', LOAD_MASKS])
+def test_boxes_of_another_format_than_their_polygons(case, name, masks):
+    write, message, fix = BOXES[name]
+
+    def change(coco):
+        for annotation in coco['annotations']:
+            annotation['bbox'] = write(annotation['bbox'])
+
+    case.change('train', change)
+    case.add(masks)
+    problem = case.problem()
+    assert problem.level == 'error'
+    assert message in problem.message
+    assert fix in problem.fix
+
+
+def overlapping(coco):
+    for number, annotation in enumerate(coco['annotations']):
+        box = [10, 10, 60, 50] if number % 2 else [5, 5, 50, 60]
+        annotation.update(
+            bbox=box, area=box[2] * box[3], segmentation=polygon(*box)
+        )
+
+
+def as_run_lengths(coco):
+    for annotation in coco['annotations']:
+        runs = api.merge(
+            api.frPyObjects(annotation['segmentation'], HEIGHT, WIDTH)
+        )
+        runs['counts'] = runs['counts'].decode()
+        annotation['segmentation'] = runs
+
+
+@pytest.mark.parametrize('runs', [False, True])
+@pytest.mark.parametrize('pairs', [1, 6])
+def test_masks_of_overlapping_objects_exchanged(case, pairs, runs):
+    def exchange(coco):
+        overlapping(coco)
+        if runs:
+            as_run_lengths(coco)
+        for number in range(pairs):
+            first, second = coco['annotations'][2 * number : 2 * number + 2]
+            first['segmentation'], second['segmentation'] = (
+                second['segmentation'],
+                first['segmentation'],
+            )
+
+    case.change('train', exchange)
+    case.add(LOAD_MASKS)
+    problem = case.problem()
+    assert problem.level == 'error'
+    assert f'{2 * pairs} masks fit the box of another' in problem.message
+
+
+def test_masks_of_overlapping_objects_are_fine(case):
+    case.change('train', overlapping)
+    case.add(LOAD_MASKS)
+    assert case.problems() == []
+
+
+NAMES = {
+    'a blank': ('cat ', "called 'cat '", "classes=('cat ', 'dog',)"),
+    'a capital': ('Cat', "called 'Cat'", "classes=('Cat', 'dog',)"),
+}
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_name_that_is_almost_that_of_the_class(case, name):
+    category, message, fix = NAMES[name]
+    for file in ('train', 'val'):
+        case.change(
+            file, lambda coco: coco['categories'][0].update(name=category)
+        )
+    problem = case.problem()
+    assert message in problem.message
+    assert fix in problem.fix
+
+
+def test_two_names_that_are_almost_one(case):
+    def add(coco):
+        coco['categories'].append({'id': 3, 'name': 'Cat'})
+        coco['annotations'][0]['category_id'] = 3
+
+    case.change('train', add)
+    case.change('val', add)
+    problem = case.problem()
+    assert problem.level == 'error'
+    assert "'cat', 'Cat' (ids 1, 3)" in problem.message
+
+
+CLASSES = {
+    'a string': (
+        "train_dataloader['dataset']['metainfo'] = dict(classes='cat')",
+        "classes is the string 'cat'",
+        "classes=('cat',)",
+    ),
+    'names without a comma': (
+        'for loader in (train_dataloader, val_dataloader):\n'
+        "    loader['dataset']['metainfo'] = dict(classes=('cat' 'dog',))",
+        'catdog',
+        "classes=('cat', 'dog',)",
+    ),
+    'capitals as in mmdet 2': (
+        "train_dataloader['dataset']['metainfo'] = "
+        "dict(CLASSES=('cat', 'dog'))",
+        'metainfo has CLASSES',
+        "classes=('cat', 'dog',)",
+    ),
+    'no names': (
+        "train_dataloader['dataset'].pop('metainfo')",
+        'metainfo names no classes',
+        "classes=('cat', 'dog',)",
+    ),
+    'the background as a class': (
+        "model['bbox_head']['num_classes'] = 3",
+        'does not count the background',
+        'model.bbox_head.num_classes=2',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', CLASSES)
+def test_classes_that_do_not_fit(case, name):
+    lines, message, fix = CLASSES[name]
+    case.add(lines)
+    problem = case.problem()
+    assert message in problem.message
+    assert fix in problem.fix
+
+
+def test_areas_that_are_fractions_of_the_image(case):
+    def shrink(coco):
+        for annotation in coco['annotations']:
+            annotation['area'] /= WIDTH * HEIGHT
+
+    case.change('train', shrink)
+    assert 'area is less than 1% of the box' in case.problem().message
