@@ -26,6 +26,7 @@ from .findings import (
     explains,
     failure,
     guarded,
+    is_error,
     joined,
     without_consequences,
 )
@@ -149,6 +150,9 @@ def check_run(
             built[name], samples[name], found = build_data(
                 values, name, data, readable
             )
+            # Of annotations that cannot be loaded the file's findings tell.
+            if any(x.subject == f'{name} data' for x in known if is_error(x)):
+                found = [x for x in found if 'LoadAnno' not in x.subject]
             if built[name] is not None:
                 loaders[name], more = run_parts.build_loader(
                     values, name, built[name]
@@ -164,7 +168,7 @@ def check_run(
             continue
 
         key = f'{name}_evaluator'
-        wrong = {x.subject for x in known if x.level == 'error'}
+        wrong = {x.subject for x in known if is_error(x)}
         if key in wrong or (
             built.get(name) is None and f'{name} data' in wrong
         ):
@@ -178,8 +182,9 @@ def check_run(
 
         findings += guarded(check_scoring)
     findings += guarded(check_monitors, values, scores.get('val') or {})
+    causes = [*known, *findings]
     return findings + check_model(
-        cfg, values, data, samples, loaders.get('train'), known
+        cfg, values, data, samples, loaders.get('train'), causes
     )
 
 

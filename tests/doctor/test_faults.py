@@ -6,6 +6,8 @@ One fault is one finding, whose fix can be pasted.
 import json
 
 import pytest
+from mmdet.datasets import BaseDetDataset, CocoDataset
+from mmdet.registry import DATASETS
 from pycocotools import mask as api
 
 from tests.helpers.case_files import HEIGHT, WIDTH, Case, polygon
@@ -388,3 +390,133 @@ def test_areas_that_are_fractions_of_the_image(case):
 
     case.change('train', shrink)
     assert 'area is less than 1% of the box' in case.problem().message
+
+
+PIPELINES = {
+    'a flip behind the packing': (
+        "train_pipeline.append(dict(type='RandomFlip', prob=0.5))",
+        'RandomFlip stands behind PackDetInputs',
+        'to the end of train_dataloader.dataset.pipeline',
+    ),
+    'packing before resizing': (
+        'test_pipeline.insert(1, test_pipeline.pop())',
+        'stands behind PackDetInputs',
+        'to the end of val_dataloader.dataset.pipeline',
+    ),
+    'packed twice': (
+        "train_pipeline.append(dict(type='PackDetInputs'))",
+        'PackDetInputs stands behind PackDetInputs',
+        'have it once',
+    ),
+    'no way back to the original size': (
+        "test_pipeline[3]['meta_keys'] = ('img_id', 'ori_shape', "
+        "'img_shape')",
+        'no scale_factor',
+        "'scale_factor'",
+    ),
+    'no size of the input': (
+        "train_pipeline[3]['meta_keys'] = ('img_id', 'ori_shape')",
+        'no img_shape',
+        "'img_shape'",
+    ),
+    'a filter that drops all': (
+        "train_pipeline.insert(3, dict(type='FilterAnnotations', "
+        'min_gt_bbox_wh=(500, 500)))',
+        'drops every object of 6 samples',
+        'leave pipeline[3] (FilterAnnotations) out',
+    ),
+    'a filter that drops all and keeps the images': (
+        "train_pipeline.insert(3, dict(type='FilterAnnotations', "
+        'min_gt_bbox_wh=(500, 500), keep_empty=False))',
+        'drops every object of 6 samples',
+        'leave pipeline[3] (FilterAnnotations) out',
+    ),
+    'a filter that drops a class': (
+        "train_pipeline.insert(3, dict(type='FilterAnnotations', "
+        'min_gt_bbox_wh=(35, 35)))',
+        'drops 6 of 12 objects',
+        'leave pipeline[3] (FilterAnnotations) out',
+    ),
+    'a crop to next to nothing': (
+        "train_pipeline.insert(3, dict(type='RandomCrop', crop_size=(2, 2)))",
+        'images have 2 x 2 pixels',
+        'crop_size',
+    ),
+    'colours by chance in validation': (
+        "test_pipeline.insert(3, dict(type='YOLOXHSVRandomAug'))",
+        'by chance',
+        'leave it out of the val pipeline',
+    ),
+    'holes by chance in validation': (
+        "test_pipeline.insert(3, dict(type='CutOut', n_holes=3, "
+        'cutout_shape=(5, 5)))',
+        'by chance',
+        'leave it out of the val pipeline',
+    ),
+    'validation in a mirror': (
+        "test_pipeline.insert(3, dict(type='RandomFlip', prob=1.0))",
+        'are not moved back',
+        'leave it out of the val pipeline',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', PIPELINES)
+def test_a_fault_of_a_pipeline(case, name):
+    lines, message, fix = PIPELINES[name]
+    case.add(lines)
+    problem = case.problem()
+    assert message in problem.message
+    assert fix in problem.fix
+
+
+@pytest.mark.parametrize(
+    'step',
+    [
+        "dict(type='RandomFlip', prob=0.0)",
+        "dict(type='RandomChoiceResize', scales=[(96, 80)], keep_ratio=True)",
+        "dict(type='Pad', size_divisor=32)",
+    ],
+)
+def test_steps_of_validation_that_never_act_by_chance(case, step):
+    case.add(f'test_pipeline.insert(2, {step})')
+    assert case.problems() == []
+
+
+def test_a_data_set_of_the_user_has_filters_of_its_own(case, monkeypatch):
+    class OwnDataset(CocoDataset):
+        def filter_data(self):
+            return self.data_list[: self.filter_cfg['first']]
+
+    monkeypatch.setitem(DATASETS.module_dict, 'OwnDataset', OwnDataset)
+    case.add(
+        "train_dataloader['dataset'].update(type='OwnDataset', "
+        'filter_cfg=dict(first=6))'
+    )
+    assert case.problems() == []
+
+
+def test_a_data_set_of_the_user_in_another_format(case, monkeypatch):
+    class RowsDataset(BaseDetDataset):
+        METAINFO = dict(classes=('cat', 'dog'))
+
+        def load_data_list(self):
+            return [
+                dict(
+                    img_id=number,
+                    img_path=str(case.folder / f'images/{number}.png'),
+                    height=HEIGHT,
+                    width=WIDTH,
+                    instances=[
+                        dict(bbox=[8, 12, 38, 46], bbox_label=0, ignore_flag=0)
+                    ],
+                )
+                for number in range(6)
+            ]
+
+    monkeypatch.setitem(DATASETS.module_dict, 'RowsDataset', RowsDataset)
+    case.add(
+        "train_dataloader['dataset'] = dict(type='RowsDataset', "
+        'pipeline=train_pipeline)'
+    )
+    assert case.problems() == []
