@@ -37,7 +37,9 @@ from .model import (
     check_strides,
     input_channels,
     prior_generator,
+    probe_features,
 )
+from .model_fit import explain_heads
 from .model_traits import scored_sets
 from .pictures import draw_samples
 from .pipelines import build_data
@@ -206,7 +208,8 @@ def check_model(
         return findings
     seen = samples.get('train') or samples.get('val') or ()
     channels = input_channels(model, seen)
-    strides = guarded(check_strides, model, channels)
+    features, strides = probe_features(model, channels)
+    strides += guarded(check_strides, model, features)
     findings += strides + guarded(check_priors, cfg, model, data)
     if any_error(strides):
         return findings
@@ -221,6 +224,8 @@ def check_model(
         tried += found if not failed or any_error(found) else []
     if samples.get('val'):
         tried += guarded(check_prediction, model, samples['val'])
+    if any_error(tried):
+        tried = explain_heads(model, features) or tried
     return findings + without_consequences(tried, known)
 
 

@@ -216,6 +216,10 @@ PHRASES = (
     ("has no attribute 'bboxes'", 'with_bbox=True in LoadAnnotations'),
     ("has no attribute 'masks'", 'with_mask=True in LoadAnnotations'),
     (
+        "has no attribute 'layer5'",
+        'model.backbone.frozen_stages=1, of the stages 1 to 4',
+    ),
+    (
         "has no attribute 'scale_factor'",
         "dict(type='Resize', scale=(1333, 800), keep_ratio=True), and "
         "'scale_factor' in meta_keys of PackDetInputs",

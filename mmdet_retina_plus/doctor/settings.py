@@ -5,6 +5,7 @@ from . import (
     loader_settings,
     loss_settings,
     mask_settings,
+    model_fit,
     pipeline_settings,
 )
 
@@ -12,6 +13,7 @@ CHECKS = (
     *assignment_settings.CHECKS,
     *loss_settings.CHECKS,
     *mask_settings.CHECKS,
+    *model_fit.CHECKS,
     *loader_settings.CHECKS,
     *pipeline_settings.CHECKS,
 )

@@ -154,7 +154,7 @@ def check_range(model: Any, samples: Sequence[Any]) -> list[Finding]:
 def fix_of_step(error: Exception, samples: Sequence[Any]) -> str:
     text = str(error)
     channels = len(samples[0]['inputs'])
-    if 'expected input' in text and 'channels' in text:
+    if f'but got {channels} channels' in text:
         return (
             f'the images have {channels} channels: '
             f'model.backbone.in_channels={channels}, or color_type of '

@@ -13,6 +13,7 @@ from .findings import Finding
 FROM_SCRATCH = 'model.backbone.frozen_stages=-1 model.backbone.norm_eval=False'
 FITS = 0.9
 """Fraction of weights beyond which the rest may be a new head's."""
+STAGES = 4
 BATCH_NORMS = ('BN', 'BN2d', 'SyncBN', 'MMSyncBN')
 
 
@@ -83,7 +84,8 @@ def check_frozen(cfg: Mapping) -> list[Finding]:
     frozen = setting(backbone, 'frozen_stages', -1)
     norm = kind(setting(backbone, 'norm_cfg', None)) in BATCH_NORMS
     fixed = []
-    if isinstance(frozen, int) and frozen >= 0:
+    # More stages than there are is an error of its own.
+    if isinstance(frozen, int) and 0 <= frozen <= STAGES:
         fixed.append(f'frozen_stages={frozen}')
     if norm and setting(backbone, 'norm_eval', False) is True:
         fixed.append('norm_eval=True')
