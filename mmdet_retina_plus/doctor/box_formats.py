@@ -89,7 +89,7 @@ def boxes_and_bounds(split: Split) -> tuple[np.ndarray, np.ndarray]:
 
 
 def other_format(split: Split) -> tuple[str, str]:
-    """What `bbox` is where polygons contradict it, and the fix; '' for none."""
+    """What `bbox` is where polygons contradict it, and the fix; or ''."""
     boxes, bounds = boxes_and_bounds(split)
     if not len(boxes):
         return '', ''

@@ -10,7 +10,14 @@ from typing import Any
 from mmdet_retina_plus.common.config_file import load_config
 from mmdet_retina_plus.common.config_tree import part
 
-from . import annotations, images, run_parts, settings, weights
+from . import (
+    annotations,
+    images,
+    optimizer_settings,
+    run_parts,
+    settings,
+    weights,
+)
 from .anchors import check_anchors, check_distinct, positive_threshold
 from .consistency import (
     check_evaluators,
@@ -51,6 +58,7 @@ SETTING_CHECKS = (
     *settings.CHECKS,
     *weights.CHECKS,
     *run_parts.CHECKS,
+    *optimizer_settings.CHECKS,
     check_evaluators,
 )
 """Checks of the config alone."""

@@ -216,6 +216,14 @@ PHRASES = (
     ("has no attribute 'bboxes'", 'with_bbox=True in LoadAnnotations'),
     ("has no attribute 'masks'", 'with_mask=True in LoadAnnotations'),
     (
+        'each item mush be an optimizer object',
+        "optimizer=dict(type='SGD', lr=0.01, momentum=0.9)",
+    ),
+    (
+        'cannot be set to True at the same time',
+        'model.data_preprocessor.rgb_to_bgr=False',
+    ),
+    (
         "has no attribute 'layer5'",
         'model.backbone.frozen_stages=1, of the stages 1 to 4',
     ),
@@ -271,7 +279,8 @@ def explained(
             return Finding(level, key, answer[0], f'{key}: {answer[1]}')
     for phrase, way in PHRASES:
         if phrase in text:
-            return Finding(level, key, text, f'{key}: {way}')
+            whole = way if way.startswith(key) else f'{key}: {way}'
+            return Finding(level, key, text, whole)
     name = type(error).__name__
     return Finding(
         level, key, f'{name}: {text[:600]}', fix or f'correct {key}'

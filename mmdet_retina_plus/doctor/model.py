@@ -85,7 +85,9 @@ def check_strides(model: Any, features: Sequence[Any]) -> list[Finding]:
         return findings
     fix = f'model.bbox_head.anchor_generator.strides={strides}'
     outs = getattr(getattr(model, 'neck', None), 'num_outs', None)
-    if outs and (strides[: len(given)] == given or given[: len(strides)] == strides):
+    if outs and (
+        strides[: len(given)] == given or given[: len(strides)] == strides
+    ):
         right = outs + len(given) - len(strides)
         fix += f', or model.neck.num_outs={right}'
     return [

@@ -19,7 +19,7 @@ from .pipeline_trials import check_chance, check_losses
 SAMPLES = 8
 SECONDS = 10
 SMALLEST = 32
-"""Samples to load, for how long at most, and a side in pixels that is small."""
+"""Samples to load, seconds at most, and a side in pixels that is small."""
 
 
 def check_steps(key: str, config: Any) -> list[Finding]:

@@ -409,8 +409,7 @@ PIPELINES = {
         'have it once',
     ),
     'no way back to the original size': (
-        "test_pipeline[3]['meta_keys'] = ('img_id', 'ori_shape', "
-        "'img_shape')",
+        "test_pipeline[3]['meta_keys'] = ('img_id', 'ori_shape', 'img_shape')",
         'no scale_factor',
         "'scale_factor'",
     ),
@@ -520,3 +519,130 @@ def test_a_data_set_of_the_user_in_another_format(case, monkeypatch):
         'pipeline=train_pipeline)'
     )
     assert case.problems() == []
+
+
+MASKED = (
+    LOAD_MASKS
+    + """
+model['roi_head'] = dict(
+    type='MaskRoIHead',
+    mask_roi_extractor=dict(
+        type='SingleRoIExtractor',
+        roi_layer=dict(type='RoIAlign', output_size=14, sampling_ratio=0),
+        out_channels=8, featmap_strides=[8, 16, 32, 64]),
+    mask_head=dict(
+        type='FCNMaskHead', num_convs=1, in_channels=8, conv_out_channels=8,
+        num_classes=2))
+model['data_preprocessor']['pad_mask'] = True
+"""
+)
+EXTRACTOR = "model['roi_head']['mask_roi_extractor']"
+MISFITS = {
+    'channels of the backbone': (
+        "model['neck']['in_channels'] = [256, 512, 1024, 2048]",
+        'the backbone gives [8, 16, 32, 64] channels',
+        'model.neck.in_channels=[8, 16, 32, 64]',
+    ),
+    'depth': (
+        "model['backbone']['depth'] = 50",
+        'the backbone gives [32, 64, 128, 256] channels',
+        'model.neck.in_channels=[32, 64, 128, 256]',
+    ),
+    'outputs of the backbone': (
+        "model['backbone']['out_indices'] = (1, 2, 3)",
+        'by out_indices=(1, 2, 3)',
+        'model.backbone.out_indices=(0, 1, 2, 3)',
+    ),
+    'first level': (
+        "model['neck']['start_level'] = 0",
+        'the features have strides [4, 8, 16, 32, 64]',
+        'anchor_generator.strides=[4, 8, 16, 32, 64]',
+    ),
+    'number of levels': (
+        "model['neck']['num_outs'] = 4",
+        'the features have strides [8, 16, 32, 64]',
+        'model.neck.num_outs=5',
+    ),
+    'fewer levels than it is given': (
+        "model['neck']['num_outs'] = 2",
+        'num_outs=2 of the neck is less than the 3 levels',
+        'model.neck.num_outs=5',
+    ),
+    'channels of the head': (
+        "model['bbox_head']['in_channels'] = 256",
+        'in_channels=256, but the neck gives 8 channels',
+        'model.bbox_head.in_channels=8',
+    ),
+    'channels to pool': (
+        f"{MASKED}{EXTRACTOR}['out_channels'] = 16",
+        'mask_roi_extractor.out_channels=16, but the neck gives 8',
+        'mask_roi_extractor.out_channels=8',
+    ),
+    'channels of the mask head': (
+        f"{MASKED}model['roi_head']['mask_head']['in_channels'] = 256",
+        'in_channels=256, but mask_roi_extractor gives 8',
+        'model.roi_head.mask_head.in_channels=8',
+    ),
+    'strides to pool': (
+        f"{MASKED}{EXTRACTOR}['featmap_strides'] = [4, 8, 16, 32]",
+        'featmap_strides are [4, 8, 16, 32]',
+        'featmap_strides=[8, 16, 32, 64]',
+    ),
+    'stages': (
+        "model['backbone']['frozen_stages'] = 5",
+        'layer5',
+        'model.backbone.frozen_stages=1',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', MISFITS)
+def test_parts_of_a_model_that_do_not_fit(case, name):
+    lines, message, fix = MISFITS[name]
+    case.add(lines)
+    problem = case.problem()
+    assert message in problem.message
+    assert fix in problem.fix
+
+
+def test_a_model_with_masks_that_fits(case):
+    case.add(MASKED)
+    assert case.problems() == []
+
+
+def test_rates_that_are_all_0(case):
+    case.add(
+        "optim_wrapper['paramwise_cfg'] = dict(custom_keys={"
+        "'': dict(lr_mult=0.0)})"
+    )
+    assert 'every parameter is 0' in case.problem().message
+
+
+CODER = 'model.bbox_head.bbox_coder'
+LOSS = 'model.bbox_head.loss_cls'
+OPTIONS = {
+    f'{CODER}.target_stds=[0.1,0.1,0,0.2]': f'{CODER}.target_stds=[1.0',
+    f'{CODER}.target_stds=[0.1,0.1,-0.2,0.2]': f'{CODER}.target_stds=[1.0',
+    f'{CODER}.target_stds=[0.1,0.2]': f'{CODER}.target_stds=[1.0',
+    f'{CODER}.target_means=[0.0,0.0]': f'{CODER}.target_means=[0.0',
+    f'{LOSS}.alpha=25': f'{LOSS}.alpha=0.25',
+    f'{LOSS}.gamma=-2': f'{LOSS}.gamma=2.0',
+    f'{LOSS}.loss_weight=0': f'{LOSS}.loss_weight=1.0',
+}
+
+
+@pytest.mark.parametrize('option', OPTIONS)
+def test_an_option_of_a_head_out_of_range(case, option):
+    assert case.problem(option).fix.startswith(OPTIONS[option])
+
+
+def test_a_focal_loss_without_sigmoid_on_points(case):
+    case.add("""
+model['type'] = 'FCOS'
+model['bbox_head'] = dict(
+    type='FCOSHead', num_classes=2, in_channels=8, feat_channels=8,
+    stacked_convs=1, strides=[8, 16, 32, 64, 128], norm_cfg=None,
+    loss_cls=dict(type='FocalLoss'))
+model['train_cfg'] = None
+""")
+    assert 'use_sigmoid=True' in case.problem().fix
