@@ -9,6 +9,10 @@ from typing import Any
 
 from mmdet_retina_plus.common.config_file import load_config
 from mmdet_retina_plus.common.config_tree import part
+from mmdet_retina_plus.common.option_values import (
+    read_by_mmengine,
+    read_value,
+)
 
 from . import (
     annotations,
@@ -99,6 +103,7 @@ def check_config(
         return [failure('config', error)]
     values = cfg.to_dict()
     findings = guarded(check_registration, values, cfg.text)
+    findings += guarded(check_options, options)
     for check_setting in SETTING_CHECKS:
         findings += guarded(check_setting, values)
     # Each collection would look at millions of annotations again.
@@ -110,6 +115,29 @@ def check_config(
         known = list(findings)
         findings += check_run(cfg, values, data, looks, show, known)
     return join_labels(joined(findings))
+
+
+def check_options(options: Sequence[str]) -> list[Finding]:
+    """Options that `mim train` would read as another value."""
+    findings = []
+    for option in options:
+        key, _, text = option.partition('=')
+        ours = read_value(text)
+        try:
+            theirs = repr(read_by_mmengine(text))
+        except AssertionError:
+            theirs = 'no value'
+        if repr(ours) != theirs:
+            findings.append(
+                Finding(
+                    'warning',
+                    '--cfg-options',
+                    f'{key} is {ours!r} here, `mim train --cfg-options` '
+                    f'reads {theirs}',
+                    f'write it into the config: {key}={ours!r}',
+                )
+            )
+    return findings
 
 
 def check_data(

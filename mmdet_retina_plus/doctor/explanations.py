@@ -216,6 +216,10 @@ PHRASES = (
     ("has no attribute 'bboxes'", 'with_bbox=True in LoadAnnotations'),
     ("has no attribute 'masks'", 'with_mask=True in LoadAnnotations'),
     (
+        "no attribute 'nms'",
+        "model.test_cfg.nms=dict(type='nms', iou_threshold=0.5)",
+    ),
+    (
         'each item mush be an optimizer object',
         "optimizer=dict(type='SGD', lr=0.01, momentum=0.9)",
     ),

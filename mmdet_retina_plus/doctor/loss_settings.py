@@ -1,6 +1,7 @@
 """Settings of the losses that training accepts and suffers from."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from mmdet_retina_plus.common.config_tree import (
     dotted_items,
@@ -159,7 +160,7 @@ def check_focal(cfg: Mapping) -> list[Finding]:
             continue
         alpha, gamma = loss.get('alpha'), loss.get('gamma')
         weight = loss.get('loss_weight')
-        problems = (
+        problems: tuple[tuple[Any, Any, str, str], ...] = (
             (
                 'Focal' in kind(loss)
                 and 'Gaussian' not in kind(loss)

@@ -127,19 +127,38 @@ def check_thresholds(cfg: Mapping) -> list[Finding]:
 
 
 def check_suppression(cfg: Mapping) -> list[Finding]:
-    """NMS whose threshold is no overlap."""
+    """NMS that is none, and numbers of boxes that leave none."""
+    from mmcv import ops
+
     findings = []
     for path in ('model.test_cfg', 'model.test_cfg.rcnn'):
-        threshold = part(cfg, f'{path}.nms').get('iou_threshold')
+        nms = part(cfg, f'{path}.nms')
+        threshold, name = nms.get('iou_threshold'), nms.get('type', 'nms')
+        key = f'{path}.nms'
+        problem = None
         if is_number(threshold) and not 0 < threshold <= 1:
-            findings.append(
-                Finding(
-                    'error',
-                    f'{path}.nms',
-                    f'iou_threshold={threshold} is no overlap in (0, 1]',
-                    f'{path}.nms.iou_threshold=0.5',
-                )
+            problem = (
+                key,
+                f'iou_threshold={threshold} is no overlap in (0, 1]',
+                f'{key}.iou_threshold=0.5',
             )
+        elif isinstance(name, str) and not hasattr(ops, name):
+            guess = did_you_mean(name, ('nms', 'soft_nms'))
+            near = guess.partition('mean ')[2].rstrip('?') or 'nms'
+            problem = (
+                key,
+                f'no NMS is called {name}{guess}',
+                f'{key}.type={near!r}',
+            )
+        for count, usual in (('max_per_img', 100), ('nms_pre', 1000)):
+            if part(cfg, path).get(count) == 0:
+                problem = (
+                    path,
+                    f'{count}=0 leaves no box',
+                    f'{path}.{count}={usual}',
+                )
+        if problem:
+            findings.append(Finding('error', *problem))
     return findings
 
 
@@ -179,7 +198,38 @@ def check_loop(cfg: Mapping) -> list[Finding]:
     return []
 
 
+def check_ratios(cfg: Mapping) -> list[Finding]:
+    """Objects that validation squeezes, and training does not."""
+    train = resizing_steps(cfg, 'train')
+    ratios = {step.get('keep_ratio', False) for step in train}
+    return [
+        Finding(
+            'warning',
+            f'{name}_dataloader.dataset.pipeline',
+            f'keep_ratio={step.get("keep_ratio", False)} of Resize, and '
+            f'{ratio} in training: objects have other shapes',
+            f"dict(type='Resize', scale={step.get('scale')}, "
+            f'keep_ratio={ratio})',
+        )
+        for name in scored_sets(cfg)
+        for step in resizing_steps(cfg, name)[:1]
+        if len(ratios) == 1
+        for ratio in ratios
+        if step.get('keep_ratio', False) is not ratio
+    ]
+
+
+def resizing_steps(cfg: Mapping, name: str) -> list[Mapping]:
+    loader = part(cfg, f'{name}_dataloader')
+    return [
+        step
+        for step in walk(loader)
+        if kind(step).endswith('Resize') and 'scale_factor' not in step
+    ]
+
+
 CHECKS = (
+    check_ratios,
     check_order,
     check_normalized_twice,
     check_filters,

@@ -19,6 +19,7 @@ from .findings import Finding
 from .optimizer_settings import check_accumulation, check_trained
 from .schedules import check_schedules, length_of
 
+LEAST = {'batch_size': 1, 'num_workers': 0}
 TRAINING = ('train_dataloader', 'train_cfg', 'optim_wrapper')
 RUNNER_KEYS = {
     *parts_read(),
@@ -132,6 +133,14 @@ def build_loader(
 ) -> tuple[Any, list[Finding]]:
     """A loader around a data set, tried up to the first batch of indices."""
     key = f'{name}_dataloader'
+    for number, least in LEAST.items():
+        value = cfg[key].get(number, least)
+        if not isinstance(value, int) or value < least:
+            message = (
+                f'{number}={value!r} is no whole number of at least {least}'
+            )
+            fix = f'{key}.{number}=2'
+            return None, [Finding('error', key, message, fix)]
     settings = dict(copy.deepcopy({
         key: value for key, value in cfg[key].items() if key != 'dataset'
     }))  # fmt: skip

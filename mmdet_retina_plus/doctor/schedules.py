@@ -104,9 +104,9 @@ def unit_problem(schedule: Mapping, length: Length) -> Problem | None:
             f'{name} counts epochs, training {length.iterations} iterations',
             f"dict(type='{name}', by_epoch=False, …)",
         )
-    marks = [schedule.get(x) for x in ('end', 'T_max', 'step_size')]
-    marks += list(schedule.get('milestones') or ())
-    marks = [x for x in marks if is_number(x) and x < inf]
+    named = [schedule.get(x) for x in ('end', 'T_max', 'step_size')]
+    named += list(schedule.get('milestones') or ())
+    marks = [x for x in named if is_number(x) and x < inf]
     epochs, iterations = length.epochs, length.iterations
     if not (epochs and iterations and marks) or name == 'LinearLR':
         return None

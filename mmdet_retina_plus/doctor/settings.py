@@ -7,6 +7,7 @@ from . import (
     mask_settings,
     model_fit,
     pipeline_settings,
+    preprocessor_settings,
 )
 
 CHECKS = (
@@ -16,4 +17,5 @@ CHECKS = (
     *model_fit.CHECKS,
     *loader_settings.CHECKS,
     *pipeline_settings.CHECKS,
+    *preprocessor_settings.CHECKS,
 )

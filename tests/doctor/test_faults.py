@@ -6,8 +6,10 @@ One fault is one finding, whose fix can be pasted.
 import json
 
 import pytest
+import torch
 from mmdet.datasets import BaseDetDataset, CocoDataset
-from mmdet.registry import DATASETS
+from mmdet.registry import DATASETS, MODELS
+from mmengine.config import Config
 from pycocotools import mask as api
 
 from tests.helpers.case_files import HEIGHT, WIDTH, Case, polygon
@@ -646,3 +648,105 @@ model['bbox_head'] = dict(
 model['train_cfg'] = None
 """)
     assert 'use_sigmoid=True' in case.problem().fix
+
+
+PREPROCESSOR = "model['data_preprocessor'].update({})"
+IMAGENET = '[123.675, 116.28, 103.53]'
+IMAGES = {
+    'of 0 to 1': (
+        'mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]',
+        'of images from 0 to 1',
+        IMAGENET,
+    ),
+    'none': ('mean=None, std=None', 'no mean and std', IMAGENET),
+    'a deviation of 0': ('std=[0.0] * 3', 'not above 0', 'std=[58.395'),
+    'exchanged': (
+        f'mean=[58.395, 57.12, 57.375], std={IMAGENET}',
+        'exchanged',
+        f'mean={IMAGENET}',
+    ),
+    'red first': (f'mean={IMAGENET}', 'red, green, blue', 'bgr_to_rgb=True'),
+    'blue first': (
+        'mean=[103.53, 116.28, 123.675], bgr_to_rgb=True',
+        'is that of blue, green, red',
+        'bgr_to_rgb=False',
+    ),
+    'both orders': (
+        'bgr_to_rgb=True, rgb_to_bgr=True',
+        'at the same time',
+        'rgb_to_bgr=False',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', IMAGES)
+def test_mean_and_deviation_that_spoil_images(case, name):
+    settings, message, fix = IMAGES[name]
+    case.add(PREPROCESSOR.format(settings))
+    problem = case.problem()
+    assert message in problem.message
+    assert fix in problem.fix
+
+
+RUNS = {
+    'NMS that is none': (
+        "model['test_cfg']['nms']['type'] = 'nsm'",
+        "model.test_cfg.nms.type='nms'",
+    ),
+    'no NMS': (
+        "model['test_cfg'].pop('nms')",
+        "model.test_cfg.nms=dict(type='nms'",
+    ),
+    'no box': (
+        "model['test_cfg']['max_per_img'] = 0",
+        'model.test_cfg.max_per_img=100',
+    ),
+    'an IoU of 5': (
+        "model['train_cfg']['assigner']['pos_iou_thr'] = 5",
+        'assigner.pos_iou_thr=0.5',
+    ),
+    'masks that are not padded': (
+        f"{MASKED}model['data_preprocessor']['pad_mask'] = False",
+        'model.data_preprocessor.pad_mask=True',
+    ),
+    'workers as a text': (
+        "train_dataloader['num_workers'] = '2'",
+        'train_dataloader.num_workers=2',
+    ),
+    'a checkpoint to resume as in mmdet 2': (
+        "resume = 'epoch_3.pth'",
+        "load_from='epoch_3.pth', resume=True",
+    ),
+    'another ratio of the sides in validation': (
+        "test_pipeline[1]['keep_ratio'] = False",
+        'keep_ratio=True',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', RUNS)
+def test_a_setting_that_spoils_a_run(case, name):
+    lines, fix = RUNS[name]
+    case.add(lines)
+    assert fix in case.problem().fix
+
+
+def test_resuming_needs_all_weights(case):
+    model = MODELS.build(Config.fromfile(case.config).model)
+    weights = model.state_dict()
+    weights.pop('bbox_head.retina_cls.weight')
+    path = case.folder / 'weights.pth'
+    torch.save({'state_dict': weights}, path)
+    assert case.problems(f'load_from={path}') == []
+    (problem,) = case.problems(f'load_from={path}', 'resume=True')
+    assert 'new are bbox_head.retina_cls.weight' in problem.message
+    assert problem.fix.startswith('resume=False')
+
+
+def test_an_option_that_training_reads_otherwise(case):
+    names = "('cat', 'stop sign')"
+    found = case.problems(f'{TRAIN}.metainfo.classes={names}')
+    (problem,) = [x for x in found if x.subject == '--cfg-options']
+    assert problem.level == 'warning'
+    assert "reads ('cat', 'stopsign')" in problem.message
+    assert f'{TRAIN}.metainfo.classes={names}' in problem.fix
