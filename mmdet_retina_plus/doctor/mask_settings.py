@@ -31,9 +31,9 @@ def check_mask_loading(cfg: Mapping) -> list[Finding]:
         fix = "dict(type='LoadAnnotations', with_bbox=True, with_mask=True)"
         findings.append(Finding('error', 'pipeline', message, fix))
     preprocessor = part(cfg, 'model.data_preprocessor')
-    plain = kind(preprocessor) == 'DetDataPreprocessor'
-    padded = preprocessor.get('pad_mask', False)
-    if has_mask_head(cfg) and loaded and plain and not padded:
+    # A RoI head crops masks out of their images, padded or not.
+    whole = part(cfg, 'model.mask_head')
+    if whole and loaded and not preprocessor.get('pad_mask', False):
         message = 'masks are not padded as images are'
         fix = 'model.data_preprocessor.pad_mask=True'
         findings.append(Finding('warning', 'data_preprocessor', message, fix))

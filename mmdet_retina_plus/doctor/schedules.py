@@ -140,7 +140,7 @@ def warm_up_problem(schedule: Mapping, length: Length) -> Problem | None:
     limit, unit = length.of(schedule)
     end = schedule.get('end', inf)
     if end == inf and schedule.get('start_factor', 1 / 3) < 1:
-        return 'LinearLR has no end, the warm-up goes on for ever', fix
+        return 'LinearLR has no end, so all of training is its warm-up', fix
     # The usual one on a few images is a trial, and no mistake.
     usual = unit == 'iterations' and end <= USUAL_WARM_UP
     if limit is None or not limit < end < inf or usual:
@@ -202,7 +202,8 @@ def decay_problem(
     limit, unit = length.of(schedule)
     if name not in DECAYS or limit is None:
         return None
-    begin, end = schedule.get('begin', 0), schedule.get('end', inf)
+    # The runner puts the length of training in place of an absent end.
+    begin, end = schedule.get('begin', 0), schedule.get('end', limit)
     period = schedule.get('T_max') or end - begin
     key = f'T_max={period}' if schedule.get('T_max') else f'end={end}'
     whole = limit - begin
@@ -211,12 +212,10 @@ def decay_problem(
     if name == 'CosineAnnealingLR':
         right = f'T_max={whole}, end={limit}'
     if span < LONGER * period:
-        left = 1.0
-        if period < inf:
-            done = span / period
-            left = (1 + cos(pi * done)) / 2
-            if name == 'PolyLR':
-                left = (1 - done) ** schedule.get('power', 1)
+        done = span / period
+        left = (1 + cos(pi * done)) / 2
+        if name == 'PolyLR':
+            left = (1 - done) ** schedule.get('power', 1)
         return (
             f'{key} of {name} is longer than training ({whole} {unit}), '
             f'which ends at {left:.0%} of the learning rate',

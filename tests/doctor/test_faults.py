@@ -705,10 +705,6 @@ RUNS = {
         "model['train_cfg']['assigner']['pos_iou_thr'] = 5",
         'assigner.pos_iou_thr=0.5',
     ),
-    'masks that are not padded': (
-        f"{MASKED}model['data_preprocessor']['pad_mask'] = False",
-        'model.data_preprocessor.pad_mask=True',
-    ),
     'workers as a text': (
         "train_dataloader['num_workers'] = '2'",
         'train_dataloader.num_workers=2',

@@ -46,7 +46,6 @@ FAULTS = {
         'longer than training (1200 iterations)',
         'T_max=1200, end=1200',
     ),
-    'a cosine without end': (cosine(), 'ends at 100%', 'T_max=12, end=12'),
     'a cosine that ends early': (
         cosine(T_max=3, end=3),
         'ends after 3 of 12 epochs',
@@ -139,6 +138,7 @@ FINE = {
         cosine(T_max=7, begin=1, end=8),
         {'type': 'ConstantLR', 'factor': 1, 'begin': 8, 'end': 12},
     ],
+    'a cosine without end, which the runner sets': [cosine()],
     'a cosine in the second half': [cosine(T_max=6, begin=6, end=12)],
     'a momentum': [{'type': 'CosineAnnealingMomentum', 'T_max': 1}],
     'a decay by a factor': [{'type': 'ExponentialLR', 'gamma': 0.9}],
