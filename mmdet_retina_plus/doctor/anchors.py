@@ -16,6 +16,8 @@ POOR_IOU = 0.4
 POOR_SHARE = 0.1
 MOST = 50_000
 """Objects to look at, drawn where there are more."""
+APART = 2
+"""Ratio of scales from which training and validation differ too much."""
 AREAS = {'small': 32**2, 'medium': 96**2, 'large': np.inf}
 """COCO's upper bounds, in pixels of the original image."""
 
@@ -39,7 +41,7 @@ def middle_scale(step: Mapping) -> tuple[int, int] | None:
 def resized(sizes: np.ndarray, pipeline: Sequence[Mapping]) -> np.ndarray:
     """Widths and heights (N, 2) after the pipeline's resizing transforms."""
     for step in pipeline:
-        if not kind(step).endswith('Resize'):
+        if not is_resize(step):
             continue
         scale = middle_scale(step)
         if scale is None:
@@ -53,6 +55,38 @@ def resized(sizes: np.ndarray, pipeline: Sequence[Mapping]) -> np.ndarray:
             continue
         sizes = np.floor(sizes * factors + 0.5)
     return sizes
+
+
+def check_scales(splits: Sequence[Split]) -> list[Finding]:
+    """Images of validation that are far larger or smaller than training's."""
+    sides = [
+        float(
+            np.median(resized(split.image_sizes, split.pipeline).max(axis=1))
+        )
+        if len(split.images) and any(map(is_resize, split.pipeline))
+        else 0.0
+        for split in splits
+    ]
+    train = [x for x, split in zip(sides, splits, strict=True) if split.trains]
+    if not train or not train[0]:
+        return []
+    return [
+        Finding(
+            'warning',
+            split.subject,
+            f'images are {side:.0f} pixels long after its pipeline, and '
+            f'{train[0]:.0f} in training: objects have other sizes',
+            f'the scale of Resize of the train pipeline in {split.key}',
+        )
+        for side, split in zip(sides, splits, strict=True)
+        if not split.trains
+        and side
+        and not 1 / APART < side / train[0] < APART
+    ]
+
+
+def is_resize(step: Mapping) -> bool:
+    return kind(step).endswith('Resize')
 
 
 def check_distinct(generator: Any) -> list[Finding]:

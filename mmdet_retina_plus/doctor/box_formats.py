@@ -12,12 +12,19 @@ from .split import Split
 FRACTIONS = 1.5
 """Coordinates up to which boxes are taken for fractions of the image."""
 FEW = 0.02
+MANY = 10
+WHOLE = 0.98
+"""Fraction of an image's sides from which a box is the whole image."""
 MOST = 2000
 """Objects whose polygons are looked at."""
 SAME = 0.85
 """IoU of a box and the bounds of its polygons from which they are one."""
 MAJORITY = 0.8
 """Fraction of the objects that another format has to fit."""
+LEAST_AREA = 0.05
+"""Fraction of a box's area that a mask in it has nearly always."""
+PERCENT, LARGE = 100.5, 200
+"""Coordinates up to which boxes may be percentages, of images of this side."""
 TINY = 0.01
 """Fraction of a box's area below which a mask's area cannot be meant."""
 
@@ -67,8 +74,30 @@ def bounds_of(polygons: Sequence[Sequence[float]]) -> tuple[float, ...]:
     return min(x), min(y), max(x), max(y)
 
 
-def boxes_and_bounds(split: Split) -> tuple[np.ndarray, np.ndarray]:
-    """The four numbers of `bbox` and the bounds of polygons, both (N, 4)."""
+def unlikely(boxes: np.ndarray, sizes: np.ndarray, areas: np.ndarray) -> float:
+    """How many boxes leave their images or do not fit their areas.
+
+    Args:
+        boxes: Left, top, right, bottom, (N, 4).
+        sizes: Widths and heights of their images, (N, 2).
+        areas: As the file says, (N,).
+
+    Returns:
+        The sum of both fractions.
+    """
+    extent = (boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(axis=1)
+    leaves = (boxes[:, 2:] > sizes + 1).any(axis=1) | (boxes < -1).any(axis=1)
+    fits = (areas < 1.1 * extent) & (areas > LEAST_AREA * extent)
+    return float(leaves.mean() + (~fits).mean())
+
+
+def boxes_and_bounds(split: Split) -> tuple[np.ndarray, ...]:
+    """Of objects with polygons.
+
+    Returns:
+        The four numbers of `bbox` and the bounds of polygons, both (N, 4),
+        sizes of the images, (N, 2), and areas, (N,).
+    """
     from .segmentations import has_pixels, is_readable
 
     masks = split.column('segmentation')
@@ -85,16 +114,23 @@ def boxes_and_bounds(split: Split) -> tuple[np.ndarray, np.ndarray]:
     boxes = split.boxes[chosen]
     boxes = np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
     bounds = [bounds_of(masks[at]) for at in chosen]
-    return boxes, np.array(bounds, float).reshape(-1, 4)
+    return (
+        boxes,
+        np.array(bounds, float).reshape(-1, 4),
+        split.sizes[chosen],
+        split.areas[chosen],
+    )
 
 
 def other_format(split: Split) -> tuple[str, str]:
     """What `bbox` is where polygons contradict it, and the fix; or ''."""
-    boxes, bounds = boxes_and_bounds(split)
+    boxes, bounds, sizes, areas = boxes_and_bounds(split)
     if not len(boxes):
         return '', ''
     left, top, width, height = boxes.T
     as_said = edges(left, top, left + width, top + height)
+    if unlikely(bounds, sizes, areas) > unlikely(as_said, sizes, areas):
+        return '', ''  # The polygons are wrong, not the boxes.
     if (iou_of_pairs(as_said, bounds) > SAME).mean() > 1 - MAJORITY:
         return '', ''
     for name, (read, right) in FORMATS.items():
@@ -123,12 +159,37 @@ def check_box_format(split: Split) -> list[Finding]:
             'image',
             'multiply bbox by width and height of the image',
         )
+    sides = split.image_sizes.min(axis=1) if len(split.images) else np.zeros(1)
+    if len(whole) >= MANY and whole.max() <= PERCENT and sides.min() >= LARGE:
+        return split.warn(
+            'all boxes lie within the first 100 pixels of larger images: '
+            'they may be percentages',
+            'multiply left and width of bbox by width / 100 of the image, top '
+            'and height by height / 100',
+        )
     name, fix = other_format(split)
     if name:
         return split.fail(
             f'bbox is {name}, by the polygons of the objects', fix
         )
-    return check_areas(split) if split.usable.any() else []
+    if not split.usable.any():
+        return []
+    return check_whole_images(split) or check_areas(split)
+
+
+def check_whole_images(split: Split) -> list[Finding]:
+    """Boxes of several objects that are all the whole image."""
+    used = np.flatnonzero(split.usable)
+    extent = split.boxes[used, 2:] - split.boxes[used, :2]
+    whole = (extent > WHOLE * split.sizes[used]).all(axis=1)
+    several = np.bincount(split.image_of[used])[split.image_of[used]] > 1
+    if (whole & several).sum() <= len(used) / 2:
+        return []
+    return split.fail(
+        f'bbox of {quantity(int((whole & several).sum()), "object")} is the '
+        'whole image, of several in an image',
+        'write the box of each object into bbox: [left, top, width, height]',
+    )
 
 
 def check_areas(split: Split) -> list[Finding]:

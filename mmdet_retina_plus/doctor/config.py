@@ -22,7 +22,12 @@ from . import (
     settings,
     weights,
 )
-from .anchors import check_anchors, check_distinct, positive_threshold
+from .anchors import (
+    check_anchors,
+    check_distinct,
+    check_scales,
+    positive_threshold,
+)
 from .consistency import (
     check_evaluators,
     check_labels,
@@ -99,9 +104,19 @@ def check_config(
     except FileNotFoundError as error:
         fix = 'give a path; `retina-plus config NAME` prints ours'
         return [failure('config', error, fix)]
+    except ImportError as error:
+        fix = (
+            'correct custom_imports, or install or put into PYTHONPATH what '
+            'it names'
+        )
+        message = str(error).partition(', the current sys.path')[0]
+        return [Finding('error', 'custom_imports', message, fix)]
     except Exception as error:  # A config is a program, it may raise anything.
         return [failure('config', error)]
     values = cfg.to_dict()
+    scope = check_scope(values)
+    if scope:
+        return scope
     findings = guarded(check_registration, values, cfg.text)
     findings += guarded(check_options, options)
     for check_setting in SETTING_CHECKS:
@@ -115,6 +130,19 @@ def check_config(
         known = list(findings)
         findings += check_run(cfg, values, data, looks, show, known)
     return join_labels(joined(findings))
+
+
+def check_scope(values: Mapping) -> list[Finding]:
+    """`default_scope`, where all types are looked up."""
+    from mmengine.registry import MODELS
+
+    scope = values.get('default_scope', 'mmdet')
+    if scope in list(MODELS.children):
+        return []
+    message = f'default_scope={scope!r} has none of the types of mmdet'
+    return [
+        Finding('error', 'default_scope', message, "default_scope='mmdet'")
+    ]
 
 
 def check_options(options: Sequence[str]) -> list[Finding]:
@@ -236,7 +264,12 @@ def check_model(
 ) -> list[Finding]:
     """Build it, lay its anchors over objects, take a step."""
     model, findings = build_model(cfg)
-    if any(explains(cause, x.message) for cause in known for x in findings):
+    if model is None and any(
+        explains(cause, x.message)
+        or (is_error(cause) and cause.fix.startswith('model.'))
+        for cause in known
+        for x in findings
+    ):
         findings = []
     findings += guarded(weights.check_weights, values, model)
     findings += guarded(run_parts.check_run, values, model, loader)
@@ -246,7 +279,10 @@ def check_model(
     channels = input_channels(model, seen)
     features, strides = probe_features(model, channels)
     strides += guarded(check_strides, model, features)
-    findings += strides + guarded(check_priors, cfg, model, data)
+    findings += strides
+    if samples.get('train') != []:
+        findings += guarded(check_priors, cfg, model, data)
+        findings += guarded(check_scales, data.splits)
     if any_error(strides):
         return findings
     batch = samples.get('train')

@@ -85,9 +85,13 @@ def check_num_classes(cfg: Mapping, splits: Sequence[Split]) -> list[Finding]:
             continue
         if not classes - {value}:
             continue
+        right = min(classes - {value})
+        if not isinstance(value, int):
+            message = f'num_classes is {value!r}, not a whole number'
+            findings.append(Finding('error', key, message, f'{path}={right}'))
+            continue
         counted = ' or '.join(map(str, sorted(classes)))
         noun = 'class' if counted == '1' else 'classes'
-        right = min(classes - {value})
         message = f'num_classes={value}, but the data has {counted} {noun}'
         if value == right + 1:
             message += '; mmdet does not count the background'
@@ -100,7 +104,7 @@ def check_labels(splits: Sequence[Split]) -> list[Finding]:
     """Labels come from the order of categories, in each file by itself."""
     orders: dict[tuple[str, ...], Split] = {}
     for split in splits:
-        if isinstance(split.classes, str):
+        if isinstance(split.classes, str) or not split.categories:
             continue
         # A name twice in one file is a finding of its own.
         names = tuple(

@@ -207,7 +207,17 @@ def add_data_set(
         with silence():
             bare = build_bare(config, split)
     except Exception as error:  # Whatever a constructor raises.
-        if split is None or not split_explains(split):
+        if split is None and str(config.get('ann_file')).endswith('.json'):
+            found.findings.append(
+                Finding(
+                    'error',
+                    key,
+                    f'{config.get("type")} reads no JSON such as '
+                    f'{config.get("ann_file")}: {type(error).__name__}',
+                    f"{key}.type='CocoDataset', if the file is COCO's",
+                )
+            )
+        elif split is None or not split_explains(split):
             found.findings.append(explained(key, error))
         bare = None
     if bare is not None:

@@ -23,7 +23,8 @@ def check_classifier(cfg: Mapping) -> list[Finding]:
     if not counts_channels(cfg) or loss.get('use_sigmoid', False):
         return []
     # The losses of Gaussian maps have no such argument, nor background.
-    if 'Focal' in kind(loss) and setting(loss, 'use_sigmoid', False):
+    default = setting({'type': loss.get('type')}, 'use_sigmoid', None)
+    if 'Focal' in kind(loss) and default is not None:
         message = (
             f'{kind(loss)} without use_sigmoid=True: the head adds a channel '
             'for background and trains it wrongly'

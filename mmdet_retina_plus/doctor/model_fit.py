@@ -4,9 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmdet_retina_plus.common.config_tree import part
+from mmdet_retina_plus.common.numbers import is_number
 
 from .explanations import explained
 from .findings import Finding
+from .model_traits import counts_channels
 
 EXTRACTORS = ('bbox', 'mask')
 """Parts of a RoI head: `bbox_roi_extractor` and `bbox_head`, and so on."""
@@ -147,4 +149,46 @@ def check_levels(cfg: Mapping) -> list[Finding]:
     ]
 
 
-CHECKS = (check_levels,)
+def check_anchor_settings(cfg: Mapping) -> list[Finding]:
+    """Sizes and shapes of anchors, which are numbers above 0."""
+    key = 'model.bbox_head.anchor_generator'
+    generator = part(cfg, key)
+    usual = {'ratios': [0.5, 1.0, 2.0], 'scales': [8]}
+    findings = []
+    for name, right in usual.items():
+        given = generator.get(name)
+        if not isinstance(given, list | tuple):
+            continue
+        if all(x > 0 for x in given if is_number(x)):
+            continue
+        message = f'{name}={given} of anchors are not all above 0'
+        findings.append(
+            Finding('error', 'anchors', message, f'{key}.{name}={right}')
+        )
+    for name in ('octave_base_scale', 'scales_per_octave'):
+        given = generator.get(name)
+        if is_number(given) and given <= 0:
+            message = f'{name}={given} of anchors is not above 0'
+            fix = f'{key}.{name}={4 if name == "octave_base_scale" else 3}'
+            findings.append(Finding('error', 'anchors', message, fix))
+    return findings
+
+
+def check_test_cfg(cfg: Mapping) -> list[Finding]:
+    model = part(cfg, 'model')
+    owners = (model, part(model, 'bbox_head'))
+    if not counts_channels(cfg) or any(x.get('test_cfg') for x in owners):
+        return []
+    return [
+        Finding(
+            'error',
+            'model',
+            'test_cfg is not set, validation stops',
+            'model.test_cfg=dict(nms_pre=1000, min_bbox_size=0, '
+            "score_thr=0.05, nms=dict(type='nms', iou_threshold=0.5), "
+            'max_per_img=100)',
+        )
+    ]
+
+
+CHECKS = (check_levels, check_anchor_settings, check_test_cfg)

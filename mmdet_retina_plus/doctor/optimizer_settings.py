@@ -216,7 +216,36 @@ def check_trained(cfg: Mapping, model: Any, wrapper: Any) -> list[Finding]:
     return []
 
 
+CLIPPING = {
+    'norm': ('max_norm', 'norm_type', 'error_if_nonfinite', 'foreach'),
+    'value': ('clip_value', 'foreach'),
+}
+"""Arguments that torch takes, by the `type` of clip_grad."""
+
+
+def check_clipping(cfg: Mapping) -> list[Finding]:
+    """Arguments that torch refuses in the first step."""
+    key = 'optim_wrapper.clip_grad'
+    given = part(cfg, key)
+    known = CLIPPING.get(given.get('type', 'norm'), ())
+    findings = []
+    for name in given:
+        if known and name not in ('type', *known):
+            guess = did_you_mean(name, known, always=True)
+            near = guess.partition('mean ')[2].rstrip('?')
+            findings.append(
+                Finding(
+                    'error',
+                    key,
+                    f'clipping takes no {name}{guess}',
+                    f'{near}={given[name]} in place of {name}',
+                )
+            )
+    return findings
+
+
 CHECKS = (
+    check_clipping,
     check_rate,
     check_optimizer_options,
     check_precision,

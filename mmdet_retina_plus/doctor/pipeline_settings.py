@@ -131,7 +131,11 @@ def check_suppression(cfg: Mapping) -> list[Finding]:
     from mmcv import ops
 
     findings = []
-    for path in ('model.test_cfg', 'model.test_cfg.rcnn'):
+    for path in (
+        'model.test_cfg',
+        'model.test_cfg.rcnn',
+        'model.roi_head.test_cfg',
+    ):
         nms = part(cfg, f'{path}.nms')
         threshold, name = nms.get('iou_threshold'), nms.get('type', 'nms')
         key = f'{path}.nms'
@@ -149,6 +153,13 @@ def check_suppression(cfg: Mapping) -> list[Finding]:
                 key,
                 f'no NMS is called {name}{guess}',
                 f'{key}.type={near!r}',
+            )
+        binary = part(cfg, path).get('mask_thr_binary')
+        if is_number(binary) and binary >= 1:
+            problem = (
+                path,
+                f'mask_thr_binary={binary} leaves every mask empty',
+                f'{path}.mask_thr_binary=0.5',
             )
         for count, usual in (('max_per_img', 100), ('nms_pre', 1000)):
             if part(cfg, path).get(count) == 0:
@@ -185,6 +196,10 @@ def check_loop(cfg: Mapping) -> list[Finding]:
         return [Finding('error', 'train_cfg', message, fix)]
     if cfg.get('val_cfg') is None or not is_number(interval):
         return []
+    if interval <= 0:
+        message = f'val_interval={interval} stops training after an epoch'
+        fix = 'train_cfg.val_interval=1'
+        return [Finding('error', 'train_cfg', message, fix)]
     if interval > length or (is_number(begin) and begin > length):
         return [
             Finding(

@@ -6,6 +6,7 @@ from typing import Any
 
 from mmdet_retina_plus.common.config_tree import (
     dataset_chains,
+    datasets_in,
     kind,
     part,
     walk,
@@ -284,6 +285,12 @@ def build_data(
             dataset = assembled(config, data.bare)
     except Exception as error:  # Of a wrapper.
         return None, [], [explained(key, error)]
+    if dataset is not None and not len(dataset):
+        members = [data.bare.get(id(x)) for x in datasets_in(config)]
+        if all(x is not None and len(x) for x in members):
+            message = f'{kind(config)} around it leaves no image'
+            fix = f'{key}.times=1, or without {kind(config)}'
+            return None, [], [Finding('error', key, message, fix)]
     if dataset is None or not len(dataset):
         return None, [], []
     samples, findings = load_samples(key, dataset, there)

@@ -204,10 +204,10 @@ def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
     findings += problems
     if loop is not None:
         parts._train_loop = loop
-    if model is None or cfg.get('optim_wrapper') is None:
+    if loop is None or model is None or cfg.get('optim_wrapper') is None:
         return findings
     settings = copy.deepcopy(dict(cfg['optim_wrapper']))
-    if settings.get('type', '').startswith('Amp'):
+    if kind(settings) == 'AmpOptimWrapper':
         # Whether the machine of the run has a GPU is not known here.
         settings = {
             key: value
@@ -312,4 +312,12 @@ def known_backend(registry: Any, backend: Mapping) -> Any:
     return found
 
 
-CHECKS = (check_keys, check_triples, check_hooks)
+def check_seed(cfg: Mapping) -> list[Finding]:
+    seed = part(cfg, 'randomness').get('seed')
+    if seed is None or (isinstance(seed, int) and 0 <= seed < 2**32):
+        return []
+    message = f'seed={seed!r} is no whole number of 0 to 2 ** 32 - 1'
+    return [Finding('error', 'randomness', message, 'randomness.seed=0')]
+
+
+CHECKS = (check_keys, check_triples, check_hooks, check_seed)

@@ -642,7 +642,7 @@ SILENT = {
     ),
     'means of images from 0 to 1': (
         "model['data_preprocessor'].update(mean=[0.485] * 3, std=[0.225] * 3)",
-        'values of up to',
+        'of images from 0 to 1',
     ),
     'no id of the image': (
         "test_pipeline[3]['meta_keys'] = ('ori_shape', 'img_shape', "

@@ -97,7 +97,7 @@ def test_a_right_config_with_masks_has_no_problem(check, options):
     [
         ('model.roi_head.train_cfg.mask_size=14', 'mask_size is 14'),
         ('model.roi_head.mask_head.in_channels=256', 'channels'),
-        (f'{EXTRACTOR}.out_channels=256', 'shape'),
+        (f'{EXTRACTOR}.out_channels=256', 'out_channels=256'),
         (f'{EXTRACTOR}.featmap_strides=[4,8,16]', 'start_level'),
         ('model.bbox_head.num_classes=3', 'num_classes=3'),
     ],

@@ -689,6 +689,74 @@ def test_mean_and_deviation_that_spoil_images(case, name):
 
 
 RUNS = {
+    'a text for a number of classes': (
+        "model['bbox_head']['num_classes'] = '2'",
+        'model.bbox_head.num_classes=2',
+    ),
+    'a text for epochs': ("train_cfg['max_epochs'] = '12'", 'such as 12'),
+    'a text for a seed': ("randomness = dict(seed='a')", 'seed=0'),
+    'no sampler': (
+        "train_dataloader.pop('sampler')",
+        "sampler=dict(type='DefaultSampler', shuffle=True)",
+    ),
+    'ratios below 0': (
+        "model['bbox_head']['anchor_generator']['ratios'] = [-1.0, 1.0]",
+        'anchor_generator.ratios=[0.5, 1.0, 2.0]',
+    ),
+    "COCO's file in VOC's set": (
+        "train_dataloader['dataset']['type'] = 'VOCDataset'",
+        "type='CocoDataset'",
+    ),
+    'a probability of 5': (
+        "train_pipeline.insert(3, dict(type='RandomFlip', prob=5.0))",
+        'prob=0.5',
+    ),
+    'a scale as a text': (
+        "train_pipeline[2]['scale'] = '96,80'",
+        'scale=(1333, 800)',
+    ),
+    'no settings for tests': (
+        "model.pop('test_cfg')",
+        'model.test_cfg=dict(nms_pre=1000',
+    ),
+    'a set repeated 0 times': (
+        "train_dataloader['dataset'] = dict(type='RepeatDataset', times=0, "
+        "dataset=train_dataloader['dataset'])",
+        'times=1',
+    ),
+    'a typo in clip_grad': (
+        "optim_wrapper['clip_grad'] = dict(max_norm=35, norm_typ=2)",
+        'norm_type=2',
+    ),
+    'another scope': ("default_scope = 'mmdetection'", "scope='mmdet'"),
+    'a typo in custom_imports': (
+        "custom_imports = dict(imports=['mmdet_retina_pluss'])",
+        'custom_imports',
+    ),
+    'no such depth': (
+        "model['backbone']['depth'] = 19",
+        'model.backbone.depth=50',
+    ),
+    'a typo in mixed precision': (
+        "optim_wrapper['type'] = 'AmpOptimWraper'",
+        "type='AmpOptimWrapper'",
+    ),
+    'validation every 0 epochs': (
+        "train_cfg['val_interval'] = 0",
+        'train_cfg.val_interval=1',
+    ),
+    'precision as in mmdet 2': (
+        'fp16 = dict(loss_scale=512.0)',
+        "type='AmpOptimWrapper'",
+    ),
+    'empty masks': (
+        f"{MASKED}model['roi_head']['test_cfg'] = dict(mask_thr_binary=5)",
+        'mask_thr_binary=0.5',
+    ),
+    'validation of much larger images': (
+        "test_pipeline[1]['scale'] = (960, 800)",
+        'the scale of Resize',
+    ),
     'NMS that is none': (
         "model['test_cfg']['nms']['type'] = 'nsm'",
         "model.test_cfg.nms.type='nms'",
@@ -746,3 +814,35 @@ def test_an_option_that_training_reads_otherwise(case):
     assert problem.level == 'warning'
     assert "reads ('cat', 'stopsign')" in problem.message
     assert f'{TRAIN}.metainfo.classes={names}' in problem.fix
+
+
+def test_boxes_that_are_all_the_whole_image(case):
+    def widen(coco):
+        for annotation in coco['annotations']:
+            annotation.update(
+                bbox=[0, 0, WIDTH, HEIGHT],
+                area=WIDTH * HEIGHT,
+                segmentation=[],
+            )
+
+    case.change('train', widen)
+    problem = case.problem()
+    assert problem.level == 'error'
+    assert 'bbox of 12 objects is the whole image' in problem.message
+
+
+def test_polygons_that_are_wrong_leave_the_boxes_right(case):
+    def shrink(coco):
+        for annotation in coco['annotations']:
+            (corners,) = annotation['segmentation']
+            corners[:] = [value / WIDTH for value in corners]
+
+    case.change('train', shrink)
+    assert case.problems() == []
+    case.add(LOAD_MASKS)
+    assert 'masks of 12 of 12 objects lie elsewhere' in case.problem().message
+
+
+def test_a_list_of_no_categories(case):
+    case.change('train', lambda coco: coco['categories'].clear())
+    assert 'the list of categories is empty' in case.problem().message

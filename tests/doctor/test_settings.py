@@ -30,6 +30,7 @@ STOCK = {
             },
             'sampler': {'type': 'PseudoSampler'},
         },
+        'test_cfg': {'max_per_img': 100},
     },
     'train_dataloader': {'batch_size': 2},
     'test_dataloader': {
