@@ -20,6 +20,14 @@ def case(tmp_path):
     return Case(tmp_path)
 
 
+def expect(case, lines, message, fix):
+    """These lines make one problem, with these words."""
+    case.add(lines)
+    problem = case.problem()
+    assert message in problem.message
+    assert fix in problem.fix
+
+
 SAVE_BEST = (
     "default_hooks = dict(checkpoint=dict(type='CheckpointHook', "
     "save_best='coco/bbox_mAP'))\n"
@@ -93,11 +101,7 @@ EVALUATORS = {
 
 @pytest.mark.parametrize('name', EVALUATORS)
 def test_a_fault_of_an_evaluator(case, name):
-    lines, message, fix = EVALUATORS[name]
-    case.add(lines)
-    problem = case.problem()
-    assert message in problem.message
-    assert fix in problem.fix
+    expect(case, *EVALUATORS[name])
 
 
 def test_an_evaluator_of_voc_is_fine(case):
@@ -378,11 +382,7 @@ CLASSES = {
 
 @pytest.mark.parametrize('name', CLASSES)
 def test_classes_that_do_not_fit(case, name):
-    lines, message, fix = CLASSES[name]
-    case.add(lines)
-    problem = case.problem()
-    assert message in problem.message
-    assert fix in problem.fix
+    expect(case, *CLASSES[name])
 
 
 def test_areas_that_are_fractions_of_the_image(case):
@@ -464,11 +464,7 @@ PIPELINES = {
 
 @pytest.mark.parametrize('name', PIPELINES)
 def test_a_fault_of_a_pipeline(case, name):
-    lines, message, fix = PIPELINES[name]
-    case.add(lines)
-    problem = case.problem()
-    assert message in problem.message
-    assert fix in problem.fix
+    expect(case, *PIPELINES[name])
 
 
 @pytest.mark.parametrize(
@@ -600,11 +596,7 @@ MISFITS = {
 
 @pytest.mark.parametrize('name', MISFITS)
 def test_parts_of_a_model_that_do_not_fit(case, name):
-    lines, message, fix = MISFITS[name]
-    case.add(lines)
-    problem = case.problem()
-    assert message in problem.message
-    assert fix in problem.fix
+    expect(case, *MISFITS[name])
 
 
 def test_a_model_with_masks_that_fits(case):
