@@ -7,6 +7,10 @@ import numpy as np
 from .config_tree import kind
 
 
+def is_resize(step: Mapping) -> bool:
+    return kind(step).endswith('Resize')
+
+
 def middle_scale(step: Mapping) -> tuple[int, int] | None:
     """Scale of a resizing transform, the middle one of a random one's."""
     scale = step.get('scale', step.get('scales'))
@@ -26,7 +30,7 @@ def middle_scale(step: Mapping) -> tuple[int, int] | None:
 def resized(sizes: np.ndarray, pipeline: Sequence[Mapping]) -> np.ndarray:
     """Widths and heights (N, 2) after the pipeline's resizing transforms."""
     for step in pipeline:
-        if not kind(step).endswith('Resize'):
+        if not is_resize(step):
             continue
         scale = middle_scale(step)
         if scale is None:

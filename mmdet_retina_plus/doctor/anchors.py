@@ -1,6 +1,6 @@
 """How well the anchors of a config fit the objects of its data."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,11 @@ from mmdet_retina_plus.common.anchor_iou import (
     size_group,
 )
 from mmdet_retina_plus.common.config_tree import kind
-from mmdet_retina_plus.common.network_boxes import network_boxes
+from mmdet_retina_plus.common.network_boxes import (
+    is_resize,
+    network_boxes,
+    resized,
+)
 
 from .findings import Finding
 from .split import Split
@@ -20,6 +24,36 @@ from .split import Split
 POOR_SHARE = 0.1
 MOST = 50_000
 """Objects to look at, drawn where there are more."""
+APART = 2
+"""Ratio of scales from which training and validation differ too much."""
+
+
+def check_scales(splits: Sequence[Split]) -> list[Finding]:
+    """Images of validation that are far larger or smaller than training's."""
+    sides = [
+        float(
+            np.median(resized(split.image_sizes, split.pipeline).max(axis=1))
+        )
+        if len(split.images) and any(map(is_resize, split.pipeline))
+        else 0.0
+        for split in splits
+    ]
+    train = [x for x, split in zip(sides, splits, strict=True) if split.trains]
+    if not train or not train[0]:
+        return []
+    return [
+        Finding(
+            'warning',
+            split.subject,
+            f'images are {side:.0f} pixels long after its pipeline, and '
+            f'{train[0]:.0f} in training: objects have other sizes',
+            f'the scale of Resize of the train pipeline in {split.key}',
+        )
+        for side, split in zip(sides, splits, strict=True)
+        if not split.trains
+        and side
+        and not 1 / APART < side / train[0] < APART
+    ]
 
 
 def check_distinct(generator: Any) -> list[Finding]:
