@@ -40,6 +40,8 @@ lab_neck = dict(
     add_extra_convs='on_input',
     num_outs=5,
 )
+# RoIs per image that train the second stage of two-stage detectors.
+lab_rois = 512
 # Side of a single square anchor in strides, as in ATSS, and FCOS's ranges for
 # P3 to P7 in pixels.
 lab_square = 8
