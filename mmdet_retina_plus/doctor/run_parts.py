@@ -278,7 +278,9 @@ def check_hooks(cfg: Mapping) -> list[Finding]:
         hooks[f'custom_hooks[{number}]'] = hook
     for key, hook in hooks.items():
         if hook is not None:
-            _, problems = attempt(key, partial(HOOKS.build, dict(hook)))
+            # The runner reads the priority itself.
+            own = {x: hook[x] for x in hook if x != 'priority'}
+            _, problems = attempt(key, partial(HOOKS.build, own))
             findings += problems
     if cfg.get('log_processor') is not None:
         settings = {'type': 'LogProcessor'} | dict(cfg['log_processor'])

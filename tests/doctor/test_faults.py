@@ -838,3 +838,8 @@ def test_polygons_that_are_wrong_leave_the_boxes_right(case):
 def test_a_list_of_no_categories(case):
     case.change('train', lambda coco: coco['categories'].clear())
     assert 'the list of categories is empty' in case.problem().message
+
+
+def test_a_hook_may_have_a_priority(case):
+    case.add("custom_hooks = [dict(type='CheckInvalidLossHook', priority=49)]")
+    assert case.problems() == []
