@@ -22,6 +22,8 @@ lab_channels = [256, 512, 1024, 2048]
 lab_width = 256
 lab_convs = 4
 lab_neck = dict(in_channels=lab_channels, out_channels=lab_width)
+# RoIs per image that train the second stage of two-stage detectors.
+lab_rois = 512
 # Side of a single square anchor in strides, as in ATSS, and FCOS's ranges for
 # P3 to P7 in pixels.
 lab_square = 8

@@ -32,7 +32,7 @@ model = dict(
             sampler=dict(
                 _delete_=True,
                 type='CombinedSampler',
-                num=512,
+                num=_base_.lab_rois,
                 pos_fraction=0.25,
                 add_gt_as_proposals=True,
                 pos_sampler=dict(type='InstanceBalancedPosSampler'),
