@@ -5,26 +5,15 @@ _base_ = [
     'mmdet::_base_/schedules/schedule_1x.py',
     'mmdet::_base_/default_runtime.py',
     './plugin.py',
+    './lab_common.py',
 ]
 
 num_classes = 80
 lab_size = 800
-lab_preprocessor = dict(
-    type='DetDataPreprocessor',
-    mean=[123.675, 116.28, 103.53],
-    std=[58.395, 57.12, 57.375],
-    bgr_to_rgb=True,
-    pad_size_divisor=32,
-)
 lab_backbone = dict(
-    type='ResNet',
     depth=50,
-    num_stages=4,
-    out_indices=(0, 1, 2, 3),
     frozen_stages=1,
-    norm_cfg=dict(type='BN', requires_grad=True),
     norm_eval=True,
-    style='pytorch',
     init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50'),
 )
 # Channels of C2 to C5; channels of P3 to P7 and of the towers; convolutions
@@ -32,14 +21,7 @@ lab_backbone = dict(
 lab_channels = [256, 512, 1024, 2048]
 lab_width = 256
 lab_convs = 4
-lab_neck = dict(
-    type='FPN',
-    in_channels=lab_channels,
-    out_channels=lab_width,
-    start_level=1,
-    add_extra_convs='on_input',
-    num_outs=5,
-)
+lab_neck = dict(in_channels=lab_channels, out_channels=lab_width)
 # RoIs per image that train the second stage of two-stage detectors.
 lab_rois = 512
 # Side of a single square anchor in strides, as in ATSS, and FCOS's ranges for

@@ -12,43 +12,22 @@ _base_ = [
     './cpu_schedule.py',
     'mmdet::_base_/default_runtime.py',
     './plugin.py',
+    './lab_common.py',
 ]
 
 num_classes = 4
 # Shorter side of the images at test time, which scales the priors of SSD and
 # YOLOv3.
 lab_size = 192
-lab_preprocessor = dict(
-    type='DetDataPreprocessor',
-    mean=[123.675, 116.28, 103.53],
-    std=[58.395, 57.12, 57.375],
-    bgr_to_rgb=True,
-    pad_size_divisor=32,
-)
 lab_backbone = dict(
-    type='ResNet',
-    depth=18,
-    base_channels=16,
-    num_stages=4,
-    out_indices=(0, 1, 2, 3),
-    frozen_stages=-1,
-    norm_cfg=dict(type='BN', requires_grad=True),
-    norm_eval=False,
-    style='pytorch',
+    depth=18, base_channels=16, frozen_stages=-1, norm_eval=False
 )
 # Channels of C2 to C5; channels of P3 to P7 and of the towers; convolutions
 # per tower.
 lab_channels = [16, 32, 64, 128]
 lab_width = 64
 lab_convs = 2
-lab_neck = dict(
-    type='FPN',
-    in_channels=lab_channels,
-    out_channels=lab_width,
-    start_level=1,
-    add_extra_convs='on_input',
-    num_outs=5,
-)
+lab_neck = dict(in_channels=lab_channels, out_channels=lab_width)
 # RoIs per image that train the second stage of two-stage detectors. 512 as on
 # COCO would make a step 15 times as slow as RetinaNet's on a CPU.
 lab_rois = 128

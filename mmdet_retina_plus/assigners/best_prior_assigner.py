@@ -6,20 +6,17 @@ YOLOv3: https://arxiv.org/abs/1804.02767; details follow darknet.
 from collections.abc import Sequence
 
 import torch
-from mmdet.models.task_modules.assigners import AssignResult, BaseAssigner
 from mmdet.registry import TASK_UTILS
-from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmdet_retina_plus.kernels import overlap_matching
 from mmdet_retina_plus.kernels.boxes import centres_of
 
-from .assign_io import assigned_overlaps, read_inputs, to_result
-from .prior_levels import Grid, grids, level_sizes
+from .prior_levels import Grid, grids
+from .streaming_assigner import StreamingAssigner
 
 
 @TASK_UTILS.register_module()
-class BestPriorAssigner(BaseAssigner):
+class BestPriorAssigner(StreamingAssigner):
     """Assign each ground truth to the prior of best shape at its centre.
 
     The shape of a prior is its width and height. For each ground truth, the
@@ -43,69 +40,19 @@ class BestPriorAssigner(BaseAssigner):
             an ignore region; off unless above 0.
     """
 
-    takes_num_level_priors = True
-    """Read by ``RetinaPlusHead``, which then passes ``num_level_priors``."""
-
-    def __init__(self, ignore_iof_thr: float = -1) -> None:
-        self.ignore_iof_thr = ignore_iof_thr
-
-    @torch.no_grad()
-    def assign(
+    def _owners(
         self,
-        pred_instances: InstanceData,
-        gt_instances: InstanceData,
-        gt_instances_ignore: InstanceData | None = None,
-        num_level_priors: Sequence[int] | None = None,
-        **kwargs,
-    ) -> AssignResult:
-        """Assign each prior to a ground truth, the background or neither.
-
-        Args:
-            pred_instances: With ``priors``, shape (N, 4): levels in any
-                order, each row by row with all shapes at each location.
-            gt_instances: With ``bboxes``, shape (G, 4), and ``labels``, (G,).
-            gt_instances_ignore: With ``bboxes``, shape (R, 4).
-            num_level_priors: Number of priors of each level. If None, it is
-                read off the priors, which must then run from fine to coarse
-                levels.
-            kwargs: Not used.
-
-        Returns:
-            ``gt_inds`` holds 1-based indices, 0 for background, -1 for
-            ignored; ``max_overlaps`` the ordinary IoU with the assigned
-            ground truth, or the best IoU where there is none; ``labels`` -1
-            for all that is not positive. Each of shape (N,).
-
-        Raises:
-            ValueError: The levels do not add up to the priors, cannot be read
-                off them or are not grids. A box on the CPU is not finite; on
-                a GPU such a box gets no prior.
-        """
-        inputs = read_inputs(
-            pred_instances, gt_instances, gt_instances_ignore, num_level_priors
-        )
-        priors = overlap_matching.finite_coordinates(
-            inputs.priors.float(), 'Priors'
-        )
-        gts = overlap_matching.finite_coordinates(
-            inputs.gt_bboxes.float(), 'Ground truths'
-        )
-        ignored = overlap_matching.in_regions(
-            priors, inputs.regions, self.ignore_iof_thr
-        )
-        gt_inds = -ignored.long()
-        overlaps = torch.zeros_like(priors[0])
-        if priors.size(1) and gts.size(1):
-            boxes = priors[:4].t()
-            sizes = inputs.num_level_priors or level_sizes(boxes)
-            chosen = best_priors(gts, grids(boxes, sizes), len(boxes))
-            # The extra entry collects ground truths without a prior.
-            owner = gt_inds.new_zeros(len(boxes) + 1)
-            order = torch.arange(1, len(chosen) + 1, device=chosen.device)
-            owner.scatter_reduce_(0, chosen, order, 'amax')
-            gt_inds = torch.where(owner[:-1] > 0, owner[:-1], gt_inds)
-            overlaps = assigned_overlaps(gts, priors, gt_inds)
-        return to_result(gt_inds, overlaps, inputs.gt_labels)
+        gts: Tensor,
+        priors: Tensor,
+        ignored: Tensor,
+        sizes: Sequence[int],
+    ) -> Tensor:
+        boxes = priors[:4].t()
+        chosen = best_priors(gts, grids(boxes, sizes), len(boxes))
+        # The extra entry collects ground truths without a prior.
+        owners = chosen.new_zeros(len(boxes) + 1)
+        order = torch.arange(1, len(chosen) + 1, device=chosen.device)
+        return owners.scatter_reduce_(0, chosen, order, 'amax')[:-1]
 
 
 def best_priors(gts: Tensor, levels: Sequence[Grid], nowhere: int) -> Tensor:

@@ -8,23 +8,20 @@ import math
 from collections.abc import Sequence
 
 import torch
-from mmdet.models.task_modules.assigners import AssignResult, BaseAssigner
 from mmdet.registry import TASK_UTILS
-from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_retina_plus.kernels import overlap_matching
 from mmdet_retina_plus.kernels.boxes import centres_of
 
-from .assign_io import assigned_overlaps, read_inputs, to_result
-from .prior_levels import level_sizes
+from .streaming_assigner import StreamingAssigner
 
 RANGES = ((-1, 64), (64, 128), (128, 256), (256, 512), (512, math.inf))
 STRIDES = (8, 16, 32, 64, 128)
 
 
 @TASK_UTILS.register_module()
-class PointRangeAssigner(BaseAssigner):
+class PointRangeAssigner(StreamingAssigner):
     """Assign priors by the position of their centre and the object size.
 
     A prior matches a ground truth if its centre lies inside the box and the
@@ -47,16 +44,12 @@ class PointRangeAssigner(BaseAssigner):
             within this many strides of the object's centre, along both axes.
         strides: Stride of each level in pixels. Used only with
             ``center_sample_radius``.
-        ignore_iof_thr: Ignore priors of which more than this share lies in an
-            ignore region; off unless above 0.
+        ignore_iof_thr: See ``StreamingAssigner``.
 
     Raises:
         ValueError: A range is empty, the radius is not positive, or the
             numbers of strides and ranges differ.
     """
-
-    takes_num_level_priors = True
-    """Read by ``RetinaPlusHead``, which then passes ``num_level_priors``."""
 
     def __init__(
         self,
@@ -65,6 +58,7 @@ class PointRangeAssigner(BaseAssigner):
         strides: Sequence[float] = STRIDES,
         ignore_iof_thr: float = -1,
     ) -> None:
+        super().__init__(ignore_iof_thr)
         if not all(low < high for low, high in regress_ranges):
             raise ValueError(
                 'regress_ranges must be pairs (minimum, maximum) with '
@@ -86,68 +80,22 @@ class PointRangeAssigner(BaseAssigner):
                 (*pair, center_sample_radius * stride)
                 for pair, stride in zip(self.levels, strides, strict=True)
             ]
-        self.ignore_iof_thr = ignore_iof_thr
 
-    @torch.no_grad()
-    def assign(
+    def _owners(
         self,
-        pred_instances: InstanceData,
-        gt_instances: InstanceData,
-        gt_instances_ignore: InstanceData | None = None,
-        num_level_priors: Sequence[int] | None = None,
-        **kwargs,
-    ) -> AssignResult:
-        """Assign each prior to a ground truth, the background or neither.
-
-        Args:
-            pred_instances: With ``priors``, shape (N, 4). Only their centres
-                are used.
-            gt_instances: With ``bboxes``, shape (G, 4), and ``labels``, (G,).
-            gt_instances_ignore: With ``bboxes``, shape (R, 4).
-            num_level_priors: Number of priors of each level. If None, it is
-                read off the priors, which must then be a whole pyramid.
-            kwargs: Not used.
-
-        Returns:
-            ``gt_inds`` holds 1-based indices, 0 for background, -1 for
-            ignored; ``max_overlaps`` the IoU with the assigned ground truth,
-            or the best IoU where there is none; ``labels`` -1 for all that is
-            not positive. Each of shape (N,).
-
-        Raises:
-            ValueError: The number of levels differs from that of ranges, or
-                the levels do not add up to the priors or cannot be read off
-                them. A box on the CPU is not finite; on a GPU such a box
-                matches no prior.
-        """
-        inputs = read_inputs(
-            pred_instances, gt_instances, gt_instances_ignore, num_level_priors
+        gts: Tensor,
+        priors: Tensor,
+        ignored: Tensor,
+        sizes: Sequence[int],
+    ) -> Tensor:
+        points = self._points(centres_of(priors), sizes)
+        # `match` keeps the first of equal scores: the smallest box.
+        by_area = gts[4].argsort(stable=True)
+        matches = overlap_matching.match(
+            gts[:, by_area], points, match_scores, ignored
         )
-        priors = overlap_matching.finite_coordinates(
-            inputs.priors.float(), 'Priors'
-        )
-        gts = overlap_matching.finite_coordinates(
-            inputs.gt_bboxes.float(), 'Ground truths'
-        )
-        ignored = overlap_matching.in_regions(
-            priors, inputs.regions, self.ignore_iof_thr
-        )
-        gt_inds = -ignored.long()
-        overlaps = torch.zeros_like(priors[0])
-        if priors.size(1) and gts.size(1):
-            sizes = inputs.num_level_priors or level_sizes(inputs.priors)
-            points = self._points(centres_of(priors), sizes)
-            # `match` keeps the first of equal scores: the smallest box.
-            by_area = gts[4].argsort(stable=True)
-            matches = overlap_matching.match(
-                gts[:, by_area], points, match_scores, ignored
-            )
-            positive = matches.overlaps > 0
-            gt_inds = torch.where(
-                positive, by_area[matches.nearest] + 1, gt_inds
-            )
-            overlaps = assigned_overlaps(gts, priors, gt_inds)
-        return to_result(gt_inds, overlaps, inputs.gt_labels)
+        positive = matches.overlaps > 0
+        return torch.where(positive, by_area[matches.nearest] + 1, 0)
 
     def _points(self, centres: Tensor, sizes: Sequence[int]) -> Tensor:
         """Centres as boxes of size zero, with the limits of their levels.

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
-from mmdet.models.task_modules.assigners import AssignResult, BaseAssigner
+from mmdet.models.task_modules.assigners import AssignResult
 from mmdet.registry import TASK_UTILS
-from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_retina_plus.kernels import devices, dispatch, overlap_matching
@@ -19,9 +18,10 @@ from mmdet_retina_plus.kernels.boxes import (
     iou,
 )
 
-from .assign_io import Inputs, read_inputs, to_result
+from .assign_io import Inputs
 from .nearest_priors import LAST, Level, pack, unpack
 from .prior_levels import level_sizes, priors_per_place
+from .streaming_assigner import StreamingAssigner
 
 # Ground truths that look for candidates together, on a CPU.
 CPU_BLOCK = 32
@@ -30,7 +30,7 @@ ROUNDS = 4
 
 
 @TASK_UTILS.register_module()
-class StreamingATSSAssigner(BaseAssigner):
+class StreamingATSSAssigner(StreamingAssigner):
     """ATSS: an adaptive IoU threshold per ground truth.
 
     A ground truth's candidates are, on each level, the priors whose centres
@@ -67,9 +67,6 @@ class StreamingATSSAssigner(BaseAssigner):
             ignore region; off unless above 0.
     """
 
-    takes_num_level_priors = True
-    """Read by ``RetinaPlusHead``, which then passes ``num_level_priors``."""
-
     def __init__(
         self,
         topk: int = 9,
@@ -77,6 +74,7 @@ class StreamingATSSAssigner(BaseAssigner):
         min_positives: int = 0,
         ignore_iof_thr: float = -1,
     ) -> None:
+        super().__init__(ignore_iof_thr)
         if topk < 1 or min_positives < 0:
             raise ValueError(
                 'topk must be at least 1 and min_positives at least 0, not '
@@ -85,71 +83,25 @@ class StreamingATSSAssigner(BaseAssigner):
         self.topk = topk
         self.topk_per_location = topk_per_location
         self.min_positives = min_positives
-        self.ignore_iof_thr = ignore_iof_thr
 
-    @torch.no_grad()
-    def assign(
-        self,
-        pred_instances: InstanceData,
-        gt_instances: InstanceData,
-        gt_instances_ignore: InstanceData | None = None,
-        num_level_priors: Sequence[int] | None = None,
-        **kwargs,
-    ) -> AssignResult:
-        """Assign each prior to a ground truth, the background or neither.
-
-        ATSSHead's order of arguments, with the list in second place, is
-        understood as well.
-
-        Args:
-            pred_instances: With ``priors``, shape (N, 4).
-            gt_instances: With ``bboxes``, shape (G, 4), and ``labels``, (G,).
-            gt_instances_ignore: With ``bboxes``, shape (R, 4).
-            num_level_priors: Number of priors of each level. Without it, as
-                under mmdet's RetinaHead, they are read off the priors, which
-                must be a whole pyramid then.
-            kwargs: Not used.
-
-        Returns:
-            ``gt_inds`` holds 1-based indices, 0 for background, -1 for
-            ignored; ``max_overlaps`` the IoU with the assigned ground truth
-            or else the best; ``labels`` -1 for all that is not positive. Each
-            of shape (N,).
-
-        Raises:
-            ValueError: Levels do not add up to the priors or cannot be read
-                off them. A box on the CPU is not finite; on a GPU it overlaps
-                nothing.
-        """
-        inputs = read_inputs(
-            pred_instances, gt_instances, gt_instances_ignore, num_level_priors
-        )
-        sizes = inputs.num_level_priors
+    def _assign(self, inputs: Inputs) -> AssignResult:
         some = len(inputs.priors) and len(inputs.gt_bboxes)
         if some and dispatch.usable(inputs.priors, inputs.gt_bboxes):
             return self._by_kernels(inputs)
-        priors = overlap_matching.finite_coordinates(
-            inputs.priors.float(), 'Priors'
-        )
-        gts = overlap_matching.finite_coordinates(
-            inputs.gt_bboxes.float(), 'Ground truths'
-        )
-        ignored = overlap_matching.in_regions(
-            priors, inputs.regions, self.ignore_iof_thr
-        )
-        gt_inds = -ignored.long()
-        overlaps = torch.zeros_like(priors[0])
-        if priors.size(1) and gts.size(1):
-            overlaps = overlap_matching.match(gts, priors).overlaps
-            sizes = sizes or level_sizes(inputs.priors)
-            levels = self._levels(priors, ignored, sizes)
-            blocks = _candidates(gts, priors, ignored, levels)
-            nobody = torch.zeros_like(gt_inds)
-            claims = _settle(blocks, nobody, self.min_positives)
-            overlap, gt = _holders(claims)
-            gt_inds = torch.where(claims > 0, gt + 1, gt_inds)
-            overlaps = torch.where(claims > 0, overlap, overlaps)
-        return to_result(gt_inds, overlaps, inputs.gt_labels)
+        return super()._assign(inputs)
+
+    def _owners(
+        self,
+        gts: Tensor,
+        priors: Tensor,
+        ignored: Tensor,
+        sizes: Sequence[int],
+    ) -> Tensor:
+        levels = self._levels(priors, ignored, sizes)
+        blocks = _candidates(gts, priors, ignored, levels)
+        nobody = torch.zeros_like(ignored, dtype=torch.long)
+        claims = _settle(blocks, nobody, self.min_positives)
+        return torch.where(claims > 0, _holders(claims)[1] + 1, 0)
 
     def _by_kernels(self, inputs: Inputs) -> AssignResult:
         """As ``assign``, on a GPU, with some priors and ground truths."""

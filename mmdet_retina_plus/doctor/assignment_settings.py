@@ -9,10 +9,6 @@ from .findings import Finding
 from .model_traits import is_retina
 
 OUR_SAMPLER = "sampler=dict(type='PseudoSampler')"
-OUR_ASSIGNER = (
-    "assigner=dict(_delete_=True, type='StreamingMaxIoUAssigner', "
-    'pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0)'
-)
 IOUS = {'pos_iou_thr': 0.5, 'neg_iou_thr': 0.4, 'min_pos_iou': 0.0}
 MISFITS = {
     'ATSSAssigner': (
@@ -21,11 +17,11 @@ MISFITS = {
     ),
     'GridAssigner': (
         "it wants YOLO's responsible_flags, training crashes",
-        OUR_ASSIGNER,
+        "assigner=dict(_delete_=True, type='BestPriorAssigner')",
     ),
     'PointAssigner': (
         'it takes anchors for points and assigns nonsense',
-        OUR_ASSIGNER,
+        "assigner=dict(_delete_=True, type='PointRangeAssigner')",
     ),
     'OHEMSampler': (
         'it asks for the box head of a two-stage detector, training crashes',
@@ -160,11 +156,13 @@ def check_sampler(cfg: Mapping) -> list[Finding]:
         return []
     if name in MISFITS:
         return []
-    if name == 'RandomSampler' and sampler.get('add_gt_as_proposals', True):
+    if sampler.get('add_gt_as_proposals', True):
         message = 'objects added as proposals shift the indices of anchors'
         fix = f'add_gt_as_proposals=False, or {OUR_SAMPLER}'
         return [Finding('error', 'sampler', message, fix)]
-    if 'Focal' not in kind(part(cfg, 'model.bbox_head.loss_cls')):
+    loss = part(cfg, 'model.bbox_head.loss_cls')
+    # With gamma 0 it is a cross entropy, which samplers are made for.
+    if 'Focal' not in kind(loss) or loss.get('gamma') == 0:
         return []
     message = (
         f'with {name} the focal loss is divided by positives and negatives, '

@@ -92,11 +92,11 @@ TRAPS = {
     ),
     'grid assigner': (
         {ASSIGNER: {'type': 'GridAssigner'}},
-        ('error', 'assigner', 'StreamingMaxIoUAssigner'),
+        ('error', 'assigner', 'BestPriorAssigner'),
     ),
     'point assigner': (
         {ASSIGNER: {'type': 'PointAssigner'}},
-        ('error', 'assigner', 'StreamingMaxIoUAssigner'),
+        ('error', 'assigner', 'PointRangeAssigner'),
     ),
     'OHEM': (
         {SAMPLER: {'type': 'OHEMSampler'}},
@@ -308,6 +308,10 @@ FINE = {
     'scaled learning rate': {
         'auto_scale_lr.base_batch_size': 16,
         'auto_scale_lr.enable': True,
+    },
+    'a sampler with cross entropy': {
+        SAMPLER: {'type': 'RandomSampler', 'add_gt_as_proposals': False},
+        f'{HEAD}.loss_cls.gamma': 0.0,
     },
     'our assigner ignores regions everywhere': {
         ASSIGNER: {'type': 'StreamingMaxIoUAssigner', 'ignore_iof_thr': 0.5}
