@@ -54,7 +54,10 @@ class WidthHeightAdaption(nn.Module):
             features: Shape (N, C, H, W).
             shapes: Logarithms of width and height, (N, 2 num_shapes, H, W).
         """
-        return self.conv(features, self.conv_offset(shapes))
+        # mmcv's deformable convolution has no bfloat16 and no autocast.
+        dtype = self.conv.weight.dtype
+        offsets = self.conv_offset(shapes).to(dtype)
+        return self.conv(features.to(dtype), offsets)
 
 
 @MODELS.register_module()

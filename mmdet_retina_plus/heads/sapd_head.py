@@ -193,6 +193,10 @@ class SAPDHead(AnchorFreeHead):
         targets = self.get_targets(sizes, batch_gt_instances)
         scores = join_levels(cls_scores, self.cls_out_channels).flatten(0, 1)
         distances = join_levels(bbox_preds, 4).flatten(0, 1)
+        # Beyond 256 pixels bfloat16 has steps of 2.
+        distances = distances.to(
+            torch.promote_types(distances.dtype, torch.float32)
+        )
         gt_labels = torch.cat([gt.labels for gt in batch_gt_instances])
         gt_bboxes = all_boxes(batch_gt_instances)
 

@@ -182,6 +182,15 @@ def test_a_step_reaches_every_parameter(batch):
         assert parameter.grad.isfinite().all(), name
 
 
+def test_mixed_precision_only_rounds():
+    head, x = build(), features(2)
+    expected = total(head, x, [HEAD_OBJECTS, ()])
+    with torch.autocast('cpu', torch.bfloat16):
+        loss = total(head, x, [HEAD_OBJECTS, ()])
+    loss.backward()
+    assert_close(loss, expected, rtol=0.02, atol=0)
+
+
 def total(head: nn.Module, x, batch) -> torch.Tensor:
     losses = head.loss(x, [data_sample(image) for image in batch])
     return sum(

@@ -305,6 +305,17 @@ def test_an_object_whose_points_smaller_ones_took_trains_no_selector():
         assert_close(twice[name], value, msg=name)
 
 
+def test_mixed_precision_only_rounds():
+    head, x, batch = trained(soft_start=0), pyramid(), samples(SMALL_BOXES, ())
+    expected = head.loss(x, batch)
+    with torch.autocast('cpu', torch.bfloat16):
+        losses = head.loss(x, batch)
+    total(losses).backward()
+    for name, value in expected.items():
+        assert_close(losses[name], value, rtol=0.05, atol=0, msg=name)
+        assert losses[name].dtype == torch.float32
+
+
 def test_distances_are_in_pixels_and_not_negative():
     head = trained()
     x = pyramid(1)
