@@ -1,7 +1,7 @@
 # `make demo` and `make test` do all the set-up that they need.
 # BUILD_MMCV are options of `retina-plus build-mmcv`, JOBS processes of tests.
 PYTHON ?= $(shell command -v python3.11 || echo python3)
-CONFIG := configs/retinamask_r18_fpn_shapes.py
+CONFIG := configs/retinamask_r18_fpn_shapes-demo.py
 DEMO := work_dirs/demo
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 

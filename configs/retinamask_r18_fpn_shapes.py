@@ -1,4 +1,4 @@
-# RetinaMask on generated shapes, from scratch on a CPU: what `make demo` runs.
+# RetinaMask on generated shapes, from scratch on a CPU.
 #
 #   retina-plus make-data shapes data/shapes
 #   mim train mmdet configs/retinamask_r18_fpn_shapes.py

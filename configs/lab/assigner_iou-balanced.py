@@ -1,7 +1,7 @@
 # Libra R-CNN's sampling (https://arxiv.org/abs/1904.02701): like
 # assigner_random-sampler.py, but positives are drawn evenly over objects and
-# negatives evenly over three bins of IoU. method_libra.py adds its box loss
-# and its neck.
+# negatives evenly over three bins of IoU. method_libra-retinanet.py adds its
+# box loss and its neck.
 #
 # Classification loss: cross entropy. Divisor of both losses: the number of
 # sampled anchors, positives and negatives.

@@ -9,7 +9,7 @@ from mmdet_retina_plus.common.config_file import check_kinds, read_config
 from mmdet_retina_plus.common.config_tree import seed_of
 from mmdet_retina_plus.common.numbers import show_number
 from mmdet_retina_plus.common.output_files import check_folder, replace
-from mmdet_retina_plus.common.text import quantity
+from mmdet_retina_plus.common.text import error_text, quantity
 
 if TYPE_CHECKING:
     from .loss_distribution import LogHistogram, LossSpread
@@ -129,9 +129,7 @@ def measure(
     except KeyboardInterrupt as error:
         return spread, done, error
     except Exception as error:  # Of files, pipelines and heads.
-        known = isinstance(error, ValueError | OSError)
-        message = f'{error}' if known else f'{error!r}'
-        return spread, done, ValueError(f'{name}: {message}')
+        return spread, done, ValueError(f'{name}: {error_text(error)}')
     return spread, done, None
 
 

@@ -2,9 +2,16 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from io import StringIO
 from typing import Any
 
-from mmdet_retina_plus.common.config_tree import datasets_in, kind
+from mmdet_retina_plus.common.config_tree import (
+    dataset_chains,
+    datasets_in,
+    kind,
+)
+from mmdet_retina_plus.common.text import error_text
 
 
 def annotations_first(pipeline: Sequence[Mapping]) -> list[Mapping]:
@@ -36,6 +43,57 @@ def is_annotations(step: Mapping) -> bool:
     return name.startswith('Load') and name.endswith('Annotations')
 
 
+def dataset_settings(cfg: Any, split: str) -> Any:
+    """Config of a dataloader's data set.
+
+    Raises:
+        ValueError: There is none.
+    """
+    settings = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
+    if settings is None:
+        raise ValueError(f'The config has no {split}_dataloader.dataset')
+    return settings
+
+
+def unreadable(split: str, error: Exception) -> ValueError:
+    return ValueError(f'The {split} data: {error_text(error)}')
+
+
+def bare_datasets(
+    cfg: Any, split: str
+) -> list[tuple[tuple[Mapping, ...], Any]]:
+    """Data sets of a dataloader, without wrappers and pipelines.
+
+    Args:
+        cfg: Of mmengine.
+        split: 'train' or 'val'.
+
+    Returns:
+        For each its wrappers' configs, from the outside, with its own, and
+        the data set.
+
+    Raises:
+        ValueError: There is none, or it cannot be built.
+    """
+    from mmdet.registry import DATASETS
+
+    settings = dataset_settings(cfg, split)
+    try:
+        # pycocotools prints what it does, in between of our JSON.
+        with redirect_stdout(StringIO()):
+            return [
+                (
+                    chain,
+                    DATASETS.build(
+                        dict(copy.deepcopy(chain[-1]), pipeline=[])
+                    ),
+                )
+                for chain in dataset_chains(settings)
+            ]
+    except Exception as error:  # Of files, and whatever constructors raise.
+        raise unreadable(split, error) from error
+
+
 def build_dataset(cfg: Any, split: str) -> Any:
     """Data set of a config's dataloader, which is left as it was.
 
@@ -48,10 +106,7 @@ def build_dataset(cfg: Any, split: str) -> Any:
     """
     from mmdet.registry import DATASETS
 
-    settings = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
-    if settings is None:
-        raise ValueError(f'The config has no {split}_dataloader.dataset')
-    settings = copy.deepcopy(settings)
+    settings = copy.deepcopy(dataset_settings(cfg, split))
     try:
         if split != 'train':
             for config in datasets_in(settings):
@@ -59,9 +114,7 @@ def build_dataset(cfg: Any, split: str) -> Any:
                 config['pipeline'] = pipeline  # type: ignore[index]
         dataset = DATASETS.build(settings)
     except Exception as error:  # Of files, and whatever constructors raise.
-        known = isinstance(error, ValueError | OSError)
-        message = f'{error}' if known else f'{error!r}'
-        raise ValueError(f'The {split} data: {message}') from error
+        raise unreadable(split, error) from error
     if not len(dataset):
         raise ValueError(f'The {split} data has no images')
     return dataset

@@ -7,6 +7,8 @@ import click
 from mmdet_retina_plus import __version__
 
 COMMANDS = (
+    'anchor-fit',
+    'assignments',
     'build-mmcv',
     'config',
     'doctor',

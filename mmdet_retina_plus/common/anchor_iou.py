@@ -1,8 +1,16 @@
 """IoU of boxes with the anchors that fit them best, without an anchor grid."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+
+POOR_IOU = 0.4
+"""RetinaNet takes no anchor below it for an object on its own merit."""
+GOOD_IOU = 0.5
+"""From here on an anchor is a positive of RetinaNet."""
+AREAS = {'small': 32**2, 'medium': 96**2, 'large': np.inf}
+"""COCO's upper bounds, in pixels of the original image."""
 
 BLOCK = 2048
 """Boxes at a time, so that their numbers stay in cache."""
@@ -80,3 +88,22 @@ def best_anchor_iou(
             ious = level_iou(boxes[rows], sizes[rows], anchors, stride)
             best[rows] = np.maximum(best[rows], ious.max(axis=1))
     return best
+
+
+def generator_iou(
+    boxes: np.ndarray, sizes: np.ndarray, generator: Any
+) -> np.ndarray:
+    """IoU (N,) of every box with the best anchor of mmdet's generator.
+
+    Args:
+        boxes: Left, top, right, bottom, shape (N, 4).
+        sizes: Width and height of each box's padded image, shape (N, 2).
+        generator: An `AnchorGenerator`.
+    """
+    anchors = [anchors.numpy() for anchors in generator.base_anchors]
+    return best_anchor_iou(boxes, sizes, anchors, generator.strides)
+
+
+def size_group(areas: np.ndarray) -> np.ndarray:
+    """Position of every area's group in `AREAS`."""
+    return np.searchsorted(list(AREAS.values()), areas, side='right')

@@ -46,6 +46,17 @@ def read_value(text: str) -> Any:
     return read_word(text)
 
 
+def read_by_mmengine(text: str) -> Any:
+    """Value that mmengine's DictAction takes for the text.
+
+    Raises:
+        AssertionError: Brackets do not match.
+    """
+    from mmengine.config import DictAction
+
+    return DictAction._parse_iterable(text)
+
+
 def read_elements(text: str, commas: Sequence[int]) -> list:
     """Values between commas at these positions; a last comma may follow.
 

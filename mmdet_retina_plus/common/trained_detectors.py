@@ -50,8 +50,9 @@ def load_detector(cfg: Config, checkpoint: str, device: str) -> BaseDetector:
     classes where the checkpoint names none.
 
     Returns:
-        The detector, with `cfg`, and with `classes` and `palette` in its
-        `dataset_meta`.
+        The detector, with `cfg`, with `classes` and `palette` in its
+        `dataset_meta`, and with `names_classes`: whether the checkpoint names
+        the classes, or else the config.
 
     Raises:
         ValueError: It cannot be built, the checkpoint cannot be read or is
@@ -75,7 +76,8 @@ def load_detector(cfg: Config, checkpoint: str, device: str) -> BaseDetector:
     model.cfg = cfg
     named = checkpoint_meta(loaded.get('meta') or {})
     model.dataset_meta = known | named
-    check_classes(model, checkpoint, 'classes' in named)
+    model.names_classes = 'classes' in named
+    check_classes(model, checkpoint, model.names_classes)
     return model.eval()
 
 

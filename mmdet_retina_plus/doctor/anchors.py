@@ -5,54 +5,55 @@ from typing import Any
 
 import numpy as np
 
-from mmdet_retina_plus.common.anchor_iou import best_anchor_iou
+from mmdet_retina_plus.common.anchor_iou import (
+    AREAS,
+    POOR_IOU,
+    generator_iou,
+    size_group,
+)
 from mmdet_retina_plus.common.config_tree import kind
+from mmdet_retina_plus.common.network_boxes import (
+    is_resize,
+    network_boxes,
+    resized,
+)
 
 from .findings import Finding
 from .split import Split
 
-POOR_IOU = 0.4
-"""RetinaNet takes no anchor below it for an object on its own merit."""
 POOR_SHARE = 0.1
 MOST = 50_000
 """Objects to look at, drawn where there are more."""
-AREAS = {'small': 32**2, 'medium': 96**2, 'large': np.inf}
-"""COCO's upper bounds, in pixels of the original image."""
+APART = 2
+"""Ratio of scales from which training and validation differ too much."""
 
 
-def middle_scale(step: Mapping) -> tuple[int, int] | None:
-    """Scale of a resizing transform, the middle one of a random one's."""
-    scale = step.get('scale', step.get('scales'))
-    if scale is None:
-        return None
-    if isinstance(scale, int):
-        return scale, scale
-    if not isinstance(scale[0], int):
-        scales = sorted(scale)
-        if kind(step) == 'RandomResize':
-            return tuple(sum(edge) // 2 for edge in zip(*scales, strict=True))
-        return tuple(scales[len(scales) // 2])
-    ratio = sum(step.get('ratio_range') or (1, 1)) / 2
-    return int(scale[0] * ratio), int(scale[1] * ratio)
-
-
-def resized(sizes: np.ndarray, pipeline: Sequence[Mapping]) -> np.ndarray:
-    """Widths and heights (N, 2) after the pipeline's resizing transforms."""
-    for step in pipeline:
-        if not kind(step).endswith('Resize'):
-            continue
-        scale = middle_scale(step)
-        if scale is None:
-            factors = np.broadcast_to(step.get('scale_factor', 1), (2,))
-        elif step.get('keep_ratio', False):
-            limits = np.array([max(scale), min(scale)])
-            edges = np.sort(sizes, axis=1)[:, ::-1]
-            factors = (limits / edges).min(axis=1, keepdims=True)
-        else:
-            sizes = np.broadcast_to(scale, sizes.shape)
-            continue
-        sizes = np.floor(sizes * factors + 0.5)
-    return sizes
+def check_scales(splits: Sequence[Split]) -> list[Finding]:
+    """Images of validation that are far larger or smaller than training's."""
+    sides = [
+        float(
+            np.median(resized(split.image_sizes, split.pipeline).max(axis=1))
+        )
+        if len(split.images) and any(map(is_resize, split.pipeline))
+        else 0.0
+        for split in splits
+    ]
+    train = [x for x, split in zip(sides, splits, strict=True) if split.trains]
+    if not train or not train[0]:
+        return []
+    return [
+        Finding(
+            'warning',
+            split.subject,
+            f'images are {side:.0f} pixels long after its pipeline, and '
+            f'{train[0]:.0f} in training: objects have other sizes',
+            f'the scale of Resize of the train pipeline in {split.key}',
+        )
+        for side, split in zip(sides, splits, strict=True)
+        if not split.trains
+        and side
+        and not 1 / APART < side / train[0] < APART
+    ]
 
 
 def check_distinct(generator: Any) -> list[Finding]:
@@ -108,18 +109,14 @@ def check_anchors(
     seen = len(chosen)
     if seen > MOST:
         chosen = np.random.default_rng(0).choice(chosen, MOST, replace=False)
-    before = split.sizes[chosen]
-    after = resized(before, split.pipeline)
-    boxes = split.boxes[chosen] * np.tile(after / before, 2)
-    boxes = np.clip(boxes, 0, np.tile(after, 2))
-    ious = best_anchor_iou(
-        boxes,
-        np.ceil(after / pad_size_divisor) * pad_size_divisor,
-        [x.numpy() for x in generator.base_anchors],
-        generator.strides,
+    boxes, sizes = network_boxes(
+        split.boxes[chosen],
+        split.sizes[chosen],
+        split.pipeline,
+        pad_size_divisor,
     )
-    areas = split.areas[chosen]
-    group = np.searchsorted(list(AREAS.values()), areas, side='right')
+    ious = generator_iou(boxes, sizes, generator)
+    group = size_group(split.areas[chosen])
     poor = ious < POOR_IOU
     parts = [
         f'{(poor & (group == number)).sum()} of {(group == number).sum()} '
@@ -145,6 +142,7 @@ def check_anchors(
         return [Finding('ok', 'anchors', message)]
     fix = (
         'for small objects lower anchor_generator.octave_base_scale, add a '
-        'finer level or enlarge the images; for long ones add ratios'
+        'finer level or enlarge the images; for long ones add ratios; '
+        '`retina-plus anchor-fit CONFIG` suggests which'
     )
     return [Finding('warning', 'anchors', message, fix)]

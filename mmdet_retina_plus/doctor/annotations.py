@@ -1,22 +1,21 @@
 """What may be wrong in an annotation file, and what training keeps of it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from mmdet_retina_plus.common.text import quantity, some
+from mmdet_retina_plus.common.text import clause, quantity, some
 
+from .box_formats import check_box_format
 from .findings import Finding, any_error, guarded
-from .split import Split
+from .split import BEYOND, Split
 
 FEW = 0.02
 """Fraction of objects or images that a set may lose without a warning."""
-NAMED = ('of an unknown image', 'without a bbox')
+NAMED = ('of an unknown image', 'without a bbox', BEYOND)
 """Reasons that are findings by themselves."""
-FRACTIONS = 1.5
-"""Coordinates up to which boxes are taken for fractions of the image."""
 FIXES = {
     'marked "ignore"': 'delete "ignore" of objects that shall train',
     'without area or thinner than a pixel': (
@@ -54,6 +53,13 @@ def check_classes(split: Split) -> list[Finding]:
             f'classes is the string {split.classes!r}, not a tuple',
             f'put a comma: metainfo=dict(classes=({split.classes!r},))',
         )
+    if not split.categories and split.annotations:
+        return []  # `check_references` tells.
+    if 'CLASSES' in split.metainfo:
+        return split.fail(
+            'metainfo has CLASSES, as in mmdet 2; mmdet 3 reads classes',
+            fix,
+        )
     for names, where in (
         (split.categories, 'categories of the annotation file'),
         (split.classes, 'classes'),
@@ -69,7 +75,17 @@ def check_classes(split: Split) -> list[Finding]:
                 'give each category a name of its own, or write one id for '
                 f'all of them into the annotations: {some(ids, 8)}',
             )
+    alike = check_spelling(split)
+    if alike:
+        return alike
     absent = [x for x in split.classes if x not in split.categories]
+    if absent and not split.names_classes:
+        return split.fail(
+            f'metainfo names no classes, so the {len(split.classes)} of the '
+            f'data set count ({some(split.classes)}), and {len(absent)} of '
+            'them are no category of the annotation file',
+            fix,
+        )
     if len(absent) == len(split.classes):
         return split.fail(
             f'none of its {len(absent)} classes ({some(absent)}) is a '
@@ -101,6 +117,60 @@ def check_classes(split: Split) -> list[Finding]:
     return split.say(message)
 
 
+ENTRIES = {'image': 'images', 'category': 'categories'}
+
+
+def shift_of(key: str, column: Sequence, there: Container) -> int:
+    """What to add to ids that count from another number than the list's."""
+    if not {*map(type, column)} <= {int}:
+        return 0
+    seen = set(column)
+    for shift in (1, -1):
+        # A gap in a list of images would look alike, unless one is 0.
+        fits = key == 'category' or 0 in (min(seen), min(seen) + shift)
+        if fits and all(number + shift in there for number in seen):
+            return shift
+    return 0
+
+
+def folded(name: str) -> str:
+    """A name without what is overlooked: blanks, capital letters."""
+    return ' '.join(name.split()).casefold()
+
+
+def check_spelling(split: Split) -> list[Finding]:
+    """Names that differ in capital letters or blanks only."""
+    by_name: dict[str, list[str]] = {}
+    for name in split.categories:
+        by_name.setdefault(folded(name), []).append(name)
+    for names in by_name.values():
+        if len(names) > 1:
+            ids = [
+                x['id'] for x in split.coco['categories'] if x['name'] in names
+            ]
+            return split.fail(
+                f'the categories {some(list(map(repr, names)))} (ids '
+                f'{some(ids)}) differ only in capital letters or blanks',
+                f'write one id for all of them into the annotations: '
+                f'{some(ids)}',
+            )
+    wanted = {folded(x): x for x in split.classes}
+    theirs = [
+        name
+        for name in split.categories
+        if wanted.get(folded(name), name) != name
+    ]
+    if not theirs:
+        return []
+    name = theirs[0]
+    right = [x for x in split.categories if folded(x) in wanted]
+    return split.fail(
+        f'the class {wanted[folded(name)]!r} is called {name!r} in the '
+        'annotation file; names have to be equal',
+        f'metainfo=dict(classes={tuple_of(right)})',
+    )
+
+
 def check_references(split: Split) -> list[Finding]:
     """Ids that lead nowhere, or differ in their type only."""
     known = {
@@ -114,12 +184,28 @@ def check_references(split: Split) -> list[Finding]:
         lost = [at for at, x in enumerate(column) if x not in there]
         if not lost:
             continue
+        if not ids:
+            return split.fail(
+                f'the list of {ENTRIES[key]} is empty, and '
+                f'{clause(len(column), "annotation", "name")} some',
+                f'write the {ENTRIES[key]} into the annotation file, or name '
+                'another ann_file',
+            )
+        shift = shift_of(key, column, there)
+        if shift:
+            findings += split.fail(
+                f'{key}_id is off by one (the least is {min(column)}, the '
+                f'least id of {ENTRIES[key]} {min(ids)}): objects get the '
+                f'{key} before or after theirs, or none',
+                f'add {shift} to every "{key}_id" of the annotations',
+            )
+            continue
         texts = {str(x) for x in ids}
         numbers = split.ids[lost].tolist()
         if all(str(column[at]) in texts for at in lost):
             first = column[lost[0]]
             findings += split.fail(
-                f'{quantity(len(lost), "annotation")} have {key}_id '
+                f'{clause(len(lost), "annotation", "have")} {key}_id '
                 f'{first!r}, of another type than the id in the list: mmdet '
                 f'drops them: ids {some(numbers)}',
                 f'write the same type in both: "{key}_id": '
@@ -128,15 +214,15 @@ def check_references(split: Split) -> list[Finding]:
             )
         elif key == 'category' or len(lost) == len(column):
             findings += split.fail(
-                f'{quantity(len(lost), "annotation")} have an unknown '
-                f'{key}_id and are dropped: ids {some(numbers)}',
+                f'{clause(len(lost), "annotation", "have")} an unknown '
+                f'{key}_id, mmdet drops such: ids {some(numbers)}',
                 f'write a {key}_id that is in the file (such as '
                 f'{some(ids)}), or delete them',
             )
         else:
             findings += split.warn(
-                f'{quantity(len(lost), "annotation")} have an unknown '
-                f'{key}_id and are dropped: ids {some(numbers)}',
+                f'{clause(len(lost), "annotation", "have")} an unknown '
+                f'{key}_id, mmdet drops such: ids {some(numbers)}',
                 f'correct the {key}_id in the annotation file or delete them',
             )
     return findings
@@ -147,7 +233,7 @@ def check_boxes(split: Split) -> list[Finding]:
     broken = split.ids[np.isnan(split.boxes).any(axis=1)].tolist()
     if broken:
         findings += split.fail(
-            f'{quantity(len(broken), "annotation")} have no bbox of four '
+            f'{clause(len(broken), "annotation", "have")} no bbox of four '
             f'finite numbers: ids {some(broken)}',
             'write bbox as [left, top, width, height] in pixels',
         )
@@ -156,50 +242,18 @@ def check_boxes(split: Split) -> list[Finding]:
     thin = split.lost_by['without area or thinner than a pixel']
     lost = split.lost_by['outside of their image'] | thin
     out = split.ids[(low | far) & ~lost].tolist()
-    if out:
+    wrong = check_box_format(split)
+    # Where many lie outside as a whole, their number is a finding.
+    outside = split.lost_by['outside of their image'].mean() if out else 0
+    if out and outside <= FEW and not any_error(wrong):
         findings += split.warn(
-            f'{quantity(len(out), "box")[:-1]}es leave their image by more '
-            f'than a pixel: ids {some(out)}',
+            f'{clause(len(out), "box", "leave")} the image by more than a '
+            f'pixel: ids {some(out)}',
             'see whether bbox is [left, top, width, height], not a centre or '
             'the right and bottom edges, and whether width and height of the '
             'image are exchanged',
         )
-    return findings + check_box_format(split)
-
-
-def check_box_format(split: Split) -> list[Finding]:
-    """Boxes in another format than COCO's, by their size and area."""
-    whole = split.boxes[~np.isnan(split.boxes).any(axis=1)]
-    if len(whole) and 0 < whole.max() <= FRACTIONS:
-        return split.fail(
-            'all boxes lie within the first pixel: they are fractions of the '
-            'image',
-            'multiply bbox by width and height of the image',
-        )
-    if not split.usable.any():
-        return []
-    areas = split.areas[split.usable]
-    left, top, right, bottom = split.boxes[split.usable].T
-    # As if width and height were the right and bottom edges.
-    corners = (right - 2 * left) * (bottom - 2 * top)
-    extent = (right - left) * (bottom - top)
-    other = ~np.isclose(areas, extent, rtol=0.01)
-    fits = np.isclose(areas, corners, rtol=0.01) & other
-    if other.any() and fits.sum() > other.sum() / 2:
-        return split.fail(
-            f'area of {quantity(int(fits.sum()), "object")} is that of a box '
-            '[left, top, right, bottom]',
-            'write bbox as [left, top, width, height]: "bbox": '
-            '[x1, y1, x2 - x1, y2 - y1]',
-        )
-    large = areas > 1.1 * extent
-    if large.mean() > FEW:
-        return split.warn(
-            f'area is larger than the box of {int(large.sum())} objects: AP '
-            'by size is wrong',
-            'write area as width * height of bbox, or as that of the mask',
-        )
-    return []
+    return findings + wrong
 
 
 def check_duplicates(split: Split) -> list[Finding]:
@@ -215,8 +269,8 @@ def check_duplicates(split: Split) -> list[Finding]:
     if len(twice) <= FEW * len(order):
         return []
     return split.warn(
-        f'{quantity(int((counts - 1).sum()), "object")} repeat the box of '
-        f'another of their class: ids {some(twice)}',
+        f'{clause(int((counts - 1).sum()), "object", "repeat")} the box of '
+        f'another of the same class: ids {some(twice)}',
         'delete the copies from the annotation file',
     )
 
@@ -234,7 +288,7 @@ def check_scoring(split: Split) -> list[Finding]:
     if bare:
         numbers = split.ids[bare].tolist()
         findings += split.fail(
-            f'{quantity(len(bare), "annotation")} have no iscrowd of 0 or 1, '
+            f'{clause(len(bare), "annotation", "have")} no iscrowd of 0 or 1, '
             f'which pycocotools fails on: ids {some(numbers)}',
             'add "iscrowd": 0 to every annotation',
         )
@@ -283,10 +337,13 @@ def check_kept(split: Split) -> list[Finding]:
     if not kept:
         worst = 'metainfo=dict(classes=…) and the annotation file'
         smallest = int(split.image_sizes.min()) if images else 0
-        if smallest < split.filter_cfg.get('min_size', 0):
+        if not split.trains and not split.test_mode:
+            worst = f'{split.key}.test_mode=True'
+        elif smallest < split.filter_cfg.get('min_size', 0):
             worst = f'{split.key}.filter_cfg.min_size={smallest}'
         return split.fail(
-            f'{where} {message}', next(iter(fixes.values()), worst)
+            f'{where} {message}',
+            worst if not split.trains else next(iter(fixes.values()), worst),
         )
     if not objects and (total or not split.name.startswith('test')):
         worst = 'give it an annotation file with objects'
@@ -319,12 +376,57 @@ def dropped_by_size(split: Split) -> int:
     return int((small & ~split.images_in).sum())
 
 
+def check_subset(split: Split) -> list[Finding]:
+    """`indices`, with which a data set has a part of its images."""
+    if split.indexed is None or not split.trains:
+        return []
+    part, whole = len(split.indexed), len(split.kept_images or ())
+    if part == whole:
+        return []
+    return split.warn(
+        f'indices takes {part} of {quantity(whole, "image")}',
+        f'{split.key}.indices=None, if training shall see all',
+    )
+
+
+def check_mode(split: Split) -> list[Finding]:
+    """`test_mode`, without which images may be left out or replaced."""
+    if split.trains == (not split.test_mode):
+        return []
+    if split.trains:
+        if not split.filter_cfg:
+            return []
+        return split.warn(
+            'test_mode=True: training does not apply filter_cfg',
+            f'{split.key}.test_mode=False',
+        )
+    there = split.kept_images
+    lost = 0 if there is None else len(split.images) - len(there)
+    if not lost and not split.filter_cfg:
+        return []
+    if lost == len(split.images):  # `check_kept` tells.
+        return []
+    message = 'test_mode is not set, so filter_cfg may leave images out'
+    if lost:
+        message = (
+            f'without test_mode, {lost} of '
+            f'{quantity(len(split.images), "image")} are left out: false '
+            'positives there do not count, AP is too high'
+        )
+    return split.warn(
+        message,
+        f'{split.key}.test_mode=True',
+    )
+
+
 CHECKS = (
     check_classes,
     check_references,
     check_boxes,
     check_duplicates,
     check_scoring,
+    check_subset,
+    check_mode,
 )
 
 
@@ -338,9 +440,20 @@ def check_annotations(split: Split) -> list[Finding]:
 
 
 def check_unused_classes(splits: Sequence[Split]) -> list[Finding]:
-    """Classes of which training sees nothing, in all its files."""
+    """Classes of which the files of training have no object.
+
+    Objects that the files have and training does not keep are counted by
+    `check_kept`.
+    """
     training = [x for x in splits if x.trains and x.usable.any()]
-    if not training or isinstance(training[0].classes, str):
+    if not training or any_error(
+        [
+            finding
+            for split in training
+            for check in (check_classes, check_references)
+            for finding in guarded(check, split)
+        ]
+    ):
         return []
     classes = list(training[0].classes)
     if any(list(split.classes) != classes for split in training):
@@ -348,10 +461,10 @@ def check_unused_classes(splits: Sequence[Split]) -> list[Finding]:
     seen = {
         label
         for split in training
-        for label in np.unique(split.label_of[split.usable]).tolist()
+        for label in np.unique(split.label_of).tolist()
     }
     absent = [x for label, x in enumerate(classes) if label not in seen]
-    if not absent or any(x not in training[0].categories for x in absent):
+    if not absent:
         return []
     rest = [x for x in classes if x not in absent]
     return [

@@ -9,6 +9,7 @@ from .findings import Finding
 from .model_traits import is_retina
 
 OUR_SAMPLER = "sampler=dict(type='PseudoSampler')"
+IOUS = {'pos_iou_thr': 0.5, 'neg_iou_thr': 0.4, 'min_pos_iou': 0.0}
 MISFITS = {
     'ATSSAssigner': (
         'RetinaHead does not tell it the level sizes, training crashes',
@@ -68,6 +69,12 @@ def check_threshold_order(cfg: Mapping) -> list[Finding]:
     positive, negative = (
         assigner.get(f'{name}_iou_thr') for name in ('pos', 'neg')
     )
+    for name, usual in IOUS.items():
+        given = assigner.get(name)
+        if is_number(given) and not 0 <= given <= 1:
+            message = f'{name}={given} is no IoU in [0, 1]'
+            fix = f'model.train_cfg.assigner.{name}={usual}'
+            return [Finding('error', 'assigner', message, fix)]
     if not (is_number(positive) and is_number(negative)):
         return []
     if positive >= negative:

@@ -9,9 +9,25 @@ from typing import Any
 
 from mmdet_retina_plus.common.config_file import load_config
 from mmdet_retina_plus.common.config_tree import part
+from mmdet_retina_plus.common.option_values import (
+    read_by_mmengine,
+    read_value,
+)
 
-from . import annotations, images, run_parts, settings, weights
-from .anchors import check_anchors, check_distinct, positive_threshold
+from . import (
+    annotations,
+    images,
+    optimizer_settings,
+    run_parts,
+    settings,
+    weights,
+)
+from .anchors import (
+    check_anchors,
+    check_distinct,
+    check_scales,
+    positive_threshold,
+)
 from .consistency import (
     check_evaluators,
     check_labels,
@@ -26,6 +42,7 @@ from .findings import (
     explains,
     failure,
     guarded,
+    is_error,
     joined,
     without_consequences,
 )
@@ -36,7 +53,9 @@ from .model import (
     check_strides,
     input_channels,
     prior_generator,
+    probe_features,
 )
+from .model_fit import explain_heads
 from .model_traits import scored_sets
 from .pictures import draw_samples
 from .pipelines import build_data
@@ -48,6 +67,7 @@ SETTING_CHECKS = (
     *settings.CHECKS,
     *weights.CHECKS,
     *run_parts.CHECKS,
+    *optimizer_settings.CHECKS,
     check_evaluators,
 )
 """Checks of the config alone."""
@@ -84,10 +104,21 @@ def check_config(
     except FileNotFoundError as error:
         fix = 'give a path; `retina-plus config NAME` prints ours'
         return [failure('config', error, fix)]
+    except ImportError as error:
+        fix = (
+            'correct custom_imports, or install or put into PYTHONPATH what '
+            'it names'
+        )
+        message = str(error).partition(', the current sys.path')[0]
+        return [Finding('error', 'custom_imports', message, fix)]
     except Exception as error:  # A config is a program, it may raise anything.
         return [failure('config', error)]
     values = cfg.to_dict()
+    scope = check_scope(values)
+    if scope:
+        return scope
     findings = guarded(check_registration, values, cfg.text)
+    findings += guarded(check_options, options)
     for check_setting in SETTING_CHECKS:
         findings += guarded(check_setting, values)
     # Each collection would look at millions of annotations again.
@@ -99,6 +130,42 @@ def check_config(
         known = list(findings)
         findings += check_run(cfg, values, data, looks, show, known)
     return join_labels(joined(findings))
+
+
+def check_scope(values: Mapping) -> list[Finding]:
+    """`default_scope`, where all types are looked up."""
+    from mmengine.registry import MODELS
+
+    scope = values.get('default_scope', 'mmdet')
+    if scope in list(MODELS.children):
+        return []
+    message = f'default_scope={scope!r} has none of the types of mmdet'
+    return [
+        Finding('error', 'default_scope', message, "default_scope='mmdet'")
+    ]
+
+
+def check_options(options: Sequence[str]) -> list[Finding]:
+    """Options that `mim train` would read as another value."""
+    findings = []
+    for option in options:
+        key, _, text = option.partition('=')
+        ours = read_value(text)
+        try:
+            theirs = repr(read_by_mmengine(text))
+        except AssertionError:
+            theirs = 'no value'
+        if repr(ours) != theirs:
+            findings.append(
+                Finding(
+                    'warning',
+                    '--cfg-options',
+                    f'{key} is {ours!r} here, `mim train --cfg-options` '
+                    f'reads {theirs}',
+                    f'write it into the config: {key}={ours!r}',
+                )
+            )
+    return findings
 
 
 def check_data(
@@ -149,6 +216,9 @@ def check_run(
             built[name], samples[name], found = build_data(
                 values, name, data, readable
             )
+            # Of annotations that cannot be loaded the file's findings tell.
+            if any(x.subject == f'{name} data' for x in known if is_error(x)):
+                found = [x for x in found if 'LoadAnno' not in x.subject]
             if built[name] is not None:
                 loaders[name], more = run_parts.build_loader(
                     values, name, built[name]
@@ -164,7 +234,7 @@ def check_run(
             continue
 
         key = f'{name}_evaluator'
-        wrong = {x.subject for x in known if x.level == 'error'}
+        wrong = {x.subject for x in known if is_error(x)}
         if key in wrong or (
             built.get(name) is None and f'{name} data' in wrong
         ):
@@ -178,8 +248,9 @@ def check_run(
 
         findings += guarded(check_scoring)
     findings += guarded(check_monitors, values, scores.get('val') or {})
+    causes = [*known, *findings]
     return findings + check_model(
-        cfg, values, data, samples, loaders.get('train'), known
+        cfg, values, data, samples, loaders.get('train'), causes
     )
 
 
@@ -193,7 +264,12 @@ def check_model(
 ) -> list[Finding]:
     """Build it, lay its anchors over objects, take a step."""
     model, findings = build_model(cfg)
-    if any(explains(cause, x.message) for cause in known for x in findings):
+    if model is None and any(
+        explains(cause, x.message)
+        or (is_error(cause) and cause.fix.startswith('model.'))
+        for cause in known
+        for x in findings
+    ):
         findings = []
     findings += guarded(weights.check_weights, values, model)
     findings += guarded(run_parts.check_run, values, model, loader)
@@ -201,8 +277,12 @@ def check_model(
         return findings
     seen = samples.get('train') or samples.get('val') or ()
     channels = input_channels(model, seen)
-    strides = guarded(check_strides, model, channels)
-    findings += strides + guarded(check_priors, cfg, model, data)
+    features, strides = probe_features(model, channels)
+    strides += guarded(check_strides, model, features)
+    findings += strides
+    if samples.get('train') != []:
+        findings += guarded(check_priors, cfg, model, data)
+        findings += guarded(check_scales, data.splits)
     if any_error(strides):
         return findings
     batch = samples.get('train')
@@ -216,6 +296,8 @@ def check_model(
         tried += found if not failed or any_error(found) else []
     if samples.get('val'):
         tried += guarded(check_prediction, model, samples['val'])
+    if any_error(tried):
+        tried = explain_heads(model, features) or tried
     return findings + without_consequences(tried, known)
 
 

@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from mmdet_retina_plus.common.config_tree import (
     annotation_path,
     datasets_in,
+    dotted_items,
     kind,
     part,
     walk,
 )
 from mmdet_retina_plus.common.text import some
 
-from .annotations import tuple_of
-from .findings import Finding
+from .annotations import check_classes, tuple_of
+from .findings import Finding, any_error, guarded
 from .model_traits import scored_sets
 from .split import Split
 
@@ -70,28 +71,41 @@ def check_evaluators(cfg: Mapping) -> list[Finding]:
 
 
 def check_num_classes(cfg: Mapping, splits: Sequence[Split]) -> list[Finding]:
+    """Classes of heads and of data sets, as far as these are right."""
     classes = {
-        len(x.classes) for x in splits if not isinstance(x.classes, str)
+        len(split.classes)
+        for split in splits
+        if not any_error(guarded(check_classes, split))
     }
-    return [
-        Finding(
-            'error',
-            key,
-            f'num_classes={head["num_classes"]}, but the data has '
-            f'{" or ".join(map(str, sorted(classes)))} classes',
-            f'set num_classes of {key} to the number of classes',
-        )
-        for parent in walk(cfg.get('model'))
-        for key in ('bbox_head', 'mask_head')
-        for head in [part(parent, key)]
-        if 'num_classes' in head and classes - {head['num_classes']}
-    ]
+    findings = []
+    for path, value in dotted_items(cfg.get('model'), 'model.'):
+        head, _, name = path.rpartition('.')
+        key = head.rpartition('.')[2]
+        if name != 'num_classes' or key not in ('bbox_head', 'mask_head'):
+            continue
+        if not classes - {value}:
+            continue
+        right = min(classes - {value})
+        if not isinstance(value, int):
+            message = f'num_classes is {value!r}, not a whole number'
+            findings.append(Finding('error', key, message, f'{path}={right}'))
+            continue
+        counted = ' or '.join(map(str, sorted(classes)))
+        noun = 'class' if counted == '1' else 'classes'
+        message = f'num_classes={value}, but the data has {counted} {noun}'
+        if value == right + 1:
+            message += '; mmdet does not count the background'
+        fix = f'{path}={right}'
+        findings.append(Finding('error', key, message, fix))
+    return findings
 
 
 def check_labels(splits: Sequence[Split]) -> list[Finding]:
     """Labels come from the order of categories, in each file by itself."""
     orders: dict[tuple[str, ...], Split] = {}
     for split in splits:
+        if isinstance(split.classes, str) or not split.categories:
+            continue
         # A name twice in one file is a finding of its own.
         names = tuple(
             x for x in dict.fromkeys(split.categories) if x in split.classes

@@ -3,7 +3,6 @@
 import contextlib
 import gc
 import io
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from mmdet_retina_plus.common.config_tree import (
     walk,
 )
 
+from .annotation_files import UnreadableError, read_json
 from .explanations import explained
 from .findings import Finding
 from .split import Split
@@ -86,19 +86,6 @@ def read_classes(config: Mapping, dataset: Any) -> Sequence[str]:
     return classes
 
 
-def read_json(path: str) -> Any:
-    """Content of a file.
-
-    Raises:
-        ValueError: It is not there, or no JSON.
-    """
-    try:
-        with open(path, encoding='utf-8') as file:
-            return json.load(file)
-    except (OSError, ValueError) as error:
-        raise ValueError(f'cannot read {path}: {error}') from error
-
-
 def read_split(
     name: str,
     key: str,
@@ -135,6 +122,8 @@ def read_split(
         metrics=metrics,
         path=path,
         key=key,
+        metainfo=part(config, 'metainfo'),
+        names_classes=bool(part(config, 'metainfo').get('classes')),
     )
 
 
@@ -153,6 +142,8 @@ def build_bare(config: Mapping, split: Split | None) -> Any:
     settings = dict(config, pipeline=[])
     if split is None:
         return DATASETS.build(settings)
+    # The caller counts what filters keep before.
+    settings['indices'] = None
     # Pickled data would be slower to look at, and take more time to make.
     settings.setdefault('serialize_data', False)
     dataset = DATASETS.build(dict(settings, lazy_init=True))
@@ -208,13 +199,25 @@ def add_data_set(
         )
         if 'not in COCO format' in message:
             fix = 'write what the message names into that file'
+        if isinstance(error, UnreadableError):
+            fix = error.fix
         found.findings.append(Finding('error', f'{name} data', message, fix))
         return
     try:
         with silence():
             bare = build_bare(config, split)
     except Exception as error:  # Whatever a constructor raises.
-        if split is None or not split_explains(split):
+        if split is None and str(config.get('ann_file')).endswith('.json'):
+            found.findings.append(
+                Finding(
+                    'error',
+                    key,
+                    f'{config.get("type")} reads no JSON such as '
+                    f'{config.get("ann_file")}: {type(error).__name__}',
+                    f"{key}.type='CocoDataset', if the file is COCO's",
+                )
+            )
+        elif split is None or not split_explains(split):
             found.findings.append(explained(key, error))
         bare = None
     if bare is not None:
@@ -223,9 +226,20 @@ def add_data_set(
             message = f'not in COCO format: {len(bare)} images, unchecked'
             found.findings.append(Finding('ok', f'{name} data', message))
     if split is not None:
-        kept = getattr(bare, 'data_list', None)
-        ids = None if kept is None else frozenset(x['img_id'] for x in kept)
-        found.splits.append(replace(split, kept_images=ids))
+        kept = ids_of(bare)
+        indexed = None
+        if bare is not None and config.get('indices') is not None:
+            bare.get_subset_(config['indices'])
+            indexed = ids_of(bare)
+        found.splits.append(replace(split, kept_images=kept, indexed=indexed))
+
+
+def ids_of(dataset: Any) -> frozenset | None:
+    """Ids of the images of a data set, None if it was not built."""
+    if dataset is None:
+        return None
+    numbers = range(len(dataset))
+    return frozenset(dataset.get_data_info(x)['img_id'] for x in numbers)
 
 
 def split_explains(split: Split) -> bool:

@@ -95,6 +95,7 @@ OLD_SETTINGS = {
         'default_hooks',
         'default_hooks=dict(logger=dict(interval=50))',
     ),
+    'fp16': ('optim_wrapper', "optim_wrapper=dict(type='AmpOptimWrapper')"),
     'resume_from': ('load_from', "load_from='FILE' and resume=True"),
 }
 """Top-level keys of mmdet 2: the key of mmdet 3 in their place, the fix."""
@@ -211,10 +212,34 @@ PHRASES = (
         "model.data_preprocessor=dict(type='DetDataPreprocessor', "
         'pad_size_divisor=32)',
     ),
+    ('should be a integer number', 'a whole number, such as 12'),
+    ("'sampler'", "sampler=dict(type='DefaultSampler', shuffle=True)"),
+    ('assert 0 <= prob <= 1', 'prob=0.5'),
+    ('probs must be float', 'prob=0.5'),
+    ('Scale must be a number or tuple of int', 'scale=(1333, 800)'),
+    ('inv_scale_x > 0', 'scale=(1333, 800), whole numbers above 0'),
+    ('invalid depth', 'model.backbone.depth=50, or 18, 34, 101, 152'),
+    ('base_wd should not be None', 'optimizer.weight_decay=0.0001'),
     ('persistent_workers option needs', 'persistent_workers=False'),
     ('prefetch_factor option could only', 'prefetch_factor=None'),
     ("has no attribute 'bboxes'", 'with_bbox=True in LoadAnnotations'),
     ("has no attribute 'masks'", 'with_mask=True in LoadAnnotations'),
+    (
+        "no attribute 'nms'",
+        "model.test_cfg.nms=dict(type='nms', iou_threshold=0.5)",
+    ),
+    (
+        'each item mush be an optimizer object',
+        "optimizer=dict(type='SGD', lr=0.01, momentum=0.9)",
+    ),
+    (
+        'cannot be set to True at the same time',
+        'model.data_preprocessor.rgb_to_bgr=False',
+    ),
+    (
+        "has no attribute 'layer5'",
+        'model.backbone.frozen_stages=1, of the stages 1 to 4',
+    ),
     (
         "has no attribute 'scale_factor'",
         "dict(type='Resize', scale=(1333, 800), keep_ratio=True), and "
@@ -258,6 +283,8 @@ def explained(
         fix: Where the error itself suggests none.
     """
     text = ' '.join(str(error).split()) or failing_line(error)
+    if isinstance(error, KeyError) and re.fullmatch(r"'\w+'", text):
+        text = f'the key {text} is missing'
     readers: tuple[Reader, ...] = (unknown_type, unknown_argument)
     if isinstance(error, ImportError | RuntimeError | AssertionError):
         readers = (*readers, missing_package)
@@ -267,7 +294,8 @@ def explained(
             return Finding(level, key, answer[0], f'{key}: {answer[1]}')
     for phrase, way in PHRASES:
         if phrase in text:
-            return Finding(level, key, text, f'{key}: {way}')
+            whole = way if way.startswith(key) else f'{key}: {way}'
+            return Finding(level, key, text, whole)
     name = type(error).__name__
     return Finding(
         level, key, f'{name}: {text[:600]}', fix or f'correct {key}'

@@ -50,8 +50,12 @@ def guarded(check: Callable[..., list[Finding]], *given: Any) -> list[Finding]:
         return [failure(subject, error, fix)]
 
 
+def is_error(finding: Finding) -> bool:
+    return finding.level == 'error'
+
+
 def any_error(findings: Sequence[Finding]) -> bool:
-    return any(finding.level == 'error' for finding in findings)
+    return any(map(is_error, findings))
 
 
 def explains(cause: Finding, message: str) -> bool:

@@ -4,14 +4,16 @@ import os
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from mmdet_retina_plus.common.config_tree import kind
 from mmdet_retina_plus.common.exif import MIRRORED, ROTATED
-from mmdet_retina_plus.common.text import quantity, some
+from mmdet_retina_plus.common.text import clause, quantity, some, verb
 
+from .annotation_files import contents, existing_parent
 from .findings import Finding
 from .image_files import (
     Look,
@@ -22,6 +24,8 @@ from .image_files import (
 )
 from .split import Split
 
+MOST_BESIDE = 1000
+"""Entries of a folder to look into, for images that are not there."""
 SAMPLE = 200
 """Images that are decoded where not all are."""
 Looks = Mapping[str, Look]
@@ -132,11 +136,28 @@ def check_missing(split: Split, looks: Looks) -> list[Finding]:
     near, fix = near_match(names[0], split.image_dir, Listing())
     if near:
         return split.fail(f'{message}; {near} is there', fix)
+    folder = folder_of(names[0], split.image_dir)
+    if folder is not None and len(names) == len(split.images):
+        return split.fail(
+            f'{message}; {folder} has {names[0]}',
+            f"data_root='', data_prefix=dict(img='{folder}')",
+        )
+    parent = existing_parent(split.image_dir / 'name')
     return split.fail(
-        message,
+        f'{message}; {contents(parent)}',
         f'put them into {split.image_dir}, or set data_root and '
         'data_prefix=dict(img=…) in this dataset',
     )
+
+
+def folder_of(name: str, folder: Path) -> Path | None:
+    """A folder beside or below another that has a file of a name."""
+    parent = existing_parent(folder / 'name')
+    for above in dict.fromkeys((parent, parent.parent)):
+        for beside in islice(sorted(above.iterdir()), MOST_BESIDE):
+            if beside.is_dir() and (beside / name).is_file():
+                return beside
+    return None
 
 
 def check_readable(split: Split, looks: Looks) -> list[Finding]:
@@ -157,7 +178,9 @@ def check_readable(split: Split, looks: Looks) -> list[Finding]:
 
 
 def named(names: Sequence[str]) -> str:
-    return f'{quantity(len(names), "image")} ({some(names)})'
+    """Subject and verb: 2 images (a.png, b.png) have."""
+    listed = f'{quantity(len(names), "image")} ({some(names)})'
+    return f'{listed} {verb(len(names), "have")}'
 
 
 def check_sizes(split: Split, looks: Looks) -> list[Finding]:
@@ -207,14 +230,14 @@ def size_problem(
     if reason == 'orientation' and follows:
         return (
             'error',
-            f'{images} have an EXIF orientation, which the loader applies, '
+            f'{images} an EXIF orientation, which the loader applies, '
             f'and boxes of the pixels as stored: {example}',
             f"dict(type='LoadImageFromFile', {ignore}) in every pipeline",
         )
     if reason == 'orientation':
         return (
             'error',
-            f'{images} have an EXIF orientation, which the loader ignores, '
+            f'{images} an EXIF orientation, which the loader ignores, '
             f'and boxes of the turned image: {example}',
             "dict(type='LoadImageFromFile', color_type='color') in every "
             'pipeline',
@@ -222,7 +245,7 @@ def size_problem(
     if reason == 'turned':
         return (
             'warning',
-            f'{images} have an EXIF orientation of half a turn or a mirror, '
+            f'{images} an EXIF orientation of half a turn or a mirror, '
             'which the loader applies to the image, not to boxes',
             f"dict(type='LoadImageFromFile', {ignore}) in every pipeline, "
             'unless boxes were drawn on the turned image',
@@ -230,13 +253,13 @@ def size_problem(
     if reason == 'exchanged':
         return (
             'error',
-            f'{images} have width and height exchanged: {example}',
+            f'{images} width and height exchanged: {example}',
             'exchange "width" and "height" of these images in the '
             'annotation file, and see whether the boxes are right',
         )
     return (
         'error',
-        f'{images} have another size than the annotation file says: {example}',
+        f'{images} another size than the annotation file says: {example}',
         'write the size of the file into "width" and "height", and scale '
         'the boxes if they are of the other size',
     )
@@ -251,7 +274,7 @@ def check_depth(split: Split, looks: Looks) -> list[Finding]:
     unchanged = step.get('color_type') == 'unchanged'
     if deep and kind(step) == 'LoadImageFromFile' and not unchanged:
         findings += split.warn(
-            f'{quantity(deep, "image")} have more than 8 bits a channel, of '
+            f'{clause(deep, "image", "have")} more than 8 bits a channel, of '
             'which the loader keeps the upper 8',
             "dict(type='LoadImageFromFile', color_type='unchanged'), see "
             'docs/medical-images.md',
@@ -278,7 +301,7 @@ def check_twice(split: Split, looks: Looks) -> list[Finding]:
         return []
     name, first = next(iter(twice.items()))
     return split.warn(
-        f'{quantity(len(twice), "image file")} stand under several ids, '
+        f'{clause(len(twice), "image file", "stand")} under several ids, '
         f'{name} under {some(first)}: what one lacks is background there',
         'keep one entry a file, and move the annotations of the others to '
         'its id',
@@ -327,9 +350,9 @@ def check_shared(splits: Sequence[Split], looks: Looks) -> list[Finding]:
                 names.append(image['file_name'])
         if names:
             findings += split.warn(
-                f'{len(names)} of {quantity(len(split.images), "image")} are '
-                f'images of the training data, so AP is too high: '
-                f'{some(names)}',
+                f'{len(names)} of {quantity(len(split.images), "image")} '
+                f'{verb(len(names), "belong")} to the training data, too, so '
+                f'AP is too high: {some(names)}',
                 'delete them from the annotation file of one of the two',
             )
     return findings

@@ -1,11 +1,18 @@
 """Settings of the losses that training accepts and suffers from."""
 
 from collections.abc import Mapping
+from typing import Any
 
-from mmdet_retina_plus.common.config_tree import kind, part, walk
+from mmdet_retina_plus.common.config_tree import (
+    dotted_items,
+    kind,
+    part,
+    walk,
+)
+from mmdet_retina_plus.common.numbers import is_finite, is_number
 
 from .findings import Finding
-from .model_traits import is_retina
+from .model_traits import counts_channels, is_retina
 from .weights import setting
 
 
@@ -13,9 +20,11 @@ def check_classifier(cfg: Mapping) -> list[Finding]:
     """The head reads `use_sigmoid` in the config, not in the loss."""
     head = part(cfg, 'model.bbox_head')
     loss = part(head, 'loss_cls')
-    if not is_retina(cfg) or loss.get('use_sigmoid', False):
+    if not counts_channels(cfg) or loss.get('use_sigmoid', False):
         return []
-    if 'Focal' in kind(loss):
+    # The losses of Gaussian maps have no such argument, nor background.
+    default = setting({'type': loss.get('type')}, 'use_sigmoid', None)
+    if 'Focal' in kind(loss) and default is not None:
         message = (
             f'{kind(loss)} without use_sigmoid=True: the head adds a channel '
             'for background and trains it wrongly'
@@ -108,7 +117,84 @@ def check_class_weights(cfg: Mapping) -> list[Finding]:
     return findings
 
 
+CODERS = ('DeltaXYWHBBoxCoder', 'LegacyDeltaXYWHBBoxCoder')
+DEFAULT_CODER = {
+    'target_means': [0.0, 0.0, 0.0, 0.0],
+    'target_stds': [1.0, 1.0, 1.0, 1.0],
+}
+
+
+def check_coder(cfg: Mapping) -> list[Finding]:
+    """Four means and four standard deviations of box deltas."""
+    findings = []
+    for path, value in dotted_items(cfg.get('model'), 'model.'):
+        if kind(value) not in CODERS:
+            continue
+        for name, usual in DEFAULT_CODER.items():
+            given = value.get(name, usual)
+            four = (
+                isinstance(given, list | tuple)
+                and len(given) == len(usual)
+                and all(map(is_finite, given))
+            )
+            above = name == 'target_means' or (four and min(given) > 0)
+            if four and above:
+                continue
+            kinds = 'numbers' if name == 'target_means' else 'numbers above 0'
+            findings.append(
+                Finding(
+                    'error',
+                    'bbox_coder',
+                    f'{name} is {given}, not four {kinds}',
+                    f'{path}.{name}={usual}',
+                )
+            )
+    return findings
+
+
+def check_focal(cfg: Mapping) -> list[Finding]:
+    """Exponent, balance and weight of losses outside what can be meant."""
+    findings = []
+    for path, loss in dotted_items(cfg.get('model'), 'model.'):
+        name = path.rpartition('.')[2]
+        if not name.startswith('loss_') or not isinstance(loss, Mapping):
+            continue
+        alpha, gamma = loss.get('alpha'), loss.get('gamma')
+        weight = loss.get('loss_weight')
+        problems: tuple[tuple[Any, Any, str, str], ...] = (
+            (
+                'Focal' in kind(loss)
+                and 'Gaussian' not in kind(loss)
+                and is_number(alpha)
+                and not 0 <= alpha <= 1,
+                'error',
+                f'alpha={alpha} is no fraction in [0, 1]',
+                'alpha=0.25',
+            ),
+            (
+                'Focal' in kind(loss) and is_number(gamma) and gamma < 0,
+                'error',
+                f'gamma={gamma} is below 0: easy examples get more weight',
+                'gamma=2.0',
+            ),
+            (
+                is_number(weight) and weight <= 0,
+                'error' if is_number(weight) and weight < 0 else 'warning',
+                f'loss_weight={weight} trains nothing by this loss',
+                'loss_weight=1.0',
+            ),
+        )
+        findings += [
+            Finding(level, name, message, f'{path}.{fix}')
+            for is_so, level, message, fix in problems
+            if is_so
+        ]
+    return findings
+
+
 CHECKS = (
+    check_coder,
+    check_focal,
     check_classifier,
     check_box_scale,
     check_box_losses,

@@ -30,6 +30,13 @@ def check_mask_loading(cfg: Mapping) -> list[Finding]:
         message = 'the mask head gets no masks from the training pipeline'
         fix = "dict(type='LoadAnnotations', with_bbox=True, with_mask=True)"
         findings.append(Finding('error', 'pipeline', message, fix))
+    preprocessor = part(cfg, 'model.data_preprocessor')
+    # A RoI head crops masks out of their images, padded or not.
+    whole = part(cfg, 'model.mask_head')
+    if whole and loaded and not preprocessor.get('pad_mask', False):
+        message = 'masks are not padded as images are'
+        fix = 'model.data_preprocessor.pad_mask=True'
+        findings.append(Finding('warning', 'data_preprocessor', message, fix))
     for name in scored_sets(cfg):
         key = f'{name}_evaluator'
         metrics = [x.get('metric') for x in walk(cfg.get(key))]

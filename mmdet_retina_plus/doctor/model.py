@@ -9,6 +9,7 @@ from mmdet_retina_plus.common.config_tree import kind, walk
 from .data_sets import silence
 from .explanations import explained
 from .findings import Finding
+from .model_fit import check_roi_strides, explain_features
 
 PROBE_SIZE = 256
 
@@ -53,33 +54,49 @@ def input_channels(model: Any, samples: Sequence[Any]) -> int:
     return next((x.shape[1] for x in weights), 3)
 
 
-def check_strides(model: Any, channels: int) -> list[Finding]:
-    """Priors lie as far apart as the features are strided."""
+def probe_features(
+    model: Any, channels: int
+) -> tuple[Sequence[Any], list[Finding]]:
+    """Levels of backbone and neck for a blank image, or why there are none."""
     import torch
 
-    generator = prior_generator(model)
-    if generator is None or not hasattr(model, 'extract_feat'):
-        return []
+    if not hasattr(model, 'extract_feat'):
+        return (), []
     image = torch.zeros(1, channels, PROBE_SIZE, PROBE_SIZE)
     try:
         with torch.no_grad():
-            features = model.eval().extract_feat(image)
+            return model.eval().extract_feat(image), []
     except Exception as error:  # Of backbone or neck.
-        fix = f'model.backbone.in_channels={channels}'
-        fits = f'but got {channels} channels' not in str(error)
-        return [explained('model', error, fix='' if fits else fix)]
-    features = features[getattr(model, 'bbox_start_level', 0) :]
+        return (), [explain_features(model, image, error)]
+
+
+def check_strides(model: Any, features: Sequence[Any]) -> list[Finding]:
+    """Priors lie as far apart as the features are strided."""
+    if not features:
+        return []
     strides = [PROBE_SIZE // feature.shape[-1] for feature in features]
+    findings = check_roi_strides(model, strides)
+    generator = prior_generator(model)
+    if generator is None:
+        return findings
+    strides = strides[getattr(model, 'bbox_start_level', 0) :]
     given = [stride[0] for stride in generator.strides]
     if strides == given:
-        return []
+        return findings
+    fix = f'model.bbox_head.anchor_generator.strides={strides}'
+    outs = getattr(getattr(model, 'neck', None), 'num_outs', None)
+    if outs and (
+        strides[: len(given)] == given or given[: len(strides)] == strides
+    ):
+        right = outs + len(given) - len(strides)
+        fix += f', or model.neck.num_outs={right}'
     return [
         Finding(
             'error',
             'model',
             f'the features have strides {strides}, anchor_generator.strides '
             f'are {given}',
-            f'model.bbox_head.anchor_generator.strides={strides}',
+            fix,
         )
     ]
 

@@ -24,6 +24,16 @@ def is_retina(cfg: Mapping) -> bool:
     return isinstance(head, type) and issubclass(head, RetinaHead)
 
 
+def counts_channels(cfg: Mapping) -> bool:
+    """Whether the head counts its channels by `use_sigmoid` of its config."""
+    from mmdet.models import AnchorFreeHead, AnchorHead
+    from mmdet.registry import MODELS
+
+    head = MODELS.module_dict.get(kind(part(cfg, 'model.bbox_head')))
+    heads = (AnchorFreeHead, AnchorHead)
+    return isinstance(head, type) and issubclass(head, heads)
+
+
 def has_mask_head(cfg: Mapping) -> bool:
     """Whether the detector has one, below a RoI head or not."""
     model = part(cfg, 'model')

@@ -53,24 +53,6 @@ def check_order(cfg: Mapping) -> list[Finding]:
     return findings
 
 
-def check_validation_pipeline(cfg: Mapping) -> list[Finding]:
-    """Chance has no place in validation."""
-    return [
-        Finding(
-            'warning',
-            key,
-            f'{random[0]} changes the images of validation by chance',
-            f'leave {random[0]} out of the {name} pipeline',
-        )
-        for name in scored_sets(cfg)
-        for key, steps in kinds_of(cfg, name)
-        for random in [
-            [x for x in steps if x.startswith(('Random', 'PhotoMetric'))]
-        ]
-        if random
-    ]
-
-
 def check_normalized_twice(cfg: Mapping) -> list[Finding]:
     preprocessor = part(cfg, 'model.data_preprocessor')
     return [
@@ -87,10 +69,22 @@ def check_normalized_twice(cfg: Mapping) -> list[Finding]:
     ]
 
 
+def filters_as_mmdet(config: Mapping) -> bool:
+    """Whether a data set's class leaves `filter_data` to one of mmdet's."""
+    from mmdet.registry import DATASETS
+
+    # Not `get`, which takes no unknown name quietly.
+    built = DATASETS.module_dict.get(kind(config))
+    method = getattr(built, 'filter_data', None)
+    return getattr(method, '__module__', '').startswith('mmdet.')
+
+
 def check_filters(cfg: Mapping) -> list[Finding]:
     """Filters that nothing reads."""
     findings = []
     for parent in walk(part(cfg, 'train_dataloader')):
+        if not filters_as_mmdet(parent):
+            continue
         for name in part(parent, 'filter_cfg'):
             if name not in FILTERS:
                 guess = did_you_mean(name, FILTERS, always=True)
@@ -133,19 +127,49 @@ def check_thresholds(cfg: Mapping) -> list[Finding]:
 
 
 def check_suppression(cfg: Mapping) -> list[Finding]:
-    """NMS whose threshold is no overlap."""
+    """NMS that is none, and numbers of boxes that leave none."""
+    from mmcv import ops
+
     findings = []
-    for path in ('model.test_cfg', 'model.test_cfg.rcnn'):
-        threshold = part(cfg, f'{path}.nms').get('iou_threshold')
+    for path in (
+        'model.test_cfg',
+        'model.test_cfg.rcnn',
+        'model.roi_head.test_cfg',
+    ):
+        nms = part(cfg, f'{path}.nms')
+        threshold, name = nms.get('iou_threshold'), nms.get('type', 'nms')
+        key = f'{path}.nms'
+        problem = None
         if is_number(threshold) and not 0 < threshold <= 1:
-            findings.append(
-                Finding(
-                    'error',
-                    f'{path}.nms',
-                    f'iou_threshold={threshold} is no overlap in (0, 1]',
-                    f'{path}.nms.iou_threshold=0.5',
-                )
+            problem = (
+                key,
+                f'iou_threshold={threshold} is no overlap in (0, 1]',
+                f'{key}.iou_threshold=0.5',
             )
+        elif isinstance(name, str) and not hasattr(ops, name):
+            guess = did_you_mean(name, ('nms', 'soft_nms'))
+            near = guess.partition('mean ')[2].rstrip('?') or 'nms'
+            problem = (
+                key,
+                f'no NMS is called {name}{guess}',
+                f'{key}.type={near!r}',
+            )
+        binary = part(cfg, path).get('mask_thr_binary')
+        if is_number(binary) and binary >= 1:
+            problem = (
+                path,
+                f'mask_thr_binary={binary} leaves every mask empty',
+                f'{path}.mask_thr_binary=0.5',
+            )
+        for count, usual in (('max_per_img', 100), ('nms_pre', 1000)):
+            if part(cfg, path).get(count) == 0:
+                problem = (
+                    path,
+                    f'{count}=0 leaves no box',
+                    f'{path}.{count}={usual}',
+                )
+        if problem:
+            findings.append(Finding('error', *problem))
     return findings
 
 
@@ -172,6 +196,10 @@ def check_loop(cfg: Mapping) -> list[Finding]:
         return [Finding('error', 'train_cfg', message, fix)]
     if cfg.get('val_cfg') is None or not is_number(interval):
         return []
+    if interval <= 0:
+        message = f'val_interval={interval} stops training after an epoch'
+        fix = 'train_cfg.val_interval=1'
+        return [Finding('error', 'train_cfg', message, fix)]
     if interval > length or (is_number(begin) and begin > length):
         return [
             Finding(
@@ -185,9 +213,39 @@ def check_loop(cfg: Mapping) -> list[Finding]:
     return []
 
 
+def check_ratios(cfg: Mapping) -> list[Finding]:
+    """Objects that validation squeezes, and training does not."""
+    train = resizing_steps(cfg, 'train')
+    ratios = {step.get('keep_ratio', False) for step in train}
+    return [
+        Finding(
+            'warning',
+            f'{name}_dataloader.dataset.pipeline',
+            f'keep_ratio={step.get("keep_ratio", False)} of Resize, and '
+            f'{ratio} in training: objects have other shapes',
+            f"dict(type='Resize', scale={step.get('scale')}, "
+            f'keep_ratio={ratio})',
+        )
+        for name in scored_sets(cfg)
+        for step in resizing_steps(cfg, name)[:1]
+        if len(ratios) == 1
+        for ratio in ratios
+        if step.get('keep_ratio', False) is not ratio
+    ]
+
+
+def resizing_steps(cfg: Mapping, name: str) -> list[Mapping]:
+    loader = part(cfg, f'{name}_dataloader')
+    return [
+        step
+        for step in walk(loader)
+        if kind(step).endswith('Resize') and 'scale_factor' not in step
+    ]
+
+
 CHECKS = (
+    check_ratios,
     check_order,
-    check_validation_pipeline,
     check_normalized_twice,
     check_filters,
     check_shuffle,

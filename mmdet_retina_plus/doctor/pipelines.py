@@ -4,15 +4,23 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmdet_retina_plus.common.config_tree import dataset_chains, kind, part
+from mmdet_retina_plus.common.config_tree import (
+    dataset_chains,
+    datasets_in,
+    kind,
+    part,
+    walk,
+)
 
 from .data_sets import DataSets, silence
 from .explanations import explained
 from .findings import Finding
+from .pipeline_trials import check_chance, check_losses
 
 SAMPLES = 8
 SECONDS = 10
-"""Samples of a pipeline to load, and for how long at most."""
+SMALLEST = 32
+"""Samples to load, seconds at most, and a side in pixels that is small."""
 
 
 def check_steps(key: str, config: Any) -> list[Finding]:
@@ -36,6 +44,30 @@ def check_steps(key: str, config: Any) -> list[Finding]:
                     where = f'{key}.pipeline[{number}] ({kind(step)})'
                     findings.append(explained(where, error))
     return findings
+
+
+def check_packed(key: str, config: Any) -> list[Finding]:
+    """Steps behind the one that leaves no image to change."""
+    for chain in dataset_chains(config):
+        steps = [
+            kind(step)
+            for link in reversed(chain)
+            for step in link.get('pipeline') or ()
+        ]
+        if 'PackDetInputs' not in steps[:-1]:
+            continue
+        behind = steps[steps.index('PackDetInputs') + 1]
+        return [
+            Finding(
+                'error',
+                f'{key}.pipeline',
+                f'{behind} stands behind PackDetInputs, which leaves it no '
+                'image',
+                f"move dict(type='PackDetInputs') to the end of {key}."
+                'pipeline, and have it once',
+            )
+        ]
+    return []
 
 
 def assembled(config: Any, bare: Mapping[int, Any]) -> Any:
@@ -104,13 +136,17 @@ def load_samples(
     """Samples that went through the whole pipeline, and what failed."""
     samples: list[Any] = []
     end = time.monotonic() + SECONDS
-    for index in choose(dataset, there):
+    indices = choose(dataset, there)
+    for index in indices:
         try:
             with silence():
                 sample = dataset[index]
         except Exception as error:  # Of any transform.
+            found = []
+            if 'Cannot find valid image' in str(error):
+                found = check_losses(key, dataset, indices, empty=True)
             where = key + step_of(dataset, error)
-            return samples, [step_failed(where, error)]
+            return samples, found or [step_failed(where, error)]
         if not isinstance(sample, Mapping) or 'inputs' not in sample:
             return samples, [
                 Finding(
@@ -142,8 +178,17 @@ def step_failed(where: str, error: Exception) -> Finding:
     )
 
 
-def check_sample(key: str, samples: Sequence[Any]) -> list[Finding]:
-    """What training needs in samples."""
+def check_sample(
+    key: str, samples: Sequence[Any], dataset: Any, indices: Sequence[int]
+) -> list[Finding]:
+    """What training needs in samples.
+
+    Args:
+        key: Of the data set.
+        samples: As the network gets them.
+        dataset: Where they are from.
+        indices: Of the images.
+    """
     objects = 0
     for sample in samples:
         instances = getattr(sample['data_samples'], 'gt_instances', None)
@@ -166,35 +211,59 @@ def check_sample(key: str, samples: Sequence[Any]) -> list[Finding]:
                 )
             ]
         objects += len(instances)
-    if samples and not objects:
+    empty = bool(samples) and not objects
+    lost = check_losses(key, dataset, indices, empty)
+    if lost:
+        return lost
+    if empty:
         return [
             Finding(
                 'warning',
-                key,
+                f'{key}.pipeline',
                 f'{len(samples)} samples have no object after the pipeline',
                 'look at the crops and filters of the pipeline, with '
                 '`retina-plus doctor CONFIG --show DIR`',
             )
         ]
-    return []
+    return check_extent(f'{key}.pipeline', samples)
 
 
-META = ('img_id', 'ori_shape', 'scale_factor')
+def check_extent(key: str, samples: Sequence[Any]) -> list[Finding]:
+    """Images that a crop or a scale leaves next to nothing of."""
+    sides = [min(sample['inputs'].shape[-2:]) for sample in samples]
+    if not sides or max(sides) >= SMALLEST:
+        return []
+    height, width = samples[0]['inputs'].shape[-2:]
+    return [
+        Finding(
+            'warning',
+            key,
+            f'images have {width} x {height} pixels after the pipeline',
+            'look at crop_size and scale, which are (width, height) or '
+            '(height, width), with `retina-plus doctor CONFIG --show DIR`',
+        )
+    ]
+
+
+META = ('img_id', 'img_shape', 'ori_shape', 'scale_factor')
 """What scoring and the way back to the original image need."""
 
 
-def check_meta(key: str, samples: Sequence[Any]) -> list[Finding]:
-    """What validation needs in samples."""
+def check_meta(
+    key: str, samples: Sequence[Any], config: Any, needed: Sequence[str]
+) -> list[Finding]:
+    """What `meta_keys` leaves out of samples."""
     absent = [
-        x for x in META if samples and x not in samples[0]['data_samples']
+        x for x in needed if samples and x not in samples[0]['data_samples']
     ]
+    chosen = any('meta_keys' in step for step in walk(config))
     # Without a Resize the static checks speak.
-    if not absent or absent == ['scale_factor']:
+    if not absent or (absent == ['scale_factor'] and not chosen):
         return []
     return [
         Finding(
             'error',
-            key,
+            f'{key}.pipeline',
             f'the samples have no {" and no ".join(absent)}',
             "dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', "
             "'ori_shape', 'img_shape', 'scale_factor'))",
@@ -208,7 +277,7 @@ def build_data(
     """Data set, samples and findings of a loader."""
     key = f'{name}_dataloader.dataset'
     config = part(cfg, f'{name}_dataloader').get('dataset')
-    findings = check_steps(key, config)
+    findings = check_steps(key, config) or check_packed(key, config)
     if findings:
         return None, [], findings
     try:
@@ -216,12 +285,25 @@ def build_data(
             dataset = assembled(config, data.bare)
     except Exception as error:  # Of a wrapper.
         return None, [], [explained(key, error)]
+    if dataset is not None and not len(dataset):
+        members = [data.bare.get(id(x)) for x in datasets_in(config)]
+        if all(x is not None and len(x) for x in members):
+            message = f'{kind(config)} around it leaves no image'
+            fix = f'{key}.times=1, or without {kind(config)}'
+            return None, [], [Finding('error', key, message, fix)]
     if dataset is None or not len(dataset):
         return None, [], []
     samples, findings = load_samples(key, dataset, there)
-    if not findings:
-        check = check_sample if name == 'train' else check_meta
-        findings = check(f'{key}.pipeline', samples)
-        if not any(split.usable.any() for split in data.splits):
-            findings = [x for x in findings if x.level == 'error']
+    if findings:
+        return dataset, samples, findings
+    indices = choose(dataset, there)
+    if name == 'train':
+        findings = check_meta(key, samples, config, ['img_shape'])
+        findings += check_sample(key, samples, dataset, indices)
+    else:
+        findings = check_meta(key, samples, config, META)
+        if samples:
+            findings += check_chance(name, key, dataset, indices[0])
+    if not any(x.usable.any() for x in data.splits if x.trains):
+        findings = [x for x in findings if x.level == 'error']
     return dataset, samples, findings

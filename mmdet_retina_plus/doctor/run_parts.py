@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -11,13 +10,16 @@ from mmengine.runner import Runner
 
 from mmdet_retina_plus.common.config_file import READ_BY_MMDET, parts_read
 from mmdet_retina_plus.common.config_tree import kind, part
-from mmdet_retina_plus.common.numbers import is_number
 from mmdet_retina_plus.common.suggestions import did_you_mean
+from mmdet_retina_plus.common.text import verb
 
 from .data_sets import silence
 from .explanations import OLD_SETTINGS, explained
 from .findings import Finding
+from .optimizer_settings import check_accumulation, check_trained
+from .schedules import check_schedules, length_of
 
+LEAST = {'batch_size': 1, 'num_workers': 0}
 TRAINING = ('train_dataloader', 'train_cfg', 'optim_wrapper')
 RUNNER_KEYS = {
     *parts_read(),
@@ -26,12 +28,6 @@ RUNNER_KEYS = {
     'vis_backends',
 }
 """Top-level keys that a run reads, or that configs are written with."""
-RATES = {'SGD': (1e-5, 0.5), 'Adam': (1e-7, 0.01), 'AdamW': (1e-7, 0.01)}
-"""Lowest and highest learning rates that may be meant."""
-
-
-USUAL_WARM_UP = 1000
-"""Iterations that recipes for COCO warm up for."""
 
 
 class Parts(Runner):
@@ -93,12 +89,13 @@ def check_triples(cfg: Mapping) -> list[Finding]:
         Finding(
             'error',
             triple[1],
-            f'{" and ".join(absent)} is not set, but '
-            f'{" and ".join(x for x in triple if x not in absent)} is',
+            f'{" and ".join(absent)} {verb(len(absent), "are")} not set, but '
+            f'{" and ".join(there)} {verb(len(there), "are")}',
             f'set {", ".join(absent)}, or all three to None',
         )
         for triple in triples
         for absent in [[x for x in triple if cfg.get(x) is None]]
+        for there in [[x for x in triple if cfg.get(x) is not None]]
         # Of mmdet 2's keys another finding tells.
         if not any(
             old in cfg and new in absent
@@ -136,6 +133,14 @@ def build_loader(
 ) -> tuple[Any, list[Finding]]:
     """A loader around a data set, tried up to the first batch of indices."""
     key = f'{name}_dataloader'
+    for number, least in LEAST.items():
+        value = cfg[key].get(number, least)
+        if not isinstance(value, int) or value < least:
+            message = (
+                f'{number}={value!r} is no whole number of at least {least}'
+            )
+            fix = f'{key}.{number}=2'
+            return None, [Finding('error', key, message, fix)]
     settings = dict(copy.deepcopy({
         key: value for key, value in cfg[key].items() if key != 'dataset'
     }))  # fmt: skip
@@ -189,6 +194,9 @@ def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
     parts = Parts(cfg, model)
     if cfg.get('train_cfg') is None:
         return findings
+    batches = None if loader is None else len(loader)
+    findings += check_schedules(cfg, batches)
+    findings += check_accumulation(cfg, length_of(cfg, batches).iterations)
     parts._train_dataloader = Length(loader)
     loop, problems = attempt(
         'train_cfg', lambda: parts.build_train_loop(cfg['train_cfg'])
@@ -196,10 +204,10 @@ def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
     findings += problems
     if loop is not None:
         parts._train_loop = loop
-    if model is None or cfg.get('optim_wrapper') is None:
+    if loop is None or model is None or cfg.get('optim_wrapper') is None:
         return findings
     settings = copy.deepcopy(dict(cfg['optim_wrapper']))
-    if settings.get('type', '').startswith('Amp'):
+    if kind(settings) == 'AmpOptimWrapper':
         # Whether the machine of the run has a GPU is not known here.
         settings = {
             key: value
@@ -215,7 +223,7 @@ def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
         'optim_wrapper', lambda: parts.build_optim_wrapper(settings)
     )
     findings += problems
-    findings += check_warm_up(cfg, len(parts._train_dataloader))
+    findings += check_trained(cfg, model, parts.optim_wrapper)
     findings += check_parameter_names(cfg, model)
     schedule = cfg.get('param_scheduler')
     if schedule is not None and parts.optim_wrapper is not None:
@@ -224,48 +232,6 @@ def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
         )
         findings += problems
     return findings
-
-
-def check_warm_up(cfg: Mapping, length: int) -> list[Finding]:
-    """A warm-up that training does not outlive.
-
-    Args:
-        cfg: Of the run.
-        length: Iterations of an epoch.
-    """
-    loop = part(cfg, 'train_cfg')
-    epochs = loop.get('max_epochs') or 0
-    total = loop.get('max_iters') or epochs * length
-    findings = []
-    for schedule in schedules_of(cfg):
-        end = schedule.get('end')
-        if kind(schedule) != 'LinearLR' or not is_number(end):
-            continue
-        fix = f'end={max(total // 20, 1)}, by_epoch=False of LinearLR'
-        if schedule.get('by_epoch', True):
-            unit, limit = 'epochs', epochs
-        else:
-            unit, limit = 'iterations', total
-            # The usual one on a few images is a trial, and no mistake.
-            if end <= USUAL_WARM_UP:
-                continue
-        if 0 < limit < end:
-            message = (
-                f'the warm-up of {end} {unit} is longer than training, which '
-                f'has {limit}'
-            )
-            findings.append(
-                Finding('warning', 'param_scheduler', message, fix)
-            )
-    return findings
-
-
-def schedules_of(cfg: Mapping) -> list[Mapping]:
-    """Schedules of a config, which may be a single one."""
-    schedules = cfg.get('param_scheduler') or ()
-    if isinstance(schedules, Mapping):
-        schedules = [schedules]
-    return [one for one in schedules if isinstance(one, Mapping)]
 
 
 def check_parameter_names(cfg: Mapping, model: Any) -> list[Finding]:
@@ -294,82 +260,6 @@ def check_optimizer(settings: Mapping) -> None:
         raise KeyError(f'{name} is not in the mmengine::optimizer registry')
 
 
-def check_rate(cfg: Mapping) -> list[Finding]:
-    """Learning rates that cannot be meant."""
-    optimizer = part(cfg, 'optim_wrapper.optimizer')
-    rate = optimizer.get('lr')
-    key = 'optim_wrapper.optimizer'
-    low, high = RATES.get(kind(optimizer), (1e-8, 1.0))
-    if not optimizer or rate is None:
-        return []
-    if not is_number(rate):
-        message = f'lr is {rate!r}, not a number'
-    elif not rate > 0:
-        message = f'with lr={rate} nothing is learnt'
-    elif rate > high:
-        message = f'lr={rate} is too high for {kind(optimizer)}, losses grow'
-    elif rate < low:
-        message = f'lr={rate} is too low for {kind(optimizer)} to learn'
-    else:
-        return []
-    usual = 0.0001 if kind(optimizer).startswith('Adam') else 0.01
-    with suppress(ValueError, TypeError):
-        usual = usual if is_number(rate) else float(rate)
-    may_be = is_number(rate) and rate > 0
-    return [
-        Finding(
-            'warning' if may_be else 'error',
-            key,
-            message,
-            f'{key}.lr={usual}',
-        )
-    ]
-
-
-def check_schedules(cfg: Mapping) -> list[Finding]:
-    """Schedules that act after the end of training."""
-    loop = part(cfg, 'train_cfg')
-    findings = []
-    for schedule in schedules_of(cfg):
-        late = late_schedule(
-            schedule, loop.get('max_epochs'), loop.get('max_iters')
-        )
-        if late:
-            findings.append(Finding('warning', 'param_scheduler', *late))
-    return findings
-
-
-def late_schedule(
-    schedule: Mapping, epochs: Any, iterations: Any
-) -> tuple[str, str] | None:
-    """Message and fix about a schedule that never acts; None: it does."""
-    name = kind(schedule)
-    by_epoch = bool(schedule.get('by_epoch', True))
-    limit = epochs if by_epoch else iterations
-    unit = 'epochs' if by_epoch else 'iterations'
-    if by_epoch and limit is None and isinstance(iterations, int):
-        return (
-            f'{name} counts epochs, training {iterations} iterations',
-            f"dict(type='{name}', by_epoch=False, …)",
-        )
-    if not isinstance(limit, int):
-        return None
-    marks = list(schedule.get('milestones') or ())
-    if marks and min(marks) >= limit:
-        return (
-            f'milestones {marks} of {name} come after the {limit} {unit} of '
-            'training: the learning rate never falls',
-            f'milestones=[{limit * 2 // 3}, {limit * 11 // 12}]',
-        )
-    begin = schedule.get('begin', 0)
-    if isinstance(begin, int) and begin >= limit:
-        return (
-            f'{name} begins after the {limit} {unit} of training',
-            f'begin=0 of {name}',
-        )
-    return None
-
-
 def check_hooks(cfg: Mapping) -> list[Finding]:
     """Hooks, the log processor and the visualizer, each by itself."""
     from mmengine.registry import HOOKS, LOG_PROCESSORS, VISUALIZERS
@@ -388,7 +278,9 @@ def check_hooks(cfg: Mapping) -> list[Finding]:
         hooks[f'custom_hooks[{number}]'] = hook
     for key, hook in hooks.items():
         if hook is not None:
-            _, problems = attempt(key, partial(HOOKS.build, dict(hook)))
+            # The runner reads the priority itself.
+            own = {x: hook[x] for x in hook if x != 'priority'}
+            _, problems = attempt(key, partial(HOOKS.build, own))
             findings += problems
     if cfg.get('log_processor') is not None:
         settings = {'type': 'LogProcessor'} | dict(cfg['log_processor'])
@@ -422,4 +314,12 @@ def known_backend(registry: Any, backend: Mapping) -> Any:
     return found
 
 
-CHECKS = (check_keys, check_triples, check_rate, check_schedules, check_hooks)
+def check_seed(cfg: Mapping) -> list[Finding]:
+    seed = part(cfg, 'randomness').get('seed')
+    if seed is None or (isinstance(seed, int) and 0 <= seed < 2**32):
+        return []
+    message = f'seed={seed!r} is no whole number of 0 to 2 ** 32 - 1'
+    return [Finding('error', 'randomness', message, 'randomness.seed=0')]
+
+
+CHECKS = (check_keys, check_triples, check_hooks, check_seed)

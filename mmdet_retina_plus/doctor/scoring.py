@@ -1,13 +1,21 @@
 """Evaluators, tried with the data set's own objects as predictions."""
 
 import copy
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from mmdet_retina_plus.common.config_tree import dataset_chains, part, walk
+from mmdet_retina_plus.common.config_tree import (
+    dataset_chains,
+    datasets_in,
+    part,
+    walk,
+)
 
+from .coco_metric import explain_arguments
 from .data_sets import silence
 from .explanations import explained
 from .findings import Finding
@@ -60,7 +68,10 @@ def perfect_sample(info: Mapping, masks: bool) -> dict[str, Any]:
         'instances': info.get('instances') or [],
         'pred_instances': found,
         'gt_instances': found,
-        'ignored_instances': {'bboxes': torch.zeros(0, 4)},
+        'ignored_instances': {
+            'bboxes': torch.zeros(0, 4),
+            'labels': torch.zeros(0).long(),
+        },
     }
 
 
@@ -99,7 +110,9 @@ def check_evaluator(
             )
     except Exception as error:  # Of a metric.
         fix = f'correct {key}, such as {key}.ann_file'
-        return {}, [explained(key, error, fix=fix)]
+        return {}, explain_arguments(key, cfg[key]) or [
+            explained(key, error, fix=fix)
+        ]
     if dataset is None or formats_only(cfg, name):
         return {}, []
     evaluator.dataset_meta = dataset.metainfo
@@ -118,10 +131,34 @@ def check_evaluator(
     except KeyError as error:
         if error.args == ('mask',):  # Named by the annotations' check.
             return {}, []
-        return {}, [explained(key, error)]
+        return {}, explain_arguments(key, cfg[key]) or [explained(key, error)]
     except Exception as error:  # Of a metric.
-        return {}, [scoring_failed(cfg, name, error)]
-    return dict(scores), check_scores(key, scores, infos)
+        return {}, explain_arguments(key, cfg[key]) or [
+            scoring_failed(cfg, name, error)
+        ]
+    findings = check_scores(key, scores, infos)
+    return dict(scores), subset_instead(cfg, name, findings)
+
+
+def subset_instead(
+    cfg: Mapping, name: str, findings: Sequence[Finding]
+) -> list[Finding]:
+    """Low scores, explained by `indices` of the data set if it has any."""
+    data = part(cfg, f'{name}_dataloader').get('dataset')
+    chosen = [x.get('indices') for x in datasets_in(data)]
+    if chosen == [None] * len(chosen):
+        return list(findings)
+    key = f'{name}_dataloader.dataset.indices'
+    return [
+        replace(
+            finding,
+            message=f'{key} leaves images out, whose objects are scored all '
+            f'the same: {finding.message.partition(":")[0]}',
+            fix=f'{key}=None, or give {name}_evaluator an ann_file of these '
+            'images alone',
+        )
+        for finding in findings
+    ]
 
 
 def scoring_failed(cfg: Mapping, name: str, error: Exception) -> Finding:
@@ -176,27 +213,42 @@ def check_scores(
     ]
 
 
-def check_monitors(cfg: Mapping, scores: Mapping[str, float]) -> list[Finding]:
-    """Names of metrics that hooks wait for."""
-    from mmdet_retina_plus.common.suggestions import did_you_mean
-
-    if not scores:
-        return []
-    findings = []
-    for one in walk([cfg.get('default_hooks'), cfg.get('custom_hooks')]):
+def monitored(cfg: Mapping) -> Iterator[tuple[str, str, Mapping]]:
+    """Key, name of a metric, and the part of the config that waits for it."""
+    parts = [cfg.get(x) for x in ('default_hooks', 'custom_hooks')]
+    for one in walk([*parts, cfg.get('param_scheduler')]):
         for key in ('save_best', 'monitor'):
             names = one.get(key)
             names = [names] if isinstance(names, str) else names or ()
             for name in names if isinstance(names, list | tuple) else ():
-                if name == 'auto' or name in scores:
-                    continue
-                guess = did_you_mean(name, scores, always=True)
-                findings.append(
-                    Finding(
-                        'error',
-                        key,
-                        f'no metric is called {name}{guess}',
-                        f'{key}={next(iter(scores))!r}',
-                    )
-                )
+                yield key, name, one
+
+
+def check_monitors(cfg: Mapping, scores: Mapping[str, float]) -> list[Finding]:
+    """Names of metrics that hooks and schedules wait for."""
+    from mmdet_retina_plus.common.suggestions import did_you_mean
+
+    findings = []
+    for key, name, one in monitored(cfg):
+        if cfg.get('val_evaluator') is None:
+            message = f'waits for {name}, and there is no validation'
+            fix = f'{key}=None, or val_dataloader, val_cfg and val_evaluator'
+            level: Any = 'warning'
+        elif formats_only(cfg, 'val'):
+            message = f'waits for {name}, and format_only=True scores nothing'
+            fix = 'val_evaluator.format_only=False'
+            level = 'error'
+        elif scores and name not in ('auto', *scores):
+            guess = did_you_mean(name, scores, always=True)
+            message = f'no metric is called {name}{guess}'
+            near = guess.partition('mean ')[2].rstrip('?')
+            fix = f'{key}={near or next(iter(scores))!r}'
+            level = 'error'
+        elif one.get('rule') == 'less' and re.search('mAP|AR', name):
+            message = f"rule='less' keeps the lowest {name}"
+            fix = "rule='greater'"
+            level = 'warning'
+        else:
+            continue
+        findings.append(Finding(level, key, message, fix))
     return findings

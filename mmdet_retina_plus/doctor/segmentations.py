@@ -1,12 +1,14 @@
 """Segmentations in annotation files, where they are loaded or scored."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from mmdet_retina_plus.common.numbers import is_finite
-from mmdet_retina_plus.common.text import quantity, some
+from mmdet_retina_plus.common.text import clause, quantity, some
 
+from .box_formats import SAME, bounds_of, iou_of_pairs, other_format
 from .findings import Finding
 from .split import Split
 
@@ -14,6 +16,8 @@ LOOKED_AT = 20_000
 """Objects whose polygons are compared with their boxes, at most."""
 APART = 0.3
 """IoU of a box and the bounds of its polygons below which they are apart."""
+BETTER = 0.1
+"""IoU by which a mask fits another object's box better than the own."""
 CORNERS = 3
 """Fewest corners of a polygon; mmdet leaves out those with less."""
 
@@ -78,7 +82,7 @@ def check_segmentations(split: Split) -> list[Finding]:
     if bare:
         stops = 'scoring masks' if scored else 'loading their images'
         findings += split.fail(
-            f'{quantity(len(bare), "annotation")} have no segmentation, '
+            f'{clause(len(bare), "annotation", "have")} no segmentation, '
             f'{stops} stops with a KeyError: ids {some(bare)}',
             'add segmentation (polygons or run lengths), delete them, or '
             'train boxes only: model.roi_head=None, no with_mask=True, and '
@@ -89,7 +93,7 @@ def check_segmentations(split: Split) -> list[Finding]:
     ]
     if broken:
         findings += split.fail(
-            f'{quantity(len(broken), "annotation")} have a segmentation that '
+            f'{clause(len(broken), "annotation", "have")} a segmentation that '
             f'is neither polygons nor run lengths: ids {some(broken)}',
             'write [[x1, y1, x2, y2, …], …] or '
             '{"size": [height, width], "counts": …}',
@@ -103,7 +107,7 @@ def check_segmentations(split: Split) -> list[Finding]:
     ]
     if thin and scored:
         findings += split.fail(
-            f'{quantity(len(thin), "annotation")} have a polygon of less '
+            f'{clause(len(thin), "annotation", "have")} a polygon of less '
             f'than {CORNERS} corners, at which scoring segm stops: ids '
             f'{some(thin)}',
             "delete these polygons, or metric='bbox' of the evaluator",
@@ -118,66 +122,95 @@ def check_segmentations(split: Split) -> list[Finding]:
         lost = ids[[at for at in runs if not split.crowd[at]]].tolist()
         if lost:
             findings += split.fail(
-                f'{quantity(len(lost), "object")} have run-length masks, '
+                f'{clause(len(lost), "object", "have")} run-length masks, '
                 f'which poly2mask=False makes mmdet ignore: ids {some(lost)}',
                 'leave poly2mask out of LoadAnnotations',
             )
-    findings += check_places(split, masks, readable)
     misfits = [
         ids[at]
         for at in runs
         if tuple(masks[at]['size'][::-1]) != tuple(split.sizes[at])
     ]
+    if not misfits:
+        findings += check_places(split, masks, readable)
     if misfits:
         findings += split.fail(
-            f'{quantity(len(misfits), "run-length mask")} have not the size '
-            f'of their image: ids {some(misfits)}',
+            f'{clause(len(misfits), "run-length mask", "have")} another size '
+            f'than the image: ids {some(misfits)}',
             'write size as [height, width] of the image',
         )
     return findings
 
 
-def bounds_of(polygons: Sequence[Sequence[float]]) -> tuple[float, ...]:
-    """x1, y1, x2, y2 of all corners."""
-    corners = [float(x) for polygon in polygons for x in polygon]
-    x, y = corners[0::2], corners[1::2]
-    return min(x), min(y), max(x), max(y)
+def bounds_of_mask(mask: Any) -> tuple[float, ...]:
+    """Left, top, right, bottom of readable polygons or run lengths."""
+    if isinstance(mask, list):
+        return bounds_of(mask)
+    from pycocotools import mask as api
+
+    if isinstance(mask['counts'], list):
+        mask = api.frPyObjects(mask, *mask['size'])
+    left, top, width, height = api.toBbox(mask)
+    return left, top, left + width, top + height
 
 
 def check_places(
     split: Split, masks: Sequence, readable: Sequence[bool]
 ) -> list[Finding]:
-    """Polygons that lie elsewhere than their boxes."""
+    """Masks that lie elsewhere than their boxes."""
+    if other_format(split)[0]:  # Boxes are wrong, not masks.
+        return []
     step = len(masks) // LOOKED_AT + 1
-    places = [
-        at
-        for at in range(0, len(masks), step)
-        if readable[at]
-        and isinstance(masks[at], list)
-        and has_pixels(masks[at])
-    ]
+    places, listed = [], []
+    for at in range(0, len(masks), step):
+        if readable[at] and not split.crowd[at] and has_pixels(masks[at]):
+            try:
+                listed.append(bounds_of_mask(masks[at]))
+            except Exception:  # Another check names what is no run length.
+                continue
+            places.append(at)
     if not places:
         return []
-    bounds = np.array([bounds_of(masks[at]) for at in places])
-    boxes = split.boxes[places]
-    sides = np.minimum(bounds, boxes)[:, 2:] - np.maximum(bounds, boxes)[:, :2]
-    common = sides.clip(min=0).prod(axis=1)
-    areas = [
-        (x[:, 2:] - x[:, :2]).clip(min=0).prod(axis=1) for x in (bounds, boxes)
-    ]
-    union = np.maximum(areas[0] + areas[1] - common, 1e-9)
-    apart = [
-        at
-        for at, iou in zip(places, common / union, strict=True)
-        if iou < APART
-    ]
+    bounds, boxes = np.array(listed), split.boxes[places]
+    own = iou_of_pairs(boxes, bounds)
+    exchanged = exchanged_masks(boxes, bounds, split.image_of[places], own)
+    if len(exchanged):
+        ids = split.ids[np.array(places)[exchanged]].tolist()
+        return split.fail(
+            f'{clause(len(ids), "mask", "fit")} the box of another object of '
+            f'the image, not that of the own: ids {some(ids)}',
+            'exchange the segmentations of these annotations, or write the '
+            'masks again with the ids of their objects',
+        )
+    apart = [at for at, iou in zip(places, own, strict=True) if iou < APART]
     if not apart:
         return []
     message = (
-        f'polygons of {len(apart)} of {quantity(len(places), "object")} lie '
-        f'elsewhere than their boxes: ids {some(split.ids[apart].tolist())}'
+        f'masks of {len(apart)} of {quantity(len(places), "object")} '
+        'lie elsewhere than their boxes: ids '
+        f'{some(split.ids[apart].tolist())}'
     )
     fix = 'write polygons as x1, y1, x2, y2, … in pixels, each to its object'
     if 2 * len(apart) > len(places):
         return split.fail(message, fix)
-    return [Finding('warning', split.subject, message, fix)]
+    return split.warn(message, fix)
+
+
+def exchanged_masks(
+    boxes: np.ndarray, bounds: np.ndarray, images: np.ndarray, own: np.ndarray
+) -> list[int]:
+    """Positions of masks that fit the box of another object, not the own.
+
+    Args:
+        boxes: Of the objects, (N, 4).
+        bounds: Of their masks, (N, 4).
+        images: Position of each object's image.
+        own: IoU of each box and the bounds of its mask.
+    """
+    found = []
+    for at in np.flatnonzero(own < SAME):
+        others = np.flatnonzero(images == images[at])
+        ious = iou_of_pairs(boxes[others], bounds[[at] * len(others)])
+        if ious.max() > max(SAME, own[at] + BETTER):
+            found.append(int(at))
+    return found

@@ -15,6 +15,7 @@ from mmdet_retina_plus.common.config_tree import kind, walk
 from .findings import Finding
 
 NOT_FOUND = -1
+BEYOND = 'in images that indices leaves out'
 
 
 def box_array(boxes: Sequence[Any]) -> np.ndarray:
@@ -48,8 +49,11 @@ class Split:
         metrics: What scores its predictions: 'bbox', 'segm'.
         path: Annotation file.
         key: Where the data set stands in the config.
-        kept_images: Ids of the images of the data set as mmdet builds it;
-            None: not built.
+        kept_images: Ids of the images that mmdet's filters keep; None: the
+            data set was not built.
+        indexed: Ids of those that its `indices` choose; None: all.
+        metainfo: As the config has it.
+        names_classes: Whether the config does, and not its class alone.
     """
 
     name: str
@@ -63,6 +67,9 @@ class Split:
     path: str = ''
     key: str = ''
     kept_images: frozenset | None = None
+    indexed: frozenset | None = None
+    metainfo: Mapping = field(default_factory=dict)
+    names_classes: bool = True
 
     @property
     def subject(self) -> str:
@@ -163,10 +170,23 @@ class Split:
     @cached_property
     def images_in(self) -> np.ndarray:
         """Which images the data set has after its filters."""
-        if self.kept_images is not None:
-            kept = (image['id'] in self.kept_images for image in self.images)
-            return np.fromiter(kept, bool, len(self.images))
-        return np.ones(len(self.images), bool)
+        return self.images_among(self.kept_images) & self.images_among(
+            self.indexed
+        )
+
+    def images_among(self, ids: frozenset | None) -> np.ndarray:
+        """Which images have one of these ids; None: all of them."""
+        if ids is None:
+            return np.ones(len(self.images), bool)
+        kept = (image['id'] in ids for image in self.images)
+        return np.fromiter(kept, bool, len(self.images))
+
+    def objects_among(self, ids: frozenset | None) -> np.ndarray:
+        """Which annotations are of images with one of these ids."""
+        known = self.image_of != NOT_FOUND
+        found = np.zeros(len(known), bool)
+        found[known] = self.images_among(ids)[self.image_of[known]]
+        return found
 
     @cached_property
     def lost_by(self) -> dict[str, np.ndarray]:
@@ -177,8 +197,6 @@ class Split:
             seen = (inside[:, 2:] > inside[:, :2]).all(axis=1)
             extent = self.boxes[:, 2:] - self.boxes[:, :2]
             thin = (extent < 1).any(axis=1) | (self.areas <= 0)
-        in_set = np.zeros(len(known), bool)
-        in_set[known] = self.images_in[self.image_of[known]]
         reasons = {
             'of an unknown image': ~known,
             'without a bbox': np.isnan(self.boxes).any(axis=1),
@@ -188,7 +206,10 @@ class Split:
             'without area or thinner than a pixel': thin,
             'outside of their image': ~seen,
             'of another category': self.label_of == NOT_FOUND,
-            'in images that are left out': ~in_set,
+            BEYOND: ~self.objects_among(self.indexed),
+            'in images that are left out': ~self.objects_among(
+                self.kept_images
+            ),
             'marked "iscrowd"': self.crowd,
             'without a mask': self.maskless,
         }

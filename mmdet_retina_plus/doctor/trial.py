@@ -1,8 +1,11 @@
 """One loss step and one prediction on samples, on the CPU."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
+
+from mmdet_retina_plus.common.config_tree import walk
 
 from .data_sets import silence
 from .explanations import explained
@@ -12,6 +15,7 @@ LARGEST = 192
 """Longest side of images that are stepped as they are, in pixels."""
 HUGE = 300
 """Beyond raw values of 8 bits, which some recipes only subtract from."""
+FULL = 255
 WHOLE = 640
 """Longest side in the trial that decides whether a failure is one."""
 
@@ -143,6 +147,23 @@ def check_range(model: Any, samples: Sequence[Any]) -> list[Finding]:
     largest = float(batch['inputs'].abs().max())
     if largest < HUGE:
         return []
+    key = 'model.data_preprocessor'
+    means = getattr(model.data_preprocessor, 'mean', None)
+    if means is not None and float(means.abs().max()) <= 1:
+        stds = model.data_preprocessor.std
+        right = [
+            [round(float(x) * FULL, 3) for x in values.flatten()]
+            for values in (means, stds)
+        ]
+        return [
+            Finding(
+                'warning',
+                'data_preprocessor',
+                'mean and std are of images from 0 to 1, these have values '
+                f'of 0 to {FULL}: the network gets up to {largest:.0f}',
+                f'{key}.mean={right[0]} and {key}.std={right[1]}',
+            )
+        ]
     return [
         Finding(
             'warning',
@@ -158,13 +179,31 @@ def check_range(model: Any, samples: Sequence[Any]) -> list[Finding]:
 def fix_of_step(error: Exception, samples: Sequence[Any]) -> str:
     text = str(error)
     channels = len(samples[0]['inputs'])
-    if 'expected input' in text and 'channels' in text:
+    if f'but got {channels} channels' in text:
         return (
             f'the images have {channels} channels: '
             f'model.backbone.in_channels={channels}, or color_type of '
             'LoadImageFromFile'
         )
     return 'correct the part of the model that the message names'
+
+
+@contextmanager
+def every_score(model: Any) -> Iterator[None]:
+    """Let boxes of any score through, for random weights find none."""
+    limits: dict[int, tuple[Any, float]] = {}
+    for module in model.modules():
+        config = getattr(module, 'test_cfg', None)
+        for one in walk(config):
+            if 'score_thr' in one:
+                limits[id(one)] = (one, one['score_thr'])
+    for one, _ in limits.values():
+        one['score_thr'] = 0.0
+    try:
+        yield
+    finally:
+        for one, limit in limits.values():
+            one['score_thr'] = limit
 
 
 def check_prediction(model: Any, samples: Sequence[Any]) -> list[Finding]:
@@ -176,7 +215,8 @@ def check_prediction(model: Any, samples: Sequence[Any]) -> list[Finding]:
     def predict(longest: float) -> Any:
         batch = collated(samples[:1], longest)
         batch = model.eval().data_preprocessor(batch, False)
-        return model(**batch, mode='predict')
+        with every_score(model):
+            return model(**batch, mode='predict')
 
     try:
         with torch.no_grad():

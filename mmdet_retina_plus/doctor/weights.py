@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
@@ -13,6 +14,7 @@ from .findings import Finding
 FROM_SCRATCH = 'model.backbone.frozen_stages=-1 model.backbone.norm_eval=False'
 FITS = 0.9
 """Fraction of weights beyond which the rest may be a new head's."""
+STAGES = 4
 BATCH_NORMS = ('BN', 'BN2d', 'SyncBN', 'MMSyncBN')
 
 
@@ -83,7 +85,8 @@ def check_frozen(cfg: Mapping) -> list[Finding]:
     frozen = setting(backbone, 'frozen_stages', -1)
     norm = kind(setting(backbone, 'norm_cfg', None)) in BATCH_NORMS
     fixed = []
-    if isinstance(frozen, int) and frozen >= 0:
+    # More stages than there are is an error of its own.
+    if isinstance(frozen, int) and 0 <= frozen <= STAGES:
         fixed.append(f'frozen_stages={frozen}')
     if norm and setting(backbone, 'norm_eval', False) is True:
         fixed.append('norm_eval=True')
@@ -148,6 +151,8 @@ def compare_weights(
         f'{len(wanted)}) are in {os.path.basename(path)}'
     )
     if share > FITS:
+        if missing:
+            message += f'; new are {some(missing)}'
         return [Finding('ok', key, message)]
     return [
         Finding(
@@ -159,12 +164,62 @@ def compare_weights(
     ]
 
 
+def resumed(findings: list[Finding]) -> list[Finding]:
+    """Findings about a checkpoint whose optimizer is to go on, too."""
+    return [
+        Finding(
+            'error',
+            x.subject,
+            f'resume=True needs all weights: {x.message}',
+            'resume=False, or a checkpoint of this model',
+        )
+        if x.level == 'warning' or 'new are' in x.message
+        else x
+        for x in findings
+    ]
+
+
+def check_depth(cfg: Mapping) -> list[Finding]:
+    """Weights of a ResNet of another depth, which load in part."""
+    backbone = part(cfg, 'model.backbone')
+    depth = setting(backbone, 'depth', None)
+    for name in starting_weights(cfg):
+        named = re.search(r'res(?:net|next|nest)(\d+)', name)
+        # A local file is compared weight by weight.
+        if named is None or is_local(name) or not isinstance(depth, int):
+            continue
+        if int(named[1]) == depth:
+            continue
+        right = name.replace(named[1], str(depth), 1)
+        return [
+            Finding(
+                'error',
+                'backbone',
+                f'{name} has weights of depth {named[1]}, the backbone has '
+                f'depth={depth}',
+                f'model.backbone.init_cfg.checkpoint={right!r}',
+            )
+        ]
+    return []
+
+
 def check_weights(cfg: Mapping, model: Any) -> list[Finding]:
     """Local checkpoints: they exist, and fit; none is downloaded."""
     findings: list[Finding] = []
     path = cfg.get('load_from')
+    if isinstance(cfg.get('resume'), str):
+        findings.append(
+            Finding(
+                'error',
+                'resume',
+                f'resume is {cfg["resume"]!r}, and mmengine takes True or '
+                'False: it would look for the last checkpoint in work_dir',
+                f'load_from={cfg["resume"]!r}, resume=True',
+            )
+        )
     if is_local(path):
-        findings += compare_weights('load_from', path, model)
+        found = compare_weights('load_from', path, model)
+        findings += found if not cfg.get('resume') else resumed(found)
     elif path is None and cfg.get('resume') is True:
         folder = cfg.get('work_dir') or 'work_dirs'
         if not os.path.isfile(os.path.join(folder, 'last_checkpoint')):
@@ -206,4 +261,4 @@ def check_weights(cfg: Mapping, model: Any) -> list[Finding]:
     return findings
 
 
-CHECKS = (check_torchvision, check_frozen)
+CHECKS = (check_torchvision, check_frozen, check_depth)

@@ -138,6 +138,17 @@ def detect_images(
     coco.setdefault('categories', numbered(names))
     results = Results(category_ids(coco, names))
     results.notes += [note] if note else []
+    unnamed = [
+        checkpoint
+        for checkpoint, model in zip(checkpoints, models, strict=True)
+        if not model.names_classes
+    ]
+    if unnamed:
+        results.notes.append(
+            f'{unnamed[0]} names no classes, so labels get the names of the '
+            f'config ({some(own)}): they are wrong if the detector was '
+            'trained with others'
+        )
     if unused:
         results.notes.append(
             f'the classes of the config ({some(unused)}) are not those of the '

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from mmdet_retina_plus.common.numbers import is_number
+from mmdet_retina_plus.common.palette import PALETTE
 
 from .point_labels import (
     UNCHANGED,
@@ -23,16 +24,6 @@ from .summary import (
 from .sweep_result import SweepResult, TrialResult
 from .units import Unit, metric_unit, time_unit
 
-PALETTE = (
-    '#0072b2',
-    '#d55e00',
-    '#009e73',
-    '#cc79a7',
-    '#e69f00',
-    '#56b4e9',
-    '#444444',
-)
-"""Okabe and Ito's colours, which the colour-blind tell apart."""
 CHARTS = ('metric', 'points', 'heat_map', 'curves', 'time')
 """Every name that a chart may have."""
 GREY = '#bdbdbd'

@@ -3,6 +3,8 @@
 from datetime import datetime
 from html import escape
 
+from mmdet_retina_plus.common.html_page import page
+
 from .charts import Chart
 from .plotly_figures import make_figure
 from .point_labels import clip, keys_of
@@ -10,36 +12,10 @@ from .summary import PointResult, best_mean, error_lines, is_best, show_counts
 from .sweep_result import SweepResult
 from .tables import failures, table_cells, table_head
 
-POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; "
-    "style-src 'unsafe-inline'; img-src data: blob:; "
-    "base-uri 'none'; form-action 'none'"
-)
-"""The browser itself forbids the page to fetch anything."""
 USAGE = (
     'Point at a mark for its values; drag to zoom, double-click to go back; '
     'click in a legend to hide a line.'
 )
-STYLE = """
-body { margin: 0; background: #fafaf8; color: #222;
-  font: 15px/1.5 system-ui, sans-serif; }
-main { max-width: 1040px; margin: 0 auto; padding: 24px 20px 60px; }
-h1 { font-size: 26px; margin: 0; }
-h2 { font-size: 18px; margin: 36px 0 0; }
-p { margin: 4px 0 8px; }
-.note { color: #555; font-size: 14px; }
-code, pre { font-family: ui-monospace, monospace; font-size: 13px; }
-pre { overflow-x: auto; margin: 4px 0 12px; padding: 10px 12px;
-  background: #f1f1ee; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; margin-top: 8px;
-  font-variant-numeric: tabular-nums; }
-th, td { padding: 5px 14px 5px 0; text-align: left; white-space: nowrap;
-  border-bottom: 1px solid #e4e4e0; }
-th { font-weight: 600; border-bottom-color: #999; }
-.number { text-align: right; }
-.best td { background: #e8f1f8; font-weight: 600; }
-"""
 
 
 def page_html(
@@ -62,26 +38,13 @@ def page_html(
         sections.insert(0, '<p>No trial has a result yet.</p>')
     if charts:
         sections.append(f'<p class="note">{USAGE}</p>')
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(sweep.name)}</title>
-<style>{STYLE}</style>
-<script>{get_plotlyjs()}</script>
-</head>
-<body>
-<main>
-{headline_html(sweep, results)}
-{table_html(sweep, results)}
-{''.join(sections)}
-{failures_html(results)}
-</main>
-</body>
-</html>
-"""
+    body = [
+        headline_html(sweep, results),
+        table_html(sweep, results),
+        ''.join(sections),
+        failures_html(results),
+    ]
+    return page(sweep.name, '\n'.join(body), get_plotlyjs())
 
 
 def headline_html(sweep: SweepResult, results: list[PointResult]) -> str:

@@ -3,7 +3,9 @@
 import io
 from typing import TYPE_CHECKING, Any
 
-from .charts import PALETTE, Chart, Curves, Dots, HeatMap, Line, Lines, Spot
+from mmdet_retina_plus.common.palette import PALETTE
+
+from .charts import Chart, Curves, Dots, HeatMap, Line, Lines, Spot
 from .point_labels import clip
 
 if TYPE_CHECKING:

@@ -2,12 +2,9 @@
 
 from pathlib import Path
 
-import numpy as np
-import pytest
-from mmdet.datasets.transforms import Resize
 from mmdet.models.task_modules import AnchorGenerator
 
-from mmdet_retina_plus.doctor.anchors import check_anchors, resized
+from mmdet_retina_plus.doctor.anchors import check_anchors
 from mmdet_retina_plus.doctor.split import Split
 
 RETINANET = AnchorGenerator(
@@ -16,49 +13,6 @@ RETINANET = AnchorGenerator(
     octave_base_scale=4,
     scales_per_octave=3,
 )
-
-
-@pytest.mark.parametrize(
-    'step',
-    [
-        {'scale': (1333, 800), 'keep_ratio': True},
-        {'scale': (100, 37), 'keep_ratio': True},
-        {'scale': (123, 77)},
-        {'scale': 99, 'keep_ratio': True},
-        {'scale_factor': 1.7},
-    ],
-)
-@pytest.mark.parametrize('shape', [(50, 80), (333, 217), (64, 64)])
-def test_resized_is_what_the_transform_does(step, shape):
-    out = Resize(**step)({'img': np.zeros((*shape, 3), np.uint8)})
-    sizes = np.array([shape[::-1]], float)
-    pipeline = [{'type': 'LoadImageFromFile'}, {'type': 'Resize', **step}]
-    height, width = out['img_shape']
-    np.testing.assert_array_equal(resized(sizes, pipeline), [[width, height]])
-
-
-@pytest.mark.parametrize(
-    ('step', 'size'),
-    [
-        ({'type': 'RandomResize', 'scale': [(80, 40), (120, 60)]}, (100, 50)),
-        (
-            {
-                'type': 'mmdet.RandomResize',
-                'scale': (100, 50),
-                'ratio_range': (0.1, 2.0),
-            },
-            (105, 52),
-        ),
-        (
-            {'type': 'RandomChoiceResize', 'scales': [(9, 9), (8, 8), (7, 7)]},
-            (8, 8),
-        ),
-        ({'type': 'RandomFlip'}, (200, 100)),
-    ],
-)
-def test_a_random_scale_counts_with_its_middle(step, size):
-    sizes = resized(np.array([[200.0, 100.0]]), [step])
-    np.testing.assert_array_equal(sizes, [size])
 
 
 def split_of(*boxes, size=(512, 512), **fields):

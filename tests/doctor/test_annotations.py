@@ -95,7 +95,7 @@ def test_classes_that_do_not_fit_the_categories(split, classes, level, words):
 def test_unknown_references(split, key):
     split.coco['annotations'][1][key] = 99
     finding = only_problem(split)
-    assert finding.message.startswith(f'1 annotation have an unknown {key}')
+    assert finding.message.startswith(f'1 annotation has an unknown {key}')
     assert finding.message.endswith('ids 2')
 
 
@@ -136,7 +136,7 @@ def test_boxes_that_mmdet_drops(split, bbox, area):
 
 def test_boxes_that_leave_the_image(split):
     split.coco['annotations'][0]['bbox'] = [30, 30, 40, 40]
-    assert 'leave their image' in only_problem(split).message
+    assert 'leaves the image' in only_problem(split).message
 
 
 def test_boxes_on_the_edge_are_fine(split):

@@ -559,7 +559,7 @@ def test_images_of_training_in_validation(case, how):
     else:
         case.change('val', lambda x: x['images'][0].update(file_name='0.png'))
     finding = case.problem()
-    assert '1 of 6 images are images of the training data' in finding.message
+    assert '1 of 6 images belongs to the training data' in finding.message
 
 
 def test_a_file_under_several_ids(case):
@@ -642,7 +642,7 @@ SILENT = {
     ),
     'means of images from 0 to 1': (
         "model['data_preprocessor'].update(mean=[0.485] * 3, std=[0.225] * 3)",
-        'values of up to',
+        'of images from 0 to 1',
     ),
     'no id of the image': (
         "test_pipeline[3]['meta_keys'] = ('ori_shape', 'img_shape', "

@@ -16,8 +16,10 @@ def run_lengths(mask: np.ndarray) -> dict:
     return {'size': [48, 64], 'counts': encode(mask)['counts'].decode()}
 
 
-RUN_LENGTHS = run_lengths(np.ones((48, 64), np.uint8, order='F'))
-EMPTY_RUN_LENGTHS = run_lengths(np.zeros((48, 64), np.uint8, order='F'))
+WHOLE = np.zeros((48, 64), np.uint8, order='F')
+EMPTY_RUN_LENGTHS = run_lengths(WHOLE)
+WHOLE[5:15, 5:25] = 1
+RUN_LENGTHS = run_lengths(WHOLE)
 
 
 def findings(masks, pipeline, metrics=(), **fields):

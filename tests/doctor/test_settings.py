@@ -30,6 +30,7 @@ STOCK = {
             },
             'sampler': {'type': 'PseudoSampler'},
         },
+        'test_cfg': {'max_per_img': 100},
     },
     'train_dataloader': {'batch_size': 2},
     'test_dataloader': {
@@ -236,6 +237,13 @@ TRAPS = {
             },
         },
         ('error', 'pipeline', 'CachedMosaic'),
+    ),
+    'masks of the whole image without padding': (
+        {
+            'model.mask_head': {'type': 'CondInstMaskHead'},
+            'train_dataloader.dataset': {'pipeline': [LOAD_MASKS]},
+        },
+        ('warning', 'data_preprocessor', 'pad_mask=True'),
     ),
     'a map without padding': (
         {

@@ -61,3 +61,10 @@ def test_random_weights_should_not_be_frozen(backbone, words):
 )
 def test_what_trains_or_is_loaded_raises_no_alarm(backbone, cfg):
     assert findings(cfg, **{'init_cfg': None, **backbone}) == []
+
+
+def test_weights_of_another_depth():
+    named = {'type': 'Pretrained', 'checkpoint': 'open-mmlab://resnet101'}
+    (finding,) = findings(init_cfg=named)
+    assert 'depth 101, the backbone has depth=50' in finding.message
+    assert finding.fix.endswith("'open-mmlab://resnet50'")

@@ -8,7 +8,7 @@ from mmdet.models import BaseDetector
 from mmdet.registry import MODELS
 from mmengine.structures import InstanceData
 
-from tests.helpers.detector_files import write_config
+from tests.helpers.detector_files import CLASSES, write_config
 
 POISON = 77
 """A grey that no model could bear."""
@@ -56,6 +56,7 @@ def seeing(tmp_path):
     MODELS.register_module(module=SeeingDetector)
     config = write_config(tmp_path / 'seeing.py', dict(type='SeeingDetector'))
     checkpoint = tmp_path / 'seeing.pth'
-    torch.save(dict(state_dict={}), checkpoint)
+    meta = dict(dataset_meta=dict(classes=CLASSES))
+    torch.save(dict(state_dict={}, meta=meta), checkpoint)
     yield [str(config), str(checkpoint)]
     MODELS.module_dict.pop('SeeingDetector')

@@ -103,6 +103,15 @@ def test_the_checkpoint_names_the_labels(run, seeing):
     ) in said
 
 
+def test_a_checkpoint_without_names_is_named(run, seeing):
+    torch.save(dict(state_dict={}), seeing[1])
+    _, said = run(CLASSES)
+    assert (
+        f'Note: {seeing[1]} names no classes, so labels get the names of the '
+        'config (red, green, blue)'
+    ) in said
+
+
 def train_on(config: str, *files) -> None:
     """Let a config train on COCO files."""
     cfg = Config.fromfile(config)

@@ -2,14 +2,13 @@
 
 import dataclasses
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from mmdet_retina_plus.sweeps.report import write_report
+from tests.helpers.browser import browse, needs_browser
 from tests.sweeps.sweep_results import (
     NASTY,
     make_sweep,
@@ -17,11 +16,6 @@ from tests.sweeps.sweep_results import (
     unfinished_sweep,
 )
 
-CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
-needs_browser = pytest.mark.skipif(
-    CHROMIUM is None,
-    reason='needs a browser on this machine: apt-get install chromium',
-)
 HOVER = """<script>addEventListener('load', () => setTimeout(() => {
   for (const plot of document.querySelectorAll('.js-plotly-plot')) {
     const trace = plot.data[0], {xaxis, yaxis} = plot._fullLayout;
@@ -131,30 +125,6 @@ def test_markup_from_outside_stays_text(folder, tmp_path):
     text = ''.join(elements.words)
     assert NASTY.strip() in text
     assert 'onerror=console.error(1)' in text
-
-
-def browse(page: str, folder: Path) -> tuple[str, list[str]]:
-    """The DOM once a browser has run the page, and what its console says."""
-    file = folder / 'page.html'
-    file.write_text(page)
-    flags = """--headless --no-sandbox --disable-gpu --disable-quic
-        --no-first-run --disable-background-networking --disable-sync
-        --disable-component-update --enable-logging=stderr
-        --virtual-time-budget=3000 --dump-dom"""
-    done = subprocess.run(
-        [
-            str(CHROMIUM),
-            *flags.split(),
-            f'--user-data-dir={folder / "profile"}',
-            file.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    console = [x for x in done.stderr.splitlines() if ':CONSOLE' in x]
-    return done.stdout, console
 
 
 @needs_browser

@@ -6,7 +6,7 @@
 # Classification loss: cross entropy. Divisor of both losses: the number of
 # sampled anchors, positives and negatives.
 #
-#   mim train mmdet configs/lab/method_libra.py
+#   mim train mmdet configs/lab/method_libra-retinanet.py
 _base_ = './assigner_iou-balanced.py'
 
 model = dict(

@@ -1,0 +1,143 @@
+"""Anchors of a config against its objects: numbers, and what would fit."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmdet_retina_plus.common.config_file import check_kinds, read_config
+from mmdet_retina_plus.common.output_files import check_out, replace
+
+
+def fit_report(
+    config: str,
+    cfg_options: Sequence[str],
+    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+) -> dict[str, Any]:
+    """Measure the anchors of a config, and search better ones; plain data.
+
+    Args:
+        config: Of mmdet.
+        cfg_options: Changes of the config.
+        progress: Passes candidates on and shows how many are done.
+
+    Raises:
+        ValueError: The config has no anchors, or no objects.
+        ImportError: The environment is broken.
+    """
+    check_kinds(config, ())
+    cfg = read_config(config, cfg_options)
+    # Not before: where mmdet is broken, read_config says so better.
+    from mmdet.registry import MODELS
+
+    from .anchor_fit import anchor_head, measure, read_objects
+    from .anchor_search import search, shapes_of
+
+    try:
+        model = MODELS.build(cfg.model)
+    except Exception as error:  # Whatever a constructor may raise.
+        raise ValueError(f'Cannot build the detector: {error!r}') from error
+    key, head = anchor_head(model)
+    divisor = getattr(model.data_preprocessor, 'pad_size_divisor', 1)
+    objects = read_objects(cfg, divisor)
+    generator = head.prior_generator
+    finer = finer_start(model, key, generator)
+    found = search(objects, generator, finer is not None, progress)
+    suggestion = None
+    if found is not None:
+        options = found.changes
+        if 'anchor_generator' not in cfg.model[key]:
+            # The head's default would be lost.
+            options = options_of(found.generator)
+        suggestion = dict(
+            changes=found.changes,
+            anchors=found.anchors,
+            paste=paste(key, options, found.changes, finer),
+            fit=measure(objects, found.generator),
+        )
+    return dict(
+        config=config,
+        objects=len(objects.boxes),
+        of=objects.seen,
+        searched=shapes_of(generator) is not None,
+        fit=measure(objects, generator),
+        suggestion=suggestion,
+    )
+
+
+def finer_start(model: Any, key: str, generator: Any) -> int | None:
+    """First level of an FPN with one more fine level, None if impossible.
+
+    Other heads on the same pyramid count their levels from the first.
+    """
+    start = getattr(getattr(model, 'neck', None), 'start_level', 0)
+    alone = (
+        key == 'bbox_head'
+        and not getattr(model, 'with_roi_head', False)
+        and not getattr(model, 'with_semantic', False)
+        and not getattr(model, 'bbox_start_level', 0)
+    )
+    doubling = [(4 << start + level,) * 2 for level in range(99)]
+    fits = list(generator.strides) == doubling[: len(generator.strides)]
+    return start - 1 if alone and start > 0 and fits else None
+
+
+def options_of(generator: Any) -> dict[str, Any]:
+    """All options of a plain `AnchorGenerator`."""
+    return dict(
+        type='AnchorGenerator',
+        octave_base_scale=generator.octave_base_scale,
+        scales_per_octave=generator.scales_per_octave,
+        ratios=[round(ratio, 4) for ratio in generator.ratios.tolist()],
+        strides=[stride for stride, _ in generator.strides],
+    )
+
+
+def paste(
+    key: str,
+    options: Mapping[str, Any],
+    changes: Mapping[str, Any],
+    finer: int | None,
+) -> str:
+    """Lines for a config.
+
+    Args:
+        key: Of the head.
+        options: Of its generator.
+        changes: Those of them that are new.
+        finer: First level of the neck if there is a finer one.
+    """
+    lines = [
+        f'            {name}={value!r},' for name, value in options.items()
+    ]
+    neck = []
+    if 'strides' in changes:
+        outs = len(changes['strides'])
+        neck = [f'    neck=dict(start_level={finer}, num_outs={outs}),']
+    return '\n'.join(
+        [
+            'model = dict(',
+            *neck,
+            f'    {key}=dict(',
+            '        anchor_generator=dict(',
+            *lines,
+            '        )',
+            '    ),',
+            ')',
+        ]
+    )
+
+
+def as_json(report: Mapping[str, Any]) -> str:
+    return json.dumps(report, indent=2)
+
+
+def write(report: Mapping[str, Any], out: Path, config: str) -> None:
+    """Write a report as JSON.
+
+    Raises:
+        ValueError: The file is the config, or has no folder.
+        OSError: It cannot be written.
+    """
+    check_out(out, [config])
+    replace(out, f'{as_json(report)}\n')

@@ -1,0 +1,192 @@
+"""Searches scales, ratios and levels of anchors that fit objects better."""
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+from mmdet.models.task_modules import AnchorGenerator
+
+from mmdet_retina_plus.common.anchor_iou import GOOD_IOU, generator_iou
+
+from .anchor_fit import Objects
+
+SCALES = (1, 1.2, 1.4, 1.7, 2, 2.4, 2.8, 3.4, 4, 4.8, 5.7, 6.7, 8, 9.5, 11, 13)
+"""Octave base scales, a quarter of an octave apart."""
+MOST = 4000
+"""Objects that a candidate is tried on."""
+NEGLIGIBLE = 0.03
+"""A gain of the cost that is worth no change."""
+PER_DOUBLING = 0.05
+"""What twice the anchors have to gain."""
+
+
+APART = 1.25
+"""Factor between ratios that are worth an anchor each."""
+
+
+class Shapes(NamedTuple):
+    """Options of an `AnchorGenerator` that are searched."""
+
+    octave_base_scale: float
+    ratios: tuple[float, ...]
+    strides: tuple[int, ...]
+
+
+class Suggestion(NamedTuple):
+    """Anchors that fit better.
+
+    Attributes:
+        shapes: Their options.
+        generator: Built from them.
+        changes: What differs from the config, by the key of the generator.
+        anchors: Per image, over their present number.
+    """
+
+    shapes: Shapes
+    generator: Any
+    changes: dict[str, Any]
+    anchors: float
+
+
+def shapes_of(generator: Any) -> Shapes | None:
+    """Options of a generator, None for one that has others.
+
+    SSD's and YOLO's list the sizes of each level.
+    """
+    strides = [stride[0] for stride in generator.strides]
+    if (
+        type(generator) is not AnchorGenerator
+        or generator.octave_base_scale is None
+        or generator.centers is not None
+        or list(generator.base_sizes) != strides
+        or any(across != down for across, down in generator.strides)
+    ):
+        return None
+    ratios = generator.ratios.tolist()
+    return Shapes(
+        generator.octave_base_scale,
+        tuple(round(ratio, 4) for ratio in ratios),
+        tuple(strides),
+    )
+
+
+def build(shapes: Shapes, like: Any) -> Any:
+    """A generator with other shapes, and all else as that of the config."""
+    return AnchorGenerator(
+        strides=list(shapes.strides),
+        ratios=list(shapes.ratios),
+        octave_base_scale=shapes.octave_base_scale,
+        scales_per_octave=like.scales_per_octave,
+        center_offset=like.center_offset,
+    )
+
+
+def ratio_choices(objects: Objects, now: Sequence[float]) -> list[tuple]:
+    """Ratios to try: the present ones, and those of the objects.
+
+    The latter are as many quantiles, and two more.
+    """
+    logs = np.log2(objects.ratios)
+    choices = [tuple(now)]
+    for number in (len(now), len(now) + 2):
+        places = (np.arange(number) + 0.5) / number
+        found = 2 ** np.quantile(logs, places)
+        choices.append(distinct([float(f'{ratio:.2g}') for ratio in found]))
+    return list(dict.fromkeys(choices))
+
+
+def distinct(ratios: Sequence[float]) -> tuple[float, ...]:
+    """Of ascending ratios those that differ by `APART` from the one before."""
+    kept = [ratios[0]]
+    for ratio in ratios[1:]:
+        if ratio >= APART * kept[-1]:
+            kept.append(ratio)
+    return tuple(kept)
+
+
+def level_choices(strides: Sequence[int], finer: bool) -> list[tuple]:
+    """Strides to try: the present ones, and with a level finer.
+
+    Args:
+        strides: The present ones.
+        finer: Whether the neck can have such a level.
+    """
+    now = tuple(strides)
+    if not finer or now[0] % 2:
+        return [now]
+    first = now[0] // 2
+    return [now, (first, *now[:-1]), (first, *now)]
+
+
+def search(
+    objects: Objects,
+    generator: Any,
+    finer: bool,
+    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+) -> Suggestion | None:
+    """Find anchors of the least cost; of nearly equal ones the nearest.
+
+    The cost is the share of the objects below an IoU of .5, plus the mean of
+    1 - IoU, plus `PER_DOUBLING` for twice the anchors.
+
+    Args:
+        objects: Of the training data.
+        generator: That of the config.
+        finer: Whether the neck can have a finer level.
+        progress: Passes candidates on and shows how many are done.
+
+    Returns:
+        None where nothing is worth a change, or the generator lists sizes.
+    """
+    now = shapes_of(generator)
+    if now is None:
+        return None
+    sample = objects.some(MOST)
+    scales = dict.fromkeys((now.octave_base_scale, *SCALES))
+    candidates = [
+        Shapes(*options)
+        for options in product(
+            scales,
+            ratio_choices(sample, now.ratios),
+            level_choices(now.strides, finer),
+        )
+    ]
+    costs = {
+        shapes: cost(sample, build(shapes, generator))
+        + PER_DOUBLING * max(0, np.log2(density(shapes) / density(now)))
+        for shapes in progress(candidates)
+    }
+    least = min(costs.values())
+    if costs[now] <= least + NEGLIGIBLE:
+        return None
+    best = min(
+        (x for x in costs if costs[x] <= least + NEGLIGIBLE / 2),
+        key=lambda shapes: (len(changes_of(shapes, now)), costs[shapes]),
+    )
+    return Suggestion(
+        best,
+        build(best, generator),
+        changes_of(best, now),
+        density(best) / density(now),
+    )
+
+
+def cost(objects: Objects, generator: Any) -> float:
+    """Share of the objects below an IoU of .5, plus the mean misfit."""
+    ious = generator_iou(objects.boxes, objects.sizes, generator)
+    return float((ious < GOOD_IOU).mean() + 1 - ious.mean())
+
+
+def density(shapes: Shapes) -> float:
+    """Number of anchors, up to a factor that all shapes share."""
+    return len(shapes.ratios) * sum(stride**-2 for stride in shapes.strides)
+
+
+def changes_of(shapes: Shapes, now: Shapes) -> dict[str, Any]:
+    """Options that differ, as a config writes them."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in shapes._asdict().items()
+        if value != getattr(now, name)
+    }

@@ -1,0 +1,71 @@
+"""Reads CenterNetHead: the centres of its heat map."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from .assignment import NEGATIVE, POSITIVE, Assignment
+from .watching import watched
+
+
+def read_centernet(
+    head: Any, features: Sequence[Tensor], samples: list
+) -> Assignment:
+    """Assignment of one image, by the target of the heat map.
+
+    A location is a positive in the channels of the classes whose objects have
+    their centre there, and a negative of reduced weight around it. The head
+    is asked for the target of each object by itself to tell whose it is.
+
+    Args:
+        head: Of a detector, in training mode.
+        features: Of the neck, for one image.
+        samples: One, as the data preprocessor leaves it.
+    """
+    with (
+        watched(head, 'get_targets') as called,
+        watched(head, 'loss_by_feat') as losses,
+    ):
+        head.loss(features, samples)
+    arguments, (targets, _) = called[0]
+    (heat,) = losses[0].arguments['center_heatmap_preds']
+    centres = centres_in(targets)
+    height, width = centres.shape
+    pairs = [
+        (location, number)
+        for number in range(len(arguments['gt_labels'][0]))
+        for location in locations_of(head, arguments, number)
+    ]
+    priors, objects = np.array(pairs, int).reshape(-1, 2).T
+    image_height, image_width = arguments['img_shape'][:2]
+    step = np.array([image_width / width, image_height / height])
+    y, x = np.divmod(np.arange(height * width), width)
+    return Assignment(
+        strides=[float(step[0])],
+        levels=np.zeros(height * width, int),
+        centres=(np.stack([x, y], axis=1) + 0.5) * step,
+        boxes=None,
+        states=np.where(centres.flatten(), POSITIVE, NEGATIVE),
+        priors=priors,
+        objects=objects,
+        weights=np.ones(len(priors)),
+        scores=heat[0].detach().amax(dim=0).flatten().cpu().numpy(),
+    )
+
+
+def centres_in(targets: dict[str, Tensor]) -> np.ndarray:
+    """Whether a location is the centre of any object, shape (H, W)."""
+    peaks = targets['center_heatmap_target'][0].eq(1)
+    return peaks.any(dim=0).cpu().numpy()
+
+
+def locations_of(head: Any, arguments: dict, number: int) -> list[int]:
+    """Positive locations of one object, by the head's own targets."""
+    alone = {
+        name: [arguments[name][0][number : number + 1]]
+        for name in ('gt_bboxes', 'gt_labels')
+    }
+    targets, _ = head.get_targets(**{**arguments, **alone})
+    return np.flatnonzero(centres_in(targets)).tolist()

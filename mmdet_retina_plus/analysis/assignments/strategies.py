@@ -1,0 +1,203 @@
+"""Strategies to compare: a config's detector, its head and its pipeline."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from mmdet.models import RPNHead
+from mmdet.registry import MODELS
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.model import revert_sync_batchnorm
+from mmengine.runner import set_random_seed
+
+from mmdet_retina_plus.common.text import error_text
+from mmdet_retina_plus.common.trained_detectors import load_detector
+
+from .assignment import Assignment
+from .heads import dense_head, reader_of
+from .images import pipeline_of, pixels_of, still_pipeline
+from .soft_maps import SoftMap, soft_maps, watched_fusion
+
+
+class Strategy(NamedTuple):
+    """A config, ready to be asked.
+
+    Attributes:
+        name: Of the config, a column's title.
+        model: The detector.
+        pipeline: Steps without chance.
+        left_out: Random steps of the pipeline.
+        checkpoint: '' for the initial model.
+    """
+
+    name: str
+    model: Any
+    pipeline: Any
+    left_out: list[str]
+    checkpoint: str
+
+
+class Scene(NamedTuple):
+    """One image as one strategy sees it.
+
+    Attributes:
+        pixels: RGB of 8 bits (H, W, 3).
+        boxes: Objects in pixels of the network's input, shape (G, 4).
+        sides: Square root of each object's box area in the original image.
+        labels: Shape (G,).
+        assignment: The priors.
+        maps: Soft quantities.
+    """
+
+    pixels: np.ndarray
+    boxes: np.ndarray
+    sides: np.ndarray
+    labels: np.ndarray
+    assignment: Assignment
+    maps: list[SoftMap]
+
+
+def names_of(configs: Sequence[str]) -> list[str]:
+    """Stem of each config, with its folder where stems repeat."""
+    stems = [Path(config).stem for config in configs]
+    if len(set(stems)) == len(stems):
+        return stems
+    return [str(Path(config).with_suffix('')) for config in configs]
+
+
+def build_strategy(
+    name: str, cfg: Any, split: str, checkpoint: str, device: str
+) -> Strategy:
+    """Build the detector and the pipeline of a config.
+
+    Args:
+        name: Column's title.
+        cfg: The config.
+        split: 'train' or 'val'.
+        checkpoint: File, or '' for the initial model without pretrained
+            weights, which training would download.
+        device: Where the model runs.
+
+    Raises:
+        ValueError: With the name of the config.
+    """
+    try:
+        steps, left_out = still_pipeline(pipeline_of(cfg, split))
+        if checkpoint:
+            model = load_detector(cfg, checkpoint, device)
+        else:
+            model = initial_model(cfg.model).to(device)
+        head = dense_head(model)
+        pipeline = Compose(copy.deepcopy(steps))
+    except Exception as error:  # Of pickles and constructors.
+        raise ValueError(f'{name}: {error_text(error)}') from error
+    model.eval()
+    # Heads ask themselves whether they train; layers keep their statistics.
+    head.training = True
+    return Strategy(name, model, pipeline, left_out, checkpoint)
+
+
+def initial_model(settings: Any) -> Any:
+    """A detector as training starts it, but without pretrained weights."""
+    settings = copy.deepcopy(settings)
+    without_pretrained(settings)
+    set_random_seed(0)
+    model = revert_sync_batchnorm(MODELS.build(settings))
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel('ERROR')  # It lists every layer.
+    try:
+        model.init_weights()
+    finally:
+        logger.setLevel(level)
+    return model
+
+
+def without_pretrained(settings: Any) -> None:
+    """Take what would load weights out of a model's config, in place."""
+    if isinstance(settings, dict):
+        init = settings.get('init_cfg')
+        if isinstance(init, dict) and init.get('type') == 'Pretrained':
+            settings['init_cfg'] = None
+        if settings.get('pretrained') is not None:
+            settings['pretrained'] = None
+    values: Any = settings.values() if isinstance(settings, dict) else settings
+    for value in values:
+        if isinstance(value, dict | list | tuple):
+            without_pretrained(value)
+
+
+def scene_of(strategy: Strategy, info: dict) -> Scene:
+    """Ask a strategy about an image.
+
+    Args:
+        strategy: Of `build_strategy`.
+        info: What its pipeline starts from.
+
+    Raises:
+        Exception: Of files, pipelines and heads.
+    """
+    model = strategy.model
+    item = strategy.pipeline(info)
+    if item is None:
+        raise ValueError('the pipeline leaves nothing of the image')
+    pixels = pixels_of(item['inputs'].numpy())
+    head = dense_head(model)
+    with torch.no_grad():
+        batch = model.data_preprocessor(pseudo_collate([item]))
+        (sample,) = samples = batch['data_samples']
+        truth = sample.gt_instances
+        labels = truth.labels.cpu().numpy()
+        check_labels(head, labels)
+        if isinstance(head, RPNHead):
+            truth.labels = torch.zeros_like(truth.labels)
+        with watched_fusion(model) as fused:
+            features = model.extract_feat(batch['inputs'])
+        features = features[getattr(model, 'bbox_start_level', 0) :]
+        set_random_seed(0)
+        reader = reader_of(head)
+        assert reader is not None
+        trained = bool(strategy.checkpoint)
+        with progress_of(trained):
+            assignment = reader(head, features, samples)
+        maps = soft_maps(head, features, sample, trained)
+    boxes = truth.bboxes.cpu().numpy()
+    scale = np.array(sample.metainfo.get('scale_factor', (1, 1)))[:2]
+    edges = (boxes[:, 2:] - boxes[:, :2]) / scale
+    sides = np.sqrt(edges.prod(axis=1))
+    return Scene(pixels, boxes, sides, labels, assignment, fused + maps)
+
+
+@contextmanager
+def progress_of(trained: bool) -> Iterator[None]:
+    """Let heads with phases see the begin or the end of a training."""
+    known = MessageHub.get_current_instance().runtime_info
+    progress = dict(iter=int(trained), max_iters=1)
+    before = {key: known[key] for key in progress if key in known}
+    known.update(progress)
+    try:
+        yield
+    finally:
+        for key in progress:
+            del known[key]
+        known.update(before)
+
+
+def check_labels(head: Any, labels: np.ndarray) -> None:
+    """Refuse labels that a head has no class for.
+
+    Raises:
+        ValueError: With the number of classes that it needs.
+    """
+    if isinstance(head, RPNHead) or not len(labels):
+        return
+    if labels.max() >= head.num_classes:
+        raise ValueError(
+            f'the data has the label {labels.max()}, the head has '
+            f'{head.num_classes} classes: set model.bbox_head.num_classes'
+        )

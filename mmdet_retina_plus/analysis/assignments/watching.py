@@ -1,0 +1,49 @@
+"""Records what passes through the methods of a head while its loss runs."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, NamedTuple
+
+
+class Call(NamedTuple):
+    """One call of a method: arguments by name, and its result."""
+
+    arguments: dict[str, Any]
+    result: Any
+
+
+@contextmanager
+def replaced(owner: Any, name: str, function: Callable) -> Iterator[None]:
+    """Put a function in the place of a method of one object, in a `with`."""
+    own = vars(owner)
+    before = own.get(name)
+    # Not by setattr: torch's modules sort what they are given.
+    own[name] = function
+    try:
+        yield
+    finally:
+        if before is None:
+            del own[name]
+        else:
+            own[name] = before
+
+
+@contextmanager
+def watched(owner: Any, name: str) -> Iterator[list[Call]]:
+    """Record the calls of a method of one object, in a `with`."""
+    method = getattr(owner, name)
+    signature = inspect.signature(method)
+    calls: list[Call] = []
+
+    # Heads look at the arguments that an assigner takes.
+    @wraps(method)
+    def watch(*args: Any, **kwargs: Any) -> Any:
+        bound = signature.bind(*args, **kwargs)
+        result = method(*args, **kwargs)
+        calls.append(Call(bound.arguments, result))
+        return result
+
+    with replaced(owner, name, watch):
+        yield calls

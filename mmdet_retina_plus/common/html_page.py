@@ -1,0 +1,69 @@
+"""Frame of a self-contained HTML page, which needs no network."""
+
+from base64 import b64encode
+from html import escape
+
+POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; "
+    "style-src 'unsafe-inline'; img-src data: blob:; "
+    "base-uri 'none'; form-action 'none'"
+)
+"""The browser itself forbids the page to fetch anything."""
+STYLE = """
+body { margin: 0; background: #fafaf8; color: #222;
+  font: 15px/1.5 system-ui, sans-serif; }
+main { max-width: 1040px; margin: 0 auto; padding: 24px 20px 60px; }
+h1 { font-size: 26px; margin: 0; }
+h2 { font-size: 18px; margin: 36px 0 0; }
+p { margin: 4px 0 8px; }
+.note { color: #555; font-size: 14px; }
+code, pre { font-family: ui-monospace, monospace; font-size: 13px; }
+pre { overflow-x: auto; margin: 4px 0 12px; padding: 10px 12px;
+  background: #f1f1ee; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; margin-top: 8px;
+  font-variant-numeric: tabular-nums; }
+th, td { padding: 5px 14px 5px 0; text-align: left; white-space: nowrap;
+  border-bottom: 1px solid #e4e4e0; }
+th { font-weight: 600; border-bottom-color: #999; }
+.number { text-align: right; }
+.best td { background: #e8f1f8; font-weight: 600; }
+"""
+
+
+def page(title: str, body: str, script: str = '') -> str:
+    """A whole page.
+
+    Args:
+        title: Text of the window, escaped here.
+        body: HTML of the page, whose texts are escaped.
+        script: JavaScript that runs before the body is read.
+    """
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)}</title>
+<style>{STYLE}</style>
+{f'<script>{script}</script>' if script else ''}
+</head>
+<body>
+<main>
+{body}
+</main>
+</body>
+</html>
+"""
+
+
+def picture(png: bytes, text: str) -> str:
+    """HTML of a picture that lies within the page.
+
+    Args:
+        png: Content of a PNG file.
+        text: What it shows, for those who do not see it.
+    """
+    data = b64encode(png).decode()
+    return f'<img alt="{escape(text)}" src="data:image/png;base64,{data}">'

@@ -1,0 +1,105 @@
+"""Annotation files opened; where that fails, what lies there instead."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from mmdet_retina_plus.common.suggestions import did_you_mean
+from mmdet_retina_plus.common.text import some
+
+ENCODINGS = {
+    b'\xef\xbb\xbf': ('UTF-8 with a byte order mark', 'utf-8-sig'),
+    b'\xff\xfe': ('UTF-16', 'utf-16'),
+    b'\xfe\xff': ('UTF-16', 'utf-16'),
+}
+"""By the first bytes: a name, and Python's codec."""
+REWRITE = (
+    'python -c "from pathlib import Path; p = Path({path!r}); '
+    "p.write_text(p.read_text('{codec}'), 'utf-8')\""
+)
+
+
+class UnreadableError(ValueError):
+    """An annotation file that is not there, or no JSON.
+
+    Attributes:
+        fix: What to do about it.
+    """
+
+    def __init__(self, message: str, fix: str) -> None:
+        super().__init__(message)
+        self.fix = fix
+
+
+def contents(folder: Path) -> str:
+    """The first names in a folder, for a message."""
+    names = sorted(x.name for x in folder.iterdir() if x.name[0] != '.')
+    return f'{folder} holds {some(names, 5) or "nothing"}'
+
+
+def existing_parent(path: Path) -> Path:
+    return next(x for x in path.absolute().parents if x.is_dir())
+
+
+def missing_file(path: str) -> UnreadableError:
+    """About a file that is not there, with one that may be meant."""
+    parent = existing_parent(Path(path))
+    if parent != Path(path).absolute().parent:
+        name = Path(path).name
+        places = [parent / name, *sorted(parent.glob(f'*/{name}'))]
+        found = next((x for x in places if x.is_file()), None)
+        lost = os.path.dirname(path)
+        fix = 'correct data_root or ann_file'
+        if found is not None:
+            fix = f"data_root='' and ann_file='{found}'"
+        return UnreadableError(
+            f'there is no folder {lost}; {contents(parent)}', fix
+        )
+    names = [x.name for x in parent.glob('*.json')]
+    near = did_you_mean(Path(path).name, names)
+    guess = near.partition('mean ')[2].rstrip('?')
+    if not guess and len(names) == 1:
+        guess = names[0]
+    fix = 'ann_file of a file that is there'
+    if guess:
+        fix = f"ann_file='…/{guess}' in place of '…/{Path(path).name}'"
+    return UnreadableError(f'there is no file {path}; {contents(parent)}', fix)
+
+
+def read_json(path: str) -> Any:
+    """Content of a file, as mmdet reads it.
+
+    Raises:
+        UnreadableError: It is not there, or no JSON in UTF-8.
+    """
+    if not os.path.exists(path):
+        raise missing_file(path)
+    try:
+        with open(path, 'rb') as file:
+            begin = file.read(3)
+        for mark, (name, codec) in ENCODINGS.items():
+            if begin.startswith(mark):
+                raise UnreadableError(
+                    f'{path} is {name}, mmdet reads plain UTF-8',
+                    REWRITE.format(path=path, codec=codec),
+                )
+        if not begin:
+            raise UnreadableError(f'{path} is empty', 'write or copy it again')
+        with open(path, encoding='utf-8') as text:
+            return json.load(text)
+    except UnicodeDecodeError as error:
+        raise UnreadableError(
+            f'{path} is not UTF-8: {error}',
+            REWRITE.format(path=path, codec='latin-1'),
+        ) from error
+    except json.JSONDecodeError as error:
+        raise UnreadableError(
+            f'{path} is no JSON, or cut off: {error}',
+            f'write or copy it again; `python -m json.tool {path}` shows the '
+            'place',
+        ) from error
+    except OSError as error:
+        raise UnreadableError(
+            f'cannot read {path}: {error}', 'ann_file of a file in JSON'
+        ) from error

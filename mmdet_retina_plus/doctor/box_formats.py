@@ -1,0 +1,222 @@
+"""Boxes in another format than COCO's, by their size, area and polygons."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from mmdet_retina_plus.common.text import quantity
+
+from .findings import Finding
+from .split import Split
+
+FRACTIONS = 1.5
+"""Coordinates up to which boxes are taken for fractions of the image."""
+FEW = 0.02
+MANY = 10
+WHOLE = 0.98
+"""Fraction of an image's sides from which a box is the whole image."""
+MOST = 2000
+"""Objects whose polygons are looked at."""
+SAME = 0.85
+"""IoU of a box and the bounds of its polygons from which they are one."""
+MAJORITY = 0.8
+"""Fraction of the objects that another format has to fit."""
+LEAST_AREA = 0.05
+"""Fraction of a box's area that a mask in it has nearly always."""
+PERCENT, LARGE = 100.5, 200
+"""Coordinates up to which boxes may be percentages, of images of this side."""
+TINY = 0.01
+"""Fraction of a box's area below which a mask's area cannot be meant."""
+
+
+def edges(*columns: np.ndarray) -> np.ndarray:
+    return np.column_stack(columns)
+
+
+Reading = Callable[..., np.ndarray]
+FORMATS: dict[str, tuple[Reading, str]] = {
+    '[left, top, right, bottom]': (
+        lambda a, b, c, d: edges(a, b, c, d),
+        '[x1, y1, x2 - x1, y2 - y1]',
+    ),
+    '[centre x, centre y, width, height]': (
+        lambda x, y, w, h: edges(x - w / 2, y - h / 2, x + w / 2, y + h / 2),
+        '[x - width / 2, y - height / 2, width, height]',
+    ),
+    '[top, left, height, width]': (
+        lambda y, x, h, w: edges(x, y, x + w, y + h),
+        '[left, top, width, height]',
+    ),
+    '[top, left, bottom, right]': (
+        lambda y1, x1, y2, x2: edges(x1, y1, x2, y2),
+        '[x1, y1, x2 - x1, y2 - y1]',
+    ),
+}
+"""Other formats: left, top, right, bottom of their four numbers, the fix."""
+
+
+def iou_of_pairs(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """IoU of boxes (N, 4) with others, row by row."""
+    corner = (
+        np.minimum(boxes, others)[:, 2:] - np.maximum(boxes, others)[:, :2]
+    )
+    common = corner.clip(min=0).prod(axis=1)
+    areas = [
+        (x[:, 2:] - x[:, :2]).clip(min=0).prod(axis=1) for x in (boxes, others)
+    ]
+    return common / np.maximum(areas[0] + areas[1] - common, 1e-9)
+
+
+def bounds_of(polygons: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    """Left, top, right, bottom of all corners."""
+    corners = [float(x) for polygon in polygons for x in polygon]
+    x, y = corners[0::2], corners[1::2]
+    return min(x), min(y), max(x), max(y)
+
+
+def unlikely(boxes: np.ndarray, sizes: np.ndarray, areas: np.ndarray) -> float:
+    """How many boxes leave their images or do not fit their areas.
+
+    Args:
+        boxes: Left, top, right, bottom, (N, 4).
+        sizes: Widths and heights of their images, (N, 2).
+        areas: As the file says, (N,).
+
+    Returns:
+        The sum of both fractions.
+    """
+    extent = (boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(axis=1)
+    leaves = (boxes[:, 2:] > sizes + 1).any(axis=1) | (boxes < -1).any(axis=1)
+    fits = (areas < 1.1 * extent) & (areas > LEAST_AREA * extent)
+    return float(leaves.mean() + (~fits).mean())
+
+
+def boxes_and_bounds(split: Split) -> tuple[np.ndarray, ...]:
+    """Of objects with polygons.
+
+    Returns:
+        The four numbers of `bbox` and the bounds of polygons, both (N, 4),
+        sizes of the images, (N, 2), and areas, (N,).
+    """
+    from .segmentations import has_pixels, is_readable
+
+    masks = split.column('segmentation')
+    there = ~np.isnan(split.boxes).any(axis=1) & ~split.crowd
+    places = np.flatnonzero(there)
+    chosen = [
+        at
+        for at in places[:: len(places) // MOST + 1]
+        if masks[at]
+        and isinstance(masks[at], list)
+        and is_readable(masks[at])
+        and has_pixels(masks[at])
+    ]
+    boxes = split.boxes[chosen]
+    boxes = np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
+    bounds = [bounds_of(masks[at]) for at in chosen]
+    return (
+        boxes,
+        np.array(bounds, float).reshape(-1, 4),
+        split.sizes[chosen],
+        split.areas[chosen],
+    )
+
+
+def other_format(split: Split) -> tuple[str, str]:
+    """What `bbox` is where polygons contradict it, and the fix; or ''."""
+    boxes, bounds, sizes, areas = boxes_and_bounds(split)
+    if not len(boxes):
+        return '', ''
+    left, top, width, height = boxes.T
+    as_said = edges(left, top, left + width, top + height)
+    if unlikely(bounds, sizes, areas) > unlikely(as_said, sizes, areas):
+        return '', ''  # The polygons are wrong, not the boxes.
+    if (iou_of_pairs(as_said, bounds) > SAME).mean() > 1 - MAJORITY:
+        return '', ''
+    for name, (read, right) in FORMATS.items():
+        ious = iou_of_pairs(read(left, top, width, height), bounds)
+        if (ious > SAME).mean() > MAJORITY:
+            return name, f'write "bbox": {right}'
+    with np.errstate(divide='ignore', invalid='ignore'):
+        factors = np.median((bounds / as_said)[:, 2:], axis=0)
+    if not np.isfinite(factors).all() or (factors <= 0).any():
+        return '', ''
+    ious = iou_of_pairs(as_said * np.tile(factors, 2), bounds)
+    if (ious > SAME).mean() <= MAJORITY:
+        return '', ''
+    by = ' and '.join(f'{x:.3g}' for x in factors)
+    return (
+        'that of an image of another size',
+        f'multiply left and width of bbox, and top and height, by {by}',
+    )
+
+
+def check_box_format(split: Split) -> list[Finding]:
+    whole = split.boxes[~np.isnan(split.boxes).any(axis=1)]
+    if len(whole) and 0 < whole.max() <= FRACTIONS:
+        return split.fail(
+            'all boxes lie within the first pixel: they are fractions of the '
+            'image',
+            'multiply bbox by width and height of the image',
+        )
+    sides = split.image_sizes.min(axis=1) if len(split.images) else np.zeros(1)
+    if len(whole) >= MANY and whole.max() <= PERCENT and sides.min() >= LARGE:
+        return split.warn(
+            'all boxes lie within the first 100 pixels of larger images: '
+            'they may be percentages',
+            'multiply left and width of bbox by width / 100 of the image, top '
+            'and height by height / 100',
+        )
+    name, fix = other_format(split)
+    if name:
+        return split.fail(
+            f'bbox is {name}, by the polygons of the objects', fix
+        )
+    if not split.usable.any():
+        return []
+    return check_whole_images(split) or check_areas(split)
+
+
+def check_whole_images(split: Split) -> list[Finding]:
+    """Boxes of several objects that are all the whole image."""
+    used = np.flatnonzero(split.usable)
+    extent = split.boxes[used, 2:] - split.boxes[used, :2]
+    whole = (extent > WHOLE * split.sizes[used]).all(axis=1)
+    several = np.bincount(split.image_of[used])[split.image_of[used]] > 1
+    if (whole & several).sum() <= len(used) / 2:
+        return []
+    return split.fail(
+        f'bbox of {quantity(int((whole & several).sum()), "object")} is the '
+        'whole image, of several in an image',
+        'write the box of each object into bbox: [left, top, width, height]',
+    )
+
+
+def check_areas(split: Split) -> list[Finding]:
+    """What `area` tells of boxes, and whether it can be meant."""
+    areas = split.areas[split.usable]
+    left, top, right, bottom = split.boxes[split.usable].T
+    # As if width and height were the right and bottom edges.
+    corners = (right - 2 * left) * (bottom - 2 * top)
+    extent = (right - left) * (bottom - top)
+    other = ~np.isclose(areas, extent, rtol=0.01)
+    fits = np.isclose(areas, corners, rtol=0.01) & other
+    if other.any() and fits.sum() > other.sum() / 2:
+        return split.fail(
+            f'area of {quantity(int(fits.sum()), "object")} is that of a box '
+            '[left, top, right, bottom]',
+            'write bbox as [left, top, width, height]: "bbox": '
+            '[x1, y1, x2 - x1, y2 - y1]',
+        )
+    for wrong, than in (
+        (areas > 1.1 * extent, 'larger than the box'),
+        (areas < TINY * extent, f'less than {TINY:.0%} of the box'),
+    ):
+        if wrong.mean() > FEW:
+            return split.warn(
+                f'area is {than} of {quantity(int(wrong.sum()), "object")}: '
+                'AP by size is wrong',
+                'write area in pixels, width * height of bbox or that of the '
+                'mask',
+            )
+    return []

@@ -1,0 +1,104 @@
+"""Arguments of mmdet's CocoMetric, which are only read while it scores."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mmdet_retina_plus.common.config_tree import kind
+from mmdet_retina_plus.common.suggestions import did_you_mean
+
+from .findings import Finding
+
+METRICS = ('bbox', 'segm', 'proposal', 'proposal_fast')
+PROPOSALS = 3
+"""Numbers of proposals that pycocotools summarizes for."""
+ITEMS = (
+    *('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l'),
+    *('AR@100', 'AR@300', 'AR@1000', 'AR_s@1000', 'AR_m@1000', 'AR_l@1000'),
+)
+
+
+def names_metrics(value: Any) -> bool:
+    # A tuple is taken for a single metric.
+    named = value if isinstance(value, list) else [value]
+    return all(isinstance(x, str) and x in METRICS for x in named)
+
+
+def are_proposals(value: Any) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == PROPOSALS
+        and all(isinstance(x, int) and x > 0 for x in value)
+    )
+
+
+def are_items(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(x in ITEMS for x in value)
+
+
+WANTED: dict[str, tuple[Callable[[Any], bool], str, str]] = {
+    'metric': (names_metrics, f'one or a list of {", ".join(METRICS)}', ''),
+    'proposal_nums': (
+        are_proposals,
+        'three numbers of boxes',
+        '(100, 300, 1000)',
+    ),
+    'metric_items': (are_items, 'a list of names of its metrics', ''),
+    # pycocotools looks 0.5 up by ==, which a list answers with False.
+    'iou_thrs': (
+        lambda value: False,
+        'None, which means 0.5 to 0.95: scoring stops with any other',
+        'None',
+    ),
+}
+"""A test of the value, what it shall be, and a right one; '': the nearest."""
+
+
+def nearest(name: str, value: Any) -> str:
+    """Python of the right value that is most like a wrong one."""
+    known = METRICS if name == 'metric' else ITEMS
+    given = value if isinstance(value, list | tuple) else [value]
+    right = []
+    for one in given:
+        # mAP, the name that other libraries use, is like none.
+        guess = did_you_mean(str(one), known, always=known is ITEMS)
+        near = guess.partition('mean ')[2].rstrip('?') or known[0]
+        if near not in right:
+            right.append(near)
+    single = name == 'metric' and len(right) == 1
+    return repr(right[0] if single else right)
+
+
+def explain_arguments(key: str, evaluator: Any) -> list[Finding]:
+    """Findings about arguments that a failure to score may come from.
+
+    Args:
+        key: Of the evaluator.
+        evaluator: Its config, of one metric or several.
+    """
+    several = isinstance(evaluator, list | tuple)
+    metrics = list(evaluator) if several else [evaluator]
+    inner = evaluator.get('metrics') if isinstance(evaluator, Mapping) else ()
+    places = {
+        f'{key}[{n}]' if several else key: metric
+        for n, metric in enumerate(metrics)
+    } | {f'{key}.metrics[{n}]': x for n, x in enumerate(inner or ())}
+    for place, metric in places.items():
+        if not kind(metric).endswith('CocoMetric'):
+            continue
+        if metric.get('format_only') and not metric.get('outfile_prefix'):
+            message = 'format_only=True needs the name of a file'
+            fix = f"{place}.outfile_prefix='results'"
+            return [Finding('error', key, message, fix)]
+        for name, (fits, wanted, right) in WANTED.items():
+            value = metric.get(name)
+            if value is None or fits(value):
+                continue
+            return [
+                Finding(
+                    'error',
+                    key,
+                    f'{name} is {value!r}, not {wanted}',
+                    f'{place}.{name}={right or nearest(name, value)}',
+                )
+            ]
+    return []

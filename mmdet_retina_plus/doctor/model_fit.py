@@ -1,0 +1,194 @@
+"""Parts of a model that do not fit each other: channels and strides."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mmdet_retina_plus.common.config_tree import part
+from mmdet_retina_plus.common.numbers import is_number
+
+from .explanations import explained
+from .findings import Finding
+from .model_traits import counts_channels
+
+EXTRACTORS = ('bbox', 'mask')
+"""Parts of a RoI head: `bbox_roi_extractor` and `bbox_head`, and so on."""
+
+
+def channels_of(features: Sequence[Any]) -> list[int]:
+    return [feature.shape[1] for feature in features]
+
+
+def misfit(key: str, wanted: Any, giver: str, given: Any) -> Finding:
+    return Finding(
+        'error',
+        'model',
+        f'{key}={wanted}, but {giver} gives {given} channels',
+        f'{key}={given}',
+    )
+
+
+def explain_features(model: Any, image: Any, error: Exception) -> Finding:
+    """Why a backbone and a neck give no features.
+
+    Args:
+        model: Detector.
+        image: Shape (1, C, H, W).
+        error: What `extract_feat` raised.
+    """
+    import torch
+    from torch import nn
+
+    try:
+        with torch.no_grad():
+            given = channels_of(model.backbone(image))
+    except Exception:
+        channels = image.shape[1]
+        fix = f'model.backbone.in_channels={channels}'
+        fits = f'but got {channels} channels' not in str(error)
+        return explained('model.backbone', error, fix='' if fits else fix)
+    neck, key = model.neck, 'model.neck'
+    if isinstance(neck, nn.Sequential):
+        neck, key = neck[0], 'model.neck.0'
+    wanted = getattr(neck, 'in_channels', None)
+    if not isinstance(wanted, list | tuple) or list(wanted) == given:
+        return explained(key, error)
+    found = misfit(f'{key}.in_channels', list(wanted), 'the backbone', given)
+    indices = getattr(model.backbone, 'out_indices', None)
+    if len(given) < len(wanted) and set(given) < set(wanted) and indices:
+        return Finding(
+            found.level,
+            found.subject,
+            f'{found.message}, by out_indices={tuple(indices)}',
+            f'model.backbone.out_indices={tuple(range(len(wanted)))}',
+        )
+    return found
+
+
+def explain_heads(model: Any, features: Sequence[Any]) -> list[Finding]:
+    """Heads that take another number of channels than they are given.
+
+    Args:
+        model: Detector whose heads failed.
+        features: Levels of its neck.
+    """
+    given = channels_of(features)
+    for name in ('bbox_head', 'rpn_head'):
+        wanted = getattr(getattr(model, name, None), 'in_channels', None)
+        if isinstance(wanted, int) and {wanted} != set(given):
+            one = given[0] if len(set(given)) == 1 else given
+            key = f'model.{name}.in_channels'
+            return [misfit(key, wanted, 'the neck', one)]
+    for key, name, head, extractor in roi_parts(model):
+        wanted = extractor.out_channels
+        if isinstance(wanted, int) and wanted != given[0]:
+            owner = f'{key}.{name}_roi_extractor.out_channels'
+            return [misfit(owner, wanted, 'the neck', given[0])]
+        taken = getattr(head, 'in_channels', wanted)
+        if isinstance(taken, int) and taken != wanted:
+            owner, giver = f'{key}.{name}_head', f'{name}_roi_extractor'
+            return [misfit(f'{owner}.in_channels', taken, giver, wanted)]
+    return []
+
+
+def roi_parts(model: Any) -> Iterator[tuple[str, str, Any, Any]]:
+    """Key of a RoI head, 'bbox' or 'mask', and that head and its extractor."""
+    roi_head = getattr(model, 'roi_head', None)
+    for name in EXTRACTORS:
+        head = getattr(roi_head, f'{name}_head', None)
+        extractor = getattr(roi_head, f'{name}_roi_extractor', None)
+        # Of a cascade each stage has its own.
+        if hasattr(extractor, 'featmap_strides'):
+            yield 'model.roi_head', name, head, extractor
+
+
+def check_roi_strides(model: Any, strides: Sequence[int]) -> list[Finding]:
+    """Strides that boxes are scaled by, and those of the levels pooled from.
+
+    Args:
+        model: Detector.
+        strides: Of the levels of its neck.
+    """
+    findings = []
+    for key, name, _, extractor in roi_parts(model):
+        told = list(extractor.featmap_strides)
+        start = getattr(model.roi_head, 'start_level', 0)
+        levels = list(strides[start : start + len(told)])
+        if told == levels:
+            continue
+        owner = f'{key}.{name}_roi_extractor.featmap_strides'
+        findings.append(
+            Finding(
+                'error',
+                'model',
+                f'{owner} are {told}, the levels from start_level {start} on '
+                f'have strides {levels}',
+                f'{owner}={levels}',
+            )
+        )
+    return findings
+
+
+def check_levels(cfg: Mapping) -> list[Finding]:
+    """Levels that a neck is given, and the fewer that it shall return."""
+    neck = part(cfg, 'model.neck')
+    outs, channels = neck.get('num_outs'), neck.get('in_channels')
+    if not isinstance(outs, int) or not isinstance(channels, list | tuple):
+        return []
+    given = len(channels) - neck.get('start_level', 0)
+    if outs >= given or neck.get('end_level', -1) not in (-1, None):
+        return []
+    anchors = part(cfg, 'model.bbox_head.anchor_generator').get('strides', ())
+    return [
+        Finding(
+            'error',
+            'model',
+            f'num_outs={outs} of the neck is less than the {given} levels of '
+            f'in_channels from start_level={neck.get("start_level", 0)} on',
+            f'model.neck.num_outs={max(given, len(anchors))}',
+        )
+    ]
+
+
+def check_anchor_settings(cfg: Mapping) -> list[Finding]:
+    """Sizes and shapes of anchors, which are numbers above 0."""
+    key = 'model.bbox_head.anchor_generator'
+    generator = part(cfg, key)
+    usual = {'ratios': [0.5, 1.0, 2.0], 'scales': [8]}
+    findings = []
+    for name, right in usual.items():
+        given = generator.get(name)
+        if not isinstance(given, list | tuple):
+            continue
+        if all(x > 0 for x in given if is_number(x)):
+            continue
+        message = f'{name}={given} of anchors are not all above 0'
+        findings.append(
+            Finding('error', 'anchors', message, f'{key}.{name}={right}')
+        )
+    for name in ('octave_base_scale', 'scales_per_octave'):
+        given = generator.get(name)
+        if is_number(given) and given <= 0:
+            message = f'{name}={given} of anchors is not above 0'
+            fix = f'{key}.{name}={4 if name == "octave_base_scale" else 3}'
+            findings.append(Finding('error', 'anchors', message, fix))
+    return findings
+
+
+def check_test_cfg(cfg: Mapping) -> list[Finding]:
+    model = part(cfg, 'model')
+    owners = (model, part(model, 'bbox_head'))
+    if not counts_channels(cfg) or any(x.get('test_cfg') for x in owners):
+        return []
+    return [
+        Finding(
+            'error',
+            'model',
+            'test_cfg is not set, validation stops',
+            'model.test_cfg=dict(nms_pre=1000, min_bbox_size=0, '
+            "score_thr=0.05, nms=dict(type='nms', iou_threshold=0.5), "
+            'max_per_img=100)',
+        )
+    ]
+
+
+CHECKS = (check_levels, check_anchor_settings, check_test_cfg)

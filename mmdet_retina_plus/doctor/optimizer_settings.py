@@ -1,0 +1,253 @@
+"""Settings of the optimizer and its wrapper that cannot be meant."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from mmdet_retina_plus.common.config_tree import kind, part, walk
+from mmdet_retina_plus.common.numbers import is_number
+from mmdet_retina_plus.common.suggestions import did_you_mean
+from mmdet_retina_plus.common.text import quantity
+
+from .findings import Finding
+from .weights import check_frozen
+
+RATES = {'SGD': (1e-5, 0.5), 'Adam': (1e-7, 0.01), 'AdamW': (1e-7, 0.01)}
+"""Lowest and highest learning rates that may be meant."""
+DECAYS = {'SGD': (0.05, 0.0001), 'Adam': (0.05, 0.0001), 'AdamW': (0.5, 0.05)}
+"""Highest weight decay that may be meant, and a usual one."""
+DTYPES = ('float16', 'bfloat16', 'float32', 'float64')
+EMA = 0.5
+"""Momentum of an average over which it follows the weights at once."""
+FEW_STEPS = 10
+KEY = 'optim_wrapper.optimizer'
+
+
+def check_rate(cfg: Mapping) -> list[Finding]:
+    """Learning rates that cannot be meant."""
+    optimizer = part(cfg, KEY)
+    name = kind(optimizer)
+    rate = optimizer.get('lr')
+    low, high = RATES.get(name, (1e-8, 1.0))
+    usual = 0.0001 if name.startswith('Adam') else 0.01
+    if not optimizer:
+        return []
+    if rate is None:
+        if name not in RATES:
+            return []
+        message = f'no lr is set, and {name} of torch takes 0.001'
+        return [Finding('warning', KEY, message, f'{KEY}.lr={usual}')]
+    if not is_number(rate):
+        message = f'lr is {rate!r}, not a number'
+    elif not rate > 0:
+        message = f'with lr={rate} nothing is learnt'
+    elif rate > high:
+        message = f'lr={rate} is too high for {name}, losses grow'
+    elif rate < low:
+        message = f'lr={rate} is too low for {name} to learn'
+    else:
+        return []
+    with suppress(ValueError, TypeError):
+        usual = usual if is_number(rate) else float(rate)
+    may_be = is_number(rate) and rate > 0
+    level: Any = 'warning' if may_be else 'error'
+    return [Finding(level, KEY, message, f'{KEY}.lr={usual}')]
+
+
+def check_optimizer_options(cfg: Mapping) -> list[Finding]:
+    """Weight decay and momentum."""
+    optimizer = part(cfg, KEY)
+    name = kind(optimizer)
+    findings = []
+    decay, momentum = optimizer.get('weight_decay'), optimizer.get('momentum')
+    high, usual = DECAYS.get(name, (1.0, 0.0001))
+    if is_number(decay) and decay > high:
+        findings.append(
+            Finding(
+                'warning',
+                KEY,
+                f'weight_decay={decay} shrinks all weights to nothing',
+                f'{KEY}.weight_decay={usual}',
+            )
+        )
+    if is_number(momentum) and not 0 <= momentum < 1:
+        findings.append(
+            Finding(
+                'error',
+                KEY,
+                f'momentum={momentum} is not in [0, 1): steps grow without '
+                'end',
+                f'{KEY}.momentum=0.9',
+            )
+        )
+    return findings
+
+
+def check_precision(cfg: Mapping) -> list[Finding]:
+    """What only a GPU would refuse as the wrapper is built."""
+    wrapper = part(cfg, 'optim_wrapper')
+    if kind(wrapper) != 'AmpOptimWrapper':
+        return []
+    findings = []
+    dtype, scale = wrapper.get('dtype'), wrapper.get('loss_scale', 'dynamic')
+    if isinstance(dtype, str) and dtype not in DTYPES:
+        guess = did_you_mean(dtype, DTYPES[:2], always=True)
+        near = guess.partition('mean ')[2].rstrip('?') or DTYPES[0]
+        findings.append(
+            Finding(
+                'error',
+                'optim_wrapper',
+                f'dtype={dtype!r} is none of {", ".join(DTYPES)}',
+                f'optim_wrapper.dtype={near!r}',
+            )
+        )
+    if scale != 'dynamic' and not isinstance(scale, float | Mapping):
+        findings.append(
+            Finding(
+                'error',
+                'optim_wrapper',
+                f"loss_scale={scale!r} is neither 'dynamic' nor a float such "
+                'as 512.0',
+                "optim_wrapper.loss_scale='dynamic'",
+            )
+        )
+    return findings
+
+
+def check_averages(cfg: Mapping) -> list[Finding]:
+    """`momentum` of EMAHook is the share of the new weights."""
+    return [
+        Finding(
+            'warning',
+            'custom_hooks',
+            f'momentum={momentum} of EMAHook is the weight of the newest '
+            'weights, so nothing is averaged',
+            f'momentum={1 - momentum:.4g} of EMAHook',
+        )
+        for hook in walk(cfg.get('custom_hooks'))
+        if kind(hook) == 'EMAHook'
+        for momentum in [hook.get('momentum')]
+        if is_number(momentum) and momentum > EMA
+    ]
+
+
+def check_accumulation(cfg: Mapping, iterations: int | None) -> list[Finding]:
+    """Gradients gathered over so much that few steps are left.
+
+    Args:
+        cfg: Of the run.
+        iterations: Of the whole training, None if unknown.
+    """
+    counts = part(cfg, 'optim_wrapper').get('accumulative_counts', 1)
+    if not iterations or not is_number(counts) or counts <= 1:
+        return []
+    steps = -(-iterations // int(counts))
+    if steps >= FEW_STEPS:
+        return []
+    right = max(iterations // 100, 1)
+    return [
+        Finding(
+            'warning',
+            'optim_wrapper',
+            f'accumulative_counts={counts} leaves {quantity(steps, "step")} '
+            f'of the {iterations} iterations of training',
+            f'optim_wrapper.accumulative_counts={right}',
+        )
+    ]
+
+
+def check_trained(cfg: Mapping, model: Any, wrapper: Any) -> list[Finding]:
+    """Parameters that train, and their learning rates.
+
+    Args:
+        cfg: Of the run.
+        model: Detector.
+        wrapper: Optimizer wrapper, built; None if that failed.
+    """
+    if not any(x.requires_grad for x in model.parameters()):
+        return [
+            Finding(
+                'error',
+                'model',
+                'no parameter of the model trains, all are frozen',
+                'model.backbone.frozen_stages=1',
+            )
+        ]
+    backbone = getattr(model, 'backbone', None)
+    weights = [] if backbone is None else list(backbone.parameters())
+    # Frozen random weights are a finding of their own.
+    fixed = weights and not any(x.requires_grad for x in weights)
+    if fixed and not check_frozen(cfg):
+        frozen = part(cfg, 'model.backbone').get('frozen_stages')
+        return [
+            Finding(
+                'warning',
+                'backbone',
+                f'frozen_stages={frozen} freezes the whole backbone',
+                'model.backbone.frozen_stages=1, unless only the heads shall '
+                'train',
+            )
+        ]
+    groups = getattr(getattr(wrapper, 'optimizer', None), 'param_groups', ())
+    rates = {x['lr'] for x in groups if is_number(x.get('lr'))}
+    key = 'optim_wrapper.paramwise_cfg'
+    if rates == {0}:
+        return [
+            Finding(
+                'error',
+                key,
+                'the learning rate of every parameter is 0',
+                f'{key}=None, or a lr_mult above 0',
+            )
+        ]
+    name = kind(part(cfg, KEY))
+    high = RATES.get(name, (0, 1.0))[1]
+    base = part(cfg, KEY).get('lr')
+    if is_number(base) and base <= high < max(rates, default=0):
+        return [
+            Finding(
+                'warning',
+                key,
+                f'lr_mult raises the learning rate to {max(rates):g}, too '
+                f'high for {name}',
+                f'{key}=None, or a lr_mult of at most {high / base:g}',
+            )
+        ]
+    return []
+
+
+CLIPPING = {
+    'norm': ('max_norm', 'norm_type', 'error_if_nonfinite', 'foreach'),
+    'value': ('clip_value', 'foreach'),
+}
+"""Arguments that torch takes, by the `type` of clip_grad."""
+
+
+def check_clipping(cfg: Mapping) -> list[Finding]:
+    """Arguments that torch refuses in the first step."""
+    key = 'optim_wrapper.clip_grad'
+    given = part(cfg, key)
+    known = CLIPPING.get(given.get('type', 'norm'), ())
+    findings = []
+    for name in given:
+        if known and name not in ('type', *known):
+            guess = did_you_mean(name, known, always=True)
+            near = guess.partition('mean ')[2].rstrip('?')
+            findings.append(
+                Finding(
+                    'error',
+                    key,
+                    f'clipping takes no {name}{guess}',
+                    f'{near}={given[name]} in place of {name}',
+                )
+            )
+    return findings
+
+
+CHECKS = (
+    check_clipping,
+    check_rate,
+    check_optimizer_options,
+    check_precision,
+    check_averages,
+)

@@ -1,0 +1,251 @@
+"""Schedules of the learning rate against the length of training."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import cos, inf, pi
+from typing import Any
+
+from mmdet_retina_plus.common.config_tree import kind, part
+from mmdet_retina_plus.common.numbers import is_number
+
+from .findings import Finding
+
+USUAL_WARM_UP = 1000
+"""Iterations that recipes for COCO warm up for."""
+SHORTER, LONGER = 1.1, 0.75
+"""Training over a schedule's length, beyond which they cannot be meant."""
+STEPS = ('MultiStepLR', 'StepLR', 'ExponentialLR')
+DECAYS = ('CosineAnnealingLR', 'PolyLR')
+Problem = tuple[str, str]
+"""Message and fix."""
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long training is, None where that is unknown."""
+
+    epochs: int | None
+    iterations: int | None
+
+    def of(self, schedule: Mapping) -> tuple[int | None, str]:
+        """Length in the unit that a schedule counts, and its name."""
+        if schedule.get('by_epoch', True):
+            return self.epochs, 'epochs'
+        return self.iterations, 'iterations'
+
+
+def length_of(cfg: Mapping, batches: int | None) -> Length:
+    """Length of training.
+
+    Args:
+        cfg: Of the run.
+        batches: Iterations of an epoch, None if unknown.
+    """
+    loop = part(cfg, 'train_cfg')
+    epochs, iterations = loop.get('max_epochs'), loop.get('max_iters')
+    if isinstance(epochs, int) and epochs > 0:
+        return Length(epochs, epochs * batches if batches else None)
+    known = isinstance(iterations, int) and iterations > 0
+    return Length(None, iterations if known else None)
+
+
+def schedules_of(cfg: Mapping) -> list[Mapping]:
+    """Schedules of a config, which may be a single one."""
+    schedules = cfg.get('param_scheduler') or ()
+    if isinstance(schedules, Mapping):
+        schedules = [schedules]
+    return [one for one in schedules if isinstance(one, Mapping)]
+
+
+def check_schedules(cfg: Mapping, batches: int | None) -> list[Finding]:
+    """Schedules that training does not reach, or outlives.
+
+    Args:
+        cfg: Of the run.
+        batches: Iterations of an epoch, None if unknown.
+    """
+    length = length_of(cfg, batches)
+    schedules = schedules_of(cfg)
+    rate = part(cfg, 'optim_wrapper.optimizer').get('lr')
+    return [
+        Finding('warning', 'param_scheduler', *problem)
+        for schedule in schedules
+        if kind(schedule).endswith('LR')
+        for problem in problems_of(schedule, schedules, length, rate)
+    ]
+
+
+def problems_of(
+    schedule: Mapping,
+    all_of_them: Sequence[Mapping],
+    length: Length,
+    rate: Any,
+) -> Iterator[Problem]:
+    """The first problem of a schedule, if it has any."""
+    found = (
+        unit_problem(schedule, length)
+        or begin_problem(schedule, length)
+        or warm_up_problem(schedule, length)
+        or step_problem(schedule, length)
+        or decay_problem(schedule, all_of_them, length)
+        or lowest_problem(schedule, rate)
+    )
+    if found:
+        yield found
+
+
+def unit_problem(schedule: Mapping, length: Length) -> Problem | None:
+    """Epochs where training counts iterations, and the reverse."""
+    name = kind(schedule)
+    if schedule.get('by_epoch', True):
+        if length.epochs is not None or length.iterations is None:
+            return None
+        return (
+            f'{name} counts epochs, training {length.iterations} iterations',
+            f"dict(type='{name}', by_epoch=False, …)",
+        )
+    named = [schedule.get(x) for x in ('end', 'T_max', 'step_size')]
+    named += list(schedule.get('milestones') or ())
+    marks = [x for x in named if is_number(x) and x < inf]
+    epochs, iterations = length.epochs, length.iterations
+    if not (epochs and iterations and marks) or name == 'LinearLR':
+        return None
+    if max(marks) > epochs or 2 * max(marks) > iterations:
+        return None
+    return (
+        f'by_epoch=False of {name} counts iterations, and {max(marks)} of '
+        f'{iterations} look like epochs',
+        f'by_epoch=True of {name}',
+    )
+
+
+def begin_problem(schedule: Mapping, length: Length) -> Problem | None:
+    limit, unit = length.of(schedule)
+    begin = schedule.get('begin', 0)
+    if limit is None or not is_number(begin) or begin < limit:
+        return None
+    name = kind(schedule)
+    return (
+        f'{name} begins after the {limit} {unit} of training',
+        f'begin=0 of {name}',
+    )
+
+
+def warm_up_problem(schedule: Mapping, length: Length) -> Problem | None:
+    """A warm-up that training does not outlive."""
+    if kind(schedule) != 'LinearLR':
+        return None
+    total = length.iterations or length.epochs or 0
+    fix = f'end={max(total // 20, 1)}, by_epoch=False of LinearLR'
+    limit, unit = length.of(schedule)
+    end = schedule.get('end', inf)
+    if end == inf and schedule.get('start_factor', 1 / 3) < 1:
+        return 'LinearLR has no end, so all of training is its warm-up', fix
+    # The usual one on a few images is a trial, and no mistake.
+    usual = unit == 'iterations' and end <= USUAL_WARM_UP
+    if limit is None or not limit < end < inf or usual:
+        return None
+    return (
+        f'the warm-up of {end} {unit} is longer than training, which has '
+        f'{limit}',
+        fix,
+    )
+
+
+def step_problem(schedule: Mapping, length: Length) -> Problem | None:
+    """Steps that come too late, or that raise the learning rate."""
+    name = kind(schedule)
+    gamma = schedule.get('gamma')
+    if name in STEPS and is_number(gamma) and gamma > 1:
+        return (
+            f'gamma={gamma} of {name} raises the learning rate',
+            f'gamma=0.1 of {name}',
+        )
+    limit, unit = length.of(schedule)
+    if limit is None:
+        return None
+    marks = sorted(x for x in schedule.get('milestones') or () if is_number(x))
+    every = schedule.get('step_size')
+    fix = f'milestones=[{limit * 2 // 3}, {limit * 11 // 12}]'
+    if marks and marks[0] >= limit:
+        return (
+            f'milestones {marks} of {name} come after the {limit} {unit} of '
+            'training: the learning rate never falls',
+            fix,
+        )
+    if is_number(every) and every >= limit:
+        return (
+            f'step_size={every} of {name} is not less than the {limit} '
+            f'{unit} of training: the learning rate never falls',
+            f'step_size={max(limit // 3, 1)}',
+        )
+    if marks and marks[-1] >= limit:
+        return (
+            f'milestone {marks[-1]} of {name} comes after the {limit} {unit} '
+            'of training',
+            fix,
+        )
+    end = schedule.get('end', inf)
+    if marks and marks[-1] >= end:
+        return (
+            f'milestone {marks[-1]} of {name} comes after its end={end}',
+            f'end={limit} of {name}',
+        )
+    return None
+
+
+def decay_problem(
+    schedule: Mapping, all_of_them: Sequence[Mapping], length: Length
+) -> Problem | None:
+    """Decays over a time that is far from training's."""
+    name = kind(schedule)
+    limit, unit = length.of(schedule)
+    if name not in DECAYS or limit is None:
+        return None
+    # The runner puts the length of training in place of an absent end.
+    begin, end = schedule.get('begin', 0), schedule.get('end', limit)
+    period = schedule.get('T_max') or end - begin
+    key = f'T_max={period}' if schedule.get('T_max') else f'end={end}'
+    whole = limit - begin
+    span = min(end, limit) - begin
+    right = f'end={limit}'
+    if name == 'CosineAnnealingLR':
+        right = f'T_max={whole}, end={limit}'
+    if span < LONGER * period:
+        done = span / period
+        left = (1 + cos(pi * done)) / 2
+        if name == 'PolyLR':
+            left = (1 - done) ** schedule.get('power', 1)
+        return (
+            f'{key} of {name} is longer than training ({whole} {unit}), '
+            f'which ends at {left:.0%} of the learning rate',
+            right,
+        )
+    if name == 'CosineAnnealingLR' and span > SHORTER * period:
+        return (
+            f'{key} of {name} is shorter than its time ({span} {unit}): the '
+            'learning rate rises again',
+            right,
+        )
+    follows = any(
+        end <= other.get('begin', 0) < limit for other in all_of_them
+    )
+    if end - begin < LONGER * whole and not follows:
+        return (
+            f'{name} ends after {end} of {limit} {unit}: the rest trains '
+            'with the lowest learning rate',
+            right,
+        )
+    return None
+
+
+def lowest_problem(schedule: Mapping, rate: Any) -> Problem | None:
+    lowest = schedule.get('eta_min')
+    if not (is_number(lowest) and is_number(rate)) or lowest <= rate:
+        return None
+    name = kind(schedule)
+    return (
+        f'eta_min={lowest} of {name} is higher than lr={rate}, so the '
+        'learning rate rises',
+        f'eta_min={rate / 100:g} of {name}',
+    )

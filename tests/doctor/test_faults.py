@@ -1,0 +1,845 @@
+"""Faults as people make them, each set into a config that is right.
+
+One fault is one finding, whose fix can be pasted.
+"""
+
+import json
+
+import pytest
+import torch
+from mmdet.datasets import BaseDetDataset, CocoDataset
+from mmdet.registry import DATASETS, MODELS
+from mmengine.config import Config
+from pycocotools import mask as api
+
+from tests.helpers.case_files import HEIGHT, WIDTH, Case, polygon
+
+
+@pytest.fixture
+def case(tmp_path):
+    return Case(tmp_path)
+
+
+def expect(case, lines, message, fix):
+    """These lines make one problem, with these words."""
+    case.add(lines)
+    problem = case.problem()
+    assert message in problem.message
+    assert fix in problem.fix
+
+
+SAVE_BEST = (
+    "default_hooks = dict(checkpoint=dict(type='CheckpointHook', "
+    "save_best='coco/bbox_mAP'))\n"
+)
+EVALUATORS = {
+    'a threshold that is no list': (
+        "val_evaluator['iou_thrs'] = 0.5",
+        'iou_thrs is 0.5',
+        'val_evaluator.iou_thrs=None',
+    ),
+    'thresholds that scoring stops at': (
+        "val_evaluator['iou_thrs'] = [0.5, 0.75]",
+        'iou_thrs is [0.5, 0.75]',
+        'val_evaluator.iou_thrs=None',
+    ),
+    'one number of proposals': (
+        "val_evaluator['proposal_nums'] = 100",
+        'proposal_nums is 100',
+        'val_evaluator.proposal_nums=(100, 300, 1000)',
+    ),
+    'an item that is no list': (
+        "val_evaluator['metric_items'] = 'mAP'",
+        "metric_items is 'mAP'",
+        "val_evaluator.metric_items=['mAP']",
+    ),
+    'an item that is none': (
+        "val_evaluator['metric_items'] = ['map', 'map_50']",
+        'metric_items is',
+        "val_evaluator.metric_items=['mAP', 'mAP_50']",
+    ),
+    "another library's metric": (
+        "val_evaluator['metric'] = 'mAP'",
+        "metric is 'mAP'",
+        "val_evaluator.metric='bbox'",
+    ),
+    'a metric in a list of evaluators': (
+        "val_evaluator = [dict(val_evaluator, metric='box')]",
+        "metric is 'box'",
+        "val_evaluator[0].metric='bbox'",
+    ),
+    'results without a file': (
+        "val_evaluator['format_only'] = True",
+        'needs the name of a file',
+        "val_evaluator.outfile_prefix='results'",
+    ),
+    'the best of no scores': (
+        SAVE_BEST + 'val_evaluator.update(format_only=True, '
+        "outfile_prefix=folder + '/results')\n"
+        'test_evaluator = val_evaluator',
+        'format_only=True scores nothing',
+        'val_evaluator.format_only=False',
+    ),
+    'the best without validation': (
+        SAVE_BEST + 'val_dataloader = val_cfg = val_evaluator = None',
+        'there is no validation',
+        'save_best=None',
+    ),
+    'the worst as the best': (
+        SAVE_BEST + "default_hooks['checkpoint']['rule'] = 'less'",
+        'keeps the lowest',
+        "rule='greater'",
+    ),
+    'a schedule that waits for no metric': (
+        "param_scheduler = [dict(type='ReduceOnPlateauLR', "
+        "monitor='bbox_mAP')]",
+        'no metric is called bbox_mAP',
+        "monitor='coco/bbox_mAP'",
+    ),
+}
+
+
+@pytest.mark.parametrize('name', EVALUATORS)
+def test_a_fault_of_an_evaluator(case, name):
+    expect(case, *EVALUATORS[name])
+
+
+def test_an_evaluator_of_voc_is_fine(case):
+    case.add("val_evaluator = test_evaluator = dict(type='VOCMetric')")
+    assert case.problems() == []
+
+
+LOAD_MASKS = """
+train_pipeline[1]['with_mask'] = True
+train_dataloader['dataset']['pipeline'] = train_pipeline
+"""
+TRAIN, VAL = 'train_dataloader.dataset', 'val_dataloader.dataset'
+
+
+def without_objects(coco):
+    coco['annotations'] = coco['annotations'][4:]
+
+
+def test_images_that_validation_leaves_out(case):
+    case.change('val', without_objects)
+    case.add(
+        "val_dataloader['dataset'].update(test_mode=False, "
+        'filter_cfg=dict(filter_empty_gt=True))'
+    )
+    problem = case.problem()
+    assert '2 of 6 images are left out' in problem.message
+    assert problem.fix == f'{VAL}.test_mode=True'
+
+
+def test_filters_that_training_does_not_apply(case):
+    problem = case.problem(f'{TRAIN}.test_mode=True')
+    assert problem.fix == f'{TRAIN}.test_mode=False'
+
+
+def test_indices_of_training(case):
+    problem = case.problem(f'{TRAIN}.indices=4')
+    assert problem.level == 'warning'
+    assert 'indices takes 4 of 6 images' in problem.message
+    assert problem.fix.startswith(f'{TRAIN}.indices=None')
+
+
+def test_indices_of_validation(case):
+    case.add("val_dataloader['dataset']['indices'] = [0, 1, 2]")
+    problem = case.problem()
+    assert f'{VAL}.indices leaves images out' in problem.message
+    assert problem.fix.startswith(f'{VAL}.indices=None')
+
+
+def test_indices_of_all_images_are_fine(case):
+    assert case.problems(f'{TRAIN}.indices=6') == []
+
+
+@pytest.mark.parametrize('step', [-1, 1])
+@pytest.mark.parametrize('key', ['category_id', 'image_id'])
+def test_ids_that_are_off_by_one(case, key, step):
+    def move(coco):
+        for annotation in coco['annotations']:
+            annotation[key] += step
+        if key == 'image_id' and step == 1:
+            for entry in [*coco['images'], *coco['annotations']]:
+                entry['id' if 'file_name' in entry else key] -= 1
+
+    case.change('train', move)
+    problem = case.problem()
+    assert f'{key} is off by one' in problem.message
+    assert problem.fix.startswith(f'add {-step} to every "{key}"')
+
+
+def test_a_list_of_no_images(case):
+    case.change('train', lambda coco: coco['images'].clear())
+    assert 'the list of images is empty' in case.problem().message
+
+
+ENCODED = {
+    'utf-8-sig': 'UTF-8 with a byte order mark',
+    'utf-16': 'UTF-16',
+    'latin-1': 'not UTF-8',
+}
+
+
+@pytest.mark.parametrize('codec', ENCODED)
+def test_a_file_in_another_encoding(case, codec):
+    case.change('train', lambda coco: coco.update(info='B\u00e4r'))
+    path = case.folder / 'train.json'
+    content = json.dumps(json.loads(path.read_text()), ensure_ascii=False)
+    path.write_text(content, codec)
+    problem = case.problem()
+    assert ENCODED[codec] in problem.message
+    command = problem.fix.partition('"')[2].rstrip('"')
+    exec(command, {})
+    assert case.problems() == []
+
+
+@pytest.mark.parametrize('content', ['', '{"images": [{"id"'])
+def test_a_file_that_is_cut_off(case, content):
+    (case.folder / 'train.json').write_text(content)
+    assert 'copy it again' in case.problem().fix
+
+
+MISSING = {
+    'a typo': (f'{TRAIN}.ann_file=trian.json', 'train.json', '…/train.json'),
+    'a folder too many': (
+        f'{TRAIN}.ann_file=annotations/train.json',
+        'there is no folder',
+        'train.json',
+    ),
+    'images of another folder': (
+        f'{TRAIN}.data_prefix.img=pictures',
+        'has 0.png',
+        "images')",
+    ),
+}
+
+
+@pytest.mark.parametrize('name', MISSING)
+def test_what_is_not_there_is_looked_for(case, name):
+    option, message, fix = MISSING[name]
+    problem = case.problem(option)
+    assert message in problem.message
+    assert fix in problem.fix
+
+
+def test_a_folder_of_other_images_is_listed(case):
+    def rename(coco):
+        for image in coco['images']:
+            image['file_name'] = f'scan{image["id"]}.tiff'
+
+    case.change('train', rename)
+    assert 'images holds 0.png' in case.problem().message
+
+
+def centred(box):
+    left, top, width, height = box
+    return [left + width / 2, top + height / 2, width, height]
+
+
+BOXES = {
+    'centre': (centred, 'centre x', 'x - width / 2'),
+    'corners': (
+        lambda x: [x[0], x[1], x[0] + x[2], x[1] + x[3]],
+        '[left, top, right, bottom]',
+        'x2 - x1',
+    ),
+    'rows first': (
+        lambda x: [x[1], x[0], x[3], x[2]],
+        '[top, left, height, width]',
+        '[left, top, width, height]',
+    ),
+    'another size': (
+        lambda x: [2 * value for value in x],
+        'of an image of another size',
+        'by 0.5',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', BOXES)
+@pytest.mark.parametrize('masks', ['', LOAD_MASKS])
+def test_boxes_of_another_format_than_their_polygons(case, name, masks):
+    write, message, fix = BOXES[name]
+
+    def change(coco):
+        for annotation in coco['annotations']:
+            annotation['bbox'] = write(annotation['bbox'])
+
+    case.change('train', change)
+    case.add(masks)
+    problem = case.problem()
+    assert problem.level == 'error'
+    assert message in problem.message
+    assert fix in problem.fix
+
+
+def overlapping(coco):
+    for number, annotation in enumerate(coco['annotations']):
+        box = [10, 10, 60, 50] if number % 2 else [5, 5, 50, 60]
+        annotation.update(
+            bbox=box, area=box[2] * box[3], segmentation=polygon(*box)
+        )
+
+
+def as_run_lengths(coco):
+    for annotation in coco['annotations']:
+        runs = api.merge(
+            api.frPyObjects(annotation['segmentation'], HEIGHT, WIDTH)
+        )
+        runs['counts'] = runs['counts'].decode()
+        annotation['segmentation'] = runs
+
+
+@pytest.mark.parametrize('runs', [False, True])
+@pytest.mark.parametrize('pairs', [1, 6])
+def test_masks_of_overlapping_objects_exchanged(case, pairs, runs):
+    def exchange(coco):
+        overlapping(coco)
+        if runs:
+            as_run_lengths(coco)
+        for number in range(pairs):
+            first, second = coco['annotations'][2 * number : 2 * number + 2]
+            first['segmentation'], second['segmentation'] = (
+                second['segmentation'],
+                first['segmentation'],
+            )
+
+    case.change('train', exchange)
+    case.add(LOAD_MASKS)
+    problem = case.problem()
+    assert problem.level == 'error'
+    assert f'{2 * pairs} masks fit the box of another' in problem.message
+
+
+def test_masks_of_overlapping_objects_are_fine(case):
+    case.change('train', overlapping)
+    case.add(LOAD_MASKS)
+    assert case.problems() == []
+
+
+NAMES = {
+    'a blank': ('cat ', "called 'cat '", "classes=('cat ', 'dog',)"),
+    'a capital': ('Cat', "called 'Cat'", "classes=('Cat', 'dog',)"),
+}
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_name_that_is_almost_that_of_the_class(case, name):
+    category, message, fix = NAMES[name]
+    for file in ('train', 'val'):
+        case.change(
+            file, lambda coco: coco['categories'][0].update(name=category)
+        )
+    problem = case.problem()
+    assert message in problem.message
+    assert fix in problem.fix
+
+
+def test_two_names_that_are_almost_one(case):
+    def add(coco):
+        coco['categories'].append({'id': 3, 'name': 'Cat'})
+        coco['annotations'][0]['category_id'] = 3
+
+    case.change('train', add)
+    case.change('val', add)
+    problem = case.problem()
+    assert problem.level == 'error'
+    assert "'cat', 'Cat' (ids 1, 3)" in problem.message
+
+
+CLASSES = {
+    'a string': (
+        "train_dataloader['dataset']['metainfo'] = dict(classes='cat')",
+        "classes is the string 'cat'",
+        "classes=('cat',)",
+    ),
+    'names without a comma': (
+        'for loader in (train_dataloader, val_dataloader):\n'
+        "    loader['dataset']['metainfo'] = dict(classes=('cat' 'dog',))",
+        'catdog',
+        "classes=('cat', 'dog',)",
+    ),
+    'capitals as in mmdet 2': (
+        "train_dataloader['dataset']['metainfo'] = "
+        "dict(CLASSES=('cat', 'dog'))",
+        'metainfo has CLASSES',
+        "classes=('cat', 'dog',)",
+    ),
+    'no names': (
+        "train_dataloader['dataset'].pop('metainfo')",
+        'metainfo names no classes',
+        "classes=('cat', 'dog',)",
+    ),
+    'the background as a class': (
+        "model['bbox_head']['num_classes'] = 3",
+        'does not count the background',
+        'model.bbox_head.num_classes=2',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', CLASSES)
+def test_classes_that_do_not_fit(case, name):
+    expect(case, *CLASSES[name])
+
+
+def test_areas_that_are_fractions_of_the_image(case):
+    def shrink(coco):
+        for annotation in coco['annotations']:
+            annotation['area'] /= WIDTH * HEIGHT
+
+    case.change('train', shrink)
+    assert 'area is less than 1% of the box' in case.problem().message
+
+
+PIPELINES = {
+    'a flip behind the packing': (
+        "train_pipeline.append(dict(type='RandomFlip', prob=0.5))",
+        'RandomFlip stands behind PackDetInputs',
+        'to the end of train_dataloader.dataset.pipeline',
+    ),
+    'packing before resizing': (
+        'test_pipeline.insert(1, test_pipeline.pop())',
+        'stands behind PackDetInputs',
+        'to the end of val_dataloader.dataset.pipeline',
+    ),
+    'packed twice': (
+        "train_pipeline.append(dict(type='PackDetInputs'))",
+        'PackDetInputs stands behind PackDetInputs',
+        'have it once',
+    ),
+    'no way back to the original size': (
+        "test_pipeline[3]['meta_keys'] = ('img_id', 'ori_shape', 'img_shape')",
+        'no scale_factor',
+        "'scale_factor'",
+    ),
+    'no size of the input': (
+        "train_pipeline[3]['meta_keys'] = ('img_id', 'ori_shape')",
+        'no img_shape',
+        "'img_shape'",
+    ),
+    'a filter that drops all': (
+        "train_pipeline.insert(3, dict(type='FilterAnnotations', "
+        'min_gt_bbox_wh=(500, 500)))',
+        'drops every object of 6 samples',
+        'leave pipeline[3] (FilterAnnotations) out',
+    ),
+    'a filter that drops all and keeps the images': (
+        "train_pipeline.insert(3, dict(type='FilterAnnotations', "
+        'min_gt_bbox_wh=(500, 500), keep_empty=False))',
+        'drops every object of 6 samples',
+        'leave pipeline[3] (FilterAnnotations) out',
+    ),
+    'a filter that drops a class': (
+        "train_pipeline.insert(3, dict(type='FilterAnnotations', "
+        'min_gt_bbox_wh=(35, 35)))',
+        'drops 6 of 12 objects',
+        'leave pipeline[3] (FilterAnnotations) out',
+    ),
+    'a crop to next to nothing': (
+        "train_pipeline.insert(3, dict(type='RandomCrop', crop_size=(2, 2)))",
+        'images have 2 x 2 pixels',
+        'crop_size',
+    ),
+    'colours by chance in validation': (
+        "test_pipeline.insert(3, dict(type='YOLOXHSVRandomAug'))",
+        'by chance',
+        'leave it out of the val pipeline',
+    ),
+    'holes by chance in validation': (
+        "test_pipeline.insert(3, dict(type='CutOut', n_holes=3, "
+        'cutout_shape=(5, 5)))',
+        'by chance',
+        'leave it out of the val pipeline',
+    ),
+    'validation in a mirror': (
+        "test_pipeline.insert(3, dict(type='RandomFlip', prob=1.0))",
+        'are not moved back',
+        'leave it out of the val pipeline',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', PIPELINES)
+def test_a_fault_of_a_pipeline(case, name):
+    expect(case, *PIPELINES[name])
+
+
+@pytest.mark.parametrize(
+    'step',
+    [
+        "dict(type='RandomFlip', prob=0.0)",
+        "dict(type='RandomChoiceResize', scales=[(96, 80)], keep_ratio=True)",
+        "dict(type='Pad', size_divisor=32)",
+    ],
+)
+def test_steps_of_validation_that_never_act_by_chance(case, step):
+    case.add(f'test_pipeline.insert(2, {step})')
+    assert case.problems() == []
+
+
+def test_a_data_set_of_the_user_has_filters_of_its_own(case, monkeypatch):
+    class OwnDataset(CocoDataset):
+        def filter_data(self):
+            return self.data_list[: self.filter_cfg['first']]
+
+    monkeypatch.setitem(DATASETS.module_dict, 'OwnDataset', OwnDataset)
+    case.add(
+        "train_dataloader['dataset'].update(type='OwnDataset', "
+        'filter_cfg=dict(first=6))'
+    )
+    assert case.problems() == []
+
+
+def test_a_data_set_of_the_user_in_another_format(case, monkeypatch):
+    class RowsDataset(BaseDetDataset):
+        METAINFO = dict(classes=('cat', 'dog'))
+
+        def load_data_list(self):
+            return [
+                dict(
+                    img_id=number,
+                    img_path=str(case.folder / f'images/{number}.png'),
+                    height=HEIGHT,
+                    width=WIDTH,
+                    instances=[
+                        dict(bbox=[8, 12, 38, 46], bbox_label=0, ignore_flag=0)
+                    ],
+                )
+                for number in range(6)
+            ]
+
+    monkeypatch.setitem(DATASETS.module_dict, 'RowsDataset', RowsDataset)
+    case.add(
+        "train_dataloader['dataset'] = dict(type='RowsDataset', "
+        'pipeline=train_pipeline)'
+    )
+    assert case.problems() == []
+
+
+MASKED = (
+    LOAD_MASKS
+    + """
+model['roi_head'] = dict(
+    type='MaskRoIHead',
+    mask_roi_extractor=dict(
+        type='SingleRoIExtractor',
+        roi_layer=dict(type='RoIAlign', output_size=14, sampling_ratio=0),
+        out_channels=8, featmap_strides=[8, 16, 32, 64]),
+    mask_head=dict(
+        type='FCNMaskHead', num_convs=1, in_channels=8, conv_out_channels=8,
+        num_classes=2))
+model['data_preprocessor']['pad_mask'] = True
+"""
+)
+EXTRACTOR = "model['roi_head']['mask_roi_extractor']"
+MISFITS = {
+    'channels of the backbone': (
+        "model['neck']['in_channels'] = [256, 512, 1024, 2048]",
+        'the backbone gives [8, 16, 32, 64] channels',
+        'model.neck.in_channels=[8, 16, 32, 64]',
+    ),
+    'depth': (
+        "model['backbone']['depth'] = 50",
+        'the backbone gives [32, 64, 128, 256] channels',
+        'model.neck.in_channels=[32, 64, 128, 256]',
+    ),
+    'outputs of the backbone': (
+        "model['backbone']['out_indices'] = (1, 2, 3)",
+        'by out_indices=(1, 2, 3)',
+        'model.backbone.out_indices=(0, 1, 2, 3)',
+    ),
+    'first level': (
+        "model['neck']['start_level'] = 0",
+        'the features have strides [4, 8, 16, 32, 64]',
+        'anchor_generator.strides=[4, 8, 16, 32, 64]',
+    ),
+    'number of levels': (
+        "model['neck']['num_outs'] = 4",
+        'the features have strides [8, 16, 32, 64]',
+        'model.neck.num_outs=5',
+    ),
+    'fewer levels than it is given': (
+        "model['neck']['num_outs'] = 2",
+        'num_outs=2 of the neck is less than the 3 levels',
+        'model.neck.num_outs=5',
+    ),
+    'channels of the head': (
+        "model['bbox_head']['in_channels'] = 256",
+        'in_channels=256, but the neck gives 8 channels',
+        'model.bbox_head.in_channels=8',
+    ),
+    'channels to pool': (
+        f"{MASKED}{EXTRACTOR}['out_channels'] = 16",
+        'mask_roi_extractor.out_channels=16, but the neck gives 8',
+        'mask_roi_extractor.out_channels=8',
+    ),
+    'channels of the mask head': (
+        f"{MASKED}model['roi_head']['mask_head']['in_channels'] = 256",
+        'in_channels=256, but mask_roi_extractor gives 8',
+        'model.roi_head.mask_head.in_channels=8',
+    ),
+    'strides to pool': (
+        f"{MASKED}{EXTRACTOR}['featmap_strides'] = [4, 8, 16, 32]",
+        'featmap_strides are [4, 8, 16, 32]',
+        'featmap_strides=[8, 16, 32, 64]',
+    ),
+    'stages': (
+        "model['backbone']['frozen_stages'] = 5",
+        'layer5',
+        'model.backbone.frozen_stages=1',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', MISFITS)
+def test_parts_of_a_model_that_do_not_fit(case, name):
+    expect(case, *MISFITS[name])
+
+
+def test_a_model_with_masks_that_fits(case):
+    case.add(MASKED)
+    assert case.problems() == []
+
+
+def test_rates_that_are_all_0(case):
+    case.add(
+        "optim_wrapper['paramwise_cfg'] = dict(custom_keys={"
+        "'': dict(lr_mult=0.0)})"
+    )
+    assert 'every parameter is 0' in case.problem().message
+
+
+CODER = 'model.bbox_head.bbox_coder'
+LOSS = 'model.bbox_head.loss_cls'
+OPTIONS = {
+    f'{CODER}.target_stds=[0.1,0.1,0,0.2]': f'{CODER}.target_stds=[1.0',
+    f'{CODER}.target_stds=[0.1,0.1,-0.2,0.2]': f'{CODER}.target_stds=[1.0',
+    f'{CODER}.target_stds=[0.1,0.2]': f'{CODER}.target_stds=[1.0',
+    f'{CODER}.target_means=[0.0,0.0]': f'{CODER}.target_means=[0.0',
+    f'{LOSS}.alpha=25': f'{LOSS}.alpha=0.25',
+    f'{LOSS}.gamma=-2': f'{LOSS}.gamma=2.0',
+    f'{LOSS}.loss_weight=0': f'{LOSS}.loss_weight=1.0',
+}
+
+
+@pytest.mark.parametrize('option', OPTIONS)
+def test_an_option_of_a_head_out_of_range(case, option):
+    assert case.problem(option).fix.startswith(OPTIONS[option])
+
+
+def test_a_focal_loss_without_sigmoid_on_points(case):
+    case.add("""
+model['type'] = 'FCOS'
+model['bbox_head'] = dict(
+    type='FCOSHead', num_classes=2, in_channels=8, feat_channels=8,
+    stacked_convs=1, strides=[8, 16, 32, 64, 128], norm_cfg=None,
+    loss_cls=dict(type='FocalLoss'))
+model['train_cfg'] = None
+""")
+    assert 'use_sigmoid=True' in case.problem().fix
+
+
+PREPROCESSOR = "model['data_preprocessor'].update({})"
+IMAGENET = '[123.675, 116.28, 103.53]'
+IMAGES = {
+    'of 0 to 1': (
+        'mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]',
+        'of images from 0 to 1',
+        IMAGENET,
+    ),
+    'none': ('mean=None, std=None', 'no mean and std', IMAGENET),
+    'a deviation of 0': ('std=[0.0] * 3', 'not above 0', 'std=[58.395'),
+    'exchanged': (
+        f'mean=[58.395, 57.12, 57.375], std={IMAGENET}',
+        'exchanged',
+        f'mean={IMAGENET}',
+    ),
+    'red first': (f'mean={IMAGENET}', 'red, green, blue', 'bgr_to_rgb=True'),
+    'blue first': (
+        'mean=[103.53, 116.28, 123.675], bgr_to_rgb=True',
+        'is that of blue, green, red',
+        'bgr_to_rgb=False',
+    ),
+    'both orders': (
+        'bgr_to_rgb=True, rgb_to_bgr=True',
+        'at the same time',
+        'rgb_to_bgr=False',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', IMAGES)
+def test_mean_and_deviation_that_spoil_images(case, name):
+    settings, message, fix = IMAGES[name]
+    case.add(PREPROCESSOR.format(settings))
+    problem = case.problem()
+    assert message in problem.message
+    assert fix in problem.fix
+
+
+RUNS = {
+    'a text for a number of classes': (
+        "model['bbox_head']['num_classes'] = '2'",
+        'model.bbox_head.num_classes=2',
+    ),
+    'a text for epochs': ("train_cfg['max_epochs'] = '12'", 'such as 12'),
+    'a text for a seed': ("randomness = dict(seed='a')", 'seed=0'),
+    'no sampler': (
+        "train_dataloader.pop('sampler')",
+        "sampler=dict(type='DefaultSampler', shuffle=True)",
+    ),
+    'ratios below 0': (
+        "model['bbox_head']['anchor_generator']['ratios'] = [-1.0, 1.0]",
+        'anchor_generator.ratios=[0.5, 1.0, 2.0]',
+    ),
+    "COCO's file in VOC's set": (
+        "train_dataloader['dataset']['type'] = 'VOCDataset'",
+        "type='CocoDataset'",
+    ),
+    'a probability of 5': (
+        "train_pipeline.insert(3, dict(type='RandomFlip', prob=5.0))",
+        'prob=0.5',
+    ),
+    'a scale as a text': (
+        "train_pipeline[2]['scale'] = '96,80'",
+        'scale=(1333, 800)',
+    ),
+    'no settings for tests': (
+        "model.pop('test_cfg')",
+        'model.test_cfg=dict(nms_pre=1000',
+    ),
+    'a set repeated 0 times': (
+        "train_dataloader['dataset'] = dict(type='RepeatDataset', times=0, "
+        "dataset=train_dataloader['dataset'])",
+        'times=1',
+    ),
+    'a typo in clip_grad': (
+        "optim_wrapper['clip_grad'] = dict(max_norm=35, norm_typ=2)",
+        'norm_type=2',
+    ),
+    'another scope': ("default_scope = 'mmdetection'", "scope='mmdet'"),
+    'a typo in custom_imports': (
+        "custom_imports = dict(imports=['mmdet_retina_pluss'])",
+        'custom_imports',
+    ),
+    'no such depth': (
+        "model['backbone']['depth'] = 19",
+        'model.backbone.depth=50',
+    ),
+    'a typo in mixed precision': (
+        "optim_wrapper['type'] = 'AmpOptimWraper'",
+        "type='AmpOptimWrapper'",
+    ),
+    'validation every 0 epochs': (
+        "train_cfg['val_interval'] = 0",
+        'train_cfg.val_interval=1',
+    ),
+    'precision as in mmdet 2': (
+        'fp16 = dict(loss_scale=512.0)',
+        "type='AmpOptimWrapper'",
+    ),
+    'empty masks': (
+        f"{MASKED}model['roi_head']['test_cfg'] = dict(mask_thr_binary=5)",
+        'mask_thr_binary=0.5',
+    ),
+    'validation of much larger images': (
+        "test_pipeline[1]['scale'] = (960, 800)",
+        'the scale of Resize',
+    ),
+    'NMS that is none': (
+        "model['test_cfg']['nms']['type'] = 'nsm'",
+        "model.test_cfg.nms.type='nms'",
+    ),
+    'no NMS': (
+        "model['test_cfg'].pop('nms')",
+        "model.test_cfg.nms=dict(type='nms'",
+    ),
+    'no box': (
+        "model['test_cfg']['max_per_img'] = 0",
+        'model.test_cfg.max_per_img=100',
+    ),
+    'an IoU of 5': (
+        "model['train_cfg']['assigner']['pos_iou_thr'] = 5",
+        'assigner.pos_iou_thr=0.5',
+    ),
+    'workers as a text': (
+        "train_dataloader['num_workers'] = '2'",
+        'train_dataloader.num_workers=2',
+    ),
+    'a checkpoint to resume as in mmdet 2': (
+        "resume = 'epoch_3.pth'",
+        "load_from='epoch_3.pth', resume=True",
+    ),
+    'another ratio of the sides in validation': (
+        "test_pipeline[1]['keep_ratio'] = False",
+        'keep_ratio=True',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', RUNS)
+def test_a_setting_that_spoils_a_run(case, name):
+    lines, fix = RUNS[name]
+    case.add(lines)
+    assert fix in case.problem().fix
+
+
+def test_resuming_needs_all_weights(case):
+    model = MODELS.build(Config.fromfile(case.config).model)
+    weights = model.state_dict()
+    weights.pop('bbox_head.retina_cls.weight')
+    path = case.folder / 'weights.pth'
+    torch.save({'state_dict': weights}, path)
+    assert case.problems(f'load_from={path}') == []
+    (problem,) = case.problems(f'load_from={path}', 'resume=True')
+    assert 'new are bbox_head.retina_cls.weight' in problem.message
+    assert problem.fix.startswith('resume=False')
+
+
+def test_an_option_that_training_reads_otherwise(case):
+    names = "('cat', 'stop sign')"
+    found = case.problems(f'{TRAIN}.metainfo.classes={names}')
+    (problem,) = [x for x in found if x.subject == '--cfg-options']
+    assert problem.level == 'warning'
+    assert "reads ('cat', 'stopsign')" in problem.message
+    assert f'{TRAIN}.metainfo.classes={names}' in problem.fix
+
+
+def test_boxes_that_are_all_the_whole_image(case):
+    def widen(coco):
+        for annotation in coco['annotations']:
+            annotation.update(
+                bbox=[0, 0, WIDTH, HEIGHT],
+                area=WIDTH * HEIGHT,
+                segmentation=[],
+            )
+
+    case.change('train', widen)
+    problem = case.problem()
+    assert problem.level == 'error'
+    assert 'bbox of 12 objects is the whole image' in problem.message
+
+
+def test_polygons_that_are_wrong_leave_the_boxes_right(case):
+    def shrink(coco):
+        for annotation in coco['annotations']:
+            (corners,) = annotation['segmentation']
+            corners[:] = [value / WIDTH for value in corners]
+
+    case.change('train', shrink)
+    assert case.problems() == []
+    case.add(LOAD_MASKS)
+    assert 'masks of 12 of 12 objects lie elsewhere' in case.problem().message
+
+
+def test_a_list_of_no_categories(case):
+    case.change('train', lambda coco: coco['categories'].clear())
+    assert 'the list of categories is empty' in case.problem().message
+
+
+def test_a_hook_may_have_a_priority(case):
+    case.add("custom_hooks = [dict(type='CheckInvalidLossHook', priority=49)]")
+    assert case.problems() == []

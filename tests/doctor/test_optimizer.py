@@ -1,0 +1,109 @@
+"""Settings of the optimizer that cannot be meant, and those that can."""
+
+import pytest
+from torch import nn
+
+from mmdet_retina_plus.doctor.optimizer_settings import (
+    CHECKS,
+    check_accumulation,
+    check_trained,
+)
+
+SGD = {'type': 'SGD', 'lr': 0.01, 'momentum': 0.9, 'weight_decay': 0.0001}
+ADAMW = {'type': 'AdamW', 'lr': 0.0001, 'weight_decay': 0.05}
+
+
+def findings(optimizer=SGD, hooks=(), **wrapper):
+    cfg = {
+        'optim_wrapper': {'optimizer': optimizer, **wrapper},
+        'custom_hooks': list(hooks),
+    }
+    return [finding for check in CHECKS for finding in check(cfg)]
+
+
+AMP = {'type': 'AmpOptimWrapper'}
+KEY = 'optim_wrapper.optimizer'
+FAULTS = {
+    'no rate': (
+        {'optimizer': {'type': 'SGD'}},
+        'SGD of torch takes 0.001',
+        f'{KEY}.lr=0.01',
+    ),
+    'a weight decay of 1': (
+        {'optimizer': {**SGD, 'weight_decay': 1.0}},
+        'shrinks all weights',
+        f'{KEY}.weight_decay=0.0001',
+    ),
+    "AdamW's for SGD": (
+        {'optimizer': {**SGD, 'weight_decay': 0.1}},
+        'shrinks all weights',
+        f'{KEY}.weight_decay=0.0001',
+    ),
+    'a momentum of 9': (
+        {'optimizer': {**SGD, 'momentum': 9}},
+        'not in [0, 1)',
+        f'{KEY}.momentum=0.9',
+    ),
+    'a type that is none': (
+        {**AMP, 'dtype': 'float61'},
+        "dtype='float61'",
+        "optim_wrapper.dtype='float16'",
+    ),
+    'a scale that is none': (
+        {**AMP, 'loss_scale': 'dynmic'},
+        "loss_scale='dynmic'",
+        "optim_wrapper.loss_scale='dynamic'",
+    ),
+    'an average of the newest': (
+        {'hooks': [{'type': 'EMAHook', 'momentum': 0.9998}]},
+        'nothing is averaged',
+        'momentum=0.0002',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', FAULTS)
+def test_a_setting_that_cannot_be_meant(name):
+    settings, message, fix = FAULTS[name]
+    (finding,) = findings(**settings)
+    assert message in finding.message
+    assert fix in finding.fix
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [
+        {},
+        {'optimizer': ADAMW},
+        {**AMP, 'dtype': 'bfloat16', 'loss_scale': 512.0},
+        {'hooks': [{'type': 'EMAHook', 'momentum': 0.0002}]},
+    ],
+)
+def test_usual_settings_raise_no_alarm(settings):
+    assert findings(**settings) == []
+
+
+def test_gradients_that_are_gathered_for_too_long():
+    cfg = {'optim_wrapper': {'accumulative_counts': 1000}}
+    (finding,) = check_accumulation(cfg, 1200)
+    assert 'leaves 2 steps of the 1200' in finding.message
+    assert finding.fix == 'optim_wrapper.accumulative_counts=12'
+    assert check_accumulation(cfg, 100_000) == []
+
+
+def model(train=True, backbone=True):
+    parts = nn.ModuleDict({'backbone': nn.Linear(1, 1), 'h': nn.Linear(1, 1)})
+    parts.backbone = parts['backbone']
+    parts.requires_grad_(train)
+    parts.backbone.requires_grad_(train and backbone)
+    return parts
+
+
+def test_what_trains():
+    cfg = {'optim_wrapper': {'optimizer': SGD}, 'load_from': 'x.pth'}
+    assert check_trained(cfg, model(), None) == []
+    (finding,) = check_trained(cfg, model(train=False), None)
+    assert finding.level == 'error'
+    (finding,) = check_trained(cfg, model(backbone=False), None)
+    assert finding.level == 'warning'
+    assert 'freezes the whole backbone' in finding.message

@@ -1,0 +1,155 @@
+"""Schedules against the length of training, 12 epochs of 100 iterations."""
+
+import pytest
+
+from mmdet_retina_plus.doctor.schedules import check_schedules
+
+EPOCHS = {'max_epochs': 12}
+ITERATIONS = {'max_iters': 1200}
+
+
+def findings(*schedules, loop=EPOCHS, batches=100):
+    cfg = {
+        'train_cfg': loop,
+        'param_scheduler': list(schedules),
+        'optim_wrapper': {'optimizer': {'type': 'SGD', 'lr': 0.01}},
+    }
+    return check_schedules(cfg, batches)
+
+
+def cosine(**options):
+    return {'type': 'CosineAnnealingLR', **options}
+
+
+def steps(**options):
+    return {'type': 'MultiStepLR', **options}
+
+
+def warm_up(**options):
+    return {'type': 'LinearLR', 'start_factor': 0.001, **options}
+
+
+BY_ITERATION = {'by_epoch': False}
+FAULTS = {
+    'a cosine that rises again': (
+        cosine(T_max=3, end=12),
+        'the learning rate rises again',
+        'T_max=12, end=12',
+    ),
+    'a cosine that hardly falls': (
+        cosine(T_max=100),
+        'ends at 96% of the learning rate',
+        'T_max=12, end=12',
+    ),
+    'a cosine of iterations that hardly falls': (
+        cosine(T_max=90000, end=90000, **BY_ITERATION),
+        'longer than training (1200 iterations)',
+        'T_max=1200, end=1200',
+    ),
+    'a cosine that ends early': (
+        cosine(T_max=3, end=3),
+        'ends after 3 of 12 epochs',
+        'T_max=12, end=12',
+    ),
+    'a cosine to a higher rate': (
+        cosine(T_max=12, eta_min=0.1),
+        'eta_min=0.1',
+        'eta_min=0.0001',
+    ),
+    'a polynomial that hardly falls': (
+        {'type': 'PolyLR', 'end': 90000, **BY_ITERATION},
+        'longer than training (1200 iterations)',
+        'end=1200',
+    ),
+    'all milestones too late': (
+        steps(milestones=[16, 22]),
+        'never falls',
+        'milestones=[8, 11]',
+    ),
+    'a milestone too late': (
+        steps(milestones=[8, 16]),
+        'milestone 16 of MultiStepLR comes after the 12 epochs',
+        'milestones=[8, 11]',
+    ),
+    'a milestone after the end': (
+        steps(milestones=[8, 11], end=10),
+        'milestone 11 of MultiStepLR comes after its end=10',
+        'end=12',
+    ),
+    'milestones in epochs that count iterations': (
+        steps(milestones=[8, 11], **BY_ITERATION),
+        'look like epochs',
+        'by_epoch=True',
+    ),
+    'steps that raise the rate': (
+        steps(milestones=[8], gamma=10),
+        'raises the learning rate',
+        'gamma=0.1',
+    ),
+    'a step too long': (
+        {'type': 'StepLR', 'step_size': 12},
+        'never falls',
+        'step_size=4',
+    ),
+    'a warm-up of epochs': (
+        warm_up(end=500),
+        'warm-up of 500 epochs is longer than training',
+        'end=60, by_epoch=False',
+    ),
+    'a warm-up without end': (warm_up(), 'no end', 'end=60'),
+    'a schedule after the end': (
+        steps(milestones=[30], begin=24),
+        'begins after the 12 epochs',
+        'begin=0',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', FAULTS)
+def test_a_schedule_that_cannot_be_meant(name):
+    schedule, message, fix = FAULTS[name]
+    (finding,) = findings(schedule)
+    assert finding.level == 'warning'
+    assert message in finding.message
+    assert fix in finding.fix
+
+
+def test_epochs_where_training_counts_iterations():
+    (finding,) = findings(steps(milestones=[8]), loop=ITERATIONS)
+    assert 'counts epochs' in finding.message
+
+
+FINE = {
+    'steps': [steps(milestones=[8, 11], end=12)],
+    'steps of iterations': [steps(milestones=[800, 1100], **BY_ITERATION)],
+    'a warm-up and steps': [
+        warm_up(end=500, **BY_ITERATION),
+        steps(milestones=[8, 11]),
+    ],
+    "the usual warm-up on a trial's images": [
+        warm_up(end=1000, **BY_ITERATION)
+    ],
+    'a warm-up and a cosine': [
+        warm_up(end=2),
+        cosine(T_max=10, begin=2, end=12),
+    ],
+    'a cosine over all': [cosine(T_max=12, convert_to_iter_based=True)],
+    'a cosine and a constant': [
+        cosine(T_max=7, begin=1, end=8),
+        {'type': 'ConstantLR', 'factor': 1, 'begin': 8, 'end': 12},
+    ],
+    'a cosine without end, which the runner sets': [cosine()],
+    'a cosine in the second half': [cosine(T_max=6, begin=6, end=12)],
+    'a momentum': [{'type': 'CosineAnnealingMomentum', 'T_max': 1}],
+    'a decay by a factor': [{'type': 'ExponentialLR', 'gamma': 0.9}],
+}
+
+
+@pytest.mark.parametrize('name', FINE)
+def test_a_usual_schedule_raises_no_alarm(name):
+    assert findings(*FINE[name]) == []
+
+
+def test_iterations_are_not_compared_where_the_data_is_missing():
+    late = steps(milestones=[90000], **BY_ITERATION)
+    assert findings(late, batches=None) == []
