@@ -1,7 +1,7 @@
 """What may be wrong in an annotation file, and what training keeps of it."""
 
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 
 import numpy as np
@@ -120,15 +120,19 @@ def check_classes(split: Split) -> list[Finding]:
 ENTRIES = {'image': 'images', 'category': 'categories'}
 
 
-def shift_of(key: str, column: Sequence, there: Container) -> int:
+def shift_of(key: str, column: Sequence, there: Set) -> int:
     """What to add to ids that count from another number than the list's."""
     if not {*map(type, column)} <= {int}:
         return 0
     seen = set(column)
     for shift in (1, -1):
-        # A gap in a list of images would look alike, unless one is 0.
-        fits = key == 'category' or 0 in (min(seen), min(seen) + shift)
-        if fits and all(number + shift in there for number in seen):
+        moved = {number + shift for number in seen}
+        # A gap in a list would look alike, and a shift exchange all classes.
+        if key == 'category':
+            fits = min(seen) == 0 or moved == there
+        else:
+            fits = 0 in (min(seen), min(moved))
+        if fits and moved <= there:
             return shift
     return 0
 
