@@ -70,6 +70,10 @@ def check_evaluators(cfg: Mapping) -> list[Finding]:
     return findings
 
 
+COUNTING = ('bbox_head', 'mask_head', 'mask_iou_head', 'segm_head')
+"""Heads whose `num_classes` is that of the objects."""
+
+
 def check_num_classes(cfg: Mapping, splits: Sequence[Split]) -> list[Finding]:
     """Classes of heads and of data sets, as far as these are right."""
     classes = {
@@ -80,19 +84,21 @@ def check_num_classes(cfg: Mapping, splits: Sequence[Split]) -> list[Finding]:
     findings = []
     for path, value in dotted_items(cfg.get('model'), 'model.'):
         head, _, name = path.rpartition('.')
-        key = head.rpartition('.')[2]
-        if name != 'num_classes' or key not in ('bbox_head', 'mask_head'):
+        # The heads of a cascade are a list.
+        key = [x for x in head.split('.') if not x.isdigit()][-1]
+        counts = name == 'num_classes' and key in COUNTING
+        if not counts and name != 'num_things_classes':
             continue
         if not classes - {value}:
             continue
         right = min(classes - {value})
         if not isinstance(value, int):
-            message = f'num_classes is {value!r}, not a whole number'
+            message = f'{name} is {value!r}, not a whole number'
             findings.append(Finding('error', key, message, f'{path}={right}'))
             continue
         counted = ' or '.join(map(str, sorted(classes)))
         noun = 'class' if counted == '1' else 'classes'
-        message = f'num_classes={value}, but the data has {counted} {noun}'
+        message = f'{name}={value}, but the data has {counted} {noun}'
         if value == right + 1:
             message += '; mmdet does not count the background'
         fix = f'{path}={right}'
