@@ -238,8 +238,14 @@ def ids_of(dataset: Any) -> frozenset | None:
     """Ids of the images of a data set, None if it was not built."""
     if dataset is None:
         return None
-    numbers = range(len(dataset))
-    return frozenset(dataset.get_data_info(x)['img_id'] for x in numbers)
+    return frozenset(info['img_id'] for info in infos_of(dataset))
+
+
+def infos_of(dataset: Any) -> Sequence[Mapping] | Iterator[Mapping]:
+    """What a data set knows of its images, not copied where it need not."""
+    if not getattr(dataset, 'serialize_data', True):
+        return dataset.data_list
+    return (dataset.get_data_info(at) for at in range(len(dataset)))
 
 
 def split_explains(split: Split) -> bool:

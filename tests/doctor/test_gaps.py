@@ -1,14 +1,19 @@
 """Faults that once passed, or got advice that makes them worse."""
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from mmdet_retina_plus.doctor import run_parts
+from mmdet_retina_plus.doctor import image_files, images, run_parts
 from mmdet_retina_plus.doctor.annotations import shift_of
 from mmdet_retina_plus.doctor.consistency import check_num_classes
+from mmdet_retina_plus.doctor.data_sets import ids_of
 from mmdet_retina_plus.doctor.loss_settings import check_box_losses
+from mmdet_retina_plus.doctor.scoring import check_left_out
 from mmdet_retina_plus.doctor.split import Split
 from tests.helpers.case_files import Case, coco_set
 
@@ -45,7 +50,7 @@ STARTS = {
         "type='LoadImageFromFile'",
     ),
     'custom_hooks': (
-        [{'type': 'CheckInvalidLossHook', 'priority': 'HIHG'}],
+        [{'type': 'EMAHook', 'priority': 'HIHG'}],
         "custom_hooks[0].priority='HIGH'",
     ),
     'default_hooks.param_scheduler': (None, "type='ParamSchedulerHook'"),
@@ -55,7 +60,7 @@ STARTS = {
 
 def nested(key, value):
     """A config that is right but for one value."""
-    cfg = {'param_scheduler': [{}], 'train_cfg': {}}
+    cfg = {'param_scheduler': [{}], 'train_cfg': {'max_epochs': 1}}
     parent = cfg
     *above, last = key.split('.')
     for name in above:
@@ -123,3 +128,87 @@ def test_each_head_counts_the_classes_of_the_data():
 def test_a_head_of_a_cascade_that_gives_deltas_to_an_iou_loss():
     (finding,) = check_box_losses(CASCADE)
     assert finding.fix == f'{SECOND}.reg_decoded_bbox=True'
+
+
+class Infos:
+    """A data set that is not to copy what it knows."""
+
+    serialize_data = False
+
+    def __init__(self, number):
+        self.data_list = [{'img_id': x} for x in range(number)]
+
+    def __len__(self):
+        return len(self.data_list)
+
+
+def test_ids_are_read_without_copies():
+    assert ids_of(Infos(3)) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ('indices', 'scored'), [(301, range(400)), (301, range(301)), (None, ())]
+)
+def test_indices_that_leave_objects_out_of_many_images(indices, scored):
+    api = SimpleNamespace(imgToAnns=dict.fromkeys(scored, [{}]))
+    evaluator = SimpleNamespace(metrics=[SimpleNamespace(_coco_api=api)])
+    data = {'dataset': {'ann_file': 'val.json', 'indices': indices}}
+    found = check_left_out(
+        {'val_dataloader': data}, 'val', Infos(301), evaluator
+    )
+    fixes = [x.fix.partition(',')[0] for x in found]
+    expected = ['val_dataloader.dataset.indices=None']
+    assert fixes == (expected if len(scored) == 400 else [])
+
+
+def write(folder, contents):
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    return [str(folder / name) for name in contents]
+
+
+@pytest.mark.parametrize('few', [0, 500])
+def test_files_of_one_content_are_found_by_length_and_end(
+    tmp_path, monkeypatch, few
+):
+    monkeypatch.setattr(image_files, 'FEW', few)
+    monkeypatch.setattr(image_files, 'END', 4)
+    contents = {'a': b'12345', 'b': b'12345', 'c': b'22345', 'd': b'12344'}
+    paths = write(tmp_path, contents | {'e': b'1234', 'f': b''})
+    looks = {
+        path: image_files.Look(bytes=os.path.getsize(path)) for path in paths
+    }
+    found = image_files.copies_among(looks)
+    assert sorted(found) == paths[:2]
+    assert len({*found.values()}) == 1
+
+
+def test_a_file_is_asked_for_once(tmp_path, monkeypatch):
+    (path,) = write(tmp_path, {'a': b'no image'})
+    asked = []
+    real = os.stat
+    monkeypatch.setattr(
+        image_files,
+        'os',
+        SimpleNamespace(stat=lambda x: asked.append(x) or real(x)),
+    )
+    assert image_files.look(path, None).bytes == len(b'no image')
+    assert asked == [path]
+
+
+@pytest.mark.parametrize('empty', [True, False])
+def test_a_copy_without_the_objects_of_the_other(tmp_path, empty):
+    coco = coco_set(number=3)
+    names = [image['file_name'] for image in coco['images']]
+    write(tmp_path, dict(zip(names, (b'one', b'one', b'two'), strict=True)))
+    if empty:
+        del coco['annotations'][2:4]
+    split = Split('train', coco, tmp_path, ('cat', 'dog'))
+    looks = {path: image_files.Look(bytes=3) for path in images.paths_of(split)}
+    found = images.check_shared([split], looks)
+    assert ['1.png has 0 of the 2 of 0.png' in x.message for x in found] == (
+        [True] * empty
+    )
+    kept = frozenset([1, 3])
+    filtered = replace(split, kept_images=kept)
+    assert images.check_shared([filtered], looks) == []
