@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmdet_retina_plus.common.config_file import load_config
-from mmdet_retina_plus.common.config_tree import part
+from mmdet_retina_plus.common.config_tree import datasets_in, part
 from mmdet_retina_plus.common.option_values import (
     read_by_mmengine,
     read_value,
@@ -32,10 +32,17 @@ from .consistency import (
     check_evaluators,
     check_labels,
     check_num_classes,
+    check_objects,
     check_registration,
     join_labels,
 )
-from .data_sets import DataSets, read_data_sets, without_collection
+from .data_sets import (
+    DataSets,
+    is_other,
+    metrics_of,
+    read_data_sets,
+    without_collection,
+)
 from .findings import (
     Finding,
     any_error,
@@ -172,12 +179,19 @@ def check_data(
     values: Mapping, data: DataSets, fast: bool, track: Track
 ) -> tuple[dict[str, Look], list[Finding]]:
     """Annotations and image files."""
-    findings = guarded(check_num_classes, values, data.splits)
+    others = [x for x in data.bare.values() if is_other(x)]
+    findings = guarded(check_num_classes, values, data.splits, others)
     findings += guarded(check_labels, data.splits)
-    findings += guarded(annotations.check_unused_classes, data.splits)
     for split in data.splits:
         findings += annotations.check_annotations(split)
         findings += guarded(check_segmentations, split)
+    findings += guarded(
+        annotations.check_unused_classes, data.splits, findings
+    )
+    for config in datasets_in(part(values, 'train_dataloader.dataset')):
+        other = data.bare.get(id(config))
+        if other in others:
+            findings += guarded(check_objects, other)
     looks: dict[str, Look] = {}
 
     def check_images() -> list[Finding]:
@@ -263,6 +277,16 @@ def check_model(
     known: Sequence[Finding],
 ) -> list[Finding]:
     """Build it, lay its anchors over objects, take a step."""
+    if not part(values, 'model'):
+        message = 'the config has no model'
+        fix = (
+            "_base_ = ['mmdet::_base_/models/retinanet_r50_fpn.py'], or the "
+            'path of another config that has one'
+        )
+        return [
+            Finding('error', 'model', message, fix),
+            *guarded(run_parts.check_run, values, None, loader),
+        ]
     model, findings = build_model(cfg)
     if model is None and any(
         explains(cause, x.message)
@@ -295,7 +319,8 @@ def check_model(
         # Of blank images only a failure tells something.
         tried += found if not failed or any_error(found) else []
     if samples.get('val'):
-        tried += guarded(check_prediction, model, samples['val'])
+        metrics = metrics_of(values, 'val')
+        tried += guarded(check_prediction, model, samples['val'], metrics)
     if any_error(tried):
         tried = explain_heads(model, features) or tried
     return findings + without_consequences(tried, known)

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mmdet_retina_plus.common.config_tree import (
     annotation_path,
@@ -14,7 +15,8 @@ from mmdet_retina_plus.common.config_tree import (
 )
 from mmdet_retina_plus.common.text import some
 
-from .annotations import check_classes, tuple_of
+from .annotations import check_classes, tuple_of, unused_classes
+from .data_sets import infos_of
 from .findings import Finding, any_error, guarded
 from .model_traits import scored_sets
 from .split import Split
@@ -74,13 +76,48 @@ COUNTING = ('bbox_head', 'mask_head', 'mask_iou_head', 'segm_head')
 """Heads whose `num_classes` is that of the objects."""
 
 
-def check_num_classes(cfg: Mapping, splits: Sequence[Split]) -> list[Finding]:
-    """Classes of heads and of data sets, as far as these are right."""
+def classes_of(dataset: Any) -> Sequence[str]:
+    """Of a built data set; the things of a panoptic one."""
+    known = dataset.metainfo
+    return known.get('thing_classes') or known.get('classes') or ()
+
+
+def check_objects(dataset: Any) -> list[Finding]:
+    """Labels of a training set that is not in COCO format, after filters."""
+    seen = {
+        x['bbox_label']
+        for info in infos_of(dataset)
+        for x in info.get('instances') or ()
+        if not x.get('ignore_flag')
+    }
+    if not seen:
+        return [
+            Finding(
+                'error',
+                'train data',
+                'no image has an object of its classes '
+                f'({some(classes_of(dataset))}), so AP stays 0',
+                "metainfo=dict(classes=(…,)) with the names of its files",
+            )
+        ]
+    return unused_classes(classes_of(dataset), seen)
+
+
+def check_num_classes(
+    cfg: Mapping, splits: Sequence[Split], others: Sequence[Any] = ()
+) -> list[Finding]:
+    """Classes of heads and of data sets, as far as these are right.
+
+    Args:
+        cfg: Config.
+        splits: Data sets in COCO format.
+        others: Built ones that are not.
+    """
     classes = {
         len(split.classes)
         for split in splits
         if not any_error(guarded(check_classes, split))
-    }
+    } | {len(x) for x in map(classes_of, others) if x}
     findings = []
     for path, value in dotted_items(cfg.get('model'), 'model.'):
         head, _, name = path.rpartition('.')

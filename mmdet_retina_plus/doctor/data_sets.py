@@ -15,6 +15,7 @@ from mmdet_retina_plus.common.config_tree import (
     datasets_in,
     part,
     walk,
+    without_scopes,
 )
 
 from .annotation_files import UnreadableError, read_json
@@ -62,6 +63,13 @@ def is_coco(dataset: Any) -> bool:
 
     # LVIS and panoptic sets inherit, but read other files.
     return getattr(dataset, 'COCOAPI', None) is CocoDataset.COCOAPI
+
+
+def is_other(dataset: Any) -> bool:
+    """Whether it is of mmdet's kind, in another format."""
+    from mmdet.datasets import BaseDetDataset
+
+    return isinstance(dataset, BaseDetDataset) and not is_coco(dataset)
 
 
 def dataset_class(config: Mapping) -> Any:
@@ -201,6 +209,11 @@ def add_data_set(
             fix = 'write what the message names into that file'
         if isinstance(error, UnreadableError):
             fix = error.fix
+        files = config.get('ann_file')
+        if isinstance(files, list | tuple) and files:
+            members = [dict(config, ann_file=file) for file in files]
+            joint = {'type': 'ConcatDataset', 'datasets': members}
+            fix = f'{key}={without_scopes(joint)}'
         found.findings.append(Finding('error', f'{name} data', message, fix))
         return
     try:

@@ -207,8 +207,16 @@ def every_score(model: Any) -> Iterator[None]:
             one['score_thr'] = limit
 
 
-def check_prediction(model: Any, samples: Sequence[Any]) -> list[Finding]:
-    """Predict on one image, as validation does."""
+def check_prediction(
+    model: Any, samples: Sequence[Any], metrics: Sequence[str] = ()
+) -> list[Finding]:
+    """Predict on one image, as validation does.
+
+    Args:
+        model: Detector.
+        samples: Of validation.
+        metrics: What scores predictions: 'bbox', 'segm'.
+    """
     import torch
 
     key = 'prediction'
@@ -225,4 +233,8 @@ def check_prediction(model: Any, samples: Sequence[Any]) -> list[Finding]:
     except Exception as error:  # Of any part of the model.
         return [explained(key, error, fix=fix_of_step(error, samples))]
     number = len(result.pred_instances) if 'pred_instances' in result else 0
+    if number and 'segm' in metrics and 'masks' not in result.pred_instances:
+        message = 'scores masks, which the detector does not predict'
+        fix = "val_evaluator.metric='bbox'"
+        return [Finding('error', 'val_evaluator', message, fix)]
     return [Finding('ok', key, f'{number} boxes with random weights')]

@@ -9,8 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 from mmdet_retina_plus.doctor import image_files, images, run_parts
-from mmdet_retina_plus.doctor.annotations import shift_of
-from mmdet_retina_plus.doctor.consistency import check_num_classes
+from mmdet_retina_plus.doctor.annotations import check_kept, shift_of
+from mmdet_retina_plus.doctor.coco_metric import explain_arguments
+from mmdet_retina_plus.doctor.consistency import (
+    check_num_classes,
+    check_objects,
+)
 from mmdet_retina_plus.doctor.data_sets import ids_of
 from mmdet_retina_plus.doctor.loss_settings import check_box_losses
 from mmdet_retina_plus.doctor.scoring import check_left_out
@@ -212,3 +216,86 @@ def test_a_copy_without_the_objects_of_the_other(tmp_path, empty):
     kept = frozenset([1, 3])
     filtered = replace(split, kept_images=kept)
     assert images.check_shared([filtered], looks) == []
+
+
+class Labels(Infos):
+    """A built set in a format of its own."""
+
+    metainfo = {'classes': ('cat', 'dog')}
+
+    def __init__(self, *labels):
+        self.data_list = [
+            {'instances': [{'bbox_label': x} for x in labels]}
+        ]
+
+
+@pytest.mark.parametrize(
+    ('labels', 'level', 'words'),
+    [
+        ((), 'error', 'no image has an object of its classes (cat, dog)'),
+        ((0, 0), 'warning', 'no object of the class dog'),
+    ],
+)
+def test_classes_that_a_set_of_another_format_never_has(labels, level, words):
+    (finding,) = check_objects(Labels(*labels))
+    assert finding.level == level
+    assert words in finding.message
+    assert check_objects(Labels(0, 1)) == []
+
+
+def test_heads_count_the_classes_of_a_set_of_another_format():
+    model = {'bbox_head': {'num_classes': 80}}
+    (finding,) = check_num_classes({'model': model}, [], [Labels(0, 1)])
+    assert finding.fix == 'model.bbox_head.num_classes=2'
+    model['bbox_head']['num_classes'] = 2
+    assert check_num_classes({'model': model}, [], [Labels(0, 1)]) == []
+
+
+def test_a_metric_that_mmdet_cannot_score():
+    evaluator = {'type': 'CocoMetric', 'metric': 'proposal_fast'}
+    (finding,) = explain_arguments('val_evaluator', evaluator)
+    assert finding.fix == "val_evaluator.metric='proposal'"
+
+
+def test_a_validation_file_without_images_is_to_be_exchanged():
+    coco = coco_set(number=0)
+    split = Split(
+        'val', coco, Path(), ('cat', 'dog'), test_mode=True, key='val_key'
+    )
+    (finding,) = check_kept(split)
+    assert finding.level == 'error'
+    assert finding.fix.startswith('val_key.ann_file=')
+
+
+PLAIN = """
+val_evaluator['metric'] = ['bbox', 'segm']
+test_evaluator = val_evaluator
+model['type'] = 'FCOS'
+model['bbox_head'] = dict(
+    type='FCOSHead', num_classes=2, in_channels=8, feat_channels=8,
+    stacked_convs=1, strides=[8, 16, 32, 64, 128], norm_cfg=None,
+    loss_cls=dict(type='FocalLoss', use_sigmoid=True))
+model['train_cfg'] = None
+"""
+
+
+def test_masks_that_are_scored_and_not_predicted(case):
+    case.add(PLAIN)
+    problem = case.problem()
+    assert 'scores masks, which the detector does not' in problem.message
+    assert problem.fix == "val_evaluator.metric='bbox'"
+
+
+def test_a_config_without_a_model(case):
+    case.add('del model')
+    problem = case.problem()
+    assert problem.message == 'the config has no model'
+
+
+def test_annotation_files_as_a_list_are_joined(case):
+    case.add("train_dataloader['dataset']['ann_file'] = ['train.json']")
+    problem = next(x for x in case.problems() if 'ann_file' in x.message)
+    case.add(
+        problem.fix.replace(f'{TRAIN}=', "train_dataloader['dataset'] = ")
+    )
+    assert case.problems() == []
