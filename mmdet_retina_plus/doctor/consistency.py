@@ -97,7 +97,7 @@ def check_objects(dataset: Any) -> list[Finding]:
                 'train data',
                 'no image has an object of its classes '
                 f'({some(classes_of(dataset))}), so AP stays 0',
-                "metainfo=dict(classes=(…,)) with the names of its files",
+                'metainfo=dict(classes=(…,)) with the names of its files',
             )
         ]
     return unused_classes(classes_of(dataset), seen)

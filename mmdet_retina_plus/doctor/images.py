@@ -348,9 +348,7 @@ def check_shared(splits: Sequence[Split], looks: Looks) -> list[Finding]:
     return findings
 
 
-def check_copies(
-    split: Split, copies: Mapping[str, bytes]
-) -> list[Finding]:
+def check_copies(split: Split, copies: Mapping[str, bytes]) -> list[Finding]:
     """One content under several names, with other numbers of objects."""
     counts = Counter(split.image_of[split.usable].tolist())
     groups: dict[bytes, dict[str, int]] = defaultdict(dict)

@@ -415,7 +415,9 @@ def check_views(cfg: Mapping) -> list[Finding]:
     builds: dict[str, Callable[[], Any]] = {}
     model = cfg.get('tta_model')
     if model is not None:
-        builds['tta_model'] = partial(known_type, MODELS, 'mmdet::model', model)
+        builds['tta_model'] = partial(
+            known_type, MODELS, 'mmdet::model', model
+        )
     for number, step in enumerate(cfg.get('tta_pipeline') or ()):
         builds[f'tta_pipeline[{number}]'] = partial(
             TRANSFORMS.build, copy.deepcopy(step)

@@ -1,6 +1,5 @@
 """Faults that once passed, or got advice that makes them worse."""
 
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -154,7 +153,7 @@ def test_ids_are_read_without_copies():
     ('indices', 'scored'), [(301, range(400)), (301, range(301)), (None, ())]
 )
 def test_indices_that_leave_objects_out_of_many_images(indices, scored):
-    api = SimpleNamespace(imgToAnns=dict.fromkeys(scored, [{}]))
+    api = SimpleNamespace(imgToAnns={key: [{}] for key in scored})
     evaluator = SimpleNamespace(metrics=[SimpleNamespace(_coco_api=api)])
     data = {'dataset': {'ann_file': 'val.json', 'indices': indices}}
     found = check_left_out(
@@ -208,7 +207,9 @@ def test_a_copy_without_the_objects_of_the_other(tmp_path, empty):
     if empty:
         del coco['annotations'][2:4]
     split = Split('train', coco, tmp_path, ('cat', 'dog'))
-    looks = {path: image_files.Look(bytes=3) for path in images.paths_of(split)}
+    looks = {
+        path: image_files.Look(bytes=3) for path in images.paths_of(split)
+    }
     found = images.check_shared([split], looks)
     assert ['1.png has 0 of the 2 of 0.png' in x.message for x in found] == (
         [True] * empty
@@ -224,9 +225,7 @@ class Labels(Infos):
     metainfo = {'classes': ('cat', 'dog')}
 
     def __init__(self, *labels):
-        self.data_list = [
-            {'instances': [{'bbox_label': x} for x in labels]}
-        ]
+        self.data_list = [{'instances': [{'bbox_label': x} for x in labels]}]
 
 
 @pytest.mark.parametrize(
