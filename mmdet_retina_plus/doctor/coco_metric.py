@@ -8,8 +8,7 @@ from mmdet_retina_plus.common.suggestions import did_you_mean
 
 from .findings import Finding
 
-METRICS = ('bbox', 'segm', 'proposal')
-"""Those that can be scored: proposal_fast fails in mmdet."""
+METRICS = ('bbox', 'segm', 'proposal', 'proposal_fast')
 PROPOSALS = 3
 """Numbers of proposals that pycocotools summarizes for."""
 ITEMS = (

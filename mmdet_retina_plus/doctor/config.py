@@ -188,10 +188,10 @@ def check_data(
     findings += guarded(
         annotations.check_unused_classes, data.splits, findings
     )
-    for config in datasets_in(part(values, 'train_dataloader.dataset')):
-        other = data.bare.get(id(config))
-        if other in others:
-            findings += guarded(check_objects, other)
+    configs = datasets_in(part(values, 'train_dataloader.dataset'))
+    training = [data.bare.get(id(config)) for config in configs]
+    if training and all(x in others for x in training):
+        findings += guarded(check_objects, training)
     looks: dict[str, Look] = {}
 
     def check_images() -> list[Finding]:

@@ -82,10 +82,14 @@ def classes_of(dataset: Any) -> Sequence[str]:
     return known.get('thing_classes') or known.get('classes') or ()
 
 
-def check_objects(dataset: Any) -> list[Finding]:
-    """Labels of a training set that is not in COCO format, after filters."""
+def check_objects(datasets: Sequence[Any]) -> list[Finding]:
+    """Labels of training sets that are not in COCO format, after filters."""
+    classes = classes_of(datasets[0])
+    if any(classes_of(x) != classes for x in datasets):
+        return []
     seen = {
         x['bbox_label']
+        for dataset in datasets
         for info in infos_of(dataset)
         for x in info.get('instances') or ()
         if not x.get('ignore_flag')
@@ -96,11 +100,11 @@ def check_objects(dataset: Any) -> list[Finding]:
                 'error',
                 'train data',
                 'no image has an object of its classes '
-                f'({some(classes_of(dataset))}), so AP stays 0',
+                f'({some(classes)}), so AP stays 0',
                 'metainfo=dict(classes=(…,)) with the names of its files',
             )
         ]
-    return unused_classes(classes_of(dataset), seen)
+    return unused_classes(classes, seen)
 
 
 def check_num_classes(

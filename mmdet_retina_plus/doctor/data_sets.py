@@ -69,7 +69,7 @@ def is_other(dataset: Any) -> bool:
     """Whether it is of mmdet's kind, in another format."""
     from mmdet.datasets import BaseDetDataset
 
-    return isinstance(dataset, BaseDetDataset) and not is_coco(dataset)
+    return isinstance(dataset, BaseDetDataset) and not is_coco(type(dataset))
 
 
 def dataset_class(config: Mapping) -> Any:

@@ -93,6 +93,11 @@ def metric_settings(cfg: Mapping, name: str) -> Any:
     return settings
 
 
+def metrics_of(metric: Any) -> Sequence[str]:
+    """What a built metric scores: 'bbox', 'segm'."""
+    return getattr(metric, 'metrics', ())
+
+
 def formats_only(cfg: Mapping, name: str) -> bool:
     return any(x.get('format_only') for x in walk(cfg[f'{name}_evaluator']))
 
@@ -114,11 +119,20 @@ def check_evaluator(
         return {}, explain_arguments(key, cfg[key]) or [
             explained(key, error, fix=fix)
         ]
+    if any('proposal_fast' in metrics_of(x) for x in evaluator.metrics) and (
+        np.lib.NumpyVersion(np.__version__) >= '1.24.0'
+    ):
+        message = (
+            'proposal_fast stops where images have different numbers of '
+            'objects, with numpy from 1.24 on'
+        )
+        fix = f"{key}.metric='proposal'"
+        return {}, [Finding('error', key, message, fix)]
     if dataset is None or formats_only(cfg, name):
         return {}, []
     evaluator.dataset_meta = dataset.metainfo
     infos = some_infos(dataset)
-    masks = any('segm' in getattr(x, 'metrics', ()) for x in evaluator.metrics)
+    masks = any('segm' in metrics_of(x) for x in evaluator.metrics)
     if not any(info.get('instances') for info in infos):
         return {}, []
     # Of many images only some are scored, where those left out lack, too.

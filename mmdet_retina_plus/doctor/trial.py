@@ -110,34 +110,45 @@ def check_loss_step(model: Any, samples: Sequence[Any]) -> list[Finding]:
         for name, value in values.items()
         if name.startswith('loss')
     )
-    if not torch.isfinite(total):
-        return [
-            Finding(
-                'error',
-                key,
-                f'the loss is not finite: {shown}',
-                'look at the values of the images (data_preprocessor.mean, '
-                'std) and at the options of that loss',
-            )
-        ]
-    negative = [
-        name
+    # Their sum, `loss`, is no cause.
+    parts = {
+        name: value
         for name, value in values.items()
-        # Their sum is no cause.
-        if name.startswith('loss') and name != 'loss' and value < 0
-    ]
-    if negative:
-        return [
-            Finding(
-                'error',
-                key,
-                f'{negative[0]} is negative: {shown}',
-                f'look at the options of {negative[0]}',
-            )
-        ]
+        if 'loss' in name and name != 'loss'
+    }
+    if not torch.isfinite(total):
+        wrong = [x for x, value in parts.items() if not value.isfinite()]
+        # Spoilt images spoil every loss.
+        ranges = check_range(model, samples)
+        fix = ranges[0].fix if ranges else with_defaults(model, wrong)
+        message = f'the loss is not finite: {shown}'
+        return [Finding('error', key, message, fix)]
+    wrong = [x for x, value in parts.items() if value < 0]
+    if wrong:
+        message = f'{wrong[0]} is negative: {shown}'
+        return [Finding('error', key, message, with_defaults(model, wrong))]
     seconds = time.monotonic() - start
     findings = check_range(model, samples)
     return [*findings, Finding('ok', key, f'{shown}, in {seconds:.1f} s')]
+
+
+def with_defaults(model: Any, names: Sequence[str]) -> str:
+    """Settings of the first of some losses without its options.
+
+    Args:
+        model: Detector.
+        names: Of values of a step: loss_cls, loss_rpn_cls, s0.loss_bbox.
+    """
+    name = next(iter(names), 'loss_cls').rpartition('.')[2]
+    first = 'rpn_head.' if 'rpn_' in name else ''
+    wanted = first + name.replace('rpn_', '')
+    for path, module in model.named_modules():
+        if path.endswith(wanted):
+            kept = {'_delete_': True, 'type': type(module).__name__}
+            if hasattr(module, 'use_sigmoid'):
+                kept['use_sigmoid'] = module.use_sigmoid
+            return f'model.{path}={kept}'
+    return f'leave the options of {name} out'
 
 
 def check_range(model: Any, samples: Sequence[Any]) -> list[Finding]:

@@ -6,20 +6,23 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from mmengine.config import Config
+from torch import nn
 
 from mmdet_retina_plus.doctor import image_files, images, run_parts
 from mmdet_retina_plus.doctor.annotations import check_kept, shift_of
-from mmdet_retina_plus.doctor.coco_metric import explain_arguments
 from mmdet_retina_plus.doctor.consistency import (
     check_num_classes,
     check_objects,
 )
 from mmdet_retina_plus.doctor.data_sets import ids_of
 from mmdet_retina_plus.doctor.loss_settings import check_box_losses
-from mmdet_retina_plus.doctor.scoring import check_left_out
+from mmdet_retina_plus.doctor.scoring import check_evaluator, check_left_out
 from mmdet_retina_plus.doctor.split import Split
+from mmdet_retina_plus.doctor.trial import with_defaults
 from tests.helpers.case_files import Case, coco_set
 
+HEADS = ('roi_head', 'rpn_head')
 TRAIN = 'train_dataloader.dataset'
 
 
@@ -236,10 +239,10 @@ class Labels(Infos):
     ],
 )
 def test_classes_that_a_set_of_another_format_never_has(labels, level, words):
-    (finding,) = check_objects(Labels(*labels))
+    (finding,) = check_objects([Labels(*labels)])
     assert finding.level == level
     assert words in finding.message
-    assert check_objects(Labels(0, 1)) == []
+    assert check_objects([Labels(0), Labels(1)]) == []
 
 
 def test_heads_count_the_classes_of_a_set_of_another_format():
@@ -250,9 +253,10 @@ def test_heads_count_the_classes_of_a_set_of_another_format():
     assert check_num_classes({'model': model}, [], [Labels(0, 1)]) == []
 
 
-def test_a_metric_that_mmdet_cannot_score():
-    evaluator = {'type': 'CocoMetric', 'metric': 'proposal_fast'}
-    (finding,) = explain_arguments('val_evaluator', evaluator)
+def test_proposals_that_numpy_stops_scoring(case):
+    cfg = Config.fromfile(case.config)
+    cfg.val_evaluator.metric = 'proposal_fast'
+    _, (finding,) = check_evaluator(cfg, 'val', None)
     assert finding.fix == "val_evaluator.metric='proposal'"
 
 
@@ -297,4 +301,27 @@ def test_annotation_files_as_a_list_are_joined(case):
     case.add(
         problem.fix.replace(f'{TRAIN}=', "train_dataloader['dataset'] = ")
     )
+    assert case.problems() == []
+
+
+@pytest.mark.parametrize(
+    ('name', 'path'),
+    [
+        ('loss_bbox', 'roi_head.loss_bbox'),
+        ('s0.loss_bbox', 'roi_head.loss_bbox'),
+        ('loss_rpn_bbox', 'rpn_head.loss_bbox'),
+    ],
+)
+def test_a_loss_gone_wrong_is_written_out_with_its_defaults(name, path):
+    heads = {x: nn.ModuleDict({'loss_bbox': nn.L1Loss()}) for x in HEADS}
+    fix = with_defaults(nn.ModuleDict(heads), [name])
+    assert fix == f"model.{path}={{'_delete_': True, 'type': 'L1Loss'}}"
+
+
+def test_the_fix_of_a_loss_that_is_not_finite_can_be_pasted(case):
+    case.add("model['bbox_head']['loss_bbox']['loss_weight'] = float('nan')")
+    fix = case.problem().fix
+    assert fix.startswith('model.bbox_head.loss_bbox=')
+    case.add(f"model['bbox_head']['loss_bbox'] = {fix.partition('=')[2]}")
+    case.add("model['bbox_head']['loss_bbox'].pop('_delete_')")
     assert case.problems() == []
