@@ -65,7 +65,7 @@ from .model import (
 from .model_fit import explain_heads
 from .model_traits import scored_sets
 from .pictures import draw_samples
-from .pipelines import build_data
+from .pipelines import NO_OBJECT, build_data
 from .scoring import check_evaluator, check_monitors
 from .segmentations import check_segmentations
 from .trial import check_loss_step, check_prediction
@@ -232,7 +232,12 @@ def check_run(
             )
             # Of annotations that cannot be loaded the file's findings tell.
             if any(x.subject == f'{name} data' for x in known if is_error(x)):
-                found = [x for x in found if 'LoadAnno' not in x.subject]
+                found = [
+                    x
+                    for x in found
+                    if 'LoadAnno' not in x.subject
+                    and NO_OBJECT not in x.message
+                ]
             if built[name] is not None:
                 loaders[name], more = run_parts.build_loader(
                     values, name, built[name]

@@ -6,7 +6,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from mmengine.config import Config
+from pycocotools import mask as api
 from torch import nn
 
 from mmdet_retina_plus.doctor import image_files, images, run_parts
@@ -17,10 +19,11 @@ from mmdet_retina_plus.doctor.consistency import (
 )
 from mmdet_retina_plus.doctor.data_sets import ids_of
 from mmdet_retina_plus.doctor.loss_settings import check_box_losses
+from mmdet_retina_plus.doctor.model_fit import explain_features
 from mmdet_retina_plus.doctor.scoring import check_evaluator, check_left_out
 from mmdet_retina_plus.doctor.split import Split
 from mmdet_retina_plus.doctor.trial import with_defaults
-from tests.helpers.case_files import Case, coco_set
+from tests.helpers.case_files import HEIGHT, WIDTH, Case, coco_set
 
 HEADS = ('roi_head', 'rpn_head')
 TRAIN = 'train_dataloader.dataset'
@@ -325,3 +328,32 @@ def test_the_fix_of_a_loss_that_is_not_finite_can_be_pasted(case):
     case.add(f"model['bbox_head']['loss_bbox'] = {fix.partition('=')[2]}")
     case.add("model['bbox_head']['loss_bbox'].pop('_delete_')")
     assert case.problems() == []
+
+
+class OneLevelNeck(nn.Module):
+    """Such as mmdet's DilatedEncoder, which takes the last level."""
+
+    in_channels = 2048
+
+
+def test_a_neck_of_one_level_that_does_not_fit():
+    backbone = nn.Conv2d(3, 512, 1)
+    model = SimpleNamespace(
+        backbone=lambda image: (backbone(image),), neck=OneLevelNeck()
+    )
+    finding = explain_features(model, torch.zeros(1, 3, 4, 4), ValueError())
+    assert finding.fix == 'model.neck.in_channels=512'
+
+
+def test_masks_that_are_ignored_explain_samples_without_objects(case):
+    def encode(coco):
+        for annotation in coco['annotations']:
+            polygons = annotation['segmentation']
+            (mask,) = api.frPyObjects(polygons, HEIGHT, WIDTH)
+            mask['counts'] = mask['counts'].decode()
+            annotation['segmentation'] = mask
+
+    case.change('train', encode)
+    case.add('train_pipeline[1].update(with_mask=True, poly2mask=False)')
+    case.add("train_dataloader['dataset']['pipeline'] = train_pipeline")
+    assert 'poly2mask=False' in case.problem().message
