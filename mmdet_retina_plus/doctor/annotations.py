@@ -1,7 +1,7 @@
 """What may be wrong in an annotation file, and what training keeps of it."""
 
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Container, Sequence, Set
 from dataclasses import replace
 
 import numpy as np
@@ -120,15 +120,19 @@ def check_classes(split: Split) -> list[Finding]:
 ENTRIES = {'image': 'images', 'category': 'categories'}
 
 
-def shift_of(key: str, column: Sequence, there: Container) -> int:
+def shift_of(key: str, column: Sequence, there: Set) -> int:
     """What to add to ids that count from another number than the list's."""
     if not {*map(type, column)} <= {int}:
         return 0
     seen = set(column)
     for shift in (1, -1):
-        # A gap in a list of images would look alike, unless one is 0.
-        fits = key == 'category' or 0 in (min(seen), min(seen) + shift)
-        if fits and all(number + shift in there for number in seen):
+        moved = {number + shift for number in seen}
+        # A gap in a list would look alike, and a shift exchange all classes.
+        if key == 'category':
+            fits = min(seen) == 0 or moved == there
+        else:
+            fits = 0 in (min(seen), min(moved))
+        if fits and moved <= there:
             return shift
     return 0
 
@@ -337,7 +341,12 @@ def check_kept(split: Split) -> list[Finding]:
     if not kept:
         worst = 'metainfo=dict(classes=…) and the annotation file'
         smallest = int(split.image_sizes.min()) if images else 0
-        if not split.trains and not split.test_mode:
+        if not images:
+            worst = (
+                f"{split.key}.ann_file='…', a file that lists images, unlike "
+                f'{split.path or "this one"}'
+            )
+        elif not split.trains and not split.test_mode:
             worst = f'{split.key}.test_mode=True'
         elif smallest < split.filter_cfg.get('min_size', 0):
             worst = f'{split.key}.filter_cfg.min_size={smallest}'
@@ -439,21 +448,21 @@ def check_annotations(split: Split) -> list[Finding]:
     return found + counts
 
 
-def check_unused_classes(splits: Sequence[Split]) -> list[Finding]:
+def check_unused_classes(
+    splits: Sequence[Split], known: Sequence[Finding] = ()
+) -> list[Finding]:
     """Classes of which the files of training have no object.
 
     Objects that the files have and training does not keep are counted by
     `check_kept`.
+
+    Args:
+        splits: Data sets.
+        known: Findings about them; an error of training explains the rest.
     """
     training = [x for x in splits if x.trains and x.usable.any()]
-    if not training or any_error(
-        [
-            finding
-            for split in training
-            for check in (check_classes, check_references)
-            for finding in guarded(check, split)
-        ]
-    ):
+    subjects = {split.subject for split in training}
+    if not training or any_error([x for x in known if x.subject in subjects]):
         return []
     classes = list(training[0].classes)
     if any(list(split.classes) != classes for split in training):
@@ -463,6 +472,13 @@ def check_unused_classes(splits: Sequence[Split]) -> list[Finding]:
         for split in training
         for label in np.unique(split.label_of).tolist()
     }
+    return unused_classes(classes, seen)
+
+
+def unused_classes(
+    classes: Sequence[str], seen: Container[int]
+) -> list[Finding]:
+    """A finding about classes without a label among those seen."""
     absent = [x for label, x in enumerate(classes) if label not in seen]
     if not absent:
         return []

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmdet_retina_plus.common.config_file import load_config
-from mmdet_retina_plus.common.config_tree import part
+from mmdet_retina_plus.common.config_tree import datasets_in, part
 from mmdet_retina_plus.common.option_values import (
     read_by_mmengine,
     read_value,
@@ -32,10 +32,17 @@ from .consistency import (
     check_evaluators,
     check_labels,
     check_num_classes,
+    check_objects,
     check_registration,
     join_labels,
 )
-from .data_sets import DataSets, read_data_sets, without_collection
+from .data_sets import (
+    DataSets,
+    is_other,
+    metrics_of,
+    read_data_sets,
+    without_collection,
+)
 from .findings import (
     Finding,
     any_error,
@@ -58,7 +65,7 @@ from .model import (
 from .model_fit import explain_heads
 from .model_traits import scored_sets
 from .pictures import draw_samples
-from .pipelines import build_data
+from .pipelines import NO_OBJECT, build_data
 from .scoring import check_evaluator, check_monitors
 from .segmentations import check_segmentations
 from .trial import check_loss_step, check_prediction
@@ -172,12 +179,19 @@ def check_data(
     values: Mapping, data: DataSets, fast: bool, track: Track
 ) -> tuple[dict[str, Look], list[Finding]]:
     """Annotations and image files."""
-    findings = guarded(check_num_classes, values, data.splits)
+    others = [x for x in data.bare.values() if is_other(x)]
+    findings = guarded(check_num_classes, values, data.splits, others)
     findings += guarded(check_labels, data.splits)
-    findings += guarded(annotations.check_unused_classes, data.splits)
     for split in data.splits:
         findings += annotations.check_annotations(split)
         findings += guarded(check_segmentations, split)
+    findings += guarded(
+        annotations.check_unused_classes, data.splits, findings
+    )
+    configs = datasets_in(part(values, 'train_dataloader.dataset'))
+    training = [data.bare.get(id(config)) for config in configs]
+    if training and all(x in others for x in training):
+        findings += guarded(check_objects, training)
     looks: dict[str, Look] = {}
 
     def check_images() -> list[Finding]:
@@ -218,7 +232,12 @@ def check_run(
             )
             # Of annotations that cannot be loaded the file's findings tell.
             if any(x.subject == f'{name} data' for x in known if is_error(x)):
-                found = [x for x in found if 'LoadAnno' not in x.subject]
+                found = [
+                    x
+                    for x in found
+                    if 'LoadAnno' not in x.subject
+                    and NO_OBJECT not in x.message
+                ]
             if built[name] is not None:
                 loaders[name], more = run_parts.build_loader(
                     values, name, built[name]
@@ -263,6 +282,16 @@ def check_model(
     known: Sequence[Finding],
 ) -> list[Finding]:
     """Build it, lay its anchors over objects, take a step."""
+    if not part(values, 'model'):
+        message = 'the config has no model'
+        fix = (
+            "_base_ = ['mmdet::_base_/models/retinanet_r50_fpn.py'], or the "
+            'path of another config that has one'
+        )
+        return [
+            Finding('error', 'model', message, fix),
+            *guarded(run_parts.check_run, values, None, loader),
+        ]
     model, findings = build_model(cfg)
     if model is None and any(
         explains(cause, x.message)
@@ -295,7 +324,8 @@ def check_model(
         # Of blank images only a failure tells something.
         tried += found if not failed or any_error(found) else []
     if samples.get('val'):
-        tried += guarded(check_prediction, model, samples['val'])
+        metrics = metrics_of(values, 'val')
+        tried += guarded(check_prediction, model, samples['val'], metrics)
     if any_error(tried):
         tried = explain_heads(model, features) or tried
     return findings + without_consequences(tried, known)

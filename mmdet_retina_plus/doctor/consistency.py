@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mmdet_retina_plus.common.config_tree import (
     annotation_path,
@@ -14,7 +15,8 @@ from mmdet_retina_plus.common.config_tree import (
 )
 from mmdet_retina_plus.common.text import some
 
-from .annotations import check_classes, tuple_of
+from .annotations import check_classes, tuple_of, unused_classes
+from .data_sets import infos_of
 from .findings import Finding, any_error, guarded
 from .model_traits import scored_sets
 from .split import Split
@@ -70,29 +72,74 @@ def check_evaluators(cfg: Mapping) -> list[Finding]:
     return findings
 
 
-def check_num_classes(cfg: Mapping, splits: Sequence[Split]) -> list[Finding]:
-    """Classes of heads and of data sets, as far as these are right."""
+COUNTING = ('bbox_head', 'mask_head', 'mask_iou_head', 'segm_head')
+"""Heads whose `num_classes` is that of the objects."""
+
+
+def classes_of(dataset: Any) -> Sequence[str]:
+    """Of a built data set; the things of a panoptic one."""
+    known = dataset.metainfo
+    return known.get('thing_classes') or known.get('classes') or ()
+
+
+def check_objects(datasets: Sequence[Any]) -> list[Finding]:
+    """Labels of training sets that are not in COCO format, after filters."""
+    classes = classes_of(datasets[0])
+    if any(classes_of(x) != classes for x in datasets):
+        return []
+    seen = {
+        x['bbox_label']
+        for dataset in datasets
+        for info in infos_of(dataset)
+        for x in info.get('instances') or ()
+        if not x.get('ignore_flag')
+    }
+    if not seen:
+        return [
+            Finding(
+                'error',
+                'train data',
+                'no image has an object of its classes '
+                f'({some(classes)}), so AP stays 0',
+                'metainfo=dict(classes=(…,)) with the names of its files',
+            )
+        ]
+    return unused_classes(classes, seen)
+
+
+def check_num_classes(
+    cfg: Mapping, splits: Sequence[Split], others: Sequence[Any] = ()
+) -> list[Finding]:
+    """Classes of heads and of data sets, as far as these are right.
+
+    Args:
+        cfg: Config.
+        splits: Data sets in COCO format.
+        others: Built ones that are not.
+    """
     classes = {
         len(split.classes)
         for split in splits
         if not any_error(guarded(check_classes, split))
-    }
+    } | {len(x) for x in map(classes_of, others) if x}
     findings = []
     for path, value in dotted_items(cfg.get('model'), 'model.'):
         head, _, name = path.rpartition('.')
-        key = head.rpartition('.')[2]
-        if name != 'num_classes' or key not in ('bbox_head', 'mask_head'):
+        # The heads of a cascade are a list.
+        key = [x for x in head.split('.') if not x.isdigit()][-1]
+        counts = name == 'num_classes' and key in COUNTING
+        if not counts and name != 'num_things_classes':
             continue
         if not classes - {value}:
             continue
         right = min(classes - {value})
         if not isinstance(value, int):
-            message = f'num_classes is {value!r}, not a whole number'
+            message = f'{name} is {value!r}, not a whole number'
             findings.append(Finding('error', key, message, f'{path}={right}'))
             continue
         counted = ' or '.join(map(str, sorted(classes)))
         noun = 'class' if counted == '1' else 'classes'
-        message = f'num_classes={value}, but the data has {counted} {noun}'
+        message = f'{name}={value}, but the data has {counted} {noun}'
         if value == right + 1:
             message += '; mmdet does not count the background'
         fix = f'{path}={right}'

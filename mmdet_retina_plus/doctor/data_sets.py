@@ -15,6 +15,7 @@ from mmdet_retina_plus.common.config_tree import (
     datasets_in,
     part,
     walk,
+    without_scopes,
 )
 
 from .annotation_files import UnreadableError, read_json
@@ -62,6 +63,13 @@ def is_coco(dataset: Any) -> bool:
 
     # LVIS and panoptic sets inherit, but read other files.
     return getattr(dataset, 'COCOAPI', None) is CocoDataset.COCOAPI
+
+
+def is_other(dataset: Any) -> bool:
+    """Whether it is of mmdet's kind, in another format."""
+    from mmdet.datasets import BaseDetDataset
+
+    return isinstance(dataset, BaseDetDataset) and not is_coco(type(dataset))
 
 
 def dataset_class(config: Mapping) -> Any:
@@ -201,6 +209,11 @@ def add_data_set(
             fix = 'write what the message names into that file'
         if isinstance(error, UnreadableError):
             fix = error.fix
+        files = config.get('ann_file')
+        if isinstance(files, list | tuple) and files:
+            members = [dict(config, ann_file=file) for file in files]
+            joint = {'type': 'ConcatDataset', 'datasets': members}
+            fix = f'{key}={without_scopes(joint)}'
         found.findings.append(Finding('error', f'{name} data', message, fix))
         return
     try:
@@ -238,8 +251,14 @@ def ids_of(dataset: Any) -> frozenset | None:
     """Ids of the images of a data set, None if it was not built."""
     if dataset is None:
         return None
-    numbers = range(len(dataset))
-    return frozenset(dataset.get_data_info(x)['img_id'] for x in numbers)
+    return frozenset(info['img_id'] for info in infos_of(dataset))
+
+
+def infos_of(dataset: Any) -> Sequence[Mapping] | Iterator[Mapping]:
+    """What a data set knows of its images, not copied where it need not."""
+    if not getattr(dataset, 'serialize_data', True):
+        return dataset.data_list
+    return (dataset.get_data_info(at) for at in range(len(dataset)))
 
 
 def split_explains(split: Split) -> bool:

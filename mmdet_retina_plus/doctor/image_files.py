@@ -4,6 +4,8 @@ import contextlib
 import hashlib
 import multiprocessing
 import os
+import stat
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +19,8 @@ from mmdet_retina_plus.common.exif import UPRIGHT, orientation
 FEW = 500
 """Files that are not worth other processes."""
 CHUNK = 256
+END = 4096
+"""Bytes that tell files of one length apart."""
 DEEP_MODES = ('I', 'I;16', 'I;16B', 'I;16L', 'F')
 Track = Callable[[Iterable[Any]], Iterable[Any]]
 
@@ -68,10 +72,9 @@ def quiet_decoders() -> Iterator[None]:
             os.close(kept)
 
 
-def read_header(path: str) -> Look:
+def read_header(path: str, length: int) -> Look:
     from PIL import Image
 
-    length = os.stat(path).st_size
     with Image.open(path) as image:
         return Look(
             size=image.size,
@@ -91,12 +94,17 @@ def look(path: str, load: Callable[[dict], Any] | None) -> Look:
     """
     from dataclasses import replace
 
-    if not os.path.isfile(path):
-        return Look(error='is not there', missing=True)
     try:
-        seen = read_header(path)
+        status = os.stat(path)
+    except (OSError, ValueError):
+        status = None
+    if status is None or not stat.S_ISREG(status.st_mode):
+        return Look(error='is not there', missing=True)
+    length = status.st_size
+    try:
+        seen = read_header(path, length)
     except Exception as error:  # Decoders raise what they like.
-        seen = Look(error=f'{error}', bytes=os.stat(path).st_size)
+        seen = Look(error=f'{error}', bytes=length)
         load = load or cannot_tell
     if load is None:
         return seen
@@ -138,12 +146,20 @@ def look_at_all(
         load: First step of a pipeline, to decode; None: headers only.
         track: Shows progress over chunks.
     """
+    return spread(partial(look_at_many, load=load), paths, track)
+
+
+def spread(
+    task: Callable[[Sequence[str]], list[Any]],
+    paths: Iterable[str],
+    track: Track = iter,
+) -> dict[str, Any]:
+    """What a task says of each file, in processes where many are given."""
     paths = list(dict.fromkeys(paths))
-    task = partial(look_at_many, load=load)
     chunks = [paths[at : at + CHUNK] for at in range(0, len(paths), CHUNK)]
     if len(paths) < FEW:
-        looks = [look for chunk in chunks for look in task(chunk)]
-        return dict(zip(paths, looks, strict=True))
+        answers = [x for chunk in chunks for x in task(chunk)]
+        return dict(zip(paths, answers, strict=True))
     # Modules are imported already, and nothing computes meanwhile.
     context = multiprocessing.get_context('fork')
     with ProcessPoolExecutor(cores(), context) as pool:
@@ -151,10 +167,36 @@ def look_at_all(
             x.result()
             for x in track([pool.submit(task, chunk) for chunk in chunks])
         ]
-    looks = [look for chunk in found for look in chunk]
-    return dict(zip(paths, looks, strict=True))
+    answers = [x for chunk in found for x in chunk]
+    return dict(zip(paths, answers, strict=True))
 
 
-def digest(path: str) -> bytes:
-    with open(path, 'rb') as file:
-        return hashlib.blake2b(file.read()).digest()
+def digests(paths: Sequence[str], end: int | None = None) -> list[bytes]:
+    """Of the content of files, or of as many bytes at their end."""
+    found = []
+    for path in paths:
+        with open(path, 'rb') as file:
+            if end is not None:
+                file.seek(-min(end, os.fstat(file.fileno()).st_size), 2)
+            found.append(hashlib.blake2b(file.read()).digest())
+    return found
+
+
+def alike(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """The files whose key another one has, too."""
+    numbers = Counter(keys.values())
+    return {path: key for path, key in keys.items() if numbers[key] > 1}
+
+
+def copies_among(looks: Mapping[str, Look]) -> dict[str, bytes]:
+    """Digests of those files of which another has the same content.
+
+    Files of one length are many; their ends tell nearly all apart.
+    """
+    keys: dict[str, Any] = alike({
+        path: seen.bytes for path, seen in looks.items() if seen.bytes
+    })  # fmt: skip
+    for end in (END, None):
+        found = spread(partial(digests, end=end), keys)
+        keys = alike({path: (keys[path], x) for path, x in found.items()})
+    return {path: key[-1] for path, key in keys.items()}

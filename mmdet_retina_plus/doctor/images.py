@@ -18,7 +18,7 @@ from .findings import Finding
 from .image_files import (
     Look,
     Track,
-    digest,
+    copies_among,
     follows_orientation,
     look_at_all,
 )
@@ -318,36 +318,26 @@ CHECKS = (
 
 
 def check_shared(splits: Sequence[Split], looks: Looks) -> list[Finding]:
-    """Images of training that validation or test have, too."""
-    train = {
-        os.path.abspath(path): path
-        for split in splits
-        if split.trains
-        for path in paths_of(split)
-    }
-    lengths = defaultdict(list)
-    for real, path in train.items():
-        if looks[path].bytes:
-            lengths[looks[path].bytes].append(real)
-    digests: dict[str, bytes] = {}
+    """Images that training has twice, or that validation or test have, too."""
+    copies = copies_among(looks)
 
-    def content(path: str) -> bytes:
-        if path not in digests:
-            digests[path] = digest(path)
-        return digests[path]
+    def content(path: str) -> Any:
+        return copies.get(path) or os.path.abspath(path)
 
     findings = []
+    train: set = set()
+    for split in splits:
+        if split.trains:
+            findings += check_copies(split, copies)
+            train |= set(map(content, paths_of(split)))
     for split in splits:
         if split.trains:
             continue
-        names = []
-        for image, path in zip(split.images, paths_of(split), strict=True):
-            real = os.path.abspath(path)
-            alike = lengths.get(looks[path].bytes, ())
-            if real in train or any(
-                content(real) == content(other) for other in alike
-            ):
-                names.append(image['file_name'])
+        names = [
+            image['file_name']
+            for image, path in zip(split.images, paths_of(split), strict=True)
+            if content(path) in train
+        ]
         if names:
             findings += split.warn(
                 f'{len(names)} of {quantity(len(split.images), "image")} '
@@ -356,3 +346,26 @@ def check_shared(splits: Sequence[Split], looks: Looks) -> list[Finding]:
                 'delete them from the annotation file of one of the two',
             )
     return findings
+
+
+def check_copies(split: Split, copies: Mapping[str, bytes]) -> list[Finding]:
+    """One content under several names, with other numbers of objects."""
+    counts = Counter(split.image_of[split.usable].tolist())
+    groups: dict[bytes, dict[str, int]] = defaultdict(dict)
+    for at, path in enumerate(paths_of(split)):
+        if path in copies and split.images_in[at]:
+            name = split.images[at]['file_name']
+            groups[copies[path]][name] = counts[at]
+    differ = [x for x in groups.values() if len({*x.values()}) > 1]
+    if not differ:
+        return []
+    least, most = (
+        choose(differ[0], key=differ[0].__getitem__) for choose in (min, max)
+    )
+    return split.warn(
+        f'{clause(len(differ), "image", "stand")} under several names with '
+        f'other objects: {least} has {differ[0][least]} of the '
+        f'{differ[0][most]} of {most}, the rest is background there',
+        'keep one of these files in the annotation file, the one with all '
+        f'objects, such as {most}',
+    )

@@ -7,7 +7,6 @@ from mmdet_retina_plus.common.config_tree import (
     dotted_items,
     kind,
     part,
-    walk,
 )
 from mmdet_retina_plus.common.numbers import is_finite, is_number
 
@@ -56,10 +55,10 @@ def check_box_scale(cfg: Mapping) -> list[Finding]:
 def check_box_losses(cfg: Mapping) -> list[Finding]:
     """IoU losses take boxes; heads give deltas unless told otherwise."""
     findings = []
-    for key, head in heads(cfg):
+    for path, key, head in heads(cfg):
         loss = kind(head.get('loss_bbox'))
-        encodes = key == 'bbox_head' and is_retina(cfg)
-        if not (encodes or kind(head) in ('RPNHead', 'Shared2FCBBoxHead')):
+        encodes = path == 'model.bbox_head' and is_retina(cfg)
+        if not (encodes or encodes_boxes(head)):
             continue
         if not loss.endswith('IoULoss') and loss != 'EIoULoss':
             continue
@@ -71,18 +70,26 @@ def check_box_losses(cfg: Mapping) -> list[Finding]:
                 key,
                 f'{loss} is given deltas, not boxes: the loss falls below 0 '
                 'without end',
-                f'model.{key}.reg_decoded_bbox=True',
+                f'{path}.reg_decoded_bbox=True',
             )
         )
     return findings
 
 
-def heads(cfg: Mapping) -> list[tuple[str, Mapping]]:
-    """Heads of a model that have losses, by their key."""
+def encodes_boxes(head: Mapping) -> bool:
+    """Whether it is the head of an RPN or of regions."""
+    from mmdet.models import BBoxHead, RPNHead
+    from mmdet.registry import MODELS
+
+    built = MODELS.module_dict.get(kind(head))
+    return isinstance(built, type) and issubclass(built, (BBoxHead, RPNHead))
+
+
+def heads(cfg: Mapping) -> list[tuple[str, str, Mapping]]:
+    """Heads of a model that have losses: dotted key, name, config."""
     return [
-        (key, value)
-        for parent in walk(cfg.get('model'))
-        for key, value in parent.items()
+        (path, [x for x in path.split('.') if not x.isdigit()][-1], value)
+        for path, value in dotted_items(cfg.get('model'), 'model.')
         if isinstance(value, Mapping)
         and any(f'loss_{name}' in value for name in ('cls', 'bbox', 'mask'))
     ]
@@ -91,7 +98,7 @@ def heads(cfg: Mapping) -> list[tuple[str, Mapping]]:
 def check_class_weights(cfg: Mapping) -> list[Finding]:
     """One weight or alpha a class, and one for the background of a softmax."""
     findings = []
-    for key, head in heads(cfg):
+    for path, key, head in heads(cfg):
         number = head.get('num_classes')
         loss = part(head, 'loss_cls')
         if not isinstance(number, int) or not loss:
@@ -110,7 +117,7 @@ def check_class_weights(cfg: Mapping) -> list[Finding]:
                     f'{key}.loss_cls',
                     f'{name} has {len(values)} values, {number} classes need '
                     f'{wanted}{rest}',
-                    f'model.{key}.loss_cls.{name}='
+                    f'{path}.loss_cls.{name}='
                     f'{(list(values) + [1.0] * wanted)[:wanted]}',
                 )
             )

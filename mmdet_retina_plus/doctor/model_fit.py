@@ -50,6 +50,9 @@ def explain_features(model: Any, image: Any, error: Exception) -> Finding:
     if isinstance(neck, nn.Sequential):
         neck, key = neck[0], 'model.neck.0'
     wanted = getattr(neck, 'in_channels', None)
+    if isinstance(wanted, int) and wanted != given[-1]:
+        name = f'{key}.in_channels'
+        return misfit(name, wanted, 'the backbone', given[-1])
     if not isinstance(wanted, list | tuple) or list(wanted) == given:
         return explained(key, error)
     found = misfit(f'{key}.in_channels', list(wanted), 'the backbone', given)

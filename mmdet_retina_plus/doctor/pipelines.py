@@ -17,6 +17,7 @@ from .explanations import explained
 from .findings import Finding
 from .pipeline_trials import check_chance, check_losses
 
+NO_OBJECT = 'have no object after the pipeline'
 SAMPLES = 8
 SECONDS = 10
 SMALLEST = 32
@@ -220,7 +221,7 @@ def check_sample(
             Finding(
                 'warning',
                 f'{key}.pipeline',
-                f'{len(samples)} samples have no object after the pipeline',
+                f'{len(samples)} samples {NO_OBJECT}',
                 'look at the crops and filters of the pipeline, with '
                 '`retina-plus doctor CONFIG --show DIR`',
             )

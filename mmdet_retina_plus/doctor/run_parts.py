@@ -1,11 +1,15 @@
 """Loaders, optimizer, schedules, loops and hooks, as a run builds them."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+import logging
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+from mmengine.evaluator import Evaluator
 from mmengine.runner import Runner
 
 from mmdet_retina_plus.common.config_file import READ_BY_MMDET, parts_read
@@ -41,6 +45,8 @@ class Parts(Runner):
         self._hooks: list = []
         self._train_dataloader = cfg.get('train_dataloader')
         self._train_loop = cfg.get('train_cfg')
+        self._val_dataloader = self._test_dataloader = Length(None)
+        self._val_evaluator = self._test_evaluator = Evaluator([])
         self.logger = SimpleNamespace(debug=lambda *_: None)
         self.visualizer = SimpleNamespace(dataset_meta=None)
 
@@ -281,7 +287,7 @@ def check_hooks(cfg: Mapping) -> list[Finding]:
             # The runner reads the priority itself.
             own = {x: hook[x] for x in hook if x != 'priority'}
             _, problems = attempt(key, partial(HOOKS.build, own))
-            findings += problems
+            findings += problems + check_priority(key, hook)
     if cfg.get('log_processor') is not None:
         settings = {'type': 'LogProcessor'} | dict(cfg['log_processor'])
         _, problems = attempt(
@@ -300,18 +306,127 @@ def check_backends(backends: Any) -> list[Finding]:
         for number, backend in enumerate(backends)
         for finding in attempt(
             f'visualizer.vis_backends[{number}]',
-            partial(known_backend, VISBACKENDS, backend),
+            partial(known_type, VISBACKENDS, 'mmengine::vis_backend', backend),
         )[1]
     ]
 
 
-def known_backend(registry: Any, backend: Mapping) -> Any:
-    found = registry.get(backend['type'])
+def known_type(registry: Any, name: str, config: Mapping) -> Any:
+    """The class of a config.
+
+    Raises:
+        KeyError: In the words of mmengine's builders.
+    """
+    found = config['type']
+    if isinstance(found, str):
+        found = registry.get(found)
     if found is None:
-        raise KeyError(
-            f'{backend["type"]} is not in the mmengine::vis_backend registry'
-        )
+        raise KeyError(f'{config["type"]} is not in the {name} registry')
     return found
+
+
+def check_priority(key: str, hook: Any) -> list[Finding]:
+    """The runner reads it behind the constructor of the hook."""
+    from mmengine.runner.priority import Priority, get_priority
+
+    priority = part({'hook': hook}, 'hook').get('priority')
+    if priority is None:
+        return []
+    try:
+        get_priority(priority)
+    except (KeyError, ValueError, TypeError):
+        return check_choice(
+            f'{key}.priority', priority, [x.name for x in Priority], 'NORMAL'
+        )
+    return []
+
+
+def check_choice(
+    key: str, value: Any, known: Iterable[str], usual: str
+) -> list[Finding]:
+    """One of few texts, which a run looks up as it starts."""
+    if value in (names := list(known)):
+        return []
+    guess = did_you_mean(str(value), names)
+    near = guess.partition('mean ')[2].rstrip('?') or usual
+    message = f'{value!r} is none of {", ".join(names)}'
+    return [Finding('error', key, message, f'{key}={near!r}')]
+
+
+def check_loops(cfg: Mapping) -> list[Finding]:
+    """Loops of validation and test, around a loader that gives nothing."""
+    parts = Parts(cfg, None)
+    builders = {
+        'val_cfg': parts.build_val_loop,
+        'test_cfg': parts.build_test_loop,
+    }
+    return [
+        finding
+        for key, build in builders.items()
+        if cfg.get(key) is not None
+        for finding in attempt(key, partial(build, dict(cfg[key])))[1]
+    ]
+
+
+def check_process(cfg: Mapping) -> list[Finding]:
+    """Settings of the process, which a run reads first of all."""
+    key = 'env_cfg.mp_cfg'
+    method = part(cfg, key).get('mp_start_method', 'fork')
+    methods = multiprocessing.get_all_start_methods()
+    findings = check_choice(f'{key}.mp_start_method', method, methods, 'fork')
+    level = cfg.get('log_level', 'INFO')
+    if isinstance(level, str):
+        names = logging.getLevelNamesMapping()
+        findings += check_choice('log_level', level, names, 'INFO')
+    return findings
+
+
+def check_absent_hooks(cfg: Mapping) -> list[Finding]:
+    """Hooks of mmengine that None takes away."""
+    hooks = part(cfg, 'default_hooks')
+    absent = {
+        'param_scheduler': (
+            cfg.get('param_scheduler'),
+            'no hook steps param_scheduler: the learning rate stays as it is',
+            'ParamSchedulerHook',
+        ),
+        'checkpoint': (
+            cfg.get('train_cfg'),
+            'no hook saves a checkpoint: the weights are lost',
+            'CheckpointHook',
+        ),
+    }
+    return [
+        Finding(
+            'warning',
+            f'default_hooks.{name}',
+            message,
+            f"default_hooks.{name}=dict(type='{hook}')",
+        )
+        for name, (needs, message, hook) in absent.items()
+        if needs and hooks.get(name, hook) is None
+    ]
+
+
+def check_views(cfg: Mapping) -> list[Finding]:
+    """What only `--tta` builds: no training stops there."""
+    from mmdet.registry import MODELS, TRANSFORMS
+
+    builds: dict[str, Callable[[], Any]] = {}
+    model = cfg.get('tta_model')
+    if model is not None:
+        builds['tta_model'] = partial(
+            known_type, MODELS, 'mmdet::model', model
+        )
+    for number, step in enumerate(cfg.get('tta_pipeline') or ()):
+        builds[f'tta_pipeline[{number}]'] = partial(
+            TRANSFORMS.build, copy.deepcopy(step)
+        )
+    return [
+        replace(finding, level='warning')
+        for key, build in builds.items()
+        for finding in attempt(key, build)[1]
+    ]
 
 
 def check_seed(cfg: Mapping) -> list[Finding]:
@@ -322,4 +437,13 @@ def check_seed(cfg: Mapping) -> list[Finding]:
     return [Finding('error', 'randomness', message, 'randomness.seed=0')]
 
 
-CHECKS = (check_keys, check_triples, check_hooks, check_seed)
+CHECKS = (
+    check_keys,
+    check_triples,
+    check_hooks,
+    check_absent_hooks,
+    check_loops,
+    check_process,
+    check_seed,
+    check_views,
+)

@@ -14,9 +14,10 @@ from mmdet_retina_plus.common.config_tree import (
     part,
     walk,
 )
+from mmdet_retina_plus.common.text import quantity
 
 from .coco_metric import explain_arguments
-from .data_sets import silence
+from .data_sets import ids_of, silence
 from .explanations import explained
 from .findings import Finding
 from .run_parts import Parts
@@ -75,7 +76,7 @@ def perfect_sample(info: Mapping, masks: bool) -> dict[str, Any]:
     }
 
 
-def infos_of(dataset: Any) -> list[Mapping]:
+def some_infos(dataset: Any) -> list[Mapping]:
     """Images that are scored, spread over the data set."""
     number = min(len(dataset), IMAGES)
     indices = np.unique(np.linspace(0, len(dataset) - 1, number).astype(int))
@@ -90,6 +91,11 @@ def metric_settings(cfg: Mapping, name: str) -> Any:
         if 'outfile_prefix' in one and not one.get('format_only'):
             one['outfile_prefix'] = None
     return settings
+
+
+def metrics_of(metric: Any) -> Sequence[str]:
+    """What a built metric scores: 'bbox', 'segm'."""
+    return getattr(metric, 'metrics', ())
 
 
 def formats_only(cfg: Mapping, name: str) -> bool:
@@ -113,13 +119,26 @@ def check_evaluator(
         return {}, explain_arguments(key, cfg[key]) or [
             explained(key, error, fix=fix)
         ]
+    if any('proposal_fast' in metrics_of(x) for x in evaluator.metrics) and (
+        np.lib.NumpyVersion(np.__version__) >= '1.24.0'
+    ):
+        message = (
+            'proposal_fast stops where images have different numbers of '
+            'objects, with numpy from 1.24 on'
+        )
+        fix = f"{key}.metric='proposal'"
+        return {}, [Finding('error', key, message, fix)]
     if dataset is None or formats_only(cfg, name):
         return {}, []
     evaluator.dataset_meta = dataset.metainfo
-    infos = infos_of(dataset)
-    masks = any('segm' in getattr(x, 'metrics', ()) for x in evaluator.metrics)
+    infos = some_infos(dataset)
+    masks = any('segm' in metrics_of(x) for x in evaluator.metrics)
     if not any(info.get('instances') for info in infos):
         return {}, []
+    # Of many images only some are scored, where those left out lack, too.
+    left_out = check_left_out(cfg, name, dataset, evaluator)
+    if left_out:
+        return {}, left_out
     try:
         with silence():
             samples = [perfect_sample(info, masks) for info in infos]
@@ -140,13 +159,38 @@ def check_evaluator(
     return dict(scores), subset_instead(cfg, name, findings)
 
 
+def chooses(cfg: Mapping, name: str) -> bool:
+    """Whether `indices` chooses of the images."""
+    data = part(cfg, f'{name}_dataloader').get('dataset')
+    return any(x.get('indices') is not None for x in datasets_in(data))
+
+
+def check_left_out(
+    cfg: Mapping, name: str, dataset: Any, evaluator: Any
+) -> list[Finding]:
+    """Images with objects that are scored, and that `indices` leaves out."""
+    if len(dataset) <= IMAGES or not chooses(cfg, name):
+        return []
+    ids = ids_of(dataset)
+    scored: set = set()
+    for metric in evaluator.metrics:
+        api = getattr(metric, '_coco_api', None)
+        scored |= set() if api is None else {*api.imgToAnns}
+    lost = scored - (ids or set())
+    if not lost:
+        return []
+    number = quantity(len(lost), 'image')
+    finding = Finding(
+        'warning', f'{name}_evaluator', f'{number} more are scored', 'see'
+    )
+    return subset_instead(cfg, name, [finding])
+
+
 def subset_instead(
     cfg: Mapping, name: str, findings: Sequence[Finding]
 ) -> list[Finding]:
     """Low scores, explained by `indices` of the data set if it has any."""
-    data = part(cfg, f'{name}_dataloader').get('dataset')
-    chosen = [x.get('indices') for x in datasets_in(data)]
-    if chosen == [None] * len(chosen):
+    if not chooses(cfg, name):
         return list(findings)
     key = f'{name}_dataloader.dataset.indices'
     return [

@@ -110,33 +110,45 @@ def check_loss_step(model: Any, samples: Sequence[Any]) -> list[Finding]:
         for name, value in values.items()
         if name.startswith('loss')
     )
-    if not torch.isfinite(total):
-        return [
-            Finding(
-                'error',
-                key,
-                f'the loss is not finite: {shown}',
-                'look at the values of the images (data_preprocessor.mean, '
-                'std) and at the options of that loss',
-            )
-        ]
-    negative = [
-        name
+    # Their sum, `loss`, is no cause.
+    parts = {
+        name: value
         for name, value in values.items()
-        if name.startswith('loss') and value < 0
-    ]
-    if negative:
-        return [
-            Finding(
-                'error',
-                key,
-                f'{negative[0]} is negative: {shown}',
-                f'look at the options of {negative[0]}',
-            )
-        ]
+        if 'loss' in name and name != 'loss'
+    }
+    if not torch.isfinite(total):
+        wrong = [x for x, value in parts.items() if not value.isfinite()]
+        # Spoilt images spoil every loss.
+        ranges = check_range(model, samples)
+        fix = ranges[0].fix if ranges else with_defaults(model, wrong)
+        message = f'the loss is not finite: {shown}'
+        return [Finding('error', key, message, fix)]
+    wrong = [x for x, value in parts.items() if value < 0]
+    if wrong:
+        message = f'{wrong[0]} is negative: {shown}'
+        return [Finding('error', key, message, with_defaults(model, wrong))]
     seconds = time.monotonic() - start
     findings = check_range(model, samples)
     return [*findings, Finding('ok', key, f'{shown}, in {seconds:.1f} s')]
+
+
+def with_defaults(model: Any, names: Sequence[str]) -> str:
+    """Settings of the first of some losses without its options.
+
+    Args:
+        model: Detector.
+        names: Of values of a step: loss_cls, loss_rpn_cls, s0.loss_bbox.
+    """
+    name = next(iter(names), 'loss_cls').rpartition('.')[2]
+    first = 'rpn_head.' if 'rpn_' in name else ''
+    wanted = first + name.replace('rpn_', '')
+    for path, module in model.named_modules():
+        if path.endswith(wanted):
+            kept = {'_delete_': True, 'type': type(module).__name__}
+            if hasattr(module, 'use_sigmoid'):
+                kept['use_sigmoid'] = module.use_sigmoid
+            return f'model.{path}={kept}'
+    return f'leave the options of {name} out'
 
 
 def check_range(model: Any, samples: Sequence[Any]) -> list[Finding]:
@@ -206,8 +218,16 @@ def every_score(model: Any) -> Iterator[None]:
             one['score_thr'] = limit
 
 
-def check_prediction(model: Any, samples: Sequence[Any]) -> list[Finding]:
-    """Predict on one image, as validation does."""
+def check_prediction(
+    model: Any, samples: Sequence[Any], metrics: Sequence[str] = ()
+) -> list[Finding]:
+    """Predict on one image, as validation does.
+
+    Args:
+        model: Detector.
+        samples: Of validation.
+        metrics: What scores predictions: 'bbox', 'segm'.
+    """
     import torch
 
     key = 'prediction'
@@ -224,4 +244,8 @@ def check_prediction(model: Any, samples: Sequence[Any]) -> list[Finding]:
     except Exception as error:  # Of any part of the model.
         return [explained(key, error, fix=fix_of_step(error, samples))]
     number = len(result.pred_instances) if 'pred_instances' in result else 0
+    if number and 'segm' in metrics and 'masks' not in result.pred_instances:
+        message = 'scores masks, which the detector does not predict'
+        fix = "val_evaluator.metric='bbox'"
+        return [Finding('error', 'val_evaluator', message, fix)]
     return [Finding('ok', key, f'{number} boxes with random weights')]

@@ -309,9 +309,10 @@ def test_other_formats_are_built_and_stepped(check, shapes, tmp_path):
                 'instances': [
                     {
                         'bbox': [3, 5, 60, 70],
-                        'bbox_label': 0,
+                        'bbox_label': label,
                         'ignore_flag': 0,
                     }
+                    for label in range(4)
                 ],
             }
         ],

@@ -505,7 +505,11 @@ def test_a_data_set_of_the_user_in_another_format(case, monkeypatch):
                     height=HEIGHT,
                     width=WIDTH,
                     instances=[
-                        dict(bbox=[8, 12, 38, 46], bbox_label=0, ignore_flag=0)
+                        dict(
+                            bbox=[8, 12, 38, 46],
+                            bbox_label=number % 2,
+                            ignore_flag=0,
+                        )
                     ],
                 )
                 for number in range(6)
