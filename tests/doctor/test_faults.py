@@ -12,6 +12,7 @@ from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from pycocotools import mask as api
 
+from mmdet_retina_plus.doctor.mask_settings import check_mask_loading
 from tests.helpers.case_files import HEIGHT, WIDTH, Case, polygon
 
 
@@ -273,6 +274,45 @@ def test_boxes_of_another_format_than_their_polygons(case, name, masks):
     assert problem.level == 'error'
     assert message in problem.message
     assert fix in problem.fix
+
+
+def rows_first(coco):
+    for annotation in coco['annotations']:
+        (corners,) = annotation['segmentation']
+        corners[0::2], corners[1::2] = corners[1::2], corners[0::2]
+
+
+@pytest.mark.parametrize('masks', ['', LOAD_MASKS])
+def test_polygons_or_boxes_rows_first_where_no_side_tells(case, masks):
+    def change(coco):
+        rows_first(coco)
+        for number in range(6):
+            coco['annotations'][2 * number + 1].update(
+                bbox=[20, 30, 36, 40], segmentation=polygon(30, 20, 40, 36)
+            )
+
+    case.change('train', change)
+    case.add(masks)
+    problem = case.problem()
+    assert problem.level == 'error'
+    assert 'either bbox or the polygons are rows first' in problem.message
+    assert '--show' in problem.fix
+    assert 'find_contours' in problem.fix
+
+
+def test_polygons_rows_first_that_leave_their_image(case):
+    def change(coco):
+        for annotation in coco['annotations']:
+            left, top, width, height = annotation['bbox']
+            box = [50, top, width, height]
+            annotation.update(bbox=box, segmentation=polygon(*box))
+        rows_first(coco)
+
+    case.change('train', change)
+    case.add(LOAD_MASKS)
+    problem = case.problem()
+    assert 'polygons are rows first' in problem.message
+    assert 'row, column' in problem.fix
 
 
 def overlapping(coco):
@@ -721,6 +761,7 @@ RUNS = {
         'norm_type=2',
     ),
     'another scope': ("default_scope = 'mmdetection'", "scope='mmdet'"),
+    'no scope': ('default_scope = None', "scope='mmdet'"),
     'a typo in custom_imports': (
         "custom_imports = dict(imports=['mmdet_retina_pluss'])",
         'custom_imports',
@@ -838,6 +879,42 @@ def test_polygons_that_are_wrong_leave_the_boxes_right(case):
 def test_a_list_of_no_categories(case):
     case.change('train', lambda coco: coco['categories'].clear())
     assert 'the list of categories is empty' in case.problem().message
+
+
+def test_boxes_dragged_from_their_last_corner(case):
+    def turn(coco):
+        for annotation in coco['annotations'][::4]:
+            left, top, width, height = annotation['bbox']
+            annotation['bbox'] = [left + width, top, -width, height]
+
+    case.change('train', turn)
+    problem = case.problem()
+    assert '3 of negative width or height' in problem.message
+    assert 'abs(w), abs(h)' in problem.fix
+
+
+def test_files_joined_with_the_ids_of_each(case):
+    def join(coco):
+        for image in coco['images'][3:]:
+            image['id'] -= 3
+
+    case.change('train', join)
+    problem = case.problem()
+    assert 'ids in images are not unique' in problem.message
+    assert '"image_id"' in problem.fix
+
+
+def test_masks_that_a_preprocessor_makes_are_not_loaded():
+    cfg = {
+        'model': {
+            'data_preprocessor': {'type': 'BoxInstDataPreprocessor'},
+            'mask_head': {'type': 'BoxInstMaskHead'},
+        },
+        'train_dataloader': {'dataset': {'pipeline': [
+            {'type': 'LoadAnnotations', 'with_bbox': True}
+        ]}},
+    }  # fmt: skip
+    assert check_mask_loading(cfg) == []
 
 
 def test_a_hook_may_have_a_priority(case):
