@@ -55,8 +55,17 @@ def check_classes(split: Split) -> list[Finding]:
     if isinstance(split.classes, str):
         return split.fail(
             f'classes is the string {split.classes!r}, not a tuple',
-            f'put a comma: metainfo=dict(classes=({split.classes!r},))',
+            f'put a comma: metainfo=dict(classes=({split.classes!r},))'
+            if split.classes
+            else fix,
         )
+    blank = [
+        repr(x)
+        for x in split.classes
+        if not isinstance(x, str) or not x.strip()
+    ]
+    if blank:
+        return split.fail(f'classes has {some(blank)}, which is no name', fix)
     if not split.categories and split.annotations:
         return []  # `check_references` tells.
     if 'CLASSES' in split.metainfo:

@@ -148,9 +148,9 @@ def other_format(split: Split) -> tuple[str, str]:
         if (ious > SAME).mean() <= MAJORITY:
             continue
         fix = f'write "bbox": {right}'
-        if name == ROWS_FIRST and unlikely(
-            bounds, sizes, areas
-        ) == unlikely(as_said, sizes, areas):
+        if name == ROWS_FIRST and unlikely(bounds, sizes, areas) == unlikely(
+            as_said, sizes, areas
+        ):
             return (
                 'either bbox or the polygons are rows first (x and y '
                 'exchanged): one is the transpose of the other',

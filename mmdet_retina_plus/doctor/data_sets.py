@@ -22,7 +22,6 @@ from .explanations import explained
 from .findings import Finding
 from .split import Split
 
-
 RENUMBER = {
     'images': (
         'give every image an id of its own; where files were joined, add a '

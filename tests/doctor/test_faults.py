@@ -5,6 +5,7 @@ One fault is one finding, whose fix can be pasted.
 
 import json
 
+import cv2
 import pytest
 import torch
 from mmdet.datasets import BaseDetDataset, CocoDataset
@@ -81,6 +82,14 @@ EVALUATORS = {
         'format_only=True scores nothing',
         'val_evaluator.format_only=False',
     ),
+    'validation without scores': (
+        'val_evaluator.update(format_only=True, '
+        "outfile_prefix=folder + '/results')\n"
+        "test_evaluator = dict(type='CocoMetric', "
+        "ann_file=folder + '/val.json')",
+        'format_only=True: validation reports no AP',
+        'val_evaluator.format_only=False',
+    ),
     'the best without validation': (
         SAVE_BEST + 'val_dataloader = val_cfg = val_evaluator = None',
         'there is no validation',
@@ -113,6 +122,10 @@ def test_an_evaluator_of_voc_is_fine(case):
 LOAD_MASKS = """
 train_pipeline[1]['with_mask'] = True
 train_dataloader['dataset']['pipeline'] = train_pipeline
+"""
+RELOADED = """
+train_dataloader['dataset']['pipeline'] = train_pipeline
+val_dataloader['dataset']['pipeline'] = test_pipeline
 """
 TRAIN, VAL = 'train_dataloader.dataset', 'val_dataloader.dataset'
 
@@ -303,8 +316,7 @@ def test_polygons_or_boxes_rows_first_where_no_side_tells(case, masks):
 def test_polygons_rows_first_that_leave_their_image(case):
     def change(coco):
         for annotation in coco['annotations']:
-            left, top, width, height = annotation['bbox']
-            box = [50, top, width, height]
+            box = [50, *annotation['bbox'][1:]]
             annotation.update(bbox=box, segmentation=polygon(*box))
         rows_first(coco)
 
@@ -879,6 +891,44 @@ def test_polygons_that_are_wrong_leave_the_boxes_right(case):
 def test_a_list_of_no_categories(case):
     case.change('train', lambda coco: coco['categories'].clear())
     assert 'the list of categories is empty' in case.problem().message
+
+
+@pytest.mark.parametrize('suffix', ['png', 'tiff'])
+@pytest.mark.parametrize('grey', [False, True])
+def test_twelve_bits_in_files_of_sixteen(case, grey, suffix):
+    def rename(coco):
+        for image in coco['images']:
+            old = case.folder / 'images' / image['file_name']
+            image['file_name'] = f'{old.stem}.16.{suffix}'
+            pixels = cv2.imread(str(old)).astype('uint16') * 16
+            new = case.folder / 'images' / image['file_name']
+            cv2.imwrite(str(new), pixels[..., 0] if grey else pixels)
+
+    case.change('train', rename)
+    case.change('val', rename)
+    problem = case.problem()
+    assert '6 images have more than 8 bits' in problem.message
+    # OpenCV rounds the colours of TIFF, and cuts those of PNG.
+    rounds = suffix == 'tiff' and not grey
+    highest, last = (16, 8191) if rounds else (15, 4095)
+    assert f'values of 0 to {highest}, not 255' in problem.message
+    assert f'windows=[(0, {last})] * 3' in problem.fix
+    loading = problem.fix.partition(' in every')[0]
+    case.add(
+        f'for step in train_pipeline, test_pipeline: step[:1] = {loading}'
+    )
+    case.add(RELOADED)
+    assert case.problems() == []
+
+
+@pytest.mark.parametrize('classes', ["('cat', '')", "('cat', 2)", "''"])
+def test_a_class_without_a_name(case, classes):
+    case.add(
+        'for loader in (train_dataloader, val_dataloader):\n'
+        f"    loader['dataset']['metainfo'] = dict(classes={classes})"
+    )
+    problem = case.problem()
+    assert problem.fix == "metainfo=dict(classes=('cat', 'dog',))"
 
 
 def test_boxes_dragged_from_their_last_corner(case):
