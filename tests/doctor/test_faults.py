@@ -13,6 +13,7 @@ from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from pycocotools import mask as api
 
+from mmdet_retina_plus.doctor.config import check_config
 from mmdet_retina_plus.doctor.mask_settings import check_mask_loading
 from tests.helpers.case_files import HEIGHT, WIDTH, Case, polygon
 
@@ -929,6 +930,81 @@ def test_a_class_without_a_name(case, classes):
     )
     problem = case.problem()
     assert problem.fix == "metainfo=dict(classes=('cat', 'dog',))"
+
+
+OLD_OPTIMIZER = """
+# optimizer
+optimizer = dict(type='Adam', lr=0.001)
+optimizer_config = dict(grad_clip=dict(max_norm=35, norm_type=2))
+"""
+
+
+def test_an_optimizer_of_mmdet_2_with_its_clipping(case):
+    case.add(OLD_OPTIMIZER)
+    problem = case.problem()
+    assert 'optimizer and optimizer_config are of mmdet 2' in problem.message
+    assert problem.fix == (
+        "optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.001), "
+        'clip_grad=dict(max_norm=35, norm_type=2))'
+    )
+    case.add(f'{problem.fix}\ndel optimizer, optimizer_config')
+    assert case.problems() == []
+
+
+def test_an_optimizer_may_be_a_variable(case):
+    case.add(
+        "optimizer = dict(type='SGD', lr=0.02)\n"
+        'optim_wrapper = dict(optimizer=optimizer)'
+    )
+    assert case.problems('optim_wrapper.optimizer.lr=0.01') == []
+
+
+LR_CONFIG = """
+lr_config = dict(
+    policy='step', warmup='linear', warmup_iters=20, warmup_ratio=0.001,
+    step=[8, 11])
+"""
+BY_ITERATION = """
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=1200, val_interval=100)
+param_scheduler = []
+"""
+
+
+@pytest.mark.parametrize(
+    ('loop', 'steps'),
+    [
+        ('', 'by_epoch=True, milestones=[8, 11]'),
+        (BY_ITERATION, 'by_epoch=False, milestones=[800, 1100]'),
+    ],
+)
+def test_a_schedule_of_mmdet_2_keeps_its_warm_up(case, loop, steps):
+    case.add(loop + LR_CONFIG)
+    problem = case.problem()
+    assert 'lr_config is of mmdet 2' in problem.message
+    assert "dict(type='LinearLR', start_factor=0.001" in problem.fix
+    assert steps in problem.fix
+    case.add(f'{problem.fix}\ndel lr_config')
+    assert case.problems() == []
+
+
+def test_a_value_of_a_base_that_is_still_a_text(case):
+    child = case.folder / 'child.py'
+    child.write_text(
+        "_base_ = 'config.py'\n"
+        'train_pipeline = {{ _base_.train_pipeline }}\n'
+        "train_pipeline.insert(1, dict(type='RandomFlip', prob=0.5))\n"
+    )
+    (problem,) = check_config(child)
+    assert f'{child}, line 3: train_pipeline.insert' in problem.message
+    assert '{{_base_.train_pipeline}} is a text' in problem.message
+    assert problem.fix == 'train_pipeline = _base_.train_pipeline'
+
+
+def test_a_config_that_fails_names_its_line(case):
+    case.add('1 / 0')
+    problem = case.problem()
+    assert 'ZeroDivisionError' in problem.message
+    assert 'config.py, line' in problem.fix
 
 
 def test_boxes_dragged_from_their_last_corner(case):
