@@ -50,10 +50,9 @@ from .image_files import Look, Track
 from .model import (
     blank_samples,
     build_model,
-    check_strides,
+    check_features,
     input_channels,
     prior_generator,
-    probe_features,
 )
 from .model_fit import explain_heads
 from .model_traits import scored_sets
@@ -276,9 +275,7 @@ def check_model(
     if model is None:
         return findings
     seen = samples.get('train') or samples.get('val') or ()
-    channels = input_channels(model, seen)
-    features, strides = probe_features(model, channels)
-    strides += guarded(check_strides, model, features)
+    features, strides = check_features(model, seen)
     findings += strides
     if samples.get('train') != []:
         findings += guarded(check_priors, cfg, model, data)
@@ -289,9 +286,8 @@ def check_model(
     failed = batch is not None and not batch
     tried: list[Finding] = []
     if values.get('train_cfg') is not None and model_trains(model):
-        found = guarded(
-            check_loss_step, model, batch or blank_samples(channels)
-        )
+        given = batch or blank_samples(input_channels(model, seen))
+        found = guarded(check_loss_step, model, given)
         # Of blank images only a failure tells something.
         tried += found if not failed or any_error(found) else []
     if samples.get('val'):
