@@ -11,6 +11,10 @@ from mmdet_retina_plus.common.suggestions import did_you_mean
 
 from .findings import Finding
 
+META_KEYS = (
+    "dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', "
+    "'ori_shape', 'img_shape', 'scale_factor'))"
+)
 PACKED = "dict(type='PackDetInputs')"
 OLD_NAMES = {
     'DefaultFormatBundle': f'{PACKED} in place of it and of Collect',

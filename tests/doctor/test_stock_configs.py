@@ -69,6 +69,7 @@ def config(tmp_path):
 
 
 CONFIGS = (
+    'centernet/centernet_r18_8xb16-crop512-140e_coco.py',
     'yolact/yolact_r50_1xb8-55e_coco.py',
     'yolox/yolox_tiny_8xb8-300e_coco.py',
     'fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py',
