@@ -102,6 +102,9 @@ def check_config(
         cfg = load_config(path, options)
     except FileNotFoundError as error:
         fix = 'give a path; `retina-plus config NAME` prints ours'
+        if path.is_dir():
+            message = f'{path} is a folder, not a config'
+            return [Finding('error', 'config', message, fix)]
         return [failure('config', error, fix)]
     except ImportError as error:
         fix = (
@@ -223,12 +226,15 @@ def check_run(
                     values, name, built[name]
                 )
                 found += more
-            if show is not None and samples[name]:
-                classes = built[name].metainfo.get('classes', ())
-                draw_samples(show, name, samples[name], classes)
             return found
 
-        findings += guarded(check_pipeline)
+        def draw(name: str = name) -> list[Finding]:
+            if show is not None and samples.get(name):
+                classes = built[name].metainfo.get('classes', ())
+                draw_samples(show, name, samples[name], classes)
+            return []
+
+        findings += guarded(check_pipeline) + guarded(draw)
         if name == 'train':
             continue
 
