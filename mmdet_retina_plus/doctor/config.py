@@ -285,7 +285,7 @@ def check_model(
     findings += strides
     if samples.get('train') != []:
         findings += guarded(check_priors, cfg, model, data)
-        findings += guarded(check_scales, data.splits)
+        findings += guarded(check_scales, data.splits, samples)
     if any_error(strides):
         return findings
     batch = samples.get('train')

@@ -14,6 +14,7 @@ from mmdet.registry import DATASETS, MODELS, TRANSFORMS
 from mmengine.config import Config
 from pycocotools import mask as api
 
+from mmdet_retina_plus.doctor.assignment_settings import check_low_quality
 from tests.helpers.case_files import HEIGHT, WIDTH, Case, polygon
 
 
@@ -908,3 +909,29 @@ def test_a_loader_of_the_user_reads_what_others_cannot(
     (case.folder / 'images/3.png').write_bytes(b'')
     (problem,) = case.problems(fast=fast)
     assert 'cannot be decoded' in problem.message
+
+
+def test_a_crop_to_the_size_of_validation_is_fine(case):
+    """As in the recipes of RTMDet."""
+    case.add(
+        "train_pipeline[2]['scale'] = (288, 240)\n"
+        "train_pipeline.insert(3, dict(type='RandomCrop', "
+        'crop_size=(80, 96), allow_negative_crop=True))\n'
+        "train_dataloader['dataset']['pipeline'] = train_pipeline"
+    )
+    messages = [x.message for x in case.problems()]
+    assert not any('pixels long after' in x for x in messages)
+
+
+@pytest.mark.parametrize(
+    ('head', 'warned'),
+    [
+        ('RetinaHead', True),
+        ('PAAHead', False),
+        ('FreeAnchorRetinaHead', False),
+    ],
+)
+def test_heads_that_choose_positives_themselves(head, warned):
+    assigner = {'type': 'MaxIoUAssigner', 'min_pos_iou': 0}
+    model = {'bbox_head': {'type': head}, 'train_cfg': {'assigner': assigner}}
+    assert bool(check_low_quality({'model': model})) == warned
