@@ -295,7 +295,10 @@ def explained(
     for read in readers:
         answer = read(text)
         if answer:
-            return Finding(level, key, answer[0], f'{key}: {answer[1]}')
+            # A command is for the shell, all else goes below the key.
+            shell = answer[1].startswith('pip install')
+            fix = answer[1] if shell else f'{key}: {answer[1]}'
+            return Finding(level, key, answer[0], fix)
     for phrase, way in PHRASES:
         if phrase in text:
             whole = way if way.startswith(key) else f'{key}: {way}'
