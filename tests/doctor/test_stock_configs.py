@@ -1,7 +1,7 @@
 """Configs of mmdet that train, on a tiny set: none has an error.
 
-ResNets have 18 layers, box heads fewer channels and samplers fewer boxes
-here, for speed alone.
+ResNets have 18 layers, box heads fewer channels and samplers and
+NMS leave fewer boxes here, for speed alone.
 """
 
 from collections.abc import Iterator
@@ -50,6 +50,8 @@ def config(tmp_path):
             owner.pop('init_cfg', None)
             if 'pos_fraction' in owner:
                 owner['num'] = 16
+            if 'max_per_img' in owner:
+                owner['max_per_img'] = 20
         for head in heads(cfg['model']):
             head['num_classes'] = 2
             if 'fc_out_channels' in head:
