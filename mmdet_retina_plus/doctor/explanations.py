@@ -259,6 +259,11 @@ PHRASES = (
         'set all three of them, or none',
     ),
     (
+        "'SSDHead' object has no attribute 'loss_cls'",
+        'mmdet 3.3.0 forgot it; in a module of custom_imports: '
+        'from mmdet.models import SSDHead; SSDHead.loss_cls = None',
+    ),
+    (
         'Caught TypeError: expected np.ndarray',
         "dict(type='PackDetInputs') at the end of the pipeline",
     ),
@@ -295,14 +300,10 @@ def explained(
     for read in readers:
         answer = read(text)
         if answer:
-            # A command is for the shell, all else goes below the key.
-            shell = answer[1].startswith('pip install')
-            fix = answer[1] if shell else f'{key}: {answer[1]}'
-            return Finding(level, key, answer[0], fix)
+            return Finding(level, key, answer[0], answer[1])
     for phrase, way in PHRASES:
         if phrase in text:
-            whole = way if way.startswith(key) else f'{key}: {way}'
-            return Finding(level, key, text, whole)
+            return Finding(level, key, text, way)
     name = type(error).__name__
     return Finding(
         level, key, f'{name}: {text[:600]}', fix or f'correct {key}'
