@@ -63,7 +63,7 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> Any:
                 f'--cfg-options {key}: the config has nothing there to '
                 f'change, {shorten(str(error), 150)}'
             ) from error
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    init_default_scope(cfg.get('default_scope') or 'mmdet')
     return cfg
 
 

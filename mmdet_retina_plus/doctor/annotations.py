@@ -10,7 +10,7 @@ from mmdet_retina_plus.common.text import clause, quantity, some
 
 from .box_formats import check_box_format
 from .findings import Finding, any_error, guarded
-from .split import BEYOND, Split
+from .split import BEYOND, NEGATIVE, Split
 
 FEW = 0.02
 """Fraction of objects or images that a set may lose without a warning."""
@@ -18,6 +18,10 @@ NAMED = ('of an unknown image', 'without a bbox', BEYOND)
 """Reasons that are findings by themselves."""
 FIXES = {
     'marked "ignore"': 'delete "ignore" of objects that shall train',
+    NEGATIVE: (
+        'exchange the corners: write bbox as [min(x, x + w), min(y, y + h), '
+        'abs(w), abs(h)]'
+    ),
     'without area or thinner than a pixel': (
         'write bbox as [left, top, width, height] in pixels and area as '
         'width * height, or delete them'
@@ -51,8 +55,17 @@ def check_classes(split: Split) -> list[Finding]:
     if isinstance(split.classes, str):
         return split.fail(
             f'classes is the string {split.classes!r}, not a tuple',
-            f'put a comma: metainfo=dict(classes=({split.classes!r},))',
+            f'put a comma: metainfo=dict(classes=({split.classes!r},))'
+            if split.classes
+            else fix,
         )
+    blank = [
+        repr(x)
+        for x in split.classes
+        if not isinstance(x, str) or not x.strip()
+    ]
+    if blank:
+        return split.fail(f'classes has {some(blank)}, which is no name', fix)
     if not split.categories and split.annotations:
         return []  # `check_references` tells.
     if 'CLASSES' in split.metainfo:
@@ -245,6 +258,7 @@ def check_boxes(split: Split) -> list[Finding]:
     far = (split.boxes > np.tile(split.sizes, 2) + 1).any(axis=1)
     thin = split.lost_by['without area or thinner than a pixel']
     lost = split.lost_by['outside of their image'] | thin
+    lost |= split.lost_by[NEGATIVE]
     out = split.ids[(low | far) & ~lost].tolist()
     wrong = check_box_format(split)
     # Where many lie outside as a whole, their number is a finding.

@@ -21,6 +21,8 @@ SAME = 0.85
 """IoU of a box and the bounds of its polygons from which they are one."""
 MAJORITY = 0.8
 """Fraction of the objects that another format has to fit."""
+BY_POLYGONS = ', by the polygons of the objects'
+ROWS_FIRST = '[top, left, height, width]'
 LEAST_AREA = 0.05
 """Fraction of a box's area that a mask in it has nearly always."""
 PERCENT, LARGE = 100.5, 200
@@ -33,6 +35,10 @@ def edges(*columns: np.ndarray) -> np.ndarray:
     return np.column_stack(columns)
 
 
+COLUMNS_FIRST = (
+    'write polygons as x1, y1, x2, y2, … (find_contours of skimage gives row, '
+    'column)'
+)
 Reading = Callable[..., np.ndarray]
 FORMATS: dict[str, tuple[Reading, str]] = {
     '[left, top, right, bottom]': (
@@ -43,7 +49,7 @@ FORMATS: dict[str, tuple[Reading, str]] = {
         lambda x, y, w, h: edges(x - w / 2, y - h / 2, x + w / 2, y + h / 2),
         '[x - width / 2, y - height / 2, width, height]',
     ),
-    '[top, left, height, width]': (
+    ROWS_FIRST: (
         lambda y, x, h, w: edges(x, y, x + w, y + h),
         '[left, top, width, height]',
     ),
@@ -123,7 +129,11 @@ def boxes_and_bounds(split: Split) -> tuple[np.ndarray, ...]:
 
 
 def other_format(split: Split) -> tuple[str, str]:
-    """What `bbox` is where polygons contradict it, and the fix; or ''."""
+    """How polygons contradict `bbox`, and the fix; or ''.
+
+    In square images boxes and polygons that are transposed against each other
+    may both be right.
+    """
     boxes, bounds, sizes, areas = boxes_and_bounds(split)
     if not len(boxes):
         return '', ''
@@ -135,8 +145,19 @@ def other_format(split: Split) -> tuple[str, str]:
         return '', ''
     for name, (read, right) in FORMATS.items():
         ious = iou_of_pairs(read(left, top, width, height), bounds)
-        if (ious > SAME).mean() > MAJORITY:
-            return name, f'write "bbox": {right}'
+        if (ious > SAME).mean() <= MAJORITY:
+            continue
+        fix = f'write "bbox": {right}'
+        if name == ROWS_FIRST and unlikely(bounds, sizes, areas) == unlikely(
+            as_said, sizes, areas
+        ):
+            return (
+                'either bbox or the polygons are rows first (x and y '
+                'exchanged): one is the transpose of the other',
+                'look at the pictures of --show: where the boxes lie on the '
+                f'objects, {COLUMNS_FIRST}; where not, {fix}',
+            )
+        return f'bbox is {name}{BY_POLYGONS}', fix
     with np.errstate(divide='ignore', invalid='ignore'):
         factors = np.median((bounds / as_said)[:, 2:], axis=0)
     if not np.isfinite(factors).all() or (factors <= 0).any():
@@ -146,7 +167,7 @@ def other_format(split: Split) -> tuple[str, str]:
         return '', ''
     by = ' and '.join(f'{x:.3g}' for x in factors)
     return (
-        'that of an image of another size',
+        f'bbox is that of an image of another size{BY_POLYGONS}',
         f'multiply left and width of bbox, and top and height, by {by}',
     )
 
@@ -167,11 +188,9 @@ def check_box_format(split: Split) -> list[Finding]:
             'multiply left and width of bbox by width / 100 of the image, top '
             'and height by height / 100',
         )
-    name, fix = other_format(split)
-    if name:
-        return split.fail(
-            f'bbox is {name}, by the polygons of the objects', fix
-        )
+    message, fix = other_format(split)
+    if message:
+        return split.fail(message, fix)
     if not split.usable.any():
         return []
     return check_whole_images(split) or check_areas(split)

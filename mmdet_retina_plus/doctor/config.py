@@ -2,6 +2,8 @@
 
 import logging
 import os
+import re
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,6 +66,7 @@ from .model import (
 )
 from .model_fit import explain_heads
 from .model_traits import scored_sets
+from .old_settings import check_old_keys
 from .pictures import draw_samples
 from .pipelines import NO_OBJECT, build_data
 from .scoring import check_evaluator, check_monitors
@@ -78,6 +81,8 @@ SETTING_CHECKS = (
     check_evaluators,
 )
 """Checks of the config alone."""
+TEXT_OF_BASE = re.compile(r'(\w+)\s*=\s*\{\{\s*(_base_[\w.]+)\s*\}\}')
+"""Assignment of a value of a base in braces."""
 
 
 @contextmanager
@@ -119,12 +124,13 @@ def check_config(
         message = str(error).partition(', the current sys.path')[0]
         return [Finding('error', 'custom_imports', message, fix)]
     except Exception as error:  # A config is a program, it may raise anything.
-        return [failure('config', error)]
+        return [config_failure(error)]
     values = cfg.to_dict()
     scope = check_scope(values)
     if scope:
         return scope
     findings = guarded(check_registration, values, cfg.text)
+    findings += guarded(check_old_keys, values, cfg.text)
     findings += guarded(check_options, options)
     for check_setting in SETTING_CHECKS:
         findings += guarded(check_setting, values)
@@ -137,6 +143,27 @@ def check_config(
         known = list(findings)
         findings += check_run(cfg, values, data, looks, show, known)
     return join_labels(joined(findings))
+
+
+def config_failure(error: Exception) -> Finding:
+    """What a config raised, with its file and line."""
+    lines = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        # mmengine executes a config under its name.
+        if frame.name == '<module>' and os.path.isfile(frame.filename)
+    ]
+    if not lines:
+        return failure('config', error)
+    last = lines[-1]
+    where = f'{last.filename}, line {last.lineno}'
+    message = f'{type(error).__name__}: {error} ({where}: {last.line})'
+    fix = f'correct {where}'
+    for name, base in TEXT_OF_BASE.findall(Path(last.filename).read_text()):
+        if re.search(rf'\b{name}\b', last.line or ''):
+            message += f'; {{{{{base}}}}} is a text until the file is read'
+            fix = f'{name} = {base}'
+    return Finding('error', 'config', message, fix)
 
 
 def check_scope(values: Mapping) -> list[Finding]:

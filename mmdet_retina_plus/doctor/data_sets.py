@@ -23,6 +23,20 @@ from .explanations import explained
 from .findings import Finding
 from .split import Split
 
+RENUMBER = {
+    'images': (
+        'give every image an id of its own; where files were joined, add a '
+        'number to the "id" of the images of the second file and to the '
+        '"image_id" of its annotations'
+    ),
+    'annotations': 'number the annotations from 1 on: "id": 1, 2, 3, …',
+    'categories': (
+        'give every category an id of its own, and write it into the '
+        '"category_id" of its annotations'
+    ),
+}
+"""Fixes of ids that occur twice, by the list that they are in."""
+
 
 @contextlib.contextmanager
 def without_collection() -> Iterator[None]:
@@ -41,6 +55,14 @@ def silence() -> Iterator[None]:
     """Keep what pycocotools and mmengine print from the terminal."""
     with contextlib.redirect_stdout(io.StringIO()):
         yield
+
+
+def format_fix(problem: str) -> str:
+    """Fix of what keeps a file from being COCO annotations."""
+    for ids, fix in RENUMBER.items():
+        if f'ids in {ids} are not unique' in problem:
+            return fix
+    return 'write what the message names into that file'
 
 
 @dataclass
@@ -206,7 +228,7 @@ def add_data_set(
             f'metainfo=dict(classes=(…,)) in {key}, or correct the file'
         )
         if 'not in COCO format' in message:
-            fix = 'write what the message names into that file'
+            fix = format_fix(message)
         if isinstance(error, UnreadableError):
             fix = error.fix
         files = config.get('ann_file')

@@ -22,6 +22,8 @@ CHUNK = 256
 END = 4096
 """Bytes that tell files of one length apart."""
 DEEP_MODES = ('I', 'I;16', 'I;16B', 'I;16L', 'F')
+BITS_PER_SAMPLE = 258
+"""Tag of TIFF."""
 Track = Callable[[Iterable[Any]], Iterable[Any]]
 
 
@@ -37,6 +39,7 @@ class Look:
         format: By its content.
         deep: Whether it has more than 8 bits a channel.
         shape: Height, width and channels as loaded; (): was not decoded.
+        highest: Of the values as loaded; 0: was not decoded.
         bytes: Length of the file.
     """
 
@@ -47,6 +50,7 @@ class Look:
     format: str = ''
     deep: bool = False
     shape: tuple[int, ...] = ()
+    highest: float = 0
     bytes: int = 0
 
 
@@ -72,15 +76,27 @@ def quiet_decoders() -> Iterator[None]:
             os.close(kept)
 
 
+def is_deep(image: Any) -> bool:
+    """Whether an image opened by Pillow has more than 8 bits a channel."""
+    if image.mode in DEEP_MODES:
+        return True
+    # Pillow opens several channels as 8 bits each, whatever they have.
+    if image.format == 'PNG':
+        return any(';16B' in str(tile) for tile in image.tile)
+    tags = getattr(image, 'tag_v2', {})
+    return any(bits > 8 for bits in tags.get(BITS_PER_SAMPLE, ()))
+
+
 def read_header(path: str, length: int) -> Look:
     from PIL import Image
 
     with Image.open(path) as image:
+        deep = is_deep(image)  # To look for EXIF may load the pixels.
         return Look(
             size=image.size,
             orientation=orientation(image),
             format=image.format or '',
-            deep=image.mode in DEEP_MODES,
+            deep=deep,
             bytes=length,
         )
 
@@ -117,7 +133,8 @@ def look(path: str, load: Callable[[dict], Any] | None) -> Look:
     shape = (*image.shape, 1)[:3]
     # What Pillow does not know, such as TIFF of many channels.
     size = seen.size if seen.size[0] else (shape[1], shape[0])
-    return replace(seen, error='', shape=shape, size=size)
+    highest = float(image.max()) if seen.deep else 0
+    return replace(seen, error='', shape=shape, size=size, highest=highest)
 
 
 def cannot_tell(results: dict) -> dict:

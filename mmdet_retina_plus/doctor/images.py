@@ -26,6 +26,8 @@ from .split import Split
 
 MOST_BESIDE = 1000
 """Entries of a folder to look into, for images that are not there."""
+DARK = 128
+"""Highest value of images below which bits are lost that hold the picture."""
 SAMPLE = 200
 """Images that are decoded where not all are."""
 Looks = Mapping[str, Look]
@@ -265,6 +267,11 @@ def size_problem(
     )
 
 
+def last_value(highest: float) -> int:
+    """Last value of the bits that images use, from the upper 8 of 16."""
+    return 2 ** (8 + int(highest).bit_length()) - 1
+
+
 def check_depth(split: Split, looks: Looks) -> list[Finding]:
     """Bits that the loader cuts, channels that differ."""
     step = loading_step(split)
@@ -273,11 +280,21 @@ def check_depth(split: Split, looks: Looks) -> list[Finding]:
     findings = []
     unchanged = step.get('color_type') == 'unchanged'
     if deep and kind(step) == 'LoadImageFromFile' and not unchanged:
+        read = [x.highest for x in seen if x.deep and x.shape]
+        highest = max(read, default=255)
+        dark = (
+            f': values of 0 to {highest:.0f}, not 255'
+            if highest < DARK
+            else ''
+        )
+        grey = str(step.get('color_type')).startswith('grayscale')
+        windows = f'[(0, {last_value(highest)})]' + ('' if grey else ' * 3')
         findings += split.warn(
             f'{clause(deep, "image", "have")} more than 8 bits a channel, of '
-            'which the loader keeps the upper 8',
-            "dict(type='LoadImageFromFile', color_type='unchanged'), see "
-            'docs/medical-images.md',
+            f'which the loader keeps the upper 8{dark}',
+            "dict(type='LoadImageFromFile', color_type='unchanged'), "
+            f"dict(type='WindowIntensity', windows={windows}) in every "
+            'pipeline, see docs/medical-images.md',
         )
     channels = Counter(x.shape[2] for x in seen if x.shape)
     if len(channels) > 1:

@@ -10,7 +10,13 @@ from mmdet_retina_plus.common.config_tree import (
 )
 
 from .findings import Finding
-from .model_traits import has_mask_head, is_retina, predicts_masks, scored_sets
+from .model_traits import (
+    has_mask_head,
+    is_retina,
+    needs_masks,
+    predicts_masks,
+    scored_sets,
+)
 
 MASKS_STAY = tuple(
     scope + name
@@ -26,7 +32,7 @@ def check_mask_loading(cfg: Mapping) -> list[Finding]:
     loads = [x for x in walk(loader) if kind(x) == 'LoadAnnotations']
     findings = []
     loaded = any(x.get('with_mask') for x in loads)
-    if has_mask_head(cfg) and loads and not loaded:
+    if needs_masks(cfg) and loads and not loaded:
         message = 'the mask head gets no masks from the training pipeline'
         fix = "dict(type='LoadAnnotations', with_bbox=True, with_mask=True)"
         findings.append(Finding('error', 'pipeline', message, fix))

@@ -43,6 +43,13 @@ def has_mask_head(cfg: Mapping) -> bool:
     )
 
 
+def needs_masks(cfg: Mapping) -> bool:
+    """Whether training needs the masks of objects in its batches."""
+    # BoxInst fills the boxes as its preprocessor makes a batch.
+    preprocessor = kind(part(cfg, 'model.data_preprocessor'))
+    return has_mask_head(cfg) and preprocessor != 'BoxInstDataPreprocessor'
+
+
 def predicts_masks(cfg: Mapping) -> bool:
     test_cfg = part(cfg, 'model.roi_head.test_cfg')
     return has_mask_head(cfg) and test_cfg.get('with_mask', True)

@@ -52,19 +52,12 @@ class Parts(Runner):
 
 
 def check_keys(cfg: Mapping) -> list[Finding]:
-    """Top-level keys of mmdet 2, and those that nothing reads."""
+    """Top-level keys that nothing reads, and that are like one that is."""
     findings = []
     for key in cfg:
         value = cfg[key]
-        if key in OLD_SETTINGS:
-            modern, fix = OLD_SETTINGS[key]
-            # A variable of that name may feed the settings of mmdet 3.
-            if modern not in cfg or key not in ('data', 'optimizer'):
-                message = f'{key} is of mmdet 2, mmdet 3 does not read it'
-                findings.append(Finding('error', key, message, fix))
-        elif key not in RUNNER_KEYS and isinstance(
-            value, dict | list | str | bool
-        ):
+        known = key in RUNNER_KEYS or key in OLD_SETTINGS
+        if not known and isinstance(value, dict | list | str | bool):
             guess = near_key(key)
             if guess and guess not in cfg:
                 findings.append(

@@ -16,6 +16,8 @@ SHORTER, LONGER = 1.1, 0.75
 """Training over a schedule's length, beyond which they cannot be meant."""
 STEPS = ('MultiStepLR', 'StepLR', 'ExponentialLR')
 DECAYS = ('CosineAnnealingLR', 'PolyLR')
+COUNTED = ('begin', 'end', 'T_max', 'step_size', 'milestones')
+"""Arguments in epochs or iterations."""
 Problem = tuple[str, str]
 """Message and fix."""
 
@@ -83,7 +85,7 @@ def problems_of(
 ) -> Iterator[Problem]:
     """The first problem of a schedule, if it has any."""
     found = (
-        unit_problem(schedule, length)
+        unit_problem(schedule, all_of_them, length)
         or begin_problem(schedule, length)
         or warm_up_problem(schedule, length)
         or step_problem(schedule, length)
@@ -94,7 +96,59 @@ def problems_of(
         yield found
 
 
-def unit_problem(schedule: Mapping, length: Length) -> Problem | None:
+def as_code(value: Any) -> str:
+    """Python of a value of a config."""
+    if isinstance(value, Mapping):
+        return (
+            f'dict({", ".join(f"{k}={as_code(v)}" for k, v in value.items())})'
+        )
+    if isinstance(value, list):
+        return f'[{", ".join(map(as_code, value))}]'
+    return repr(value)
+
+
+def epochs_of(schedules: Sequence[Mapping]) -> float:
+    """Epochs of the training that schedules are written for."""
+    marks = [
+        x
+        for one in schedules
+        if one.get('by_epoch', True) and kind(one) != 'LinearLR'
+        for x in (one.get('end'), one.get('T_max'))
+        if is_number(x) and 0 < x < inf
+    ]
+    # Recipes of 12 epochs have their last step at 11.
+    steps = [
+        x * 12 / 11
+        for one in schedules
+        for x in one.get('milestones') or ()
+        if one.get('by_epoch', True) and is_number(x)
+    ]
+    return max(marks or steps, default=12)
+
+
+def in_iterations(
+    schedule: Mapping, all_of_them: Sequence[Mapping], iterations: int
+) -> dict[str, Any]:
+    """A schedule of epochs at the same fractions of all iterations."""
+    factor = iterations / epochs_of(all_of_them)
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return [moved(x) for x in value]
+        known = is_number(value) and 0 < value < inf
+        return max(round(value * factor), 1) if known else value
+
+    result = {
+        key: moved(value) if key in COUNTED else value
+        for key, value in schedule.items()
+        if key != 'convert_to_iter_based'
+    }
+    return result | {'by_epoch': False}
+
+
+def unit_problem(
+    schedule: Mapping, all_of_them: Sequence[Mapping], length: Length
+) -> Problem | None:
     """Epochs where training counts iterations, and the reverse."""
     name = kind(schedule)
     if schedule.get('by_epoch', True):
@@ -102,7 +156,7 @@ def unit_problem(schedule: Mapping, length: Length) -> Problem | None:
             return None
         return (
             f'{name} counts epochs, training {length.iterations} iterations',
-            f"dict(type='{name}', by_epoch=False, …)",
+            as_code(in_iterations(schedule, all_of_them, length.iterations)),
         )
     named = [schedule.get(x) for x in ('end', 'T_max', 'step_size')]
     named += list(schedule.get('milestones') or ())

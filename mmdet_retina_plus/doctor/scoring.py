@@ -102,6 +102,15 @@ def formats_only(cfg: Mapping, name: str) -> bool:
     return any(x.get('format_only') for x in walk(cfg[f'{name}_evaluator']))
 
 
+def check_reports(cfg: Mapping) -> list[Finding]:
+    """Validation that writes files and scores nothing."""
+    if any(monitored(cfg)):  # `check_monitors` tells.
+        return []
+    key = 'val_evaluator'
+    message = 'format_only=True: validation reports no AP'
+    return [Finding('warning', key, message, f'{key}.format_only=False')]
+
+
 def check_evaluator(
     cfg: Mapping, name: str, dataset: Any
 ) -> tuple[dict[str, float], list[Finding]]:
@@ -128,7 +137,9 @@ def check_evaluator(
         )
         fix = f"{key}.metric='proposal'"
         return {}, [Finding('error', key, message, fix)]
-    if dataset is None or formats_only(cfg, name):
+    if formats_only(cfg, name):
+        return {}, [] if name == 'test' else check_reports(cfg)
+    if dataset is None:
         return {}, []
     evaluator.dataset_meta = dataset.metainfo
     infos = some_infos(dataset)

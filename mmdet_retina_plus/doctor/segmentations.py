@@ -8,7 +8,14 @@ import numpy as np
 from mmdet_retina_plus.common.numbers import is_finite
 from mmdet_retina_plus.common.text import clause, quantity, some
 
-from .box_formats import SAME, bounds_of, iou_of_pairs, other_format
+from .box_formats import (
+    COLUMNS_FIRST,
+    MAJORITY,
+    SAME,
+    bounds_of,
+    iou_of_pairs,
+    other_format,
+)
 from .findings import Finding
 from .split import Split
 
@@ -185,6 +192,13 @@ def check_places(
     apart = [at for at, iou in zip(places, own, strict=True) if iou < APART]
     if not apart:
         return []
+    if 2 * len(apart) > len(places):
+        transposed = iou_of_pairs(boxes, bounds[:, [1, 0, 3, 2]])
+        if (transposed > SAME).mean() > MAJORITY:
+            return split.fail(
+                'polygons are rows first, y1, x1, y2, x2, …, by their boxes',
+                COLUMNS_FIRST,
+            )
     message = (
         f'masks of {len(apart)} of {quantity(len(places), "object")} '
         'lie elsewhere than their boxes: ids '

@@ -15,6 +15,7 @@ from mmdet_retina_plus.common.config_tree import kind, walk
 from .findings import Finding
 
 NOT_FOUND = -1
+NEGATIVE = 'of negative width or height'
 BEYOND = 'in images that indices leaves out'
 
 
@@ -196,6 +197,7 @@ class Split:
             inside = np.clip(self.boxes, 0, np.tile(self.sizes, 2))
             seen = (inside[:, 2:] > inside[:, :2]).all(axis=1)
             extent = self.boxes[:, 2:] - self.boxes[:, :2]
+            negative = (extent < 0).any(axis=1)
             thin = (extent < 1).any(axis=1) | (self.areas <= 0)
         reasons = {
             'of an unknown image': ~known,
@@ -203,6 +205,7 @@ class Split:
             'marked "ignore"': np.array(self.column('ignore'), object).astype(
                 bool
             ),
+            NEGATIVE: negative,
             'without area or thinner than a pixel': thin,
             'outside of their image': ~seen,
             'of another category': self.label_of == NOT_FOUND,

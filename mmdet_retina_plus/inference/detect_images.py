@@ -133,7 +133,8 @@ def detect_images(
         raise ValueError(f'Cannot build the pipeline: {error!r}') from error
     own = detector.meta['classes']
     unused = unused_names(cfg, own)
-    names, note = label_names(cfg, own)
+    # The training data of another detector tell nothing about this one.
+    names, note = (own, '') if unused else label_names(cfg, own)
     detector.meta['classes'] = names
     coco.setdefault('categories', numbered(names))
     results = Results(category_ids(coco, names))

@@ -5,6 +5,7 @@ One fault is one finding, whose fix can be pasted.
 
 import json
 
+import cv2
 import pytest
 import torch
 from mmdet.datasets import BaseDetDataset, CocoDataset
@@ -12,6 +13,8 @@ from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from pycocotools import mask as api
 
+from mmdet_retina_plus.doctor.config import check_config
+from mmdet_retina_plus.doctor.mask_settings import check_mask_loading
 from tests.helpers.case_files import HEIGHT, WIDTH, Case, polygon
 
 
@@ -80,6 +83,14 @@ EVALUATORS = {
         'format_only=True scores nothing',
         'val_evaluator.format_only=False',
     ),
+    'validation without scores': (
+        'val_evaluator.update(format_only=True, '
+        "outfile_prefix=folder + '/results')\n"
+        "test_evaluator = dict(type='CocoMetric', "
+        "ann_file=folder + '/val.json')",
+        'format_only=True: validation reports no AP',
+        'val_evaluator.format_only=False',
+    ),
     'the best without validation': (
         SAVE_BEST + 'val_dataloader = val_cfg = val_evaluator = None',
         'there is no validation',
@@ -112,6 +123,10 @@ def test_an_evaluator_of_voc_is_fine(case):
 LOAD_MASKS = """
 train_pipeline[1]['with_mask'] = True
 train_dataloader['dataset']['pipeline'] = train_pipeline
+"""
+RELOADED = """
+train_dataloader['dataset']['pipeline'] = train_pipeline
+val_dataloader['dataset']['pipeline'] = test_pipeline
 """
 TRAIN, VAL = 'train_dataloader.dataset', 'val_dataloader.dataset'
 
@@ -273,6 +288,44 @@ def test_boxes_of_another_format_than_their_polygons(case, name, masks):
     assert problem.level == 'error'
     assert message in problem.message
     assert fix in problem.fix
+
+
+def rows_first(coco):
+    for annotation in coco['annotations']:
+        (corners,) = annotation['segmentation']
+        corners[0::2], corners[1::2] = corners[1::2], corners[0::2]
+
+
+@pytest.mark.parametrize('masks', ['', LOAD_MASKS])
+def test_polygons_or_boxes_rows_first_where_no_side_tells(case, masks):
+    def change(coco):
+        rows_first(coco)
+        for number in range(6):
+            coco['annotations'][2 * number + 1].update(
+                bbox=[20, 30, 36, 40], segmentation=polygon(30, 20, 40, 36)
+            )
+
+    case.change('train', change)
+    case.add(masks)
+    problem = case.problem()
+    assert problem.level == 'error'
+    assert 'either bbox or the polygons are rows first' in problem.message
+    assert '--show' in problem.fix
+    assert 'find_contours' in problem.fix
+
+
+def test_polygons_rows_first_that_leave_their_image(case):
+    def change(coco):
+        for annotation in coco['annotations']:
+            box = [50, *annotation['bbox'][1:]]
+            annotation.update(bbox=box, segmentation=polygon(*box))
+        rows_first(coco)
+
+    case.change('train', change)
+    case.add(LOAD_MASKS)
+    problem = case.problem()
+    assert 'polygons are rows first' in problem.message
+    assert 'row, column' in problem.fix
 
 
 def overlapping(coco):
@@ -725,6 +778,7 @@ RUNS = {
         'norm_type=2',
     ),
     'another scope': ("default_scope = 'mmdetection'", "scope='mmdet'"),
+    'no scope': ('default_scope = None', "scope='mmdet'"),
     'a typo in custom_imports': (
         "custom_imports = dict(imports=['mmdet_retina_pluss'])",
         'custom_imports',
@@ -842,6 +896,155 @@ def test_polygons_that_are_wrong_leave_the_boxes_right(case):
 def test_a_list_of_no_categories(case):
     case.change('train', lambda coco: coco['categories'].clear())
     assert 'the list of categories is empty' in case.problem().message
+
+
+@pytest.mark.parametrize('suffix', ['png', 'tiff'])
+@pytest.mark.parametrize('grey', [False, True])
+def test_twelve_bits_in_files_of_sixteen(case, grey, suffix):
+    def rename(coco):
+        for image in coco['images']:
+            old = case.folder / 'images' / image['file_name']
+            image['file_name'] = f'{old.stem}.16.{suffix}'
+            pixels = cv2.imread(str(old)).astype('uint16') * 16
+            new = case.folder / 'images' / image['file_name']
+            cv2.imwrite(str(new), pixels[..., 0] if grey else pixels)
+
+    case.change('train', rename)
+    case.change('val', rename)
+    problem = case.problem()
+    assert '6 images have more than 8 bits' in problem.message
+    # OpenCV rounds the colours of TIFF, and cuts those of PNG.
+    rounds = suffix == 'tiff' and not grey
+    highest, last = (16, 8191) if rounds else (15, 4095)
+    assert f'values of 0 to {highest}, not 255' in problem.message
+    assert f'windows=[(0, {last})] * 3' in problem.fix
+    loading = problem.fix.partition(' in every')[0]
+    case.add(
+        f'for step in train_pipeline, test_pipeline: step[:1] = {loading}'
+    )
+    case.add(RELOADED)
+    assert case.problems() == []
+
+
+@pytest.mark.parametrize('classes', ["('cat', '')", "('cat', 2)", "''"])
+def test_a_class_without_a_name(case, classes):
+    case.add(
+        'for loader in (train_dataloader, val_dataloader):\n'
+        f"    loader['dataset']['metainfo'] = dict(classes={classes})"
+    )
+    problem = case.problem()
+    assert problem.fix == "metainfo=dict(classes=('cat', 'dog',))"
+
+
+OLD_OPTIMIZER = """
+# optimizer
+optimizer = dict(type='Adam', lr=0.001)
+optimizer_config = dict(grad_clip=dict(max_norm=35, norm_type=2))
+"""
+
+
+def test_an_optimizer_of_mmdet_2_with_its_clipping(case):
+    case.add(OLD_OPTIMIZER)
+    problem = case.problem()
+    assert 'optimizer and optimizer_config are of mmdet 2' in problem.message
+    assert problem.fix == (
+        "optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.001), "
+        'clip_grad=dict(max_norm=35, norm_type=2))'
+    )
+    case.add(f'{problem.fix}\ndel optimizer, optimizer_config')
+    assert case.problems() == []
+
+
+def test_an_optimizer_may_be_a_variable(case):
+    case.add(
+        "optimizer = dict(type='SGD', lr=0.02)\n"
+        'optim_wrapper = dict(optimizer=optimizer)'
+    )
+    assert case.problems('optim_wrapper.optimizer.lr=0.01') == []
+
+
+LR_CONFIG = """
+lr_config = dict(
+    policy='step', warmup='linear', warmup_iters=20, warmup_ratio=0.001,
+    step=[8, 11])
+"""
+BY_ITERATION = """
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=1200, val_interval=100)
+param_scheduler = []
+"""
+
+
+@pytest.mark.parametrize(
+    ('loop', 'steps'),
+    [
+        ('', 'by_epoch=True, milestones=[8, 11]'),
+        (BY_ITERATION, 'by_epoch=False, milestones=[800, 1100]'),
+    ],
+)
+def test_a_schedule_of_mmdet_2_keeps_its_warm_up(case, loop, steps):
+    case.add(loop + LR_CONFIG)
+    problem = case.problem()
+    assert 'lr_config is of mmdet 2' in problem.message
+    assert "dict(type='LinearLR', start_factor=0.001" in problem.fix
+    assert steps in problem.fix
+    case.add(f'{problem.fix}\ndel lr_config')
+    assert case.problems() == []
+
+
+def test_a_value_of_a_base_that_is_still_a_text(case):
+    child = case.folder / 'child.py'
+    child.write_text(
+        "_base_ = 'config.py'\n"
+        'train_pipeline = {{ _base_.train_pipeline }}\n'
+        "train_pipeline.insert(1, dict(type='RandomFlip', prob=0.5))\n"
+    )
+    (problem,) = check_config(child)
+    assert f'{child}, line 3: train_pipeline.insert' in problem.message
+    assert '{{_base_.train_pipeline}} is a text' in problem.message
+    assert problem.fix == 'train_pipeline = _base_.train_pipeline'
+
+
+def test_a_config_that_fails_names_its_line(case):
+    case.add('1 / 0')
+    problem = case.problem()
+    assert 'ZeroDivisionError' in problem.message
+    assert 'config.py, line' in problem.fix
+
+
+def test_boxes_dragged_from_their_last_corner(case):
+    def turn(coco):
+        for annotation in coco['annotations'][::4]:
+            left, top, width, height = annotation['bbox']
+            annotation['bbox'] = [left + width, top, -width, height]
+
+    case.change('train', turn)
+    problem = case.problem()
+    assert '3 of negative width or height' in problem.message
+    assert 'abs(w), abs(h)' in problem.fix
+
+
+def test_files_joined_with_the_ids_of_each(case):
+    def join(coco):
+        for image in coco['images'][3:]:
+            image['id'] -= 3
+
+    case.change('train', join)
+    problem = case.problem()
+    assert 'ids in images are not unique' in problem.message
+    assert '"image_id"' in problem.fix
+
+
+def test_masks_that_a_preprocessor_makes_are_not_loaded():
+    cfg = {
+        'model': {
+            'data_preprocessor': {'type': 'BoxInstDataPreprocessor'},
+            'mask_head': {'type': 'BoxInstMaskHead'},
+        },
+        'train_dataloader': {'dataset': {'pipeline': [
+            {'type': 'LoadAnnotations', 'with_bbox': True}
+        ]}},
+    }  # fmt: skip
+    assert check_mask_loading(cfg) == []
 
 
 def test_a_hook_may_have_a_priority(case):

@@ -119,6 +119,27 @@ def test_epochs_where_training_counts_iterations():
     assert 'counts epochs' in finding.message
 
 
+@pytest.mark.parametrize(
+    ('schedule', 'right'),
+    [
+        (
+            steps(milestones=[8, 11], gamma=0.1),
+            steps(milestones=[800, 1100], gamma=0.1, **BY_ITERATION),
+        ),
+        (
+            steps(begin=0, end=24, milestones=[16, 22], by_epoch=True),
+            steps(begin=0, end=1200, milestones=[800, 1100], **BY_ITERATION),
+        ),
+        (cosine(begin=1, T_max=12), cosine(begin=100, T_max=1200)),
+        (warm_up(end=1), warm_up(end=100)),
+    ],
+)
+def test_epochs_are_converted_to_iterations(schedule, right):
+    (finding,) = findings(schedule, loop=ITERATIONS)
+    assert eval(finding.fix) == right | BY_ITERATION
+    assert findings(eval(finding.fix), loop=ITERATIONS) == []
+
+
 FINE = {
     'steps': [steps(milestones=[8, 11], end=12)],
     'steps of iterations': [steps(milestones=[800, 1100], **BY_ITERATION)],

@@ -121,6 +121,19 @@ def train_on(config: str, *files) -> None:
     cfg.dump(config)
 
 
+def test_a_config_of_other_classes_does_not_order_those_of_the_checkpoint(
+    run, seeing, tmp_path
+):
+    meta = dict(dataset_meta=dict(classes=('green', 'blue', 'red')))
+    torch.save(dict(state_dict={}, meta=meta), seeing[1])
+    train = annotations(tmp_path / 't.json', names=('red', 'blue', 'green'))
+    train_on(seeing[0], train)
+    category, said = run(CLASSES)
+    assert category == 30  # Label 1 of the checkpoint is blue.
+    assert said.count('Note: ') == 1
+    assert 'the checkpoint (green, blue, red), which count' in said
+
+
 def test_labels_of_a_training_file_in_another_order_follow_it(
     run, seeing, tmp_path
 ):

@@ -1,0 +1,126 @@
+"""Top-level keys of mmdet 2, translated with their values."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmdet_retina_plus.common.config_tree import kind, part
+
+from .explanations import OLD_SETTINGS
+from .findings import Finding
+from .schedules import as_code, in_iterations, length_of
+
+OF_OPTIMIZER = ('optimizer', 'optimizer_config', 'fp16')
+"""Keys that mmdet 3 has in `optim_wrapper`, in one fix."""
+
+
+def is_variable(name: str, text: str) -> bool:
+    """Whether a config uses a name as a value of something else.
+
+    Args:
+        name: Of a top-level key.
+        text: Of the config and those that it inherits from.
+    """
+    code = re.sub('#.*', '', text)
+    pattern = rf'[=(,\[:*]\s*(\{{*_base_\.)?{name}\s*[,)\].\[}}\n]'
+    return re.search(pattern, code) is not None
+
+
+def inherits(text: str) -> bool:
+    return re.search(r'^_base_\s*=', text, re.MULTILINE) is not None
+
+
+def check_old_keys(cfg: Mapping, text: str) -> list[Finding]:
+    """Top-level keys of mmdet 2, which mmdet 3 does not read.
+
+    Args:
+        cfg: Of the run.
+        text: Of the config and those that it inherits from.
+    """
+    old = [
+        key
+        for key in cfg
+        if key in OLD_SETTINGS
+        and not (key in ('data', 'optimizer') and is_variable(key, text))
+    ]
+    joined = [key for key in old if key in OF_OPTIMIZER]
+    findings = []
+    if joined:
+        one = len(joined) == 1
+        findings.append(
+            Finding(
+                'error',
+                ', '.join(joined),
+                f'{" and ".join(joined)} {"is" if one else "are"} of mmdet 2, '
+                f'mmdet 3 does not read {"it" if one else "them"}',
+                wrapper_of(cfg, joined, inherits(text)),
+            )
+        )
+    for key in old:
+        if key not in joined:
+            message = f'{key} is of mmdet 2, mmdet 3 does not read it'
+            fix = OLD_SETTINGS[key][1]
+            if key == 'lr_config' and isinstance(cfg[key], Mapping):
+                fix = schedules_of_mmdet_2(cfg)
+            findings.append(Finding('error', key, message, fix))
+    return findings
+
+
+def wrapper_of(cfg: Mapping, keys: Sequence[str], has_base: bool) -> str:
+    """`optim_wrapper` of mmdet 3.
+
+    Args:
+        cfg: Of the run.
+        keys: Of mmdet 2, those that are there.
+        has_base: Whether the config has a base, whose optimizer may differ.
+    """
+    wrapper: dict[str, Any] = {}
+    if 'fp16' in keys:
+        wrapper['type'] = 'AmpOptimWrapper'
+    optimizer = dict(part(cfg, 'optimizer'))
+    if 'optimizer' in keys:
+        by_name = optimizer.pop('paramwise_cfg', None)
+        there = part(cfg, 'optim_wrapper.optimizer')
+        other = there and kind(there) != kind(optimizer)
+        first = {'_delete_': True} if other and has_base else {}
+        wrapper['optimizer'] = first | optimizer
+        if by_name is not None:
+            wrapper['paramwise_cfg'] = by_name
+    if 'optimizer_config' in keys:
+        wrapper['clip_grad'] = part(cfg, 'optimizer_config').get('grad_clip')
+    return f'optim_wrapper={as_code(wrapper)}'
+
+
+def schedules_of_mmdet_2(cfg: Mapping) -> str:
+    """`param_scheduler` of mmdet 3: the warm-up, and what follows."""
+    old = cfg['lr_config']
+    by_epoch = old.get('by_epoch', True)
+    schedules: list[dict[str, Any]] = []
+    main: dict[str, Any] = {'type': 'MultiStepLR', 'by_epoch': by_epoch}
+    length = length_of(cfg, None)
+    policy = str(old.get('policy')).casefold()
+    if policy == 'cosineannealing':
+        whole = length.epochs if by_epoch else length.iterations
+        main |= {'type': 'CosineAnnealingLR', 'T_max': whole or 12}
+    elif policy == 'poly':
+        main |= {'type': 'PolyLR', 'power': old.get('power', 1)}
+    else:
+        step = old.get('step', [8, 11])
+        if isinstance(step, list | tuple):
+            main['milestones'] = list(step)
+        else:
+            main |= {'type': 'StepLR', 'step_size': step}
+        main['gamma'] = old.get('gamma', 0.1)
+    if old.get('warmup'):
+        schedules.append(
+            {
+                'type': 'LinearLR',
+                'start_factor': old.get('warmup_ratio', 0.1),
+                'by_epoch': bool(old.get('warmup_by_epoch')),
+                'begin': 0,
+                'end': old.get('warmup_iters', 500),
+            }
+        )
+    if by_epoch and length.iterations and not length.epochs:
+        main = in_iterations(main, [main], length.iterations)
+    return f'param_scheduler={as_code([*schedules, main])}'
