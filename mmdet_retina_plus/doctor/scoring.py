@@ -128,6 +128,8 @@ def check_evaluator(
         return {}, explain_arguments(key, cfg[key]) or [
             explained(key, error, fix=fix)
         ]
+    if formats_only(cfg, name):
+        return {}, [] if name == 'test' else check_reports(cfg)
     if any('proposal_fast' in metrics_of(x) for x in evaluator.metrics) and (
         np.lib.NumpyVersion(np.__version__) >= '1.24.0'
     ):
@@ -137,8 +139,6 @@ def check_evaluator(
         )
         fix = f"{key}.metric='proposal'"
         return {}, [Finding('error', key, message, fix)]
-    if formats_only(cfg, name):
-        return {}, [] if name == 'test' else check_reports(cfg)
     if dataset is None:
         return {}, []
     evaluator.dataset_meta = dataset.metainfo

@@ -357,3 +357,11 @@ def test_masks_that_are_ignored_explain_samples_without_objects(case):
     case.add('train_pipeline[1].update(with_mask=True, poly2mask=False)')
     case.add("train_dataloader['dataset']['pipeline'] = train_pipeline")
     assert 'poly2mask=False' in case.problem().message
+
+
+def test_proposals_that_are_only_written_are_fine(case):
+    cfg = Config.fromfile(case.config)
+    cfg.test_evaluator.update(
+        metric='proposal_fast', format_only=True, outfile_prefix='results'
+    )
+    assert check_evaluator(cfg, 'test', None) == ({}, [])
