@@ -28,8 +28,34 @@ APART = 2
 """Ratio of scales from which training and validation differ too much."""
 
 
-def check_scales(splits: Sequence[Split]) -> list[Finding]:
-    """Images of validation that are far larger or smaller than training's."""
+def are_apart(one: float, other: float) -> bool:
+    return not 1 / APART < one / other < APART
+
+
+def same_in_samples(split: Split, longest: Mapping[str, float]) -> bool:
+    """Whether loaded images are as long as those of training.
+
+    A crop may leave of a large image what validation shrinks it to.
+    """
+    ours = longest.get(split.name.partition(' ')[0], 0)
+    train = longest.get('train', 0)
+    return bool(ours and train) and not are_apart(ours, train)
+
+
+def check_scales(
+    splits: Sequence[Split], samples: Mapping[str, Sequence[Any]]
+) -> list[Finding]:
+    """Images of validation that are far larger or smaller than training's.
+
+    Args:
+        splits: All data sets.
+        samples: What was loaded, by 'train', 'val' or 'test'.
+    """
+    longest = {
+        name: float(np.median([max(x['inputs'].shape[-2:]) for x in loaded]))
+        for name, loaded in samples.items()
+        if loaded
+    }
     sides = [
         float(
             np.median(resized(split.image_sizes, split.pipeline).max(axis=1))
@@ -52,7 +78,8 @@ def check_scales(splits: Sequence[Split]) -> list[Finding]:
         for side, split in zip(sides, splits, strict=True)
         if not split.trains
         and side
-        and not 1 / APART < side / train[0] < APART
+        and are_apart(side, train[0])
+        and not same_in_samples(split, longest)
     ]
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mmdet_retina_plus.common.text import clause, quantity, some
+from mmdet_retina_plus.common.text import clause, quantity, some, verb
 
 from .box_formats import check_box_format
 from .findings import Finding, any_error, guarded
@@ -336,14 +336,15 @@ def check_kept(split: Split) -> list[Finding]:
         for reason, lost in split.lost_by.items()
         if lost.any()
     }
-    message = f'{objects} of {quantity(total, "object")}'
+    message = f'{objects:,} of {quantity(total, "object")}'
     if listed:
-        reasons = (f'{count} {reason}' for reason, count in listed.items())
+        reasons = (f'{count:,} {reason}' for reason, count in listed.items())
         message += f' ({", ".join(reasons)})'
-    message += f' in {kept} of {quantity(images, "image")}'
+    message += f' in {kept:,} of {quantity(images, "image")}'
     taken = np.unique(split.image_of[split.usable])
     if kept > len(taken):
-        message += f'; {kept - len(taken)} are empty and used'
+        empty = kept - len(taken)
+        message += f'; {empty} {verb(empty, "are")} empty and used'
     where = 'training keeps' if split.trains else 'it has'
     fixes = {
         reason: FIXES[reason].format(

@@ -9,6 +9,8 @@ from .findings import Finding
 from .model_traits import is_retina
 
 OUR_SAMPLER = "sampler=dict(type='PseudoSampler')"
+CHOOSE_AGAIN = ('FreeAnchorRetinaHead', 'PAAHead')
+"""Heads that take few or none of the positives of their assigner."""
 IOUS = {'pos_iou_thr': 0.5, 'neg_iou_thr': 0.4, 'min_pos_iou': 0.0}
 MISFITS = {
     'ATSSAssigner': (
@@ -93,6 +95,7 @@ def check_low_quality(cfg: Mapping) -> list[Finding]:
     assigner = part(cfg, 'model.train_cfg.assigner')
     if (
         kind(assigner) != 'MaxIoUAssigner'
+        or kind(part(cfg, 'model.bbox_head')) in CHOOSE_AGAIN
         or assigner.get('min_pos_iou', 0) > 0
         or not assigner.get('gt_max_assign_all', True)
         or not assigner.get('match_low_quality', True)

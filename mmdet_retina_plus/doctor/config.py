@@ -59,10 +59,9 @@ from .image_files import Look, Track
 from .model import (
     blank_samples,
     build_model,
-    check_strides,
+    check_features,
     input_channels,
     prior_generator,
-    probe_features,
 )
 from .model_fit import explain_heads
 from .model_traits import scored_sets
@@ -115,6 +114,9 @@ def check_config(
         cfg = load_config(path, options)
     except FileNotFoundError as error:
         fix = 'give a path; `retina-plus config NAME` prints ours'
+        if path.is_dir():
+            message = f'{path} is a folder, not a config'
+            return [Finding('error', 'config', message, fix)]
         return [failure('config', error, fix)]
     except ImportError as error:
         fix = (
@@ -270,12 +272,15 @@ def check_run(
                     values, name, built[name]
                 )
                 found += more
-            if show is not None and samples[name]:
-                classes = built[name].metainfo.get('classes', ())
-                draw_samples(show, name, samples[name], classes)
             return found
 
-        findings += guarded(check_pipeline)
+        def draw(name: str = name) -> list[Finding]:
+            if show is not None and samples.get(name):
+                classes = built[name].metainfo.get('classes', ())
+                draw_samples(show, name, samples[name], classes)
+            return []
+
+        findings += guarded(check_pipeline) + guarded(draw)
         if name == 'train':
             continue
 
@@ -332,22 +337,19 @@ def check_model(
     if model is None:
         return findings
     seen = samples.get('train') or samples.get('val') or ()
-    channels = input_channels(model, seen)
-    features, strides = probe_features(model, channels)
-    strides += guarded(check_strides, model, features)
+    features, strides = check_features(model, seen)
     findings += strides
     if samples.get('train') != []:
         findings += guarded(check_priors, cfg, model, data)
-        findings += guarded(check_scales, data.splits)
+        findings += guarded(check_scales, data.splits, samples)
     if any_error(strides):
         return findings
     batch = samples.get('train')
     failed = batch is not None and not batch
     tried: list[Finding] = []
     if values.get('train_cfg') is not None and model_trains(model):
-        found = guarded(
-            check_loss_step, model, batch or blank_samples(channels)
-        )
+        given = batch or blank_samples(input_channels(model, seen))
+        found = guarded(check_loss_step, model, given)
         # Of blank images only a failure tells something.
         tried += found if not failed or any_error(found) else []
     if samples.get('val'):

@@ -55,7 +55,7 @@ def check_evaluators(cfg: Mapping) -> list[Finding]:
     findings = []
     for name in scored_sets(cfg):
         read = {
-            os.path.abspath(annotation_path(config))
+            os.path.realpath(annotation_path(config))
             for config in datasets_in(
                 part(cfg, f'{name}_dataloader').get('dataset')
             )
@@ -65,7 +65,7 @@ def check_evaluators(cfg: Mapping) -> list[Finding]:
         paths = [x.get('ann_file') for x in walk(cfg.get(key))]
         scored = [path for path in paths if isinstance(path, str) and path]
         # Of several evaluators one may score against a part of the data.
-        if scored and read and not read & set(map(os.path.abspath, scored)):
+        if scored and read and not read & set(map(os.path.realpath, scored)):
             message = f'scores against {scored[0]}, the data is {min(read)}'
             fix = f'set {key}.ann_file to the file of the data set'
             findings.append(Finding('error', key, message, fix))

@@ -11,6 +11,10 @@ from mmdet_retina_plus.common.suggestions import did_you_mean
 
 from .findings import Finding
 
+META_KEYS = (
+    "dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', "
+    "'ori_shape', 'img_shape', 'scale_factor'))"
+)
 PACKED = "dict(type='PackDetInputs')"
 OLD_NAMES = {
     'DefaultFormatBundle': f'{PACKED} in place of it and of Collect',
@@ -291,7 +295,10 @@ def explained(
     for read in readers:
         answer = read(text)
         if answer:
-            return Finding(level, key, answer[0], f'{key}: {answer[1]}')
+            # A command is for the shell, all else goes below the key.
+            shell = answer[1].startswith('pip install')
+            fix = answer[1] if shell else f'{key}: {answer[1]}'
+            return Finding(level, key, answer[0], fix)
     for phrase, way in PHRASES:
         if phrase in text:
             whole = way if way.startswith(key) else f'{key}: {way}'

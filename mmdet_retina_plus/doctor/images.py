@@ -1,9 +1,11 @@
 """Image files against the annotation file and the loader that reads them."""
 
+import contextlib
 import os
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,9 @@ DARK = 128
 """Highest value of images below which bits are lost that hold the picture."""
 SAMPLE = 200
 """Images that are decoded where not all are."""
+TRIALS = 8
+"""Files to find out with whether a step loads images."""
+USUAL = 'LoadImageFromFile'
 Looks = Mapping[str, Look]
 
 
@@ -39,11 +44,28 @@ def paths_of(split: Split) -> list[str]:
 
 
 def loading_step(split: Split) -> Mapping:
-    """The step that reads the file, {} where there is no pipeline."""
-    for step in split.pipeline:
-        if isinstance(step, Mapping) and kind(step).startswith('Load'):
-            return step
-    return {}
+    """The step that reads the file, {} where none does."""
+    paths = paths_of(split)
+    paths = paths[:: max(len(paths) // TRIALS, 1)]
+    steps = [step for step in split.pipeline if isinstance(step, Mapping)]
+    return next((step for step in steps if gives_image(step, paths)), {})
+
+
+def gives_image(step: Mapping, paths: Sequence[str]) -> bool:
+    """Whether a step loads one of some files; mmdet's own is known to."""
+    from mmdet.registry import TRANSFORMS
+
+    if kind(step) == USUAL:
+        return True
+    try:
+        load = TRANSFORMS.build(dict(step))
+    except Exception:  # Others report it.
+        return False
+    for path in paths:
+        with contextlib.suppress(Exception):
+            if 'img' in load({'img_path': path}):
+                return True
+    return False
 
 
 def build_loader(split: Split) -> Any:
@@ -64,17 +86,25 @@ def look_at_images(
     for split in splits:
         paths = [path for path in paths_of(split) if path not in looks]
         load = build_loader(split)
-        if not fast:
+        if load is not None and not fast:
             looks |= look_at_all(paths, load, track)
             continue
-        looks |= look_at_all(paths, None, track)
+        headers = look_at_all(paths, None, track)
+        if split.pipeline and kind(loading_step(split)) != USUAL:
+            # A loader of the user's reads what others cannot.
+            headers = {
+                path: look if look.missing else replace(look, error='')
+                for path, look in headers.items()
+            }
+        looks |= headers
+        if load is None:
+            continue
         chosen = random.Random(0).sample(paths, min(SAMPLE, len(paths)))
         kinds = defaultdict(list)
         for path in paths:
             kinds[looks[path].format, looks[path].deep].append(path)
         chosen += [path for alike in kinds.values() for path in alike[:3]]
-        if load is not None:
-            looks |= look_at_all(chosen, load)
+        looks |= look_at_all(chosen, load)
     return looks
 
 

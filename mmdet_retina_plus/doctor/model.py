@@ -8,10 +8,14 @@ from mmdet_retina_plus.common.config_tree import kind, walk
 
 from .data_sets import silence
 from .explanations import explained
-from .findings import Finding
+from .findings import Finding, any_error, guarded
 from .model_fit import check_roi_strides, explain_features
 
 PROBE_SIZE = 256
+LARGEST_PROBE = 640
+"""Sides of blank images, the second where the first one does not fit."""
+TOLERANCE = 1.5
+"""Ratio of locations to those of the stride that is no rounding any more."""
 
 
 def without_pretrained(config: Any) -> Any:
@@ -54,15 +58,37 @@ def input_channels(model: Any, samples: Sequence[Any]) -> int:
     return next((x.shape[1] for x in weights), 3)
 
 
+def check_features(
+    model: Any, samples: Sequence[Any]
+) -> tuple[Sequence[Any], list[Finding]]:
+    """Levels of the neck, and what is wrong with them or their strides.
+
+    Detectors of one image size, such as SSD, are judged at that of samples.
+    """
+    channels = input_channels(model, samples)
+    longest = max((max(x['inputs'].shape[-2:]) for x in samples), default=0)
+    side = longest if PROBE_SIZE < longest < LARGEST_PROBE else LARGEST_PROBE
+    features: Sequence[Any] = ()
+    findings: list[Finding] = []
+    for size in (PROBE_SIZE, side):
+        seen, found = probe_features(model, channels, size)
+        found += guarded(check_strides, model, seen, size)
+        if not any_error(found):
+            return seen, found
+        if not features:
+            features, findings = seen, found
+    return features, findings
+
+
 def probe_features(
-    model: Any, channels: int
+    model: Any, channels: int, size: int
 ) -> tuple[Sequence[Any], list[Finding]]:
     """Levels of backbone and neck for a blank image, or why there are none."""
     import torch
 
     if not hasattr(model, 'extract_feat'):
         return (), []
-    image = torch.zeros(1, channels, PROBE_SIZE, PROBE_SIZE)
+    image = torch.zeros(1, channels, size, size)
     try:
         with torch.no_grad():
             return model.eval().extract_feat(image), []
@@ -70,18 +96,37 @@ def probe_features(
         return (), [explain_features(model, image, error)]
 
 
-def check_strides(model: Any, features: Sequence[Any]) -> list[Finding]:
-    """Priors lie as far apart as the features are strided."""
+def is_strided(locations: int, size: int, stride: float) -> bool:
+    """Whether a side has as many locations as a stride lets it have."""
+    least, most = size // stride, -(-size // stride)
+    return least / TOLERANCE < locations < most * TOLERANCE
+
+
+def check_strides(
+    model: Any, features: Sequence[Any], size: int
+) -> list[Finding]:
+    """Priors lie as far apart as the features are strided.
+
+    Args:
+        model: Detector.
+        features: Levels of its neck.
+        size: Side of the image that they are of, in pixels.
+    """
     if not features:
         return []
-    strides = [PROBE_SIZE // feature.shape[-1] for feature in features]
+    sides = [feature.shape[-1] for feature in features]
+    strides = [size // side for side in sides]
     findings = check_roi_strides(model, strides)
     generator = prior_generator(model)
     if generator is None:
         return findings
-    strides = strides[getattr(model, 'bbox_start_level', 0) :]
+    start = getattr(model, 'bbox_start_level', 0)
+    sides, strides = sides[start:], strides[start:]
     given = [stride[0] for stride in generator.strides]
-    if strides == given:
+    if len(sides) == len(given) and all(
+        is_strided(side, size, stride)
+        for side, stride in zip(sides, given, strict=True)
+    ):
         return findings
     fix = f'model.bbox_head.anchor_generator.strides={strides}'
     outs = getattr(getattr(model, 'neck', None), 'num_outs', None)

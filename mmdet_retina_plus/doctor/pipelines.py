@@ -9,11 +9,10 @@ from mmdet_retina_plus.common.config_tree import (
     datasets_in,
     kind,
     part,
-    walk,
 )
 
 from .data_sets import DataSets, silence
-from .explanations import explained
+from .explanations import META_KEYS, explained
 from .findings import Finding
 from .pipeline_trials import check_chance, check_losses
 
@@ -246,28 +245,25 @@ def check_extent(key: str, samples: Sequence[Any]) -> list[Finding]:
     ]
 
 
-META = ('img_id', 'img_shape', 'ori_shape', 'scale_factor')
-"""What scoring and the way back to the original image need."""
+META = ('img_id', 'img_shape', 'ori_shape')
+"""What scoring needs of every detector."""
 
 
 def check_meta(
-    key: str, samples: Sequence[Any], config: Any, needed: Sequence[str]
+    key: str, samples: Sequence[Any], needed: Sequence[str]
 ) -> list[Finding]:
     """What `meta_keys` leaves out of samples."""
     absent = [
         x for x in needed if samples and x not in samples[0]['data_samples']
     ]
-    chosen = any('meta_keys' in step for step in walk(config))
-    # Without a Resize the static checks speak.
-    if not absent or (absent == ['scale_factor'] and not chosen):
+    if not absent:
         return []
     return [
         Finding(
             'error',
             f'{key}.pipeline',
             f'the samples have no {" and no ".join(absent)}',
-            "dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', "
-            "'ori_shape', 'img_shape', 'scale_factor'))",
+            META_KEYS,
         )
     ]
 
@@ -299,10 +295,10 @@ def build_data(
         return dataset, samples, findings
     indices = choose(dataset, there)
     if name == 'train':
-        findings = check_meta(key, samples, config, ['img_shape'])
+        findings = check_meta(key, samples, ['img_shape'])
         findings += check_sample(key, samples, dataset, indices)
     else:
-        findings = check_meta(key, samples, config, META)
+        findings = check_meta(key, samples, META)
         if samples:
             findings += check_chance(name, key, dataset, indices[0])
     if not any(x.usable.any() for x in data.splits if x.trains):

@@ -3,8 +3,10 @@
 import copy
 import logging
 import multiprocessing
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +25,8 @@ from .findings import Finding
 from .optimizer_settings import check_accumulation, check_trained
 from .schedules import check_schedules, length_of
 
+ALMOST = 0.85
+"""Similarity of a typo to what it was meant to be."""
 LEAST = {'batch_size': 1, 'num_workers': 0}
 TRAINING = ('train_dataloader', 'train_cfg', 'optim_wrapper')
 RUNNER_KEYS = {
@@ -64,7 +68,7 @@ def check_keys(cfg: Mapping) -> list[Finding]:
                     Finding(
                         'error',
                         key,
-                        f'nothing reads {key}{did_you_mean(key, RUNNER_KEYS)}',
+                        f'nothing reads {key}; did you mean {guess}?',
                         f'{guess}=… in place of {key}=…',
                     )
                 )
@@ -72,9 +76,12 @@ def check_keys(cfg: Mapping) -> list[Finding]:
 
 
 def near_key(key: str) -> str:
-    from difflib import get_close_matches
-
-    return next(iter(get_close_matches(key, RUNNER_KEYS, 1, 0.85)), '')
+    """A key that a run reads and that another is a typo of; '' if none."""
+    known = sorted({*parts_read(), *READ_BY_MMDET})
+    near = next(iter(get_close_matches(key, known, 1, ALMOST)), '')
+    # A variable may be a version of what it is named after.
+    version = re.fullmatch(r'_\w*|\d+', key.removeprefix(near))
+    return '' if near and version else near
 
 
 def check_triples(cfg: Mapping) -> list[Finding]:
@@ -234,19 +241,23 @@ def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
 
 
 def check_parameter_names(cfg: Mapping, model: Any) -> list[Finding]:
-    """Settings for parameters that the model has not."""
+    """Settings for parameters that the model has not, but almost has.
+
+    Recipes for a family of models name parameters that some of them lack.
+    """
     key = 'optim_wrapper.paramwise_cfg.custom_keys'
     names = [name for name, _ in model.named_parameters()]
+    steps = sorted({x for name in names for x in name.split('.')})
     return [
         Finding(
-            'error',
+            'warning',
             key,
-            f'no parameter has {missing} in its name'
-            + did_you_mean(missing, {x for n in names for x in n.split('.')}),
+            f'no parameter has {missing} in its name; did you mean {near}?',
             f'correct or leave out {missing} of {key}',
         )
         for missing in part(cfg, key)
         if not any(missing in name for name in names)
+        for near in get_close_matches(missing, steps, 1, ALMOST)
     ]
 
 

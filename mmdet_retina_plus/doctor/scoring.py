@@ -1,9 +1,11 @@
 """Evaluators, tried with the data set's own objects as predictions."""
 
 import copy
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -83,19 +85,35 @@ def some_infos(dataset: Any) -> list[Mapping]:
     return [dataset.get_data_info(int(index)) for index in indices]
 
 
-def metric_settings(cfg: Mapping, name: str) -> Any:
-    """Evaluator settings that write no files."""
+def metric_settings(cfg: Mapping, name: str, folder: str) -> Any:
+    """Evaluator settings that write their files into a folder."""
     settings = copy.deepcopy(cfg[f'{name}_evaluator'])
     for one in walk(settings):
         assert isinstance(one, dict)
-        if 'outfile_prefix' in one and not one.get('format_only'):
-            one['outfile_prefix'] = None
+        for key, value in one.items():
+            out = str(key).startswith(('out_file', 'outfile'))
+            if out and isinstance(value, str):
+                one[key] = os.path.join(folder, os.path.basename(value))
     return settings
 
 
 def metrics_of(metric: Any) -> Sequence[str]:
     """What a built metric scores: 'bbox', 'segm'."""
     return getattr(metric, 'metrics', ())
+
+
+def build_evaluator(cfg: Mapping, name: str, folder: str) -> Any:
+    """The evaluator, of which what only stores predictions does nothing."""
+    from mmengine.evaluator import DumpResults
+
+    evaluator = Parts(cfg, None).build_evaluator(
+        metric_settings(cfg, name, folder)
+    )
+    for metric in evaluator.metrics:
+        if isinstance(metric, DumpResults):
+            metric.process = lambda *_: None
+            metric.evaluate = lambda *_: {}
+    return evaluator
 
 
 def formats_only(cfg: Mapping, name: str) -> bool:
@@ -115,14 +133,20 @@ def check_evaluator(
     cfg: Mapping, name: str, dataset: Any
 ) -> tuple[dict[str, float], list[Finding]]:
     """Scores of perfect predictions, and findings about the evaluator."""
+    with TemporaryDirectory() as folder:
+        return score_perfect(cfg, name, dataset, folder)
+
+
+def score_perfect(
+    cfg: Mapping, name: str, dataset: Any, folder: str
+) -> tuple[dict[str, float], list[Finding]]:
+    """As `check_evaluator`, with a folder for files of metrics."""
     key = f'{name}_evaluator'
     if cfg.get(key) is None:
         return {}, []
     try:
         with silence():
-            evaluator = Parts(cfg, None).build_evaluator(
-                metric_settings(cfg, name)
-            )
+            evaluator = build_evaluator(cfg, name, folder)
     except Exception as error:  # Of a metric.
         fix = f'correct {key}, such as {key}.ann_file'
         return {}, explain_arguments(key, cfg[key]) or [

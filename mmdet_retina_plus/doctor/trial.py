@@ -8,7 +8,7 @@ from typing import Any
 from mmdet_retina_plus.common.config_tree import walk
 
 from .data_sets import silence
-from .explanations import explained
+from .explanations import META_KEYS, explained
 from .findings import Finding
 
 LARGEST = 192
@@ -242,6 +242,9 @@ def check_prediction(
         with torch.no_grad():
             (result,) = small_or_whole(predict)
     except Exception as error:  # Of any part of the model.
+        if 'scale_factor' not in samples[0]['data_samples']:
+            message = 'the samples of validation have no scale_factor'
+            return [Finding('error', key, message, META_KEYS)]
         return [explained(key, error, fix=fix_of_step(error, samples))]
     number = len(result.pred_instances) if 'pred_instances' in result else 0
     if number and 'segm' in metrics and 'masks' not in result.pred_instances:

@@ -123,8 +123,32 @@ def test_json_for_machines(tmp_path, monkeypatch):
     }
 
 
+def test_json_has_the_standard_output_for_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr(facts, 'gather_facts', lambda: facts.Facts({}, {}))
+    monkeypatch.setattr(environment, 'check_environment', lambda _: [])
+    path = tmp_path / 'config.py'
+    path.write_text("print('from the config')\nraise ValueError('stopped')")
+    result = CliRunner().invoke(doctor.main, [str(path), '--json'])
+    (finding,) = json.loads(result.stdout)['findings']
+    assert 'stopped' in finding['message']
+    assert 'from the config' in result.stderr
+
+
+def test_a_folder_is_no_config(tmp_path):
+    (finding,) = config.check_config(tmp_path)
+    assert finding.message == f'{tmp_path} is a folder, not a config'
+
+
 def test_a_wrong_call_has_an_exit_code_of_its_own():
     assert CliRunner().invoke(doctor.main, ['--slow']).exit_code == 2
+
+
+def test_pictures_cannot_lie_below_a_file(tmp_path):
+    (tmp_path / 'file').touch()
+    show = str(tmp_path / 'file/shown')
+    result = CliRunner().invoke(doctor.main, ['a.py', '--show', show])
+    assert result.exit_code == 2
+    assert f'{tmp_path / "file"} is a file' in result.output
 
 
 def test_fast_and_show_are_handed_on(tmp_path, monkeypatch):

@@ -444,7 +444,9 @@ def test_a_missing_package_is_named(case, step, package):
     else:
         case.add("val_evaluator['type'] = 'LVISMetric'")
     errors = of_level(case.problems())
-    assert any('pip install' in x.fix and package in x.fix for x in errors)
+    assert any(
+        x.fix.startswith('pip install') and package in x.fix for x in errors
+    )
 
 
 COPY_PASTE = """

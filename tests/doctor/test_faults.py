@@ -6,13 +6,15 @@ One fault is one finding, whose fix can be pasted.
 import json
 
 import cv2
+import numpy as np
 import pytest
 import torch
 from mmdet.datasets import BaseDetDataset, CocoDataset
-from mmdet.registry import DATASETS, MODELS
+from mmdet.registry import DATASETS, MODELS, TRANSFORMS
 from mmengine.config import Config
 from pycocotools import mask as api
 
+from mmdet_retina_plus.doctor.assignment_settings import check_low_quality
 from mmdet_retina_plus.doctor.config import check_config
 from mmdet_retina_plus.doctor.mask_settings import check_mask_loading
 from tests.helpers.case_files import HEIGHT, WIDTH, Case, polygon
@@ -1050,3 +1052,92 @@ def test_masks_that_a_preprocessor_makes_are_not_loaded():
 def test_a_hook_may_have_a_priority(case):
     case.add("custom_hooks = [dict(type='CheckInvalidLossHook', priority=49)]")
     assert case.problems() == []
+
+
+def test_keys_of_parameters_that_other_models_have_are_fine(case):
+    """As in the recipes of Swin, of whose models some lack each."""
+    case.add(
+        "optim_wrapper['optimizer']['weight_decay'] = 0.05\n"
+        "optim_wrapper['paramwise_cfg'] = dict(custom_keys=dict("
+        'absolute_pos_embed=dict(decay_mult=0.0), '
+        'relative_position_bias_table=dict(decay_mult=0.0)))'
+    )
+    assert case.problems() == []
+
+
+def test_variables_named_after_others_are_fine(case):
+    case.add(
+        'train_pipeline_a = train_pipeline_b = train_pipeline\n'
+        'val_evaluator_2 = val_evaluator\n'
+        'del train_pipeline'
+    )
+    assert case.problems() == []
+
+
+def test_a_link_to_the_annotation_file_is_fine(case):
+    (case.folder / 'link.json').symlink_to(case.folder / 'val.json')
+    case.add("val_evaluator['ann_file'] = folder + '/link.json'")
+    assert case.problems() == []
+
+
+def test_evaluators_write_no_files(case, tmp_path):
+    case.add(
+        'val_evaluator = test_evaluator = [val_evaluator, '
+        "dict(type='DumpDetResults', out_file_path=folder + '/dump.pkl'), "
+        "dict(val_evaluator, outfile_prefix=folder + '/results', "
+        "prefix='again')]"
+    )
+    before = sorted(tmp_path.rglob('*'))
+    assert case.problems() == []
+    assert sorted(tmp_path.rglob('*')) == before
+
+
+@pytest.mark.parametrize('fast', [False, True])
+def test_a_loader_of_the_user_reads_what_others_cannot(
+    case, monkeypatch, fast
+):
+    class ReadArray:
+        def __call__(self, results):
+            image = np.load(results['img_path'])
+            size = image.shape[:2]
+            return results | dict(img=image, img_shape=size, ori_shape=size)
+
+    monkeypatch.setitem(TRANSFORMS.module_dict, 'ReadArray', ReadArray)
+    for path in (case.folder / 'images').iterdir():
+        np.save(path, cv2.imread(str(path)))
+        path.with_suffix('.png.npy').rename(path)
+    case.add(
+        "train_pipeline[0] = test_pipeline[0] = dict(type='ReadArray')\n"
+        "train_dataloader['dataset']['pipeline'] = train_pipeline\n"
+        "val_dataloader['dataset']['pipeline'] = test_pipeline"
+    )
+    assert case.problems(fast=fast) == []
+    (case.folder / 'images/3.png').write_bytes(b'')
+    (problem,) = case.problems(fast=fast)
+    assert 'cannot be decoded' in problem.message
+
+
+def test_a_crop_to_the_size_of_validation_is_fine(case):
+    """As in the recipes of RTMDet."""
+    case.add(
+        "train_pipeline[2]['scale'] = (288, 240)\n"
+        "train_pipeline.insert(3, dict(type='RandomCrop', "
+        'crop_size=(80, 96), allow_negative_crop=True))\n'
+        "train_dataloader['dataset']['pipeline'] = train_pipeline"
+    )
+    messages = [x.message for x in case.problems()]
+    assert not any('pixels long after' in x for x in messages)
+
+
+@pytest.mark.parametrize(
+    ('head', 'warned'),
+    [
+        ('RetinaHead', True),
+        ('PAAHead', False),
+        ('FreeAnchorRetinaHead', False),
+    ],
+)
+def test_heads_that_choose_positives_themselves(head, warned):
+    assigner = {'type': 'MaxIoUAssigner', 'min_pos_iou': 0}
+    model = {'bbox_head': {'type': head}, 'train_cfg': {'assigner': assigner}}
+    assert bool(check_low_quality({'model': model})) == warned

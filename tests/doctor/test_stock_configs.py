@@ -1,0 +1,101 @@
+"""Configs of mmdet that train, on a tiny set: none has an error.
+
+ResNets have 18 layers here, which changes nothing but the time.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mmdet
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmdet_retina_plus.common.config_file import load_config
+from mmdet_retina_plus.common.config_tree import datasets_in, walk
+from mmdet_retina_plus.doctor.config import check_config
+from mmdet_retina_plus.doctor.findings import any_error
+from mmdet_retina_plus.doctor.model import build_model, check_features
+from tests.helpers.case_files import write_set
+
+STOCK = Path(mmdet.__file__).parent / '.mim/configs'
+
+
+def with_18_layers(model: Any) -> None:
+    backbone = model['backbone']
+    if backbone['type'] != 'ResNet' or backbone['depth'] == 18:
+        return
+    backbone.update(depth=18, init_cfg=None)
+    necks = model['neck']
+    neck = necks[0] if isinstance(necks, list) else necks
+    neck['in_channels'] = [x // 4 for x in neck['in_channels']]
+
+
+def heads(model: Any) -> Iterator[dict]:
+    return (x for x in walk(model) if 'num_classes' in x)
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A stock config for the set of a case, with changes to its parts."""
+
+    def make(name: str, **changes: Any) -> Path:
+        path = write_set(tmp_path)
+        cfg = Config.fromfile(STOCK / name).to_dict()
+        with_18_layers(cfg['model'])
+        for owner in walk(cfg['model']):
+            owner.pop('init_cfg', None)
+        for head in heads(cfg['model']):
+            head['num_classes'] = 2
+        for split in ('train', 'val', 'test'):
+            file = 'train' if split == 'train' else 'val'
+            loader = cfg[f'{split}_dataloader']
+            loader.update(batch_size=2, num_workers=0)
+            loader.pop('persistent_workers', None)
+            for data in datasets_in(loader['dataset']):
+                data.update(
+                    data_root=str(tmp_path),
+                    ann_file=f'{file}.json',
+                    data_prefix={'img': 'images/'},
+                    metainfo={'classes': ('cat', 'dog')},
+                )
+        for split in ('val', 'test'):
+            cfg[f'{split}_evaluator']['ann_file'] = f'{tmp_path}/val.json'
+        Config(cfg | changes).dump(path)
+        return path
+
+    return make
+
+
+CONFIGS = (
+    'centernet/centernet_r18_8xb16-crop512-140e_coco.py',
+    'yolact/yolact_r50_1xb8-55e_coco.py',
+    'yolox/yolox_tiny_8xb8-300e_coco.py',
+    'fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py',
+)
+
+
+SIDES = {
+    'ssd/ssd300_coco.py': 300,
+    'ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py': 320,
+    'yolact/yolact_r50_1xb8-55e_coco.py': 550,
+}
+
+
+@pytest.mark.parametrize('name', SIDES)
+def test_a_detector_of_one_size_is_judged_at_it(config, name):
+    cfg = load_config(config(name))
+    model, _ = build_model(cfg)
+    samples = [{'inputs': torch.zeros(3, SIDES[name], SIDES[name])}]
+    assert check_features(model, samples)[1] == []
+    generator = model.bbox_head.prior_generator
+    generator.strides = [(2 * x, 2 * x) for x, _ in generator.strides]
+    (finding,) = check_features(model, samples)[1]
+    assert 'the features have strides' in finding.message
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_a_stock_config_has_no_error(config, name):
+    findings = check_config(config(name))
+    assert not any_error(findings), findings
