@@ -152,6 +152,8 @@ def score_perfect(
         return {}, explain_arguments(key, cfg[key]) or [
             explained(key, error, fix=fix)
         ]
+    if formats_only(cfg, name):
+        return {}, [] if name == 'test' else check_reports(cfg)
     if any('proposal_fast' in metrics_of(x) for x in evaluator.metrics) and (
         np.lib.NumpyVersion(np.__version__) >= '1.24.0'
     ):
@@ -161,8 +163,6 @@ def score_perfect(
         )
         fix = f"{key}.metric='proposal'"
         return {}, [Finding('error', key, message, fix)]
-    if formats_only(cfg, name):
-        return {}, [] if name == 'test' else check_reports(cfg)
     if dataset is None:
         return {}, []
     evaluator.dataset_meta = dataset.metainfo

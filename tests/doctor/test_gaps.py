@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from mmengine.config import Config
 from pycocotools import mask as api
 from torch import nn
 
+from mmdet_retina_plus.common.config_file import load_config
 from mmdet_retina_plus.doctor import image_files, images, run_parts
 from mmdet_retina_plus.doctor.annotations import check_kept, shift_of
 from mmdet_retina_plus.doctor.consistency import (
@@ -257,7 +257,7 @@ def test_heads_count_the_classes_of_a_set_of_another_format():
 
 
 def test_proposals_that_numpy_stops_scoring(case):
-    cfg = Config.fromfile(case.config)
+    cfg = load_config(case.config)
     cfg.val_evaluator.metric = 'proposal_fast'
     _, (finding,) = check_evaluator(cfg, 'val', None)
     assert finding.fix == "val_evaluator.metric='proposal'"
@@ -357,3 +357,11 @@ def test_masks_that_are_ignored_explain_samples_without_objects(case):
     case.add('train_pipeline[1].update(with_mask=True, poly2mask=False)')
     case.add("train_dataloader['dataset']['pipeline'] = train_pipeline")
     assert 'poly2mask=False' in case.problem().message
+
+
+def test_proposals_that_are_only_written_are_fine(case):
+    cfg = load_config(case.config)
+    cfg.test_evaluator.update(
+        metric='proposal_fast', format_only=True, outfile_prefix='results'
+    )
+    assert check_evaluator(cfg, 'test', None) == ({}, [])
