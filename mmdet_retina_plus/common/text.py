@@ -17,7 +17,7 @@ def error_text(error: BaseException) -> str:
 
 def quantity(number: int, noun: str) -> str:
     """A number and its noun: 1 image, 2,000 images, 3 boxes."""
-    plural = 'es' if noun.endswith('x') else 's'
+    plural = 'es' if noun.endswith(('s', 'x')) else 's'
     return f'{number:,} {noun}{"" if number == 1 else plural}'
 
 

@@ -124,7 +124,7 @@ def check_classes(split: Split) -> list[Finding]:
         for x in split.coco['categories']
         if x['name'] not in split.classes and not numbers[x['id']]
     ]
-    message = f'{len(used)} classes as in its file'
+    message = f'{quantity(len(used), "class")}, as in its file'
     if unused:
         message += f'; {some(unused)} is unused there, nothing to do'
     return split.say(message)

@@ -175,7 +175,7 @@ def check_focal(cfg: Mapping) -> list[Finding]:
                 and is_number(alpha)
                 and not 0 <= alpha <= 1,
                 'error',
-                f'alpha={alpha} is no fraction in [0, 1]',
+                f'alpha={alpha} is not between 0 and 1',
                 'alpha=0.25',
             ),
             (

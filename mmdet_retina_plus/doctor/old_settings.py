@@ -58,7 +58,7 @@ def check_old_keys(cfg: Mapping, text: str) -> list[Finding]:
         )
     for key in old:
         if key not in joined:
-            message = f'{key} is of mmdet 2, mmdet 3 does not read it'
+            message = f'{key} is of mmdet 2; mmdet 3 does not read it'
             fix = OLD_SETTINGS[key][1]
             if key == 'lr_config' and isinstance(cfg[key], Mapping):
                 fix = schedules_of_mmdet_2(cfg)

@@ -93,8 +93,8 @@ def check_frozen(cfg: Mapping) -> list[Finding]:
     if not fixed:
         return []
     message = (
-        f'{" and ".join(fixed)} without pretrained weights: what is fixed '
-        'stays as random as it begins'
+        f'{" and ".join(fixed)} without pretrained weights: what is frozen '
+        'keeps its random start'
     )
     return [Finding('warning', 'backbone', message, FROM_SCRATCH)]
 
