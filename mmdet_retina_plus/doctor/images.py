@@ -230,9 +230,11 @@ def check_sizes(split: Split, looks: Looks) -> list[Finding]:
         if seen.shape:
             size = (seen.shape[1], seen.shape[0])
         if size == said:
-            # Half a turn and mirrors leave the size as it is.
-            mirrored = seen.orientation in MIRRORED
-            reason = 'turned' if mirrored and follows else ''
+            # Half a turn and mirrors leave the size as it is, and so does any
+            # turn of a square.
+            square = said[0] == said[1]
+            hidden = seen.orientation in MIRRORED or (turns and square)
+            reason = 'turned' if hidden and follows else ''
         elif turns and size == said[::-1]:
             reason = 'orientation'
         elif size == said[::-1]:
@@ -277,8 +279,8 @@ def size_problem(
     if reason == 'turned':
         return (
             'warning',
-            f'{images} an EXIF orientation of half a turn or a mirror, '
-            'which the loader applies to the image, not to boxes',
+            f'{images} an EXIF orientation that does not change the size; '
+            'the loader applies it to the image, not to boxes',
             f"dict(type='LoadImageFromFile', {ignore}) in every pipeline, "
             'unless boxes were drawn on the turned image',
         )

@@ -1,5 +1,6 @@
 """Settings of the optimizer and its wrapper that cannot be meant."""
 
+import inspect
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -20,6 +21,18 @@ DTYPES = ('float16', 'bfloat16', 'float32', 'float64')
 EMA = 0.5
 """Momentum of an average over which it follows the weights at once."""
 FEW_STEPS = 10
+MULTIPLIERS = ('lr_mult', 'decay_mult')
+PARAMWISE = (
+    'custom_keys',
+    'bias_lr_mult',
+    'bias_decay_mult',
+    'norm_decay_mult',
+    'dwconv_decay_mult',
+    'flat_decay_mult',
+    'dcn_offset_lr_mult',
+    'bypass_duplicate',
+)
+"""What mmengine's DefaultOptimWrapperConstructor reads."""
 KEY = 'optim_wrapper.optimizer'
 
 
@@ -221,6 +234,40 @@ CLIPPING = {
     'value': ('clip_value', 'foreach'),
 }
 """Arguments that torch takes, by the `type` of clip_grad."""
+
+
+def check_multipliers(cfg: Mapping) -> list[Finding]:
+    """Settings of parameters that mmengine's constructor does not read."""
+    from mmengine.registry import OPTIMIZERS
+
+    wrapper = part(cfg, 'optim_wrapper')
+    usual = 'DefaultOptimWrapperConstructor'
+    if wrapper.get('constructor', usual) != usual:
+        return []
+    key = 'optim_wrapper.paramwise_cfg'
+    settings = part(cfg, key)
+    options = OPTIMIZERS.get(kind(part(cfg, KEY)))
+    if options is None:
+        return []
+    known = (*MULTIPLIERS, *inspect.signature(options).parameters)
+    places: list[tuple[str, Mapping, tuple[str, ...]]]
+    places = [(key, settings, PARAMWISE)]
+    places += [
+        (f'{key}.custom_keys.{name}', value, known)
+        for name, value in part(settings, 'custom_keys').items()
+        if isinstance(value, Mapping)
+    ]
+    return [
+        Finding(
+            'error',
+            place,
+            f'nothing reads {name}{did_you_mean(name, allowed, always=True)}',
+            f'{name} of {place} renamed, or left out',
+        )
+        for place, value, allowed in places
+        for name in value
+        if name not in allowed
+    ]
 
 
 def check_clipping(cfg: Mapping) -> list[Finding]:

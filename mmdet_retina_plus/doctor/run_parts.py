@@ -22,7 +22,11 @@ from mmdet_retina_plus.common.text import verb
 from .data_sets import silence
 from .explanations import OLD_SETTINGS, explained
 from .findings import Finding
-from .optimizer_settings import check_accumulation, check_trained
+from .optimizer_settings import (
+    check_accumulation,
+    check_multipliers,
+    check_trained,
+)
 from .schedules import check_schedules, length_of
 
 ALMOST = 0.85
@@ -231,6 +235,7 @@ def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
     findings += problems
     findings += check_trained(cfg, model, parts.optim_wrapper)
     findings += check_parameter_names(cfg, model)
+    findings += check_multipliers(cfg)
     schedule = cfg.get('param_scheduler')
     if schedule is not None and parts.optim_wrapper is not None:
         _, problems = attempt(

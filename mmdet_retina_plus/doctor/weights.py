@@ -109,6 +109,7 @@ def compare_weights(
 ) -> list[Finding]:
     """How many weights of a module a checkpoint has, in name and shape."""
     from mmengine.runner import CheckpointLoader
+    from torch import is_tensor
     from torch.nn.modules.utils import (
         consume_prefix_in_state_dict_if_present as strip,
     )
@@ -127,7 +128,17 @@ def compare_weights(
         weights = dict(loaded.get('state_dict', loaded))
         strip(weights, 'module.')
         strip(weights, prefix)
-        shapes = {name: value.shape for name, value in weights.items()}
+        foreign = not all(map(is_tensor, weights.values()))
+        if 'state_dict' not in loaded and foreign:
+            raise ValueError(
+                f'it has no state_dict, but {some(list(map(str, loaded)))}; '
+                'weights of other libraries need converting'
+            )
+        shapes = {
+            name: value.shape
+            for name, value in weights.items()
+            if is_tensor(value)
+        }
     except Exception as error:  # Of pickle, zip files, ...
         return [
             Finding(

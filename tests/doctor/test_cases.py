@@ -221,6 +221,28 @@ def test_orientation_that_the_boxes_do_not_know(case):
     assert case.problems() == []
 
 
+def test_orientation_of_squares_is_not_seen_in_their_size(case):
+    as_jpeg(case, 6)
+
+    def square(coco):
+        for image in coco['images']:
+            path = case.folder / 'images' / image['file_name']
+            with Image.open(path) as opened:
+                whole, exif = opened.resize((HEIGHT, HEIGHT)), opened.getexif()
+            whole.save(path, exif=exif)
+            image.update(width=HEIGHT, height=HEIGHT)
+        for annotation in coco['annotations']:
+            annotation['bbox'] = [8, 16, 40, 30]
+
+    for name in ('train', 'val'):
+        case.change(name, square)
+    found = [x for x in case.problems() if 'EXIF' in x.message]
+    assert [x.level for x in found] == ['warning'] * len(found) != []
+    assert all('does not change the size' in x.message for x in found)
+    case.add(f'train_pipeline[0] = test_pipeline[0] = {LOAD}')
+    assert not any('EXIF' in x.message for x in case.problems())
+
+
 def test_orientation_that_the_file_knows(case):
     as_jpeg(case, 6)
 

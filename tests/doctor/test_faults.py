@@ -1065,6 +1065,25 @@ def test_keys_of_parameters_that_other_models_have_are_fine(case):
     assert case.problems() == []
 
 
+def test_a_multiplier_that_nothing_reads_is_named(case):
+    case.add(
+        "optim_wrapper['paramwise_cfg'] = dict(custom_keys=dict("
+        'backbone=dict(lr_mul=0.1), neck=dict(lr_mult=0.5, momentum=0.8)))'
+    )
+    problem = case.problem()
+    assert problem.subject.endswith('custom_keys.backbone')
+    assert problem.message == 'nothing reads lr_mul; did you mean lr_mult?'
+
+
+def test_weights_of_another_library_are_said_to_be(case, tmp_path):
+    weights = dict(model=dict(a=torch.zeros(1)), iteration=1)
+    torch.save(weights, tmp_path / 'model_final.pth')
+    case.add("load_from = folder + '/model_final.pth'")
+    problem = case.problem()
+    assert 'has no state_dict, but model, iteration' in problem.message
+    assert 'need converting' in problem.message
+
+
 def test_variables_named_after_others_are_fine(case):
     case.add(
         'train_pipeline_a = train_pipeline_b = train_pipeline\n'
