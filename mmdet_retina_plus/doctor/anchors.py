@@ -18,7 +18,7 @@ from mmdet_retina_plus.common.network_boxes import (
     resized,
 )
 
-from .findings import Finding
+from .findings import Finding, Level
 from .split import Split
 
 POOR_SHARE = 0.1
@@ -159,6 +159,13 @@ def check_anchors(
     without = int((ious < max(threshold, 1e-9)).sum())
     if without:
         message += f'; {without} get no anchor at all'
+    if without and threshold > POOR_IOU:
+        message += f', for which the assigner wants an IoU of {threshold:g}'
+    level: Level = 'error' if without == len(chosen) else 'warning'
+    if without > max(poor.sum(), POOR_SHARE * len(chosen)):
+        key = 'model.train_cfg.assigner'
+        fix = f'{key}.match_low_quality=True {key}.min_pos_iou=0'
+        return [Finding(level, 'anchors', message, fix)]
     if without == len(chosen):
         fix = (
             'model.bbox_head.anchor_generator.octave_base_scale: lower for '

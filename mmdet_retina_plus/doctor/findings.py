@@ -11,6 +11,9 @@ COLOURS = {'error': 'bold red', 'warning': 'yellow', 'ok': 'green'}
 """By level, the worst first."""
 
 
+Level = Literal['ok', 'warning', 'error']
+
+
 @dataclass(frozen=True)
 class Finding:
     """One answer of the doctor.
@@ -23,7 +26,7 @@ class Finding:
         fix: What to do about it; only an 'ok' needs none.
     """
 
-    level: Literal['ok', 'warning', 'error']
+    level: Level
     subject: str
     message: str
     fix: str = ''

@@ -47,6 +47,15 @@ def test_misfits_are_counted_by_size():
     assert 'octave_base_scale' in finding.fix
 
 
+def test_a_threshold_that_leaves_objects_out_is_named():
+    split = split_of((9, 9, 30, 55), (99, 99, 31, 52), (200, 200, 45, 45))
+    for threshold, level in ((0.8, 'warning'), (0.95, 'error')):
+        (finding,) = check_anchors(split, RETINANET, threshold=threshold)
+        assert finding.level == level
+        assert f'wants an IoU of {threshold}' in finding.message
+        assert 'match_low_quality=True' in finding.fix
+
+
 def test_what_resizing_mends_is_fine():
     pipeline = [{'type': 'Resize', 'scale': (4096, 4096), 'keep_ratio': True}]
     split = split_of((9, 9, 5, 5), pipeline=pipeline)
