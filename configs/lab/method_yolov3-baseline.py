@@ -1,8 +1,8 @@
 # YOLOv3 as ASFF trains it (arXiv 1911.09516, section 3.1): mixup that weighs
 # the objectness, label smoothing, an IoU loss beside those of coordinates,
 # guided anchors with a free one, SyncBN, changing image sizes, no mixup in the
-# last tenth of the training. The cosine schedule is the lab's. Not taken over:
-# spatial pyramid pooling, DropBlock.
+# last tenth of the training. The schedule is the data file's: cosine, but 1x
+# steps on COCO. Not taken over: spatial pyramid pooling, DropBlock.
 #
 #   mim train mmdet configs/lab/method_yolov3-baseline.py
 _base_ = './method_yolov3.py'

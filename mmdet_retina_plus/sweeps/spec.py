@@ -104,7 +104,7 @@ def read_sweep(path: Path, config: Path | None = None) -> Sweep:
     given['seeds'] = plain(given.get('seeds', [0]))
     check_form(path, points, product, given)
     points = [
-        point | {CONFIG: relative_to(path, point[CONFIG])}
+        point | {CONFIG: place_of(path, point[CONFIG])}
         if CONFIG in point
         else point
         for point in distinct([*points, *expand(product)])
@@ -132,6 +132,11 @@ def read_sweep(path: Path, config: Path | None = None) -> Sweep:
 
 def relative_to(spec: Path, config: str) -> str:
     return os.path.normpath(spec.parent / config)
+
+
+def place_of(spec: Path, config: str) -> str:
+    """A config's path, the same from wherever its spec is named."""
+    return os.path.abspath(spec.parent / config)
 
 
 def check_form(

@@ -75,8 +75,10 @@ class BatchMixUp(nn.Module):
                 data_samples, others, weights.flatten(), strict=True
             )
         ]
-        for sample, (fields, shape) in zip(data_samples, changes, strict=True):
-            sample.set_metainfo(dict(img_shape=shape))
+        for sample, (fields, shapes) in zip(
+            data_samples, changes, strict=True
+        ):
+            sample.set_metainfo(shapes)
             for name, instances in fields.items():
                 setattr(sample, name, instances)
         return mixed, data_samples
@@ -84,8 +86,8 @@ class BatchMixUp(nn.Module):
 
 def mix_samples(
     sample: DetDataSample, other: DetDataSample, weight: Tensor
-) -> tuple[dict[str, Any], tuple[int, ...]]:
-    """Instances of both samples by name, and the size that covers both.
+) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
+    """Instances of both samples by name, and the sizes that cover both.
 
     Args:
         weight: Of the sample's image, a scalar.
@@ -97,7 +99,12 @@ def mix_samples(
         fields['ignored_instances'] = InstanceData.cat(
             [sample.ignored_instances, other.ignored_instances]
         )
-    return fields, tuple(map(max, sample.img_shape, other.img_shape))
+    return fields, {
+        # Anchors are valid within `pad_shape`.
+        name: tuple(map(max, sample.get(name), other.get(name)))
+        for name in ('img_shape', 'pad_shape')
+        if name in sample
+    }
 
 
 def with_weight(instances: InstanceData, weight: Tensor) -> InstanceData:

@@ -158,6 +158,12 @@ points = [dict(config='lab/a.py'), dict(config='../b.py', alpha=1)]
         read_sweep(write(tmp_path, text), Path('c.py'))
 
 
+def test_a_spec_named_in_two_ways_has_the_same_points(tmp_path, monkeypatch):
+    path = write(tmp_path, "points = [dict(config='a.py')]")
+    monkeypatch.chdir(tmp_path)
+    assert read_sweep(path).points == read_sweep(Path(path.name)).points
+
+
 def test_a_product_has_configs_too(tmp_path):
     text = "product = dict(config=['a.py', 'b.py'], alpha=[1, 2])"
     sweep = read_sweep(write(tmp_path, text))

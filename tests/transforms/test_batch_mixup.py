@@ -73,10 +73,11 @@ def test_lambda_has_the_variance_of_its_beta_distribution():
 
 def test_the_valid_part_covers_both_images():
     module, found = BatchMixUp(), samples()[:2]
-    found[0].set_metainfo(dict(img_shape=(64, 32)))
-    found[1].set_metainfo(dict(img_shape=(48, 64)))
+    for sample, shape in zip(found, ((64, 32), (48, 64)), strict=True):
+        sample.set_metainfo(dict(img_shape=shape, pad_shape=shape))
     _, mixed = module(torch.zeros(2, 3, 64, 64), found)
-    assert [sample.img_shape for sample in mixed] == [(64, 64)] * 2
+    for sample in mixed:
+        assert sample.img_shape == sample.pad_shape == (64, 64)
 
 
 @pytest.mark.parametrize('done', [90, 99])
