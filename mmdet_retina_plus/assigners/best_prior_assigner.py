@@ -9,7 +9,7 @@ import torch
 from mmdet.registry import TASK_UTILS
 from torch import Tensor
 
-from mmdet_retina_plus.kernels.boxes import centres_of
+from mmdet_retina_plus.kernels.boxes import centres_of, shape_iou
 
 from .prior_levels import Grid, grids
 from .streaming_assigner import StreamingAssigner
@@ -71,9 +71,3 @@ def best_priors(gts: Tensor, levels: Sequence[Grid], nowhere: int) -> Tensor:
     priors = torch.cat([level.nearest(centres) for level in levels])
     chosen = priors.gather(0, which[None])[0]
     return torch.where(best > 0, chosen, nowhere)
-
-
-def shape_iou(first: Tensor, second: Tensor) -> Tensor:
-    """IoU of concentric boxes, from broadcastable sizes (2, ...)."""
-    shared = torch.minimum(first, second).prod(dim=0)
-    return shared / (first.prod(dim=0) + second.prod(dim=0) - shared)

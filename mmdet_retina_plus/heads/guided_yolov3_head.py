@@ -11,9 +11,11 @@ import torch.nn.functional as F
 from mmcv.ops import DeformConv2d
 from mmdet.models.task_modules.assigners import AssignResult
 from mmdet.registry import MODELS
-from mmdet.structures.bbox import bbox_overlaps, get_box_tensor
+from mmdet.structures.bbox import get_box_tensor
 from mmdet.utils import ConfigType, InstanceList, OptInstanceList
 from torch import Tensor, nn
+
+from mmdet_retina_plus.kernels.boxes import shape_iou
 
 from .retina_plus_head import join_levels
 from .yolov3_plus_head import YOLOV3PlusHead
@@ -181,8 +183,8 @@ class GuidedYOLOV3Head(YOLOV3PlusHead):
             gts = places[place, prior] - 1
             true = shapes_of(get_box_tensor(gt_instances.bboxes))[gts]
             free = image_shapes[place, -1]
-            better = shape_iou(free, true) > shape_iou(
-                priors[place, prior], true
+            better = shape_iou(free.t(), true.t()) > shape_iou(
+                priors[place, prior].t(), true.t()
             )
             chosen.append(
                 choose_free(places, place, prior, better, gt_instances.labels)
@@ -258,10 +260,3 @@ def shapes_of(bboxes: Tensor) -> Tensor:
 def about_origin(shapes: Tensor) -> Tensor:
     """Boxes (N, 4) of these widths and heights (N, 2)."""
     return torch.cat([-shapes, shapes], dim=1) / 2
-
-
-def shape_iou(first: Tensor, second: Tensor) -> Tensor:
-    """IoU of boxes about one centre, from their sizes (N, 2)."""
-    return bbox_overlaps(
-        about_origin(first), about_origin(second), is_aligned=True
-    )

@@ -59,6 +59,12 @@ def iou(first: Tensor, second: Tensor, min_union: float = MIN_UNION) -> Tensor:
     return overlap.div_(union.clamp_(min=min_union))
 
 
+def shape_iou(first: Tensor, second: Tensor) -> Tensor:
+    """IoU of concentric boxes, from broadcastable sizes (2, ...)."""
+    shared = torch.minimum(first, second).prod(dim=0)
+    return shared / (first.prod(dim=0) + second.prod(dim=0) - shared)
+
+
 def share_of_first(first: Tensor, second: Tensor) -> Tensor:
     """Intersection over the area of ``first``, otherwise as ``iou``."""
     area = first[4].clamp(min=MIN_UNION)

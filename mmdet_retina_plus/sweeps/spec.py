@@ -119,7 +119,7 @@ def read_sweep(path: Path, config: Path | None = None) -> Sweep:
             'leave --config out'
         )
     if config is None and own is not None:
-        config = Path(relative_to(path, own))
+        config = path.parent / own
     if config is None:
         if len(named) < len(points):
             raise ValueError(
@@ -128,10 +128,6 @@ def read_sweep(path: Path, config: Path | None = None) -> Sweep:
             )
         config = Path(named[0])
     return Sweep(path.stem, config, points, **given)
-
-
-def relative_to(spec: Path, config: str) -> str:
-    return os.path.normpath(spec.parent / config)
 
 
 def place_of(spec: Path, config: str) -> str:

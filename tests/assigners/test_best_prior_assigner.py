@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from mmdet_retina_plus.assigners import BestPriorAssigner
-from mmdet_retina_plus.assigners.best_prior_assigner import shape_iou
+from mmdet_retina_plus.kernels.boxes import shape_iou
 from tests.helpers.assigning import (
     anchor_levels,
     as_on_gpu,

@@ -10,8 +10,8 @@ from torch.testing import assert_close
 
 from mmdet_retina_plus.heads.guided_yolov3_head import (
     choose_free,
-    shape_iou,
 )
+from mmdet_retina_plus.kernels.boxes import shape_iou
 from tests.helpers.processes import in_two_processes
 from tests.helpers.samples import HEAD_OBJECTS, batches, data_sample
 
@@ -162,7 +162,7 @@ def test_of_objects_that_choose_one_free_prior_the_last_has_it():
 def test_shapes_are_compared_about_one_centre():
     first = torch.tensor([[10.0, 10], [10, 20]])
     second = torch.tensor([[10.0, 10], [20, 10]])
-    assert_close(shape_iou(first, second), torch.tensor([1, 1 / 3]))
+    assert_close(shape_iou(first.t(), second.t()), torch.tensor([1, 1 / 3]))
 
 
 def test_classes_do_not_train_the_shapes_through_the_adaption():
