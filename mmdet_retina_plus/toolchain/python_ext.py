@@ -80,6 +80,47 @@ def torch_nms(
     return order[kept]
 
 
+def softnms(
+    boxes: Tensor,
+    scores: Tensor,
+    dets: Tensor,
+    iou_threshold: float,
+    sigma: float,
+    min_score: float,
+    method: int,
+    offset: int,
+) -> Tensor:
+    """Indices of the boxes that soft-NMS keeps, as it takes them.
+
+    Args:
+        boxes: Shape (N, 4), xyxy.
+        scores: Shape (N,).
+        dets: Gets the boxes and their lowered scores, shape (N, 5).
+        iou_threshold: Of method 0 and 1.
+        sigma: Of method 2.
+        min_score: A box whose score falls below this is left out.
+        method: 0 is NMS, 1 lowers scores linearly, 2 by a Gaussian.
+        offset: Added to widths and heights; 1 is the old convention.
+    """
+    scores, left = scores.clone(), torch.arange(len(boxes))
+    kept: list[Tensor] = []
+    while len(left):
+        best = scores[left].argmax()
+        one = left[best]
+        dets[len(kept), :4], dets[len(kept), 4] = boxes[one], scores[one]
+        kept.append(one)
+        left = torch.cat([left[:best], left[best + 1 :]])
+        iou = overlaps(boxes[one][None], boxes[left], offset)[0]
+        if method == 2:
+            weight = (-iou.square() / sigma).exp()
+        else:
+            lowered = 1 - iou if method == 1 else torch.zeros_like(iou)
+            weight = torch.where(iou >= iou_threshold, lowered, 1)
+        scores[left] *= weight
+        left = left[scores[left] >= min_score]
+    return torch.stack(kept) if kept else left
+
+
 def overlaps(boxes: Tensor, others: Tensor, offset: int) -> Tensor:
     """IoU of shape (N, M), rounded as mmcv's operator rounds it."""
     area, other_area = (

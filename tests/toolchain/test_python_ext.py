@@ -57,6 +57,22 @@ def test_nms_keeps_the_same_boxes(use_python, count, iou_threshold, offset):
     assert ours.tolist() == theirs.tolist()
 
 
+@pytest.mark.parametrize('method', ['naive', 'linear', 'gaussian'])
+@pytest.mark.parametrize('count', [0, 1, 200])
+@pytest.mark.parametrize('offset', [0, 1])
+def test_soft_nms_lowers_the_same_scores(use_python, count, method, offset):
+    corner = torch.rand(count, 2) * 60
+    boxes = torch.cat([corner, corner + torch.rand(count, 2) * 40 + 1], dim=1)
+    scores = (torch.randperm(count) + 1) / 201
+
+    def run():
+        return mmcv.ops.soft_nms(boxes, scores, 0.4, 0.5, 0.02, method, offset)
+
+    (ours, our_kept), (theirs, their_kept) = both(use_python, run)
+    assert our_kept.tolist() == their_kept.tolist()
+    assert_close(ours, theirs)
+
+
 def test_a_chain_of_suppressions_crosses_chunks(use_python):
     """Each box suppresses the next one, so that every other one stays."""
     x = torch.arange(1200.0)[:, None] * 3
@@ -136,8 +152,8 @@ def test_retinamask_trains_and_predicts_the_same(use_python):
 def test_another_operator_raises_with_its_name_and_the_fix(monkeypatch):
     module = sys.modules['mmcv.ops.nms']
     monkeypatch.setattr(module, 'ext_module', python_ext)
-    with pytest.raises(NotImplementedError, match=r'softnms.*build-mmcv'):
-        mmcv.ops.soft_nms(torch.ones(1, 4), torch.ones(1))
+    with pytest.raises(NotImplementedError, match=r'nms_match.*build-mmcv'):
+        mmcv.ops.nms_match(torch.ones(1, 5), 0.5)
     monkeypatch.setattr(
         sys.modules['mmcv.ops.roi_align'], 'ext_module', python_ext
     )
