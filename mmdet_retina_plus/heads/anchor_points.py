@@ -41,7 +41,8 @@ def find_positive_points(
     A level without a point in the shrunk box gives the object the row or the
     column of cells that its centre lies in, so that every object has a cell
     on every level, unless smaller ones take it: a cell that several objects
-    want goes to the one of least area, and among equals to the first.
+    want goes to the one of least area, and among equals to the first. Where
+    such a cell's point lies outside the box, its ``centrality`` is 0.
 
     Time and memory grow with the number of pairs; there is no object x point
     matrix and no loop over objects.

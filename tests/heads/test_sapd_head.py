@@ -142,8 +142,8 @@ def by_hand(head, x, sample, soft: bool) -> dict[str, torch.Tensor]:
         for level in range(5):
             terms = [
                 float((focal + box).detach())
-                for g, k, focal, box, _ in rows
-                if (g, k) == (gt, level)
+                for g, k, focal, box, weight in rows
+                if (g, k) == (gt, level) and weight
             ]
             means.append(sum(terms) / len(terms) if terms else math.inf)
         best.append(means.index(min(means)))
@@ -194,14 +194,55 @@ def test_losses_are_those_of_the_paper_point_by_point(hub, done):
 
 def test_level_losses_are_means_and_levels_without_points_come_last():
     targets = PositivePoints(
-        points=torch.arange(4),
-        levels=torch.tensor([0, 0, 2, 1]),
-        gts=torch.tensor([0, 0, 0, 1]),
+        points=torch.arange(6),
+        levels=torch.tensor([0, 0, 2, 1, 0, 2]),
+        gts=torch.tensor([0, 0, 0, 1, 0, 1]),
     )
     losses = mean_by_level(
-        torch.tensor([1.0, 3, 1.5, 7]), targets, torch.Size([2, 3])
+        torch.tensor([1.0, 3, 1.5, 7, 0, 0]),
+        targets,
+        torch.tensor([True] * 4 + [False] * 2),
+        torch.Size([2, 3]),
     )
     assert losses.tolist() == [[2, NO_POINTS, 1.5], [NO_POINTS, 7, NO_POINTS]]
+
+
+def losses_and_weights(
+    head: nn.Module, box: tuple[int, ...], best_level: int
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Losses, and the objects' level weights, if one level predicts best."""
+    x, sample = pyramid(1), data_sample([(box, 0)])
+    gts = [sample.gt_instances]
+    cls_scores = [
+        torch.full_like(scores, 9.0 if level == best_level else -9.0)
+        for level, scores in enumerate(head(x)[0])
+    ]
+    found = []
+    weigh = head.weigh_levels
+    head.weigh_levels = lambda *args: found.append(weigh(*args)) or found[0]
+    losses = head.loss_by_feat(
+        cls_scores, head(x)[1], gts, [{}], level_logits=head.selector(x, gts)
+    )
+    return losses, found[0]
+
+
+def test_the_level_of_least_loss_has_a_point_in_the_object():
+    """P7's only point, (64, 64), has the least loss but weighs nothing."""
+    _, weights = losses_and_weights(
+        build(loss_cls=dict(type='FocalLoss', use_sigmoid=True)),
+        (0, 0, 7, 7),
+        best_level=4,
+    )
+    assert weights.tolist() == [[1, 0, 0, 0, 0]]
+
+
+def test_an_object_between_all_points_trains_nothing():
+    """They lie at 4, 12, ... for stride 8, at 8, 24, ... for 16."""
+    head = trained()
+    losses, _ = losses_and_weights(head, (9, 9, 12, 12), best_level=0)
+    assert losses['loss_bbox'] == losses['loss_meta'] == 0
+    losses['loss_meta'].backward()
+    assert not any(p.grad.any() for p in head.selector.parameters())
 
 
 @pytest.mark.parametrize(
