@@ -3,11 +3,14 @@
 Bag of Freebies: https://arxiv.org/abs/1902.04103, section 3.1
 """
 
+from itertools import starmap
+from operator import itemgetter
 from typing import Any
 
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample, SampleList
+from mmengine.dist import get_dist_info
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -21,14 +24,18 @@ class BatchMixUp(nn.Module):
     An image becomes lambda times itself plus 1 - lambda times the other, and
     has the objects of both; ``gt_instances.mix_weights`` holds lambda for its
     own and 1 - lambda for the other's. ``YOLOV3PlusHead`` weighs the
-    objectness by them; other heads do not look at them.
+    objectness by them; other heads do not look at them. The objects of the
+    larger weight come last, which keep a prior that both images' objects have
+    as their best.
 
     It stands among the ``batch_augments`` of the data preprocessor, where
     images have one size, and which the process of the training runs: the
     phase without mixing needs no hook, and workers that load data no word of
     it. Unlike mmdet's MixUp, YOLOX's transform, it knows lambda.
 
-    An image that is alone in its batch stays as it is.
+    Each process draws a lambda for the images of all and takes its own, since
+    mmengine seeds all alike. An image that is alone in its batch stays as it
+    is.
 
     Args:
         alpha: Both parameters of lambda's Beta distribution; 1.5 as in ASFF's
@@ -66,13 +73,15 @@ class BatchMixUp(nn.Module):
             raise ValueError(
                 'BatchMixUp cannot mix gt_sem_seg: leave out one of both'
             )
-        weights = self.beta.sample((len(inputs), 1, 1, 1)).to(inputs)
+        rank, world_size = get_dist_info()
+        drawn = self.beta.sample((world_size, len(inputs)))[rank]
+        weights = drawn.to(inputs).view(-1, 1, 1, 1)
         mixed = weights * inputs + (1 - weights) * inputs.roll(1, dims=0)
         others = [data_samples[-1], *data_samples[:-1]]
         changes = [
             mix_samples(*of_image)
             for of_image in zip(
-                data_samples, others, weights.flatten(), strict=True
+                data_samples, others, drawn.tolist(), strict=True
             )
         ]
         for sample, (fields, shapes) in zip(
@@ -85,16 +94,16 @@ class BatchMixUp(nn.Module):
 
 
 def mix_samples(
-    sample: DetDataSample, other: DetDataSample, weight: Tensor
+    sample: DetDataSample, other: DetDataSample, weight: float
 ) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
     """Instances of both samples by name, and the sizes that cover both.
 
     Args:
-        weight: Of the sample's image, a scalar.
+        weight: Of the sample's image.
     """
-    own = with_weight(sample.gt_instances, weight)
-    added = with_weight(other.gt_instances, 1 - weight)
-    fields = dict(gt_instances=InstanceData.cat([own, added]))
+    both = [(sample.gt_instances, weight), (other.gt_instances, 1 - weight)]
+    both.sort(key=itemgetter(1))
+    fields = dict(gt_instances=InstanceData.cat(list(starmap(weigh, both))))
     if 'ignored_instances' in sample:
         fields['ignored_instances'] = InstanceData.cat(
             [sample.ignored_instances, other.ignored_instances]
@@ -107,8 +116,10 @@ def mix_samples(
     }
 
 
-def with_weight(instances: InstanceData, weight: Tensor) -> InstanceData:
+def weigh(instances: InstanceData, weight: float) -> InstanceData:
     """The instances with ``mix_weights``, all the same."""
     weighted = instances[:]
-    weighted.mix_weights = weight.expand(len(instances))
+    weighted.mix_weights = torch.full(
+        (len(instances),), weight, device=instances.labels.device
+    )
     return weighted

@@ -4,7 +4,7 @@ from mmdet.registry import MODELS
 from mmengine.logging import MessageHub
 from torch.testing import assert_close
 
-from mmdet_retina_plus.transforms import BatchMixUp
+from mmdet_retina_plus.transforms import BatchMixUp, batch_mixup
 from tests.helpers.samples import OBJECTS, data_sample
 
 IMAGES = [OBJECTS, OBJECTS[:1], ()]
@@ -32,36 +32,52 @@ def mix(**options):
     return inputs, *BatchMixUp(**options)(inputs, samples())
 
 
-def test_an_image_is_a_mean_of_itself_and_its_neighbour():
-    inputs, mixed, found = mix()
-    for index in range(2):
-        weight = found[index].gt_instances.mix_weights[0]
-        expected = weight * inputs[index] + (1 - weight) * inputs[index - 1]
-        assert_close(mixed[index], expected)
-        assert 0 < weight < 1
+def shares(mixed: torch.Tensor) -> list[float]:
+    """What each image of ``mix`` has of itself."""
+    own = torch.tensor([1.0, 10, 100])
+    other = own.roll(1)
+    return ((mixed[:, 0, 0, 0] - other) / (own - other)).tolist()
 
 
-def test_it_has_the_objects_of_both_with_the_weights_of_their_images():
+@pytest.mark.parametrize('lambdas', [[0.6, 0.7, 0.8], [0.4, 0.3, 0.2]])
+def test_it_has_the_objects_of_both_the_larger_weight_last(
+    monkeypatch, lambdas
+):
+    monkeypatch.setattr(
+        torch.distributions.Beta,
+        'sample',
+        lambda self, shape: torch.tensor(lambdas).expand(shape),
+    )
     _, mixed, found = mix()
+    assert shares(mixed) == pytest.approx(lambdas)
     truths = [sample.gt_instances for sample in found]
     assert [len(truth) for truth in truths] == [2, 3, 1]
-    both = samples()
-    weights = truths[1].mix_weights
-    assert_close(
-        truths[1].bboxes,
-        torch.cat([both[1].gt_instances.bboxes, both[0].gt_instances.bboxes]),
-    )
+    before = [sample.gt_instances for sample in samples()]
+    bboxes = [before[1].bboxes, before[0].bboxes]
+    weights = [lambdas[1], 1 - lambdas[1], 1 - lambdas[1]]
+    if lambdas[1] > 0.5:
+        bboxes.reverse()
+        weights.reverse()
+    assert_close(truths[1].bboxes, torch.cat(bboxes))
+    assert truths[1].mix_weights.tolist() == pytest.approx(weights)
     assert truths[1].masks.masks.shape == (3, 64, 64)
-    assert_close(weights[1:], (1 - weights[:1]).expand(2))
     # The last image has no objects of its own.
-    share = (mixed[2, 0, 0, 0] - 10) / 90
-    assert_close(truths[2].mix_weights, (1 - share)[None])
+    assert truths[2].mix_weights.tolist() == pytest.approx([1 - lambdas[2]])
 
 
-def test_images_of_a_batch_have_weights_of_their_own():
-    _, _, found = mix()
-    first = [sample.gt_instances.mix_weights[0].item() for sample in found]
-    assert len(set(first)) == 3
+def test_images_of_a_batch_and_processes_have_lambdas_of_their_own(
+    monkeypatch,
+):
+    drawn = []
+    for rank in range(2):
+        monkeypatch.setattr(
+            batch_mixup, 'get_dist_info', lambda rank=rank: (rank, 2)
+        )
+        # As mmengine seeds them.
+        torch.manual_seed(0)
+        drawn += shares(mix()[1])
+    assert all(0 < share < 1 for share in drawn)
+    assert len({round(share, 4) for share in drawn}) == 6
 
 
 def test_lambda_has_the_variance_of_its_beta_distribution():
