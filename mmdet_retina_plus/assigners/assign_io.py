@@ -23,6 +23,7 @@ class Inputs(NamedTuple):
         gt_labels: Shape (G,).
         regions: Boxes whose priors are to be ignored, shape (R, 4).
         num_level_priors: Number of priors of each level, or None.
+        featmap_sizes: Rows and columns of each level, or None.
     """
 
     priors: Tensor
@@ -30,6 +31,19 @@ class Inputs(NamedTuple):
     gt_labels: Tensor
     regions: Tensor
     num_level_priors: Sequence[int] | None
+    featmap_sizes: Sequence[tuple[int, int]] | None = None
+
+
+class Levels(NamedTuple):
+    """Levels of the priors.
+
+    Attributes:
+        sizes: Number of priors of each.
+        featmap_sizes: Rows and columns of each, or None.
+    """
+
+    sizes: Sequence[int]
+    featmap_sizes: Sequence[tuple[int, int]] | None
 
 
 def read_inputs(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmdet_retina_plus.kernels.boxes import centres_of, shape_iou
 
+from .assign_io import Levels
 from .prior_levels import Grid, grids
 from .streaming_assigner import StreamingAssigner
 
@@ -31,9 +32,10 @@ class BestPriorAssigner(StreamingAssigner):
     other priors are background. The mining policy ``PredictedIoUIgnore``
     ignores some of them as YOLOv3 does.
 
-    Memory grows with the number of priors, not with that of objects. Reading
-    the number of shapes and the width of each level off the priors
-    synchronises a GPU, once per image.
+    Memory grows with the number of priors, not with that of objects. Without
+    ``featmap_sizes``, which ``YOLOV3PlusHead`` passes, reading the number of
+    shapes and the width of each level off the priors synchronises a GPU, once
+    per image.
 
     Args:
         ignore_iof_thr: Ignore negatives of which more than this share lies in
@@ -45,10 +47,10 @@ class BestPriorAssigner(StreamingAssigner):
         gts: Tensor,
         priors: Tensor,
         ignored: Tensor,
-        sizes: Sequence[int],
+        levels: Levels,
     ) -> Tensor:
         boxes = priors[:4].t()
-        chosen = best_priors(gts, grids(boxes, sizes), len(boxes))
+        chosen = best_priors(gts, grids(boxes, *levels), len(boxes))
         # The extra entry collects ground truths without a prior.
         owners = chosen.new_zeros(len(boxes) + 1)
         order = torch.arange(1, len(chosen) + 1, device=chosen.device)

@@ -14,6 +14,7 @@ from torch import Tensor
 from mmdet_retina_plus.kernels import overlap_matching
 from mmdet_retina_plus.kernels.boxes import centres_of
 
+from .assign_io import Levels
 from .streaming_assigner import StreamingAssigner
 
 RANGES = ((-1, 64), (64, 128), (128, 256), (256, 512), (512, math.inf))
@@ -86,9 +87,9 @@ class PointRangeAssigner(StreamingAssigner):
         gts: Tensor,
         priors: Tensor,
         ignored: Tensor,
-        sizes: Sequence[int],
+        levels: Levels,
     ) -> Tensor:
-        points = self._points(centres_of(priors), sizes)
+        points = self._points(centres_of(priors), levels.sizes)
         # `match` keeps the first of equal scores: the smallest box.
         by_area = gts[4].argsort(stable=True)
         matches = overlap_matching.match(

@@ -114,30 +114,38 @@ class Grid(NamedTuple):
         return first + torch.arange(count, device=first.device)[:, None]
 
 
-def grids(priors: Tensor, num_level_priors: Sequence[int]) -> list[Grid]:
-    """Read the grid of each non-empty level off the values of the priors.
+def grids(
+    priors: Tensor,
+    num_level_priors: Sequence[int],
+    featmap_sizes: Sequence[tuple[int, int]] | None = None,
+) -> list[Grid]:
+    """Grid of each non-empty level.
 
     Args:
         priors: Boxes of all levels, shape (N, 4).
         num_level_priors: Number of priors of each level.
+        featmap_sizes: Rows and columns of each level; None reads them off the
+            values of the priors, which synchronises a GPU.
 
     Raises:
         ValueError: A level is not a grid with the same number of priors at
             each location.
     """
-    levels, counts = [], []
-    for level in priors.split(list(num_level_priors)):
-        if len(level):
-            places = _Places.of(level)
-            y = places.centre[:, 1]
-            same_row = (y - y[0]).abs() <= places.slack[0]
-            levels.append((places, level))
-            counts += [
-                places.at_first().sum(),
-                same_row.long().cumprod(dim=0).sum(),
-            ]
-    # One read for all levels, since each synchronises a GPU.
-    pairs = torch.stack(counts).view(-1, 2).tolist()
+    levels = [
+        (_Places.of(level), level)
+        for level in priors.split(list(num_level_priors))
+        if len(level)
+    ]
+    if featmap_sizes is None:
+        pairs = _read_counts([places for places, _ in levels])
+    else:
+        pairs = [
+            (size // (rows * columns), size // rows)
+            for size, (rows, columns) in zip(
+                num_level_priors, featmap_sizes, strict=True
+            )
+            if size
+        ]
     found, start = [], 0
     for (places, level), (per_place, per_row) in zip(
         levels, pairs, strict=True
@@ -159,6 +167,21 @@ def grids(priors: Tensor, num_level_priors: Sequence[int]) -> list[Grid]:
         )
         start += len(level)
     return found
+
+
+def _read_counts(levels: Sequence[_Places]) -> list[tuple[int, int]]:
+    """Priors at the first location and in the first row of each level."""
+    counts = []
+    for places in levels:
+        y = places.centre[:, 1]
+        same_row = (y - y[0]).abs() <= places.slack[0]
+        counts += [
+            places.at_first().sum(),
+            same_row.long().cumprod(dim=0).sum(),
+        ]
+    # One read for all levels.
+    pairs = torch.stack(counts).view(-1, 2).tolist()
+    return [(per_place, per_row) for per_place, per_row in pairs]
 
 
 def _unreadable() -> ValueError:

@@ -10,7 +10,13 @@ from torch import Tensor
 
 from mmdet_retina_plus.kernels import overlap_matching
 
-from .assign_io import Inputs, assigned_overlaps, read_inputs, to_result
+from .assign_io import (
+    Inputs,
+    Levels,
+    assigned_overlaps,
+    read_inputs,
+    to_result,
+)
 from .prior_levels import level_sizes
 
 
@@ -35,6 +41,7 @@ class StreamingAssigner(BaseAssigner):
         gt_instances: InstanceData,
         gt_instances_ignore: InstanceData | None = None,
         num_level_priors: Sequence[int] | None = None,
+        featmap_sizes: Sequence[tuple[int, int]] | None = None,
         **kwargs,
     ) -> AssignResult:
         """Assign each prior to a ground truth, the background or neither.
@@ -49,6 +56,9 @@ class StreamingAssigner(BaseAssigner):
             num_level_priors: Number of priors of each level. If None, as under
                 mmdet's RetinaHead, it is read off the priors, which must then
                 be a whole pyramid from fine to coarse levels.
+            featmap_sizes: Rows and columns of each level, all of whose priors
+                are there. If None, an assigner that needs them reads them off
+                the priors.
             kwargs: Not used.
 
         Returns:
@@ -68,7 +78,7 @@ class StreamingAssigner(BaseAssigner):
                 gt_instances,
                 gt_instances_ignore,
                 num_level_priors,
-            )
+            )._replace(featmap_sizes=featmap_sizes)
         )
 
     def _assign(self, inputs: Inputs) -> AssignResult:
@@ -85,7 +95,9 @@ class StreamingAssigner(BaseAssigner):
         overlaps = torch.zeros_like(priors[0])
         if priors.size(1) and gts.size(1):
             sizes = inputs.num_level_priors or level_sizes(inputs.priors)
-            owners = self._owners(gts, priors, ignored, sizes)
+            owners = self._owners(
+                gts, priors, ignored, Levels(sizes, inputs.featmap_sizes)
+            )
             gt_inds = torch.where(owners > 0, owners, gt_inds)
             overlaps = assigned_overlaps(gts, priors, gt_inds)
         return to_result(gt_inds, overlaps, inputs.gt_labels)
@@ -96,7 +108,7 @@ class StreamingAssigner(BaseAssigner):
         gts: Tensor,
         priors: Tensor,
         ignored: Tensor,
-        sizes: Sequence[int],
+        levels: Levels,
     ) -> Tensor:
         """1-based ground truth of each positive prior, 0 for others, (N,).
 
@@ -104,5 +116,5 @@ class StreamingAssigner(BaseAssigner):
             gts: Coordinates (5, G), G > 0.
             priors: Coordinates (5, N), N > 0.
             ignored: Flags (N,) of the priors in ignore regions.
-            sizes: Number of priors of each level.
+            levels: Levels of the priors.
         """

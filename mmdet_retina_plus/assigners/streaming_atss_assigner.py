@@ -18,7 +18,7 @@ from mmdet_retina_plus.kernels.boxes import (
     iou,
 )
 
-from .assign_io import Inputs
+from .assign_io import Inputs, Levels
 from .nearest_priors import LAST, Level, pack, unpack
 from .prior_levels import level_sizes, priors_per_place
 from .streaming_assigner import StreamingAssigner
@@ -95,10 +95,11 @@ class StreamingATSSAssigner(StreamingAssigner):
         gts: Tensor,
         priors: Tensor,
         ignored: Tensor,
-        sizes: Sequence[int],
+        levels: Levels,
     ) -> Tensor:
-        levels = self._levels(priors, ignored, sizes)
-        blocks = _candidates(gts, priors, ignored, levels)
+        blocks = _candidates(
+            gts, priors, ignored, self._levels(priors, ignored, levels.sizes)
+        )
         nobody = torch.zeros_like(ignored, dtype=torch.long)
         claims = _settle(blocks, nobody, self.min_positives)
         return torch.where(claims > 0, _holders(claims)[1] + 1, 0)

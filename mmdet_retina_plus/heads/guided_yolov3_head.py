@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from mmdet_retina_plus.kernels.boxes import shape_iou
 
 from .retina_plus_head import join_levels
-from .yolov3_plus_head import YOLOV3PlusHead
+from .yolov3_plus_head import YOLOV3PlusHead, clamp_log, positives
 
 FREE_SIDE = 4
 """Side of the free prior, in strides."""
@@ -159,54 +159,81 @@ class GuidedYOLOV3Head(YOLOV3PlusHead):
         Args:
             pred_maps: As ``forward`` returns them.
             batch_gt_instances, batch_img_metas, batch_gt_instances_ignore: As
-                in mmdet.
+                in ``YOLOV3PlusHead``.
             assigned: Not used; the choice depends on the predicted shapes.
         """
         pred_maps, guides = self._split(pred_maps)
         sizes = [(level.size(2), level.size(3)) for level in pred_maps]
+        number = self.num_base_priors
         fixed = self.assign(
-            sizes, batch_gt_instances, self.num_base_priors - 1
+            sizes, batch_gt_instances, batch_gt_instances_ignore, number - 1
         )
-        levels = self.prior_generator.grid_priors(
-            sizes, device=pred_maps[0].device
+        priors = shapes_of(
+            torch.cat(
+                self.prior_generator.grid_priors(
+                    sizes, device=pred_maps[0].device
+                )
+            )
         )
-        priors = shapes_of(torch.cat(levels))
-        shapes = join_levels(guides, 2).float().exp() * priors
-        priors = priors.unflatten(0, (-1, self.num_base_priors))
-        shapes = shapes.unflatten(1, (-1, self.num_base_priors))
-        chosen, trained, wanted = [], [], []
-        for result, image_shapes, gt_instances in zip(
-            fixed, shapes, batch_gt_instances, strict=True
-        ):
-            places = result.gt_inds.view(len(priors), -1)
-            place, prior = (places > 0).nonzero().unbind(dim=1)
-            gts = places[place, prior] - 1
-            true = shapes_of(get_box_tensor(gt_instances.bboxes))[gts]
-            free = image_shapes[place, -1]
-            better = shape_iou(free.t(), true.t()) > shape_iou(
-                priors[place, prior].t(), true.t()
-            )
-            chosen.append(
-                choose_free(places, place, prior, better, gt_instances.labels)
-            )
-            trained += [image_shapes[place, prior], free]
-            wanted += [true, true]
+        shapes = join_levels(guides, 2).float()
+        shapes = (clamp_log(shapes).exp() * priors).view(-1, number, 2)
+        priors = priors.view(-1, number, 2)
+        positive, gts = positives(fixed)
+        place, prior = positive // (number - 1), positive % (number - 1)
+        true = shapes_of(
+            torch.cat([get_box_tensor(gt.bboxes) for gt in batch_gt_instances])
+        )[gts]
+        free = shapes[place, -1]
+        better = shape_iou(free.t(), true.t()) > shape_iou(
+            priors[place % len(priors), prior].t(), true.t()
+        )
+        gt_inds = choose_free(
+            torch.cat([result.gt_inds for result in fixed]).view(
+                -1, number - 1
+            ),
+            self._ignored_free(
+                sizes, batch_gt_instances, batch_gt_instances_ignore
+            ),
+            place,
+            prior,
+            better,
+        )
         losses = super().loss_by_feat(
             pred_maps,
             batch_gt_instances,
             batch_img_metas,
             batch_gt_instances_ignore,
-            chosen,
+            [
+                with_labels(of_image.flatten(), gt_instances.labels)
+                for of_image, gt_instances in zip(
+                    gt_inds.split(len(priors)), batch_gt_instances, strict=True
+                )
+            ],
         )
         # Without objects mmdet's loss has no graph, for which other processes
         # would wait.
-        nothing = shapes[:, :0].sum()
+        nothing = shapes[:0].sum()
         losses['loss_anchor'] = nothing + self.loss_anchor(
-            about_origin(torch.cat(trained)),
-            about_origin(torch.cat(wanted)),
+            about_origin(torch.cat([shapes[place, prior], free])),
+            about_origin(torch.cat([true, true])),
             reduction_override='sum',
         )
         return losses
+
+    def _ignored_free(
+        self,
+        featmap_sizes: Sequence[tuple[int, int]],
+        batch_gt_instances: InstanceList,
+        batch_gt_instances_ignore: OptInstanceList,
+    ) -> Tensor:
+        """-1 for free priors in ignore regions, else 0, of all locations."""
+        results = self.assign(
+            featmap_sizes,
+            [gt_instances[:0] for gt_instances in batch_gt_instances],
+            batch_gt_instances_ignore,
+        )
+        gt_inds = torch.cat([result.gt_inds for result in results])
+        return gt_inds.view(-1, self.num_base_priors)[:, -1]
 
     def _split(
         self, pred_maps: Sequence[Tensor]
@@ -222,33 +249,46 @@ class GuidedYOLOV3Head(YOLOV3PlusHead):
 
 def choose_free(
     places: Tensor,
+    free: Tensor,
     place: Tensor,
     prior: Tensor,
     better: Tensor,
-    labels: Tensor,
-) -> AssignResult:
+) -> Tensor:
     """Assignment to the priors with a free one at the end of each location.
 
     Where several objects choose the same free prior the last one has it.
 
     Args:
-        places: Objects of the other priors, counted from 1, (P, S - 1).
+        places: Objects of the other priors, counted from 1, of all P
+            locations of the batch, (P, S - 1).
+        free: Of the free ones before objects choose them, 0 or -1, (P,).
         place: Location of each positive, shape (M,).
         prior: Prior of each, shape (M,).
         better: Whether it prefers the free one, shape (M,).
+
+    Returns:
+        Shape (P, S).
+    """
+    moved = torch.zeros_like(free).scatter_reduce_(
+        0, place, places[place, prior] * better, 'amax'
+    )
+    gt_inds = torch.cat([places, moved.where(moved > 0, free)[:, None]], dim=1)
+    gt_inds[place, prior] *= ~better
+    return gt_inds
+
+
+def with_labels(gt_inds: Tensor, labels: Tensor) -> AssignResult:
+    """Assignment of one image.
+
+    Args:
+        gt_inds: Objects counted from 1, shape (A,).
         labels: Of the objects, shape (G,).
     """
-    gt_inds = F.pad(places, (0, 1))
-    moved = places[place, prior] * better
-    gt_inds[place, prior] *= ~better
-    gt_inds[:, -1].scatter_reduce_(0, place, moved, 'amax')
-    gt_inds = gt_inds.flatten()
-    none = labels.new_full((1,), -1)
     return AssignResult(
         num_gts=len(labels),
         gt_inds=gt_inds,
         max_overlaps=None,
-        labels=torch.cat([none, labels])[gt_inds.clamp(min=0)],
+        labels=F.pad(labels, (1, 0), value=-1)[gt_inds.clamp(min=0)],
     )
 
 

@@ -4,11 +4,15 @@ YOLOv3: https://arxiv.org/abs/1804.02767
 """
 
 import copy
+import inspect
+import math
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from mmdet.models.dense_heads import YOLOV3Head
 from mmdet.models.task_modules.assigners import AssignResult
 from mmdet.registry import MODELS
@@ -25,6 +29,9 @@ from torch import Tensor
 from .level_sizes import takes_level_sizes
 from .mining_calls import apply_policies, build_policies, normalizer_of
 from .retina_plus_head import as_list, join_levels
+
+MAX_LOG_RATIO = math.log(1000 / 16)
+"""How far log sizes may be from those of the prior, as in mmdet's coders."""
 
 
 class Image(NamedTuple):
@@ -56,6 +63,9 @@ class YOLOV3PlusHead(YOLOV3Head):
     An object whose centre lies on or beyond the image border is assigned to
     the border cell, with any assigner. YOLOV3Head raises an IndexError there
     or marks a cell of the next row.
+
+    Ignore regions reach the assigner: with its ``ignore_iof_thr`` the
+    negatives in them are not trained.
 
     Objects may have ``mix_weights``, set by ``BatchMixUp``: the weights of
     their positives in the objectness loss.
@@ -105,13 +115,16 @@ class YOLOV3PlusHead(YOLOV3Head):
 
         Args:
             pred_maps: As ``forward`` returns them.
-            batch_gt_instances, batch_img_metas, batch_gt_instances_ignore: As
-                in mmdet.
+            batch_gt_instances, batch_img_metas: As in mmdet.
+            batch_gt_instances_ignore: Regions of each image for the
+                assigner, with ``bboxes``; None for none.
             assigned: Priors of each image's objects; None asks the assigner.
         """
         if assigned is None:
             sizes = [(level.size(2), level.size(3)) for level in pred_maps]
-            assigned = self.assign(sizes, batch_gt_instances)
+            assigned = self.assign(
+                sizes, batch_gt_instances, batch_gt_instances_ignore
+            )
         boxes, objectness = self._predictions(pred_maps)
         images = [
             Image(gt_instances.bboxes, gt_instances, *of_image)
@@ -140,6 +153,7 @@ class YOLOV3PlusHead(YOLOV3Head):
         self,
         featmap_sizes: Sequence[tuple[int, int]],
         batch_gt_instances: InstanceList,
+        batch_gt_instances_ignore: OptInstanceList = None,
         num_shapes: int | None = None,
     ) -> list[AssignResult]:
         """Priors of each image's objects.
@@ -147,18 +161,28 @@ class YOLOV3PlusHead(YOLOV3Head):
         Args:
             featmap_sizes: (H, W) of each level.
             batch_gt_instances: Of each image.
+            batch_gt_instances_ignore: Regions of each image; None for none.
             num_shapes: Assign only the first priors of each location, as if
                 there were no others; None for all.
         """
         device = batch_gt_instances[0].labels.device
         levels = self.prior_generator.grid_priors(featmap_sizes, device=device)
         levels = [self._first_shapes(level, num_shapes) for level in levels]
-        kwargs = {}
+        kwargs: dict[str, Any] = {}
         if takes_level_sizes(self.assigner):
             kwargs['num_level_priors'] = [len(level) for level in levels]
+        if (
+            'featmap_sizes'
+            in inspect.signature(self.assigner.assign).parameters
+        ):
+            kwargs['featmap_sizes'] = featmap_sizes
         priors = torch.cat(levels)
         results = []
-        for gt_instances in batch_gt_instances:
+        for gt_instances, ignored in zip(
+            batch_gt_instances,
+            batch_gt_instances_ignore or [None] * len(batch_gt_instances),
+            strict=True,
+        ):
             flags = self.responsible_flags(
                 featmap_sizes, gt_instances.bboxes, device
             )
@@ -167,7 +191,12 @@ class YOLOV3PlusHead(YOLOV3Head):
                 priors=priors, responsible_flags=torch.cat(flags)
             )
             results.append(
-                self.assigner.assign(pred_instances, gt_instances, **kwargs)
+                self.assigner.assign(
+                    pred_instances,
+                    gt_instances,
+                    gt_instances_ignore=ignored,
+                    **kwargs,
+                )
             )
         return results
 
@@ -186,19 +215,27 @@ class YOLOV3PlusHead(YOLOV3Head):
         device: torch.device,
     ) -> list[Tensor]:
         boxes = get_box_tensor(gt_bboxes)
-        borders = boxes.new_tensor(
+        # Computed on the host: a copy to a GPU would wait.
+        borders = np.array(
             [
                 (columns * across, rows * down)
                 for (rows, columns), (across, down) in zip(
                     featmap_sizes, self.prior_generator.strides, strict=True
                 )
-            ]
-        ).amin(dim=0)
-        last = torch.nextafter(borders, torch.zeros_like(borders))
+            ],
+            dtype=np.float32,
+        ).min(axis=0)
         centres = (boxes[:, :2] + boxes[:, 2:]) * 0.5
-        centres = centres.clamp(min=0).minimum(last)
+        x, y = (
+            coordinate.clamp(0, last)
+            for coordinate, last in zip(
+                centres.unbind(dim=1),
+                np.nextafter(borders, np.float32(0)).tolist(),
+                strict=True,
+            )
+        )
         return super().responsible_flags(
-            featmap_sizes, torch.cat([centres, centres], dim=1), device
+            featmap_sizes, torch.stack([x, y, x, y], dim=1), device
         )
 
     def _get_targets_single(
@@ -222,9 +259,9 @@ class YOLOV3PlusHead(YOLOV3Head):
             )
         if 'mix_weights' in image.gt_instances:
             # A positive's objectness has the weight 1 plus this.
-            positive, gts = positives([image.assigned])
-            neg_map = neg_map.float()
-            neg_map[positive] = image.gt_instances.mix_weights[gts].float() - 1
+            extra = F.pad(image.gt_instances.mix_weights.float() - 1, (1, 0))
+            gt_inds = image.assigned.gt_inds.clamp(min=0)
+            neg_map = neg_map.float() + extra[gt_inds]
         return target_map, neg_map
 
     def _predictions(
@@ -244,7 +281,9 @@ class YOLOV3PlusHead(YOLOV3Head):
             ]
         )
         maps = join_levels(pred_maps, self.num_attrib).float()
-        deltas = torch.cat([maps[..., :2].sigmoid(), maps[..., 2:4]], dim=2)
+        deltas = torch.cat(
+            [maps[..., :2].sigmoid(), clamp_log(maps[..., 2:4])], dim=2
+        )
         boxes = self.bbox_coder.decode(torch.cat(anchors), deltas, strides)
         return get_box_tensor(boxes), maps[..., 4]
 
@@ -273,6 +312,11 @@ class YOLOV3PlusHead(YOLOV3Head):
             [gt_instances],
         )
         return neg_map * (weights.flatten() > 0)
+
+
+def clamp_log(sizes: Tensor) -> Tensor:
+    """Log sizes, relative to a prior's, whose exponentials are finite."""
+    return sizes.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
 
 
 def positives(assigned: Sequence[AssignResult]) -> tuple[Tensor, Tensor]:

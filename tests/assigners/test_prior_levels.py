@@ -4,6 +4,7 @@ from mmdet.models.task_modules.prior_generators import YOLOAnchorGenerator
 from torch import Tensor
 
 from mmdet_retina_plus.assigners.prior_levels import (
+    grids,
     level_sizes,
     priors_per_place,
 )
@@ -91,6 +92,20 @@ def test_what_is_no_pyramid_is_refused_with_the_way_out(
 ) -> None:
     with pytest.raises(ValueError, match='Pass `num_level_priors`'):
         level_sizes(priors)
+
+
+def test_a_grid_whose_size_is_told_is_the_one_read_off() -> None:
+    levels = anchor_levels(64, 96)
+    sizes = [len(level) for level in levels]
+    shapes = [(-(-64 // s), -(-96 // s)) for s in (8, 16, 32, 64, 128)]
+    read = grids(torch.cat(levels), sizes)
+    told = grids(torch.cat(levels), sizes, shapes)
+    for expected, found in zip(read, told, strict=True):
+        assert expected.start == found.start
+        for name in ('shapes', 'xs', 'ys'):
+            assert torch.equal(getattr(expected, name), getattr(found, name))
+    with pytest.raises(ValueError, match='not a grid'):
+        grids(torch.cat(levels), sizes, [(7, 12), *shapes[1:]])
 
 
 def test_uneven_places_cannot_be_counted() -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmdet.registry import MODELS
 
 from mmdet_retina_plus.heads.retina_plus_head import check_ground_truth
 from mmdet_retina_plus.losses import FusedFocalLoss
@@ -22,6 +23,25 @@ RATIO = dict(type='NegativeRatioMining')
 IGNORE = dict(type='PredictedIoUIgnore', class_aware=True)
 ADJUSTING = dict(type='SelfAdjustingSmoothL1Loss')
 ONCE = dict(check_ground_truth=1)
+SQUARED_IOU = dict(type='IoULoss', mode='square')
+SUM = dict(type='CrossEntropyLoss', use_sigmoid=True, reduction='sum')
+YOLO = dict(
+    type='YOLOV3PlusHead',
+    num_classes=3,
+    in_channels=[8] * 3,
+    out_channels=[8] * 3,
+    anchor_generator=dict(
+        type='YOLOAnchorGenerator',
+        base_sizes=[[(9 * s, 9 * s)] for s in (32, 16, 8)],
+        strides=[32, 16, 8],
+    ),
+    loss_cls=SUM,
+    loss_conf=SUM,
+    loss_xy=SUM,
+    loss_wh=dict(type='MSELoss', reduction='sum'),
+    mining=dict(type='PredictedIoUIgnore'),
+    train_cfg=dict(assigner=BEST_PRIOR),
+)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +54,7 @@ ONCE = dict(check_ground_truth=1)
         (ATSS, FOCAL, {}, dict(ONCE, count_inside=1)),
         (POINTS, FOCAL, {}, dict(ONCE, count_inside=1)),
         # Shapes and widths of the levels, for each of two images.
-        (BEST_PRIOR, FOCAL, {}, dict(ONCE, count_inside=1, grids=2)),
+        (BEST_PRIOR, FOCAL, {}, dict(ONCE, count_inside=1, _read_counts=2)),
         (MAX_IOU, FOCAL, dict(mining=RATIO), ONCE),
         (MAX_IOU, FOCAL, dict(mining=IGNORE), ONCE),
         # Where the positives are, not what their labels are worth.
@@ -62,6 +82,34 @@ def test_a_step_reads_the_ground_truth_once(
     )
     samples = [data_sample(HEAD_OBJECTS), data_sample(HEAD_OBJECTS[:1])]
     features = pyramid()
+    with device_reads() as reads:
+        head.loss(features, samples)
+    assert reads == expected
+
+
+@pytest.mark.parametrize('images', [1, 3])
+@pytest.mark.parametrize(
+    ('head', 'expected'),
+    [
+        (YOLO, {}),
+        # Where the positives are, for their boxes' loss.
+        (dict(YOLO, loss_bbox=SQUARED_IOU), dict(positives=1)),
+        # Of the priors that the config names, and of all.
+        (
+            dict(YOLO, type='GuidedYOLOV3Head', loss_bbox=SQUARED_IOU),
+            dict(positives=2),
+        ),
+    ],
+    ids=['yolov3', 'box-loss', 'guided'],
+)
+def test_a_step_of_yolo_reads_as_often_whatever_the_batch(
+    head, expected, images
+):
+    head = MODELS.build(head)
+    samples = [data_sample(HEAD_OBJECTS) for _ in range(images)]
+    for sample in samples:
+        sample.gt_instances.mix_weights = torch.tensor([0.25, 0.6])
+    features = [torch.randn(images, 8, 64 // s, 64 // s) for s in (32, 16, 8)]
     with device_reads() as reads:
         head.loss(features, samples)
     assert reads == expected

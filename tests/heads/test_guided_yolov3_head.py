@@ -10,10 +10,11 @@ from torch.testing import assert_close
 
 from mmdet_retina_plus.heads.guided_yolov3_head import (
     choose_free,
+    with_labels,
 )
 from mmdet_retina_plus.kernels.boxes import shape_iou
 from tests.helpers.processes import in_two_processes
-from tests.helpers.samples import HEAD_OBJECTS, batches, data_sample
+from tests.helpers.samples import HEAD_OBJECTS, batches, data_sample, instances
 
 STRIDES = (32, 16, 8)
 PRIORS = [
@@ -145,18 +146,42 @@ def test_offsets_of_boxes_are_relative_to_the_predicted_shapes():
 def test_of_objects_that_choose_one_free_prior_the_last_has_it():
     places = torch.tensor([[1, 2, 0], [0, 0, 3], [0, -1, 0]])
     place, prior = torch.tensor([[0, 0], [0, 1], [1, 2]]).t()
-    labels = torch.tensor([5, 6, 7])
+    # Those of the first two locations are in a region to ignore.
+    free = torch.tensor([-1, -1, 0])
     better = torch.tensor([True, True, False])
-    result = choose_free(places, place, prior, better, labels)
-    assert result.gt_inds.view(3, 4).tolist() == [
-        [0, 0, 0, 2],
-        [0, 0, 3, 0],
-        [0, -1, 0, 0],
-    ]
-    assert result.labels.view(3, 4)[:2].tolist() == [
-        [-1, -1, -1, 6],
-        [-1, -1, 7, -1],
-    ]
+    result = choose_free(places, free, place, prior, better)
+    assert result.tolist() == [[0, 0, 0, 2], [0, 0, 3, -1], [0, -1, 0, 0]]
+
+
+def test_labels_are_those_of_the_objects():
+    gt_inds = torch.tensor([0, 2, -1, 1])
+    result = with_labels(gt_inds, torch.tensor([5, 6]))
+    assert result.labels.tolist() == [-1, 6, -1, 5]
+
+
+def test_a_free_prior_is_ignored_by_its_own_box():
+    assigner = dict(type='BestPriorAssigner', ignore_iof_thr=0.9)
+    head = silent(mining=None, train_cfg=dict(assigner=assigner))
+    sample = data_sample([OBJECT])
+    sample.ignored_instances = instances([((16, 16, 64, 64), 0)])
+    weights = []
+    head.loss_conf.register_forward_pre_hook(
+        lambda module, args, kwargs: weights.append(kwargs['weight']),
+        with_kwargs=True,
+    )
+    head.loss(features(), [sample])
+    # Squares about 36 and 44 lie in the region, an eighth of those about 28
+    # and 52 does not.
+    expected = torch.ones(8, 8)
+    expected[4:6, 4:6] = 0
+    assert torch.equal(weights[2].view(8, 8, 4)[..., -1], expected)
+
+
+def test_predicted_shapes_that_overflow_train_on():
+    head = silent()
+    for conv in head.convs_guide:
+        conv.bias.data.fill_(100.0)
+    assert total(head, features(), [[OBJECT]]).isfinite()
 
 
 def test_shapes_are_compared_about_one_centre():

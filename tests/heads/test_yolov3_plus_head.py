@@ -9,7 +9,7 @@ from mmengine.config import ConfigDict
 from torch.testing import assert_close
 
 from tests.helpers.models import with_changes
-from tests.helpers.samples import HEAD_OBJECTS, batches, data_sample
+from tests.helpers.samples import HEAD_OBJECTS, batches, data_sample, instances
 
 STRIDES = (32, 16, 8)
 SUM = dict(reduction='sum')
@@ -157,6 +157,33 @@ def test_mixed_objects_weigh_their_objectness_and_nothing_else():
     for name in ('loss_cls', 'loss_xy', 'loss_wh'):
         assert_close(losses[name], expected[name])
     assert sum(losses['loss_conf']) < sum(expected['loss_conf'])
+
+
+def test_regions_to_ignore_train_no_objectness():
+    assigner = dict(type='BestPriorAssigner', ignore_iof_thr=0.5)
+    head = build(mining=None, train_cfg=dict(assigner=assigner))
+    sample = data_sample(HEAD_OBJECTS)
+    sample.ignored_instances = instances([((0, 0, 64, 24), 0)])
+    _, target, weight = confidence_calls(head, features(), [sample])
+    priors = head.prior_generator.grid_priors(
+        [(64 // s, 64 // s) for s in STRIDES], device='cpu'
+    )
+    inside = bbox_overlaps(
+        torch.cat(priors), sample.ignored_instances.bboxes, mode='iof'
+    )[:, 0]
+    positive = target[0] == 1
+    assert torch.equal(weight[0] == 0, (inside > 0.5) & ~positive)
+    assert (weight == 0).any() and positive.sum() == len(HEAD_OBJECTS)
+
+
+def test_predicted_sizes_that_overflow_train_on():
+    """A logarithm of 100 is beyond single precision."""
+    head = build(loss_bbox=dict(type='IoULoss', mode='square'))
+    for conv in head.convs_pred:
+        conv.weight.data.zero_()
+        conv.bias.data.fill_(100.0)
+    losses = head.loss(features(), [data_sample(HEAD_OBJECTS)])
+    assert losses['loss_bbox'].isfinite()
 
 
 def test_the_box_loss_is_of_the_positives_boxes():
