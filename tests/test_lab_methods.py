@@ -63,6 +63,23 @@ def test_a_method_follows_the_choice_of_data(name, monkeypatch):
     assert dict(type='CheckInvalidLossHook', interval=1) in hooks
 
 
+@pytest.mark.parametrize('data', ['shapes', 'coco'])
+def test_the_strong_baseline_keeps_cosine_and_smoothing(data, monkeypatch):
+    """Whatever the data: on COCO others have steps, of few classes 1 / K
+    would smooth much."""
+    monkeypatch.setenv('LAB_DATA', f'../_base_/lab_{data}.py')
+    config = load('lab/method_yolov3-baseline')
+    warm_up, schedule = config.param_scheduler
+    other = load('lab/method_yolov3').param_scheduler
+    assert warm_up == other[0]
+    assert schedule.type == 'CosineAnnealingLR'
+    # Its end is that of a training counted in epochs, too.
+    assert not schedule.by_epoch and 'end' not in schedule
+    assert (schedule == other[1]) == (data == 'shapes')
+    smoother = config.model.bbox_head.one_hot_smoother
+    assert smoother == 1 / 80
+
+
 def test_the_doctor_steps_an_augmentation_that_asks_for_the_iteration():
     """BatchSyncRandomResize raises a TypeError where no runner counts."""
     model = build_detector(load('lab/method_yolov3-baseline'))
