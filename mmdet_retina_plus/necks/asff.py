@@ -188,13 +188,12 @@ class LevelMix(BaseModule):
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         levels = self.resize(inputs)
-        weights = self.weigh(levels).split(1, dim=1)
-        mixed = torch.stack(
-            [
-                weight * level
-                for weight, level in zip(weights, levels, strict=True)
-            ]
-        ).sum(dim=0)
+        # CUDA's autocast computes a softmax in single precision, which would
+        # double the memory of all that follows.
+        weights = self.weigh(levels).to(levels[self.own].dtype).split(1, dim=1)
+        mixed = weights[0] * levels[0]
+        for weight, level in zip(weights[1:], levels[1:], strict=True):
+            mixed = mixed + weight * level
         if self.own_level_start is not None:
             mixed = mixed / self.own_level_start
         return self.expand(mixed)

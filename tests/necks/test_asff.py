@@ -7,7 +7,7 @@ from mmdet.registry import MODELS
 from torch import nn
 from torch.testing import assert_close
 
-from mmdet_retina_plus.necks.asff import ASFF
+from mmdet_retina_plus.necks.asff import ASFF, LevelMix
 from tests.helpers.samples import data_sample
 from tests.helpers.shipped_configs import load
 
@@ -99,6 +99,24 @@ def test_from_the_start_two_steps_reach_every_parameter():
         }
         optimizer.step()
     assert reached == {name for name, _ in neck.named_parameters()}
+
+
+def test_mixed_precision_keeps_the_dtype_of_the_levels(monkeypatch):
+    """With the softmax in single precision, as CUDA's autocast has it."""
+    neck, inputs = randomise(build()), levels()
+    expected = neck(inputs)
+    weigh = LevelMix.weigh
+    monkeypatch.setattr(
+        LevelMix, 'weigh', lambda self, levels: weigh(self, levels).float()
+    )
+    with torch.autocast('cpu', torch.bfloat16):
+        outputs = neck([level.bfloat16() for level in inputs])
+    for output, value in zip(outputs, expected, strict=True):
+        assert output.dtype == torch.bfloat16
+        assert_close(output.float(), value, rtol=0.1, atol=0.1)
+    sum(output.sum() for output in outputs).backward()
+    for parameter in neck.parameters():
+        assert parameter.grad.isfinite().all()
 
 
 def test_weights_add_up_to_one_at_every_pixel():
