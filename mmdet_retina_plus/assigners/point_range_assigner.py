@@ -44,7 +44,8 @@ class PointRangeAssigner(StreamingAssigner):
         center_sample_radius: If given, the prior's centre must also lie
             within this many strides of the object's centre, along both axes.
         strides: Stride of each level in pixels. Used only with
-            ``center_sample_radius``.
+            ``center_sample_radius``; this package's heads refuse others than
+            those of their priors.
         ignore_iof_thr: See ``StreamingAssigner``.
 
     Raises:
@@ -76,7 +77,9 @@ class PointRangeAssigner(StreamingAssigner):
                 'regress_ranges: pass one of each per level'
             )
         self.levels = [tuple(pair) for pair in regress_ranges]
+        self.strides: list[float] | None = None
         if center_sample_radius is not None:
+            self.strides = list(strides)
             self.levels = [
                 (*pair, center_sample_radius * stride)
                 for pair, stride in zip(self.levels, strides, strict=True)

@@ -60,16 +60,30 @@ def check_mask_loss(loss: nn.Module | None) -> None:
         )
 
 
-def check_assigner(assigner: Any) -> None:
-    """Refuse mmdet's PointAssigner, which would train wrong targets silently.
+def check_assigner(assigner: Any, prior_generator: Any) -> None:
+    """Refuse an assigner that would train wrong targets silently.
+
+    Args:
+        assigner: Assigner, None without a training config. An attribute
+            ``strides``, one number for each level, must be those of the
+            priors.
+        prior_generator: Of the head.
 
     Raises:
-        ValueError: It reads the columns of the anchors as x, y and stride.
+        ValueError: It is mmdet's PointAssigner, which reads the columns of
+            the anchors as x, y and stride, or it has other strides.
     """
     if isinstance(assigner, PointAssigner):
         raise ValueError(
             'PointAssigner reads priors as (x, y, stride), but the head has '
             'anchors (x1, y1, x2, y2): use PointRangeAssigner'
+        )
+    strides = getattr(assigner, 'strides', None)
+    actual = [max(stride) for stride in prior_generator.strides]
+    if strides is not None and list(strides) != actual:
+        raise ValueError(
+            f'{type(assigner).__name__} has the strides {list(strides)}, the '
+            f'priors {actual}: set `strides` of the assigner to those'
         )
 
 

@@ -50,8 +50,9 @@ class RetinaPlusHead(RetinaHead):
         ValueError: Head and loss, or a policy, disagree about ``use_sigmoid``;
             ``alpha`` or ``class_weight`` of ``loss_cls`` are not one for each
             class; an IoU loss gets no boxes; two anchors of a location are
-            equal; the assigner reads points; a sampler adds ground truth to
-            the anchors; or a policy does not follow the protocol.
+            equal; the assigner reads points or has other strides; a sampler
+            adds ground truth to the anchors; or a policy does not follow the
+            protocol.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class RetinaPlusHead(RetinaHead):
         )
         check_box_loss(self.loss_bbox, self.reg_decoded_bbox)
         check_anchors(self.prior_generator)
-        check_assigner(getattr(self, 'assigner', None))
+        check_assigner(getattr(self, 'assigner', None), self.prior_generator)
         check_sampler(getattr(self, 'sampler', None))
         self.mining = build_policies(as_list(mining), self.use_sigmoid_cls)
         self.averages_selected = 'selected' in map(normalizer_of, self.mining)

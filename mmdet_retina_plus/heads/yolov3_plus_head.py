@@ -26,6 +26,7 @@ from mmdet.utils import (
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from .build_checks import check_assigner
 from .level_sizes import takes_level_sizes
 from .mining_calls import apply_policies, build_policies, normalizer_of
 from .retina_plus_head import as_list, join_levels
@@ -82,7 +83,8 @@ class YOLOV3PlusHead(YOLOV3Head):
 
     Raises:
         ValueError: A policy does not follow the protocol, or divides the loss
-            by the number of selected anchors.
+            by the number of selected anchors; or the assigner has other
+            strides.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class YOLOV3PlusHead(YOLOV3Head):
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
+        check_assigner(getattr(self, 'assigner', None), self.prior_generator)
         self.loss_bbox = loss_bbox and MODELS.build(loss_bbox)
         self.mining = build_policies(as_list(mining), use_sigmoid=True)
         for policy in self.mining:

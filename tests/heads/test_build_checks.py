@@ -115,6 +115,25 @@ def test_a_detector_that_cannot_work_is_not_built():
         MODELS.build(config)
 
 
+def test_an_assigners_strides_are_those_of_the_priors():
+    """Another pyramid would silently have a wrong radius."""
+    finer = [4, 8, 16, 32, 64]
+
+    def build(**options):
+        assigner = dict(_delete_=True, type='PointRangeAssigner', **options)
+        build_head(
+            **{
+                'anchor_generator': dict(ANCHORS, strides=finer),
+                'train_cfg.assigner': assigner,
+            }
+        )
+
+    build()
+    build(center_sample_radius=1.5, strides=finer)
+    with pytest.raises(ValueError, match=r'priors \[4, 8, 16, 32, 64\]'):
+        build(center_sample_radius=1.5)
+
+
 def test_an_assigner_of_points_is_refused():
     assigner = dict(_delete_=True, type='PointAssigner')
     with pytest.raises(ValueError, match='use PointRangeAssigner'):
