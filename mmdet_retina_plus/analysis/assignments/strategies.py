@@ -23,6 +23,8 @@ from .heads import dense_head, reader_of
 from .images import pipeline_of, pixels_of, still_pipeline
 from .soft_maps import SoftMap, soft_maps, watched_fusion
 
+MAX_ITERS = 10**6
+
 
 class Strategy(NamedTuple):
     """A config, ready to be asked.
@@ -175,9 +177,10 @@ def scene_of(strategy: Strategy, info: dict) -> Scene:
 
 @contextmanager
 def progress_of(trained: bool) -> Iterator[None]:
-    """Let heads with phases see the begin or the end of a training."""
+    """Let heads with phases see the begin or the last step of a training."""
     known = MessageHub.get_current_instance().runtime_info
-    progress = dict(iter=int(trained), max_iters=1)
+    # Below the end: a phase that lasts to it is not over.
+    progress = dict(iter=trained * (MAX_ITERS - 1), max_iters=MAX_ITERS)
     before = {key: known[key] for key in progress if key in known}
     known.update(progress)
     try:

@@ -163,6 +163,16 @@ def test_free_priors_of_yolo_are_positives_where_they_are_chosen():
     assert found.objects.tolist() == [0]
 
 
+@pytest.mark.parametrize('soft_start', [0.5, 1.0])
+def test_a_trained_sapd_shows_the_weights_of_its_last_step(soft_start):
+    """With soft_start=1 no soft ones: it never trains with them."""
+    head = assigned_head('SAPDHead')
+    head.soft_start = soft_start
+    with progress_of(trained=True):
+        weights = head.weigh_levels(torch.zeros(1, 5), torch.tensor([2]))
+    assert (weights.max() == 1) == (soft_start == 1)
+
+
 @pytest.mark.parametrize('trained', [False, True])
 def test_weights_of_sapd_are_those_of_its_loss(trained):
     """A loss's gradient by a logit is its weight times that of weight 1."""
