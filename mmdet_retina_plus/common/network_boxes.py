@@ -54,7 +54,8 @@ def network_boxes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scale boxes as a pipeline does, and clip them to their images.
 
-    Crops are left aside; of a random scale the middle one counts.
+    Crops and Pad steps are left aside; of a random scale the middle one
+    counts.
 
     Args:
         boxes: Left, top, right, bottom in the original image, shape (N, 4).
