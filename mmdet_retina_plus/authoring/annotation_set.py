@@ -15,6 +15,7 @@ from mmdet_retina_plus.common.annotation_files import (
 )
 from mmdet_retina_plus.common.coco_columns import CocoColumns
 from mmdet_retina_plus.common.coco_format import format_errors
+from mmdet_retina_plus.common.suggestions import did_you_mean
 from mmdet_retina_plus.common.text import quantity, some
 
 from .other_formats import conversion, of_json
@@ -211,7 +212,6 @@ def check_images(found: AnnotationSet) -> None:
         return
     name = names[0]
     plain = name.replace('\\', '/')
-    hint = ''
     places = [
         folder.parent,
         *sorted(x for x in folder.glob('*') if x.is_dir()),
@@ -224,6 +224,8 @@ def check_images(found: AnnotationSet) -> None:
         hint = ': write file_name with / in place of \\'
     elif (folder / base).is_file():
         hint = f', but {base} is: write file_name without its folder'
+    else:
+        hint = did_you_mean(base, [path.name for path in folder.iterdir()])
     raise ValueError(
         f'None of {quantity(len(names), "image")} of {found.path} is in '
         f'{folder}, as {name}{hint}'

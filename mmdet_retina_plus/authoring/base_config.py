@@ -5,7 +5,6 @@ from functools import cached_property
 from math import prod
 from typing import Any, NamedTuple
 
-import mmdet_retina_plus
 from mmdet_retina_plus.common.config_file import load_config
 from mmdet_retina_plus.common.config_tree import (
     dotted_items,
@@ -43,14 +42,14 @@ class BaseConfig:
 
     Args:
         name: As `retina-plus config` takes it.
+        path: Of the file.
 
     Raises:
-        ValueError: No config has this name, or it is no such detector.
+        ValueError: It is no such detector.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, path: str) -> None:
         self.name = name.removesuffix('.py')
-        path = mmdet_retina_plus.config(self.name)
         self.cfg = without_scopes(load_config(path).to_dict())
         if not self.cfg.get('model') or kind(self.dataset) != 'CocoDataset':
             raise ValueError(

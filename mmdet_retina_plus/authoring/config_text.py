@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from mmdet_retina_plus import __version__
 from mmdet_retina_plus.common.config_tree import kind
 from mmdet_retina_plus.common.network_boxes import resized
 from mmdet_retina_plus.common.numbers import show_number
@@ -38,16 +37,17 @@ def below(folder: Path) -> Place:
     return place
 
 
-def config_text(plan: Plan, command: str, place: Place) -> str:
+def config_text(plan: Plan, made_by: str, command: str, place: Place) -> str:
     """A config in Python.
 
     Args:
         plan: What it says.
+        made_by: Name and version of the program.
         command: That made it.
         place: How it names paths.
     """
     parts = [
-        *head(plan, command),
+        *head(plan, made_by, command),
         *model_part(plan),
         *size_part(plan),
         *data_part(plan, place),
@@ -84,12 +84,12 @@ def amount(part: AnnotationSet) -> str:
     return f'{images}, {quantity(part.objects, "object")}'
 
 
-def head(plan: Plan, command: str) -> Iterator[str]:
+def head(plan: Plan, made_by: str, command: str) -> Iterator[str]:
     name = plan.out.name
     base = plan.base.name
     yield comment(
         f'{base} for {quantity(len(plan.classes), "class")}, written by '
-        f'retina-plus {__version__}. Training: {amount(plan.train)}. '
+        f'{made_by}. Training: {amount(plan.train)}. '
         f'Validation: {amount(plan.val)}.'
     )
     # Not filled: it can be pasted.
@@ -140,6 +140,8 @@ def size_part(plan: Plan) -> Iterator[str]:
         return
     most = ' x '.join(map(str, base.middle))
     fate = f'which fits the {most} of the base'
+    if min(plan.scale) > median_size(plan.train)[1] + 1:
+        fate = 'too few for a detector, so they are enlarged'
     if plan.shrinks:
         fate = f'more than the {most} of the base, so they are shrunk'
     yield comment(

@@ -1,6 +1,6 @@
 """What a new config says, decided from the data and the base config."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import sqrt
 from pathlib import Path
@@ -16,6 +16,8 @@ from .split_images import choose_validation
 
 DIVISOR = 32
 """Of the sides that shrunk images get, as detectors pad them."""
+SMALLEST = 64
+"""Short side that detectors have use for."""
 MOST_POOR = 0.05
 """Fraction of objects without a good anchor that is no reason for others."""
 
@@ -152,6 +154,7 @@ def make_plan(
     annotations: Path,
     images: Path,
     out: Path,
+    find_config: Callable[[str], str],
     val: Path | None = None,
     val_images: Path | None = None,
     model: str | None = None,
@@ -165,6 +168,7 @@ def make_plan(
         annotations: COCO file.
         images: Folder of its images.
         out: Config to be written.
+        find_config: Path of a shipped config by its name.
         val: COCO file of validation; None: a part of the images.
         val_images: Folder of its images; None: the same.
         model: Name of a shipped config; None: by whether there are masks.
@@ -208,7 +212,8 @@ def make_plan(
                 f'numbers them file by file: {path.name} has them as in '
                 'training'
             )
-    base = BaseConfig(model or default_model(train))
+    name = model or default_model(train)
+    base = BaseConfig(name, find_config(name))
     check_masks(base, train, model)
     if base.needs_masks and train.masked < train.objects:
         lack = clause(train.objects - train.masked, 'object', 'have')
@@ -265,14 +270,16 @@ def choose_scale(
 ) -> tuple[int, int] | None:
     """Long and short side of images: the median, within the base's area.
 
-    Images are not enlarged. Shrunk sides are multiples of `DIVISOR`.
+    Images are enlarged to `SMALLEST` only. Shrunk sides are multiples of
+    `DIVISOR`.
     """
     if base.middle is None:
         return None
     long, short = median_size(train)
     factor = sqrt(base.pixels / (long * short))
     if factor >= 1:
-        return round(long), round(short)
+        factor = max(SMALLEST / short, 1)
+        return round(factor * long), round(factor * short)
     return tuple(  # type: ignore[return-value]
         max(round(side * factor / DIVISOR), 1) * DIVISOR
         for side in (long, short)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from mmdet_retina_plus import __version__
 from mmdet_retina_plus.common.output_files import check_out
 from mmdet_retina_plus.doctor.findings import any_error
 
@@ -76,17 +77,19 @@ def main(
     is 1 if it finds an error, or where no config can be written.
     """
     with errors_as_messages(doctor=True):
+        from mmdet_retina_plus import config
         from mmdet_retina_plus.authoring.plan import make_plan, summary
         from mmdet_retina_plus.authoring.write_config import write
 
         if out.suffix != '.py':
             raise ValueError(f'--out {out} is no config: end it in .py')
         may_write([out], annotations, options['val'], overwrite)
-        plan = make_plan(annotations, images, out, **options)
+        plan = make_plan(annotations, images, out, config, **options)
         may_write(plan.files, annotations, options['val'], overwrite)
         click.echo('\n'.join(summary(plan)))
         plan = fitted(plan)
-        write(plan, command_of(context))
+        version = f'retina-plus {__version__}'
+        write(plan, version, command_of(context))
     click.echo(f'Written: {", ".join(map(str, plan.files))}\n')
     if any_error(check(out, (), fast=True, show=None, quiet=False)):
         click.echo(
@@ -126,7 +129,7 @@ def fitted(plan: Any) -> Any:
         return plan
     with TemporaryDirectory() as folder:
         draft = plan.moved(Path(folder))
-        write(draft, '')
+        write(draft, '', '')
         report = fit_report(
             str(draft.out), (), progress_bar('Anchors'), MOST_POOR
         )
