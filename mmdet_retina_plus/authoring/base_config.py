@@ -19,7 +19,7 @@ WITH_MASKS = 'retinamask_r50_fpn'
 """Model for a file in which every object has a mask."""
 WITHOUT_MASKS = 'retinanet_r50_fpn_fl'
 """Model for all others."""
-SMALL = 'retinanet_r18_fpn_shapes'
+SMALL = 'retinanet_r18_fpn_pennfudan'
 """Model without masks that trains on a CPU."""
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from mmdet_retina_plus.common.text import clause, quantity, some
 
 from .annotation_set import AnnotationSet, read_set
-from .base_config import WITH_MASKS, WITHOUT_MASKS, BaseConfig
+from .base_config import SMALL, WITH_MASKS, WITHOUT_MASKS, BaseConfig
 from .split_images import choose_validation
 
 DIVISOR = 32
@@ -251,7 +251,7 @@ def check_masks(
     if model is None or not base.needs_masks or train.masked:
         return
     small = base.cfg['model'].get('backbone', {}).get('depth') == 18
-    other = 'retinanet_r18_fpn_shapes' if small else WITHOUT_MASKS
+    other = SMALL if small else WITHOUT_MASKS
     raise ValueError(
         f'{base.name} learns masks, and no object of {train.path} has a '
         f'segmentation: take --model {other}, or export the masks'
