@@ -162,7 +162,8 @@ def test_the_model_follows_the_masks(tmp_path):
         item['segmentation'] = []
     folder = write_set(tmp_path, train=coco).parent
     assert plan_in(folder).base.name == 'retinanet_r50_fpn_fl'
-    with pytest.raises(ValueError, match='--model retinanet_r18_fpn_pennfudan'):
+    small = '--model retinanet_r18_fpn_pennfudan'
+    with pytest.raises(ValueError, match=small):
         plan_in(folder, model='retinaunet_r18_fpn_shapes')
 
 
