@@ -35,7 +35,7 @@ model = dict(
                 type='CrossEntropyLoss', use_mask=True, loss_weight=3.0
             )
         ),
-        train_cfg=dict(sampler=dict(num=8)),
+        train_cfg=dict(sampler=dict(num=6)),
     ),
     # Few steps leave boxes that are better than their scores.
     test_cfg=dict(
@@ -44,6 +44,7 @@ model = dict(
             type='soft_nms',
             method='gaussian',
             iou_threshold=0.5,
+            sigma=0.7,
             min_score=0.02,
         )
     ),
@@ -74,7 +75,7 @@ custom_hooks = [
         update_buffers=True,
     ),
 ]
-train_cfg = dict(max_iters=660, val_interval=660)
+train_cfg = dict(max_iters=780, val_interval=780)
 optim_wrapper = dict(optimizer=dict(lr=1.5e-3, betas=(0.9, 0.99), fused=True))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=40),
