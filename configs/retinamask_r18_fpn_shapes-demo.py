@@ -1,5 +1,5 @@
 # What `make demo` trains: retinamask_r18_fpn_shapes in some two fifths of its
-# time, for .10 less box AP. It suits these shapes; for data of your own
+# time, for .07 less box AP. It suits these shapes; for data of your own
 # inherit from retinamask_r18_fpn_shapes.
 #
 #   retina-plus make-data shapes data/shapes
