@@ -38,8 +38,8 @@ import click
 @click.option(
     '--no-compiler',
     is_flag=True,
-    help='Install mmcv with NMS and RoIAlign in Python: enough for this '
-    "package's models, and it needs no compiler.",
+    help='Install mmcv with NMS, soft-NMS and RoIAlign in Python: enough for '
+    "this package's models, and it needs no compiler.",
 )
 def main(
     cuda: bool,

@@ -214,8 +214,8 @@ def check_imports(facts: Facts, explained: bool) -> list[Finding]:
     kind = f'compiled for {f"CUDA {facts.mmcv_cuda}" if cuda else "the CPU"}'
     if facts.operators != 'compiled':
         kind = (
-            f'Python on {facts.operators}, NMS and RoIAlign only; for all: '
-            f'{INSTALL["mmcv"]}'
+            f'Python on {facts.operators}, NMS, soft-NMS and RoIAlign only; '
+            f'for all: {INSTALL["mmcv"]}'
         )
     return [
         Finding('ok', 'operators', f'those of mmcv load ({kind})'),

@@ -43,7 +43,7 @@ class SharedBitmaps(BitmapMasks):
             chosen = ((first <= objects) & (objects < first + size)).nonzero()
             chosen = chosen[:, 0]
             masks = torch.from_numpy(self.masks[first : first + size])
-            # Bytes cross to the GPU, since one call would convert before.
+            # One call would convert on the CPU and copy four times the bytes.
             masks = masks.to(boxes.device).to(boxes.dtype)
             rois = torch.cat(
                 [(objects[chosen] - first)[:, None], boxes[chosen]], dim=1

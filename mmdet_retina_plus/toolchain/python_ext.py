@@ -1,9 +1,9 @@
 """Operators of mmcv in Python, for machines without a C++ compiler.
 
 `retina-plus build-mmcv --no-compiler` puts a copy of this file where the
-compiled `mmcv._ext` would be, so it imports nothing of this package. NMS and
-RoIAlign are all that RetinaNet, RetinaMask and Retina U-Net need; any other
-operator raises with its name when it is called.
+compiled `mmcv._ext` would be, so it imports nothing of this package. NMS,
+soft-NMS and RoIAlign are all that RetinaNet, RetinaMask and Retina U-Net need;
+any other operator raises with its name when it is called.
 
 torchvision's operators are used if it is installed and works with this torch.
 """

@@ -23,6 +23,17 @@ def test_wrong_indices_of_nms_are_seen(monkeypatch):
         proof.check_nms('cpu')
 
 
+def test_a_wrong_score_of_soft_nms_is_seen(monkeypatch):
+    right = mmcv.ops.soft_nms
+
+    def wrong(*arguments, sigma, method):
+        return right(*arguments, sigma=2 * sigma, method=method)
+
+    monkeypatch.setattr(mmcv.ops, 'soft_nms', wrong)
+    with pytest.raises(AssertionError):
+        proof.check_soft_nms()
+
+
 @pytest.mark.parametrize(
     'change', [lambda pooled: pooled * 1.01, lambda pooled: pooled.flip(-1)]
 )

@@ -7,12 +7,14 @@ import mmcv.ops
 import pytest
 import torch
 from mmcv import _ext
+from mmdet.models.detectors import BaseDetector
 from torch.testing import assert_close
 
 from mmdet_retina_plus.toolchain import python_ext
 from tests.helpers.mask_scenes import build_retinamask
 from tests.helpers.models import roi_head_config
 from tests.helpers.samples import HEAD_OBJECTS, data_sample
+from tests.helpers.shipped_configs import build_detector, load
 
 pytestmark = pytest.mark.skipif(
     hasattr(_ext, 'BACKEND'),
@@ -126,8 +128,20 @@ def test_roi_align_of_no_rois_is_empty(use_python):
     assert not features.grad.any()
 
 
-def test_retinamask_trains_and_predicts_the_same(use_python):
-    model = build_retinamask(roi_head_config())
+def demo() -> BaseDetector:
+    """What `make demo` trains, where it finds something in noise."""
+    model = build_detector(load('retinamask_r18_fpn_shapes-demo')).eval()
+    torch.nn.init.normal_(model.bbox_head.retina_cls.weight, std=0.5)
+    return model
+
+
+@pytest.mark.parametrize(
+    'build',
+    [lambda: build_retinamask(roi_head_config()), demo],
+    ids=['narrow', 'demo'],
+)
+def test_retinamask_trains_and_predicts_the_same(use_python, build):
+    model = build()
     images = torch.randn(2, 3, 64, 64)
     samples = [data_sample(HEAD_OBJECTS), data_sample()]
 
