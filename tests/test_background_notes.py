@@ -33,6 +33,26 @@ SWEEPS = [
 ]
 
 
+ROWS = [
+    [cell.strip() for cell in line.strip('|').split('|')]
+    for line in PAGE.read_text().splitlines()
+    if line.startswith('|') and not line.startswith(('|---', '| the notes'))
+]
+SOURCES = {
+    *re.findall(r'^- (\w+): ', PAGE.read_text(), re.MULTILINE),
+    *('darknet', 'Notes'),
+}
+
+
+def test_each_statement_has_an_answer_and_a_source():
+    assert len(ROWS) > 60
+    for row in ROWS:
+        statement, answer, source = row
+        assert answer, statement
+        # "FL 3.1, mmdet; Notes (a question of 001)".
+        assert source.split()[0].rstrip(',;') in SOURCES, statement
+
+
 def test_the_page_names_each_kind():
     assert min(map(len, (CONFIGS, CLASSES, COMMANDS, SWEEPS))) > 3
 

@@ -7,12 +7,14 @@ from typing import Any
 
 from mmdet_retina_plus.common.config_file import check_kinds, read_config
 from mmdet_retina_plus.common.output_files import check_out, replace
+from mmdet_retina_plus.common.python_code import as_code
 
 
 def fit_report(
     config: str,
     cfg_options: Sequence[str],
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+    enough: float = -1.0,
 ) -> dict[str, Any]:
     """Measure the anchors of a config, and search better ones; plain data.
 
@@ -20,6 +22,8 @@ def fit_report(
         config: Of mmdet.
         cfg_options: Changes of the config.
         progress: Passes candidates on and shows how many are done.
+        enough: Fraction of the objects below an IoU of .5 up to which nothing
+            better is searched.
 
     Raises:
         ValueError: The config has no anchors, or no objects.
@@ -42,17 +46,22 @@ def fit_report(
     objects = read_objects(cfg, divisor)
     generator = head.prior_generator
     finer = finer_start(model, key, generator)
-    found = search(objects, generator, finer is not None, progress)
+    fit = measure(objects, generator)
+    found = None
+    if fit['all']['below_05'] > enough:
+        found = search(objects, generator, finer is not None, progress)
     suggestion = None
     if found is not None:
         options = found.changes
         if 'anchor_generator' not in cfg.model[key]:
             # The head's default would be lost.
             options = options_of(found.generator)
+        model_changes = overrides(key, options, found.changes, finer)
         suggestion = dict(
             changes=found.changes,
             anchors=found.anchors,
-            paste=paste(key, options, found.changes, finer),
+            model=model_changes,
+            paste=f'model = {as_code(model_changes, taken=8)}',
             fit=measure(objects, found.generator),
         )
     return dict(
@@ -60,7 +69,7 @@ def fit_report(
         objects=len(objects.boxes),
         of=objects.seen,
         searched=shapes_of(generator) is not None,
-        fit=measure(objects, generator),
+        fit=fit,
         suggestion=suggestion,
     )
 
@@ -93,13 +102,13 @@ def options_of(generator: Any) -> dict[str, Any]:
     )
 
 
-def paste(
+def overrides(
     key: str,
     options: Mapping[str, Any],
     changes: Mapping[str, Any],
     finer: int | None,
-) -> str:
-    """Lines for a config.
+) -> dict[str, Any]:
+    """What a config's `model` changes.
 
     Args:
         key: Of the head.
@@ -107,25 +116,11 @@ def paste(
         changes: Those of them that are new.
         finer: First level of the neck if there is a finer one.
     """
-    lines = [
-        f'            {name}={value!r},' for name, value in options.items()
-    ]
-    neck = []
+    neck = {}
     if 'strides' in changes:
         outs = len(changes['strides'])
-        neck = [f'    neck=dict(start_level={finer}, num_outs={outs}),']
-    return '\n'.join(
-        [
-            'model = dict(',
-            *neck,
-            f'    {key}=dict(',
-            '        anchor_generator=dict(',
-            *lines,
-            '        )',
-            '    ),',
-            ')',
-        ]
-    )
+        neck = dict(neck=dict(start_level=finer, num_outs=outs))
+    return {**neck, key: dict(anchor_generator=dict(options))}
 
 
 def as_json(report: Mapping[str, Any]) -> str:

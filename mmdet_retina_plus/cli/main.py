@@ -13,6 +13,7 @@ COMMANDS = (
     'config',
     'doctor',
     'fuse',
+    'init',
     'loss-cdf',
     'loss-curves',
     'make-data',

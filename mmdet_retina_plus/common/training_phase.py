@@ -1,6 +1,13 @@
 """How far the training is, as a runner says and a resumed one restores."""
 
 
+def training_iteration() -> int | None:
+    """Number of iterations that are done, None without a runner."""
+    from mmengine.logging import MessageHub
+
+    return MessageHub.get_current_instance().get_info('iter')
+
+
 def training_progress() -> float:
     """Fraction of the training's iterations that are done.
 
@@ -8,5 +15,5 @@ def training_progress() -> float:
     """
     from mmengine.logging import MessageHub
 
-    hub = MessageHub.get_current_instance()
-    return hub.get_info('iter', 0) / max(hub.get_info('max_iters', 1), 1)
+    total = MessageHub.get_current_instance().get_info('max_iters', 1)
+    return (training_iteration() or 0) / max(total, 1)

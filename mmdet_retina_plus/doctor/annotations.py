@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from mmdet_retina_plus.common.coco_columns import BEYOND, NEGATIVE
 from mmdet_retina_plus.common.text import clause, quantity, some, verb
 
 from .box_formats import check_box_format
 from .findings import Finding, any_error, guarded
-from .split import BEYOND, NEGATIVE, Split
+from .split import Split
 
 FEW = 0.02
 """Fraction of objects or images that a set may lose without a warning."""

@@ -9,6 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mmdet_retina_plus.common.annotation_files import (
+    UnreadableError,
+    read_json,
+)
 from mmdet_retina_plus.common.coco_format import format_errors
 from mmdet_retina_plus.common.config_tree import (
     annotation_path,
@@ -18,7 +22,6 @@ from mmdet_retina_plus.common.config_tree import (
     without_scopes,
 )
 
-from .annotation_files import UnreadableError, read_json
 from .explanations import explained
 from .findings import Finding
 from .split import Split

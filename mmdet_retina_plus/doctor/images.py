@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from mmdet_retina_plus.common.annotation_files import contents, existing_parent
 from mmdet_retina_plus.common.config_tree import kind
 from mmdet_retina_plus.common.exif import MIRRORED, ROTATED
 from mmdet_retina_plus.common.text import clause, quantity, some, verb
 
-from .annotation_files import contents, existing_parent
 from .findings import Finding
 from .image_files import (
     Look,

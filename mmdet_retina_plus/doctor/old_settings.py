@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmdet_retina_plus.common.config_tree import kind, part
+from mmdet_retina_plus.common.python_code import one_line
 
 from .explanations import OLD_SETTINGS
 from .findings import Finding
-from .schedules import as_code, in_iterations, length_of
+from .schedules import in_iterations, length_of
 
 OF_OPTIMIZER = ('optimizer', 'optimizer_config', 'fp16')
 """Keys that mmdet 3 has in `optim_wrapper`, in one fix."""
@@ -88,7 +89,7 @@ def wrapper_of(cfg: Mapping, keys: Sequence[str], has_base: bool) -> str:
             wrapper['paramwise_cfg'] = by_name
     if 'optimizer_config' in keys:
         wrapper['clip_grad'] = part(cfg, 'optimizer_config').get('grad_clip')
-    return f'optim_wrapper={as_code(wrapper)}'
+    return f'optim_wrapper={one_line(wrapper)}'
 
 
 def schedules_of_mmdet_2(cfg: Mapping) -> str:
@@ -123,4 +124,4 @@ def schedules_of_mmdet_2(cfg: Mapping) -> str:
         )
     if by_epoch and length.iterations and not length.epochs:
         main = in_iterations(main, [main], length.iterations)
-    return f'param_scheduler={as_code([*schedules, main])}'
+    return f'param_scheduler={one_line([*schedules, main])}'

@@ -7,6 +7,7 @@ from typing import Any
 
 from mmdet_retina_plus.common.config_tree import kind, part
 from mmdet_retina_plus.common.numbers import is_number
+from mmdet_retina_plus.common.python_code import one_line
 
 from .findings import Finding
 
@@ -96,17 +97,6 @@ def problems_of(
         yield found
 
 
-def as_code(value: Any) -> str:
-    """Python of a value of a config."""
-    if isinstance(value, Mapping):
-        return (
-            f'dict({", ".join(f"{k}={as_code(v)}" for k, v in value.items())})'
-        )
-    if isinstance(value, list):
-        return f'[{", ".join(map(as_code, value))}]'
-    return repr(value)
-
-
 def epochs_of(schedules: Sequence[Mapping]) -> float:
     """Epochs of the training that schedules are written for."""
     marks = [
@@ -156,7 +146,7 @@ def unit_problem(
             return None
         return (
             f'{name} counts epochs, training {length.iterations} iterations',
-            as_code(in_iterations(schedule, all_of_them, length.iterations)),
+            one_line(in_iterations(schedule, all_of_them, length.iterations)),
         )
     named = [schedule.get(x) for x in ('end', 'T_max', 'step_size')]
     named += list(schedule.get('milestones') or ())

@@ -7,10 +7,10 @@ priors.
 
 import torch
 from mmdet.registry import TASK_UTILS
-from mmengine.logging import MessageHub
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmdet_retina_plus.common.training_phase import training_iteration
 from mmdet_retina_plus.kernels import overlap_matching
 from mmdet_retina_plus.kernels.boxes import iou
 
@@ -106,7 +106,7 @@ class PredictedIoUIgnore:
     def _warms_up(self) -> bool:
         if not self.warmup_iters:
             return False
-        iteration = MessageHub.get_current_instance().get_info('iter')
+        iteration = training_iteration()
         return iteration is not None and iteration < self.warmup_iters
 
 

@@ -215,5 +215,12 @@ def strategies_html(strategies: Sequence[Strategy]) -> str:
         'policy or guided anchors look at predictions, initial weights show '
         'the first step of a training. Boxes of RetinaPlusHead are trained on '
         'all positives of the assigner, whatever mining leaves out of the '
-        'classification.</p>'
+        'classification.'
+        + (
+            ' Columns named "(RPN)" are the first stage of two; the second '
+            'one, with its assigner, its sampler and its losses, is not shown.'
+            if any(hasattr(item.model, 'rpn_head') for item in strategies)
+            else ''
+        )
+        + '</p>'
     )

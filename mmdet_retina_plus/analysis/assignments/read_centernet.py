@@ -1,5 +1,6 @@
 """Reads CenterNetHead: the centres of its heat map."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,8 @@ def read_centernet(
 
     A location is a positive in the channels of the classes whose objects have
     their centre there, and a negative of reduced weight around it. The head
-    is asked for the target of each object by itself to tell whose it is.
+    is asked for the targets of the objects as of an image each to tell whose
+    it is.
 
     Args:
         head: Of a detector, in training mode.
@@ -33,12 +35,7 @@ def read_centernet(
     (heat,) = losses[0].arguments['center_heatmap_preds']
     centres = centres_in(targets)
     height, width = centres.shape
-    pairs = [
-        (location, number)
-        for number in range(len(arguments['gt_labels'][0]))
-        for location in locations_of(head, arguments, number)
-    ]
-    priors, objects = np.array(pairs, int).reshape(-1, 2).T
+    objects, priors = locations_of(head, arguments)
     image_height, image_width = arguments['img_shape'][:2]
     step = np.array([image_width / width, image_height / height])
     y, x = np.divmod(np.arange(height * width), width)
@@ -61,11 +58,21 @@ def centres_in(targets: dict[str, Tensor]) -> np.ndarray:
     return peaks.any(dim=0).cpu().numpy()
 
 
-def locations_of(head: Any, arguments: dict, number: int) -> list[int]:
-    """Positive locations of one object, by the head's own targets."""
-    alone = {
-        name: [arguments[name][0][number : number + 1]]
-        for name in ('gt_bboxes', 'gt_labels')
-    }
-    targets, _ = head.get_targets(**{**arguments, **alone})
-    return np.flatnonzero(centres_in(targets)).tolist()
+def locations_of(head: Any, arguments: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Objects and their positive locations, by the head's own targets."""
+    (bboxes,) = arguments['gt_bboxes']
+    if not len(bboxes):
+        return np.zeros(0, int), np.zeros(0, int)
+    # One class is enough, and maps of all would fill the memory.
+    head = copy.copy(head)
+    head.num_classes = 1
+    *_, height, width = arguments['feat_shape']
+    targets, _ = head.get_targets(
+        bboxes.split(1),
+        [arguments['gt_labels'][0].new_zeros(1)] * len(bboxes),
+        (len(bboxes), 1, height, width),
+        arguments['img_shape'],
+    )
+    peaks = targets['center_heatmap_target'].eq(1).flatten(1)
+    objects, priors = peaks.nonzero().cpu().numpy().T
+    return objects, priors

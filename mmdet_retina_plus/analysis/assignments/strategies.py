@@ -78,7 +78,8 @@ def build_strategy(
     """Build the detector and the pipeline of a config.
 
     Args:
-        name: Column's title.
+        name: Column's title; that of a two-stage detector says that it is
+            the RPN's.
         cfg: The config.
         split: 'train' or 'val'.
         checkpoint: File, or '' for the initial model without pretrained
@@ -101,6 +102,10 @@ def build_strategy(
     model.eval()
     # Heads ask themselves whether they train; layers keep their statistics.
     head.training = True
+    if isinstance(head, RPNHead):
+        # The sampler and the losses of the second stage may be all that its
+        # config is about.
+        name += ' (RPN)'
     return Strategy(name, model, pipeline, left_out, checkpoint)
 
 

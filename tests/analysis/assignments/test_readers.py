@@ -5,6 +5,7 @@ import pytest
 import torch
 from mmdet.models.task_modules import RandomSampler
 from mmdet.registry import MODELS
+from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from torch.nn.functional import cross_entropy
 
@@ -18,9 +19,15 @@ from mmdet_retina_plus.analysis.assignments.heads import (
     dense_head,
     reader_of,
 )
-from mmdet_retina_plus.analysis.assignments.strategies import progress_of
+from mmdet_retina_plus.analysis.assignments.page import strategies_html
+from mmdet_retina_plus.analysis.assignments.strategies import (
+    build_strategy,
+    progress_of,
+)
+from mmdet_retina_plus.analysis.assignments.watching import watched
 from tests.helpers.assigned_heads import ALL, OBJECTS, assigned_head, scene
 from tests.helpers.models import detector_config, head_config
+from tests.helpers.shipped_configs import load
 
 pytestmark = pytest.mark.filterwarnings(
     # mmdet's guided anchoring asks for a name that mmdet calls old.
@@ -163,6 +170,18 @@ def test_free_priors_of_yolo_are_positives_where_they_are_chosen():
     assert found.objects.tolist() == [0]
 
 
+def test_a_column_says_that_a_second_stage_is_not_shown():
+    """Libra's sampler is in the second stage alone."""
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        libra = build_strategy(
+            'libra', load('lab/method_libra-rcnn'), 'train', '', 'cpu'
+        )
+    single = libra._replace(name='plain', model=libra.model.backbone)
+    assert libra.name == 'libra (RPN)'
+    assert 'is not shown' in strategies_html([libra, single])
+    assert 'is not shown' not in strategies_html([single])
+
+
 @pytest.mark.parametrize('soft_start', [0.5, 1.0])
 def test_a_trained_sapd_shows_the_weights_of_its_last_step(soft_start):
     """With soft_start=1 no soft ones: it never trains with them."""
@@ -231,6 +250,15 @@ def test_positives_of_centernet_are_the_cells_of_the_centres():
     np.testing.assert_array_equal(found.objects, np.arange(len(boxes)))
     np.testing.assert_array_equal(found.centres[found.priors], cells * 4 + 2)
     assert sum(found.count(NEGATIVE)) == 32 * 32 - 4
+
+
+@pytest.mark.parametrize('count', [1, 5])
+def test_centernet_is_asked_as_often_whatever_the_objects(count):
+    head = assigned_head('CenterNetHead')
+    with watched(head, 'get_targets') as calls:
+        read(head, *scene('CenterNetHead', OBJECTS[:count]))
+    # By the loss, and for all objects.
+    assert len(calls) == 2
 
 
 def test_guided_anchors_are_assigned_where_they_are_predicted():

@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from mmdet_retina_plus.common.suggestions import did_you_mean
-from mmdet_retina_plus.common.text import some
+from .suggestions import did_you_mean
+from .text import some
 
 ENCODINGS = {
     b'\xef\xbb\xbf': ('UTF-8 with a byte order mark', 'utf-8-sig'),

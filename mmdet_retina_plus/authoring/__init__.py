@@ -1,0 +1,1 @@
+"""A first config for annotation files, as `retina-plus init` writes it."""

@@ -1,0 +1,129 @@
+"""Annotations in other formats than COCO's, and the call that converts them.
+
+Each call was run with supervision 0.31, labelme2coco 0.2 and globox 2.9.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+SUPERVISION = (
+    'pip install supervision; in Python: import supervision; '
+    'supervision.DetectionDataset.{}.as_coco(annotations_path="coco.json")'
+)
+GLOBOX = (
+    'pip install globox; in Python: import globox; '
+    'globox.AnnotationSet.{}.save_coco("coco.json", auto_ids=True)'
+)
+LABELME = (
+    'pip install labelme2coco; in Python: import labelme2coco; '
+    'labelme2coco.convert("{}", "coco")'
+)
+EXPORT = 'export it as COCO there'
+SUFFIXES = {
+    '.yml': '.yaml',
+    '.names': '.txt',
+    '.data': '.yaml',
+    '.tsv': '.csv',
+}
+"""Suffixes of the same format."""
+
+
+def conversion(path: Path, images: Path) -> str:
+    """Format of files that are no COCO JSON, and how to convert them.
+
+    Args:
+        path: File or folder.
+        images: Folder of the images, for the call.
+
+    Returns:
+        'FORMAT: HOW', or '' where neither name nor content tells a format.
+    """
+    if path.is_dir():
+        return of_folder(path, images)
+    suffix = SUFFIXES.get(path.suffix.lower(), path.suffix.lower())
+    if suffix == '.xml':
+        return of_xml(path, images)
+    if suffix in ('.txt', '.yaml'):
+        return yolo(path.parent, images)
+    if suffix == '.csv':
+        call = f'from_openimage("{path}", image_folder="{images}")'
+        return (
+            'a table: '
+            + GLOBOX.format(call)
+            + ' reads the columns ImageID (the file name), LabelName, XMin, '
+            'XMax, YMin, YMax; rename yours to them'
+        )
+    if suffix in ('.tfrecord', '.parquet', '.mat'):
+        return f'a {suffix} file: {EXPORT} where it was made'
+    if suffix in ('.zip', '.tar', '.gz', '.7z'):
+        return 'an archive: unpack it and give the JSON file in it'
+    return ''
+
+
+def of_folder(path: Path, images: Path) -> str:
+    """As `conversion`, of a folder by the files in it."""
+    files = [x for x in sorted(path.iterdir()) if x.is_file()]
+    kinds = {x.suffix.lower() for x in files}
+    if '.xml' in kinds:
+        return of_xml(next(x for x in files if x.suffix == '.xml'), images)
+    if '.txt' in kinds:
+        return yolo(path, images)
+    found = [x for x in files if x.suffix.lower() == '.json']
+    if len(found) > 3:
+        import json
+
+        try:
+            content = json.loads(found[0].read_text('utf-8'))
+        except ValueError:
+            content = None
+        told = of_json(content, found[0], images)
+        if told:
+            return told
+    if found:
+        names = ', '.join(str(x) for x in found[:3])
+        return f'a folder: give the JSON file, such as {names}'
+    return 'a folder without annotation files: give a COCO JSON file'
+
+
+def of_xml(path: Path, images: Path) -> str:
+    """As `conversion`, of Pascal VOC's and CVAT's XML."""
+    try:
+        root = ElementTree.parse(path).getroot().tag
+    except ElementTree.ParseError:
+        return 'XML, cut off or broken: write or copy it again'
+    if root == 'annotations':
+        return 'CVAT XML: ' + GLOBOX.format(f'from_cvat("{path}")')
+    call = f'from_pascal_voc("{images}", "{path.parent}")'
+    return 'Pascal VOC XML: ' + SUPERVISION.format(call)
+
+
+def yolo(folder: Path, images: Path) -> str:
+    call = f'from_yolo("{images}", "{folder}", "data.yaml")'
+    return (
+        'YOLO text: '
+        + SUPERVISION.format(call)
+        + '; data.yaml holds the names of the classes'
+    )
+
+
+def of_json(content: Any, path: Path, images: Path) -> str:
+    """As `conversion`, of parsed JSON that is not COCO's."""
+    first = content
+    if isinstance(content, list):
+        first = content[0] if content else None
+    elif isinstance(content, Mapping) and '_via_img_metadata' not in content:
+        values = list(content.values())
+        first = values[0] if values else None
+    if isinstance(content, Mapping) and 'shapes' in content:
+        return 'LabelMe JSON: ' + LABELME.format(path.parent)
+    regions = isinstance(first, Mapping) and 'regions' in first
+    if regions or '_via_img_metadata' in (content or ()):
+        call = f'from_via_json("{path}", image_folder="{images}")'
+        return 'VIA JSON: ' + GLOBOX.format(call)
+    if isinstance(first, Mapping) and 'score' in first:
+        return 'results of a detector: give the file with the true objects'
+    if isinstance(first, Mapping) and {'data', 'annotations'} <= first.keys():
+        return f'Label Studio JSON: {EXPORT}'
+    return ''

@@ -1,0 +1,341 @@
+"""What a new config says, decided from the data and the base config."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmdet_retina_plus.common.text import clause, quantity, some
+
+from .annotation_set import AnnotationSet, read_set
+from .base_config import SMALL, WITH_MASKS, WITHOUT_MASKS, BaseConfig
+from .split_images import choose_validation
+
+DIVISOR = 32
+"""Of the sides that shrunk images get, as detectors pad them."""
+SMALLEST = 64
+"""Short side that detectors have use for."""
+MOST_POOR = 0.05
+"""Fraction of objects without a good anchor that is no reason for others."""
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """How the anchors fit the objects of training.
+
+    Attributes:
+        mean: Best IoU of an object, mean over all.
+        poor: Fraction of the objects whose best IoU is below .5.
+        model: What the config's `model` changes, where that fits better.
+        before: `mean` and `poor` without the change.
+        factor: Number of anchors over that without the change.
+    """
+
+    mean: float
+    poor: float
+    model: Mapping = field(default_factory=dict)
+    before: tuple[float, float] = (0.0, 0.0)
+    factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A config to be written.
+
+    Attributes:
+        out: Where.
+        base: What it inherits from.
+        train: Objects of training.
+        val: Objects of validation.
+        classes: In the order of their labels.
+        scale: Long and short side of images, None for their own.
+        batch_size: Per GPU.
+        new: Annotation files to write beside the config.
+        notes: What the user should know.
+        divided: Whether both sets are parts of one file.
+        anchors: Once they are known.
+    """
+
+    out: Path
+    base: BaseConfig
+    train: AnnotationSet
+    val: AnnotationSet
+    classes: Sequence[str]
+    scale: tuple[int, int] | None
+    batch_size: int
+    new: Sequence[AnnotationSet] = ()
+    notes: Sequence[str] = ()
+    divided: bool = False
+    anchors: Anchors | None = None
+
+    @property
+    def files(self) -> list[Path]:
+        """All that is written, the config first."""
+        return [self.out, *(part.path for part in self.new)]
+
+    @property
+    def shrinks(self) -> bool:
+        """Whether images of the median size are shrunk."""
+        return (
+            self.scale is not None
+            and max(self.scale) < median_size(self.train)[0] - 1
+        )
+
+    @property
+    def rate(self) -> float:
+        return self.base.rate(self.batch_size)
+
+    @property
+    def filter_cfg(self) -> dict[str, Any]:
+        """What keeps images that the base leaves out; empty for nothing."""
+        base = self.base.dataset.get('filter_cfg') or {}
+        found: dict[str, Any] = {}
+        if base.get('filter_empty_gt') and self.empty:
+            found['filter_empty_gt'] = False
+        if self.tiny:
+            found['min_size'] = 1
+        return found
+
+    @property
+    def empty(self) -> int:
+        """Training images without an object."""
+        return int((~self.train.presence.any(axis=1)).sum())
+
+    @property
+    def tiny(self) -> int:
+        """Training images that the base leaves out for their size."""
+        base = self.base.dataset.get('filter_cfg') or {}
+        shorter = self.train.image_sizes.min(axis=1)
+        return int((shorter < base.get('min_size', 0)).sum())
+
+    @property
+    def steps(self) -> int:
+        """Of the whole training."""
+        return self.base.steps(len(self.train.images), self.batch_size)
+
+    def moved(self, folder: Path) -> 'Plan':
+        """The plan with all that is written in another folder."""
+
+        def there(part: AnnotationSet) -> AnnotationSet:
+            if part not in self.new:
+                return part
+            return replace(part, path=folder / part.path.name)
+
+        return replace(
+            self,
+            out=folder / self.out.name,
+            train=there(self.train),
+            val=there(self.val),
+            new=[there(part) for part in self.new],
+        )
+
+    def with_anchors(self, report: Mapping) -> 'Plan':
+        """The plan with what `analysis.anchor_report` says of its draft."""
+        now, better = report['fit']['all'], report['suggestion']
+        before = now['mean_iou'], now['below_05']
+        after = better['fit']['all'] if better else now
+        gains = after['below_05'] < before[1]
+        if not gains or not self.base.matches_by_iou:
+            return replace(self, anchors=Anchors(*before))
+        anchors = Anchors(
+            after['mean_iou'],
+            after['below_05'],
+            better['model'],
+            before,
+            better['anchors'],
+        )
+        return replace(self, anchors=anchors)
+
+
+def make_plan(
+    annotations: Path,
+    images: Path,
+    out: Path,
+    find_config: Callable[[str], str],
+    val: Path | None = None,
+    val_images: Path | None = None,
+    model: str | None = None,
+    val_fraction: float = 0.2,
+    seed: int = 0,
+    batch_size: int | None = None,
+) -> Plan:
+    """Read the data and decide; nothing is written.
+
+    Args:
+        annotations: COCO file.
+        images: Folder of its images.
+        out: Config to be written.
+        find_config: Path of a shipped config by its name.
+        val: COCO file of validation; None: a part of the images.
+        val_images: Folder of its images; None: the same.
+        model: Name of a shipped config; None: by whether there are masks.
+        val_fraction: Of the images, where `val` is None.
+        seed: Of that choice.
+        batch_size: Images per GPU; None: as the base has it.
+
+    Raises:
+        ValueError: The data or the model cannot be used, or not together.
+    """
+    if val is not None and val.exists() and val.samefile(annotations):
+        raise ValueError(
+            f'--val is {val} itself, which is trained on: leave --val out to '
+            'divide the file'
+        )
+    train = read_set(annotations, images)
+    notes = []
+    if val is None:
+        chosen = choose(train, val_fraction, seed)
+        stem = out.with_suffix('')
+        pair = (
+            train.part(~chosen, stem.with_name(f'{stem.name}_train.json')),
+            train.part(chosen, stem.with_name(f'{stem.name}_val.json')),
+        )
+        train, other = pair
+        new = [*pair]
+    else:
+        other = read_set(val, val_images or images)
+        notes += shared_images(train, other)
+        new = []
+    classes = [name for name, count in train.counts.items() if count]
+    notes += unused(train, classes)
+    if val is not None:
+        notes += others_of(other, classes)
+        if [x for x in other.classes if x in classes] != classes:
+            path = out.with_name(f'{out.stem}_val.json')
+            other = other.with_classes(classes, path)
+            new = [other]
+            notes.append(
+                f'{val} has other categories, or in another order, and mmdet '
+                f'numbers them file by file: {path.name} has them as in '
+                'training'
+            )
+    name = model or default_model(train)
+    base = BaseConfig(name, find_config(name))
+    check_masks(base, train, model)
+    if base.needs_masks and train.masked < train.objects:
+        lack = clause(train.objects - train.masked, 'object', 'have')
+        notes.append(f'{lack} no mask and will not train')
+    return Plan(
+        out=out,
+        base=base,
+        train=train,
+        val=other,
+        classes=classes,
+        scale=choose_scale(base, train),
+        batch_size=min(batch_size or base.batch_size, len(train.images)),
+        new=new,
+        notes=notes,
+        divided=val is None,
+    )
+
+
+def choose(found: AnnotationSet, fraction: float, seed: int) -> np.ndarray:
+    """Validation images of a file, as `choose_validation`."""
+    try:
+        return choose_validation(found.presence, fraction, seed)
+    except ValueError as error:
+        raise ValueError(f'{found.path} has {error}') from error
+
+
+def default_model(train: AnnotationSet) -> str:
+    return WITH_MASKS if train.masked == train.objects else WITHOUT_MASKS
+
+
+def check_masks(
+    base: BaseConfig, train: AnnotationSet, model: str | None
+) -> None:
+    """Refuse a model that learns masks on a file without any."""
+    if model is None or not base.needs_masks or train.masked:
+        return
+    small = base.cfg['model'].get('backbone', {}).get('depth') == 18
+    other = SMALL if small else WITHOUT_MASKS
+    raise ValueError(
+        f'{base.name} learns masks, and no object of {train.path} has a '
+        f'segmentation: take --model {other}, or export the masks'
+    )
+
+
+def median_size(found: AnnotationSet) -> tuple[float, float]:
+    """Long and short side of images, each the median."""
+    sides = np.sort(found.image_sizes, axis=1)
+    short, long = np.median(sides, axis=0).tolist()
+    return long, short
+
+
+def choose_scale(
+    base: BaseConfig, train: AnnotationSet
+) -> tuple[int, int] | None:
+    """Long and short side of images: the median, within the base's area.
+
+    Images are enlarged to `SMALLEST` only. Shrunk sides are multiples of
+    `DIVISOR`.
+    """
+    if base.middle is None:
+        return None
+    long, short = median_size(train)
+    factor = sqrt(base.pixels / (long * short))
+    if factor >= 1:
+        factor = max(SMALLEST / short, 1)
+        return round(factor * long), round(factor * short)
+    return tuple(  # type: ignore[return-value]
+        max(round(side * factor / DIVISOR), 1) * DIVISOR
+        for side in (long, short)
+    )
+
+
+def shared_images(train: AnnotationSet, val: AnnotationSet) -> list[str]:
+    """A note on images that are in both sets."""
+    folders = [x.image_dir.absolute() for x in (train, val)]
+    if folders[0] != folders[1]:
+        return []
+    names = {image['file_name'] for image in train.images}
+    both = sum(image['file_name'] in names for image in val.images)
+    if not both:
+        return []
+    return [
+        f'{clause(both, "image", "are")} in both files, so validation rates '
+        'what was learnt by heart'
+    ]
+
+
+def unused(train: AnnotationSet, classes: Sequence[str]) -> list[str]:
+    """A note on categories without objects."""
+    left = [name for name in train.classes if name not in classes]
+    if not left:
+        return []
+    return [f'no object to train on is of {some(left)}: not among the classes']
+
+
+def others_of(val: AnnotationSet, classes: Sequence[str]) -> list[str]:
+    """A note on objects of validation that are of other classes.
+
+    Raises:
+        ValueError: All are.
+    """
+    left = {x: n for x, n in val.counts.items() if n and x not in classes}
+    if len(left) == sum(map(bool, val.counts.values())):
+        raise ValueError(
+            f'{val.path} has objects of {some(list(left))}, training of '
+            f'{some(classes)}: no class is in both'
+        )
+    if not left:
+        return []
+    return [
+        f'{clause(sum(left.values()), "object", "are")} of {some(list(left))} '
+        f'in {val.path}, which training lacks: not scored'
+    ]
+
+
+def summary(plan: Plan) -> list[str]:
+    """What was found, one fact a line."""
+    lines = [
+        f'{name}: {clause(len(x.images), "image", "hold")} '
+        f'{quantity(x.objects, "object")}, {x.masked:,} with a mask'
+        for name, x in (('Training', plan.train), ('Validation', plan.val))
+    ]
+    names = some(plan.classes, 8)
+    lines.append(f'{quantity(len(plan.classes), "class")}: {names}')
+    return [*lines, f'Model: {plan.base.name}', *plan.notes]

@@ -1,0 +1,150 @@
+"""`retina-plus init`: a config for annotation files, checked by doctor."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from mmdet_retina_plus import __version__
+from mmdet_retina_plus.common.output_files import check_out
+from mmdet_retina_plus.doctor.findings import any_error
+
+from .doctor import check
+from .errors import errors_as_messages
+from .options import FiniteRange, out_option
+from .progress import progress_bar
+
+FOLDER = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument('annotations', type=FOLDER)
+@click.argument('images', type=FOLDER)
+@click.option(
+    '--val',
+    type=FOLDER,
+    help='COCO file for validation.  [default: a part of ANNOTATIONS]',
+)
+@click.option(
+    '--val-images',
+    type=FOLDER,
+    help='Folder of its images.  [default: IMAGES]',
+)
+@click.option(
+    '--model',
+    metavar='NAME',
+    help='Shipped config to start from, see configs/README.md.  [default: '
+    'retinamask_r50_fpn, without masks retinanet_r50_fpn_fl]',
+)
+@out_option('Config to write.', default='my_config.py', show_default=True)
+@click.option(
+    '--val-fraction',
+    type=FiniteRange(0, 1, min_open=True, max_open=True),
+    default=0.2,
+    show_default=True,
+    help='Of the images, where there is no --val.',
+)
+@click.option(
+    '--seed', default=0, show_default=True, help='Which images these are.'
+)
+@click.option(
+    '--batch-size',
+    type=click.IntRange(min=1),
+    help="Images per GPU.  [default: the model's]",
+)
+@click.option('--overwrite', is_flag=True, help='Replace files of that name.')
+@click.pass_context
+def main(
+    context: click.Context,
+    annotations: Path,
+    images: Path,
+    out: Path,
+    overwrite: bool,
+    **options: Any,
+) -> None:
+    """Write a config that trains a detector on ANNOTATIONS and IMAGES.
+
+    ANNOTATIONS is a COCO file, IMAGES the folder that its file names are
+    relative to. Without --val some of the images are put aside for validation,
+    of each class alike, and both parts are written beside the config. Other
+    formats are refused with the call that converts them. Classes, paths, image
+    size, anchors, learning rate and metrics are set from the data; comments
+    say why. Then `retina-plus doctor --fast` checks the config. The exit code
+    is 1 if it finds an error, or where no config can be written.
+    """
+    with errors_as_messages(doctor=True):
+        from mmdet_retina_plus import config
+        from mmdet_retina_plus.authoring.plan import make_plan, summary
+        from mmdet_retina_plus.authoring.write_config import write
+
+        if out.suffix != '.py':
+            raise ValueError(f'--out {out} is no config: end it in .py')
+        may_write([out], annotations, options['val'], overwrite)
+        plan = make_plan(annotations, images, out, config, **options)
+        may_write(plan.files, annotations, options['val'], overwrite)
+        click.echo('\n'.join(summary(plan)))
+        plan = fitted(plan)
+        version = f'retina-plus {__version__}'
+        write(plan, version, command_of(context))
+    click.echo(f'Written: {", ".join(map(str, plan.files))}\n')
+    if any_error(check(out, (), fast=True, show=None, quiet=False)):
+        click.echo(
+            '\nFirst correct what doctor calls an error, and run '
+            f'`retina-plus doctor {out}` again.'
+        )
+        context.exit(1)
+    click.echo(f'\nNext: mim train mmdet {out}')
+
+
+def may_write(
+    files: Sequence[Path],
+    annotations: Path,
+    val: Path | None,
+    overwrite: bool,
+) -> None:
+    """Refuse files that are there, or that are read.
+
+    Raises:
+        ValueError: With the way out.
+    """
+    for path in files:
+        check_out(path, [x for x in (annotations, val) if x is not None])
+        if path.exists() and not overwrite:
+            raise ValueError(
+                f'{path} exists: name another --out, or say --overwrite'
+            )
+
+
+def fitted(plan: Any) -> Any:
+    """A plan with the anchors that `retina-plus anchor-fit` suggests."""
+    from mmdet_retina_plus.analysis.anchor_report import fit_report
+    from mmdet_retina_plus.authoring.plan import MOST_POOR
+    from mmdet_retina_plus.authoring.write_config import write
+
+    if not plan.base.has_anchors:
+        return plan
+    with TemporaryDirectory() as folder:
+        draft = plan.moved(Path(folder))
+        write(draft, '', '')
+        report = fit_report(
+            str(draft.out), (), progress_bar('Anchors'), MOST_POOR
+        )
+    return plan.with_anchors(report)
+
+
+def command_of(context: click.Context) -> str:
+    """The command as it was called, but for `--overwrite`."""
+    words = ['retina-plus', 'init']
+    for parameter in context.command.params:
+        name = parameter.name or ''
+        given = context.get_parameter_source(name)
+        if given is not ParameterSource.COMMANDLINE or name == 'overwrite':
+            continue
+        if isinstance(parameter, click.Option):
+            words.append(parameter.opts[0])
+        words.append(str(context.params[name]))
+    return shlex.join(words)
