@@ -302,11 +302,14 @@ def positives(file: Path, data: str) -> None:
         rows.append(
             dict(
                 data=data,
-                strategy=name,
+                # Two-stage detectors are counted at their RPN.
+                strategy=name.removesuffix(' (RPN)'),
                 objects=objects['objects'],
                 per_object=round(objects['positives_per_object'], 2),
                 without=objects['without'],
-                negatives_per_positive=counts['negatives_per_positive'],
+                negatives_per_positive=round(
+                    counts['negatives_per_positive'], 1
+                ),
             )
         )
     add('league_positives', rows, ['data', 'strategy'])
