@@ -1,6 +1,7 @@
 """Every strategy of the lab is built and stepped, and differs by itself."""
 
 import copy
+import json
 import re
 from functools import cache
 from pathlib import Path
@@ -112,6 +113,16 @@ def test_one_line_chooses_data_and_schedule(data, monkeypatch):
     MODELS.build(config.model)
     assert config.train_dataloader.dataset.type == 'CocoDataset'
     assert config.param_scheduler
+
+
+@pytest.mark.parametrize('preset', ['tiny', 'crowded'])
+def test_a_preset_differs_by_its_data_only(preset, monkeypatch):
+    plain = shipped('assigner_atss').to_dict()
+    monkeypatch.setenv('LAB_DATA', f'../_base_/lab_shapes-{preset}.py')
+    other = load('lab/assigner_atss').to_dict()
+    assert other != plain
+    text = json.dumps(other).replace(f'data/lab-{preset}/', 'data/lab/')
+    assert json.loads(text) == json.loads(json.dumps(plain))
 
 
 def test_the_pages_own_data_are_one_file(tmp_path, monkeypatch):

@@ -3,10 +3,9 @@
 #
 #   retina-plus make-data shapes data/lab --size 192
 #
-# For other presets (`--preset tiny`, `--preset crowded`) change the data roots
-# and annotation files. Configs read the variables below as
-# `_base_.lab_backbone` etc.; a data file of your own for configs/lab/data.py
-# must set the same ones.
+# lab_shapes-tiny.py and lab_shapes-crowded.py have other presets. Configs read
+# the variables below as `_base_.lab_backbone` etc.; a data file of your own
+# for configs/lab/data.py must set the same ones.
 _base_ = [
     './coco_folder.py',
     './cpu_schedule.py',

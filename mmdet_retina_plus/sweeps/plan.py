@@ -9,15 +9,8 @@ from typing import Any
 from mmdet_retina_plus.common.config_file import parse_options, read_config
 from mmdet_retina_plus.common.config_tree import dotted_items
 
-from .point_labels import identity
-from .spec import (
-    CONFIG,
-    Point,
-    Sweep,
-    point_text,
-    read_point,
-    read_sweep,
-)
+from .point_labels import CONFIG, identity
+from .spec import Point, Sweep, point_text, read_point, read_sweep
 from .trial_config import counts_epochs, parse_config
 from .value_checks import check_sweep, merge
 

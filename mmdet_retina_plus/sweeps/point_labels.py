@@ -3,8 +3,11 @@
 import re
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
+CONFIG = 'config'
+"""Key of a point that names a config of its own, and needs no prefix."""
 UNCHANGED = 'as in the config'
 """Label of a point without changes."""
 LONGEST_LABEL = 46
@@ -82,11 +85,16 @@ def show_value(value: Any) -> str:
     return repr(value)
 
 
+def show_setting(key: str, value: Any) -> str:
+    """A point's value on one line, a config by its name."""
+    return show_value(Path(value).stem if key == CONFIG else value)
+
+
 def label(
     point: dict[str, Any], keys: Iterable[str], names: dict[str, str]
 ) -> str:
     """`gamma=2.0, alpha=0.25`, of those keys that the point has."""
-    values = {key: show_value(value) for key, value in point.items()}
+    values = {key: show_setting(key, value) for key, value in point.items()}
     return join(values, keys, names)
 
 
@@ -128,7 +136,9 @@ def short_labels(
     values: list[dict[str, str]] = [{} for _ in points]
     for key in keys:
         owners = [i for i, point in enumerate(points) if key in point]
-        texts = without_shared([show_value(points[i][key]) for i in owners])
+        texts = without_shared(
+            [show_setting(key, points[i][key]) for i in owners]
+        )
         for i, text in zip(owners, texts, strict=True):
             values[i][key] = text
     return clip_labels([join(part, keys, names) for part in values])

@@ -15,13 +15,11 @@ import numpy as np
 from mmdet_retina_plus.common.numbers import is_number
 from mmdet_retina_plus.common.suggestions import did_you_mean
 
-from .point_labels import identity
+from .point_labels import CONFIG, identity
 
 Point = dict[str, Any]
 """Dotted key, without the sweep's prefix, to value."""
 FIELDS = ('config', 'metric', 'points', 'prefix', 'product', 'seeds')
-CONFIG = 'config'
-"""Key of a point that names a config of its own, and needs no prefix."""
 LAST_SEED = 2**31 - 1
 """Numpy's is 2**32 - 1, and loaders add the numbers of their workers."""
 
@@ -112,6 +110,7 @@ def read_sweep(path: Path, config: Path | None = None) -> Sweep:
     if not points:
         raise ValueError(f'{path} must set points or product')
     named = [point[CONFIG] for point in points if CONFIG in point]
+    check_names(path, named)
     own = given.pop('config', None)
     if config is not None and named:
         raise ValueError(
@@ -128,6 +127,22 @@ def read_sweep(path: Path, config: Path | None = None) -> Sweep:
             )
         config = Path(named[0])
     return Sweep(path.stem, config, points, **given)
+
+
+def check_names(spec: Path, configs: Sequence[str]) -> None:
+    """Refuse configs that tables and pictures would show alike.
+
+    Raises:
+        ValueError: Two configs have the same file name.
+    """
+    paths: dict[str, str] = {}
+    for config in configs:
+        other = paths.setdefault(Path(config).stem, config)
+        if other != config:
+            raise ValueError(
+                f'{spec} names {other} and {config}, which tables would show '
+                'alike: rename one of them'
+            )
 
 
 def place_of(spec: Path, config: str) -> str:

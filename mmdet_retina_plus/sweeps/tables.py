@@ -6,7 +6,7 @@ import io
 import re
 from typing import Any
 
-from .point_labels import keys_of, short_keys, show_value
+from .point_labels import keys_of, short_keys, show_setting, show_value
 from .summary import (
     PointResult,
     best_mean,
@@ -128,7 +128,10 @@ def table_cells(
     """A point's row as plain text; empty where there is nothing to say."""
     point = result.point
     return [
-        *(show_value(point[key]) if key in point else '' for key in keys),
+        *(
+            show_setting(key, point[key]) if key in point else ''
+            for key in keys
+        ),
         metric_unit(sweep.metric).show_summary(result.metric),
         f'{result.count("complete")} of {result.planned}',
         str(result.count('failed') or ''),

@@ -14,8 +14,8 @@ from .config_lookup import (
     registries,
 )
 from .fit_value import UnknownKeyError, fit
-from .point_labels import full_label
-from .spec import CONFIG, Point, Sweep, distinct
+from .point_labels import CONFIG, full_label
+from .spec import Point, Sweep, distinct
 from .training_checks import check_run
 
 

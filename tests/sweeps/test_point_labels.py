@@ -28,6 +28,12 @@ def test_labels_tell_points_apart_and_no_more():
     assert label_points([*points[:1], {}])[1] == 'as in the config'
 
 
+def test_configs_are_shown_by_their_names():
+    points = [dict(config=f'/home/me/{name}.py', lr=1) for name in 'ab']
+    assert label_points(points) == ['config=a', 'config=b']
+    assert short_labels(points) == ['config=a', 'config=b']
+
+
 @pytest.mark.parametrize(
     ('texts', 'short'),
     [

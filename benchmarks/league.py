@@ -1,0 +1,328 @@
+"""The league of the strategy lab: results as data, then tables and pictures.
+
+`collect` adds the finished trials of sweeps to docs/results/league.csv, one
+row each; `benchmarks.lab --out` and `retina-plus assignments` give the costs
+and the positives; `tables` writes what docs/league.md shows of them.
+
+python -m benchmarks.league collect work_dirs/lab_assigners --commit "$(git \\
+    rev-parse --short HEAD)"
+python -m benchmarks.league tables
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import click
+import matplotlib.pyplot as plt
+import pandas as pd
+from mmengine.config import Config
+
+from mmdet_retina_plus.common.output_files import replace
+
+DOCS = Path(__file__).parent.parent / 'docs'
+RESULTS = DOCS / 'results'
+SCORES = dict(
+    AP='bbox_mAP',
+    AP50='bbox_mAP_50',
+    AP75='bbox_mAP_75',
+    APs='bbox_mAP_s',
+    APm='bbox_mAP_m',
+    APl='bbox_mAP_l',
+)
+KEY = ['data', 'strategy', 'seed']
+STRATEGY = r'((?:assigner|method)_[\w-]+)'
+BASELINES = dict(assigner='assigner_max-iou', method='method_retinanet')
+BLOCK = re.compile(r'(<!-- table (\S+) (\S+) -->\n).*?(<!-- end -->)', re.S)
+
+
+def rows_of(work_dir: Path, commit: str) -> Iterator[dict]:
+    """One row for each finished trial of a sweep, wherever it was trained.
+
+    Raises:
+        ValueError: The sweep has no report.
+    """
+    table = work_dir / 'report' / 'trials.csv'
+    if not table.exists():
+        raise ValueError(
+            f'{table} is missing: run `retina-plus sweep report {work_dir}`'
+        )
+    trials = pd.read_csv(table)
+    for trial in trials[trials.state == 'complete'].itertuples():
+        folder = work_dir.joinpath(*Path(trial.folder).parts[-2:])
+        run = max(path.parent for path in folder.glob('*/*.log'))
+        lines = (run / 'vis_data' / 'scalars.json').read_text().splitlines()
+        scores = next(
+            scores
+            for line in reversed(lines)
+            if 'coco/bbox_mAP' in (scores := json.loads(line))
+        )
+        cfg = Config.fromfile(folder / 'trial.py')
+        yield dict(
+            data=Path(cfg.val_dataloader.dataset.data_root).name,
+            strategy=Path(trial.config).stem,
+            seed=trial.seed,
+            # COCO's -1 is for sizes without objects.
+            **{
+                name: None
+                if scores[f'coco/{key}'] < 0
+                else round(100 * scores[f'coco/{key}'], 1)
+                for name, key in SCORES.items()
+            },
+            seconds=round(trial.seconds),
+            **place_of(next(run.glob('*.log'))),
+            date=pd.to_datetime(run.name.split('_')[0]).date().isoformat(),
+            commit=commit,
+        )
+
+
+def place_of(log: Path) -> dict[str, str]:
+    """Device and version of PyTorch, of the head of mmengine's log."""
+    head = log.read_text()[:5000]
+
+    def found(pattern: str) -> str | None:
+        match = re.search(pattern, head)
+        return match and match[1].strip()
+
+    cpu = f'CPU, {found(r"CPU capability usage: (.*)")}'
+    return dict(
+        device=found(r'GPU 0: (.*)') or cpu,
+        torch=found(r'PyTorch: (.*)') or '',
+    )
+
+
+def read(name: str) -> pd.DataFrame:
+    """Data by its name in docs/results."""
+    return pd.read_csv(RESULTS / f'{name}.csv')
+
+
+def spread_of(runs: pd.DataFrame) -> float:
+    """Standard deviation of one run's mAP over seeds, pooled over strategies.
+
+    Args:
+        runs: Of one data set.
+    """
+    groups = runs.groupby('strategy').AP
+    degrees = (groups.size() - 1).sum()
+    return math.sqrt((groups.var() * (groups.size() - 1)).sum() / degrees)
+
+
+def difference(mean: float, baseline: float, spread: float) -> str:
+    """A difference in AP, or `none` if it is below twice the seeds' spread."""
+    gap = mean - baseline
+    return 'none' if abs(gap) < 2 * spread else f'{gap:+.1f}'
+
+
+def summary(family: str, data: str) -> pd.DataFrame:
+    """Means over seeds of one family on one data set, the best first.
+
+    Args:
+        family: Beginning of the strategies' names; ``a1`` for the table of
+            ATSS.
+        data: Name of the data set.
+    """
+    runs = read('league')
+    runs = runs[runs.data == data]
+    is_a1 = runs.strategy.str.contains('_a1')
+    mine = (
+        is_a1
+        if family == 'a1'
+        else (runs.strategy.str.startswith(f'{family}_') & ~is_a1)
+    )
+    groups = runs[mine].groupby('strategy')
+    means = groups[list(SCORES)].mean()
+    means['sd'] = groups.AP.std()
+    means['seeds'] = groups.size()
+    means['device'] = groups.device.first()
+    baseline = means.AP.get(BASELINES.get(family))
+    if baseline is not None:
+        means['gap'] = [
+            difference(mean, baseline, spread_of(runs)) for mean in means.AP
+        ]
+    costs = read('league_costs')
+    costs = costs[costs.device.str.startswith('CPU')].set_index('strategy')
+    positives = read('league_positives')
+    positives = positives[positives.data == data].set_index('strategy')
+    return (
+        means.join(costs[['step', 'image', 'image_ms', 'peak_mb']])
+        .join(positives[['per_object', 'without', 'negatives_per_positive']])
+        .sort_values('AP', ascending=False)
+    )
+
+
+HEADERS = dict(
+    AP='AP',
+    gap='against {baseline}',
+    AP50='AP50',
+    AP75='AP75',
+    APs='APs',
+    APm='APm',
+    APl='APl',
+    per_object='positives per object',
+    without='objects without any',
+    negatives_per_positive='negatives per positive',
+    step='step',
+    image='image',
+    peak_mb='MB',
+)
+
+
+def markdown(family: str, data: str) -> str:
+    """A table of `summary`."""
+    table = summary(family, data)
+    shown = {
+        key: text.format(baseline=f'`{BASELINES.get(family)}`')
+        for key, text in HEADERS.items()
+        if key in table and not table[key].isna().all()
+    }
+    lines = [
+        f'| strategy | {" | ".join(shown.values())} |',
+        f'|---|{"---:|" * len(shown)}',
+    ]
+    for name, row in table.iterrows():
+        cells = ' | '.join(show(key, row) for key in shown)
+        lines.append(f'| `{name}` | {cells} |')
+    return '\n'.join(lines) + '\n'
+
+
+def show(key: str, row: pd.Series) -> str:
+    """A cell of a table."""
+    value = row[key]
+    if pd.isna(value):
+        return ''
+    if isinstance(value, str):
+        return value
+    digits = dict(without=0, peak_mb=0, step=2, image=2)
+    text = f'{value:.{digits.get(key, 1)}f}'
+    if key == 'AP' and row.seeds > 1:
+        text += f' ± {row.sd:.1f}'
+    return text
+
+
+def picture(data: str) -> bytes:
+    """AP over the time of a prediction, as PNG."""
+    figure, axes = plt.subplots(figsize=(9, 5.5), layout='constrained')
+    for family, marker in (('assigner', 'o'), ('method', 's')):
+        table = summary(family, data).dropna(subset=['image_ms'])
+        axes.errorbar(
+            table.image_ms,
+            table.AP,
+            yerr=table.sd.fillna(0),
+            fmt=marker,
+            capsize=3,
+            label=f'{family}_*',
+        )
+        for name, row in table.iterrows():
+            axes.annotate(
+                name.removeprefix(f'{family}_'),
+                (row.image_ms, row.AP),
+                xytext=(6, 3),
+                textcoords='offset points',
+                fontsize=8,
+            )
+    axes.set_xscale('log')
+    axes.set(xlabel='milliseconds per image', ylabel='box AP')
+    axes.grid(alpha=0.3)
+    axes.legend()
+    buffer = BytesIO()
+    # Without a version, so that the same data give the same file.
+    figure.savefig(buffer, dpi=110, metadata={'Software': None})
+    plt.close(figure)
+    return buffer.getvalue()
+
+
+def page(text: str) -> str:
+    """A page with its tables filled in."""
+    return BLOCK.sub(
+        lambda block: (
+            f'{block[1]}\n{markdown(block[2], block[3])}\n{block[4]}'
+        ),
+        text,
+    )
+
+
+def add(name: str, rows: list[dict], key: list[str]) -> None:
+    """Put rows into data, in place of those with the same key."""
+    table = pd.DataFrame(rows)
+    file = RESULTS / f'{name}.csv'
+    if file.exists():
+        table = pd.concat([read(name), table])
+    table = table.drop_duplicates(key, keep='last').sort_values(key)
+    file.parent.mkdir(exist_ok=True)
+    replace(file, table.to_csv(index=False))
+
+
+@click.group()
+def main() -> None:
+    """Results of the strategy lab."""
+
+
+@main.command()
+@click.argument(
+    'work_dirs',
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+)
+@click.option('--commit', required=True, help='What was trained.')
+def collect(work_dirs: tuple[Path, ...], commit: str) -> None:
+    """Add the finished trials of the sweeps in WORK_DIRS."""
+    rows = [row for folder in work_dirs for row in rows_of(folder, commit)]
+    add('league', rows, KEY)
+
+
+@main.command()
+@click.argument('file', type=click.Path(exists=True, path_type=Path))
+@click.option('--device', required=True, help='As benchmarks.lab names it.')
+@click.option('--commit', required=True, help='What was timed.')
+def costs(file: Path, device: str, commit: str) -> None:
+    """Add what `benchmarks.lab --out FILE` measured."""
+    table = pd.read_csv(file).rename(
+        columns=lambda name: name.replace(' ', '_').lower()
+    )
+    # Of a trial's folder, named after its config.
+    table.strategy = table.strategy.str.extract(STRATEGY, expand=False)
+    table = table.assign(
+        reference=table.strategy[0], device=device, commit=commit
+    )
+    add('league_costs', table.to_dict('records'), ['device', 'strategy'])
+
+
+@main.command()
+@click.argument('file', type=click.Path(exists=True, path_type=Path))
+@click.option('--data', required=True, help='Name of the data set.')
+def positives(file: Path, data: str) -> None:
+    """Add the counts of `retina-plus assignments`, FILE its JSON."""
+    rows = []
+    for name, counts in json.loads(file.read_text())['strategies'].items():
+        objects = counts['by_size']['all']
+        rows.append(
+            dict(
+                data=data,
+                # Two-stage detectors are counted at their RPN.
+                strategy=name.removesuffix(' (RPN)'),
+                objects=objects['objects'],
+                per_object=round(objects['positives_per_object'], 2),
+                without=objects['without'],
+                negatives_per_positive=round(
+                    counts['negatives_per_positive'], 1
+                ),
+            )
+        )
+    add('league_positives', rows, ['data', 'strategy'])
+
+
+@main.command()
+def tables() -> None:
+    """Write tables and pictures of docs/league.md."""
+    file = DOCS / 'league.md'
+    replace(file, page(file.read_text()))
+    for data in read('league').data.unique():
+        replace(DOCS / 'images' / f'league_{data}.png', picture(data))
+
+
+if __name__ == '__main__':
+    main()
