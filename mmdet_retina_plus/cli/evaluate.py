@@ -85,7 +85,7 @@ def main(
     of the worst images.
 
     Writes index.html, evaluation.json, classes.csv, curves.csv, and for boxes
-    and masks confusion-*.csv and worst-*.png.
+    and masks confusion-*.csv and worst-*.jpg.
     """
     checkpoint_given = check_usage(config, checkpoint, options)
     with errors_as_messages(doctor=True):

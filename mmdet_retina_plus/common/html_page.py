@@ -64,20 +64,22 @@ def page(title: str, body: str, script: str = '') -> str:
 """
 
 
-def picture(png: bytes, text: str) -> str:
+def picture(data: bytes, text: str, kind: str = 'png') -> str:
     """HTML of a picture that lies within the page.
 
     Args:
-        png: Content of a PNG file.
+        data: Content of a picture file.
         text: What it shows, for those who do not see it.
+        kind: Of the file, 'png' or 'jpeg'.
     """
-    data = b64encode(png).decode()
-    return f'<img alt="{escape(text)}" src="data:image/png;base64,{data}">'
+    code = b64encode(data).decode()
+    source = f'data:image/{kind};base64,{code}'
+    return f'<img alt="{escape(text)}" src="{source}">'
 
 
-def zoomed(png: bytes, text: str) -> str:
+def zoomed(data: bytes, text: str, kind: str = 'png') -> str:
     """A picture that fits the window, and has its own size once clicked."""
-    image = picture(png, text)
+    image = picture(data, text, kind)
     return f'<label class="zoom"><input type="checkbox">{image}</label>'
 
 

@@ -38,6 +38,7 @@ def empty_figure(x_label: str, y_label: str) -> 'Figure':
         linecolor='#888888',
         ticks='outside',
         automargin=True,
+        title_standoff=12,  # Or else long tick labels lie over it.
     )
     return go.Figure().update_layout(
         template='none',
@@ -48,8 +49,8 @@ def empty_figure(x_label: str, y_label: str) -> 'Figure':
         font=dict(family='system-ui, sans-serif', size=13, color='#222222'),
         hoverlabel=dict(bgcolor='white', font_color='#222222', align='left'),
         legend=dict(orientation='h', x=0, y=1.02, yanchor='bottom'),
-        xaxis=dict(axis, title=escape(x_label)),
-        yaxis=dict(axis, title=escape(y_label)),
+        xaxis=dict(axis, title_text=escape(x_label)),
+        yaxis=dict(axis, title_text=escape(y_label)),
     )
 
 

@@ -34,12 +34,12 @@ class Kind(IntEnum):
 ERRORS = {
     Kind.CLASS: 'wrong class',
     Kind.LOCALISATION: 'poor localisation',
-    Kind.BOTH: 'wrong class and poor localisation',
+    Kind.BOTH: 'both',
     Kind.DUPLICATE: 'duplicate',
     Kind.BACKGROUND: 'background',
     Kind.MISSED: 'missed',
 }
-"""Names of the kinds, in the order of the paper."""
+"""Names of the kinds, in the order of the paper; `both` are the first two."""
 
 
 def kinds_of(

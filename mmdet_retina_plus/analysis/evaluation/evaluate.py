@@ -70,7 +70,7 @@ def files_of(out: Path) -> list[Path]:
         for name in (
             *('evaluation.json', 'classes.csv', 'curves.csv', 'index.html'),
             *(f'confusion-{name}.csv' for name in NAMES.values()),
-            *(f'worst-{name}.png' for name in NAMES.values()),
+            *(f'worst-{name}.jpg' for name in NAMES.values()),
         )
     ]
 
@@ -157,14 +157,15 @@ def from_results(
 def evaluate(
     subject: Subject,
     max_dets: int = 100,
-    progress: Callable[..., Iterable[Any]] = iter,
+    progress: Callable[..., Iterable[Any]] | None = None,
 ) -> dict[str, Evaluated]:
     """Match all images, one at a time.
 
     Args:
         subject: What is evaluated.
         max_dets: Best detections to keep of a class in an image.
-        progress: Passes images on and shows how many are done.
+        progress: Passes images on, of a `total`, and shows how many are
+            done.
 
     Returns:
         By metric.
@@ -175,7 +176,10 @@ def evaluate(
     truth = subject.truth
     collectors: dict[str, Collector] = {}
     worst: dict[str, list[Worst]] = {}
-    for found in progress(complete(subject)):
+    images: Iterable[Found] = complete(subject)
+    if progress:
+        images = progress(images, total=len(truth.images))
+    for found in images:
         number = truth.numbers[found.image_id]
         for metric, detections in found.by_metric.items():
             if metric == MASKS and not truth.has_masks:
@@ -277,7 +281,7 @@ def write(
             contents[f'confusion-{name}.csv'] = confusion_csv(
                 numbers[metric]['confusion'], truth.classes
             )
-            contents[f'worst-{name}.png'] = sheets[metric]
+            contents[f'worst-{name}.jpg'] = sheets[metric]
     contents['index.html'] = page_html(content, sheets)
     out.mkdir(parents=True, exist_ok=True)
     was_ours = (out / 'evaluation.json').is_file()

@@ -43,7 +43,7 @@ def recall_figure(numbers: Mapping[str, Any]) -> 'Figure':
 
 def score_figure(numbers: Mapping[str, Any]) -> 'Figure':
     """Precision, recall and F1 of all classes over the score."""
-    figure = empty_figure('least score', '')
+    figure = empty_figure('score threshold', '')
     curves = numbers['curves']
     together = curves['of'][-1]
     for key, color in zip(
@@ -69,7 +69,7 @@ def score_figure(numbers: Mapping[str, Any]) -> 'Figure':
 
 def f1_figure(numbers: Mapping[str, Any]) -> 'Figure':
     """F1 of each class over the score."""
-    figure = empty_figure('least score', 'F1')
+    figure = empty_figure('score threshold', 'F1')
     curves = numbers['curves']
     add_classes(figure, curves['of'][:-1], curves['score'], 'F1')
     return unit_axes(figure)
@@ -169,8 +169,8 @@ def calibration_figure(calibration: Mapping[str, Any]) -> 'Figure':
     figure = empty_figure('score', 'precision at IoU .5')
     bins = [item for item in calibration['bins'] if item['count']]
     figure.add_scatter(
-        x=UNIT,
-        y=UNIT,
+        x=[0, 1],
+        y=[0, 1],
         mode='lines',
         name='calibrated',
         line=dict(color='#888888', dash='dash'),

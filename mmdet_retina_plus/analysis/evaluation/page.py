@@ -42,7 +42,7 @@ def page_html(content: Mapping[str, Any], sheets: Mapping[str, bytes]) -> str:
 
     Args:
         content: What evaluation.json holds.
-        sheets: PNG of the worst images, by metric.
+        sheets: JPEG of the worst images, by metric.
 
     Raises:
         ImportError: plotly is missing.
@@ -118,7 +118,7 @@ def metric_html(
             'legend to show or hide a line, double-click for it alone.'
         ),
         drawn('thresholds', threshold_figure(numbers)),
-        f'<h2>{title}: which score to cut at</h2>',
+        f'<h2>{title}: score threshold</h2>',
         f'<p>{all_classes}</p>',
         drawn('score', score_figure(numbers)),
         drawn('f1', f1_figure(numbers)),
@@ -139,7 +139,8 @@ def metric_html(
             'their score. The cost is what AP at IoU .5 gains if errors of '
             'this kind alone are corrected, so costs do not add up. A '
             'missed object is one that no detection of a wrong class or poor '
-            'localisation was meant for.'
+            'localisation was meant for; both: IoU .1 to .5 with an object '
+            'of another class.'
         ),
         f'<h2>{title}: calibration of scores</h2>',
         calibration_html(metric, numbers['calibration']),
@@ -151,7 +152,7 @@ def metric_html(
             'that is not found, and of 1 less its score for one that is. '
             'Click to enlarge.'
         ),
-        zoomed(sheet, 'worst images, truth and detections'),
+        zoomed(sheet, 'worst images, truth and detections', 'jpeg'),
     ]
 
 

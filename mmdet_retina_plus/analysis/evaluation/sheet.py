@@ -64,7 +64,7 @@ def draw_sheet(
     worst: Sequence[Worst],
     score: float,
 ) -> bytes:
-    """The PNG of a sheet, a row for each image.
+    """The JPEG of a sheet, a row for each image.
 
     Args:
         truth: Objects.
@@ -86,7 +86,10 @@ def draw_sheet(
         pixels = pixels_of(item.path, size)
         for axes in (left, right):
             show(axes, pixels, size)
-        left.set_title(truth.images[item.image_id]['file_name'], fontsize=8)
+        name = truth.images[item.image_id]['file_name']
+        # A dollar in a name is no formula.
+        left.set_title(f'{name}: objects', fontsize=8, parse_math=False)
+        right.set_title('detections', fontsize=8)
         draw_truth(left, truth, metric, columns, item, score)
         draw_found(right, truth, columns, item, score)
     figure.legend(
@@ -96,7 +99,7 @@ def draw_sheet(
         frameon=False,
         fontsize=8,
     )
-    return encoded(figure)
+    return encoded(figure, 'jpeg')
 
 
 def height_of(truth: Truth, item: Worst) -> float:
