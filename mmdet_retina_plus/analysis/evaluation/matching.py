@@ -4,7 +4,6 @@ faster-coco-eval matches in C++ but keeps to itself which detection matched
 what at each threshold, which errors, scores and confusions are counted from.
 """
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -174,30 +173,3 @@ def match_class(
         matched[..., number] = np.where(hit, best, NONE)
         free &= ~(hit[..., None] & (np.arange(num) == best[..., None]))
     return matched
-
-
-def run_lengths(segmentation: Any, height: int, width: int) -> dict[str, Any]:
-    """A segmentation of COCO, of any kind, as a compressed mask.
-
-    Raises:
-        ValueError: It is of another size, or not a segmentation.
-    """
-    try:
-        if isinstance(segmentation, Sequence):
-            parts = mask_util.frPyObjects(segmentation, height, width)
-            return mask_util.merge(parts)
-        counts, size = segmentation['counts'], segmentation['size']
-        if list(size) != [height, width]:
-            raise ValueError(
-                f'has a mask of {size[1]} x {size[0]} pixels in an image of '
-                f'{width} x {height}'
-            )
-        if isinstance(counts, list):
-            return mask_util.frPyObjects(segmentation, height, width)
-        if isinstance(counts, str):
-            counts = counts.encode()
-        return dict(size=[height, width], counts=counts)
-    except ValueError:
-        raise
-    except Exception as error:  # pycocotools raises bare Exceptions.
-        raise ValueError(f'has no valid segmentation: {error}') from error

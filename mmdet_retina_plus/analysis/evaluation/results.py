@@ -13,7 +13,8 @@ from mmdet_retina_plus.common.numbers import is_finite
 from mmdet_retina_plus.common.suggestions import did_you_mean
 from mmdet_retina_plus.common.text import some
 
-from .matching import Detections, run_lengths
+from .masks import MaskError, run_lengths
+from .matching import Detections
 from .truth import BOXES, MASKS, Truth
 
 FIELDS = {
@@ -194,14 +195,15 @@ def found_in(
     for image_id, image in truth.images.items():
         rows = by_image.get(image_id, [])
         items = [records[row] for row in rows]
-        masks = []
+        masks: list = []
         if any(item.get('segmentation') for item in items):
-            for row, item in zip(rows, items, strict=True):
-                try:
-                    size = truth.size(image_id)
-                    masks.append(run_lengths(item['segmentation'], *size))
-                except ValueError as error:
-                    raise ValueError(f'{path}[{row}] {error}') from error
+            segmentations = [item['segmentation'] for item in items]
+            try:
+                masks = run_lengths(segmentations, *truth.size(image_id))
+            except MaskError as error:
+                raise ValueError(
+                    f'{path}[{rows[error.index]}] {error}'
+                ) from error
         place = images / image['file_name'] if images else None
         labels = np.array([truth.labels[x['category_id']] for x in items], int)
         scores = np.array([item['score'] for item in items], float)

@@ -10,7 +10,8 @@ import numpy as np
 from mmdet_retina_plus.common.coco_format import format_errors, has_box
 from mmdet_retina_plus.common.text import some
 
-from .matching import Objects, run_lengths
+from .masks import MaskError, run_lengths
+from .matching import Objects
 
 BOXES, MASKS = 'bbox', 'segm'
 """Names of metrics in mmdet."""
@@ -82,7 +83,7 @@ class Truth:
     def size(self, image_id: Any) -> tuple[int, int]:
         """Height and width of an image."""
         image = self.images[image_id]
-        return image['height'], image['width']
+        return int(image['height']), int(image['width'])
 
     def of_image(self, image_id: Any, metric: str) -> Objects:
         """Objects of an image, with boxes or masks.
@@ -95,7 +96,7 @@ class Truth:
             shapes: Any = np.array([item['bbox'] for item in items], float)
             shapes = shapes.reshape(-1, 4)
         else:
-            shapes = [self.mask(image_id, item) for item in items]
+            shapes = self.masks(image_id, items)
         return Objects(
             np.array([self.labels[x['category_id']] for x in items], int),
             shapes,
@@ -103,13 +104,17 @@ class Truth:
             np.array([bool(item.get('iscrowd')) for item in items], bool),
         )
 
-    def mask(self, image_id: Any, item: Mapping) -> dict[str, Any]:
-        """Mask of an object."""
+    def masks(
+        self, image_id: Any, items: Sequence[Mapping]
+    ) -> list[dict[str, Any]]:
+        """Masks of the objects of an image."""
+        segmentations = [item['segmentation'] for item in items]
         try:
-            return run_lengths(item['segmentation'], *self.size(image_id))
-        except ValueError as error:
+            return run_lengths(segmentations, *self.size(image_id))
+        except MaskError as error:
             raise ValueError(
-                f'{self.path}: the annotation {item["id"]} {error}'
+                f'{self.path}: the annotation {items[error.index]["id"]} '
+                f'{error}'
             ) from error
 
 
