@@ -9,6 +9,11 @@ if TYPE_CHECKING:
 PAPER = '#fafaf8'
 
 
+def plain(text: str) -> str:
+    """A text for plotly, which takes some HTML, and dollars for formulas."""
+    return escape(text).replace('$', '&#36;')
+
+
 def plotly_script(what: str, extra: str) -> str:
     """JavaScript that shows figures.
 
@@ -49,8 +54,8 @@ def empty_figure(x_label: str, y_label: str) -> 'Figure':
         font=dict(family='system-ui, sans-serif', size=13, color='#222222'),
         hoverlabel=dict(bgcolor='white', font_color='#222222', align='left'),
         legend=dict(orientation='h', x=0, y=1.02, yanchor='bottom'),
-        xaxis=dict(axis, title_text=escape(x_label)),
-        yaxis=dict(axis, title_text=escape(y_label)),
+        xaxis=dict(axis, title_text=plain(x_label)),
+        yaxis=dict(axis, title_text=plain(y_label)),
     )
 
 

@@ -1,13 +1,12 @@
 """Figures of a metric, by plotly."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mmdet_retina_plus.common.palette import PALETTE
-from mmdet_retina_plus.common.plotly_html import empty_figure
+from mmdet_retina_plus.common.plotly_html import empty_figure, plain
 
 from .tables import BACKGROUND
 
@@ -83,7 +82,7 @@ def add_classes(
         figure.add_scatter(
             x=x,
             y=curve[key],
-            name=escape(curve['name']),
+            name=plain(curve['name']),
             line=dict(color=PALETTE[number % len(PALETTE)], width=1.2),
             visible=True if number < SHOWN else 'legendonly',
         )
@@ -136,7 +135,7 @@ def confusion_figure(
     matrix = np.array(numbers['confusion'])
     totals = matrix.sum(axis=1, keepdims=True)
     shares = matrix / np.maximum(totals, 1)
-    names = [escape(name) for name in [*classes, BACKGROUND]]
+    names = [plain(name) for name in [*classes, BACKGROUND]]
     places = list(range(len(names)))
     figure = empty_figure('detected as', 'object')
     figure.add_heatmap(

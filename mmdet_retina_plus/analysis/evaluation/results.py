@@ -196,7 +196,7 @@ def found_in(
         rows = by_image.get(image_id, [])
         items = [records[row] for row in rows]
         masks: list = []
-        if any(item.get('segmentation') for item in items):
+        if MASKS in metrics or not all(item.get('bbox') for item in items):
             segmentations = [item['segmentation'] for item in items]
             try:
                 masks = run_lengths(segmentations, *truth.size(image_id))
