@@ -55,6 +55,13 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     'replaced once all is done.',
 )
 @click.option(
+    '--metric',
+    'metrics',
+    multiple=True,
+    type=click.Choice(['bbox', 'segm']),
+    help='Boxes or masks; may be repeated.  [default: what there is]',
+)
+@click.option(
     '--score-thr',
     type=FiniteRange(),
     help='Least score in the confusion matrix and on the sheet.  [default: '
@@ -73,6 +80,7 @@ def main(
     config: str | None,
     checkpoint: str | None,
     out: Path,
+    metrics: tuple[str, ...],
     score_thr: float | None,
     max_dets: int,
     **options: Any,
@@ -107,7 +115,9 @@ def main(
             given = {name: options[name] for name in OF_RESULTS}
             subject = from_results(out=out, names=with_names, **given)
         try:
-            evaluated = evaluate(subject, max_dets, progress_bar('images'))
+            evaluated = evaluate(
+                subject, max_dets, metrics, progress_bar('images')
+            )
         except KeyboardInterrupt:
             click.echo('Interrupted, nothing is written', err=True)
             sys.exit(130)

@@ -10,10 +10,12 @@ import pytest
 import torch
 from mmdet.registry import METRICS, MODELS
 from mmengine.config import Config
+from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 
 from mmdet_retina_plus.analysis.evaluation import evaluate as module
 from mmdet_retina_plus.cli.evaluate import main
+from mmdet_retina_plus.common.config_file import load_config
 from tests.helpers import commands
 from tests.helpers.browser import browse, needs_browser
 from tests.helpers.coco_scenes import scene
@@ -277,6 +279,23 @@ def test_results_that_predict_numbered_are_matched_by_name(files):
     assert 'did you mean class 0?' in output
 
 
+def test_masks_that_are_asked_for_must_be_there(files, evaluated):
+    output = run(files, '--metric', 'segm', code=1)
+    assert 'a.json has objects without a segmentation' in output
+    coco = coco_of(OBJECTS, images=2)
+    for item in coco['annotations']:
+        item['segmentation'] = [[10, 10, 50, 10, 50, 40]]
+    write(files['--ann-file'], coco)
+    output = run(files, '--metric', 'segm', '--metric', 'bbox', code=1)
+    assert 'the detections have no masks' in output
+    folder = evaluated.parent.parent
+    files['--results'] = folder / 'r.json'
+    files['--ann-file'] = folder / 'annotations.json'
+    run(files, '--metric', 'segm')
+    found = numbers(files['--out'])['metrics']
+    assert found == {'segm': numbers(evaluated)['metrics']['segm']}
+
+
 def test_detections_beyond_the_most_are_named(files):
     write(files['--results'], detections_of(RIGHT * 3))
     assert '4 detections left out' in run(files, '--max-dets', 1)
@@ -373,9 +392,7 @@ def trained(tmp_path, seeing, undrawn):
 
 def by_coco_metric(config: str, ann_file: Path) -> dict[str, float]:
     """What mmdet logs for the same detector and data."""
-    from mmengine.runner import Runner
-
-    cfg = Config.fromfile(config)
+    cfg = load_config(config)
     model = MODELS.build(cfg.model)
     metric = METRICS.build(
         dict(

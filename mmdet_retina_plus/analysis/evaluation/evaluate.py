@@ -157,6 +157,7 @@ def from_results(
 def evaluate(
     subject: Subject,
     max_dets: int = 100,
+    wanted: Sequence[str] = (),
     progress: Callable[..., Iterable[Any]] | None = None,
 ) -> dict[str, Evaluated]:
     """Match all images, one at a time.
@@ -164,6 +165,7 @@ def evaluate(
     Args:
         subject: What is evaluated.
         max_dets: Best detections to keep of a class in an image.
+        wanted: Metrics, 'bbox' or 'segm'. Empty: all that there are.
         progress: Passes images on, of a `total`, and shows how many are
             done.
 
@@ -171,9 +173,15 @@ def evaluate(
         By metric.
 
     Raises:
-        ValueError: Detection stopped, or found nothing.
+        ValueError: Detection stopped, found nothing, or a metric is wanted
+            for which there are no masks.
     """
     truth = subject.truth
+    if MASKS in wanted and not truth.has_masks:
+        raise ValueError(
+            f'{truth.path} has objects without a segmentation, so masks '
+            'cannot be evaluated: leave out --metric segm'
+        )
     collectors: dict[str, Collector] = {}
     worst: dict[str, list[Worst]] = {}
     images: Iterable[Found] = complete(subject)
@@ -181,8 +189,15 @@ def evaluate(
         images = progress(images, total=len(truth.images))
     for found in images:
         number = truth.numbers[found.image_id]
+        if not found.by_metric.keys() >= {*wanted}:
+            raise ValueError(
+                f'{subject.source}: the detections have no masks: leave out '
+                '--metric segm'
+            )
         for metric, detections in found.by_metric.items():
             if metric == MASKS and not truth.has_masks:
+                continue
+            if wanted and metric not in wanted:
                 continue
             collector = collectors.setdefault(
                 metric, Collector(len(truth.classes), max_dets)

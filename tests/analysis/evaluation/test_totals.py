@@ -70,22 +70,9 @@ def test_detections_beyond_the_best_are_left_out_as_in_pycocotools(tmp_path):
     assert_equal_arrays(columns, evaluator)
 
 
-def table_rows(printed: str) -> dict[str, list[str]]:
-    """Lines of CocoMetric's table of classes, by metric."""
-    rows: dict[str, list[str]] = {}
-    for line in printed.splitlines():
-        if 'Evaluating ' in line:
-            metric = line.split('Evaluating ')[1].rstrip('.')
-        elif line.startswith('| class'):
-            rows.setdefault(metric, []).append(line)
-    return rows
-
-
-def test_totals_are_those_that_coco_metric_logs(tmp_path, capsys):
+def test_totals_are_those_that_coco_metric_logs(tmp_path):
     path, results = scene(1, tmp_path)
-    options = dict(metric=['bbox', 'segm'], classwise=True)
-    logged = evaluate('CocoMetric', path, results, **options)
-    tables = table_rows(capsys.readouterr().out)
+    logged = evaluate('CocoMetric', path, results, metric=['bbox', 'segm'])
     coco = json.loads(path.read_text())
     names = dict(AP='mAP', AP50='mAP_50', AP75='mAP_75')
     names |= {f'AP_{size}': f'mAP_{size[0]}' for size in ('small', 'medium')}
@@ -95,9 +82,6 @@ def test_totals_are_those_that_coco_metric_logs(tmp_path, capsys):
         for ours, theirs in names.items():
             value = numbers['summary'][ours]
             assert round(value, 3) == logged[f'{metric}_{theirs}']
-        for item in numbers['by_class'][:2]:
-            row = next(x for x in tables[metric] if item['name'] in x)
-            assert f'| {round(item["AP"], 3)} ' in row
         assert numbers['by_class'][2]['AP'] is None
 
 
