@@ -25,10 +25,12 @@ ONEDL = [
     'onedl-mmcv>=2.3',
     'onedl-mim>=0.5.1',
 ]
+# Its script is written into the page, no network needed.
+PLOTLY = 'plotly>=5.24'
 SWEEP = [
     'optuna>=4.5,<6',  # journal storage as we use it
     'psutil>=5.9',  # ends what torchrun started
-    'plotly>=5.24',  # its script is written into the page, no network needed
+    PLOTLY,
 ]
 FAST = ['faster-coco-eval>=1.7']  # torch-free COCO evaluation
 TEST = [
@@ -79,6 +81,7 @@ setup(
         'upstream': UPSTREAM,
         'onedl': ONEDL,
         'sweep': SWEEP,
+        'evaluate': [PLOTLY],
         'fast': FAST,
         'test': [*SWEEP, *FAST, *TEST],
     },

@@ -34,11 +34,11 @@ from pycocotools.cocoeval import COCOeval
 from benchmarks.harness import print_table
 from benchmarks.training import summary
 from mmdet_retina_plus.common.config_file import load_config
+from mmdet_retina_plus.common.label_names import category_ids
 from mmdet_retina_plus.common.trained_detectors import load_detectors
 from mmdet_retina_plus.fusion import WBC_PRESETS, WBCTTAModel, merge_tiles
 from mmdet_retina_plus.inference.fusion_options import PRESET_WEIGHTS
 from mmdet_retina_plus.inference.image_list import ListedImage
-from mmdet_retina_plus.inference.label_names import category_ids
 from mmdet_retina_plus.inference.pictures import Pictures
 from mmdet_retina_plus.inference.results import Results
 from mmdet_retina_plus.inference.tiled_detector import (

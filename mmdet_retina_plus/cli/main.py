@@ -12,6 +12,7 @@ COMMANDS = (
     'build-mmcv',
     'config',
     'doctor',
+    'evaluate',
     'fuse',
     'init',
     'loss-cdf',

@@ -1,6 +1,7 @@
 """Frame of a self-contained HTML page, which needs no network."""
 
 from base64 import b64encode
+from collections.abc import Sequence
 from html import escape
 
 POLICY = (
@@ -28,6 +29,11 @@ th, td { padding: 5px 14px 5px 0; text-align: left; white-space: nowrap;
 th { font-weight: 600; border-bottom-color: #999; }
 .number { text-align: right; }
 .best td { background: #e8f1f8; font-weight: 600; }
+h3 { font-size: 15px; margin: 16px 0 4px; }
+img { max-width: 100%; }
+.zoom { display: block; overflow-x: auto; cursor: zoom-in; }
+.zoom input { display: none; }
+.zoom input:checked + img { max-width: none; cursor: zoom-out; }
 """
 
 
@@ -58,12 +64,32 @@ def page(title: str, body: str, script: str = '') -> str:
 """
 
 
-def picture(png: bytes, text: str) -> str:
+def picture(data: bytes, text: str, kind: str = 'png') -> str:
     """HTML of a picture that lies within the page.
 
     Args:
-        png: Content of a PNG file.
+        data: Content of a picture file.
         text: What it shows, for those who do not see it.
+        kind: Of the file, 'png' or 'jpeg'.
     """
-    data = b64encode(png).decode()
-    return f'<img alt="{escape(text)}" src="data:image/png;base64,{data}">'
+    code = b64encode(data).decode()
+    source = f'data:image/{kind};base64,{code}'
+    return f'<img alt="{escape(text)}" src="{source}">'
+
+
+def zoomed(data: bytes, text: str, kind: str = 'png') -> str:
+    """A picture that fits the window, and has its own size once clicked."""
+    image = picture(data, text, kind)
+    return f'<label class="zoom"><input type="checkbox">{image}</label>'
+
+
+def table_html(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; all columns but the first hold numbers."""
+    lines = [line_html('th', head), *(line_html('td', row) for row in rows)]
+    return f'<div class="wide"><table>{"".join(lines)}</table></div>'
+
+
+def line_html(tag: str, texts: Sequence[str]) -> str:
+    first, *others = map(escape, texts)
+    cells = [f'<{tag} class="number">{text}</{tag}>' for text in others]
+    return f'<tr><{tag}>{first}</{tag}>{"".join(cells)}</tr>\n'

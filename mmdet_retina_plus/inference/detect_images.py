@@ -6,6 +6,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmdet_retina_plus.common.config_file import read_config
+from mmdet_retina_plus.common.label_names import (
+    category_ids,
+    label_names,
+    unknown_categories,
+    unused_names,
+)
 from mmdet_retina_plus.common.output_files import replace
 from mmdet_retina_plus.common.text import quantity, some
 
@@ -13,12 +19,6 @@ from .checks import check_outputs, check_pictures
 from .fusion_options import fusion_options
 from .image_list import find_images, images_of, read_coco
 from .image_loop import detect_in_all
-from .label_names import (
-    category_ids,
-    label_names,
-    unknown_categories,
-    unused_names,
-)
 from .results import Results, images_file
 
 

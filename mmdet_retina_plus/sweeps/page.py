@@ -4,6 +4,7 @@ from datetime import datetime
 from html import escape
 
 from mmdet_retina_plus.common.html_page import page
+from mmdet_retina_plus.common.plotly_html import figure_html, plotly_script
 
 from .charts import Chart
 from .plotly_figures import make_figure
@@ -26,13 +27,7 @@ def page_html(
     Raises:
         ImportError: plotly is missing.
     """
-    try:
-        from plotly.offline import get_plotlyjs
-    except ImportError as error:
-        raise ImportError(
-            'The page of a sweep needs plotly: '
-            'pip install "mmdet_retina_plus[sweep]"'
-        ) from error
+    script = plotly_script('The page of a sweep', 'sweep')
     sections = [chart_html(chart) for chart in charts]
     if not any(result.metric for result in results):
         sections.insert(0, '<p>No trial has a result yet.</p>')
@@ -44,7 +39,7 @@ def page_html(
         ''.join(sections),
         failures_html(results),
     ]
-    return page(sweep.name, '\n'.join(body), get_plotlyjs())
+    return page(sweep.name, '\n'.join(body), script)
 
 
 def headline_html(sweep: SweepResult, results: list[PointResult]) -> str:
@@ -106,15 +101,7 @@ def failures_html(results: list[PointResult]) -> str:
 
 
 def chart_html(chart: Chart) -> str:
-    import plotly.io
-
-    plot = plotly.io.to_html(
-        make_figure(chart),
-        full_html=False,
-        include_plotlyjs=False,
-        config=dict(displayModeBar=False, responsive=True),
-        div_id=chart.name,
-    )
+    plot = figure_html(make_figure(chart), chart.name)
     return (
         f'<section><h2>{escape(clip(chart.title, 90))}</h2>'
         f'<p class="note">{escape(chart.note)}</p>{plot}</section>\n'

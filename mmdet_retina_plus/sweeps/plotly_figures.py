@@ -4,6 +4,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from mmdet_retina_plus.common.palette import PALETTE
+from mmdet_retina_plus.common.plotly_html import empty_figure
 
 from .charts import Chart, Curves, Dots, HeatMap, Lines, Spot
 from .point_labels import clip
@@ -14,10 +15,7 @@ if TYPE_CHECKING:
 
 def make_figure(chart: Chart) -> 'Figure':
     """The chart for plotly."""
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
-    style_figure(figure, chart)
+    figure = empty_figure(clip(chart.x_label), clip(chart.y_label))
     match chart:
         case Lines():
             add_lines(figure, chart)
@@ -28,28 +26,6 @@ def make_figure(chart: Chart) -> 'Figure':
         case Curves():
             add_curves(figure, chart)
     return figure
-
-
-def style_figure(figure: 'Figure', chart: Chart) -> None:
-    axis = dict(
-        gridcolor='#e6e6e6',
-        zeroline=False,
-        linecolor='#888888',
-        ticks='outside',
-        automargin=True,
-    )
-    figure.update_layout(
-        template='none',
-        height=420,
-        margin=dict(l=60, r=20, t=20, b=50),
-        paper_bgcolor='#fafaf8',
-        plot_bgcolor='#fafaf8',
-        font=dict(family='system-ui, sans-serif', size=13, color='#222222'),
-        hoverlabel=dict(bgcolor='white', font_color='#222222', align='left'),
-        legend=dict(orientation='h', x=0, y=1.02, yanchor='bottom'),
-        xaxis=dict(axis, title=escape(clip(chart.x_label))),
-        yaxis=dict(axis, title=escape(clip(chart.y_label))),
-    )
 
 
 def hover_text(lines: list[str]) -> str:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmdet_retina_plus.inference import label_names as module
-from mmdet_retina_plus.inference.label_names import (
+from mmdet_retina_plus.common import label_names as module
+from mmdet_retina_plus.common.label_names import (
     category_ids,
     label_names,
     read_categories,

@@ -5,19 +5,17 @@ from html import escape
 from operator import itemgetter
 from typing import Any
 
-from mmdet_retina_plus.common.html_page import page, picture
+from mmdet_retina_plus.common.html_page import (
+    page,
+    picture,
+    table_html,
+    zoomed,
+)
 from mmdet_retina_plus.common.text import quantity
 
 from .strategies import Strategy
 
-STYLE = """<style>
-main { max-width: none; }
-h3 { font-size: 15px; margin: 16px 0 4px; }
-img { max-width: 100%; }
-.zoom { display: block; overflow-x: auto; cursor: zoom-in; }
-.zoom input { display: none; }
-.zoom input:checked + img { max-width: none; cursor: zoom-out; }
-</style>"""
+STYLE = '<style>main { max-width: none; }</style>'
 
 
 def page_html(
@@ -70,24 +68,6 @@ def failures_html(failures: Sequence[str]) -> str:
         return ''
     items = ''.join(f'<li>{escape(line)}</li>' for line in failures)
     return f'<p><b>Left out:</b></p><ul>{items}</ul>'
-
-
-def zoomed(png: bytes, text: str) -> str:
-    """A picture that fits the window, and has its own size once clicked."""
-    image = picture(png, text)
-    return f'<label class="zoom"><input type="checkbox">{image}</label>'
-
-
-def table_html(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table; all columns but the first hold numbers."""
-    lines = [line_html('th', head), *(line_html('td', row) for row in rows)]
-    return f'<div class="wide"><table>{"".join(lines)}</table></div>'
-
-
-def line_html(tag: str, texts: Sequence[str]) -> str:
-    first, *others = map(escape, texts)
-    cells = [f'<{tag} class="number">{text}</{tag}>' for text in others]
-    return f'<tr><{tag}>{first}</{tag}>{"".join(cells)}</tr>\n'
 
 
 def sizes_html(numbers: Mapping[str, dict]) -> str:

@@ -6,13 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmdet_retina_plus.common.config_tree import (
-    annotation_path,
-    datasets_in,
-    part,
-)
-from mmdet_retina_plus.common.suggestions import did_you_mean
-from mmdet_retina_plus.common.text import some
+from .config_tree import annotation_path, datasets_in, part
+from .suggestions import did_you_mean
+from .text import some
 
 
 def label_names(cfg: Any, classes: Sequence[str]) -> tuple[list[str], str]:

@@ -1,0 +1,160 @@
+"""Detections of a checkpoint in the images of a config's data."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from mmdet.models import BaseDetector
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import encode_mask_results
+from mmdet.utils import get_test_pipeline_cfg
+from mmengine.runner import Runner
+
+from mmdet_retina_plus.analysis.loss_data import (
+    dataset_settings,
+    unreadable,
+)
+from mmdet_retina_plus.common.config_tree import (
+    annotation_path,
+    dataset_chains,
+)
+from mmdet_retina_plus.common.label_names import category_ids, label_names
+from mmdet_retina_plus.common.text import error_text
+
+from .results import Found, with_areas
+from .truth import BOXES, MASKS, Truth, read_truth
+
+
+class Loaded(NamedTuple):
+    """A detector and the images that it looks at.
+
+    Attributes:
+        model: With `dataset_meta`.
+        loader: Batches of the images.
+        truth: Their objects.
+        labels: Label in `truth` of each label of the detector, shape (C,).
+        notes: Lines on what may be surprising.
+    """
+
+    model: BaseDetector
+    loader: Any
+    truth: Truth
+    labels: np.ndarray
+    notes: list[str]
+
+
+def load(cfg: Any, model: BaseDetector, split: str) -> Loaded:
+    """Data of a split with its objects, categories matched by name.
+
+    Args:
+        cfg: Of mmengine.
+        model: Detector of the config.
+        split: 'val', 'test' or 'train', which is loaded as 'val' is.
+
+    Raises:
+        ValueError: The data cannot be read, or lacks a class.
+    """
+    settings, ann_file = loader_settings(cfg, split)
+    coco = read_truth(ann_file)
+    own = model.dataset_meta['classes']
+    names, note = label_names(cfg, own)
+    ids = category_ids(coco, names)
+    truth = Truth(ann_file, coco, ids)
+    try:
+        # pycocotools prints what it does.
+        with redirect_stdout(StringIO()):
+            loader = Runner.build_dataloader(settings)
+    except Exception as error:  # Of files, and whatever constructors raise.
+        raise unreadable(split, error) from error
+    seen = {
+        loader.dataset.get_data_info(number).get('img_id')
+        for number in range(len(loader.dataset))
+    }
+    unseen = truth.images.keys() - seen
+    if not seen & truth.images.keys():
+        raise ValueError(f'The {split} data has no image of {ann_file}')
+    notes = [note] if note else []
+    if unseen:
+        notes.append(
+            f'{len(unseen)} of {len(truth.images)} images of {ann_file} are '
+            f'not in the {split} data: their objects count as missed'
+        )
+    labels = np.array([truth.labels[number] for number in ids])
+    return Loaded(model, loader, truth, labels, notes)
+
+
+def loader_settings(cfg: Any, split: str) -> tuple[dict, Path]:
+    """Config of a dataloader that keeps all images in order, and their file.
+
+    Raises:
+        ValueError: There is none, or it has several data sets.
+    """
+    name = 'val' if split == 'train' else split
+    chains = list(dataset_chains(dataset_settings(cfg, split)))
+    if len(chains) != 1:
+        raise ValueError(
+            f'The {split} data has {len(chains)} data sets: evaluate one '
+            f'after the other by --cfg-options {split}_dataloader.dataset=…'
+        )
+    dataset = copy.deepcopy(dict(chains[0][-1]))
+    if split == 'train':
+        dataset.update(test_mode=True, pipeline=get_test_pipeline_cfg(cfg))
+        dataset.pop('filter_cfg', None)
+    settings = copy.deepcopy(dict(cfg.get(f'{name}_dataloader') or {}))
+    settings['dataset'] = dataset
+    settings['sampler'] = dict(type='DefaultSampler', shuffle=False)
+    settings.pop('batch_sampler', None)
+    return settings, Path(annotation_path(dataset))
+
+
+def detect(loaded: Loaded) -> Iterator[Found]:
+    """Detections in one image after the other.
+
+    Raises:
+        ValueError: An image cannot be read, or the model stops.
+    """
+    batches = iter(loaded.loader)
+    last = 'the first image'
+    while True:
+        try:
+            batch = next(batches, None)
+            if batch is None:
+                return
+            with torch.no_grad():
+                samples = loaded.model.test_step(batch)
+            found = [found_of(sample, loaded.labels) for sample in samples]
+        except Exception as error:  # Of files, pipelines and models.
+            raise ValueError(
+                f'Detection stopped behind {last}: {one_line(error)}'
+            ) from error
+        last = str(samples[-1].metainfo.get('img_path', samples[-1].img_id))
+        yield from found
+
+
+def found_of(sample: DetDataSample, labels: np.ndarray) -> Found:
+    """Detections of an image; labels count as in the truth."""
+    instances = sample.pred_instances.cpu()
+    numbers = labels[instances.labels.numpy()]
+    boxes = instances.bboxes.numpy().astype(float)
+    boxes[:, 2:] -= boxes[:, :2]
+    scores = instances.scores.numpy().astype(float)
+    by_metric = {BOXES: with_areas(numbers, boxes, scores)}
+    if 'masks' in instances:
+        masks = instances.masks
+        if isinstance(masks, torch.Tensor):
+            masks = encode_mask_results(masks.numpy())
+        if 'mask_scores' in instances:
+            scores = instances.mask_scores.numpy().astype(float)
+        by_metric[MASKS] = with_areas(numbers, list(masks), scores)
+    path = sample.metainfo.get('img_path')
+    return Found(sample.img_id, Path(path) if path else None, by_metric)
+
+
+def one_line(error: Exception) -> str:
+    """Message of an error, whose traceback a worker may have added."""
+    return error_text(error).strip().splitlines()[-1]

@@ -1,0 +1,197 @@
+"""Figures of a metric, by plotly."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmdet_retina_plus.common.palette import PALETTE
+from mmdet_retina_plus.common.plotly_html import empty_figure, plain
+
+from .tables import BACKGROUND
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+SHOWN = 8
+"""Classes whose curves are shown at first; others by a click."""
+MOST_TEXTS = 20
+"""Classes up to which cells of the confusion matrix have a number."""
+UNIT = (0, 1.02)
+
+
+def recall_figure(numbers: Mapping[str, Any]) -> 'Figure':
+    """Precision over recall: all classes at three IoU, each class at .5."""
+    figure = empty_figure('recall', 'precision')
+    curves = numbers['curves']
+    *classes, together = curves['of']
+    for key, name, dash in (
+        ('precision_50', 'all, IoU .5', 'solid'),
+        ('precision_75', 'all, IoU .75', 'dash'),
+        ('precision_mean', 'all, mean of IoU .5 to .95', 'dot'),
+    ):
+        figure.add_scatter(
+            x=curves['recall'],
+            y=together[key],
+            name=name,
+            line=dict(color='#222222', width=2.5, dash=dash),
+        )
+    add_classes(figure, classes, curves['recall'], 'precision_50')
+    return unit_axes(figure)
+
+
+def score_figure(numbers: Mapping[str, Any]) -> 'Figure':
+    """Precision, recall and F1 of all classes over the score."""
+    figure = empty_figure('score threshold', '')
+    curves = numbers['curves']
+    together = curves['of'][-1]
+    for key, color in zip(
+        ('precision', 'recall', 'F1'), PALETTE, strict=False
+    ):
+        figure.add_scatter(
+            x=curves['score'],
+            y=together[key],
+            name=key,
+            line=dict(color=color, width=2.5),
+        )
+    best = numbers['best']
+    if best['score'] is not None:
+        figure.add_scatter(
+            x=[best['score']],
+            y=[best['F1']],
+            name='largest F1',
+            mode='markers',
+            marker=dict(size=11, color=PALETTE[2], symbol='diamond'),
+        )
+    return unit_axes(figure)
+
+
+def f1_figure(numbers: Mapping[str, Any]) -> 'Figure':
+    """F1 of each class over the score."""
+    figure = empty_figure('score threshold', 'F1')
+    curves = numbers['curves']
+    add_classes(figure, curves['of'][:-1], curves['score'], 'F1')
+    return unit_axes(figure)
+
+
+def add_classes(
+    figure: 'Figure', curves: Sequence[Mapping], x: Sequence[float], key: str
+) -> None:
+    """A thin line for each class."""
+    for number, curve in enumerate(curves):
+        figure.add_scatter(
+            x=x,
+            y=curve[key],
+            name=plain(curve['name']),
+            line=dict(color=PALETTE[number % len(PALETTE)], width=1.2),
+            visible=True if number < SHOWN else 'legendonly',
+        )
+
+
+def unit_axes(figure: 'Figure') -> 'Figure':
+    """From 0 to 1, with a legend beside the lines, of which many may be."""
+    figure.update_yaxes(range=UNIT)
+    return figure.update_layout(
+        legend=dict(orientation='v', x=1.01, y=1, yanchor='top')
+    )
+
+
+def threshold_figure(numbers: Mapping[str, Any]) -> 'Figure':
+    """AP and AR at each IoU threshold."""
+    figure = empty_figure('IoU threshold', '')
+    rows = numbers['by_threshold']
+    for key, color in zip(('AP', 'AR'), PALETTE, strict=False):
+        figure.add_scatter(
+            x=[row['IoU'] for row in rows],
+            y=[row[key] for row in rows],
+            name=key,
+            mode='lines+markers',
+            line=dict(color=color, width=2),
+        )
+    return figure.update_yaxes(range=UNIT)
+
+
+def error_figure(numbers: Mapping[str, Any]) -> 'Figure':
+    """What each kind of error costs."""
+    errors = numbers['errors']
+    figure = empty_figure('AP at IoU .5 that correcting it gains', '')
+    names = list(errors)[::-1]
+    figure.add_bar(
+        y=names,
+        x=[errors[name]['cost'] for name in names],
+        text=[f'{errors[name]["cost"]:.3f}' for name in names],
+        textposition='outside',
+        cliponaxis=False,
+        orientation='h',
+        marker=dict(color=PALETTE[0]),
+    )
+    return figure.update_layout(height=300, margin=dict(l=60, r=60))
+
+
+def confusion_figure(
+    numbers: Mapping[str, Any], classes: Sequence[str]
+) -> 'Figure':
+    """The confusion matrix, coloured by the share of a row."""
+    matrix = np.array(numbers['confusion'])
+    totals = matrix.sum(axis=1, keepdims=True)
+    shares = matrix / np.maximum(totals, 1)
+    names = [plain(name) for name in [*classes, BACKGROUND]]
+    places = list(range(len(names)))
+    figure = empty_figure('detected as', 'object')
+    figure.add_heatmap(
+        z=shares,
+        text=matrix,
+        texttemplate='%{text}' if len(classes) <= MOST_TEXTS else None,
+        hovertext=[
+            [
+                f'{row} detected as {column}: {count:,} ({share:.1%})'
+                for column, count, share in zip(
+                    names, counts, line, strict=True
+                )
+            ]
+            for row, counts, line in zip(names, matrix, shares, strict=True)
+        ],
+        hoverinfo='text',
+        colorscale='Blues',
+        showscale=False,
+        zmin=0,
+        zmax=1,
+    )
+    ticks = dict(tickvals=places, ticktext=names, showgrid=False)
+    figure.update_xaxes(ticks)
+    figure.update_yaxes(ticks, autorange='reversed')
+    return figure.update_layout(height=160 + max(260, 20 * len(names)))
+
+
+def calibration_figure(calibration: Mapping[str, Any]) -> 'Figure':
+    """Precision over score, on the diagonal if scores are probabilities."""
+    figure = empty_figure('score', 'precision at IoU .5')
+    bins = [item for item in calibration['bins'] if item['count']]
+    figure.add_scatter(
+        x=[0, 1],
+        y=[0, 1],
+        mode='lines',
+        name='calibrated',
+        line=dict(color='#888888', dash='dash'),
+    )
+    figure.add_bar(
+        x=[(item['low'] + item['high']) / 2 for item in bins],
+        y=[item['precision'] for item in bins],
+        width=0.095,
+        name='precision',
+        marker=dict(color=PALETTE[0], opacity=0.75),
+        hovertext=[
+            f'{item["count"]:,} detections, mean score {item["score"]:.3f}, '
+            f'precision {item["precision"]:.3f}'
+            for item in bins
+        ],
+        hoverinfo='text',
+    )
+    figure.add_scatter(
+        x=[item['score'] for item in bins],
+        y=[item['precision'] for item in bins],
+        mode='markers',
+        name='at the mean score',
+        marker=dict(color=PALETTE[1], size=8),
+    )
+    return figure.update_xaxes(range=UNIT).update_yaxes(range=UNIT)

@@ -1,0 +1,208 @@
+"""The page of an evaluation, in one HTML file that needs no network."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from mmdet_retina_plus.common.html_page import page, table_html, zoomed
+from mmdet_retina_plus.common.plotly_html import figure_html, plotly_script
+from mmdet_retina_plus.common.text import quantity
+
+from .figures import (
+    calibration_figure,
+    confusion_figure,
+    error_figure,
+    f1_figure,
+    recall_figure,
+    score_figure,
+    threshold_figure,
+)
+
+TITLES = {'bbox': 'Boxes', 'segm': 'Masks'}
+AP_HEADS = {
+    'AP': 'AP',
+    'AP50': 'AP50',
+    'AP75': 'AP75',
+    'AP_small': 'small',
+    'AP_medium': 'medium',
+    'AP_large': 'large',
+}
+"""Columns of AP, and their heads."""
+AR_HEADS = {
+    'AR': 'AR',
+    'AR_small': 'AR small',
+    'AR_medium': 'AR medium',
+    'AR_large': 'AR large',
+}
+NOTE = '<p class="note">{}</p>'
+
+
+def page_html(content: Mapping[str, Any], sheets: Mapping[str, bytes]) -> str:
+    """The whole page.
+
+    Args:
+        content: What evaluation.json holds.
+        sheets: JPEG of the worst images, by metric.
+
+    Raises:
+        ImportError: plotly is missing.
+    """
+    script = plotly_script('The page of an evaluation', 'evaluate')
+    metrics = content['metrics']
+    first = next(iter(metrics.values()))
+    sections = [
+        '<h1>Evaluation</h1>',
+        f'<p>{escape(content["source"])}</p>',
+        f'<p><b>{quantity(content["images"], "image")}, '
+        f'{quantity(first["objects"], "object")}, '
+        f'{quantity(first["detections"], "detection")}</b></p>',
+        *(f'<p>Note: {escape(line)}</p>' for line in content['notes']),
+        summary_html(metrics),
+    ]
+    for metric, numbers in metrics.items():
+        sections += metric_html(
+            metric, numbers, content['classes'], sheets[metric]
+        )
+    return page('Evaluation', '\n'.join(sections), script)
+
+
+def share(value: float | None) -> str:
+    """Three digits, as CocoMetric logs them, or a dash."""
+    return '-' if value is None else f'{value:.3f}'
+
+
+def summary_html(metrics: Mapping[str, dict]) -> str:
+    """COCO's numbers, a row for each metric."""
+    heads = AP_HEADS | AR_HEADS
+    rows = [
+        [TITLES[metric], *(share(item['summary'][key]) for key in heads)]
+        for metric, item in metrics.items()
+    ]
+    note = NOTE.format(
+        'AP is the mean over classes with objects and over IoU .5 to .95, as '
+        "COCO's evaluation and mmdet's CocoMetric give it; sizes are below "
+        '32², up to 96² and above, in pixels of area.'
+    )
+    return table_html(['', *heads.values()], rows) + note
+
+
+def metric_html(
+    metric: str, numbers: Mapping[str, Any], classes: list[str], sheet: bytes
+) -> list[str]:
+    """Sections of a metric."""
+    title = TITLES[metric]
+
+    def drawn(name: str, figure: Any) -> str:
+        return figure_html(figure, f'{metric}-{name}')
+
+    best = numbers['best']
+    all_classes = 'No detection is right.'
+    if best['score'] is not None:
+        all_classes = (
+            f'Of all classes together F1 is largest, {best["F1"]:.3f}, from '
+            f'score {best["score"]:.3f} on: precision '
+            f'{best["precision"]:.3f}, recall {best["recall"]:.3f}.'
+        )
+    return [
+        f'<h2>{title}: by class</h2>',
+        classes_html(numbers['by_class']),
+        NOTE.format(
+            'AP by size of objects; the score from which on F1 at IoU .5 is '
+            'largest, with precision and recall there.'
+        ),
+        f'<h2>{title}: precision and recall</h2>',
+        drawn('recall', recall_figure(numbers)),
+        NOTE.format(
+            'As COCO interpolates it: the best precision at this recall or a '
+            'higher one. Thin lines are classes at IoU .5. Click in the '
+            'legend to show or hide a line, double-click for it alone.'
+        ),
+        drawn('thresholds', threshold_figure(numbers)),
+        f'<h2>{title}: score threshold</h2>',
+        f'<p>{all_classes}</p>',
+        drawn('score', score_figure(numbers)),
+        drawn('f1', f1_figure(numbers)),
+        f'<h2>{title}: confusion</h2>',
+        drawn('confusion', confusion_figure(numbers, classes)),
+        NOTE.format(
+            f'Objects by rows, at IoU .5 and scores from '
+            f'{numbers["score_thr"]:.3f} on. The diagonal counts true '
+            'positives; the last column is missed objects, the last row is '
+            'false detections: background and duplicates. Colours are shares '
+            'of a row.'
+        ),
+        f'<h2>{title}: errors</h2>',
+        drawn('errors', error_figure(numbers)),
+        errors_html(numbers),
+        NOTE.format(
+            'Kinds of TIDE (arXiv 2008.08115), of all detections whatever '
+            'their score. The cost is what AP at IoU .5 gains if errors of '
+            'this kind alone are corrected, so costs do not add up. A '
+            'missed object is one that no detection of a wrong class or poor '
+            'localisation was meant for; both: IoU .1 to .5 with an object '
+            'of another class.'
+        ),
+        f'<h2>{title}: calibration of scores</h2>',
+        calibration_html(metric, numbers['calibration']),
+        f'<h2>{title}: worst images</h2>',
+        NOTE.format(
+            'Truth to the left, detections from score '
+            f'{numbers["score_thr"]:.3f} on to the right. The worst have the '
+            'largest sum of scores of false detections, of 1 for each object '
+            'that is not found, and of 1 less its score for one that is. '
+            'Click to enlarge.'
+        ),
+        zoomed(sheet, 'worst images, truth and detections', 'jpeg'),
+    ]
+
+
+def classes_html(items: Sequence[Mapping]) -> str:
+    """AP and best threshold of each class."""
+    best = ('score', 'precision', 'recall', 'F1')
+    head = [
+        *('class', 'objects', 'detections'),
+        *AP_HEADS.values(),
+        *('best score', *best[1:]),
+    ]
+    rows = [
+        [
+            item['name'],
+            f'{item["objects"]:,}',
+            f'{item["detections"]:,}',
+            *(share(item[key]) for key in AP_HEADS),
+            *(share(item['best'][key]) for key in best),
+        ]
+        for item in items
+    ]
+    return table_html(head, rows)
+
+
+def errors_html(numbers: Mapping[str, Any]) -> str:
+    """Errors of all classes and of each, by kind."""
+    errors = numbers['errors']
+    rows = [
+        ['cost in AP50', *(share(item['cost']) for item in errors.values())],
+        ['all', *(f'{item["count"]:,}' for item in errors.values())],
+        *(
+            [
+                item['name'],
+                *(f'{count:,}' for count in item['errors'].values()),
+            ]
+            for item in numbers['by_class']
+        ),
+    ]
+    return table_html(['', *errors], rows)
+
+
+def calibration_html(metric: str, calibration: Mapping | None) -> str:
+    if calibration is None:
+        return '<p>Scores are no probabilities: some are not in 0 to 1.</p>'
+    plot = figure_html(
+        calibration_figure(calibration), f'{metric}-calibration'
+    )
+    note = NOTE.format(
+        'Precision of detections with like scores. ECE is the mean distance '
+        'of precision and score over bins, weighted by detections, so many '
+        'low scores weigh much.'
+    )
+    return f'<p>ECE {calibration["ECE"]:.3f}</p>{plot}{note}'

@@ -1,0 +1,145 @@
+"""Objects of a COCO annotation file, by image."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmdet_retina_plus.common.coco_format import format_errors, has_box
+from mmdet_retina_plus.common.text import some
+
+from .masks import MaskError, run_lengths
+from .matching import Objects
+
+BOXES, MASKS = 'bbox', 'segm'
+"""Names of metrics in mmdet."""
+
+
+class Truth:
+    """Images and objects that detections are compared with.
+
+    Objects of other categories and of images that are not listed are left
+    out, as pycocotools does.
+
+    Attributes:
+        path: The annotation file.
+        categories: Id of each class, ascending, which labels count.
+        classes: Name of each class.
+        images: Image of each id, ids ascending.
+        numbers: Position of each id in `images`.
+
+    Args:
+        path: Annotation file.
+        coco: Its content, checked by `read_truth`.
+        categories: Ids to keep. None: all.
+
+    Raises:
+        ValueError: There are no such objects, or they have no boxes.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        coco: Mapping[str, Any],
+        categories: Sequence | None = None,
+    ) -> None:
+        names = {item['id']: item['name'] for item in coco['categories']}
+        self.path = path
+        kept_ids = names if categories is None else categories
+        self.categories = sorted(kept_ids, key=id_order)
+        self.classes = [names[number] for number in self.categories]
+        self.labels = {item: n for n, item in enumerate(self.categories)}
+        self.images = {
+            item['id']: item
+            for item in sorted(
+                coco['images'], key=lambda item: id_order(item['id'])
+            )
+        }
+        self.numbers = {item: n for n, item in enumerate(self.images)}
+        self.objects: dict[Any, list[Mapping]] = {}
+        kept = [
+            item
+            for item in coco['annotations']
+            if item['category_id'] in self.labels
+            and item['image_id'] in self.images
+        ]
+        if all(item.get('iscrowd') for item in kept):
+            raise ValueError(
+                f'{path} has no objects of {some(self.classes)}, so there is '
+                'nothing to compare detections with: name the annotation file '
+                'of these images'
+            )
+        for item in kept:
+            if not has_box(item):
+                raise ValueError(
+                    f'{path}: the annotation {item["id"]} has no bbox [x, y, '
+                    'width, height] of finite numbers'
+                )
+            self.objects.setdefault(item['image_id'], []).append(item)
+        self.has_masks = all(item.get('segmentation') for item in kept)
+
+    def size(self, image_id: Any) -> tuple[int, int]:
+        """Height and width of an image."""
+        image = self.images[image_id]
+        return int(image['height']), int(image['width'])
+
+    def of_image(self, image_id: Any, metric: str) -> Objects:
+        """Objects of an image, with boxes or masks.
+
+        Raises:
+            ValueError: An object has no valid mask.
+        """
+        items = self.objects.get(image_id, [])
+        if metric == BOXES:
+            shapes: Any = np.array([item['bbox'] for item in items], float)
+            shapes = shapes.reshape(-1, 4)
+        else:
+            shapes = self.masks(image_id, items)
+        return Objects(
+            np.array([self.labels[x['category_id']] for x in items], int),
+            shapes,
+            np.array([item['area'] for item in items], float),
+            np.array([bool(item.get('iscrowd')) for item in items], bool),
+        )
+
+    def masks(
+        self, image_id: Any, items: Sequence[Mapping]
+    ) -> list[dict[str, Any]]:
+        """Masks of the objects of an image."""
+        segmentations = [item['segmentation'] for item in items]
+        try:
+            return run_lengths(segmentations, *self.size(image_id))
+        except MaskError as error:
+            raise ValueError(
+                f'{self.path}: the annotation {items[error.index]["id"]} '
+                f'{error}'
+            ) from error
+
+
+def id_order(number: Any) -> tuple[bool, Any]:
+    """Key to sort ids, which may be numbers and texts."""
+    return isinstance(number, str), number
+
+
+def read_truth(path: Path) -> dict[str, Any]:
+    """Content of an annotation file.
+
+    Raises:
+        ValueError: It is missing, or not in COCO's format.
+    """
+    try:
+        coco = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        raise ValueError(f'Cannot read {path} as JSON: {error}') from error
+    problem = format_errors(coco)
+    if not problem and not coco['images']:
+        problem = 'it lists no images'
+    if not problem and not coco['categories']:
+        problem = 'it lists no categories'
+    if problem:
+        raise ValueError(
+            f'{path} is not an annotation file in COCO format: {problem}'
+        )
+    return coco

@@ -1,0 +1,72 @@
+"""Figures of plotly in a page that needs no network."""
+
+from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+PAPER = '#fafaf8'
+
+
+def plain(text: str) -> str:
+    """A text for plotly, which takes some HTML, and dollars for formulas."""
+    return escape(text).replace('$', '&#36;')
+
+
+def plotly_script(what: str, extra: str) -> str:
+    """JavaScript that shows figures.
+
+    Args:
+        what: What needs it, for the error.
+        extra: Of this package, which brings it.
+
+    Raises:
+        ImportError: plotly is missing.
+    """
+    try:
+        from plotly.offline import get_plotlyjs
+    except ImportError as error:
+        raise ImportError(
+            f'{what} needs plotly: pip install "mmdet_retina_plus[{extra}]"'
+        ) from error
+    return get_plotlyjs()
+
+
+def empty_figure(x_label: str, y_label: str) -> 'Figure':
+    """A figure with axes in our style; labels are escaped here."""
+    import plotly.graph_objects as go
+
+    axis = dict(
+        gridcolor='#e6e6e6',
+        zeroline=False,
+        linecolor='#888888',
+        ticks='outside',
+        automargin=True,
+        title_standoff=12,  # Or else long tick labels lie over it.
+    )
+    return go.Figure().update_layout(
+        template='none',
+        height=420,
+        margin=dict(l=60, r=20, t=20, b=50),
+        paper_bgcolor=PAPER,
+        plot_bgcolor=PAPER,
+        font=dict(family='system-ui, sans-serif', size=13, color='#222222'),
+        hoverlabel=dict(bgcolor='white', font_color='#222222', align='left'),
+        legend=dict(orientation='h', x=0, y=1.02, yanchor='bottom'),
+        xaxis=dict(axis, title_text=plain(x_label)),
+        yaxis=dict(axis, title_text=plain(y_label)),
+    )
+
+
+def figure_html(figure: 'Figure', name: str) -> str:
+    """HTML of a figure; `name` is its id in the page."""
+    import plotly.io
+
+    return plotly.io.to_html(
+        figure,
+        full_html=False,
+        include_plotlyjs=False,
+        config=dict(displayModeBar=False, responsive=True),
+        div_id=name,
+    )
