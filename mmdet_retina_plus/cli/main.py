@@ -12,6 +12,7 @@ COMMANDS = (
     'build-mmcv',
     'config',
     'doctor',
+    'export',
     'fuse',
     'loss-cdf',
     'loss-curves',
