@@ -33,6 +33,10 @@ SWEEP = [
     PLOTLY,
 ]
 FAST = ['faster-coco-eval>=1.7']  # torch-free COCO evaluation
+EXPORT = [
+    'onnx>=1.16',
+    'onnxruntime>=1.18',  # what compares the file with the checkpoint
+]
 TEST = [
     'pytest>=8',
     'pytest-xdist>=3.6',  # `make test` on two cores
@@ -83,7 +87,8 @@ setup(
         'sweep': SWEEP,
         'evaluate': [PLOTLY],
         'fast': FAST,
-        'test': [*SWEEP, *FAST, *TEST],
+        'export': EXPORT,
+        'test': [*SWEEP, *FAST, *EXPORT, *TEST],
     },
     entry_points={
         'console_scripts': ['retina-plus = retina_plus_command:main']

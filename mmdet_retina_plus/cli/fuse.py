@@ -62,9 +62,9 @@ def main(
     to have seen all images: an object that one of four has found alone keeps
     a quarter of its score.
 
-    A fused box is a mean. A segmentation is none: it is the one of the best
-    box in the cluster, unchanged, and left out where that box has none. Other
-    entries of a detection are left out.
+    A fused box is a mean. A segmentation is none: it is that of the best box
+    in the cluster that has one, unchanged. Other entries of a detection are
+    left out.
     """
     with errors_as_messages(doctor=True):
         fused = fuse_files(

@@ -13,6 +13,7 @@ COMMANDS = (
     'config',
     'doctor',
     'evaluate',
+    'export',
     'fuse',
     'init',
     'loss-cdf',

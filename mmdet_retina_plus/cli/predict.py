@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -12,6 +13,7 @@ from mmdet_retina_plus.inference.detect_images import (
     detect_images,
 )
 from mmdet_retina_plus.inference.fusion_options import PRESET_WEIGHTS
+from mmdet_retina_plus.inference.shards import Shard, run_jobs
 
 from .errors import errors_as_messages
 from .options import (
@@ -25,6 +27,8 @@ from .options import (
 )
 
 VIEWS = ('tile', 'flip', 'ensemble')
+WORDS = f'{__name__}.words'
+"""Key of the command line, as it was given."""
 NEEDS = {
     'overlap': ('tile',),
     'batch_size': ('tile',),
@@ -38,6 +42,29 @@ NEEDS = {
 
 class ManyWords(ManyValues):
     takes = {'--cfg-options': is_pair, '--ensemble': bool}
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[WORDS] = list(args)
+        return super().parse_args(ctx, args)
+
+
+class ShardType(click.ParamType):
+    """Number of a part and of all parts: 3/16."""
+
+    name = 'I/N'
+
+    def convert(
+        self,
+        value: Any,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Shard:
+        number, _, count = value.partition('/')
+        if number.isdecimal() and count.isdecimal():
+            shard = Shard(int(number), int(count))
+            if 1 <= shard.number <= shard.total:
+                return shard
+        self.fail(f'{value!r} is no part such as 1/4 to 4/4', param, ctx)
 
 
 @click.command(cls=ManyWords)
@@ -117,9 +144,26 @@ class ManyWords(ManyValues):
     show_default=True,
     help='Least score of a box in a picture.',
 )
+@click.option(
+    '--shard',
+    type=ShardType(),
+    metavar='I/N',
+    help='Detect in every N-th image, from the I-th on; for an array of jobs '
+    'with the same --out. The last one that is done joins all results.',
+)
+@click.option(
+    '--jobs',
+    type=click.IntRange(min=1),
+    help='Processes to detect in, on all GPUs or the CPU.',
+)
 @cfg_options_option
 def main(
-    images: str, config: str, checkpoint: str, out: Path, **options
+    images: str,
+    config: str,
+    checkpoint: str,
+    out: Path,
+    jobs: int | None,
+    **options,
 ) -> None:
     """Detect in IMAGES and write the boxes to a COCO result file.
 
@@ -133,7 +177,14 @@ def main(
     written; then the exit code is 1. Ctrl-C ends the work and writes what is
     done, to *.partial.json where --out exists; then it is 130.
     """
-    for line in idle_options(click.get_current_context()):
+    context = click.get_current_context()
+    if jobs and jobs > 1:
+        if options['shard']:
+            raise click.UsageError(
+                '--jobs makes parts of its own: give --shard or --jobs'
+            )
+        sys.exit(run_parts(context, jobs, options['device']))
+    for line in idle_options(context):
         click.echo(f'Note: {line}', err=True)
     with errors_as_messages():
         try:
@@ -143,6 +194,22 @@ def main(
             conclude(error.outcome)
             sys.exit(1)
     conclude(outcome)
+
+
+def run_parts(context: click.Context, jobs: int, device: str | None) -> int:
+    """Exit code of the processes that detect in a part each."""
+    words = context.meta[WORDS]
+    place = next(
+        i for i, word in enumerate(words) if word.startswith('--jobs')
+    )
+    del words[place : place + (1 if '=' in words[place] else 2)]
+    devices = 0
+    if device is None:
+        with errors_as_messages(doctor=True):
+            from torch import cuda
+
+            devices = cuda.device_count()
+    return run_jobs(['predict', *words], jobs, devices)
 
 
 def idle_options(ctx: click.Context) -> list[str]:

@@ -7,6 +7,7 @@ from .wbc_tta import WBCTTAModel
 from .weighted_box_clustering import (
     WBC_PRESETS,
     BoxClusters,
+    best_members,
     weighted_box_clustering,
 )
 
@@ -15,6 +16,7 @@ __all__ = [
     'BoxClusters',
     'MaskTTAModel',
     'WBCTTAModel',
+    'best_members',
     'coverage_map',
     'gaussian_patch_weight',
     'mean_coverage',

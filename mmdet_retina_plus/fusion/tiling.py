@@ -12,7 +12,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from .patch_weight import gaussian_patch_weight, plateau_patch_weight
-from .weighted_box_clustering import weighted_box_clustering
+from .weighted_box_clustering import best_members, weighted_box_clustering
 
 PATCH_WEIGHTS: dict[str, Callable[[Tensor, tuple[int, int]], Tensor]] = dict(
     gaussian=gaussian_patch_weight, plateau=plateau_patch_weight
@@ -124,9 +124,13 @@ def merge_tiles(
     next to one from a centre. Left alone, for want of IoU with any box of the
     whole object, it scores less by the views that should have found it.
 
+    A mask is none of the mean: a merged box has that of the best box in its
+    cluster that has one.
+
     Args:
         views: Each view's `bboxes` in its window's coordinates, `scores` and
-            `labels`.
+            `labels`; perhaps `masks`, a list of any values for masks in the
+            image's coordinates, None for a box without one.
         windows: Of each view, shape (v, 4).
         image_shape: Height and width.
         fuse: How.
@@ -136,7 +140,7 @@ def merge_tiles(
 
     Returns:
         `bboxes` in the image's coordinates, `scores` and `labels`, by falling
-        score.
+        score, and `masks` if all views have them.
     """
     labels = torch.cat([view.labels for view in views])
     scores = torch.cat([view.scores for view in views])
@@ -146,16 +150,29 @@ def merge_tiles(
             for view, window in zip(views, windows, strict=True)
         ]
     )
+    masks = [mask for view in views for mask in view.get('masks', ())]
+
+    def carry(index: Tensor) -> dict[str, list]:
+        if not all('masks' in view for view in views):
+            return {}
+        return dict(masks=[masks[i] for i in index.tolist()])
+
     if len(views) == 1 or not len(boxes):
         order = scores.argsort(descending=True, stable=True)
         return InstanceData(
-            bboxes=boxes[order], scores=scores[order], labels=labels[order]
+            bboxes=boxes[order],
+            scores=scores[order],
+            labels=labels[order],
+            **carry(order),
         )
     if fuse == 'nms':
         nms = dict(type='nms', iou_threshold=0.5) | options
         kept, order = batched_nms(boxes, scores, labels, nms)
         return InstanceData(
-            bboxes=kept[:, :4], scores=kept[:, 4], labels=labels[order]
+            bboxes=kept[:, :4],
+            scores=kept[:, 4],
+            labels=labels[order],
+            **carry(order),
         )
     clusters = weighted_box_clustering(
         boxes,
@@ -171,8 +188,16 @@ def merge_tiles(
         n_expected=mean_coverage(boxes, windows, image_shape),
         **options,
     )
+    preference = scores
+    if len(masks) == len(scores):
+        has_mask = [mask is not None for mask in masks]
+        preference = scores.where(torch.tensor(has_mask), -1)
+    best = best_members(clusters.cluster_ids, preference, len(clusters.scores))
     return InstanceData(
-        bboxes=clusters.boxes, scores=clusters.scores, labels=clusters.labels
+        bboxes=clusters.boxes,
+        scores=clusters.scores,
+        labels=clusters.labels,
+        **carry(best),
     )
 
 

@@ -164,6 +164,25 @@ def weighted_box_clustering(
     )
 
 
+def best_members(cluster_ids: Tensor, scores: Tensor, count: int) -> Tensor:
+    """Index of each cluster's best box, the first of equal ones.
+
+    Args:
+        cluster_ids: Cluster of each box, -1 for none, shape (N,).
+        scores: Shape (N,), in the order of preference.
+        count: Number of clusters, each with a box.
+
+    Returns:
+        Shape (count,).
+    """
+    order = scores.argsort(descending=True, stable=True)
+    order = order[cluster_ids[order] >= 0]
+    rank = torch.arange(len(order), device=order.device)
+    first = torch.full_like(rank[:1], len(order)).repeat(count)
+    first.scatter_reduce_(0, cluster_ids[order], rank, 'amin')
+    return order[first]
+
+
 class _Clusters(NamedTuple):
     """Which boxes belong together, C clusters of N boxes.
 

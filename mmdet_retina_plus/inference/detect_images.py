@@ -20,6 +20,7 @@ from .fusion_options import fusion_options
 from .image_list import find_images, images_of, read_coco
 from .image_loop import detect_in_all
 from .results import Results, images_file
+from .shards import Shard, merge_shards
 
 
 class Outcome(NamedTuple):
@@ -70,6 +71,7 @@ def detect_images(
     device: str | None = None,
     show_dir: Path | None = None,
     show_score_thr: float = 0.3,
+    shard: Shard | None = None,
     cfg_options: Sequence[str] = (),
 ) -> Outcome:
     """Detect in images and write the boxes to a COCO result file.
@@ -97,6 +99,8 @@ def detect_images(
         device: None: the first GPU, or else the CPU.
         show_dir: Folder for pictures. None: no picture is written.
         show_score_thr: Least score of a box in a picture.
+        shard: Part of the images to detect in. Its results are a file beside
+            `out`; the last part that is done makes `out` of all of them.
         cfg_options: Changes of the config, each KEY=VALUE.
 
     Raises:
@@ -108,8 +112,16 @@ def detect_images(
     checkpoints = (checkpoint, *ensemble)
     coco = read_coco(ann_file) if ann_file else {}
     listed = images_of(coco, Path(images)) if coco else find_images(images)
+    whole = out
+    if shard:
+        if shard.total > len(listed):
+            raise ValueError(
+                f'{shard.total} parts of {quantity(len(listed), "image")}: '
+                'every part needs one, make fewer'
+            )
+        out, listed = shard.file(out), shard.select(listed)
     check_outputs(
-        [out] if ann_file else [out, images_file(out)],
+        [out] if ann_file and not shard else [whole, out, images_file(out)],
         config,
         checkpoints,
         [*(image.path for image in listed), *([ann_file] if ann_file else [])],
@@ -177,8 +189,17 @@ def detect_images(
     if results.images or not interrupted:
         if interrupted and out.exists():
             out = out.with_suffix('.partial.json')
-        categories = None if ann_file else coco['categories']
-        write_results(outcome, out, categories)
+        with_images = shard is not None or ann_file is None
+        write_results(
+            outcome, out, coco['categories'] if with_images else None
+        )
+        if shard and not interrupted:
+            merged = merge_shards(whole, shard.total)
+            if merged is not None:
+                outcome.files[:] = [whole, images_file(whole)]
+                results.notes.append(
+                    f'{shard.total} parts are joined: {merged:,} boxes'
+                )
     return outcome
 
 

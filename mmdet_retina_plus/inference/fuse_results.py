@@ -1,9 +1,19 @@
 """Fuse COCO result files of several detectors or views into one file."""
 
+import gc
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import (
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from mmdet_retina_plus.common.coco_format import entry_error, has_box, is_id
 from mmdet_retina_plus.common.numbers import is_finite
@@ -12,11 +22,8 @@ from mmdet_retina_plus.common.output_files import check_out, replace
 from .compare_results import compare
 from .result_files import with_names
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from mmdet_retina_plus.fusion import BoxClusters
-
+BATCH = 20_000
+"""Detections that are fused in one call; of few, the call takes longer."""
 LARGEST = 1e100
 """Limit of a box's numbers: the areas of many must have a sum."""
 
@@ -88,6 +95,37 @@ def fuse_files(
     """
     check_out(out, files)
     check_distinct(files)
+    with without_collection():
+        return fuse_distinct_files(
+            files, out, preset, max_per_img, progress, changes
+        )
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """Keep Python from looking for cycles.
+
+    A million detections hold none, but are looked through again and again
+    while they are read, for half of the time.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def fuse_distinct_files(
+    files: Sequence[Path],
+    out: Path,
+    preset: str,
+    max_per_img: int,
+    progress: Callable[[Iterable[Any]], Iterable[Any]],
+    changes: Mapping[str, float | None],
+) -> Fused:
+    """The work of `fuse_files`, once its arguments are checked."""
     views = [read_results(file) for file in files]
     from mmdet_retina_plus.fusion import WBC_PRESETS
 
@@ -99,10 +137,10 @@ def fuse_files(
     arguments = dict(WBC_PRESETS[preset], n_expected=len(views), **given)
     boxes, num_cut = [], 0
     images = by_image(views)
-    for image in progress(images):
-        fused = fuse_image(image, arguments)
-        boxes += fused[:max_per_img]
-        num_cut += len(fused[max_per_img:])
+    for batch in progress(batches(images)):
+        for fused in fuse_images(batch, arguments):
+            boxes += fused[:max_per_img]
+            num_cut += len(fused[max_per_img:])
     replace(out, json.dumps(boxes))
     return Fused(boxes, len(images), num_cut, left_out_of(views), notes)
 
@@ -134,11 +172,39 @@ def read_results(file: Path) -> list[dict]:
             f'{file} holds no list of detections: name a result file, as '
             '`retina-plus predict` or mmdet with outfile_prefix write it'
         )
+    if are_plain(records):
+        return records
     for index, record in enumerate(records):
         problem = entry_error(record, FIELDS)
         if problem:
             raise ValueError(f'{file}[{index}]{problem}')
     return records
+
+
+def are_plain(records: list[Any]) -> bool:
+    """Whether detections are right by a quick look.
+
+    One that is not may still be right, see `FIELDS`.
+    """
+    try:
+        boxes = [record['bbox'] for record in records]
+        scores = [record['score'] for record in records]
+        kinds = {type(x) for box in boxes for x in box}
+        kinds |= {type(score) for score in scores}
+        ids = {type(record['image_id']) for record in records}
+        ids |= {type(record['category_id']) for record in records}
+        if not (kinds <= {int, float} and ids <= {int}):
+            return False
+        corners = np.array(boxes, float).reshape(len(boxes), 4)
+        values = np.array(scores, float)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return False
+    return bool(
+        (np.abs(corners) < LARGEST).all()
+        and (corners[:, 2:] >= 0).all()
+        and np.isfinite(values).all()
+        and (values >= 0).all()
+    )
 
 
 def by_image(views: Sequence[list[dict]]) -> list[list[tuple[int, dict]]]:
@@ -150,23 +216,51 @@ def by_image(views: Sequence[list[dict]]) -> list[list[tuple[int, dict]]]:
     return list(images.values())
 
 
-def fuse_image(image: list[tuple[int, dict]], arguments: dict) -> list[dict]:
-    """Fused detections of an image, by falling score.
+def batches(
+    images: list[list[tuple[int, dict]]],
+) -> list[list[list[tuple[int, dict]]]]:
+    """Images whose detections are fused in one call, BATCH or little more."""
+    parts: list[list[list[tuple[int, dict]]]] = []
+    size = BATCH
+    for image in images:
+        if size >= BATCH:
+            parts.append([])
+            size = 0
+        parts[-1].append(image)
+        size += len(image)
+    return parts
+
+
+def fuse_images(
+    images: list[list[tuple[int, dict]]], arguments: dict
+) -> list[list[dict]]:
+    """Fused detections of each image, by falling score.
 
     Args:
-        image: Detections, each with the number of its view.
+        images: Their detections, each with the number of its view.
         arguments: Of ``weighted_box_clustering``.
     """
     import torch
 
-    from mmdet_retina_plus.fusion import weighted_box_clustering
-
-    numbers, records = zip(*image, strict=True)
-    # A category's id may be a name.
-    ids = list(dict.fromkeys(record['category_id'] for record in records))
-    labels = torch.tensor(
-        [ids.index(record['category_id']) for record in records]
+    from mmdet_retina_plus.fusion import (
+        best_members,
+        weighted_box_clustering,
     )
+
+    numbers, records = zip(
+        *(item for image in images for item in image), strict=True
+    )
+    # Boxes meet within an image and category alone; ids may be names.
+    labels_of: dict[tuple, int] = {}
+    labels = torch.tensor(
+        [
+            labels_of.setdefault(
+                (record['image_id'], record['category_id']), len(labels_of)
+            )
+            for record in records
+        ]
+    )
+    ids = list(labels_of)
     boxes = torch.tensor(
         [record['bbox'] for record in records], dtype=torch.float64
     )
@@ -181,8 +275,8 @@ def fuse_image(image: list[tuple[int, dict]], arguments: dict) -> list[dict]:
     boxes[:, 2:] -= boxes[:, :2]
     fused = [
         dict(
-            image_id=records[0]['image_id'],
-            category_id=ids[label],
+            image_id=ids[label][0],
+            category_id=ids[label][1],
             bbox=box,
             score=score,
         )
@@ -193,19 +287,20 @@ def fuse_image(image: list[tuple[int, dict]], arguments: dict) -> list[dict]:
             strict=True,
         )
     ]
-    for record, best in zip(fused, best_of(clusters, scores), strict=True):
-        if 'segmentation' in records[best]:
-            record['segmentation'] = records[best]['segmentation']
-    return fused
-
-
-def best_of(clusters: 'BoxClusters', scores: 'Tensor') -> list[int]:
-    """Index of each cluster's best detection, the first of equal ones."""
-    best: dict[int, int] = {}
-    cluster_ids = clusters.cluster_ids.tolist()
-    for index in scores.argsort(descending=True, stable=True).tolist():
-        best.setdefault(cluster_ids[index], index)
-    return [best[row] for row in range(len(clusters.scores))]
+    has_mask = torch.tensor(['segmentation' in record for record in records])
+    if has_mask.any():
+        best = best_members(
+            clusters.cluster_ids, scores.where(has_mask, -1), len(fused)
+        )
+        for record, index in zip(fused, best.tolist(), strict=True):
+            if has_mask[index]:
+                record['segmentation'] = records[index]['segmentation']
+    by_id: dict[object, list[dict]] = {
+        image[0][1]['image_id']: [] for image in images
+    }
+    for record in fused:
+        by_id[record['image_id']].append(record)
+    return list(by_id.values())
 
 
 def left_out_of(views: Sequence[list[dict]]) -> list[str]:

@@ -11,10 +11,14 @@ from mmdet.visualization import DetLocalVisualizer
 from mmengine.structures import InstanceData
 
 from .image_list import ListedImage
+from .run_lengths import decode
+
+DRAWN_PIXELS = 2**28
+"""Pixels of masks that are drawn at once, a byte each."""
 
 
 class Pictures:
-    """Draws boxes with class and score in percent.
+    """Draws boxes and masks, with class and score in percent.
 
     Args:
         dataset_meta: Classes and palette of mmdet.
@@ -28,14 +32,26 @@ class Pictures:
 
     def draw(self, image: np.ndarray, found: InstanceData) -> np.ndarray:
         """A picture of an image; both uint8 RGB of shape (H, W, 3)."""
-        self.visualizer.add_datasample(
-            '',
-            image,
-            DetDataSample(pred_instances=found),
-            draw_gt=False,
-            pred_score_thr=self.score_thr,
-        )
-        return self.visualizer.get_image()
+        found = found[found.scores > self.score_thr]
+        size = max(1, DRAWN_PIXELS // (image.shape[0] * image.shape[1]))
+        for first in range(0, max(len(found), 1), size):
+            part = found[first : first + size]
+            if 'masks' in part:
+                nothing = np.zeros(image.shape[:2], bool)
+                masks = part.pop('masks')
+                if masks:
+                    part.masks = np.stack(
+                        [decode(rle) if rle else nothing for rle in masks]
+                    )
+            self.visualizer.add_datasample(
+                '',
+                image,
+                DetDataSample(pred_instances=part),
+                draw_gt=False,
+                pred_score_thr=self.score_thr,
+            )
+            image = self.visualizer.get_image()
+        return image
 
     def save(self, source: Path, found: InstanceData, target: Path) -> None:
         """Draw into the image of a file, and write it to another."""

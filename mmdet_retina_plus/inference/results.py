@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .image_list import ListedImage
+from .run_lengths import empty
 
 
 @dataclass
@@ -51,6 +52,10 @@ class Results:
                 strict=True,
             )
         ]
+        if 'masks' in found:
+            nothing = empty((shape[0], shape[1]))
+            for box, mask in zip(boxes, found.masks, strict=True):
+                box['segmentation'] = mask or nothing
         self.images.append(
             dict(
                 id=image.image_id,

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,10 @@ from mmdet.utils import get_test_pipeline_cfg
 from mmengine.structures import InstanceData
 from torch import Tensor, no_grad
 
-from mmdet_retina_plus.detectors import RetinaPlus
 from mmdet_retina_plus.fusion import merge_tiles, tile_windows
 
 from .image_sizes import loader_key
+from .run_lengths import encode_window
 
 
 class TiledDetector:
@@ -69,7 +70,9 @@ class TiledDetector:
     def __call__(
         self, image: Any, advance: Callable[[float], None] = lambda share: None
     ) -> InstanceData:
-        """Boxes, scores and labels, on the CPU, by falling score.
+        """Boxes, scores, labels and perhaps masks, by falling score.
+
+        Masks are run lengths of the image, None where a box has none.
 
         Args:
             image: Array of shape (H, W) or (H, W, C).
@@ -89,7 +92,9 @@ class TiledDetector:
         for model, mirrored in passes:
             for batch in windows.split(self.batch_size):
                 found = self.see(model, image, batch, mirrored)
-                views += map(mirror, found, batch) if mirrored else found
+                if mirrored:
+                    found = list(map(mirror, found, batch))
+                views += map(partial(with_run_lengths, shape), found, batch)
                 advance(len(views) / len(windows) / len(passes))
         return views, windows.repeat(len(passes), 1)
 
@@ -106,17 +111,14 @@ class TiledDetector:
         batch = model.data_preprocessor(
             {key: [view[key] for view in views] for key in views[0]}
         )
-        samples = model.predict(
-            batch['inputs'],
-            batch['data_samples'],
-            **(dict(with_mask=False) if isinstance(model, RetinaPlus) else {}),
-        )
+        samples = model.predict(batch['inputs'], batch['data_samples'])
         found = [sample.pred_instances.cpu() for sample in samples]
         return [
             InstanceData(
                 bboxes=view.bboxes.float(),
                 scores=view.scores.float(),
                 labels=view.labels,
+                **(dict(masks=view.masks.bool()) if 'masks' in view else {}),
             )
             for view in found
         ]
@@ -125,10 +127,22 @@ class TiledDetector:
 def mirror(found: InstanceData, window: Tensor) -> InstanceData:
     """Detections in a mirrored window (4,), where they are in the window."""
     x1, y1, x2, y2 = window.tolist()
-    bboxes = bbox_flip(found.bboxes, (y2 - y1, x2 - x1))
-    return InstanceData(
-        bboxes=bboxes, scores=found.scores, labels=found.labels
-    )
+    found.bboxes = bbox_flip(found.bboxes, (y2 - y1, x2 - x1))
+    if 'masks' in found:
+        found.masks = found.masks.flip(-1)
+    return found
+
+
+def with_run_lengths(
+    image_shape: tuple[int, int], found: InstanceData, window: Tensor
+) -> InstanceData:
+    """Detections in a window (4,) with its masks as those of the image."""
+    if 'masks' not in found:
+        return found
+    x, y, *_ = window.tolist()
+    masks = found.pop('masks').numpy()
+    found.masks = [encode_window(mask, (x, y), image_shape) for mask in masks]
+    return found
 
 
 def window_inputs(pixels: Any) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def test_presets_and_the_options_beside_them(fuse):
     assert len(fuse(weak, preset='mdt', score_floor=0)) == 1
 
 
-def test_a_segmentation_is_that_of_the_best_box(fuse):
+def test_a_segmentation_is_that_of_the_best_box_that_has_one(fuse):
     shape = dict(size=[50, 50], counts='abc')
     views = [
         [
@@ -98,7 +98,7 @@ def test_a_segmentation_is_that_of_the_best_box(fuse):
     ]
     one, two = sorted(fuse(*views), key=lambda r: r['category_id'])
     assert one['segmentation'] == shape
-    assert 'segmentation' not in two
+    assert two['segmentation'] == 'lower'
 
 
 def test_no_detections_at_all_are_an_empty_file(fuse):
@@ -128,7 +128,7 @@ def bad(**changes):
 def test_a_bad_detection_is_found_before_any_work(
     fuse, monkeypatch, tmp_path, record, problem
 ):
-    monkeypatch.setattr(fuse_results, 'fuse_image', pytest.fail)
+    monkeypatch.setattr(fuse_results, 'fuse_images', pytest.fail)
     with pytest.raises(ValueError, match=r'1\.json\[1\]') as caught:
         fuse([detection()], [detection(), record])
     assert problem in str(caught.value)

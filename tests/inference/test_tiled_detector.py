@@ -10,6 +10,8 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from torch.testing import assert_close
 
+from mmdet_retina_plus.heads import MaskRoIHead
+from mmdet_retina_plus.inference.run_lengths import decode
 from tests.helpers.commands import predict, read
 from tests.helpers.detector_files import retinanet
 from tests.helpers.image_files import noise, write_image
@@ -35,7 +37,9 @@ def test_a_whole_image_gets_what_mmdet_finds(tmp_path, stock):
     assert labels == expected.labels.tolist()
 
 
-def test_the_mask_head_rests(tmp_path, monkeypatch):
+@pytest.fixture
+def masked(tmp_path):
+    """Config and checkpoint of a detector with a mask branch."""
     config, checkpoint = retinanet(tmp_path)
     cfg = Config.fromfile(config)
     cfg.model.roi_head = roi_head_config(start_level=0)
@@ -44,11 +48,46 @@ def test_the_mask_head_rests(tmp_path, monkeypatch):
     weights = torch.load(checkpoint)
     weights |= {f'roi_head.{k}': v for k, v in head.state_dict().items()}
     torch.save(weights, checkpoint)
-    monkeypatch.setattr(type(head), 'mask_logits', pytest.fail)
+    return [config, checkpoint]
+
+
+def test_the_mask_head_rests_where_the_config_says_so(
+    tmp_path, masked, monkeypatch
+):
+    monkeypatch.setattr(MaskRoIHead, 'mask_logits', pytest.fail)
     image = noise(tmp_path / 'images' / 'a.png', seed=0)
     out = tmp_path / 'out.json'
-    predict(image, config, checkpoint, '--out', out, '--tile', 64)
+    option = 'model.roi_head.test_cfg.with_mask=False'
+    arguments = (image, *masked, '--out', out, '--tile', 64)
+    predict(*arguments, '--cfg-options', option)
     assert len(read(out)) > 5
+    assert 'segmentation' not in read(out)[0]
+
+
+@pytest.mark.parametrize('options', [(), ('--tile', 90, '--flip')])
+def test_masks_lie_in_the_image_whatever_the_views(tmp_path, masked, options):
+    image = noise(tmp_path / 'images' / 'a.png', seed=0)
+    out, pictures = tmp_path / 'out.json', tmp_path / 'pictures'
+    predict(
+        *(image, *masked, '--out', out, '--show-dir', pictures),
+        *('--show-score-thr', 0, *options),
+        *('--cfg-options', 'model.test_cfg.max_per_img=5'),
+    )
+    results = read(out)
+    masks = [decode(result['segmentation']) for result in results]
+    assert {mask.shape for mask in masks} == {(90, 120)}
+    assert (pictures / 'a.png').is_file()
+    drawn = 0
+    for mask, result in zip(masks, results, strict=True):
+        y, x = mask.nonzero()
+        if not len(x):
+            continue
+        drawn += 1
+        left, top, width, height = result['bbox']
+        # The mean of some boxes may be smaller than the best one.
+        assert left - 32 <= x.min() <= x.max() <= left + width + 32
+        assert top - 32 <= y.min() <= y.max() <= top + height + 32
+    assert drawn >= 3
 
 
 @pytest.mark.parametrize('fuse', ['wbc', 'nms'])

@@ -1,0 +1,91 @@
+"""`retina-plus export`: a trained detector as an ONNX file."""
+
+from pathlib import Path
+
+import click
+
+from mmdet_retina_plus.inference.export.export_onnx import export_onnx
+
+from .errors import errors_as_messages
+from .options import ManyValues, cfg_options_option, out_option
+from .progress import progress_bar
+
+
+@click.command(cls=ManyValues)
+@click.argument('config', type=click.Path(exists=True, dir_okay=False))
+@click.argument('checkpoint')
+@out_option('ONNX file to write.', required=True)
+@click.option(
+    '--raw',
+    is_flag=True,
+    help='Leave NMS and masks out: boxes of all anchors, scores of all '
+    'classes.',
+)
+@click.option(
+    '--dynamic',
+    is_flag=True,
+    help='Take images of any size, any number at a time.  [default: one of '
+    "the config's size, padded]",
+)
+@click.option(
+    '--fp16',
+    is_flag=True,
+    help='Half precision inside; scores may differ by .01, boxes by 1 px.',
+)
+@click.option(
+    '--images',
+    help="File, folder or pattern to compare on.  [default: the config's test "
+    'images]',
+)
+@click.option(
+    '--num-images',
+    type=click.IntRange(1),
+    default=8,
+    show_default=True,
+    help='Images to compare on, spread over all.',
+)
+@click.option('--overwrite', is_flag=True, help='Replace existing files.')
+@cfg_options_option
+def main(config: str, checkpoint: str, out: Path, **options) -> None:
+    """Write CHECKPOINT of CONFIG as an ONNX file that runs without mmdet.
+
+    Normalisation, decoding and NMS are inside: the file takes uint8 RGB
+    images and returns boxes, scores, labels and, of a mask branch, masks of
+    28 x 28. Beside it, *_example.py runs it with numpy, pillow and
+    onnxruntime alone.
+
+    The file is compared with the checkpoint on real images first. Where a
+    score differs by more than 1e-5, a box by .01 px, or a label, nothing is
+    written.
+    """
+    with errors_as_messages(doctor=True):
+        done = export_onnx(
+            config,
+            checkpoint,
+            out,
+            progress=progress_bar('Comparing'),
+            **options,
+        )
+    for kind, shapes in (('in', done.inputs), ('out', done.outputs)):
+        for name, shape in shapes.items():
+            click.echo(f'{kind:>3}  {name}: {" x ".join(map(str, shape))}')
+    gap, limit = done.difference, done.tolerance
+    click.echo(
+        f'{done.num_found} detections in {done.num_images} images agree: '
+        f'scores within {gap.score:.1g} (allowed {limit.score:g}), boxes '
+        f'{gap.box:.1g} px ({limit.box:g})'
+        + (
+            f', masks {gap.mask:.1g} ({limit.mask:g})'
+            if 'masks' in done.outputs
+            else ''
+        )
+    )
+    if gap.close_calls:
+        click.echo(
+            f'Note: {gap.close_calls} at a threshold are on one side only',
+            err=True,
+        )
+    for line in done.notes:
+        click.echo(f'Note: {line}', err=True)
+    for file in done.files:
+        click.echo(f'Written to {file}')

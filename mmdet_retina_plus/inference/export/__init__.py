@@ -1,0 +1,1 @@
+"""Trained detectors as ONNX files, compared with their checkpoints."""

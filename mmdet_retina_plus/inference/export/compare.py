@@ -1,0 +1,310 @@
+"""Whether two sets of detections are the same but for rounding."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from mmcv.ops import batched_nms
+from mmdet.models import BaseDetector
+from mmdet.structures import DetDataSample
+
+
+class Tolerance(NamedTuple):
+    """Largest differences between a checkpoint and its file.
+
+    Attributes:
+        score: Of a score.
+        box: Of a coordinate, in pixels.
+        mask: Of a mask's probability.
+        iou: Of an IoU beside the threshold of NMS, which it may cross.
+    """
+
+    score: float
+    box: float
+    mask: float
+    iou: float
+
+
+SINGLE = Tolerance(score=1e-5, box=0.01, mask=1e-3, iou=1e-4)
+HALF = Tolerance(score=0.01, box=1.0, mask=0.1, iou=0.05)
+
+
+class Found(NamedTuple):
+    """Detections of an image, by falling score.
+
+    Attributes:
+        boxes: Shape (n, 4).
+        scores: Shape (n,).
+        labels: Shape (n,).
+        masks: Probabilities (m, h, w) of the first m <= n; None without a
+            mask branch.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    masks: np.ndarray | None = None
+
+
+class Difference(NamedTuple):
+    """Largest differences of what two sets of detections share.
+
+    Attributes:
+        score: Of a score.
+        box: Of a coordinate, in pixels.
+        mask: Of a mask's probability.
+        close_calls: Detections of one side alone, for they lie at a threshold.
+    """
+
+    score: float = 0.0
+    box: float = 0.0
+    mask: float = 0.0
+    close_calls: int = 0
+
+    def join(self, other: 'Difference') -> 'Difference':
+        """The larger of each, and all close calls."""
+        return Difference(
+            max(self.score, other.score),
+            max(self.box, other.box),
+            max(self.mask, other.mask),
+            self.close_calls + other.close_calls,
+        )
+
+
+@torch.no_grad()
+def ask_checkpoint(
+    model: BaseDetector, image: np.ndarray, with_mask: bool
+) -> Found:
+    """What a detector finds in a resized RGB image (H, W, 3), by mmdet."""
+    shape = image.shape[:2]
+    sample = DetDataSample(
+        metainfo=dict(
+            img_shape=shape, ori_shape=shape, scale_factor=(1.0, 1.0)
+        )
+    )
+    pixels = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)
+    batch = model.data_preprocessor(
+        dict(inputs=[pixels], data_samples=[sample])
+    )
+    inputs, samples = batch['inputs'], batch['data_samples']
+    if not hasattr(model, 'levels_at_test_time'):
+        (sample,) = model.predict(inputs, samples, rescale=False)
+        return found_of(sample.pred_instances)
+    levels = model.levels_at_test_time(inputs, with_mask)
+    (sample,) = model.predict_by_feat(
+        levels, samples, rescale=False, with_mask=False
+    )
+    found = found_of(sample.pred_instances)
+    if not with_mask:
+        return found
+    head = model.roi_head
+    boxes = sample.pred_instances.bboxes[: head.test_cfg.max_masks]
+    (logits,) = head.mask_logits(head.pooled_levels(levels, samples), [boxes])
+    label = torch.as_tensor(found.labels[: len(boxes)])
+    if head.mask_head.class_agnostic:
+        label = torch.zeros_like(label)
+    masks = logits[torch.arange(len(boxes)), label].sigmoid()
+    return found._replace(masks=masks.cpu().numpy())
+
+
+def found_of(instances: Any) -> Found:
+    """Boxes, scores and labels of InstanceData."""
+    instances = instances.cpu().numpy()
+    return Found(instances.bboxes, instances.scores, instances.labels)
+
+
+def unpad(outputs: list[np.ndarray], image: int = 0) -> Found:
+    """Detections of an image of a file's outputs, without what fills up."""
+    boxes, scores, labels, *masks = (output[image] for output in outputs)
+    count = int((scores > 0).sum())
+    return Found(
+        boxes[:count],
+        scores[:count],
+        labels[:count],
+        masks[0][:count] if masks else None,
+    )
+
+
+def suppress(boxes: np.ndarray, scores: np.ndarray, test_cfg: Any) -> Found:
+    """Detections of raw outputs, by mmdet's NMS.
+
+    Args:
+        boxes: Of all anchors, shape (A, 4).
+        scores: Of all classes, shape (A, K).
+        test_cfg: Of the box head.
+    """
+    sides = boxes[:, 2:] - boxes[:, :2]
+    large = (sides > test_cfg.get('min_bbox_size', -1)).all(axis=1)
+    anchor, label = np.nonzero(
+        (scores > test_cfg.get('score_thr', 0)) & large[:, None]
+    )
+    box, score = boxes[anchor], scores[anchor, label]
+    if not len(box):  # mmcv looks for the largest one.
+        return Found(box, score, label)
+    kept, index = batched_nms(
+        *map(torch.from_numpy, (box, score, label)), test_cfg.nms
+    )
+    kept, index = (
+        values[: test_cfg.max_per_img].numpy() for values in (kept, index)
+    )
+    return Found(kept[:, :4], kept[:, 4], label[index])
+
+
+def compare(
+    theirs: Found,
+    ours: Found,
+    tolerance: Tolerance,
+    test_cfg: Any,
+) -> Difference:
+    """Largest differences of the detections of a checkpoint and a file.
+
+    Each detection needs one of the same label on the other side, whatever
+    their order, for equal scores have none. One may be missing where rounding
+    decides: at the least score, at the end of a full list, at the IoU
+    threshold of NMS, or beside another that is missing.
+
+    Args:
+        theirs: Those of the checkpoint.
+        ours: Those of the file.
+        tolerance: Largest difference of a pair.
+        test_cfg: Of the box head, with the thresholds.
+
+    Raises:
+        ValueError: A detection has no partner, and no reason for that.
+    """
+    left = list(range(len(ours.scores)))
+    alone: list[tuple[Found, int]] = []
+    total = Difference()
+    for i in range(len(theirs.scores)):
+        score, box = gaps(theirs, i, ours, left)
+        near = np.flatnonzero(
+            (score <= tolerance.score) & (box <= tolerance.box)
+        )
+        if not len(near):
+            alone.append((theirs, i))
+            continue
+        best = near[box[near].argmin()]
+        j = left.pop(best)
+        mask = mask_gap(theirs.masks, i, ours.masks, j)
+        if mask > tolerance.mask:
+            raise ValueError(
+                f'the mask of {describe(theirs, i)} differs by {mask:.2g}, '
+                f'more than {tolerance.mask:g}'
+            )
+        total = total.join(
+            Difference(float(score[best]), float(box[best]), mask)
+        )
+    alone += [(ours, j) for j in left]
+    excuse(alone, theirs, ours, tolerance, test_cfg)
+    return total._replace(close_calls=len(alone))
+
+
+def mask_gap(
+    one: np.ndarray | None, i: int, other: np.ndarray | None, j: int
+) -> float:
+    """Largest difference of two masks; 0 where a detection has none."""
+    if one is None or other is None or i >= len(one) or j >= len(other):
+        return 0.0
+    return float(np.abs(one[i] - other[j]).max())
+
+
+def gaps(
+    one: Found, index: int, other: Found, candidates: list[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Difference of score and box to candidates; infinite to other labels."""
+    score = np.abs(other.scores[candidates] - one.scores[index])
+    box = np.abs(other.boxes[candidates] - one.boxes[index]).max(
+        axis=1, initial=0
+    )
+    same = other.labels[candidates] == one.labels[index]
+    return np.where(same, score, np.inf), box
+
+
+def excuse(
+    alone: list[tuple[Found, int]],
+    theirs: Found,
+    ours: Found,
+    tolerance: Tolerance,
+    test_cfg: Any,
+) -> None:
+    """Refuse detections of one side alone that rounding does not explain.
+
+    Raises:
+        ValueError: With the first of them.
+    """
+    most, iou_thr = test_cfg.max_per_img, test_cfg.nms.iou_threshold
+    last = [
+        side.scores[-1] if len(side.scores) >= most else 0.0
+        for side in (theirs, ours)
+    ]
+    limit = max(test_cfg.get('score_thr', 0), *last) + tolerance.score
+    both = np.concatenate([theirs.boxes, ours.boxes])
+    labels = np.concatenate([theirs.labels, ours.labels])
+    left = list(alone)
+    excused: list[tuple[Found, int]] = []
+    while True:
+        more = [
+            (side, index)
+            for side, index in left
+            if side.scores[index] <= limit
+            or at_threshold(side, index, both, labels, iou_thr, tolerance.iou)
+            or any(
+                suppresses(other, j, side, index, iou_thr - tolerance.iou)
+                for other, j in excused
+                if other is not side
+            )
+        ]
+        if not more:
+            break
+        excused += more
+        left = [item for item in left if not any(same(item, x) for x in more)]
+    for side, index in left:
+        name = 'checkpoint' if side is theirs else 'file'
+        raise ValueError(
+            f'only the {name} has {describe(side, index)} (tolerance: scores '
+            f'{tolerance.score:g}, boxes {tolerance.box:g} px)'
+        )
+
+
+def same(one: tuple[Found, int], other: tuple[Found, int]) -> bool:
+    return one[0] is other[0] and one[1] == other[1]
+
+
+def at_threshold(
+    side: Found,
+    index: int,
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    iou_thr: float,
+    margin: float,
+) -> bool:
+    """Whether another box of its label overlaps a detection by `iou_thr`."""
+    near = boxes[labels == side.labels[index]]
+    gap = np.abs(overlaps(side.boxes[index], near) - iou_thr)
+    return bool((gap <= margin).any())
+
+
+def suppresses(
+    one: Found, i: int, other: Found, j: int, iou_thr: float
+) -> bool:
+    """Whether NMS would drop the weaker of two detections."""
+    iou = overlaps(one.boxes[i], other.boxes[j : j + 1])[0]
+    return bool(one.labels[i] == other.labels[j] and iou > iou_thr)
+
+
+def overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """IoU of a box (4,) with others (n, 4)."""
+    low = np.maximum(box[:2], others[:, :2])
+    high = np.minimum(box[2:], others[:, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=1)
+    area = (box[2:] - box[:2]).prod()
+    areas = (others[:, 2:] - others[:, :2]).prod(axis=1)
+    return shared / np.maximum(area + areas - shared, 1e-9)
+
+
+def describe(found: Found, index: int) -> str:
+    box = ', '.join(f'{value:.2f}' for value in found.boxes[index])
+    return (
+        f'the detection of score {found.scores[index]:.5f}, label '
+        f'{found.labels[index]}, box {box}'
+    )

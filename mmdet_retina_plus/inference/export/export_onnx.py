@@ -1,0 +1,304 @@
+"""Export a trained detector to ONNX, where onnxruntime finds the same."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mmdet_retina_plus.common.config_file import check_kinds, read_config
+from mmdet_retina_plus.common.config_tree import (
+    annotation_path,
+    datasets_in,
+    part,
+)
+from mmdet_retina_plus.common.output_files import check_out, replace
+from mmdet_retina_plus.common.text import quantity
+from mmdet_retina_plus.inference.image_list import (
+    ListedImage,
+    find_images,
+    images_of,
+    read_coco,
+)
+from mmdet_retina_plus.inference.label_names import label_names, unused_names
+
+HOSTS = ('mmdet', 'mmcv', 'torch', 'onnx', 'onnxruntime')
+EXAMPLE = Path(__file__).with_name('example.py')
+
+
+class Exported(NamedTuple):
+    """What was written, and how near it is to the checkpoint.
+
+    Attributes:
+        files: The ONNX file and its example.
+        inputs: Name and shape of each input.
+        outputs: Name and shape of each output.
+        num_images: Images that were compared.
+        num_found: Detections in them.
+        difference: Largest ones, a `Difference`.
+        tolerance: Allowed ones, a `Tolerance`.
+        notes: Lines on what may be surprising.
+    """
+
+    files: list[Path]
+    inputs: dict[str, list]
+    outputs: dict[str, list]
+    num_images: int
+    num_found: int
+    difference: Any
+    tolerance: Any
+    notes: list[str]
+
+
+def export_onnx(
+    config: str,
+    checkpoint: str,
+    out: Path,
+    *,
+    raw: bool = False,
+    dynamic: bool = False,
+    fp16: bool = False,
+    images: str | None = None,
+    num_images: int = 8,
+    overwrite: bool = False,
+    cfg_options: Sequence[str] = (),
+    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+) -> Exported:
+    """Write a detector as an ONNX file, and an example that runs it.
+
+    The file takes uint8 RGB images (N, H, W, 3), resized by the rule in its
+    metadata; normalisation, decoding and NMS are inside. It is compared with
+    the checkpoint on real images before it is written.
+
+    Args:
+        config: Config file of mmdet.
+        checkpoint: File or address.
+        out: ONNX file.
+        raw: Leave NMS and masks out: boxes of all anchors, and their scores.
+        dynamic: Take any size and any number of images.
+        fp16: Half precision inside of the network.
+        images: File, folder or glob pattern to compare on. None: those of the
+            config's test set.
+        num_images: Images to compare on, spread over all.
+        overwrite: Whether existing files are replaced.
+        cfg_options: Changes of the config, each KEY=VALUE.
+        progress: Passes images on and shows how many are done.
+
+    Raises:
+        ValueError: The detector cannot be exported, the file's detections are
+            not the checkpoint's, or a file exists; nothing is written.
+        ImportError: The environment is broken, or lacks onnx or onnxruntime.
+        OSError: A file cannot be read or written.
+    """
+    example = out.with_name(f'{out.stem}_example.py')
+    check_kinds(config, [checkpoint])
+    for file in (out, example):
+        check_out(file, [config, checkpoint])
+        if file.exists() and not overwrite:
+            raise ValueError(
+                f'{file} exists: name another --out, or give --overwrite'
+            )
+    check_installed()
+    cfg = read_config(config, cfg_options)
+    from mmdet_retina_plus.common.trained_detectors import load_detectors
+
+    from .compare import HALF, SINGLE
+    from .onnx_file import start, to_onnx, with_metadata
+    from .resize_rule import read_rgb, read_rule, with_canvas
+    from .support import check_exportable
+
+    listed = spread(
+        find_images(images) if images else images_of_config(cfg), num_images
+    )
+    rule = read_rule(cfg)
+    (model,) = load_detectors(cfg, [checkpoint], 'cpu')
+    check_exportable(model, raw)
+    if raw:
+        # All pairs of anchors and classes compete in the comparison.
+        model.bbox_head.test_cfg.nms_pre = 2**31
+    if not dynamic:
+        rule = with_canvas(rule, read_rgb(listed[0].path), model)
+    tolerance = HALF if fp16 else SINGLE
+    content = with_metadata(
+        to_onnx(model, rule, raw, dynamic, fp16),
+        metadata(cfg, model, rule, raw, fp16, tolerance),
+    )
+    session = start(content)
+    found, difference = compare_all(
+        model, session, listed, rule, dynamic, tolerance, progress
+    )
+    if not found:
+        raise ValueError(
+            f'The checkpoint finds nothing in {quantity(len(listed), "image")}'
+            ', so nothing can be compared: name other --images'
+        )
+    replace(out, content)
+    replace(example, EXAMPLE.read_bytes())
+    return Exported(
+        [out, example],
+        {item.name: item.shape for item in session.get_inputs()},
+        {item.name: item.shape for item in session.get_outputs()},
+        len(listed),
+        found,
+        difference,
+        tolerance,
+        notes_on(model, raw),
+    )
+
+
+def check_installed() -> None:
+    """Refuse to start without what writes and runs the file.
+
+    Raises:
+        ImportError: With the command that installs it.
+    """
+    missing = [
+        name for name in ('onnx', 'onnxruntime') if find_spec(name) is None
+    ]
+    if missing:
+        raise ImportError(
+            f'{" and ".join(missing)} missing: pip install '
+            "'mmdet_retina_plus[export]', or pip install onnx onnxruntime"
+        )
+
+
+def images_of_config(cfg: Any) -> list[ListedImage]:
+    """Images of the config's test set that exist.
+
+    Raises:
+        ValueError: It names no annotation file, or none of its images exists.
+    """
+    config = next(datasets_in(cfg.test_dataloader.dataset))
+    try:
+        folder = Path(
+            config.get('data_root') or '',
+            part(config, 'data_prefix').get('img') or '',
+        )
+        listed = images_of(read_coco(Path(annotation_path(config))), folder)
+    except ValueError as error:
+        raise ValueError(
+            f'No images to compare on in the test set of the config: {error}; '
+            'name some by --images'
+        ) from error
+    return [image for image in listed if image.path.is_file()]
+
+
+def spread(listed: Sequence[ListedImage], most: int) -> list[ListedImage]:
+    """So many of the images, from the first on at equal distances."""
+    count = min(most, len(listed))
+    return [listed[i * len(listed) // count] for i in range(count)]
+
+
+def compare_all(
+    model: Any,
+    session: Any,
+    listed: Sequence[ListedImage],
+    rule: dict[str, Any],
+    dynamic: bool,
+    tolerance: Any,
+    progress: Callable[[Iterable[Any]], Iterable[Any]],
+) -> tuple[int, Any]:
+    """Number of detections, and the largest `Difference`.
+
+    Args:
+        model: The detector.
+        session: Of onnxruntime, with the file.
+        listed: Images to look at.
+        rule: How they are resized.
+        dynamic: Whether the first image is seen in a batch with its mirror
+            image, too.
+        tolerance: Allowed differences.
+        progress: Passes images on.
+
+    Raises:
+        ValueError: The file's detections differ more; with the image.
+        OSError: An image cannot be read.
+    """
+    from .compare import Difference, ask_checkpoint, compare
+    from .onnx_file import ask_file
+    from .resize_rule import apply_rule, read_rgb
+
+    test_cfg = model.bbox_head.test_cfg
+    count, total = 0, Difference()
+    for number, item in enumerate(progress(listed)):
+        pixels = apply_rule(rule, read_rgb(item.path))
+        batches = [pixels[None]]
+        if dynamic and number == 0:
+            batches.append(np.stack([pixels, pixels[:, ::-1]]))
+        for batch in batches:
+            for image, ours in zip(
+                batch, ask_file(session, batch, test_cfg), strict=True
+            ):
+                theirs = ask_checkpoint(model, image, ours.masks is not None)
+                try:
+                    difference = compare(theirs, ours, tolerance, test_cfg)
+                except ValueError as error:
+                    raise ValueError(
+                        f'The file does not find what the checkpoint does in '
+                        f'{item.path}: {error}; nothing is written'
+                    ) from error
+                count += len(theirs.scores)
+                total = total.join(difference)
+    return count, total
+
+
+def metadata(
+    cfg: Any,
+    model: Any,
+    rule: dict[str, Any],
+    raw: bool,
+    fp16: bool,
+    tolerance: Any,
+) -> dict[str, str]:
+    """What a user of the file has to know, as texts or JSON."""
+    test_cfg = model.bbox_head.test_cfg
+    names = model.dataset_meta['classes']
+    if not unused_names(cfg, names):
+        names, _ = label_names(cfg, names)
+    about: dict[str, Any] = dict(
+        classes=list(names),
+        resize=rule,
+        input='uint8 RGB, batch x height x width x 3',
+        raw=raw,
+        fp16=fp16,
+        score_thr=test_cfg.get('score_thr', 0),
+        iou_thr=test_cfg.nms.get('iou_threshold'),
+        max_per_img=test_cfg.max_per_img,
+        tolerance=tolerance._asdict(),
+        versions=versions(),
+    )
+    if getattr(model, '_runs_roi_head', False) and not raw:
+        about['mask_thr'] = model.roi_head.test_cfg.mask_thr_binary
+    return {
+        key: value if isinstance(value, str) else json.dumps(value)
+        for key, value in about.items()
+    }
+
+
+def versions() -> dict[str, str]:
+    """Version of each host that is installed under its usual name."""
+    found = {}
+    for name in ('mmdet_retina_plus', *HOSTS):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # The fork has other names.
+            continue
+    return found
+
+
+def notes_on(model: Any, raw: bool) -> list[str]:
+    """Lines on what the file lacks."""
+    notes = []
+    if raw and getattr(model, '_runs_roi_head', False):
+        notes.append('a raw file has boxes only, masks need those after NMS')
+    if getattr(model, '_predicts_pixels', False):
+        notes.append('pred_sem_seg is left out, the file has boxes')
+    if not model.names_classes:
+        notes.append(
+            'the checkpoint names no classes, so the file has those of the '
+            'config'
+        )
+    return notes

@@ -1,0 +1,128 @@
+"""Write a detector as an ONNX file's content, and run it."""
+
+import copy
+import warnings
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from mmdet.models import BaseDetector
+
+from .compare import Found, suppress, unpad
+from .exported_detector import ExportedDetector
+from .operators import OPSET, register_symbolics
+from .resize_rule import apply_rule
+
+TRACED = (320, 352)
+"""Height and width of the image that a dynamic file is traced with."""
+
+
+def to_onnx(
+    model: BaseDetector,
+    rule: dict[str, Any],
+    raw: bool,
+    dynamic: bool,
+    half: bool,
+) -> bytes:
+    """A file's content.
+
+    By torch.onnx's tracing: its successor, which traces symbolically, takes
+    twenty times as long and refuses images of one cell in a level.
+
+    Args:
+        model: A detector that `check_exportable` accepts.
+        rule: How its images are resized; it makes the size of a static file.
+        raw: Whether boxes of all anchors and their scores are the result.
+        dynamic: Whether sizes and number of images are open.
+        half: Whether the network computes in half precision.
+
+    Raises:
+        ValueError: It has an operation that ONNX does not have.
+    """
+    detector = ExportedDetector(copy.deepcopy(model), raw, half).eval()
+    image = np.zeros((*TRACED, 3), np.uint8)
+    if not dynamic:
+        image = apply_rule(rule, image)
+    images = torch.from_numpy(image).repeat(1 + dynamic, 1, 1, 1)
+    names = detector.output_names
+    axes: dict[str, dict[int, str]] = {}
+    if dynamic:
+        axes = {'images': {0: 'batch', 1: 'height', 2: 'width'}}
+        axes |= {name: {0: 'batch'} for name in names}
+        if raw:
+            axes |= {name: {0: 'batch', 1: 'anchors'} for name in names}
+    register_symbolics()
+    try:
+        with (
+            warnings.catch_warnings(),
+            torch.no_grad(),
+            TemporaryDirectory() as folder,
+        ):
+            warnings.simplefilter('ignore')
+            file = Path(folder, 'model.onnx')
+            results = detector(images)
+            torch.onnx.export(
+                detector,
+                (images,),
+                file,
+                dynamo=False,
+                opset_version=OPSET,
+                input_names=['images'],
+                output_names=names,
+                dynamic_axes=axes,
+            )
+            proto = onnx.load(file)
+    except (RuntimeError, torch.onnx.OnnxExporterError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f'Cannot export {type(model).__name__} with '
+            f'{type(model.bbox_head).__name__}: {reason}'
+        ) from error
+    for output, result in zip(proto.graph.output, results, strict=True):
+        sizes = output.type.tensor_type.shape.dim
+        for axis, (dim, size) in enumerate(
+            zip(sizes, result.shape, strict=True)
+        ):
+            if axis not in axes.get(output.name, {}):
+                dim.dim_value = size
+    return proto.SerializeToString()
+
+
+def with_metadata(content: bytes, about: dict[str, str]) -> bytes:
+    """The content with texts by name, checked."""
+    proto = onnx.load_from_string(content)
+    onnx.helper.set_model_props(proto, about)
+    onnx.checker.check_model(proto)
+    return proto.SerializeToString()
+
+
+def start(content: bytes) -> onnxruntime.InferenceSession:
+    """A session on the CPU; warnings about the graph are left out."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(
+        content, options, providers=['CPUExecutionProvider']
+    )
+
+
+def ask_file(
+    session: onnxruntime.InferenceSession, images: np.ndarray, test_cfg: Any
+) -> list[Found]:
+    """Detections of resized images (N, H, W, 3); raw ones after NMS.
+
+    Args:
+        session: Of the file.
+        images: RGB, uint8.
+        test_cfg: Of the box head.
+    """
+    outputs = session.run(None, {'images': images})
+    if len(outputs) == 2:
+        return [
+            suppress(boxes, scores, test_cfg)
+            for boxes, scores in zip(*outputs, strict=True)
+        ]
+    return [unpad(outputs, image) for image in range(len(images))]

@@ -1,0 +1,147 @@
+"""Which detectors a file can hold; all others are refused by name."""
+
+from typing import Any
+
+from mmcv.ops import RoIAlign
+from mmdet.models import BaseDetector, DetDataPreprocessor
+from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
+from mmdet.models.detectors import SingleStageDetector
+from mmdet.models.roi_heads.mask_heads import FCNMaskHead
+from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
+from mmdet.models.task_modules.coders import (
+    DeltaXYWHBBoxCoder,
+    DistancePointBBoxCoder,
+)
+
+from mmdet_retina_plus.detectors import RetinaPlus
+from mmdet_retina_plus.heads import MaskRoIHead, RetinaPlusHead
+
+KNOWN_STEPS = {
+    'predict': BaseDenseHead,
+    'predict_by_feat': (BaseDenseHead, RetinaPlusHead),
+    '_predict_by_feat_single': BaseDenseHead,
+    '_bbox_post_process': BaseDenseHead,
+}
+"""Steps of a box head that a file repeats, and whose they have to be."""
+NMS_OPTIONS = {'type', 'iou_threshold', 'class_agnostic', 'split_thr'}
+PLAIN_NMS = (
+    "--cfg-options \"model.test_cfg.nms={'_delete_': True, 'type': "
+    "'nms', 'iou_threshold': 0.5}\""
+)
+
+
+def check_exportable(model: BaseDetector, raw: bool = False) -> None:
+    """Refuse a detector that `ExportedDetector` would not repeat.
+
+    Args:
+        model: Of `load_detector`.
+        raw: Whether neither NMS nor masks are exported.
+
+    Raises:
+        ValueError: With the part, and what to do.
+    """
+    if not isinstance(model, SingleStageDetector):
+        refuse(model, 'it is no single-stage detector of boxes')
+    owner = owner_of(model, 'predict')
+    if owner not in (SingleStageDetector, RetinaPlus):
+        refuse(model, f'{owner.__name__} predicts in its own way')
+    if type(model.data_preprocessor) is not DetDataPreprocessor:
+        refuse(model.data_preprocessor, 'only DetDataPreprocessor is known')
+    mean = getattr(model.data_preprocessor, 'mean', None)
+    if mean is not None and mean.numel() != 3:
+        refuse(model.data_preprocessor, 'a file takes RGB images')
+    check_box_head(model.bbox_head)
+    if not raw:
+        check_test_cfg(model.bbox_head.test_cfg)
+    if not raw and getattr(model, '_runs_roi_head', False):
+        check_roi_head(model.roi_head)
+
+
+def refuse(part: Any, reason: str) -> None:
+    """Raise the error of a part.
+
+    Raises:
+        ValueError: Always.
+    """
+    raise ValueError(f'Cannot export {type(part).__name__}: {reason}')
+
+
+def owner_of(part: Any, method: str) -> type:
+    """Class that defines a method of a part."""
+    return next(cls for cls in type(part).__mro__ if method in vars(cls))
+
+
+def check_box_head(head: Any) -> None:
+    """Refuse a box head that makes boxes of its outputs in another way.
+
+    Raises:
+        ValueError: It has a step of its own, or another coder.
+    """
+    for step, owners in KNOWN_STEPS.items():
+        if not hasattr(head, step):
+            refuse(head, f'it has no {step}')
+        owner = owner_of(head, step)
+        if owner not in (owners if isinstance(owners, tuple) else (owners,)):
+            refuse(
+                head,
+                f'{owner.__name__} has its own {step}, export repeats those '
+                'of mmdet.BaseDenseHead and RetinaPlusHead',
+            )
+    if getattr(head.loss_cls, 'custom_cls_channels', False):
+        refuse(head.loss_cls, 'it makes scores in its own way')
+    coders = (DeltaXYWHBBoxCoder, DistancePointBBoxCoder)
+    if type(head.bbox_coder) not in coders:
+        names = ' and '.join(coder.__name__ for coder in coders)
+        refuse(head.bbox_coder, f'boxes are decoded by {names} only')
+
+
+def check_test_cfg(test_cfg: Any) -> None:
+    """Refuse options of the box head that a file cannot follow.
+
+    Raises:
+        ValueError: With the option.
+    """
+    nms = test_cfg.get('nms') or {}
+    kind = nms.get('type', 'nms')
+    if kind != 'nms':
+        raise ValueError(
+            f'Cannot export {kind}, which ONNX does not have: use plain NMS '
+            f'by {PLAIN_NMS}, or --raw'
+        )
+    unknown = sorted(nms.keys() - NMS_OPTIONS)
+    if unknown or 'iou_threshold' not in nms:
+        raise ValueError(
+            f'Cannot export test_cfg.nms={dict(nms)}: it takes '
+            f'iou_threshold and class_agnostic, as by {PLAIN_NMS}'
+        )
+    for name in ('nms_pre', 'max_per_img'):
+        if test_cfg.get(name, -1) < 1:
+            raise ValueError(
+                f'Cannot export test_cfg.{name}={test_cfg.get(name)}: a file '
+                f'needs a limit, --cfg-options model.test_cfg.{name}=1000'
+            )
+    if test_cfg.get('min_bbox_size', -1) > 0:
+        raise ValueError(
+            'Cannot export test_cfg.min_bbox_size='
+            f'{test_cfg.min_bbox_size}, which counts pixels of the original '
+            'image: --cfg-options model.test_cfg.min_bbox_size=0'
+        )
+
+
+def check_roi_head(roi_head: Any) -> None:
+    """Refuse a mask branch with other parts than RetinaMask's.
+
+    Raises:
+        ValueError: With the part.
+    """
+    way_out = 'export boxes alone by --cfg-options model.roi_head=None'
+    for part, known in (
+        (roi_head, MaskRoIHead),
+        (getattr(roi_head, 'mask_head', None), FCNMaskHead),
+        (getattr(roi_head, 'mask_roi_extractor', None), SingleRoIExtractor),
+    ):
+        if type(part) is not known:
+            refuse(part, f'masks are those of {known.__name__}, {way_out}')
+    for layer in roi_head.mask_roi_extractor.roi_layers:
+        if not isinstance(layer, RoIAlign) or layer.pool_mode != 'avg':
+            refuse(layer, f'RoIs are pooled by mean RoIAlign, {way_out}')

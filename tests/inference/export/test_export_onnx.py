@@ -1,0 +1,128 @@
+"""A file finds what its checkpoint finds, or is not written."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from mmdet_retina_plus.common.config_file import read_config
+from mmdet_retina_plus.common.trained_detectors import load_detectors
+from mmdet_retina_plus.inference.export import compare, onnx_file
+from mmdet_retina_plus.inference.export.compare import unpad
+from mmdet_retina_plus.inference.export.export_onnx import export_onnx
+from mmdet_retina_plus.inference.export.exported_detector import (
+    ExportedDetector,
+)
+from mmdet_retina_plus.inference.export.resize_rule import read_rgb
+from mmdet_retina_plus.inference.tiled_detector import TiledDetector
+
+FILES = {
+    'half precision': (dict(fp16=True), [1, 64, 96, 3], 4),
+    'raw': (
+        dict(raw=True, dynamic=True),
+        ['batch', 'height', 'width', 3],
+        2,
+    ),
+}
+
+
+@pytest.fixture(scope='module')
+def mask_file(tmp_path_factory, small, photos):
+    """A dynamic file with masks, its example, config and checkpoint."""
+    files = small('mask')
+    out = tmp_path_factory.mktemp('file') / 'mask.onnx'
+    done = export_onnx(*files, out, dynamic=True, images=photos)
+    return *done.files, files
+
+
+@pytest.mark.parametrize('kind', ['box', 'softmax', 'atss', 'mask'])
+def test_the_traced_steps_are_those_of_the_checkpoint(kind, small, photos):
+    config, checkpoint = small(kind)
+    (model,) = load_detectors(read_config(config), [checkpoint], 'cpu')
+    image = read_rgb(Path(photos, '0.png'))
+    theirs = compare.ask_checkpoint(model, image, kind == 'mask')
+    with torch.no_grad():
+        outputs = ExportedDetector(model)(torch.from_numpy(image)[None])
+    ours = unpad([output.numpy() for output in outputs])
+    assert len(theirs.scores) > 5
+    test_cfg = model.bbox_head.test_cfg
+    assert not compare.compare(
+        theirs, ours, compare.SINGLE, test_cfg
+    ).close_calls
+
+
+@pytest.mark.parametrize('case', FILES)
+def test_a_file_finds_what_its_checkpoint_finds(case, tmp_path, small, photos):
+    options, shape, num_outputs = FILES[case]
+    out = tmp_path / 'model.onnx'
+    done = export_onnx(*small('mask'), out, images=photos, **options)
+    assert done.num_found > 10
+    assert done.difference.score <= done.tolerance.score
+    assert done.inputs == dict(images=shape)
+    names = ['boxes', 'scores', 'labels', 'masks']
+    assert list(done.outputs) == names[:num_outputs]
+
+
+def test_the_example_needs_neither_torch_nor_mmdet_nor_opencv(
+    mask_file, photos, tmp_path
+):
+    model, example, _ = mask_file
+    picture = tmp_path / 'picture.png'
+    blocked = (
+        'import runpy, sys\n'
+        "for name in ('torch', 'mmdet', 'mmcv', 'mmengine', 'cv2', "
+        "'mmdet_retina_plus'):\n"
+        '    sys.modules[name] = None\n'
+        f'sys.argv[1:] = {[str(model), f"{photos}/0.png", str(picture)]}\n'
+        f"runpy.run_path({str(example)!r}, run_name='__main__')\n"
+    )
+    subprocess.run([sys.executable, '-c', blocked], check=True)
+    assert picture.stat().st_size
+
+
+def test_the_example_detects_as_predict_does(mask_file, photos):
+    model, example, (config, checkpoint) = mask_file
+    scope: dict = dict(__name__='example')
+    exec(example.read_text(), scope)
+    image = f'{photos}/0.png'
+    session = onnxruntime.InferenceSession(str(model))
+    photo = scope['Image'].open(image).convert('RGB')
+    boxes, scores, labels, masks = scope['detect'](session, photo)
+    detector = TiledDetector(
+        load_detectors(read_config(config), [checkpoint], 'cpu')
+    )
+    found = detector(detector.read(Path(image)))
+    # Pillow and OpenCV round grey levels of a resized image differently.
+    theirs = compare.found_of(found)
+    ours = compare.Found(boxes, scores, labels)
+    cfg = detector.models[0].bbox_head.test_cfg
+    compare.compare(theirs, ours, compare.HALF, cfg)
+    assert len(masks) == len(boxes)
+    assert {mask.shape for mask in masks} == {(90, 120)}
+
+
+def test_metadata_say_what_the_file_needs(mask_file):
+    model, _, _ = mask_file
+    about = {item.key: item.value for item in onnx.load(model).metadata_props}
+    assert json.loads(about['classes']) == ['red', 'green', 'blue']
+    assert json.loads(about['resize']) == dict(fit=[96, 64])
+    assert json.loads(about['versions'])['torch']
+    assert float(about['score_thr']) == 0.05
+    assert float(about['mask_thr']) == 0.5
+
+
+def test_a_difference_leaves_no_file(tmp_path, small, photos, monkeypatch):
+    def shifted(outputs, image=0):
+        found = unpad(outputs, image)
+        return found._replace(boxes=found.boxes + np.float32(0.05))
+
+    monkeypatch.setattr(onnx_file, 'unpad', shifted)
+    with pytest.raises(ValueError, match='nothing is written'):
+        export_onnx(*small('box'), tmp_path / 'a.onnx', images=photos)
+    assert not list(tmp_path.iterdir())

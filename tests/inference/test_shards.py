@@ -1,0 +1,89 @@
+"""Parts of a set come to what the whole comes to."""
+
+import pytest
+
+from mmdet_retina_plus.inference import shards
+from mmdet_retina_plus.inference.shards import Shard, merge_shards
+from tests.helpers.commands import predict, read
+from tests.helpers.image_files import annotations, write_image
+
+
+def test_parts_are_the_whole_in_any_order(tmp_path, seeing):
+    images = tmp_path / 'images'
+    for number in range(5):
+        write_image(images / f'{number}.png', (5, 5, 20 + number, 20))
+    whole, parts = tmp_path / 'whole.json', tmp_path / 'parts.json'
+    predict(images, *seeing, '--out', whole)
+    for number in (2, 3, 1):
+        assert not parts.exists()
+        said = predict(
+            *(images, *seeing, '--out', parts, '--shard', f'{number}/3')
+        )
+    assert '3 parts are joined: 5 boxes' in said
+    assert read(parts) == read(whole)
+    listed = [
+        read(path.with_suffix('.images.json')) for path in (whole, parts)
+    ]
+    assert listed[0] == listed[1]
+    assert not list(tmp_path.glob('*shard*'))
+
+
+def test_an_annotation_file_gives_parts_its_ids(tmp_path, seeing):
+    for name in ('a.png', 'b.png'):
+        write_image(tmp_path / name, (5, 5, 25, 20))
+    ann_file = annotations(tmp_path / 'ann.json', (9, 'a.png'), (7, 'b.png'))
+    out = tmp_path / 'out.json'
+    for number in (1, 2):
+        predict(
+            *(tmp_path, *seeing, '--out', out, '--ann-file', ann_file),
+            *('--shard', f'{number}/2'),
+        )
+    assert [box['image_id'] for box in read(out)] == [7, 9]
+
+
+@pytest.mark.parametrize('shard', ['0/2', '3/2', '1', 'a/b', '1/0', '-1/2'])
+def test_parts_that_cannot_be_are_refused(tmp_path, seeing, shard):
+    write_image(tmp_path / 'a.png')
+    arguments = (tmp_path / 'a.png', *seeing, '--out', tmp_path / 'out.json')
+    said = predict(*arguments, f'--shard={shard}', code=2)
+    assert 'is no part' in said
+
+
+def test_more_parts_than_images_are_refused(tmp_path, seeing):
+    write_image(tmp_path / 'a.png')
+    arguments = (tmp_path / 'a.png', *seeing, '--out', tmp_path / 'out.json')
+    assert 'make fewer' in predict(*arguments, '--shard', '1/2', code=1)
+    both = predict(*arguments, '--shard', '1/2', '--jobs', 2, code=2)
+    assert 'give --shard or --jobs' in both
+
+
+def test_parts_of_an_earlier_run_are_not_joined(tmp_path):
+    out = tmp_path / 'out.json'
+    for number in (1, 2):
+        part = Shard(number, 2).file(out)
+        part.write_text('[]')
+        part.with_suffix('.images.json').write_text(
+            '{"images": [{"id": 1}], "categories": []}'
+        )
+    with pytest.raises(ValueError, match='same image: remove'):
+        merge_shards(out, 2)
+    assert not out.exists()
+
+
+def test_jobs_come_to_what_one_process_does(tmp_path, seeing, monkeypatch):
+    class InThisProcess:
+        def __init__(self, words, env):
+            assert env['OMP_NUM_THREADS']
+            predict(*words[words.index('predict') + 1 :])
+
+        def wait(self):
+            return 0
+
+    monkeypatch.setattr(shards.subprocess, 'Popen', InThisProcess)
+    images = tmp_path / 'images'
+    for number in range(3):
+        write_image(images / f'{number}.png', (5, 5, 20 + number, 20))
+    one, two = tmp_path / 'one.json', tmp_path / 'two.json'
+    predict(images, *seeing, '--out', one)
+    predict(images, *seeing, '--jobs', 2, '--out', two, '--device', 'cpu')
+    assert read(two) == read(one) != []
