@@ -15,6 +15,7 @@ from mmdet_retina_plus.common.config_tree import (
     datasets_in,
     part,
 )
+from mmdet_retina_plus.common.label_names import label_names, unused_names
 from mmdet_retina_plus.common.output_files import check_out, replace
 from mmdet_retina_plus.common.text import quantity
 from mmdet_retina_plus.inference.image_list import (
@@ -23,7 +24,6 @@ from mmdet_retina_plus.inference.image_list import (
     images_of,
     read_coco,
 )
-from mmdet_retina_plus.inference.label_names import label_names, unused_names
 
 HOSTS = ('mmdet', 'mmcv', 'torch', 'onnx', 'onnxruntime')
 EXAMPLE = Path(__file__).with_name('example.py')
