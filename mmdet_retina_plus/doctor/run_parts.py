@@ -27,10 +27,19 @@ from .optimizer_settings import (
     check_multipliers,
     check_trained,
 )
+from .rates import check_rates
 from .schedules import check_schedules, length_of
 
 ALMOST = 0.85
 """Similarity of a typo to what it was meant to be."""
+OF_FAMILIES = (
+    'absolute_pos_embed',
+    'reference_points',
+    'relative_position_bias_table',
+)
+"""Parameters of `custom_keys` in recipes that some models of them lack."""
+NORMS = ('norm', 'bn', 'ln', 'gn')
+"""Names of `custom_keys` for normalisation layers."""
 LEAST = {'batch_size': 1, 'num_workers': 0}
 TRAINING = ('train_dataloader', 'train_cfg', 'optim_wrapper')
 RUNNER_KEYS = {
@@ -205,7 +214,7 @@ def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
     if cfg.get('train_cfg') is None:
         return findings
     batches = None if loader is None else len(loader)
-    findings += check_schedules(cfg, batches)
+    findings += check_schedules(cfg, batches) or check_rates(cfg, batches)
     findings += check_accumulation(cfg, length_of(cfg, batches).iterations)
     parts._train_dataloader = Length(loader)
     loop, problems = attempt(
@@ -246,24 +255,27 @@ def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
 
 
 def check_parameter_names(cfg: Mapping, model: Any) -> list[Finding]:
-    """Settings for parameters that the model has not, but almost has.
-
-    Recipes for a family of models name parameters that some of them lack.
-    """
+    """Settings for parameters that the model has not."""
     key = 'optim_wrapper.paramwise_cfg.custom_keys'
     names = [name for name, _ in model.named_parameters()]
     steps = sorted({x for name in names for x in name.split('.')})
-    return [
-        Finding(
-            'warning',
-            key,
-            f'no parameter has {missing} in its name; did you mean {near}?',
-            f'correct or leave out {missing} of {key}',
+    findings = []
+    for missing, given in part(cfg, key).items():
+        if missing in OF_FAMILIES or any(missing in name for name in names):
+            continue
+        message = (
+            f'no parameter has {missing!r} in its name, so it does nothing'
         )
-        for missing in part(cfg, key)
-        if not any(missing in name for name in names)
-        for near in get_close_matches(missing, steps, 1, ALMOST)
-    ]
+        near = next(iter(get_close_matches(missing, steps, 1, ALMOST)), '')
+        fix = f'leave {missing!r} out of {key}'
+        decay = part({'given': given}, 'given').get('decay_mult')
+        if near:
+            message += f'; did you mean {near}?'
+            fix = f'{near!r} in place of {missing!r} in {key}'
+        elif missing in NORMS and decay is not None:
+            fix = f'{key.rpartition(".")[0]}.norm_decay_mult={decay}'
+        findings.append(Finding('warning', key, message, fix))
+    return findings
 
 
 def check_optimizer(settings: Mapping) -> None:
