@@ -37,6 +37,7 @@ from .consistency import (
     check_objects,
     check_registration,
     join_labels,
+    respelt,
 )
 from .data_sets import (
     DataSets,
@@ -68,7 +69,7 @@ from .model_traits import scored_sets
 from .old_settings import check_old_keys
 from .pictures import draw_samples
 from .pipelines import NO_OBJECT, build_data
-from .scoring import check_evaluator, check_monitors
+from .scoring import check_evaluator, check_monitors, without_causes
 from .segmentations import check_segmentations
 from .trial import check_loss_step, check_prediction
 
@@ -161,11 +162,21 @@ def config_failure(error: Exception) -> Finding:
     where = f'{last.filename}, line {last.lineno}'
     message = f'{type(error).__name__}: {error} ({where}: {last.line})'
     fix = f'correct {where}'
+    # What a config itself assigns is a dict until the file is read.
+    if "'dict' object has no attribute" in str(error) and last.line:
+        fix = f'{by_keys(last.line)} in {where}'
     for name, base in TEXT_OF_BASE.findall(Path(last.filename).read_text()):
         if re.search(rf'\b{name}\b', last.line or ''):
             message += f'; {{{{{base}}}}} is a text until the file is read'
             fix = f'{name} = {base}'
     return Finding('error', 'config', message, fix)
+
+
+def by_keys(line: str) -> str:
+    """A line of a config with keys in place of attributes."""
+    left, sign, right = line.partition(' = ')
+    keys = re.sub(r'\.([a-zA-Z_]\w*)\b(?!\()', r"['\1']", left)
+    return keys + sign + right
 
 
 def check_scope(values: Mapping) -> list[Finding]:
@@ -214,6 +225,7 @@ def check_data(
     for split in data.splits:
         findings += annotations.check_annotations(split)
         findings += guarded(check_segmentations, split)
+    findings = respelt(findings, data.splits)
     findings += guarded(
         annotations.check_unused_classes, data.splits, findings
     )
@@ -295,7 +307,7 @@ def check_run(
             scores[name], found = check_evaluator(
                 values, name, built.get(name)
             )
-            return found
+            return without_causes(found, name, known)
 
         findings += guarded(check_scoring)
     findings += guarded(check_monitors, values, scores.get('val') or {})

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mmdet_retina_plus.common.config_tree import (
@@ -15,7 +16,13 @@ from mmdet_retina_plus.common.config_tree import (
 )
 from mmdet_retina_plus.common.text import some
 
-from .annotations import check_classes, tuple_of, unused_classes
+from .annotations import (
+    check_classes,
+    check_spelling,
+    folded,
+    tuple_of,
+    unused_classes,
+)
 from .data_sets import infos_of
 from .findings import Finding, any_error, guarded
 from .model_traits import scored_sets
@@ -153,6 +160,9 @@ def check_labels(splits: Sequence[Split]) -> list[Finding]:
     for split in splits:
         if isinstance(split.classes, str) or not split.categories:
             continue
+        # Of other spellings `check_spelling` tells.
+        if any_error(guarded(check_spelling, split)):
+            continue
         # A name twice in one file is a finding of its own.
         names = tuple(
             x for x in dict.fromkeys(split.categories) if x in split.classes
@@ -160,6 +170,22 @@ def check_labels(splits: Sequence[Split]) -> list[Finding]:
         orders.setdefault(names, split)
     if len(orders) < 2:
         return []
+    (first, one), *others = orders.items()
+    for names, split in others:
+        if list(map(folded, names)) == list(map(folded, first)):
+            pairs = renamings(names, first)
+            return [
+                Finding(
+                    'error',
+                    split.subject,
+                    f'{split.path} spells the categories of {one.path} '
+                    f'otherwise ({some(names)}): to training these are '
+                    'classes of their own',
+                    f'write {pairs} into categories of {split.path}, and '
+                    f'metainfo=dict(classes={tuple_of(first)}) in all data '
+                    'sets',
+                )
+            ]
     union = list(dict.fromkeys(name for names in orders for name in names))
     listed = [{'id': n, 'name': x} for n, x in enumerate(union, 1)]
     differ = '; '.join(
@@ -179,6 +205,43 @@ def check_labels(splits: Sequence[Split]) -> list[Finding]:
     ]
 
 
+def renamings(names: Sequence[str], right: Sequence[str]) -> str:
+    """Names of categories to write, and those that they replace."""
+    return ', '.join(
+        f'"name": "{new}" in place of "{old}"'
+        for old, new in zip(names, right, strict=True)
+        if old != new
+    )
+
+
+def respelt(
+    findings: Sequence[Finding], splits: Sequence[Split]
+) -> list[Finding]:
+    """Findings, where one of several files spells its categories otherwise.
+
+    Labels of a concatenated set are right only with equal names in all files,
+    so the file changes and not the classes.
+    """
+    odd = {x.subject: x for x in splits if guarded(check_spelling, x)}
+    if all(x.subject in odd for x in splits):
+        return list(findings)
+    renamed = {}
+    for subject, split in odd.items():
+        wanted = {folded(x): x for x in split.classes}
+        pairs = renamings(
+            split.categories,
+            [wanted.get(folded(x), x) for x in split.categories],
+        )
+        renamed[subject] = f'write {pairs} into categories of {split.path}'
+    return [
+        replace(x, fix=renamed[x.subject])
+        if x.subject in renamed and renamed[x.subject] and SPELT in x.message
+        else x
+        for x in findings
+    ]
+
+
+SPELT = 'names have to be equal'
 OF_CLASSES = ('labels follow', 'no category of', 'none of its')
 
 

@@ -34,8 +34,8 @@ def check_learning_rate(cfg: Mapping) -> list[Finding]:
         f'they are of {batch}'
     )
     fix = (
-        'auto_scale_lr=dict(enable=True) or `--auto-scale-lr`; nothing, if '
-        f'you train on {meant / batch:g} devices'
+        'auto_scale_lr.enable=True, or `--auto-scale-lr`; do nothing if you '
+        f'train on {meant / batch:g} devices'
     )
     return [Finding('warning', 'schedule', message, fix)]
 

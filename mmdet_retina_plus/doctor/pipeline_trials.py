@@ -196,7 +196,7 @@ def by_chance(name: str, where: str) -> Finding:
     return Finding(
         'warning',
         where,
-        'it changes the images of validation by chance',
+        'it changes the images of validation at random, so AP is wrong',
         f'leave it out of the {name} pipeline',
     )
 

@@ -262,9 +262,37 @@ def scoring_failed(cfg: Mapping, name: str, error: Exception) -> Finding:
                 f'dataset_prefixes={names})'
             )
         return Finding('error', key, message, fix)
-    return explained(
-        key, error, fix=f'look at {key} and the annotations that it scores'
-    )
+    return explained(key, error, fix=f'correct {key} or {OF_ANNOTATIONS}')
+
+
+def without_causes(
+    findings: Sequence[Finding], name: str, known: Sequence[Finding]
+) -> list[Finding]:
+    """Findings about scores that those about the annotations do not explain.
+
+    Args:
+        findings: About an evaluator.
+        name: Its set: 'val', 'test'.
+        known: Findings about the annotation files.
+    """
+    explained_by = [
+        x
+        for x in known
+        if x.subject.startswith(f'{name} ')
+        and (x.level == 'error' or OF_IDS in x.message)
+    ]
+    if not explained_by:
+        return list(findings)
+    return [
+        x
+        for x in findings
+        if LOW not in x.message and OF_ANNOTATIONS not in x.fix
+    ]
+
+
+LOW = 'its own objects, as predictions'
+OF_ANNOTATIONS = 'the annotations that it scores'
+OF_IDS = 'an annotation of id 0'
 
 
 def check_scores(
@@ -284,10 +312,10 @@ def check_scores(
         Finding(
             'warning',
             key,
-            f'its own objects, as predictions, score {listed}, not 1: it '
+            f'{LOW}, score {listed}, not 1: it '
             'scores others than the data set has',
-            f'give {key}.ann_file and the data set the same file, and '
-            'correct the annotations that are named above',
+            f'{key}.ann_file=… of the data set, or write the annotations '
+            'as boxes and masks in pixels of their images',
         )
     ]
 

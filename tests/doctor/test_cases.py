@@ -640,7 +640,7 @@ SILENT = {
     ),
     'chance in validation': (
         "test_pipeline.insert(3, dict(type='RandomFlip', prob=0.5))",
-        'by chance',
+        'at random',
     ),
     'normalised twice': (
         "train_pipeline.insert(3, dict(type='Normalize', mean=[128.0] * 3, "
