@@ -118,6 +118,14 @@ def check_classes(split: Split) -> list[Finding]:
             'of classes, and the orders differ: results get wrong names',
             f'metainfo=dict(classes={tuple_of(used)})',
         )
+    palette = split.metainfo.get('palette')
+    if isinstance(palette, list | tuple) and len(palette) < len(used):
+        return split.warn(
+            f'palette has {quantity(len(palette), "colour")} of '
+            f'{quantity(len(used), "class")}: drawing a prediction stops',
+            "metainfo without 'palette', or with one (red, green, blue) a "
+            'class',
+        )
     numbers = Counter(split.column('category_id'))
     unused = [
         x['name']

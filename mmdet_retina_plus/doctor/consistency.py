@@ -134,6 +134,8 @@ def check_num_classes(
         head, _, name = path.rpartition('.')
         # The heads of a cascade are a list.
         key = [x for x in head.split('.') if not x.isdigit()][-1]
+        number = head.rpartition('.')[2]
+        subject = f'{key}[{number}]' if number.isdigit() else key
         counts = name == 'num_classes' and key in COUNTING
         if not counts and name != 'num_things_classes':
             continue
@@ -142,7 +144,9 @@ def check_num_classes(
         right = min(classes - {value})
         if not isinstance(value, int):
             message = f'{name} is {value!r}, not a whole number'
-            findings.append(Finding('error', key, message, f'{path}={right}'))
+            findings.append(
+                Finding('error', subject, message, f'{path}={right}')
+            )
             continue
         counted = ' or '.join(map(str, sorted(classes)))
         noun = 'class' if counted == '1' else 'classes'
@@ -150,7 +154,7 @@ def check_num_classes(
         if value == right + 1:
             message += '; mmdet does not count the background'
         fix = f'{path}={right}'
-        findings.append(Finding('error', key, message, fix))
+        findings.append(Finding('error', subject, message, fix))
     return findings
 
 

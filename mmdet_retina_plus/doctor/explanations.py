@@ -216,7 +216,32 @@ PHRASES = (
         "model.data_preprocessor=dict(type='DetDataPreprocessor', "
         'pad_size_divisor=32)',
     ),
-    ('should be a integer number', 'a whole number, such as 12'),
+    (
+        "'mix_results' in results",
+        "train_dataloader.dataset=dict(type='MultiImageMixDataset', "
+        'dataset=…, pipeline=[…]): the images are loaded by the pipeline of '
+        'the inner dataset, this step and what follows stand in the outer',
+    ),
+    (
+        'direction in valid_directions',
+        "direction='horizontal', or 'vertical', 'diagonal'",
+    ),
+    (
+        'If the mean has',
+        "dict(type='LoadImageFromFile', color_type='color') in every "
+        'pipeline, or one value a channel in model.data_preprocessor.mean '
+        'and std',
+    ),
+    (
+        'must be divisible by num_groups',
+        'num_groups=8, a divisor of the channels',
+    ),
+    (
+        'Nesterov momentum requires',
+        'optim_wrapper.optimizer.momentum=0.9',
+    ),
+    ('avg_factor can not be used', "reduction='mean' of the loss"),
+    ('should be a integer number', 'train_cfg.max_epochs=12'),
     ("'sampler'", "sampler=dict(type='DefaultSampler', shuffle=True)"),
     ('assert 0 <= prob <= 1', 'prob=0.5'),
     ('probs must be float', 'prob=0.5'),

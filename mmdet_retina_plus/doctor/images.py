@@ -36,6 +36,8 @@ TRIALS = 8
 """Files to find out with whether a step loads images."""
 POINTER = b'version https://git-lfs'
 """How Git LFS's pointers begin."""
+NO_SIZE = (0, 0)
+"""Of an image whose header cannot be read."""
 USUAL = 'LoadImageFromFile'
 Looks = Mapping[str, Look]
 
@@ -213,6 +215,16 @@ def check_readable(split: Split, looks: Looks) -> list[Finding]:
             f'{clause(len(pointers), "image file", "are")} pointers of Git '
             f'LFS, not images: {some(pointers)}',
             f'git -C {split.image_dir} lfs pull',
+        )
+    # Headers of all can be read: the loader is at fault.
+    if len(broken) == len(split.images) and all(
+        looks[path].size != NO_SIZE for path in paths_of(split)
+    ):
+        return split.fail(
+            f'the loading step reads none of the '
+            f'{quantity(len(broken), "image file")}: {broken[0][1]}',
+            f"dict(type='LoadImageFromFile') in {split.key}.pipeline, "
+            "backend_args=None, imdecode_backend='cv2'",
         )
     return split.fail(
         f'{len(broken)} of {quantity(len(split.images), "image file")} '

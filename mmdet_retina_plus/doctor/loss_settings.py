@@ -159,6 +159,10 @@ def check_coder(cfg: Mapping) -> list[Finding]:
     return findings
 
 
+STEEP, ONE_SIDED, HEAVY = 6, 0.03, 100
+"""A gamma, an alpha's distance from 0 or 1 and a weight beyond meaning."""
+
+
 def check_focal(cfg: Mapping) -> list[Finding]:
     """Exponent, balance and weight of losses outside what can be meant."""
     findings = []
@@ -168,12 +172,11 @@ def check_focal(cfg: Mapping) -> list[Finding]:
             continue
         alpha, gamma = loss.get('alpha'), loss.get('gamma')
         weight = loss.get('loss_weight')
+        rest = 1 - alpha if is_number(alpha) else 0
+        focal = 'Focal' in kind(loss) and 'Gaussian' not in kind(loss)
         problems: tuple[tuple[Any, Any, str, str], ...] = (
             (
-                'Focal' in kind(loss)
-                and 'Gaussian' not in kind(loss)
-                and is_number(alpha)
-                and not 0 <= alpha <= 1,
+                focal and is_number(alpha) and not 0 <= alpha <= 1,
                 'error',
                 f'alpha={alpha} is not between 0 and 1',
                 'alpha=0.25',
@@ -183,6 +186,34 @@ def check_focal(cfg: Mapping) -> list[Finding]:
                 'error',
                 f'gamma={gamma} is below 0: easy examples get more weight',
                 'gamma=2.0',
+            ),
+            (
+                focal and is_number(gamma) and gamma > STEEP,
+                'warning',
+                f'gamma={gamma} leaves next to no gradient',
+                'gamma=2.0',
+            ),
+            (
+                focal
+                and is_number(alpha)
+                and (0 <= alpha < ONE_SIDED or 1 - ONE_SIDED < alpha <= 1),
+                'warning',
+                f'alpha={alpha} weighs objects, and {rest:.2g} the '
+                'background: one of them is hardly learnt',
+                'alpha=0.25',
+            ),
+            (
+                loss.get('reduction', 'mean') not in ('mean', 'sum'),
+                'warning',
+                f'reduction={loss.get("reduction")!r}: the loss is divided by '
+                'the number of all priors, not of objects',
+                "reduction='mean'",
+            ),
+            (
+                is_number(weight) and weight > HEAVY,
+                'warning',
+                f'loss_weight={weight} drowns all other losses',
+                'loss_weight=1.0',
             ),
             (
                 is_number(weight) and weight <= 0,

@@ -225,7 +225,9 @@ def check_sample(
                 '`retina-plus doctor CONFIG --show DIR`',
             )
         ]
-    return check_extent(f'{key}.pipeline', samples)
+    return check_extent(f'{key}.pipeline', samples) or check_outside(
+        f'{key}.pipeline', samples
+    )
 
 
 def check_extent(key: str, samples: Sequence[Any]) -> list[Finding]:
@@ -245,6 +247,37 @@ def check_extent(key: str, samples: Sequence[Any]) -> list[Finding]:
     ]
 
 
+def check_outside(key: str, samples: Sequence[Any]) -> list[Finding]:
+    """Boxes that a crop or a move leaves beyond the image."""
+    total = outside = 0
+    for sample in samples:
+        boxes = sample['data_samples'].gt_instances.bboxes
+        boxes = getattr(boxes, 'tensor', boxes)
+        height, width = sample['inputs'].shape[-2:]
+        if boxes.shape[-1:] != (4,):
+            continue
+        total += len(boxes)
+        low, high = (
+            boxes[:, :2] < -BEYOND,
+            boxes[:, 2:] > boxes.new_tensor((width + BEYOND, height + BEYOND)),
+        )
+        outside += int((low | high).any(dim=1).sum())
+    if outside <= PART * total:
+        return []
+    return [
+        Finding(
+            'warning',
+            key,
+            f'{outside} of {total} boxes reach beyond their images after the '
+            'pipeline',
+            'bbox_clip_border=True (clip_object_border=True of Resize) of '
+            'the steps that move pixels',
+        )
+    ]
+
+
+BEYOND, PART = 2, 0.2
+"""Pixels by which a box may leave its image, and the fraction that does."""
 META = ('img_id', 'img_shape', 'ori_shape')
 """What scoring needs of every detector."""
 

@@ -28,6 +28,7 @@ from .optimizer_settings import (
     check_trained,
 )
 from .rates import check_rates
+from .reach import check_reach
 from .schedules import check_schedules, length_of
 
 ALMOST = 0.85
@@ -214,8 +215,6 @@ def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
     if cfg.get('train_cfg') is None:
         return findings
     batches = None if loader is None else len(loader)
-    findings += check_schedules(cfg, batches) or check_rates(cfg, batches)
-    findings += check_accumulation(cfg, length_of(cfg, batches).iterations)
     parts._train_dataloader = Length(loader)
     loop, problems = attempt(
         'train_cfg', lambda: parts.build_train_loop(cfg['train_cfg'])
@@ -223,6 +222,9 @@ def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
     findings += problems
     if loop is not None:
         parts._train_loop = loop
+        findings += check_schedules(cfg, batches) or check_rates(cfg, batches)
+        findings += check_reach(cfg, batches)
+        findings += check_accumulation(cfg, length_of(cfg, batches).iterations)
     if loop is None or model is None or cfg.get('optim_wrapper') is None:
         return findings
     settings = copy.deepcopy(dict(cfg['optim_wrapper']))
@@ -233,6 +235,8 @@ def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
             for key, value in settings.items()
             if key not in ('loss_scale', 'dtype')
         } | {'type': 'OptimWrapper'}
+    if isinstance(part(settings, 'optimizer').get('lr'), str):
+        return findings  # `check_rate` tells.
     _, problems = attempt(
         'optim_wrapper.optimizer', lambda: check_optimizer(settings)
     )

@@ -13,6 +13,7 @@ import numpy as np
 from mmdet_retina_plus.common.config_tree import (
     dataset_chains,
     datasets_in,
+    dotted_items,
     part,
     walk,
 )
@@ -322,13 +323,18 @@ def check_scores(
 
 def monitored(cfg: Mapping) -> Iterator[tuple[str, str, Mapping]]:
     """Key, name of a metric, and the part of the config that waits for it."""
-    parts = [cfg.get(x) for x in ('default_hooks', 'custom_hooks')]
-    for one in walk([*parts, cfg.get('param_scheduler')]):
+    waiting = {
+        path: one
+        for name in ('default_hooks', 'custom_hooks', 'param_scheduler')
+        for path, one in dotted_items({name: cfg.get(name)})
+        if isinstance(one, Mapping)
+    }
+    for path, one in waiting.items():
         for key in ('save_best', 'monitor'):
             names = one.get(key)
             names = [names] if isinstance(names, str) else names or ()
             for name in names if isinstance(names, list | tuple) else ():
-                yield key, name, one
+                yield f'{path}.{key}', name, one
 
 
 def check_monitors(cfg: Mapping, scores: Mapping[str, float]) -> list[Finding]:
@@ -353,7 +359,7 @@ def check_monitors(cfg: Mapping, scores: Mapping[str, float]) -> list[Finding]:
             level = 'error'
         elif one.get('rule') == 'less' and re.search('mAP|AR', name):
             message = f"rule='less' keeps the lowest {name}"
-            fix = "rule='greater'"
+            fix = f"{key.rpartition('.')[0]}.rule='greater'"
             level = 'warning'
         else:
             continue

@@ -95,6 +95,9 @@ def check_frozen(cfg: Mapping) -> list[Finding]:
         fixed.append(f'frozen_stages={frozen}')
     if norm and setting(backbone, 'norm_eval', False) is True:
         fixed.append('norm_eval=True')
+    affine = part(backbone, 'norm_cfg').get('requires_grad', True)
+    if norm and affine is False:
+        fixed.append('norm_cfg.requires_grad=False')
     if not fixed:
         return []
     message = (

@@ -1159,7 +1159,12 @@ def test_a_crop_to_the_size_of_validation_is_fine(case):
 def test_heads_that_choose_positives_themselves(head, warned):
     assigner = {'type': 'MaxIoUAssigner', 'min_pos_iou': 0}
     model = {'bbox_head': {'type': head}, 'train_cfg': {'assigner': assigner}}
-    assert bool(check_low_quality({'model': model})) == warned
+    cfg = {'model': model}
+    assert check_low_quality(cfg) == []
+    cfg['train_dataloader'] = {
+        'dataset': {'pipeline': [{'type': 'RandomCrop'}]}
+    }
+    assert bool(check_low_quality(cfg)) == warned
 
 
 def test_one_of_several_files_spells_its_categories_otherwise(case):
