@@ -14,6 +14,8 @@ CROPS = ('Crop', 'Affine', 'Shift', 'Translate', 'TranslateX', 'TranslateY')
 OUR_SAMPLER = "model.train_cfg.sampler=dict(type='PseudoSampler')"
 CHOOSE_AGAIN = ('FreeAnchorRetinaHead', 'PAAHead')
 """Heads that take few or none of the positives of their assigner."""
+WIDE = 0.45
+"""Range of IoU that is ignored, beyond that of recipes."""
 IOUS = {'pos_iou_thr': 0.5, 'neg_iou_thr': 0.4, 'min_pos_iou': 0.0}
 MISFITS = {
     'ATSSAssigner': (
@@ -82,6 +84,16 @@ def check_threshold_order(cfg: Mapping) -> list[Finding]:
             return [Finding('error', 'assigner', message, fix)]
     if not (is_number(positive) and is_number(negative)):
         return []
+    if positive - negative > WIDE:
+        return [
+            Finding(
+                'warning',
+                'assigner',
+                f'anchors of an IoU from {negative} to {positive} are neither '
+                'objects nor background: most of those near objects',
+                f'{KEY}.pos_iou_thr=0.5 {KEY}.neg_iou_thr=0.4',
+            )
+        ]
     if positive >= negative:
         return []
     return [

@@ -32,6 +32,7 @@ from .anchors import (
 )
 from .consistency import (
     check_evaluators,
+    check_exchanged,
     check_labels,
     check_num_classes,
     check_objects,
@@ -79,6 +80,7 @@ SETTING_CHECKS = (
     *run_parts.CHECKS,
     *optimizer_settings.CHECKS,
     check_evaluators,
+    check_exchanged,
 )
 """Checks of the config alone."""
 TEXT_OF_BASE = re.compile(r'(\w+)\s*=\s*\{\{\s*(_base_[\w.]+)\s*\}\}')
@@ -284,6 +286,9 @@ def check_run(
                     values, name, built[name]
                 )
                 found += more
+                found += run_parts.check_batch(
+                    name, loaders[name], samples[name]
+                )
             return found
 
         def draw(name: str = name) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -77,6 +78,35 @@ def check_evaluators(cfg: Mapping) -> list[Finding]:
             fix = f'set {key}.ann_file to the file of the data set'
             findings.append(Finding('error', key, message, fix))
     return findings
+
+
+def check_exchanged(cfg: Mapping) -> list[Finding]:
+    """Files of training and validation, by their names."""
+    names = {
+        name: [
+            os.path.basename(x['ann_file'])
+            for x in datasets_in(
+                part(cfg, f'{name}_dataloader').get('dataset')
+            )
+            if isinstance(x.get('ann_file'), str)
+        ]
+        for name in ('train', 'val')
+    }
+    scored = [x for x in names['train'] if re.search('val|test', x)]
+    trained = [x for x in names['val'] if 'train' in x and 'val' not in x]
+    if not (scored and trained) or any('train' in x for x in names['train']):
+        return []
+    return [
+        Finding(
+            'warning',
+            'data',
+            f'training has {scored[0]}, validation {trained[0]}: they seem '
+            'to be exchanged',
+            f'train_dataloader.dataset.ann_file={trained[0]!r} and '
+            f'val_dataloader.dataset.ann_file={scored[0]!r}, with that of '
+            'val_evaluator',
+        )
+    ]
 
 
 COUNTING = ('bbox_head', 'mask_head', 'mask_iou_head', 'segm_head')

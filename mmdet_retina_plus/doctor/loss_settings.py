@@ -76,6 +76,23 @@ def check_box_losses(cfg: Mapping) -> list[Finding]:
     return findings
 
 
+def check_pixel_losses(cfg: Mapping) -> list[Finding]:
+    """Distances of boxes in pixels, which losses of deltas are not for."""
+    return [
+        Finding(
+            'warning',
+            key,
+            f'reg_decoded_bbox=True gives {kind(head["loss_bbox"])} boxes in '
+            'pixels, where it is for deltas',
+            f'{path}.reg_decoded_bbox=False, or {path}.loss_bbox='
+            "dict(_delete_=True, type='GIoULoss', loss_weight=2.0)",
+        )
+        for path, key, head in heads(cfg)
+        if head.get('reg_decoded_bbox') is True
+        and kind(head.get('loss_bbox')).endswith(('L1Loss', 'MSELoss'))
+    ]
+
+
 def encodes_boxes(head: Mapping) -> bool:
     """Whether it is the head of an RPN or of regions."""
     from mmdet.models import BBoxHead, RPNHead
@@ -144,10 +161,12 @@ def check_coder(cfg: Mapping) -> list[Finding]:
                 and len(given) == len(usual)
                 and all(map(is_finite, given))
             )
-            above = name == 'target_means' or (four and min(given) > 0)
+            above = name == 'target_means' or (four and 0 < min(given) < 5)
             if four and above:
                 continue
-            kinds = 'numbers' if name == 'target_means' else 'numbers above 0'
+            kinds = (
+                'numbers' if name == 'target_means' else 'numbers of 0 to 5'
+            )
             findings.append(
                 Finding(
                     'error',
@@ -236,5 +255,6 @@ CHECKS = (
     check_classifier,
     check_box_scale,
     check_box_losses,
+    check_pixel_losses,
     check_class_weights,
 )

@@ -314,7 +314,25 @@ def check_cut_results(cfg: Mapping) -> list[Finding]:
     return findings
 
 
+def check_metric(cfg: Mapping) -> list[Finding]:
+    """Recall of proposals, where a detector should have an AP."""
+    if kind(part(cfg, 'model')) == 'RPN':
+        return []
+    return [
+        Finding(
+            'warning',
+            f'{name}_evaluator',
+            f'metric={one["metric"]!r} scores recall without classes, no AP',
+            f"{name}_evaluator.metric='bbox'",
+        )
+        for name in scored_sets(cfg)
+        for one in walk(cfg.get(f'{name}_evaluator'))
+        if one.get('metric') in ('proposal', ['proposal'])
+    ]
+
+
 CHECKS = (
+    check_metric,
     check_cut_results,
     check_ratios,
     check_order,

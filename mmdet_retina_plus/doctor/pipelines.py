@@ -1,5 +1,7 @@
 """Data sets with their pipelines, as the runner builds them, and samples."""
 
+import inspect
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -42,8 +44,27 @@ def check_steps(key: str, config: Any) -> list[Finding]:
                     TRANSFORMS.build(dict(step))
                 except Exception as error:  # Whatever a constructor raises.
                     where = f'{key}.pipeline[{number}] ({kind(step)})'
-                    findings.append(explained(where, error))
+                    fix = taken_by(step) or f'correct {where}'
+                    findings.append(explained(where, error, fix=fix))
     return findings
+
+
+def taken_by(step: Any) -> str:
+    """What a step's class takes for the arguments that are given to it."""
+    from mmdet.registry import TRANSFORMS
+
+    built = TRANSFORMS.module_dict.get(kind(step))
+    if built is None:
+        return ''
+    parameters = inspect.signature(built).parameters
+    taken = [
+        f'{name}={parameters[name].default!r}'
+        if parameters[name].default is not inspect.Parameter.empty
+        else re.sub(r'typing\.', '', str(parameters[name]))
+        for name in step
+        if name in parameters
+    ]
+    return f'{kind(step)} takes {", ".join(taken)}' if taken else ''
 
 
 def check_packed(key: str, config: Any) -> list[Finding]:
@@ -162,6 +183,20 @@ def load_samples(
     return samples, []
 
 
+NEEDED = (
+    (("'img'", '`img`'), "dict(type='LoadImageFromFile')"),
+    (
+        ("'gt_bboxes", "'gt_ignore_flags'"),
+        "dict(type='LoadAnnotations', with_bbox=True)",
+    ),
+    (
+        ("'gt_masks'",),
+        "dict(type='LoadAnnotations', with_bbox=True, with_mask=True)",
+    ),
+)
+"""What a step misses, and the step that brings it."""
+
+
 def step_failed(where: str, error: Exception) -> Finding:
     fix = f'correct {where}, or leave it out'
     if 'CopyPaste' in where or 'func != 0' in str(error):
@@ -169,6 +204,9 @@ def step_failed(where: str, error: Exception) -> Finding:
             'put Resize before CopyPaste: it is to get images and masks of '
             'their last size'
         )
+    for phrases, loading in NEEDED:
+        if any(phrase in str(error) for phrase in phrases):
+            fix = f'{loading} before {where}'
     finding = explained(where, error, fix=fix)
     return Finding(
         'error',

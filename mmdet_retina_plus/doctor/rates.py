@@ -31,8 +31,12 @@ LOW, LONG = 0.0101, 0.7
 """Fraction of the highest rate that is next to nothing, and of training."""
 RISE = 0.1
 """Fraction of the highest rate by which it may rise again."""
-CYCLIC = ('Restart', 'Cyclic', 'OneCycle', 'Plateau')
-"""In the names of schedules that rise on purpose, or follow a metric."""
+CYCLIC = ('Restart', 'Cyclic', 'OneCycle')
+"""In the names of schedules that rise on purpose."""
+
+
+class StepError(ValueError):
+    """A schedule that ends before training does."""
 
 
 def shrunk(schedule: Mapping, factor: float) -> dict[str, Any]:
@@ -66,7 +70,8 @@ def simulated(
         Shape (iterations,), at most some `MOST`.
 
     Raises:
-        Exception: Whatever a scheduler raises as it is built or stepped.
+        StepError: A scheduler raised something as it was stepped.
+        Exception: Whatever a scheduler raises as it is built.
     """
     from mmengine.registry import PARAM_SCHEDULERS
     from torch import nn, optim
@@ -91,7 +96,13 @@ def simulated(
         ends = length.epochs is not None and step % epoch == 0
         for scheduler in built:
             if not scheduler.by_epoch or ends:
-                scheduler.step()
+                try:
+                    scheduler.step()
+                except Exception as error:  # Whatever it asserts.
+                    name = type(scheduler).__name__
+                    raise StepError(
+                        f'step {step} of {name} fails, {error}'
+                    ) from error
     return np.array(rates)
 
 
@@ -104,11 +115,13 @@ def check_rates(cfg: Mapping, batches: int | None) -> list[Finding]:
     """
     length = length_of(cfg, batches)
     rate = part(cfg, 'optim_wrapper.optimizer').get('lr')
-    schedules = [x for x in schedules_of(cfg) if kind(x).endswith('LR')]
+    schedules = [
+        x
+        for x in schedules_of(cfg)
+        if kind(x).endswith('LR') and 'Plateau' not in kind(x)
+    ]
     cyclic = any(name in kind(x) for x in schedules for name in CYCLIC)
     if not schedules or not length.iterations or not is_number(rate):
-        return []
-    if cyclic:
         return []
     # The lowest rates are absolute, and the simulation's rate is 1.
     relative = [
@@ -121,7 +134,14 @@ def check_rates(cfg: Mapping, batches: int | None) -> list[Finding]:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             shares = simulated(relative, length, batches)
+    except StepError as error:
+        if length.iterations > MOST:  # Shrinking may be at fault.
+            return []
+        message = f'training stops: {error}'
+        return [Finding('error', 'param_scheduler', message, usual(length))]
     except Exception:  # Its constructor's failure is a finding of its own.
+        return []
+    if cyclic:
         return []
     message = problem_of(shares, rate, length.iterations, schedules)
     if not message:

@@ -188,6 +188,19 @@ def build_loader(
     return loader, findings + check_end(cfg, name)
 
 
+def check_batch(name: str, loader: Any, samples: Any) -> list[Finding]:
+    """A batch of samples, by the loader's `collate_fn`."""
+    if loader is None or not samples:
+        return []
+    key = f'{name}_dataloader.collate_fn'
+    fix = f"{key}=dict(type='pseudo_collate')"
+    try:
+        loader.collate_fn(list(samples[:2]))
+    except Exception as error:  # Of any function.
+        return [explained(key, error, fix=fix)]
+    return []
+
+
 def check_end(cfg: Mapping, name: str) -> list[Finding]:
     """A sampler without an end where a loop waits for it."""
     sampler = kind(part(cfg, f'{name}_dataloader.sampler'))

@@ -150,6 +150,12 @@ def check_segmentations(split: Split) -> list[Finding]:
     return findings
 
 
+def factor_text(factor: float) -> str:
+    """A factor, which rounded corners put slightly off its quarter."""
+    near = round(4 * factor) / 4
+    return f'{near if abs(factor - near) < 0.02 * factor else factor:.3g}'
+
+
 def bounds_of_mask(mask: Any) -> tuple[float, ...]:
     """Left, top, right, bottom of readable polygons or run lengths."""
     if isinstance(mask, list):
@@ -212,7 +218,7 @@ def check_places(
         if np.isfinite(factors).all() and (factors > 0).all():
             ious = iou_of_pairs(boxes * np.tile(factors, 2), bounds)
             if (ious > SAME).mean() > MAJORITY:
-                by = ' and '.join(f'{x:.3g}' for x in factors)
+                by = ' and '.join(map(factor_text, factors))
                 return split.fail(
                     f'masks are {by} times their boxes in width and height, '
                     'as of images of another size',

@@ -363,6 +363,29 @@ def check_depth(cfg: Mapping) -> list[Finding]:
     return []
 
 
+def check_style(cfg: Mapping) -> list[Finding]:
+    """Where a bottleneck has its stride, which no shape of weights tells."""
+    backbone = part(cfg, 'model.backbone')
+    depth = setting(backbone, 'depth', 0)
+    if kind(backbone) != 'ResNet' or not isinstance(depth, int) or depth < 50:
+        return []
+    style = backbone.get('style', 'pytorch')
+    for name in starting_weights(cfg):
+        theirs = 'caffe' if 'resnet' in name and '_caffe' in name else ''
+        theirs = 'pytorch' if name.startswith('torchvision://') else theirs
+        if theirs and theirs != style:
+            return [
+                Finding(
+                    'error',
+                    'backbone',
+                    f'{name} is of style {theirs!r}, the backbone of '
+                    f'{style!r}: strides stand in other convolutions',
+                    f'model.backbone.style={theirs!r}',
+                )
+            ]
+    return []
+
+
 def check_weights(cfg: Mapping, model: Any) -> list[Finding]:
     """Local checkpoints: they exist, and fit; none is downloaded."""
     findings: list[Finding] = []
@@ -431,4 +454,4 @@ def check_weights(cfg: Mapping, model: Any) -> list[Finding]:
     return findings
 
 
-CHECKS = (check_torchvision, check_frozen, check_depth)
+CHECKS = (check_torchvision, check_frozen, check_depth, check_style)

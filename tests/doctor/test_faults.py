@@ -16,6 +16,7 @@ from pycocotools import mask as api
 
 from mmdet_retina_plus.doctor.assignment_settings import check_low_quality
 from mmdet_retina_plus.doctor.config import check_config
+from mmdet_retina_plus.doctor.consistency import check_exchanged
 from mmdet_retina_plus.doctor.mask_settings import check_mask_loading
 from tests.helpers.case_files import HEIGHT, WIDTH, Case, polygon
 
@@ -1237,3 +1238,63 @@ def test_a_key_of_paramwise_cfg_that_no_parameter_has(case):
     problem = case.problem()
     assert "no parameter has 'norm' in its name" in problem.message
     assert problem.fix == 'optim_wrapper.paramwise_cfg.norm_decay_mult=0.0'
+
+
+def test_files_of_training_and_validation_that_are_exchanged():
+    def of(train, val):
+        return {
+            'train_dataloader': {'dataset': {'ann_file': train}},
+            'val_dataloader': {'dataset': {'ann_file': val}},
+        }
+
+    (finding,) = check_exchanged(of('a/val.json', 'a/train.json'))
+    assert "train_dataloader.dataset.ann_file='train.json'" in finding.fix
+    assert check_exchanged(of('a/train.json', 'a/val.json')) == []
+    assert check_exchanged(of('trainval.json', 'test.json')) == []
+
+
+ODDITIES = {
+    'a mosaic of one image': (
+        "train_pipeline.insert(2, dict(type='Mosaic', img_scale=(80, 96)))",
+        'mix_results',
+        "type='MultiImageMixDataset'",
+    ),
+    'a batch of no tensors': (
+        "train_dataloader['collate_fn'] = dict(type='default_collate')",
+        'default_collate',
+        "train_dataloader.collate_fn=dict(type='pseudo_collate')",
+    ),
+    'a loader that reads nothing': (
+        "train_pipeline[0]['imdecode_backend'] = 'pillw'",
+        'the loading step reads none of the 6 image files',
+        "imdecode_backend='cv2'",
+    ),
+    'a step before the image': (
+        "train_pipeline.insert(0, dict(type='PhotoMetricDistortion'))",
+        'does not pass',
+        "dict(type='LoadImageFromFile') before",
+    ),
+    'an argument of a step': (
+        "train_pipeline.insert(3, dict(type='RandomCrop', "
+        "crop_size=(40, 40), crop_type='absolut'))",
+        'Invalid crop_type',
+        "RandomCrop takes crop_size: tuple, crop_type='absolute'",
+    ),
+    'boxes outside of crops': (
+        "train_pipeline.insert(3, dict(type='RandomCrop', "
+        'crop_size=(30, 30), bbox_clip_border=False))',
+        'reach beyond their images after the pipeline',
+        'bbox_clip_border=True',
+    ),
+    'colours of some classes': (
+        "train_dataloader['dataset']['metainfo'] = "
+        "dict(classes=('cat', 'dog'), palette=[(1, 2, 3)])",
+        'palette has 1 colour of 2 classes',
+        "metainfo without 'palette'",
+    ),
+}
+
+
+@pytest.mark.parametrize('name', ODDITIES)
+def test_an_oddity_has_its_fix(case, name):
+    expect(case, *ODDITIES[name])

@@ -216,6 +216,14 @@ def test_a_rate_that_cannot_be_meant(name):
     assert findings(*eval(fix)) == []
 
 
+def test_a_schedule_that_stops_training():
+    cycle = {'type': 'OneCycleLR', 'eta_max': 0.01, **BY_ITERATION}
+    (finding,) = findings({**cycle, 'total_steps': 100})
+    assert finding.level == 'error'
+    assert 'training stops: step' in finding.message
+    assert findings({**cycle, 'total_steps': 1200}) == []
+
+
 def test_long_training_is_simulated_as_short():
     schedule = [warm_up(end=80_000, **BY_ITERATION), steps(milestones=[11])]
     (finding,) = findings(*schedule, batches=7330)

@@ -16,8 +16,14 @@ from mmdet_retina_plus.doctor.loader_settings import (
     check_last_batch,
     check_single_images,
 )
-from mmdet_retina_plus.doctor.loss_settings import check_focal
-from mmdet_retina_plus.doctor.pipeline_settings import check_cut_results
+from mmdet_retina_plus.doctor.loss_settings import (
+    check_focal,
+    check_pixel_losses,
+)
+from mmdet_retina_plus.doctor.pipeline_settings import (
+    check_cut_results,
+    check_metric,
+)
 from mmdet_retina_plus.doctor.settings import CHECKS
 
 STOCK = {
@@ -444,6 +450,21 @@ def test_results_that_are_cut(name):
     assert message in finding.message
     assert finding.fix.startswith('model.test_cfg.')
     assert fix in finding.fix
+
+
+def test_distances_in_pixels():
+    head = {'reg_decoded_bbox': True, 'loss_bbox': {'type': 'SmoothL1Loss'}}
+    cfg = {'model': {'bbox_head': head}}
+    assert 'boxes in pixels' in check_pixel_losses(cfg)[0].message
+    head['loss_bbox']['type'] = 'GIoULoss'
+    assert check_pixel_losses(cfg) == []
+
+
+def test_recall_of_proposals_is_no_ap():
+    cfg = {'val_evaluator': {'metric': 'proposal'}}
+    cfg |= {'test_evaluator': {'metric': ['bbox', 'proposal']}}
+    (finding,) = check_metric(cfg)
+    assert finding.fix == "val_evaluator.metric='bbox'"
 
 
 def test_usual_results_are_not_cut():

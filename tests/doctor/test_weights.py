@@ -152,3 +152,14 @@ def test_where_training_resumes(detector, tmp_path, name, by_folder):
     state.pop('optimizer')
     torch.save(state, path)
     assert 'starts anew' in check_weights(cfg, detector)[1].message
+
+
+def test_weights_of_another_style(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'torchvision', sys)
+    (finding,) = findings(init_cfg=PRETRAINED, style='caffe')
+    assert "of style 'pytorch', the backbone of 'caffe'" in finding.message
+    assert finding.fix == "model.backbone.style='pytorch'"
+    caffe = 'open-mmlab://detectron2/resnet50_caffe'
+    init = {'type': 'Pretrained', 'checkpoint': caffe}
+    assert findings(init_cfg=init, style='caffe') == []
+    assert findings(init_cfg=init)[0].fix == "model.backbone.style='caffe'"
