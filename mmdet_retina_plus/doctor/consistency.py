@@ -195,7 +195,7 @@ def check_labels(splits: Sequence[Split]) -> list[Finding]:
         if isinstance(split.classes, str) or not split.categories:
             continue
         # Of other spellings `check_spelling` tells.
-        if any_error(guarded(check_spelling, split)):
+        if any(SPELT in x.message for x in guarded(check_spelling, split)):
             continue
         # A name twice in one file is a finding of its own.
         names = tuple(
@@ -256,7 +256,11 @@ def respelt(
     Labels of a concatenated set are right only with equal names in all files,
     so the file changes and not the classes.
     """
-    odd = {x.subject: x for x in splits if guarded(check_spelling, x)}
+    odd = {
+        split.subject: split
+        for split in splits
+        if any(SPELT in x.message for x in guarded(check_spelling, split))
+    }
     if all(x.subject in odd for x in splits):
         return list(findings)
     renamed = {}

@@ -7,6 +7,7 @@ from mmdet_retina_plus.common.config_tree import (
     dotted_items,
     kind,
     part,
+    walk,
 )
 from mmdet_retina_plus.common.numbers import is_finite, is_number
 
@@ -74,6 +75,38 @@ def check_box_losses(cfg: Mapping) -> list[Finding]:
             )
         )
     return findings
+
+
+def check_start(cfg: Mapping) -> list[Finding]:
+    """Initial weights of RetinaNet's head, and its prior of objects."""
+    key = 'model.bbox_head.init_cfg'
+    given = list(walk(part(cfg, 'model.bbox_head').get('init_cfg')))
+    if not given or not is_retina(cfg):
+        return []
+    right = (
+        "dict(type='Normal', layer='Conv2d', std=0.01, override=dict("
+        "type='Normal', name='retina_cls', std=0.01, bias_prob=0.01))"
+    )
+    wide = [x['std'] for x in given if is_number(x.get('std'))]
+    if wide and max(wide) > SPREAD:
+        message = f'std={max(wide)} of initial weights: losses start huge'
+        return [Finding('warning', 'bbox_head', message, f'{key}={right}')]
+    loss = part(cfg, 'model.bbox_head.loss_cls')
+    # Without its exponent it is a cross entropy, which starts lower.
+    focal = 'Focal' in kind(loss) and loss.get('gamma', 2) > 0
+    if not focal or any('bias_prob' in x for x in given):
+        return []
+    if any(kind(x) == 'Pretrained' for x in given):
+        return []
+    message = (
+        'no bias_prob in init_cfg: all anchors start with a score of 0.5, and '
+        'the focal loss with thousands'
+    )
+    return [Finding('warning', 'bbox_head', message, f'{key}={right}')]
+
+
+SPREAD = 0.1
+"""Standard deviation of a head's initial weights that is too large."""
 
 
 def check_pixel_losses(cfg: Mapping) -> list[Finding]:
@@ -222,7 +255,8 @@ def check_focal(cfg: Mapping) -> list[Finding]:
                 'alpha=0.25',
             ),
             (
-                loss.get('reduction', 'mean') not in ('mean', 'sum'),
+                is_retina(cfg)
+                and loss.get('reduction', 'mean') not in ('mean', 'sum'),
                 'warning',
                 f'reduction={loss.get("reduction")!r}: the loss is divided by '
                 'the number of all priors, not of objects',
@@ -256,5 +290,6 @@ CHECKS = (
     check_box_scale,
     check_box_losses,
     check_pixel_losses,
+    check_start,
     check_class_weights,
 )

@@ -175,7 +175,8 @@ def check_averages(cfg: Mapping) -> list[Finding]:
             'weights, so nothing is averaged',
             f'custom_hooks.{number}.momentum={1 - momentum:.4g}',
         )
-        for number, hook in enumerate(cfg.get('custom_hooks') or ())
+        for own in [cfg.get('custom_hooks')]
+        for number, hook in enumerate(own if isinstance(own, list) else ())
         if isinstance(hook, Mapping) and kind(hook) == 'EMAHook'
         for momentum in [hook.get('momentum')]
         if is_number(momentum) and momentum > EMA
@@ -267,6 +268,27 @@ def check_trained(cfg: Mapping, model: Any, wrapper: Any) -> list[Finding]:
     return []
 
 
+def check_odd_multipliers(cfg: Mapping) -> list[Finding]:
+    """Heads that never learn, and backbones that learn faster than heads."""
+    key = 'optim_wrapper.paramwise_cfg.custom_keys'
+    findings = []
+    for name, given in part(cfg, key).items():
+        factor = part({'x': given}, 'x').get('lr_mult')
+        message = ''
+        if 'head' in name and factor == 0:
+            message = f'lr_mult=0: {name} keeps its initial weights'
+        elif 'backbone' in name and is_number(factor) and factor > 1:
+            message = (
+                f'lr_mult={factor} trains {name} faster than the heads, not '
+                'slower'
+            )
+        if message:
+            right = 1.0 if factor == 0 else 0.1
+            fix = f'{key}.{name}.lr_mult={right}'
+            findings.append(Finding('warning', key, message, fix))
+    return findings
+
+
 CLIPPING = {
     'norm': ('max_norm', 'norm_type', 'error_if_nonfinite', 'foreach'),
     'value': ('clip_value', 'foreach'),
@@ -331,6 +353,7 @@ def check_clipping(cfg: Mapping) -> list[Finding]:
 
 CHECKS = (
     check_clipping,
+    check_odd_multipliers,
     check_scaling,
     check_rate,
     check_optimizer_options,

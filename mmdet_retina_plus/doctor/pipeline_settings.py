@@ -322,12 +322,18 @@ def check_metric(cfg: Mapping) -> list[Finding]:
         Finding(
             'warning',
             f'{name}_evaluator',
-            f'metric={one["metric"]!r} scores recall without classes, no AP',
+            f'metric={scored[0]!r} scores recall without classes, no AP',
             f"{name}_evaluator.metric='bbox'",
         )
         for name in scored_sets(cfg)
-        for one in walk(cfg.get(f'{name}_evaluator'))
-        if one.get('metric') in ('proposal', ['proposal'])
+        for scored in [
+            [
+                one['metric']
+                for one in walk(cfg.get(f'{name}_evaluator'))
+                if 'metric' in one
+            ]
+        ]
+        if scored and all(x in ('proposal', ['proposal']) for x in scored)
     ]
 
 

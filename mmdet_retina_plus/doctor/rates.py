@@ -50,10 +50,13 @@ def shrunk(schedule: Mapping, factor: float) -> dict[str, Any]:
 
     if schedule.get('by_epoch', True):
         return dict(schedule)
-    return {
+    result = {
         key: moved(value) if key in (*COUNTED, 'total_steps') else value
         for key, value in schedule.items()
     }
+    if is_number(result.get('end')):
+        result['end'] = max(result['end'], result.get('begin', 0) + 2)
+    return result
 
 
 def simulated(

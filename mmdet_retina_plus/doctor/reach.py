@@ -11,7 +11,7 @@ from mmdet_retina_plus.common.text import quantity
 from .findings import Finding
 from .schedules import Length, length_of
 
-MANY_FILES = 100
+MANY_FILES = 500
 """Checkpoints of a run from which a disk may fill."""
 STALE = 0.5
 """Weight of the initial weights in an average, from which it is of them."""
@@ -32,7 +32,8 @@ def hooks_of(cfg: Mapping) -> dict[str, Mapping]:
         f'default_hooks.{name}': hook
         for name, hook in part(cfg, 'default_hooks').items()
     }
-    for number, hook in enumerate(cfg.get('custom_hooks') or ()):
+    own = cfg.get('custom_hooks')
+    for number, hook in enumerate(own if isinstance(own, list) else ()):
         named[f'custom_hooks.{number}'] = hook
     return {key: x for key, x in named.items() if isinstance(x, Mapping)}
 
@@ -135,10 +136,12 @@ def averages(key: str, hook: Mapping, length: Length) -> Found:
     plain = kind({'type': hook.get('ema_type', '')}) in PLAIN_AVERAGES
     if kind(hook) != 'EMAHook' or not plain or not is_number(momentum):
         return
-    begin = hook.get('begin_iter', 0)
+    begin, every = hook.get('begin_iter', 0), hook.get('interval', 1)
     if length.iterations is None or hook.get('begin_epoch', 0):
         return
-    steps = (length.iterations - begin) // hook.get('interval', 1)
+    if not (is_number(begin) and is_number(every) and every > 0):
+        return
+    steps = int((length.iterations - begin) // every)
     if steps <= 0 or not 0 < momentum < 1:
         return
     left = (1 - momentum) ** steps
@@ -190,8 +193,13 @@ def intervals(loop: Mapping, length: Length) -> Found:
             f'{kind(loop)} has val_interval={usual}',
             f'train_cfg.val_interval={max(limit // 10, 1)}',
         )
-    pairs: Any = loop.get('dynamic_intervals') or ()
-    late = [x[0] for x in pairs if is_number(x[0]) and x[0] >= limit]
+    pairs: Any = loop.get('dynamic_intervals')
+    late = [
+        x[0]
+        for x in (pairs if isinstance(pairs, list | tuple) else ())
+        if isinstance(x, list | tuple) and x
+        if is_number(x[0]) and x[0] >= limit
+    ]
     if late:
         yield (
             f'dynamic_intervals begin at {late[0]}, after the {limit} '

@@ -19,6 +19,7 @@ from mmdet_retina_plus.doctor.loader_settings import (
 from mmdet_retina_plus.doctor.loss_settings import (
     check_focal,
     check_pixel_losses,
+    check_start,
 )
 from mmdet_retina_plus.doctor.pipeline_settings import (
     check_cut_results,
@@ -460,6 +461,22 @@ def test_distances_in_pixels():
     assert check_pixel_losses(cfg) == []
 
 
+@pytest.mark.parametrize(
+    ('init', 'message'),
+    [
+        ({'type': 'Normal', 'std': 1.0, 'bias_prob': 0.01}, 'start huge'),
+        ({'type': 'Normal', 'std': 0.01}, 'a score of 0.5'),
+        ({'type': 'Normal', 'std': 0.01, 'bias_prob': 0.01}, ''),
+    ],
+)
+def test_how_a_head_starts(init, message):
+    head = {'type': 'RetinaHead', 'init_cfg': init}
+    head['loss_cls'] = {'type': 'FocalLoss'}
+    found = check_start({'model': {'bbox_head': head}})
+    assert bool(found) == bool(message)
+    assert message in ''.join(x.message for x in found)
+
+
 def test_recall_of_proposals_is_no_ap():
     cfg = {'val_evaluator': {'metric': 'proposal'}}
     cfg |= {'test_evaluator': {'metric': ['bbox', 'proposal']}}
@@ -489,7 +506,8 @@ LOSSES = {
 def test_a_focal_loss_that_cannot_be_meant(name):
     changed, message = LOSSES[name]
     loss = {'type': 'FocalLoss', **changed}
-    (finding,) = check_focal({'model': {'bbox_head': {'loss_cls': loss}}})
+    head = {'type': 'RetinaHead', 'loss_cls': loss}
+    (finding,) = check_focal({'model': {'bbox_head': head}})
     assert message in finding.message
 
 
