@@ -748,7 +748,10 @@ RUNS = {
         "model['bbox_head']['num_classes'] = '2'",
         'model.bbox_head.num_classes=2',
     ),
-    'a text for epochs': ("train_cfg['max_epochs'] = '12'", 'such as 12'),
+    'a text for epochs': (
+        "train_cfg['max_epochs'] = '12'",
+        'train_cfg.max_epochs=12',
+    ),
     'a text for a seed': ("randomness = dict(seed='a')", 'seed=0'),
     'no sampler': (
         "train_dataloader.pop('sampler')",
@@ -963,7 +966,7 @@ def test_an_optimizer_of_mmdet_2_with_its_clipping(case):
 
 def test_an_optimizer_may_be_a_variable(case):
     case.add(
-        "optimizer = dict(type='SGD', lr=0.02)\n"
+        "optimizer = dict(type='SGD', lr=0.02, momentum=0.9)\n"
         'optim_wrapper = dict(optimizer=optimizer)'
     )
     assert case.problems('optim_wrapper.optimizer.lr=0.01') == []
