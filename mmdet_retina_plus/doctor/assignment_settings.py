@@ -84,7 +84,8 @@ def check_threshold_order(cfg: Mapping) -> list[Finding]:
             return [Finding('error', 'assigner', message, fix)]
     if not (is_number(positive) and is_number(negative)):
         return []
-    if positive - negative > WIDE:
+    # An int is a finding of its own.
+    if isinstance(negative, float) and positive - negative > WIDE:
         return [
             Finding(
                 'warning',

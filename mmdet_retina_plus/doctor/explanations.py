@@ -249,6 +249,7 @@ PHRASES = (
         'optim_wrapper.accumulative_counts=1',
     ),
     ('avg_factor can not be used', "reduction='mean' of the loss"),
+    ('max_iters` should be a integer', 'train_cfg.max_iters=90000'),
     ('should be a integer number', 'train_cfg.max_epochs=12'),
     ("'sampler'", "sampler=dict(type='DefaultSampler', shuffle=True)"),
     ('assert 0 <= prob <= 1', 'prob=0.5'),

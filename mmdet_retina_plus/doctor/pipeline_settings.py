@@ -328,9 +328,9 @@ def check_metric(cfg: Mapping) -> list[Finding]:
         for name in scored_sets(cfg)
         for scored in [
             [
-                one['metric']
+                one.get('metric', 'bbox')
                 for one in walk(cfg.get(f'{name}_evaluator'))
-                if 'metric' in one
+                if 'type' in one
             ]
         ]
         if scored and all(x in ('proposal', ['proposal']) for x in scored)

@@ -4,6 +4,7 @@ One fault is one finding, whose fix can be pasted.
 """
 
 import json
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -12,12 +13,14 @@ import torch
 from mmdet.datasets import BaseDetDataset, CocoDataset
 from mmdet.registry import DATASETS, MODELS, TRANSFORMS
 from mmengine.config import Config
+from mmengine.dataset import default_collate
 from pycocotools import mask as api
 
 from mmdet_retina_plus.doctor.assignment_settings import check_low_quality
 from mmdet_retina_plus.doctor.config import check_config
 from mmdet_retina_plus.doctor.consistency import check_exchanged
 from mmdet_retina_plus.doctor.mask_settings import check_mask_loading
+from mmdet_retina_plus.doctor.run_parts import check_batch
 from tests.helpers.case_files import HEIGHT, WIDTH, Case, polygon
 
 
@@ -745,7 +748,10 @@ RUNS = {
         "model['bbox_head']['num_classes'] = '2'",
         'model.bbox_head.num_classes=2',
     ),
-    'a text for epochs': ("train_cfg['max_epochs'] = '12'", 'such as 12'),
+    'a text for epochs': (
+        "train_cfg['max_epochs'] = '12'",
+        'train_cfg.max_epochs=12',
+    ),
     'a text for a seed': ("randomness = dict(seed='a')", 'seed=0'),
     'no sampler': (
         "train_dataloader.pop('sampler')",
@@ -960,7 +966,7 @@ def test_an_optimizer_of_mmdet_2_with_its_clipping(case):
 
 def test_an_optimizer_may_be_a_variable(case):
     case.add(
-        "optimizer = dict(type='SGD', lr=0.02)\n"
+        "optimizer = dict(type='SGD', lr=0.02, momentum=0.9)\n"
         'optim_wrapper = dict(optimizer=optimizer)'
     )
     assert case.problems('optim_wrapper.optimizer.lr=0.01') == []
@@ -1240,6 +1246,15 @@ def test_a_key_of_paramwise_cfg_that_no_parameter_has(case):
     assert problem.fix == 'optim_wrapper.paramwise_cfg.norm_decay_mult=0.0'
 
 
+def test_samples_that_make_no_batch():
+    loader = SimpleNamespace(collate_fn=default_collate)
+    samples = [{'inputs': torch.zeros(3, side, 8)} for side in (8, 16)]
+    (finding,) = check_batch('train', loader, samples)
+    assert finding.subject == 'train_dataloader.collate_fn'
+    assert "type='pseudo_collate'" in finding.fix
+    assert check_batch('train', loader, samples[:1]) == []
+
+
 def test_files_of_training_and_validation_that_are_exchanged():
     def of(train, val):
         return {
@@ -1259,11 +1274,6 @@ ODDITIES = {
         'mix_results',
         "type='MultiImageMixDataset'",
     ),
-    'a batch of no tensors': (
-        "train_dataloader['collate_fn'] = dict(type='default_collate')",
-        'default_collate',
-        "train_dataloader.collate_fn=dict(type='pseudo_collate')",
-    ),
     'a loader that reads nothing': (
         "train_pipeline[0]['imdecode_backend'] = 'pillw'",
         'the loading step reads none of the 6 image files',
@@ -1282,7 +1292,7 @@ ODDITIES = {
     ),
     'boxes outside of crops': (
         "train_pipeline.insert(3, dict(type='RandomCrop', "
-        'crop_size=(30, 30), bbox_clip_border=False))',
+        'crop_size=(40, 40), bbox_clip_border=False))',
         'reach beyond their images after the pipeline',
         'bbox_clip_border=True',
     ),

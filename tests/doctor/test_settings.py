@@ -478,8 +478,9 @@ def test_how_a_head_starts(init, message):
 
 
 def test_recall_of_proposals_is_no_ap():
-    cfg = {'val_evaluator': {'metric': 'proposal'}}
-    cfg |= {'test_evaluator': {'metric': ['bbox', 'proposal']}}
+    metric = {'type': 'CocoMetric', 'metric': 'proposal'}
+    cfg = {'val_evaluator': metric}
+    cfg |= {'test_evaluator': [metric, {'type': 'CocoMetric'}]}
     (finding,) = check_metric(cfg)
     assert finding.fix == "val_evaluator.metric='bbox'"
 
