@@ -9,6 +9,7 @@ import numpy as np
 
 from mmdet_retina_plus.common.config_tree import kind, part
 from mmdet_retina_plus.common.numbers import is_number
+from mmdet_retina_plus.common.python_code import one_line
 
 from .findings import Finding
 from .schedules import (
@@ -16,7 +17,6 @@ from .schedules import (
     DECAYS,
     STEPS,
     Length,
-    as_code,
     length_of,
     schedules_of,
 )
@@ -171,7 +171,7 @@ def usual(length: Length) -> str:
         'milestones': [max(end * 2 // 3, 1), max(end * 11 // 12, 1)],
         'gamma': 0.1,
     }
-    return f'param_scheduler={as_code([warm_up, steps])}'
+    return f'param_scheduler={one_line([warm_up, steps])}'
 
 
 def problem_of(

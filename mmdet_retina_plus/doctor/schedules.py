@@ -83,7 +83,7 @@ def pasted(key: str, fix: Mapping[str, Any] | str) -> str:
     if isinstance(fix, str):
         return fix
     return ' '.join(
-        f'{key}.{name}={as_code(value)}' for name, value in fix.items()
+        f'{key}.{name}={one_line(value)}' for name, value in fix.items()
     )
 
 
