@@ -32,7 +32,11 @@ def replace(file: Path, content: str | bytes) -> None:
         content = content.encode()
     part = file.with_name(f'{file.name}.{os.getpid()}.part')
     try:
-        part.write_bytes(content)
+        with part.open('wb') as stream:
+            stream.write(content)
+            # Else a power cut may leave the new name without the content.
+            stream.flush()
+            os.fsync(stream.fileno())
         os.replace(part, file)
     finally:
         part.unlink(missing_ok=True)
