@@ -40,8 +40,8 @@ class DataProgress:
         self.loader: Loader = loop.dataloader
         self.config = config
         self.iterator: Any = None
+        self.workers = Workers(self.loader)
         self.position = 0
-        self.reports: dict[int, bytes] = {}
         self.skipped = 0
 
     @property
@@ -52,15 +52,9 @@ class DataProgress:
         """What ``start`` needs to read on from here."""
         return dict(
             sampler_seed=sampler_seed(self.loader),
-            worker_seed=worker_seed(self.loader),
             epoch=self.iterator._epoch if self.by_iteration else 0,
             position=self.position,
-            workers=[
-                pickle.loads(self.reports[index])
-                if index in self.reports
-                else None
-                for index in range(self.loader.num_workers)
-            ],
+            workers=self.workers.state(),
         )
 
     def start(self, state: dict[str, Any] | None) -> None:
@@ -70,11 +64,9 @@ class DataProgress:
             state: Of the training that resumes at the same iteration; None to
                 leave the position to mmengine.
         """
-        if self.loader.num_workers:
-            self.loader.collate_fn = ReportingCollate(self.loader.collate_fn)
+        self.workers.listen()
         if state is not None:
-            set_worker_seed(self.loader, state['worker_seed'])
-            self.read_workers(state['workers'])
+            self.workers.restore(state['workers'])
         if self.by_iteration:
             self.iterator = self.loop.dataloader_iterator
             if self.loader.num_workers or state is not None:
@@ -82,19 +74,7 @@ class DataProgress:
             self.loop.dataloader_iterator = self
         elif state is not None:
             rewind(self.loader, self.config, state['sampler_seed'])
-            if self.loader.persistent_workers:
-                self.loader.worker_init_fn = WorkerStart(
-                    self.loader.worker_init_fn, state['workers']
-                )
-                continue_without_draw(self.loader)
-
-    def read_workers(self, workers: Sequence[dict | None]) -> None:
-        """Take the states of the workers for those of their last batch."""
-        self.reports = {
-            index: pickle.dumps(states)
-            for index, states in enumerate(workers)
-            if states is not None
-        }
+            self.workers.resume_persistent()
 
     def restart(self, state: dict[str, Any] | None) -> Iterator:
         """The loop's iterator anew, without what was read ahead.
@@ -119,7 +99,7 @@ class DataProgress:
         self.skipped = 0 if hasattr(kind, 'skip_iter') else self.loop.iter
         # Workers take turns, so the next batch must be of the same worker.
         turns = self.position % max(loader.num_workers, 1)
-        loader.worker_init_fn = WorkerStart(init, state['workers'])
+        loader.worker_init_fn = WorkerStart(init, self.workers.states)
         # torch refuses another sampler for a loader that may have begun; this
         # one has not.
         object.__setattr__(
@@ -149,9 +129,9 @@ class DataProgress:
         if self.iterator._epoch != epoch:
             self.position = 0
             if not self.loader.persistent_workers:
-                self.reports.clear()
+                self.workers.states = [None] * self.loader.num_workers
         self.position += 1
-        self.take(batch)
+        self.workers.take(batch)
         return batch
 
     def skip_iter(self, num_iters: int) -> None:
@@ -160,11 +140,53 @@ class DataProgress:
             self.iterator.skip_iter(num_iters)
             self.position = num_iters
 
+
+class Workers:
+    """Random states of a data loader's workers, and the seed they start with.
+
+    Args:
+        loader: Built by mmengine.
+    """
+
+    def __init__(self, loader: Loader) -> None:
+        self.loader = loader
+        self.seed = getattr(loader.worker_init_fn, 'keywords', {}).get('seed')
+        self.states: list[bytes | None] = [None] * loader.num_workers
+
+    def listen(self) -> None:
+        """Make batches bring states, in passes that begin from now on."""
+        if self.loader.num_workers:
+            self.loader.collate_fn = ReportingCollate(self.loader.collate_fn)
+
     def take(self, batch: Any) -> None:
         """Keep what the worker of a batch reports, and take it out."""
         if isinstance(batch, dict) and REPORT in batch:
             index, states = batch.pop(REPORT)
-            self.reports[index] = states
+            self.states[index] = states
+
+    def state(self) -> dict[str, Any]:
+        states = [states and pickle.loads(states) for states in self.states]
+        return dict(seed=self.seed, states=states)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what ``state`` returned for a loader of equal workers."""
+        self.states = [
+            states and pickle.dumps(states) for states in state['states']
+        ]
+        self.seed = state['seed']
+        if self.seed is not None:
+            self.loader.worker_init_fn = partial(
+                self.loader.worker_init_fn, seed=self.seed
+            )
+
+    def resume_persistent(self) -> None:
+        """Begin a pass as one that persistent workers have been there for."""
+        if self.loader.persistent_workers:
+            self.loader.worker_init_fn = WorkerStart(
+                self.loader.worker_init_fn, self.states
+            )
+            # Only the first pass draws a seed from torch's random state.
+            self.loader.generator = torch.Generator()
 
 
 class ReportingCollate:
@@ -192,11 +214,11 @@ class WorkerStart:
 
     Args:
         init_fn: What comes first, or None.
-        workers: States of each; None leaves a worker as it is.
+        workers: Pickled states of each; None leaves a worker as it is.
     """
 
     def __init__(
-        self, init_fn: Callable | None, workers: Sequence[dict | None]
+        self, init_fn: Callable | None, workers: Sequence[bytes | None]
     ) -> None:
         self.init_fn = init_fn
         self.workers = workers
@@ -206,7 +228,7 @@ class WorkerStart:
             self.init_fn(index)
         states = self.workers[index]
         if states is not None:
-            restore_random_states(states)
+            restore_random_states(pickle.loads(states))
 
 
 class RemainingBatches:
@@ -269,24 +291,5 @@ def rewind(loader: Loader, config: dict, seed: int | None) -> None:
         vars(batches).update(vars(fresh))
 
 
-def continue_without_draw(loader: Loader) -> None:
-    """Begin a pass as one that persistent workers have been there for.
-
-    The first pass draws a seed from torch's random state, later ones do not.
-    """
-    if loader.persistent_workers:
-        loader.generator = torch.Generator()
-
-
 def sampler_seed(loader: Loader) -> int | None:
     return getattr(loader.batch_sampler.sampler, 'seed', None)
-
-
-def worker_seed(loader: Loader) -> int | None:
-    """What mmengine seeds the workers with, or None."""
-    return getattr(loader.worker_init_fn, 'keywords', {}).get('seed')
-
-
-def set_worker_seed(loader: Loader, seed: int | None) -> None:
-    if seed is not None:
-        loader.worker_init_fn = partial(loader.worker_init_fn, seed=seed)

@@ -12,13 +12,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from torch import Tensor
 
 from .checkpoint_files import BACKEND, checkpoint_to_resume, is_broken
-from .data_progress import (
-    DataProgress,
-    Loader,
-    continue_without_draw,
-    set_worker_seed,
-    worker_seed,
-)
+from .data_progress import DataProgress, Loader, Workers
 from .random_states import random_states, restore_random_states
 
 KEY = 'exact_resume'
@@ -61,6 +55,7 @@ class ExactResumeHook(Hook):
 
     def __init__(self) -> None:
         self.progress: DataProgress | None = None
+        self.val_workers: Workers | None = None
         self.saved: dict[str, Any] | None = None
         self.infos: dict[str, Any] = {}
         self.owes_validation = False
@@ -119,6 +114,9 @@ class ExactResumeHook(Hook):
             )
             return
         self.progress = DataProgress(loop, config)
+        if runner.val_loop is not None:
+            self.val_workers = Workers(runner.val_dataloader)
+            self.val_workers.listen()
         before = random_states()
         state = self.restored(runner)
         if self.saved is not None:
@@ -130,11 +128,10 @@ class ExactResumeHook(Hook):
             # Building iterators has drawn from them.
             restore_random_states(before)
             return
-        if runner.val_loop is not None:
-            loader = runner.val_dataloader
-            set_worker_seed(loader, state['val_worker_seed'])
+        if self.val_workers is not None and state['val_workers'] is not None:
+            self.val_workers.restore(state['val_workers'])
             if self.has_validated:
-                continue_without_draw(loader)
+                self.val_workers.resume_persistent()
         for name, parameter in runner.model.named_parameters():
             if name in state['gradients']:
                 gradient = state['gradients'][name]
@@ -178,7 +175,13 @@ class ExactResumeHook(Hook):
         self.is_validated = False
         self.collected = None
         if self.progress is not None:
-            self.progress.take(data_batch)
+            self.progress.workers.take(data_batch)
+
+    def before_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        if self.val_workers is not None:
+            self.val_workers.take(data_batch)
 
     def after_train_iter(
         self,
@@ -238,13 +241,10 @@ class ExactResumeHook(Hook):
     def state(self, runner: Runner) -> dict[str, Any]:
         """State of this process between two iterations."""
         assert self.progress is not None
-        validates = runner.val_loop is not None
         return dict(
             random=random_states(),
             data=self.progress.state(),
-            val_worker_seed=worker_seed(runner.val_dataloader)
-            if validates
-            else None,
+            val_workers=self.val_workers and self.val_workers.state(),
             gradients=waiting_gradients(runner),
         )
 
@@ -282,6 +282,9 @@ def setting(runner: Runner) -> dict[str, Any]:
         train_loop=type(runner.train_loop).__name__,
         world_size=get_world_size(),
         num_workers=loader.num_workers,
+        num_val_workers=runner.val_dataloader.num_workers
+        if runner.val_loop
+        else None,
         persistent_workers=loader.persistent_workers,
         batch_size=loader.batch_sampler.batch_size,
         num_images=len(loader.dataset),

@@ -1,7 +1,9 @@
 """Trainings that are killed at a moment, and what their checkpoints hold."""
 
+import copy
 import random
 from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,10 @@ class MeanMetric(BaseMetric):
         return dict(value=float(np.mean(results)))
 
 
+numbers = count()
+"""mmengine's runners share what has one name."""
+
+
 class Killed(BaseException):
     """Ends a training without its cleaning up."""
 
@@ -139,6 +145,8 @@ def noisy_config(**changes: Any) -> Config:
             randomness=dict(seed=7),
         )
     )
+    # Merging takes `_delete_` out of what it merges.
+    changes = copy.deepcopy(changes)
     config.merge_from_dict(
         {key.replace('__', '.'): value for key, value in changes.items()}
     )
@@ -159,9 +167,10 @@ def train(
         killer: Kills it.
         changes: Keys of the config that have other values.
     """
-    train.number += 1
     config = Config({**config.to_dict(), **changes})
-    config.update(work_dir=str(work_dir), experiment_name=f'{train.number}')
+    config.update(
+        work_dir=str(work_dir), experiment_name=f'training {next(numbers)}'
+    )
     runner = Runner.from_cfg(config)
     if killer is not None:
         runner.register_hook(killer)
@@ -169,11 +178,16 @@ def train(
         runner.train()
     except Killed:
         assert killer is not None
+    end_workers(runner)
     pointer = work_dir / 'last_checkpoint'
     return torch.load(pointer.read_text(), weights_only=True)
 
 
-train.number = 0
+def end_workers(runner: Runner) -> None:
+    """Drop the iterators, whose workers a cycle's collection waits for."""
+    for loop in (runner.train_loop, runner.val_loop):
+        loop.dataloader._iterator = None
+        vars(getattr(loop, 'dataloader_iterator', Killed())).clear()
 
 
 def differences(one: Any, other: Any, name: str = '') -> Iterator[str]:
