@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
-from mmengine.model import BaseModel
+from mmengine.model import BaseModel, MMDistributedDataParallel
 from mmengine.registry import DATASETS, METRICS, MODELS
 from mmengine.runner import Runner
 from torch import Tensor, nn
@@ -172,6 +172,11 @@ def train(
         work_dir=str(work_dir), experiment_name=f'training {next(numbers)}'
     )
     runner = Runner.from_cfg(config)
+    if torch.distributed.is_initialized():
+        # As the runner does where it starts the processes itself.
+        runner.model = MMDistributedDataParallel(
+            runner.model, broadcast_buffers=True
+        )
     if killer is not None:
         runner.register_hook(killer)
     try:
