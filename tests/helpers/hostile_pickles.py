@@ -31,7 +31,7 @@ class Built(Calls):
 
 def subarray_of_objects() -> Built:
     """Bytes that numpy would take for the addresses of Python objects."""
-    plain = (np.dtype('O8'), (1,)), None, None, 8, 8, 0
+    plain = (Calls(np.dtype, 'O8'), (1,)), None, None, 8, 8, 0
     lying = Built(np.dtype, ('i8', False, True), (3, '|', *plain))
     return Built(EMPTY[0], EMPTY[1], (1, (1,), lying, False, b'\x41' * 8))
 
