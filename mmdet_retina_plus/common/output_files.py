@@ -32,10 +32,9 @@ def replace(file: Path, content: str | bytes) -> None:
         content = content.encode()
     part = file.with_name(f'{file.name}.{os.getpid()}.part')
     try:
-        with part.open('wb') as stream:
-            stream.write(content)
-            # Else a power cut may leave the new name without the content.
-            stream.flush()
+        part.write_bytes(content)
+        # Else a power cut may leave the new name without the content.
+        with part.open('rb+') as stream:
             os.fsync(stream.fileno())
         os.replace(part, file)
     finally:
