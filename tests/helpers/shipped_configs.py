@@ -1,6 +1,8 @@
 """Shipped configs: their differences, their detectors and a step of these."""
 
+import functools
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -14,8 +16,14 @@ from tests.helpers.samples import Objects, data_sample
 
 
 def load(name: str) -> Config:
-    """A shipped config, by name."""
-    return Config.fromfile(mmdet_retina_plus.config(name))
+    """A shipped config, by name, to be changed at will."""
+    return deepcopy(read(mmdet_retina_plus.config(name)))
+
+
+@functools.cache
+def read(path: str) -> Config:
+    """A config that every test shares."""
+    return Config.fromfile(path)
 
 
 def differences(ours: Any, theirs: Any, prefix: str = '') -> Iterator[str]:
