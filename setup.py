@@ -51,6 +51,8 @@ TEST = [
     'tensorboard>=2.18',
     'wandb>=0.19',
     'mlflow-skinny>=3',
+    'sahi>=0.12',  # the examples of docs/tiling.md
+    'supervision>=0.31',
     'tifffile>=2024.1.30',  # images of many channels, docs/medical-images.md
     'ruff==0.17.*',  # formatting differs between minor releases
     'mypy>=1.15',

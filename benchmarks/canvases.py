@@ -173,11 +173,12 @@ class Methods:
 
     def __call__(self, image: np.ndarray) -> dict[str, InstanceData]:
         """Detections in a canvas, by method."""
-        views, windows = self.tiles.look(image)
+        samples, windows = self.tiles.look(image)
+        views = [sample.pred_instances for sample in samples]
         shape = image.shape[:2]
         found = {
-            'whole': self.whole(image),
-            'whole, at the scale of tiles': self.full(image),
+            'whole': self.whole(image).pred_instances,
+            'whole, at the scale of tiles': self.full(image).pred_instances,
             'tiles, NMS': merge_tiles(views, windows, shape, 'nms'),
         }
         for preset, options in WBC_PRESETS.items():

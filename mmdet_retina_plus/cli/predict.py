@@ -71,7 +71,11 @@ class ShardType(click.ParamType):
 @click.argument('images')
 @click.argument('config', type=click.Path(exists=True, dir_okay=False))
 @click.argument('checkpoint')
-@out_option('COCO result file to write.', required=True)
+@out_option(
+    'COCO result file to write; one that is there is replaced once all is '
+    'done.',
+    required=True,
+)
 @click.option(
     '--ann-file',
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -135,7 +139,13 @@ class ShardType(click.ParamType):
 @click.option(
     '--show-dir',
     type=click.Path(file_okay=False, path_type=Path),
-    help='Folder for pictures of the boxes.',
+    help='Folder for pictures of boxes, masks and maps.',
+)
+@click.option(
+    '--maps',
+    type=click.Path(file_okay=False, path_type=Path),
+    help='Folder for semantic maps as PNG, of a model with a semantic head: 0 '
+    'is background, others are label + 1, or 1 for any object.',
 )
 @click.option(
     '--show-score-thr',
@@ -231,7 +241,7 @@ def conclude(outcome: Outcome) -> None:
     """Name the files and what went wrong, and exit if anything did."""
     results, total, interrupted, files = outcome
     if files:
-        click.echo(f'{len(results.boxes)} boxes written to {files[0]}')
+        click.echo(f'{results.boxes.count} boxes written to {files[0]}')
     for file in files[1:]:
         click.echo(f'Their images and categories are in {file}')
     for line in results.notes:
@@ -242,7 +252,9 @@ def conclude(outcome: Outcome) -> None:
     if results.failures:
         said.append(f'{len(results.failures)} of {total} images failed')
     if results.undrawn:
-        said.append(f'{len(results.undrawn)} of {total} have no picture')
+        said.append(
+            f'{len(results.undrawn)} of {total} have no picture or map'
+        )
     if interrupted:
         done = f'Interrupted, {len(results.images)} of {total} images are done'
         click.echo('; '.join([done, *said]), err=True)

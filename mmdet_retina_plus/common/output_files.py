@@ -1,8 +1,12 @@
 """Files that a command writes: never over its input, and whole."""
 
+import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 
 def check_out(out: Path, inputs: Iterable[str | Path]) -> None:
@@ -30,7 +34,7 @@ def replace(file: Path, content: str | bytes) -> None:
     """Write a file whole or not at all; text as UTF-8."""
     if isinstance(content, str):
         content = content.encode()
-    part = file.with_name(f'{file.name}.{os.getpid()}.part')
+    part = part_of(file)
     try:
         part.write_bytes(content)
         # Else a power cut may leave the new name without the content.
@@ -39,6 +43,87 @@ def replace(file: Path, content: str | bytes) -> None:
         os.replace(part, file)
     finally:
         part.unlink(missing_ok=True)
+
+
+def part_of(file: Path) -> Path:
+    """Where a file is written until it is whole."""
+    return file.with_name(f'{file.name}.{os.getpid()}.part')
+
+
+class RowsFile:
+    """A JSON array on its way to a file, so that memory holds none of it.
+
+    Each item is a line. They lie beside `file` until `finish` gives them a
+    name; without it, the end of the ``with`` block removes them.
+
+    Args:
+        file: Where they are meant to go.
+
+    Attributes:
+        count: Number of items.
+
+    Raises:
+        OSError: The file beside it cannot be made.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.part = part_of(file)
+        self.stream = self.part.open('wb')
+        self.size = 0
+        self.count = 0
+
+    def __enter__(self) -> 'RowsFile':
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with suppress(OSError):  # A full disk, which `extend` has told.
+            self.stream.close()
+        self.part.unlink(missing_ok=True)
+
+    def extend(self, texts: Sequence[str]) -> None:
+        """Add items that are JSON already, all of them or none."""
+        if not texts:
+            return
+        lines = (',\n' if self.count else '[') + ',\n'.join(texts)
+        content = lines.encode()
+        # An interruption, or a full disk, may have left a piece.
+        self.stream.seek(self.size)
+        self.stream.write(content)
+        self.stream.flush()
+        self.size += len(content)
+        self.count += len(texts)
+
+    def finish(self, file: Path) -> None:
+        """Close the array and put it in the place of a file."""
+        self.stream.seek(self.size)
+        self.stream.truncate()
+        self.stream.write(b']' if self.count else b'[]')
+        self.stream.close()
+        os.replace(self.part, file)
+
+
+def read_rows(file: Path) -> Iterator[tuple[Any, str]]:
+    """Items of a `RowsFile`, one by one, with their text.
+
+    Raises:
+        ValueError: The file is none, or ends early.
+    """
+    with file.open(encoding='utf-8') as stream:
+        line = ''
+        for line in stream:
+            text = line.strip().removeprefix('[').rstrip('],')
+            if text:
+                try:
+                    yield json.loads(text), text
+                except ValueError as error:
+                    raise ValueError(f'{file} is damaged: {error}') from error
+        if not line.endswith(']'):
+            raise ValueError(f'{file} ends early')
 
 
 def check_folder(out: Path, files: Iterable[Path]) -> None:

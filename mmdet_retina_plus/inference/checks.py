@@ -33,26 +33,44 @@ def check_outputs(
         check_out(file, inputs)
 
 
-def check_pictures(show_dir: Path, listed: Sequence[ListedImage]) -> None:
-    """Refuse pictures that leave their folder or overwrite an image.
+def output_of(
+    image: ListedImage, folder: Path, suffix: str | None = None
+) -> Path:
+    """File of an image in a folder: its name, perhaps with another suffix."""
+    file = folder / image.file_name
+    return file if suffix is None else file.with_suffix(suffix)
+
+
+def check_pictures(
+    folder: Path, listed: Sequence[ListedImage], suffix: str | None = None
+) -> None:
+    """Refuse pictures that leave their folder or overwrite a file.
 
     Args:
-        show_dir: Folder for pictures; each has the file name of its image.
+        folder: For pictures.
         listed: The images.
+        suffix: As of `output_of`.
 
     Raises:
-        ValueError: A picture would do so.
+        ValueError: A picture would do so, or two are one file.
     """
     sources = {image.path.resolve() for image in listed}
+    names: dict[Path, str] = {}
     for image in listed:
-        picture = (show_dir / image.file_name).resolve()
-        if not picture.is_relative_to(show_dir.resolve()):
+        picture = output_of(image, folder, suffix).resolve()
+        if not picture.is_relative_to(folder.resolve()):
             raise ValueError(
                 f'The file name {image.file_name} leads out of the folder '
-                f'{show_dir}: predict without pictures'
+                f'{folder}: predict without pictures'
             )
         if picture in sources:
             raise ValueError(
                 f'The picture of {image.file_name} would overwrite the image '
                 f'{picture}: name another folder for pictures'
+            )
+        other = names.setdefault(picture, image.file_name)
+        if other != image.file_name:
+            raise ValueError(
+                f'{other} and {image.file_name} would both become {picture}: '
+                'rename one of them'
             )

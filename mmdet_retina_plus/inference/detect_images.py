@@ -12,7 +12,7 @@ from mmdet_retina_plus.common.label_names import (
     unknown_categories,
     unused_names,
 )
-from mmdet_retina_plus.common.output_files import replace
+from mmdet_retina_plus.common.output_files import RowsFile, replace
 from mmdet_retina_plus.common.text import quantity, some
 
 from .checks import check_outputs, check_pictures
@@ -70,6 +70,7 @@ def detect_images(
     batch_size: int = 1,
     device: str | None = None,
     show_dir: Path | None = None,
+    maps: Path | None = None,
     show_score_thr: float = 0.3,
     shard: Shard | None = None,
     cfg_options: Sequence[str] = (),
@@ -98,6 +99,8 @@ def detect_images(
         batch_size: Tiles at a time.
         device: None: the first GPU, or else the CPU.
         show_dir: Folder for pictures. None: no picture is written.
+        maps: Folder for semantic maps, which a model with a semantic head
+            predicts of whole images. None: no map is written.
         show_score_thr: Least score of a box in a picture.
         shard: Part of the images to detect in. Its results are a file beside
             `out`; the last part that is done makes `out` of all of them.
@@ -109,6 +112,11 @@ def detect_images(
         ImportError: The environment is broken.
         UnwrittenError: A result file cannot be written; it has the outcome.
     """
+    if maps and (tile or flip or ensemble):
+        raise ValueError(
+            'Maps are of whole images that are seen once: leave out --maps, '
+            'or --tile, --flip and --ensemble'
+        )
     checkpoints = (checkpoint, *ensemble)
     coco = read_coco(ann_file) if ann_file else {}
     listed = images_of(coco, Path(images)) if coco else find_images(images)
@@ -128,8 +136,19 @@ def detect_images(
     )
     if show_dir is not None:
         check_pictures(show_dir, listed)
+    if maps is not None:
+        check_pictures(maps, listed, '.png')
+        if show_dir is not None and maps.resolve() == show_dir.resolve():
+            raise ValueError('Name two folders for --maps and --show-dir')
     fusion = fusion_options(fuse, preset, iou_thr)
     cfg = read_config(config, cfg_options)
+    if maps is not None:
+        if not cfg.model.get('semantic_head'):
+            raise ValueError(
+                f'{config} has no model.semantic_head, which --maps needs: '
+                'take a Retina U-Net'
+            )
+        cfg.merge_from_dict({'model.test_cfg.with_seg': True})
     # Not before: where mmdet is broken, read_config says so better.
     from mmdet_retina_plus.common.trained_detectors import load_detectors
 
@@ -149,57 +168,60 @@ def detect_images(
     names, note = (own, '') if unused else label_names(cfg, own)
     detector.meta['classes'] = names
     coco.setdefault('categories', numbered(names))
-    results = Results(category_ids(coco, names))
-    results.notes += [note] if note else []
+    notes = [note] if note else []
     unnamed = [
         checkpoint
         for checkpoint, model in zip(checkpoints, models, strict=True)
         if not model.names_classes
     ]
     if unnamed:
-        results.notes.append(
+        notes.append(
             f'{unnamed[0]} names no classes, so labels get the names of the '
             f'config ({some(own)}): they are wrong if the detector was '
             'trained with others'
         )
     if unused:
-        results.notes.append(
+        notes.append(
             f'the classes of the config ({some(unused)}) are not those of the '
             f'checkpoint ({some(own)}), which count'
         )
     unknown = unknown_categories(coco, names) if ann_file else []
     if unknown:
-        results.notes.append(
+        notes.append(
             f'the detector has no class {some(unknown)}: it finds none of '
             'these categories'
         )
-    draw = picture_maker(show_dir, detector.meta, show_score_thr)
-    interrupted = False
-    try:
-        detect_in_all(detector, listed, results, score_thr, draw)
-    except KeyboardInterrupt:
-        interrupted = True
-    if results.turned:
-        results.notes.append(
-            f'{quantity(len(results.turned), "image")} turned or mirrored by '
-            f'EXIF orientation ({some(results.turned)}): boxes fit only '
-            'annotations that were made on images so turned'
-        )
-    outcome = Outcome(results, len(listed), interrupted, [])
-    if results.images or not interrupted:
-        if interrupted and out.exists():
+    draw = picture_maker(show_dir, maps, detector.meta, show_score_thr)
+    with RowsFile(out) as rows:
+        results = Results(category_ids(coco, names), rows, notes=notes)
+        outcome = Outcome(results, len(listed), False, [])
+        try:
+            detect_in_all(detector, listed, results, score_thr, draw)
+        except KeyboardInterrupt:
+            outcome = outcome._replace(interrupted=True)
+        except OSError as error:
+            raise UnwrittenError(error, outcome) from error
+        if results.turned:
+            results.notes.append(
+                f'{quantity(len(results.turned), "image")} turned or mirrored '
+                f'by EXIF orientation ({some(results.turned)}): boxes fit '
+                'only annotations that were made on images so turned'
+            )
+        if not results.images and (outcome.interrupted or out.exists()):
+            return outcome
+        if outcome.interrupted and out.exists():
             out = out.with_suffix('.partial.json')
         with_images = shard is not None or ann_file is None
         write_results(
             outcome, out, coco['categories'] if with_images else None
         )
-        if shard and not interrupted:
-            merged = merge_shards(whole, shard.total)
-            if merged is not None:
-                outcome.files[:] = [whole, images_file(whole)]
-                results.notes.append(
-                    f'{shard.total} parts are joined: {merged:,} boxes'
-                )
+    if shard and not outcome.interrupted:
+        merged = merge_shards(whole, shard.total)
+        if merged is not None:
+            outcome.files[:] = [whole, images_file(whole)]
+            results.notes.append(
+                f'{shard.total} parts are joined: {merged:,} boxes'
+            )
     return outcome
 
 
@@ -222,12 +244,12 @@ def write_results(
         UnwrittenError: A file cannot be written.
     """
     results = outcome.results
-    contents: dict[Path, Any] = {out: results.boxes}
-    if categories is not None:
-        contents[images_file(out)] = results.coco(categories)
-    for file, content in contents.items():
-        try:
-            replace(file, json.dumps(content))
-        except OSError as error:
-            raise UnwrittenError(error, outcome) from error
-        outcome.files.append(file)
+    try:
+        results.boxes.finish(out)
+        outcome.files.append(out)
+        if categories is not None:
+            beside = images_file(out)
+            replace(beside, json.dumps(results.coco(categories)))
+            outcome.files.append(beside)
+    except OSError as error:
+        raise UnwrittenError(error, outcome) from error

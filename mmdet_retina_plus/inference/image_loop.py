@@ -23,7 +23,10 @@ def detect_in_all(
         listed: The images.
         results: Receives detections, and a line for each error.
         score_thr: Least score to keep.
-        draw: Writes the picture of an image.
+        draw: Writes pictures of an image with its DetDataSample.
+
+    Raises:
+        OSError: Detections cannot be written.
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -40,18 +43,21 @@ def detect_in_all(
                 check_size(
                     image, pixels.shape, detector.loader, detector.loader_key
                 )
-                found = detector(pixels, partial(advance, number))
-                found = found[found.scores >= score_thr]
-                results.add(image, pixels.shape, found)
-                if is_turned_unseen(image, detector.loader):
-                    results.turned.append(image.file_name)
+                sample = detector(pixels, partial(advance, number))
+                found = sample.pred_instances
+                sample.pred_instances = found[found.scores >= score_thr]
+                rows = results.rows(image, pixels.shape, sample.pred_instances)
+                turned = is_turned_unseen(image, detector.loader)
             except Exception as error:  # Of files, pipelines and models.
                 results.failures.append(
                     f'{image.file_name}: {in_a_line(error)}'
                 )
             else:
+                results.add(image, pixels.shape, rows)
+                if turned:
+                    results.turned.append(image.file_name)
                 try:
-                    draw(image, found)
+                    draw(image, sample)
                 except Exception as error:  # Of files and drawing.
                     results.undrawn.append(
                         f'{image.file_name}: no picture: {in_a_line(error)}'

@@ -1,4 +1,4 @@
-"""Pictures of detections, drawn by mmdet's visualizer."""
+"""Pictures of detections, drawn by mmdet's visualizer, and label maps."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,9 +7,10 @@ from typing import Any
 import mmcv
 import numpy as np
 from mmdet.structures import DetDataSample
-from mmdet.visualization import DetLocalVisualizer
-from mmengine.structures import InstanceData
 
+from mmdet_retina_plus.visualization import SemSegLocalVisualizer
+
+from .checks import output_of
 from .image_list import ListedImage
 from .run_lengths import decode
 
@@ -18,7 +19,7 @@ DRAWN_PIXELS = 2**28
 
 
 class Pictures:
-    """Draws boxes and masks, with class and score in percent.
+    """Draws boxes, masks and maps, with class and score in percent.
 
     Args:
         dataset_meta: Classes and palette of mmdet.
@@ -26,14 +27,19 @@ class Pictures:
     """
 
     def __init__(self, dataset_meta: dict[str, Any], score_thr: float) -> None:
-        self.visualizer = DetLocalVisualizer()
+        self.visualizer = SemSegLocalVisualizer()
         self.visualizer.dataset_meta = dataset_meta
         self.score_thr = score_thr
 
-    def draw(self, image: np.ndarray, found: InstanceData) -> np.ndarray:
+    def draw(self, image: np.ndarray, sample: DetDataSample) -> np.ndarray:
         """A picture of an image; both uint8 RGB of shape (H, W, 3)."""
+        found = sample.pred_instances
         found = found[found.scores > self.score_thr]
         size = max(1, DRAWN_PIXELS // (image.shape[0] * image.shape[1]))
+        if 'pred_sem_seg' in sample:
+            maps = DetDataSample(pred_sem_seg=sample.pred_sem_seg)
+            self.visualizer.add_datasample('', image, maps, draw_gt=False)
+            image = self.visualizer.get_image()
         for first in range(0, max(len(found), 1), size):
             part = found[first : first + size]
             if 'masks' in part:
@@ -53,26 +59,46 @@ class Pictures:
             image = self.visualizer.get_image()
         return image
 
-    def save(self, source: Path, found: InstanceData, target: Path) -> None:
+    def save(self, source: Path, sample: DetDataSample, target: Path) -> None:
         """Draw into the image of a file, and write it to another."""
         image = mmcv.imread(source, channel_order='rgb')
-        mmcv.imwrite(mmcv.rgb2bgr(self.draw(image, found)), str(target))
+        mmcv.imwrite(mmcv.rgb2bgr(self.draw(image, sample)), str(target))
+
+
+def save_map(sample: DetDataSample, target: Path) -> None:
+    """Write the semantic map of a sample as a PNG of one channel.
+
+    Raises:
+        ValueError: The model gave none.
+    """
+    if 'pred_sem_seg' not in sample:
+        raise ValueError('the model gives no pred_sem_seg')
+    values = sample.pred_sem_seg.sem_seg[0].numpy()
+    small = values.max() < 2**8
+    mmcv.imwrite(values.astype(np.uint8 if small else np.uint16), str(target))
 
 
 def picture_maker(
-    show_dir: Path | None, meta: dict[str, Any], score_thr: float
-) -> Callable[[ListedImage, Any], object]:
-    """Function that writes the picture of an image, if pictures are wanted.
+    show_dir: Path | None,
+    maps: Path | None,
+    meta: dict[str, Any],
+    score_thr: float,
+) -> Callable[[ListedImage, DetDataSample], object]:
+    """Function that writes what is wanted of an image.
 
     Args:
         show_dir: Folder; a picture has the file name of its image. None: no
             picture is written.
+        maps: Folder of semantic maps, see `output_of`. None: none is written.
         meta: Classes and palette of mmdet.
         score_thr: Least score that is drawn, exclusive.
     """
-    if show_dir is None:
-        return lambda image, found: None
     pictures = Pictures(meta, score_thr)
-    return lambda image, found: pictures.save(
-        image.path, found, show_dir / image.file_name
-    )
+
+    def write(image: ListedImage, sample: DetDataSample) -> None:
+        if maps is not None:
+            save_map(sample, output_of(image, maps, '.png'))
+        if show_dir is not None:
+            pictures.save(image.path, sample, output_of(image, show_dir))
+
+    return write

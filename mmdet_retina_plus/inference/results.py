@@ -1,9 +1,12 @@
 """Detections of many images in COCO's format, and the errors beside them."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from mmdet_retina_plus.common.output_files import RowsFile
 
 from .image_list import ListedImage
 from .run_lengths import empty
@@ -15,7 +18,7 @@ class Results:
 
     Attributes:
         categories: Id of each label.
-        boxes: Detections in COCO's result format.
+        boxes: Receives the detections, in COCO's result format.
         images: Images that were processed, in COCO's format.
         failures: A line for each image that failed.
         undrawn: A line for each image that was processed, but whose picture
@@ -26,19 +29,18 @@ class Results:
     """
 
     categories: Sequence[int | str]
-    boxes: list[dict[str, Any]] = field(default_factory=list)
+    boxes: RowsFile
     images: list[dict[str, Any]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     undrawn: list[str] = field(default_factory=list)
     turned: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def add(
+    def rows(
         self, image: ListedImage, shape: tuple[int, ...], found: Any
-    ) -> None:
-        """Add an image of shape (H, W, ...) with its InstanceData."""
-        # Before anything is taken up, since one of them may fail.
-        boxes = [
+    ) -> list[str]:
+        """Detections in an image of shape (H, W, ...), each as JSON."""
+        boxes: list[dict[str, Any]] = [
             dict(
                 image_id=image.image_id,
                 category_id=self.categories[label],
@@ -56,6 +58,17 @@ class Results:
             nothing = empty((shape[0], shape[1]))
             for box, mask in zip(boxes, found.masks, strict=True):
                 box['segmentation'] = mask or nothing
+        return list(map(json.dumps, boxes))
+
+    def add(
+        self, image: ListedImage, shape: tuple[int, ...], rows: list[str]
+    ) -> None:
+        """Take up an image of shape (H, W, ...) with its `rows`.
+
+        Raises:
+            OSError: They cannot be written.
+        """
+        self.boxes.extend(rows)
         self.images.append(
             dict(
                 id=image.image_id,
@@ -64,7 +77,6 @@ class Results:
                 width=shape[1],
             )
         )
-        self.boxes += boxes
 
     def coco(self, categories: Sequence[dict]) -> dict[str, Sequence]:
         """A COCO file of the images, without annotations."""

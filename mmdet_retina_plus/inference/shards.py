@@ -8,15 +8,25 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from heapq import merge
+from itertools import chain, groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmdet_retina_plus.common.output_files import replace
+from mmdet_retina_plus.common.output_files import (
+    RowsFile,
+    read_rows,
+    replace,
+)
 
 from .results import images_file
 
 COMMAND = 'from mmdet_retina_plus.cli.main import main; main()'
+MOST_OPEN = 500
+"""Files that are read side by side, to keep the order of images; more are
+read one after the other, since a process may not open them all."""
 
 
 class Shard(NamedTuple):
@@ -44,7 +54,8 @@ class Shard(NamedTuple):
 def merge_shards(out: Path, count: int) -> int | None:
     """Join the result files of all parts, if all are there.
 
-    The parts are removed afterwards. Two that end at a time may both join
+    By image, row by row, so that memory holds the list of images alone. The
+    parts are removed afterwards. Two that end at a time may both join
     them, which does no harm.
 
     Args:
@@ -61,32 +72,56 @@ def merge_shards(out: Path, count: int) -> int | None:
     parts = [Shard(number, count).file(out) for number in range(1, count + 1)]
     listed = [images_file(part) for part in parts]
     try:
-        results = [json.loads(part.read_text('utf-8')) for part in parts]
         sets = [json.loads(file.read_text('utf-8')) for file in listed]
+        check_sets(out, parts, sets)
+        images = [image for coco in sets for image in coco['images']]
+        rows = [read_rows(part) for part in parts]
+        joined: Iterable[tuple[Any, str]] = chain.from_iterable(rows)
+        if all(isinstance(image['id'], int) for image in images):
+            images.sort(key=itemgetter('id'))
+            if count <= MOST_OPEN:
+                joined = merge(*rows, key=image_id)
+        with RowsFile(out) as file:
+            for _, group in groupby(joined, key=image_id):
+                file.extend([text for _, text in group])
+            replace(images_file(out), json.dumps(dict(sets[0], images=images)))
+            file.finish(out)
     except FileNotFoundError:
         return None
-    first = sets[0]
+    for part in (*parts, *listed):
+        part.unlink(missing_ok=True)
+    return file.count
+
+
+def image_id(row: tuple[dict[str, Any], str]) -> Any:
+    return row[0]['image_id']
+
+
+def check_sets(
+    out: Path, parts: Sequence[Path], sets: Sequence[dict[str, Any]]
+) -> None:
+    """Refuse parts that are not of one set.
+
+    Args:
+        out: File of all parts.
+        parts: Their result files.
+        sets: Images and categories of each.
+
+    Raises:
+        ValueError: With the way out.
+    """
     for part, coco in zip(parts, sets, strict=True):
-        if coco['categories'] != first['categories']:
+        if coco['categories'] != sets[0]['categories']:
             raise ValueError(
                 f'{part} has other categories than {parts[0]}: remove the '
                 'parts of an earlier run'
             )
-    images = [image for coco in sets for image in coco['images']]
-    if len({image['id'] for image in images}) < len(images):
+    ids = [image['id'] for coco in sets for image in coco['images']]
+    if len(set(ids)) < len(ids):
         raise ValueError(
             f'Parts of {out} have the same image: remove those of an earlier '
             'run'
         )
-    boxes = [box for part in results for box in part]
-    if all(isinstance(image['id'], int) for image in images):
-        images.sort(key=lambda image: image['id'])
-        boxes.sort(key=lambda box: box['image_id'])
-    replace(images_file(out), json.dumps(dict(first, images=images)))
-    replace(out, json.dumps(boxes))
-    for file in (*parts, *listed):
-        file.unlink(missing_ok=True)
-    return len(boxes)
 
 
 def run_jobs(arguments: Sequence[str], jobs: int, devices: int) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 from mmcv.transforms import Compose
 from mmdet.models import BaseDetector
+from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox_flip
 from mmdet.utils import get_test_pipeline_cfg
 from mmengine.structures import InstanceData
@@ -49,6 +50,7 @@ class TiledDetector:
         self.batch_size = batch_size
         self.mirrors = (False, True) if flip else (False,)
         self.fusion = fusion
+        self.sees_once = tile is None and not flip and len(models) == 1
         self.loader, *steps = get_test_pipeline_cfg(models[0].cfg)
         self.loader_key = loader_key(models[0].cfg)
         # The config's own, for it knows depth and channels of the images.
@@ -69,26 +71,33 @@ class TiledDetector:
 
     def __call__(
         self, image: Any, advance: Callable[[float], None] = lambda share: None
-    ) -> InstanceData:
+    ) -> DetDataSample:
         """Boxes, scores, labels and perhaps masks, by falling score.
 
-        Masks are run lengths of the image, None where a box has none.
+        Masks are run lengths of the image, None where a box has none. A model
+        that predicts ``pred_sem_seg`` gives it for an image that is seen once
+        and whole: tiles and views have no common map.
 
         Args:
             image: Array of shape (H, W) or (H, W, C).
             advance: Is told the share of the work that is done.
         """
-        views, windows = self.look(image, advance)
-        return merge_tiles(views, windows, image.shape[:2], **self.fusion)
+        samples, windows = self.look(image, advance)
+        views = [sample.pred_instances for sample in samples]
+        seen = samples[0]
+        seen.pred_instances = merge_tiles(
+            views, windows, image.shape[:2], **self.fusion
+        )
+        return seen
 
     def look(
         self, image: Any, advance: Callable[[float], None] = lambda share: None
-    ) -> tuple[list[InstanceData], Tensor]:
+    ) -> tuple[list[DetDataSample], Tensor]:
         """Views of all models, in their windows' coordinates, and these."""
         shape = image.shape[:2]
         windows = tile_windows(shape, self.tile or max(shape), self.overlap)
         passes = list(product(self.models, self.mirrors))
-        views: list[InstanceData] = []
+        views: list[DetDataSample] = []
         for model, mirrored in passes:
             for batch in windows.split(self.batch_size):
                 found = self.see(model, image, batch, mirrored)
@@ -101,7 +110,7 @@ class TiledDetector:
     @no_grad()
     def see(
         self, model: BaseDetector, image: Any, windows: Tensor, mirrored: bool
-    ) -> list[InstanceData]:
+    ) -> list[DetDataSample]:
         """Each window's detections, in its coordinates, on the CPU."""
         step = -1 if mirrored else 1
         views = [
@@ -112,37 +121,46 @@ class TiledDetector:
             {key: [view[key] for view in views] for key in views[0]}
         )
         samples = model.predict(batch['inputs'], batch['data_samples'])
-        found = [sample.pred_instances.cpu() for sample in samples]
-        return [
-            InstanceData(
-                bboxes=view.bboxes.float(),
-                scores=view.scores.float(),
-                labels=view.labels,
-                **(dict(masks=view.masks.bool()) if 'masks' in view else {}),
+        return [self.kept(sample.cpu()) for sample in samples]
+
+    def kept(self, sample: DetDataSample) -> DetDataSample:
+        """What is needed of a sample of any model."""
+        found = sample.pred_instances
+        masks = dict(masks=found.masks.bool()) if 'masks' in found else {}
+        view = DetDataSample(
+            pred_instances=InstanceData(
+                bboxes=found.bboxes.float(),
+                scores=found.scores.float(),
+                labels=found.labels,
+                **masks,
             )
-            for view in found
-        ]
+        )
+        if self.sees_once and 'pred_sem_seg' in sample:
+            view.pred_sem_seg = sample.pred_sem_seg
+        return view
 
 
-def mirror(found: InstanceData, window: Tensor) -> InstanceData:
+def mirror(sample: DetDataSample, window: Tensor) -> DetDataSample:
     """Detections in a mirrored window (4,), where they are in the window."""
+    found = sample.pred_instances
     x1, y1, x2, y2 = window.tolist()
     found.bboxes = bbox_flip(found.bboxes, (y2 - y1, x2 - x1))
     if 'masks' in found:
         found.masks = found.masks.flip(-1)
-    return found
+    return sample
 
 
 def with_run_lengths(
-    image_shape: tuple[int, int], found: InstanceData, window: Tensor
-) -> InstanceData:
+    image_shape: tuple[int, int], sample: DetDataSample, window: Tensor
+) -> DetDataSample:
     """Detections in a window (4,) with its masks as those of the image."""
+    found = sample.pred_instances
     if 'masks' not in found:
-        return found
+        return sample
     x, y, *_ = window.tolist()
     masks = found.pop('masks').numpy()
     found.masks = [encode_window(mask, (x, y), image_shape) for mask in masks]
-    return found
+    return sample
 
 
 def window_inputs(pixels: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What the command refuses, says and keeps, whatever its images are."""
 
 import errno
+import os
 import re
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from mmdet_retina_plus.cli.predict import main
-from mmdet_retina_plus.inference import detect_images
+from mmdet_retina_plus.common.output_files import RowsFile
 from mmdet_retina_plus.inference.pictures import Pictures
 from tests.helpers.commands import predict, read
 from tests.helpers.image_files import annotations, write_image
@@ -161,14 +162,14 @@ def test_failures_and_files_are_told_where_a_file_cannot_be_written(
     images = tmp_path / 'images'
     write_image(images / 'a.png', (5, 5, 25, 20))
     (images / 'text.png').write_text('no image')
+    replace = os.replace
 
-    def full(file, content):
+    def full(part, file):
         if file.name == unwritten:
             raise OSError(errno.ENOSPC, 'No space left', str(file))
-        replace(file, content)
+        replace(part, file)
 
-    replace = detect_images.replace
-    monkeypatch.setattr(detect_images, 'replace', full)
+    monkeypatch.setattr(os, 'replace', full)
     output = predict(images, *seeing, '--out', tmp_path / 'out.json', code=1)
     assert f"No space left: '{tmp_path / unwritten}'" in output
     assert '\ntext.png: ' in output
@@ -176,6 +177,37 @@ def test_failures_and_files_are_told_where_a_file_cannot_be_written(
     first_is_written = unwritten == 'out.images.json'
     assert ('1 boxes written to' in output) == first_is_written
     assert 'Their images' not in output
+
+
+def test_a_full_disk_ends_the_work_and_an_earlier_result_stays(
+    three_images, tmp_path, seeing, monkeypatch
+):
+    out = tmp_path / 'out.json'
+    arguments = (three_images, *seeing, '--out', out)
+    predict(*arguments)
+    earlier = out.read_text()
+
+    def full(self, texts):
+        raise OSError(errno.ENOSPC, 'No space left')
+
+    monkeypatch.setattr(RowsFile, 'extend', full)
+    output = predict(*arguments, code=1)
+    assert 'Error: [Errno 28] No space left' in output
+    assert 'failed' not in output
+    assert out.read_text() == earlier
+    assert not list(tmp_path.glob('*.part'))
+
+
+def test_where_every_image_fails_an_earlier_result_stays(
+    three_images, tmp_path, seeing, monkeypatch
+):
+    out = tmp_path / 'out.json'
+    arguments = (three_images, *seeing, '--out', out)
+    predict(*arguments)
+    earlier = out.read_text()
+    monkeypatch.setattr(SeeingDetector, 'look', lambda self, pixels: 1 / 0)
+    assert '3 of 3 images failed' in predict(*arguments, code=1)
+    assert out.read_text() == earlier
 
 
 def interrupt(monkeypatch, done: int) -> None:

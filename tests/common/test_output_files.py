@@ -1,13 +1,16 @@
 """Files are never written over what is read, and whole or not at all."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from mmdet_retina_plus.common.output_files import (
+    RowsFile,
     check_folder,
     check_out,
+    read_rows,
     replace,
 )
 
@@ -108,3 +111,47 @@ def test_a_folder_in_the_place_of_a_file_is_refused(tmp_path):
     (tmp_path / 'a.json').mkdir()
     with pytest.raises(ValueError, match=r'a\.json is a folder: move it'):
         check_folder(tmp_path, [tmp_path / 'b.json', tmp_path / 'a.json'])
+
+
+@pytest.mark.parametrize('count', [0, 1, 5])
+def test_rows_are_an_array_and_come_back_one_by_one(tmp_path, count):
+    items = [dict(text='],\n[é', number=[i]) for i in range(count)]
+    texts = list(map(json.dumps, items))
+    out = tmp_path / 'out.json'
+    with RowsFile(out) as rows:
+        rows.extend(texts[:2])
+        rows.extend([])
+        rows.extend(texts[2:])
+        assert not out.exists()
+        rows.finish(out)
+    assert rows.count == count
+    assert json.loads(out.read_text()) == items
+    assert list(read_rows(out)) == list(zip(items, texts, strict=True))
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_rows_that_were_not_written_whole_are_no_part_of_the_array(tmp_path):
+    out = tmp_path / 'out.json'
+    with RowsFile(out) as rows:
+        rows.extend(['1'])
+        rows.stream.write(b',\n"a piece')
+        rows.finish(out)
+    assert json.loads(out.read_text()) == [1]
+
+
+def test_rows_without_an_end_leave_an_earlier_file(tmp_path):
+    out = tmp_path / 'out.json'
+    out.write_text('earlier')
+    with pytest.raises(KeyboardInterrupt), RowsFile(out) as rows:
+        rows.extend(['1'])
+        raise KeyboardInterrupt
+    assert out.read_text() == 'earlier'
+    assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize('content', ['', '[1,\n2,\n', '[1,\n{"a": '])
+def test_rows_that_end_early_are_refused(tmp_path, content):
+    file = tmp_path / 'rows.json'
+    file.write_text(content)
+    with pytest.raises(ValueError, match=r'rows\.json (ends|is damaged)'):
+        list(read_rows(file))

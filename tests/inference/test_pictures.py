@@ -1,9 +1,18 @@
-"""Pictures of detections."""
+"""Pictures of detections, and semantic maps."""
 
 import cv2
+import numpy as np
+import pytest
+import torch
+from mmdet.apis import inference_detector, init_detector
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from torch import nn
 
+import mmdet_retina_plus
 from tests.helpers.commands import predict
-from tests.helpers.image_files import write_image
+from tests.helpers.detector_files import retinanet, write_config
+from tests.helpers.image_files import noise, write_image
 
 
 def test_pictures_show_the_boxes(tmp_path, seeing):
@@ -20,3 +29,61 @@ def test_pictures_show_the_boxes(tmp_path, seeing):
         after = cv2.imread(str(pictures / name)).astype(int)
         assert before.shape == after.shape
         assert (abs(before - after).max() > 50) == drawn
+
+
+@pytest.fixture(scope='module')
+def mapping(tmp_path_factory):
+    """Config and checkpoint of a Retina U-Net that sees 3 classes."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp('mapping')
+    model = Config.fromfile(
+        mmdet_retina_plus.config('retinaunet_r18_fpn_shapes')
+    ).model
+    model.bbox_head.num_classes = model.semantic_head.num_classes = 3
+    config = write_config(folder / 'mapping.py', model)
+    detector = MODELS.build(Config.fromfile(config).model)
+    detector.init_weights()
+    nn.init.normal_(detector.semantic_head.conv_seg.weight)
+    torch.save(detector.state_dict(), folder / 'mapping.pth')
+    return [str(config), str(folder / 'mapping.pth')]
+
+
+def test_a_map_is_what_the_model_says_of_each_pixel(tmp_path, mapping):
+    images = tmp_path / 'images'
+    image = noise(images / 'a.png', seed=0)
+    maps, pictures = tmp_path / 'maps', tmp_path / 'pictures'
+    arguments = (images, *mapping, '--out', tmp_path / 'out.json')
+    predict(
+        *(*arguments, '--maps', maps, '--show-dir', pictures),
+        *('--show-score-thr', 1),
+    )
+    cfg = Config.fromfile(mapping[0])
+    cfg.model.test_cfg.with_seg = True
+    model = init_detector(cfg, mapping[1], device='cpu')
+    expected = inference_detector(model, image).pred_sem_seg.sem_seg[0]
+    found = cv2.imread(str(maps / 'a.png'), cv2.IMREAD_UNCHANGED)
+    assert len(np.unique(found)) > 1
+    np.testing.assert_array_equal(found, expected)
+    tinted = cv2.imread(str(pictures / 'a.png')) != cv2.imread(image)
+    np.testing.assert_array_equal(tinted.any(axis=-1), found > 0)
+
+
+def test_maps_that_cannot_be_are_refused_before_any_work(tmp_path, mapping):
+    images = tmp_path / 'images'
+    for name in ('a.png', 'a.bmp'):
+        write_image(images / name)
+    maps = ('--maps', tmp_path / 'maps')
+    for arguments, said in (
+        ((images / 'a.png', *mapping, *maps, '--tile', 64), 'leave out'),
+        ((images / 'a.png', *mapping, *maps, '--flip'), 'leave out'),
+        ((images / 'a.png', *retinanet(tmp_path), *maps), 'semantic_head'),
+        ((images, *mapping, *maps), 'a.bmp and a.png would both become'),
+        ((images / 'a.png', *mapping, '--maps', images), 'would overwrite'),
+        (
+            (images / 'a.png', *mapping, *maps, '--show-dir', maps[1]),
+            'two folders',
+        ),
+    ):
+        out = tmp_path / 'out.json'
+        assert said in predict(*arguments, '--out', out, code=1)
+    assert not (tmp_path / 'maps').exists()

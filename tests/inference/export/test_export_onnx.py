@@ -97,7 +97,7 @@ def test_the_example_detects_as_predict_does(mask_file, photos):
     detector = TiledDetector(
         load_detectors(read_config(config), [checkpoint], 'cpu')
     )
-    found = detector(detector.read(Path(image)))
+    found = detector(detector.read(Path(image))).pred_instances
     # Pillow and OpenCV round grey levels of a resized image differently.
     theirs = compare.found_of(found)
     ours = compare.Found(boxes, scores, labels)

@@ -1,12 +1,17 @@
 """The rule in a file makes the sizes that the pipeline makes."""
 
+import json
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from mmcv.transforms import Compose
 from mmengine.config import Config
 
+from mmdet_retina_plus.inference.export.export_onnx import EXAMPLE
 from mmdet_retina_plus.inference.export.resize_rule import (
     apply_rule,
+    new_size,
     read_rule,
     rule_of,
 )
@@ -48,3 +53,41 @@ def test_pipelines_that_do_more_are_refused_by_name(case):
     )
     with pytest.raises(ValueError, match=NAMES.get(case, case)):
         read_rule(cfg)
+
+
+@pytest.mark.parametrize(
+    'rule',
+    [
+        dict(factor=1.5),
+        dict(size=[50, 70]),
+        dict(fit=[64, 48]),
+        dict(fit=[48, 64], pad=[10, 200, 30]),
+        dict(fit=[64, 48], pad=[10, 200, 30]),
+    ],
+    ids=str,
+)
+def test_the_example_resizes_by_the_rule(rule):
+    """Up to the grey levels that Pillow and OpenCV round differently."""
+    scope: dict = dict(__name__='example')
+    exec(EXAMPLE.read_text(), scope)
+    given = []
+
+    class Session:
+        def get_modelmeta(self):
+            about = SimpleNamespace()
+            about.custom_metadata_map = dict(resize=json.dumps(rule))
+            return about
+
+        def run(self, outputs, inputs):
+            given.append(inputs['images'][0])
+            return np.ones((1, 1, 4)), np.ones((1, 1, 3))
+
+    rows = np.linspace(0, 99, 60)
+    planes = np.broadcast_arrays(rows[:, None], rows[:40], 7)
+    image = np.stack(planes, axis=-1).astype(np.uint8)
+    photo = scope['Image'].fromarray(image)
+    boxes, *_ = scope['detect'](Session(), photo)
+    expected = apply_rule(rule, image)
+    np.testing.assert_allclose(given[0].astype(int), expected, atol=1)
+    wide, tall = new_size(rule, 40, 60)
+    np.testing.assert_allclose(boxes[0], np.tile([40 / wide, 60 / tall], 2))

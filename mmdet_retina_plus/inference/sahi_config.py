@@ -1,0 +1,37 @@
+"""A config as sahi reads it, which asks the training for masks."""
+
+from collections.abc import Sequence
+
+from mmengine.config import Config
+
+from mmdet_retina_plus.common.config_file import read_config
+
+
+def sahi_config(config: str, cfg_options: Sequence[str] = ()) -> Config:
+    """Config for `config_path` of sahi's `AutoDetectionModel`.
+
+    sahi expects masks of a detector whose *training* pipeline loads some, and
+    stops with ``KeyError: 'masks'`` where pixels alone are trained by them
+    (Retina U-Net), or the mask branch rests. Here the training data say what
+    the detector gives, and nothing else of them is left.
+
+    Args:
+        config: Config file.
+        cfg_options: Changes, each KEY=VALUE.
+
+    Raises:
+        ValueError: The config or a change cannot be read.
+        ImportError: The environment is broken.
+    """
+    cfg = read_config(config, cfg_options)
+    branch = cfg.model.get('roi_head') or {}
+    gives_masks = 'mask_head' in cfg.model or (
+        'mask_head' in branch
+        and (branch.get('test_cfg') or {}).get('with_mask', True)
+    )
+    pipeline = [dict(type='LoadAnnotations', with_mask=bool(gives_masks))]
+    cfg.train_dataloader = dict(
+        dataset=dict(type='CocoDataset', pipeline=pipeline)
+    )
+    cfg.setdefault('visualizer', dict(type='DetLocalVisualizer'))
+    return cfg
