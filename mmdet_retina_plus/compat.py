@@ -5,12 +5,14 @@ file is refused, so that `mim test` and `mim train --resume` fail on any
 checkpoint that mmengine wrote. Here the few globals that those files need are
 named as safe; whatever else a file asks for is still refused.
 
-This keeps a file from calling functions. It does not vouch for its arrays (a
-numpy dtype may lie about its memory), and a checkpoint given by URL is loaded
-by torch.hub, without ``weights_only``: download those of strangers first.
+A file can neither call other functions nor make arrays of Python objects, by
+a numpy dtype that lies about its memory for example. A checkpoint given by URL
+is loaded by torch.hub, without ``weights_only``: download those of strangers
+first.
 """
 
 import pickle
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -25,6 +27,9 @@ METHODS: dict[type, tuple[str, ...]] = {
     OneCycleParamScheduler: ('_annealing_cos', '_annealing_linear'),
 }
 
+NUMBER = re.compile(r'[biufc]\d+')
+BYTE_ORDERS = ('<', '>', '=', '|')
+
 
 def known_method(owner: object, name: str) -> Callable:
     """Stand-in for the ``getattr`` that mmengine's pickles call.
@@ -33,19 +38,73 @@ def known_method(owner: object, name: str) -> Callable:
         pickle.UnpicklingError: The file asks for anything but ``METHODS``.
     """
     if not isinstance(owner, type) or name not in METHODS.get(owner, ()):
-        raise pickle.UnpicklingError(
-            f'The checkpoint asks for attribute {name!r} of {owner!r}, which '
-            'no checkpoint of mmengine needs. Do not load it unless you know '
-            'who wrote it.'
-        )
+        raise refused(f'attribute {name!r} of {owner!r}')
     return getattr(owner, name)
 
 
-def constructor(value: object) -> Callable:
-    """The function that numpy's pickles of such a value call."""
-    function = value.__reduce__()[0]
-    assert callable(function)
-    return function
+class NumberType:
+    """Stand-in for ``numpy.dtype``, which a file could change at will.
+
+    Args:
+        code: Of a number, such as ``f8``.
+        align: What numpy writes.
+        copy: What numpy writes.
+
+    Raises:
+        pickle.UnpicklingError: It is not of numbers.
+    """
+
+    def __init__(self, code: str, align: bool = False, copy: bool = True):
+        if not isinstance(code, str) or not NUMBER.fullmatch(code):
+            raise refused(f'the dtype {code!r}')
+        self.dtype = np.dtype(code)
+
+    def __setstate__(self, state: tuple) -> None:
+        _, order, *rest = state
+        # Neither fields nor sizes nor flags of its own.
+        if order not in BYTE_ORDERS or rest != [None, None, None, -1, -1, 0]:
+            raise refused(f'a dtype with the state {state!r}')
+        self.dtype = self.dtype.newbyteorder(order)
+
+
+class NumberArray(np.ndarray):
+    """Stand-in for ``numpy.ndarray`` that holds numbers only."""
+
+    def __new__(cls, *args: object) -> 'NumberArray':
+        raise refused('a new array')
+
+    def __setstate__(self, state: tuple) -> None:
+        version, shape, kind, is_fortran, content = state
+        if type(kind) is not NumberType or not isinstance(content, bytes):
+            raise refused('an array of other things than numbers')
+        super().__setstate__((version, shape, kind.dtype, is_fortran, content))
+
+    def __reduce__(self) -> str | tuple:
+        # What is saved again names numpy's own class.
+        return self.view(np.ndarray).__reduce__()
+
+
+def number_array(kind: object, shape: object, code: object) -> NumberArray:
+    """Stand-in for the function that numpy's pickles make an array with."""
+    if kind is not NumberArray:
+        raise refused(f'an array of the class {kind!r}')
+    return np.ndarray.__new__(NumberArray, (0,), 'b')
+
+
+def number(kind: object, content: object) -> np.generic:
+    """Stand-in for the function that numpy's pickles make a number with."""
+    if type(kind) is not NumberType or not isinstance(content, bytes):
+        raise refused('a scalar that is no number')
+    if len(content) != kind.dtype.itemsize:
+        raise refused('a number of another size than its dtype')
+    return np.frombuffer(content, kind.dtype)[0]
+
+
+def refused(what: str) -> pickle.UnpicklingError:
+    return pickle.UnpicklingError(
+        f'The checkpoint asks for {what}, which no checkpoint of mmengine '
+        'needs. Do not load it unless you know who wrote it.'
+    )
 
 
 def allow_mmengine_checkpoints() -> None:
@@ -57,22 +116,21 @@ def allow_mmengine_checkpoints() -> None:
         return
     # numpy 2 moved these functions; files name the place of the numpy that
     # wrote them.
-    array_functions = [
-        (function, f'numpy.{core}.multiarray.{function.__name__}')
+    stand_ins: list[tuple[Callable, str]] = [
+        (function, f'numpy.{core}.multiarray.{name}')
         for core in ('core', '_core')
-        for function in map(constructor, (np.array(0), np.float64(0)))
+        for function, name in (
+            (number_array, '_reconstruct'),
+            (number, 'scalar'),
+        )
     ]
-    dtypes = {type(np.dtype(code)) for code in np.typecodes['AllInteger']}
-    dtypes |= {type(np.dtype(code)) for code in np.typecodes['AllFloat']}
     torch.serialization.add_safe_globals(
         [
             *METHODS,
-            np.ndarray,
-            np.dtype,
+            (NumberArray, 'numpy.ndarray'),
+            (NumberType, 'numpy.dtype'),
             (known_method, 'builtins.getattr'),
-            *array_functions,
-            *dtypes,
-            type(np.dtype(bool)),
+            *stand_ins,
         ]
     )
 

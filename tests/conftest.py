@@ -1,8 +1,10 @@
 """Threads, seeds and a folder of its own for every test."""
 
+import functools
 import os
 from pathlib import Path
 
+import mmengine.config
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,14 @@ os.environ['OMP_NUM_THREADS'] = '1'
 # suite uses Triton.
 if not torch.cuda.is_available():
     os.environ['TRITON_INTERPRET'] = '1'
+
+# For every `mmdet::` base mmengine looks for mmdet's distribution and reads a
+# hundred files that list its configs: most of the time that a config takes.
+for module, name in (
+    (mmengine.config.config, 'is_installed'),
+    (mmengine.config.utils, 'load'),
+):
+    setattr(module, name, functools.cache(getattr(module, name)))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,14 +9,13 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.optim.scheduler import OneCycleLR
-from mmengine.runner import Runner
-from torch.testing import assert_close
+from mmengine.runner import CheckpointLoader
 
 import mmdet_retina_plus
 from mmdet_retina_plus.synthetic.shapes import make_shapes
+from tests.helpers.hostile_pickles import ATTACKS, Calls
 
 NAME = 'retinanet_r18_fpn_shapes'
 
@@ -48,34 +47,6 @@ def options(shapes: pathlib.Path, iterations: int) -> dict:
         'default_hooks.logger.interval': 1,
         'randomness.seed': 0,
     }
-
-
-def run(shapes, work_dir, iterations: int, resume: bool = False) -> Runner:
-    config = Config.fromfile(mmdet_retina_plus.config(NAME))
-    config.merge_from_dict(options(shapes, iterations))
-    # A schedule that does not depend on where the run ends.
-    config.param_scheduler = [
-        dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=40)
-    ]
-    config.update(
-        work_dir=str(work_dir),
-        resume=resume,
-        experiment_name=f'{work_dir.name}-{iterations}-{resume}',
-    )
-    runner = Runner.from_cfg(config)
-    runner.train()
-    return runner
-
-
-def test_a_resumed_run_equals_an_uninterrupted_one(shapes, tmp_path):
-    whole = run(shapes, tmp_path / 'whole', 4)
-    run(shapes, tmp_path / 'parts', 2)
-    resumed = run(shapes, tmp_path / 'parts', 4, resume=True)
-    assert resumed.iter == 4
-    expected = whole.model.state_dict()
-    assert 'bbox_head.loss_bbox.running_mean' in expected
-    for name, value in resumed.model.state_dict().items():
-        assert_close(value, expected[name], rtol=0, atol=0, msg=name)
 
 
 def test_mim_trains_resumes_and_tests(shapes, tmp_path):
@@ -151,38 +122,28 @@ def test_arrays_of_any_numpy_load(core, tmp_path):
     np.testing.assert_array_equal(torch.load(tmp_path / 'd.pth'), np.arange(3))
 
 
-class Calls:
-    """Pickles as a call of a function."""
-
-    def __init__(self, function, *arguments) -> None:
-        self.call = function, arguments
-
-    def __reduce__(self):
-        return self.call
-
-
+@pytest.mark.parametrize('attack', ATTACKS)
 @pytest.mark.parametrize(
-    'attack',
-    [
-        lambda path: Calls(pathlib.Path.touch, path),
-        lambda path: Calls(eval, f'open({str(path)!r}, "w")'),
-        lambda path: Calls(path.touch),
-        lambda path: Calls(getattr, HistoryBuffer, '__init__'),
-        lambda path: Calls(getattr, 'text', 'format'),
-        lambda path: Calls(getattr, np.ndarray, 'tofile'),
-        lambda path: Calls(getattr, HistoryBuffer(), 'mean'),
-    ],
-    ids=[
-        *('function', 'eval', 'method', 'history-method', 'text-method'),
-        *('array-method', 'instance-method'),
-    ],
+    'load', [torch.load, CheckpointLoader.load_checkpoint]
 )
-def test_a_checkpoint_that_calls_something_else_is_refused(attack, tmp_path):
+def test_a_checkpoint_that_calls_something_else_is_refused(
+    attack, load, tmp_path
+):
     victim = tmp_path / 'created'
-    torch.save(dict(meta=attack(victim)), tmp_path / 'bad.pth')
+    bad = tmp_path / 'bad.pth'
+    torch.save(dict(meta=ATTACKS[attack](victim)), bad)
     with pytest.raises(pickle.UnpicklingError):
-        torch.load(tmp_path / 'bad.pth')
+        load(str(bad))
     assert not victim.exists()
+
+
+def test_a_loaded_array_is_saved_as_numpys_own(tmp_path):
+    array = np.arange(3, dtype='>i4')
+    torch.save(array, tmp_path / 'c.pth')
+    torch.save(torch.load(tmp_path / 'c.pth'), tmp_path / 'd.pth')
+    saved = torch.load(tmp_path / 'd.pth', weights_only=False)
+    assert type(saved) is np.ndarray
+    np.testing.assert_array_equal(saved, array)
 
 
 def test_unpickled_without_the_guard_the_attack_would_work(tmp_path):

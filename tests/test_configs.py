@@ -96,21 +96,32 @@ USER_CONFIGS = {
             imports=['colorsys'], allow_failed_imports=False)
     """,
 }
+LOADS_EACH = """
+import os, sys
+import mmdet.models
+from mmdet.registry import MODELS
+from mmengine.config import Config
+
+for path in sys.argv[1:]:
+    child = os.fork()
+    if not child:
+        assert not MODELS.get('RetinaPlus')
+        Config.fromfile(path)
+        assert MODELS.get('RetinaPlus'), path
+        break
+    assert not os.waitpid(child, 0)[1], path
+"""
+"""Each in a process without our package, and one import of mmdet for all."""
 
 
-@pytest.mark.parametrize('way', USER_CONFIGS)
-def test_a_users_own_imports_leave_our_modules_registered(way, tmp_path):
+def test_a_users_own_imports_leave_our_modules_registered(tmp_path):
     name = 'retinanet_r18_fpn_shapes'
-    text = USER_CONFIGS[way].format(
-        name=name, path=mmdet_retina_plus.config(name)
-    )
-    path = tmp_path / 'users.py'
-    path.write_text(textwrap.dedent(text))
-    code = (
-        'from mmengine.config import Config; from mmdet.registry import *; '
-        f'Config.fromfile({str(path)!r}); assert MODELS.get("RetinaPlus")'
-    )
-    subprocess.run([sys.executable, '-c', code], check=True)
+    paths = []
+    for way, text in USER_CONFIGS.items():
+        text = text.format(name=name, path=mmdet_retina_plus.config(name))
+        paths.append(tmp_path / f'{way}.py')
+        paths[-1].write_text(textwrap.dedent(text))
+    subprocess.run([sys.executable, '-c', LOADS_EACH, *paths], check=True)
 
 
 @pytest.mark.parametrize('source', ['missing/r50.pth', 'torchvision://none'])

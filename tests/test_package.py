@@ -21,7 +21,7 @@ def test_a_config_is_found_by_name_with_or_without_suffix():
 
 
 REGISTERED = {
-    'HOOKS': {'LossStatisticsHook'},
+    'HOOKS': {'ExactResumeHook', 'LossStatisticsHook'},
     'METRICS': {'FasterCocoMetric'},
     'MODELS': {
         'ASFF',

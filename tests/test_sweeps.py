@@ -1,5 +1,6 @@
 """Every point of every sweep is built and stepped."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from tests.helpers.shipped_configs import (
     check_step,
     differences,
     load,
+    read,
     shrink,
 )
 
@@ -38,8 +40,8 @@ POINTS = [
 def apply(name: str, index: int, path: str | None = None) -> Config:
     """A sweep's config, or another one, changed by one of its points."""
     sweep = SWEEPS[name]
-    base = Config.fromfile(FOLDER / path if path else sweep.config)
-    _, config = apply_point(sweep, sweep.points[index], base)
+    base = read(str(FOLDER / path if path else sweep.config))
+    _, config = apply_point(sweep, sweep.points[index], deepcopy(base))
     return config
 
 

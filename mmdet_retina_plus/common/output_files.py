@@ -37,6 +37,9 @@ def replace(file: Path, content: str | bytes) -> None:
     part = part_of(file)
     try:
         part.write_bytes(content)
+        # Else a power cut may leave the new name without the content.
+        with part.open('rb+') as stream:
+            os.fsync(stream.fileno())
         os.replace(part, file)
     finally:
         part.unlink(missing_ok=True)

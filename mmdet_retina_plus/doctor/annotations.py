@@ -119,6 +119,14 @@ def check_classes(split: Split) -> list[Finding]:
             'of classes, and the orders differ: results get wrong names',
             f'metainfo=dict(classes={tuple_of(used)})',
         )
+    palette = split.metainfo.get('palette')
+    if isinstance(palette, list | tuple) and len(palette) < len(used):
+        return split.warn(
+            f'palette has {quantity(len(palette), "colour")} of '
+            f'{quantity(len(used), "class")}: drawing a prediction stops',
+            "metainfo without 'palette', or with one (red, green, blue) a "
+            'class',
+        )
     numbers = Counter(split.column('category_id'))
     unused = [
         x['name']
@@ -214,7 +222,8 @@ def check_references(split: Split) -> list[Finding]:
             findings += split.fail(
                 f'{key}_id is off by one (the least is {min(column)}, the '
                 f'least id of {ENTRIES[key]} {min(ids)}): objects get the '
-                f'{key} before or after theirs, or none',
+                f'{key} {"before" if shift > 0 else "after"} theirs, those '
+                f'at the end none',
                 f'add {shift} to every "{key}_id" of the annotations',
             )
             continue
@@ -264,7 +273,8 @@ def check_boxes(split: Split) -> list[Finding]:
     wrong = check_box_format(split)
     # Where many lie outside as a whole, their number is a finding.
     outside = split.lost_by['outside of their image'].mean() if out else 0
-    if out and outside <= FEW and not any_error(wrong):
+    named = any('bbox is' in x.message for x in wrong)
+    if out and outside <= FEW and not any_error(wrong) and not named:
         findings += split.warn(
             f'{clause(len(out), "box", "leave")} the image by more than a '
             f'pixel: ids {some(out)}',
@@ -345,7 +355,10 @@ def check_kept(split: Split) -> list[Finding]:
     taken = np.unique(split.image_of[split.usable])
     if kept > len(taken):
         empty = kept - len(taken)
-        message += f'; {empty} {verb(empty, "are")} empty and used'
+        message += (
+            f'; {empty} of them {verb(empty, "have")} none and '
+            f'{verb(empty, "are")} used'
+        )
     where = 'training keeps' if split.trains else 'it has'
     fixes = {
         reason: FIXES[reason].format(

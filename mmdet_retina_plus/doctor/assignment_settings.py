@@ -2,15 +2,20 @@
 
 from collections.abc import Mapping
 
-from mmdet_retina_plus.common.config_tree import kind, part
+from mmdet_retina_plus.common.config_tree import kind, part, walk
 from mmdet_retina_plus.common.numbers import is_number
 
 from .findings import Finding
 from .model_traits import is_retina
 
-OUR_SAMPLER = "sampler=dict(type='PseudoSampler')"
+KEY = 'model.train_cfg.assigner'
+CROPS = ('Crop', 'Affine', 'Shift', 'Translate', 'TranslateX', 'TranslateY')
+"""Ends of the names of transforms that cut objects off."""
+OUR_SAMPLER = "model.train_cfg.sampler=dict(type='PseudoSampler')"
 CHOOSE_AGAIN = ('FreeAnchorRetinaHead', 'PAAHead')
 """Heads that take few or none of the positives of their assigner."""
+WIDE = 0.45
+"""Range of IoU that is ignored, beyond that of recipes."""
 IOUS = {'pos_iou_thr': 0.5, 'neg_iou_thr': 0.4, 'min_pos_iou': 0.0}
 MISFITS = {
     'ATSSAssigner': (
@@ -60,7 +65,7 @@ def check_negative_threshold(cfg: Mapping) -> list[Finding]:
             'assigner',
             f'with neg_iou_thr={threshold!r}, neither a float nor a tuple, '
             'MaxIoUAssigner takes no anchor as background',
-            "write 0.4 or (0.1, 0.4), or type='StreamingMaxIoUAssigner'",
+            f'{KEY}.neg_iou_thr=0.4',
         )
     ]
 
@@ -79,6 +84,17 @@ def check_threshold_order(cfg: Mapping) -> list[Finding]:
             return [Finding('error', 'assigner', message, fix)]
     if not (is_number(positive) and is_number(negative)):
         return []
+    # An int is a finding of its own.
+    if isinstance(negative, float) and positive - negative > WIDE:
+        return [
+            Finding(
+                'warning',
+                'assigner',
+                f'anchors of an IoU from {negative} to {positive} are neither '
+                'objects nor background: most of those near objects',
+                f'{KEY}.pos_iou_thr=0.5 {KEY}.neg_iou_thr=0.4',
+            )
+        ]
     if positive >= negative:
         return []
     return [
@@ -86,9 +102,17 @@ def check_threshold_order(cfg: Mapping) -> list[Finding]:
             'error',
             'assigner',
             f'pos_iou_thr={positive} lies below neg_iou_thr={negative}',
-            'model.train_cfg.assigner.pos_iou_thr=0.5 and neg_iou_thr=0.4',
+            f'{KEY}.pos_iou_thr=0.5 {KEY}.neg_iou_thr=0.4',
         )
     ]
+
+
+def crops(cfg: Mapping) -> bool:
+    """Whether a step of training may leave an object without area."""
+    return any(
+        kind(step).endswith(CROPS)
+        for step in walk(part(cfg, 'train_dataloader'))
+    )
 
 
 def check_low_quality(cfg: Mapping) -> list[Finding]:
@@ -99,15 +123,16 @@ def check_low_quality(cfg: Mapping) -> list[Finding]:
         or assigner.get('min_pos_iou', 0) > 0
         or not assigner.get('gt_max_assign_all', True)
         or not assigner.get('match_low_quality', True)
+        or not crops(cfg)
     ):
         return []
     return [
         Finding(
             'warning',
             'assigner',
-            'an object that overlaps no anchor (a crop can leave one without '
-            'area) makes all anchors of its image positive',
-            "min_pos_iou=1e-3, or type='StreamingMaxIoUAssigner'",
+            'an object that overlaps no anchor, as crops may leave one, makes '
+            'all anchors of its image positive',
+            f'{KEY}.min_pos_iou=0.001',
         )
     ]
 
@@ -117,13 +142,13 @@ def check_ignore_regions(cfg: Mapping) -> list[Finding]:
     share = assigner.get('ignore_iof_thr', -1)
     if share == 0:
         message = 'ignore_iof_thr=0 switches ignore regions off, as -1 does'
-        fix = 'ignore_iof_thr=0.5, or 1e-6 for any overlap; -1 if meant'
+        fix = f'{KEY}.ignore_iof_thr=0.5, or 1e-6 for any overlap; -1 if meant'
     elif share > 0 and kind(assigner) == 'MaxIoUAssigner':
         message = (
             'MaxIoUAssigner trains ignore regions as background in images '
             'without objects'
         )
-        fix = "type='StreamingMaxIoUAssigner', with the same options"
+        fix = f"{KEY}.type='StreamingMaxIoUAssigner'"
     else:
         return []
     return [Finding('warning', 'assigner', message, fix)]
@@ -147,7 +172,7 @@ def check_candidates(cfg: Mapping) -> list[Finding]:
         f'topk={topk} counts anchors: with {count} at a place, an object has '
         f'candidates at {-(-topk // count)} places of a level'
     )
-    fix = 'topk_per_location=True, or one anchor per place'
+    fix = f'{KEY}.topk_per_location=True, or one anchor per place'
     return [Finding('warning', 'assigner', message, fix)]
 
 
@@ -161,7 +186,10 @@ def check_sampler(cfg: Mapping) -> list[Finding]:
         return []
     if sampler.get('add_gt_as_proposals', True):
         message = 'objects added as proposals shift the indices of anchors'
-        fix = f'add_gt_as_proposals=False, or {OUR_SAMPLER}'
+        fix = (
+            'model.train_cfg.sampler.add_gt_as_proposals=False, or '
+            f'{OUR_SAMPLER}'
+        )
         return [Finding('error', 'sampler', message, fix)]
     loss = part(cfg, 'model.bbox_head.loss_cls')
     # With gamma 0 it is a cross entropy, which samplers are made for.

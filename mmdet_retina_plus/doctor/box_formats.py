@@ -6,6 +6,7 @@ import numpy as np
 
 from mmdet_retina_plus.common.text import quantity
 
+from .box_extent import check_extent
 from .findings import Finding
 from .split import Split
 
@@ -154,8 +155,8 @@ def other_format(split: Split) -> tuple[str, str]:
             return (
                 'either bbox or the polygons are rows first (x and y '
                 'exchanged): one is the transpose of the other',
-                'look at the pictures of --show: where the boxes lie on the '
-                f'objects, {COLUMNS_FIRST}; where not, {fix}',
+                f'where --show shows boxes on their objects, {COLUMNS_FIRST}; '
+                f'where not, {fix}',
             )
         return f'bbox is {name}{BY_POLYGONS}', fix
     with np.errstate(divide='ignore', invalid='ignore'):
@@ -193,7 +194,9 @@ def check_box_format(split: Split) -> list[Finding]:
         return split.fail(message, fix)
     if not split.usable.any():
         return []
-    return check_whole_images(split) or check_areas(split)
+    return (
+        check_whole_images(split) or check_extent(split) or check_areas(split)
+    )
 
 
 def check_whole_images(split: Split) -> list[Finding]:

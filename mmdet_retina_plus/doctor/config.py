@@ -32,11 +32,13 @@ from .anchors import (
 )
 from .consistency import (
     check_evaluators,
+    check_exchanged,
     check_labels,
     check_num_classes,
     check_objects,
     check_registration,
     join_labels,
+    respelt,
 )
 from .data_sets import (
     DataSets,
@@ -68,7 +70,7 @@ from .model_traits import scored_sets
 from .old_settings import check_old_keys
 from .pictures import draw_samples
 from .pipelines import NO_OBJECT, build_data
-from .scoring import check_evaluator, check_monitors
+from .scoring import check_evaluator, check_monitors, without_causes
 from .segmentations import check_segmentations
 from .trial import check_loss_step, check_prediction
 
@@ -78,6 +80,7 @@ SETTING_CHECKS = (
     *run_parts.CHECKS,
     *optimizer_settings.CHECKS,
     check_evaluators,
+    check_exchanged,
 )
 """Checks of the config alone."""
 TEXT_OF_BASE = re.compile(r'(\w+)\s*=\s*\{\{\s*(_base_[\w.]+)\s*\}\}')
@@ -161,11 +164,21 @@ def config_failure(error: Exception) -> Finding:
     where = f'{last.filename}, line {last.lineno}'
     message = f'{type(error).__name__}: {error} ({where}: {last.line})'
     fix = f'correct {where}'
+    # What a config itself assigns is a dict until the file is read.
+    if "'dict' object has no attribute" in str(error) and last.line:
+        fix = f'{by_keys(last.line)} in {where}'
     for name, base in TEXT_OF_BASE.findall(Path(last.filename).read_text()):
         if re.search(rf'\b{name}\b', last.line or ''):
             message += f'; {{{{{base}}}}} is a text until the file is read'
             fix = f'{name} = {base}'
     return Finding('error', 'config', message, fix)
+
+
+def by_keys(line: str) -> str:
+    """A line of a config with keys in place of attributes."""
+    left, sign, right = line.partition(' = ')
+    keys = re.sub(r'\.([a-zA-Z_]\w*)\b(?!\()', r"['\1']", left)
+    return keys + sign + right
 
 
 def check_scope(values: Mapping) -> list[Finding]:
@@ -214,6 +227,7 @@ def check_data(
     for split in data.splits:
         findings += annotations.check_annotations(split)
         findings += guarded(check_segmentations, split)
+    findings = respelt(findings, data.splits)
     findings += guarded(
         annotations.check_unused_classes, data.splits, findings
     )
@@ -272,6 +286,9 @@ def check_run(
                     values, name, built[name]
                 )
                 found += more
+                found += run_parts.check_batch(
+                    name, loaders[name], samples[name]
+                )
             return found
 
         def draw(name: str = name) -> list[Finding]:
@@ -295,7 +312,7 @@ def check_run(
             scores[name], found = check_evaluator(
                 values, name, built.get(name)
             )
-            return found
+            return without_causes(found, name, known)
 
         findings += guarded(check_scoring)
     findings += guarded(check_monitors, values, scores.get('val') or {})

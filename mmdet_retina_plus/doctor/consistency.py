@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mmdet_retina_plus.common.config_tree import (
@@ -15,7 +17,13 @@ from mmdet_retina_plus.common.config_tree import (
 )
 from mmdet_retina_plus.common.text import some
 
-from .annotations import check_classes, tuple_of, unused_classes
+from .annotations import (
+    check_classes,
+    check_spelling,
+    folded,
+    tuple_of,
+    unused_classes,
+)
 from .data_sets import infos_of
 from .findings import Finding, any_error, guarded
 from .model_traits import scored_sets
@@ -70,6 +78,35 @@ def check_evaluators(cfg: Mapping) -> list[Finding]:
             fix = f'set {key}.ann_file to the file of the data set'
             findings.append(Finding('error', key, message, fix))
     return findings
+
+
+def check_exchanged(cfg: Mapping) -> list[Finding]:
+    """Files of training and validation, by their names."""
+    names = {
+        name: [
+            os.path.basename(x['ann_file'])
+            for x in datasets_in(
+                part(cfg, f'{name}_dataloader').get('dataset')
+            )
+            if isinstance(x.get('ann_file'), str)
+        ]
+        for name in ('train', 'val')
+    }
+    scored = [x for x in names['train'] if re.search('val|test', x)]
+    trained = [x for x in names['val'] if 'train' in x and 'val' not in x]
+    if not (scored and trained) or any('train' in x for x in names['train']):
+        return []
+    return [
+        Finding(
+            'warning',
+            'data',
+            f'training has {scored[0]}, validation {trained[0]}: they seem '
+            'to be exchanged',
+            f'train_dataloader.dataset.ann_file={trained[0]!r} and '
+            f'val_dataloader.dataset.ann_file={scored[0]!r}, with that of '
+            'val_evaluator',
+        )
+    ]
 
 
 COUNTING = ('bbox_head', 'mask_head', 'mask_iou_head', 'segm_head')
@@ -127,6 +164,8 @@ def check_num_classes(
         head, _, name = path.rpartition('.')
         # The heads of a cascade are a list.
         key = [x for x in head.split('.') if not x.isdigit()][-1]
+        number = head.rpartition('.')[2]
+        subject = f'{key}[{number}]' if number.isdigit() else key
         counts = name == 'num_classes' and key in COUNTING
         if not counts and name != 'num_things_classes':
             continue
@@ -135,7 +174,9 @@ def check_num_classes(
         right = min(classes - {value})
         if not isinstance(value, int):
             message = f'{name} is {value!r}, not a whole number'
-            findings.append(Finding('error', key, message, f'{path}={right}'))
+            findings.append(
+                Finding('error', subject, message, f'{path}={right}')
+            )
             continue
         counted = ' or '.join(map(str, sorted(classes)))
         noun = 'class' if counted == '1' else 'classes'
@@ -143,7 +184,7 @@ def check_num_classes(
         if value == right + 1:
             message += '; mmdet does not count the background'
         fix = f'{path}={right}'
-        findings.append(Finding('error', key, message, fix))
+        findings.append(Finding('error', subject, message, fix))
     return findings
 
 
@@ -153,6 +194,9 @@ def check_labels(splits: Sequence[Split]) -> list[Finding]:
     for split in splits:
         if isinstance(split.classes, str) or not split.categories:
             continue
+        # Of other spellings `check_spelling` tells.
+        if any(SPELT in x.message for x in guarded(check_spelling, split)):
+            continue
         # A name twice in one file is a finding of its own.
         names = tuple(
             x for x in dict.fromkeys(split.categories) if x in split.classes
@@ -160,6 +204,22 @@ def check_labels(splits: Sequence[Split]) -> list[Finding]:
         orders.setdefault(names, split)
     if len(orders) < 2:
         return []
+    (first, one), *others = orders.items()
+    for names, split in others:
+        if list(map(folded, names)) == list(map(folded, first)):
+            pairs = renamings(names, first)
+            return [
+                Finding(
+                    'error',
+                    split.subject,
+                    f'{split.path} spells the categories of {one.path} '
+                    f'otherwise ({some(names)}): to training these are '
+                    'classes of their own',
+                    f'write {pairs} into categories of {split.path}, and '
+                    f'metainfo=dict(classes={tuple_of(first)}) in all data '
+                    'sets',
+                )
+            ]
     union = list(dict.fromkeys(name for names in orders for name in names))
     listed = [{'id': n, 'name': x} for n, x in enumerate(union, 1)]
     differ = '; '.join(
@@ -179,6 +239,47 @@ def check_labels(splits: Sequence[Split]) -> list[Finding]:
     ]
 
 
+def renamings(names: Sequence[str], right: Sequence[str]) -> str:
+    """Names of categories to write, and those that they replace."""
+    return ', '.join(
+        f'"name": "{new}" in place of "{old}"'
+        for old, new in zip(names, right, strict=True)
+        if old != new
+    )
+
+
+def respelt(
+    findings: Sequence[Finding], splits: Sequence[Split]
+) -> list[Finding]:
+    """Findings, where one of several files spells its categories otherwise.
+
+    Labels of a concatenated set are right only with equal names in all files,
+    so the file changes and not the classes.
+    """
+    odd = {
+        split.subject: split
+        for split in splits
+        if any(SPELT in x.message for x in guarded(check_spelling, split))
+    }
+    if all(x.subject in odd for x in splits):
+        return list(findings)
+    renamed = {}
+    for subject, split in odd.items():
+        wanted = {folded(x): x for x in split.classes}
+        pairs = renamings(
+            split.categories,
+            [wanted.get(folded(x), x) for x in split.categories],
+        )
+        renamed[subject] = f'write {pairs} into categories of {split.path}'
+    return [
+        replace(x, fix=renamed[x.subject])
+        if x.subject in renamed and renamed[x.subject] and SPELT in x.message
+        else x
+        for x in findings
+    ]
+
+
+SPELT = 'names have to be equal'
 OF_CLASSES = ('labels follow', 'no category of', 'none of its')
 
 

@@ -142,8 +142,16 @@ def read_split(
     if problem:
         raise ValueError(f'{path} is not in COCO format: {problem}')
     folder = part(config, 'data_prefix').get('img')
+    given = part(config, 'data_prefix')
     if not isinstance(folder, str):
-        raise ValueError(f'data_prefix.img is {folder!r}, not a folder')
+        message = f'data_prefix.img is {folder!r}, not a folder'
+        others = [x for x in given if isinstance(given[x], str)]
+        if folder is None and others:
+            message += f'; the key {others[0]} is not read'
+            folder = given[others[0]]
+        raise UnreadableError(
+            message, f'{key}.data_prefix=dict(img={folder or "images/"!r})'
+        )
     return Split(
         name=name,
         coco=coco,
@@ -227,9 +235,11 @@ def add_data_set(
         known = isinstance(error, ValueError)
         message = f'{error}' if known else f'{error!r}'
         fix = (
-            'set type, data_root, ann_file, data_prefix=dict(img=…) and '
-            f'metainfo=dict(classes=(…,)) in {key}, or correct the file'
+            f'{key}=dict(type=…, data_root=…, ann_file=…, data_prefix='
+            'dict(img=…), metainfo=dict(classes=(…,))), or correct the file'
         )
+        if 'metainfo.classes is' in message:
+            fix = f"{key}.metainfo.classes=('name', 'name'), in parentheses"
         if 'not in COCO format' in message:
             fix = format_fix(message)
         if isinstance(error, UnreadableError):

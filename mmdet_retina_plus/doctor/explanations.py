@@ -216,7 +216,41 @@ PHRASES = (
         "model.data_preprocessor=dict(type='DetDataPreprocessor', "
         'pad_size_divisor=32)',
     ),
-    ('should be a integer number', 'a whole number, such as 12'),
+    (
+        "'mix_results' in results",
+        "train_dataloader.dataset=dict(type='MultiImageMixDataset', "
+        'dataset=…, pipeline=[…]): the images are loaded by the pipeline of '
+        'the inner dataset, this step and what follows stand in the outer',
+    ),
+    (
+        'direction in valid_directions',
+        "direction='horizontal', or 'vertical', 'diagonal'",
+    ),
+    (
+        'If the mean has',
+        "dict(type='LoadImageFromFile', color_type='color') in every "
+        'pipeline, or one value a channel in model.data_preprocessor.mean '
+        'and std',
+    ),
+    (
+        'must be divisible by num_groups',
+        'num_groups=8, a divisor of the channels',
+    ),
+    (
+        'Nesterov momentum requires',
+        'optim_wrapper.optimizer.momentum=0.9',
+    ),
+    (
+        'assert add_extra_convs in',
+        "model.neck.add_extra_convs='on_input', or 'on_lateral', 'on_output'",
+    ),
+    (
+        '_accumulative_counts at least',
+        'optim_wrapper.accumulative_counts=1',
+    ),
+    ('avg_factor can not be used', "reduction='mean' of the loss"),
+    ('max_iters` should be a integer', 'train_cfg.max_iters=90000'),
+    ('should be a integer number', 'train_cfg.max_epochs=12'),
     ("'sampler'", "sampler=dict(type='DefaultSampler', shuffle=True)"),
     ('assert 0 <= prob <= 1', 'prob=0.5'),
     ('probs must be float', 'prob=0.5'),
@@ -224,8 +258,8 @@ PHRASES = (
     ('inv_scale_x > 0', 'scale=(1333, 800), whole numbers above 0'),
     ('invalid depth', 'model.backbone.depth=50, or 18, 34, 101, 152'),
     ('base_wd should not be None', 'optimizer.weight_decay=0.0001'),
-    ('persistent_workers option needs', 'persistent_workers=False'),
-    ('prefetch_factor option could only', 'prefetch_factor=None'),
+    ('persistent_workers option needs', '{key}.persistent_workers=False'),
+    ('prefetch_factor option could only', '{key}.prefetch_factor=None'),
     ("has no attribute 'bboxes'", 'with_bbox=True in LoadAnnotations'),
     ("has no attribute 'masks'", 'with_mask=True in LoadAnnotations'),
     (
@@ -268,7 +302,7 @@ PHRASES = (
         "dict(type='PackDetInputs') at the end of the pipeline",
     ),
 )
-"""What an error says, and its fix."""
+"""What an error says, and its fix, with the key of what raised it."""
 
 
 def failing_line(error: BaseException) -> str:
@@ -303,7 +337,7 @@ def explained(
             return Finding(level, key, answer[0], answer[1])
     for phrase, way in PHRASES:
         if phrase in text:
-            return Finding(level, key, text, way)
+            return Finding(level, key, text, way.replace('{key}', key))
     name = type(error).__name__
     return Finding(
         level, key, f'{name}: {text[:600]}', fix or f'correct {key}'

@@ -34,6 +34,10 @@ SAMPLE = 200
 """Images that are decoded where not all are."""
 TRIALS = 8
 """Files to find out with whether a step loads images."""
+POINTER = b'version https://git-lfs'
+"""How Git LFS's pointers begin."""
+NO_SIZE = (0, 0)
+"""Of an image whose header cannot be read."""
 USUAL = 'LoadImageFromFile'
 Looks = Mapping[str, Look]
 
@@ -201,12 +205,41 @@ def check_readable(split: Split, looks: Looks) -> list[Finding]:
     if not broken:
         return []
     names = [name for name, _ in broken]
+    pointers = [
+        image['file_name']
+        for image, path in zip(split.images, paths_of(split), strict=True)
+        if looks[path].error and is_pointer(path)
+    ]
+    if pointers:
+        return split.fail(
+            f'{clause(len(pointers), "image file", "are")} pointers of Git '
+            f'LFS, not images: {some(pointers)}',
+            f'git -C {split.image_dir} lfs pull',
+        )
+    # Headers of all can be read: the loader is at fault.
+    if len(broken) == len(split.images) and all(
+        looks[path].size != NO_SIZE for path in paths_of(split)
+    ):
+        return split.fail(
+            f'the loading step reads none of the '
+            f'{quantity(len(broken), "image file")}: {broken[0][1]}',
+            f"dict(type='LoadImageFromFile') in {split.key}.pipeline, "
+            "backend_args=None, imdecode_backend='cv2'",
+        )
     return split.fail(
         f'{len(broken)} of {quantity(len(split.images), "image file")} '
         f'cannot be decoded (truncated, empty or no image), training stops '
         f'there: {some(names)}: {broken[0][1]}',
         'copy them again, or delete them from the annotation file',
     )
+
+
+def is_pointer(path: str) -> bool:
+    """Whether Git LFS left the address of a file in its place."""
+    if not os.path.isfile(path):
+        return False
+    with open(path, 'rb') as file:
+        return file.read(len(POINTER)) == POINTER
 
 
 def named(names: Sequence[str]) -> str:
@@ -368,7 +401,10 @@ CHECKS = (
 
 def check_shared(splits: Sequence[Split], looks: Looks) -> list[Finding]:
     """Images that training has twice, or that validation or test have, too."""
-    copies = copies_among(looks)
+    # What cannot be decoded has no content to compare.
+    copies = copies_among({
+        path: look for path, look in looks.items() if not look.error
+    })  # fmt: skip
 
     def content(path: str) -> Any:
         return copies.get(path) or os.path.abspath(path)
@@ -392,7 +428,8 @@ def check_shared(splits: Sequence[Split], looks: Looks) -> list[Finding]:
                 f'{len(names)} of {quantity(len(split.images), "image")} '
                 f'{verb(len(names), "belong")} to the training data, too, so '
                 f'AP is too high: {some(names)}',
-                'delete them from the annotation file of one of the two',
+                'delete them from the annotation file of training or of '
+                'validation',
             )
     return findings
 

@@ -6,6 +6,7 @@ from mmdet_retina_plus.common.config_tree import kind, part, walk
 
 from .findings import Finding
 from .model_traits import is_retina, scored_sets
+from .weights import BATCH_NORMS, setting
 
 
 def check_test_resize(cfg: Mapping) -> list[Finding]:
@@ -34,13 +35,61 @@ def check_learning_rate(cfg: Mapping) -> list[Finding]:
         f'they are of {batch}'
     )
     fix = (
-        'auto_scale_lr=dict(enable=True) or `--auto-scale-lr`; nothing, if '
-        f'you train on {meant / batch:g} devices'
+        'auto_scale_lr.enable=True, or `--auto-scale-lr`; do nothing if you '
+        f'train on {meant / batch:g} devices'
     )
     return [Finding('warning', 'schedule', message, fix)]
 
 
+def check_last_batch(cfg: Mapping) -> list[Finding]:
+    """Images of validation that no batch has."""
+    return [
+        Finding(
+            'error',
+            f'{name}_dataloader',
+            'drop_last=True: the images of the last batch that is not full '
+            'are not predicted, and count as missed',
+            f'{name}_dataloader.drop_last=False',
+        )
+        for name in scored_sets(cfg)
+        for loader in [part(cfg, f'{name}_dataloader')]
+        if loader.get('drop_last') and loader.get('batch_size', 1) > 1
+    ]
+
+
+def check_single_images(cfg: Mapping) -> list[Finding]:
+    """Statistics of batch norms over a single image."""
+    if part(cfg, 'train_dataloader').get('batch_size') != 1:
+        return []
+    backbone = part(cfg, 'model.backbone')
+    norm = setting(backbone, 'norm_cfg', None)
+    found = kind(norm) in BATCH_NORMS and not (
+        setting(backbone, 'norm_eval', False)
+    )
+    others = [
+        key
+        for key in ('neck', 'bbox_head')
+        if kind(part(cfg, f'model.{key}.norm_cfg')) in BATCH_NORMS
+    ]
+    if found:
+        others.append('backbone')
+    if not others:
+        return []
+    return [
+        Finding(
+            'warning',
+            'train_dataloader',
+            f'batch_size=1: the batch norms of the {" and ".join(others)} '
+            'have the statistics of one image',
+            'train_dataloader.batch_size=2 or more, or '
+            f"model.{others[0]}.norm_cfg=dict(type='GN', num_groups=32)",
+        )
+    ]
+
+
 CHECKS = (
+    check_last_batch,
+    check_single_images,
     check_test_resize,
     check_learning_rate,
 )

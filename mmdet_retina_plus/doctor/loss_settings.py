@@ -7,6 +7,7 @@ from mmdet_retina_plus.common.config_tree import (
     dotted_items,
     kind,
     part,
+    walk,
 )
 from mmdet_retina_plus.common.numbers import is_finite, is_number
 
@@ -74,6 +75,55 @@ def check_box_losses(cfg: Mapping) -> list[Finding]:
             )
         )
     return findings
+
+
+def check_start(cfg: Mapping) -> list[Finding]:
+    """Initial weights of RetinaNet's head, and its prior of objects."""
+    key = 'model.bbox_head.init_cfg'
+    given = list(walk(part(cfg, 'model.bbox_head').get('init_cfg')))
+    if not given or not is_retina(cfg):
+        return []
+    right = (
+        "dict(type='Normal', layer='Conv2d', std=0.01, override=dict("
+        "type='Normal', name='retina_cls', std=0.01, bias_prob=0.01))"
+    )
+    wide = [x['std'] for x in given if is_number(x.get('std'))]
+    if wide and max(wide) > SPREAD:
+        message = f'std={max(wide)} of initial weights: losses start huge'
+        return [Finding('warning', 'bbox_head', message, f'{key}={right}')]
+    loss = part(cfg, 'model.bbox_head.loss_cls')
+    # Without its exponent it is a cross entropy, which starts lower.
+    focal = 'Focal' in kind(loss) and loss.get('gamma', 2) > 0
+    if not focal or any('bias_prob' in x for x in given):
+        return []
+    if any(kind(x) == 'Pretrained' for x in given):
+        return []
+    message = (
+        'no bias_prob in init_cfg: all anchors start with a score of 0.5, and '
+        'the focal loss with thousands'
+    )
+    return [Finding('warning', 'bbox_head', message, f'{key}={right}')]
+
+
+SPREAD = 0.1
+"""Standard deviation of a head's initial weights that is too large."""
+
+
+def check_pixel_losses(cfg: Mapping) -> list[Finding]:
+    """Distances of boxes in pixels, which losses of deltas are not for."""
+    return [
+        Finding(
+            'warning',
+            key,
+            f'reg_decoded_bbox=True gives {kind(head["loss_bbox"])} boxes in '
+            'pixels, where it is for deltas',
+            f'{path}.reg_decoded_bbox=False, or {path}.loss_bbox='
+            "dict(_delete_=True, type='GIoULoss', loss_weight=2.0)",
+        )
+        for path, key, head in heads(cfg)
+        if head.get('reg_decoded_bbox') is True
+        and kind(head.get('loss_bbox')).endswith(('L1Loss', 'MSELoss'))
+    ]
 
 
 def encodes_boxes(head: Mapping) -> bool:
@@ -144,10 +194,12 @@ def check_coder(cfg: Mapping) -> list[Finding]:
                 and len(given) == len(usual)
                 and all(map(is_finite, given))
             )
-            above = name == 'target_means' or (four and min(given) > 0)
+            above = name == 'target_means' or (four and 0 < min(given) < 5)
             if four and above:
                 continue
-            kinds = 'numbers' if name == 'target_means' else 'numbers above 0'
+            kinds = (
+                'numbers' if name == 'target_means' else 'numbers of 0 to 5'
+            )
             findings.append(
                 Finding(
                     'error',
@@ -159,6 +211,10 @@ def check_coder(cfg: Mapping) -> list[Finding]:
     return findings
 
 
+STEEP, ONE_SIDED, HEAVY = 6, 0.03, 100
+"""A gamma, an alpha's distance from 0 or 1 and a weight beyond meaning."""
+
+
 def check_focal(cfg: Mapping) -> list[Finding]:
     """Exponent, balance and weight of losses outside what can be meant."""
     findings = []
@@ -168,12 +224,11 @@ def check_focal(cfg: Mapping) -> list[Finding]:
             continue
         alpha, gamma = loss.get('alpha'), loss.get('gamma')
         weight = loss.get('loss_weight')
+        rest = 1 - alpha if is_number(alpha) else 0
+        focal = 'Focal' in kind(loss) and 'Gaussian' not in kind(loss)
         problems: tuple[tuple[Any, Any, str, str], ...] = (
             (
-                'Focal' in kind(loss)
-                and 'Gaussian' not in kind(loss)
-                and is_number(alpha)
-                and not 0 <= alpha <= 1,
+                focal and is_number(alpha) and not 0 <= alpha <= 1,
                 'error',
                 f'alpha={alpha} is not between 0 and 1',
                 'alpha=0.25',
@@ -183,6 +238,35 @@ def check_focal(cfg: Mapping) -> list[Finding]:
                 'error',
                 f'gamma={gamma} is below 0: easy examples get more weight',
                 'gamma=2.0',
+            ),
+            (
+                focal and is_number(gamma) and gamma > STEEP,
+                'warning',
+                f'gamma={gamma} leaves next to no gradient',
+                'gamma=2.0',
+            ),
+            (
+                focal
+                and is_number(alpha)
+                and (0 <= alpha < ONE_SIDED or 1 - ONE_SIDED < alpha <= 1),
+                'warning',
+                f'alpha={alpha} weighs objects, and {rest:.2g} the '
+                'background: one of them is hardly learnt',
+                'alpha=0.25',
+            ),
+            (
+                is_retina(cfg)
+                and loss.get('reduction', 'mean') not in ('mean', 'sum'),
+                'warning',
+                f'reduction={loss.get("reduction")!r}: the loss is divided by '
+                'the number of all priors, not of objects',
+                "reduction='mean'",
+            ),
+            (
+                is_number(weight) and weight > HEAVY,
+                'warning',
+                f'loss_weight={weight} drowns all other losses',
+                'loss_weight=1.0',
             ),
             (
                 is_number(weight) and weight <= 0,
@@ -205,5 +289,7 @@ CHECKS = (
     check_classifier,
     check_box_scale,
     check_box_losses,
+    check_pixel_losses,
+    check_start,
     check_class_weights,
 )

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from mmdet_retina_plus.common.config_tree import kind, part, walk
+from mmdet_retina_plus.common.config_tree import kind, part
 from mmdet_retina_plus.common.numbers import is_number
 from mmdet_retina_plus.common.suggestions import did_you_mean
 from mmdet_retina_plus.common.text import quantity
@@ -13,11 +13,13 @@ from mmdet_retina_plus.common.text import quantity
 from .findings import Finding
 from .weights import check_frozen
 
-RATES = {'SGD': (1e-5, 0.5), 'Adam': (1e-7, 0.01), 'AdamW': (1e-7, 0.01)}
+RATES = {'SGD': (1e-5, 0.5), 'Adam': (1e-7, 0.005), 'AdamW': (1e-7, 0.005)}
 """Lowest and highest learning rates that may be meant."""
 DECAYS = {'SGD': (0.05, 0.0001), 'Adam': (0.05, 0.0001), 'AdamW': (0.5, 0.05)}
 """Highest weight decay that may be meant, and a usual one."""
 DTYPES = ('float16', 'bfloat16', 'float32', 'float64')
+SLOW = 0.99
+"""Momentum beyond which it cannot be meant."""
 EMA = 0.5
 """Momentum of an average over which it follows the weights at once."""
 FEW_STEPS = 10
@@ -93,7 +95,43 @@ def check_optimizer_options(cfg: Mapping) -> list[Finding]:
                 f'{KEY}.momentum=0.9',
             )
         )
+    elif is_number(momentum) and momentum > SLOW:
+        findings.append(
+            Finding(
+                'warning',
+                KEY,
+                f'momentum={momentum} averages {1 / (1 - momentum):,.0f} '
+                'gradients, so steps overshoot',
+                f'{KEY}.momentum=0.9',
+            )
+        )
+    elif name == 'SGD' and 'lr' in optimizer and not momentum:
+        findings.append(
+            Finding(
+                'warning',
+                KEY,
+                'SGD without momentum: its steps are a tenth of those that '
+                'learning rates of recipes are for',
+                f'{KEY}.momentum=0.9',
+            )
+        )
     return findings
+
+
+def check_scaling(cfg: Mapping) -> list[Finding]:
+    """`auto_scale_lr`, which asserts its batch size as training begins."""
+    scaling = part(cfg, 'auto_scale_lr')
+    if not scaling.get('enable') or scaling.get('base_batch_size'):
+        return []
+    return [
+        Finding(
+            'error',
+            'auto_scale_lr',
+            'enable=True without base_batch_size, the batch size that lr is '
+            'meant for: training stops as it starts',
+            'auto_scale_lr.base_batch_size=16',
+        )
+    ]
 
 
 def check_precision(cfg: Mapping) -> list[Finding]:
@@ -135,10 +173,11 @@ def check_averages(cfg: Mapping) -> list[Finding]:
             'custom_hooks',
             f'momentum={momentum} of EMAHook is the weight of the newest '
             'weights, so nothing is averaged',
-            f'momentum={1 - momentum:.4g} of EMAHook',
+            f'custom_hooks.{number}.momentum={1 - momentum:.4g}',
         )
-        for hook in walk(cfg.get('custom_hooks'))
-        if kind(hook) == 'EMAHook'
+        for own in [cfg.get('custom_hooks')]
+        for number, hook in enumerate(own if isinstance(own, list) else ())
+        if isinstance(hook, Mapping) and kind(hook) == 'EMAHook'
         for momentum in [hook.get('momentum')]
         if is_number(momentum) and momentum > EMA
     ]
@@ -229,6 +268,27 @@ def check_trained(cfg: Mapping, model: Any, wrapper: Any) -> list[Finding]:
     return []
 
 
+def check_odd_multipliers(cfg: Mapping) -> list[Finding]:
+    """Heads that never learn, and backbones that learn faster than heads."""
+    key = 'optim_wrapper.paramwise_cfg.custom_keys'
+    findings = []
+    for name, given in part(cfg, key).items():
+        factor = part({'x': given}, 'x').get('lr_mult')
+        message = ''
+        if 'head' in name and factor == 0:
+            message = f'lr_mult=0: {name} keeps its initial weights'
+        elif 'backbone' in name and is_number(factor) and factor > 1:
+            message = (
+                f'lr_mult={factor} trains {name} faster than the heads, not '
+                'slower'
+            )
+        if message:
+            right = 1.0 if factor == 0 else 0.1
+            fix = f'{key}.{name}.lr_mult={right}'
+            findings.append(Finding('warning', key, message, fix))
+    return findings
+
+
 CLIPPING = {
     'norm': ('max_norm', 'norm_type', 'error_if_nonfinite', 'foreach'),
     'value': ('clip_value', 'foreach'),
@@ -293,6 +353,8 @@ def check_clipping(cfg: Mapping) -> list[Finding]:
 
 CHECKS = (
     check_clipping,
+    check_odd_multipliers,
+    check_scaling,
     check_rate,
     check_optimizer_options,
     check_precision,

@@ -1,6 +1,8 @@
 """Pipelines that run and spoil what they hand on."""
 
 from collections.abc import Iterator, Mapping
+from math import inf
+from typing import Any
 
 from mmdet_retina_plus.common.config_tree import (
     dataset_chains,
@@ -17,7 +19,15 @@ from .model_traits import scored_sets
 MOVES = ('Resize', 'Flip', 'Crop', 'Affine', 'Shift', 'Rotate', 'Expand')
 """Ends of the names of transforms that move pixels and boxes."""
 FILTERS = ('filter_empty_gt', 'min_size', 'bbox_min_size')
-HIGH_SCORE = 0.3
+HIGH_SCORE = 0.15
+LOOSE, STRICT = 0.9, 0.15
+"""IoU thresholds of NMS at which copies stay, or neighbours go."""
+FEWEST = {'max_per_img': 10, 'nms_pre': 50}
+"""Numbers of boxes below which AP is cut."""
+SHORT = 0.01
+"""Length of gradients of which SGD learns nothing."""
+LARGEST_BOX = 8
+"""Pixels of `min_bbox_size` that drop real objects."""
 
 
 def kinds_of(cfg: Mapping, name: str) -> Iterator[tuple[str, list[str]]]:
@@ -177,6 +187,13 @@ def check_clipping(cfg: Mapping) -> list[Finding]:
     """Gradients that are clipped to nothing."""
     key = 'optim_wrapper.clip_grad'
     norm = part(cfg, key).get('max_norm')
+    if is_number(norm) and 0 < norm < SHORT:
+        optimizer = kind(part(cfg, 'optim_wrapper.optimizer'))
+        # Adam divides by the length of the gradient.
+        if optimizer != 'SGD':
+            return []
+        message = f'max_norm={norm} leaves next to no gradient to SGD'
+        return [Finding('warning', key, message, f'{key}.max_norm=35')]
     if not is_number(norm) or norm > 0:
         return []
     message = f'max_norm={norm} leaves no gradient'
@@ -243,7 +260,86 @@ def resizing_steps(cfg: Mapping, name: str) -> list[Mapping]:
     ]
 
 
+def within(value: Any, low: float, high: float) -> bool:
+    """Whether it is a number between two others."""
+    return is_number(value) and low < value < high
+
+
+def check_cut_results(cfg: Mapping) -> list[Finding]:
+    """NMS and numbers of boxes that are allowed, and lower AP."""
+    findings = []
+    for path in (
+        'model.test_cfg',
+        'model.test_cfg.rcnn',
+        'model.roi_head.test_cfg',
+    ):
+        settings, nms = part(cfg, path), part(cfg, f'{path}.nms')
+        threshold, smallest = (
+            nms.get('iou_threshold'),
+            settings.get('min_bbox_size'),
+        )
+        plain = kind(nms) in ('nms', '')
+        problems = [
+            (
+                plain and within(threshold, LOOSE, 1.001),
+                f'iou_threshold={threshold} of NMS keeps copies of each box',
+                'nms.iou_threshold=0.5',
+            ),
+            (
+                plain and within(threshold, 0, STRICT),
+                f'iou_threshold={threshold} of NMS removes neighbours that '
+                'hardly touch',
+                'nms.iou_threshold=0.5',
+            ),
+            (
+                within(smallest, LARGEST_BOX, inf),
+                f'min_bbox_size={smallest} drops predictions of small objects',
+                'min_bbox_size=0',
+            ),
+        ]
+        for name, usual in (('max_per_img', 100), ('nms_pre', 1000)):
+            count = settings.get(name)
+            problems.append(
+                (
+                    within(count, 0, FEWEST[name]),
+                    f'{name}={count} cuts predictions, so AP is too low',
+                    f'{name}={usual}',
+                )
+            )
+        findings += [
+            Finding('warning', path, message, f'{path}.{fix}')
+            for is_so, message, fix in problems
+            if is_so
+        ]
+    return findings
+
+
+def check_metric(cfg: Mapping) -> list[Finding]:
+    """Recall of proposals, where a detector should have an AP."""
+    if kind(part(cfg, 'model')) == 'RPN':
+        return []
+    return [
+        Finding(
+            'warning',
+            f'{name}_evaluator',
+            f'metric={scored[0]!r} scores recall without classes, no AP',
+            f"{name}_evaluator.metric='bbox'",
+        )
+        for name in scored_sets(cfg)
+        for scored in [
+            [
+                one.get('metric', 'bbox')
+                for one in walk(cfg.get(f'{name}_evaluator'))
+                if 'type' in one
+            ]
+        ]
+        if scored and all(x in ('proposal', ['proposal']) for x in scored)
+    ]
+
+
 CHECKS = (
+    check_metric,
+    check_cut_results,
     check_ratios,
     check_order,
     check_normalized_twice,

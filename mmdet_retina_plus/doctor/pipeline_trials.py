@@ -180,6 +180,8 @@ def check_chance(
                 random.seed(seed)
                 again = looks(step(copy.deepcopy(given)))
                 if again is not None and differ(after, again):
+                    if type(step).__name__.endswith(MOVES):
+                        return [moved(name, where, ' at random')]
                     return [by_chance(name, where)]
             kind = type(step).__name__
             if kind.endswith(MOVES) and differ(before, after):
@@ -196,16 +198,16 @@ def by_chance(name: str, where: str) -> Finding:
     return Finding(
         'warning',
         where,
-        'it changes the images of validation by chance',
+        'it changes the images of validation at random, so AP is wrong',
         f'leave it out of the {name} pipeline',
     )
 
 
-def moved(name: str, where: str) -> Finding:
+def moved(name: str, where: str, how: str = '') -> Finding:
     return Finding(
         'error',
         where,
-        'it moves the pixels of validation, and predicted boxes are not '
-        'moved back: AP is too low',
+        f'it moves the pixels of validation{how}, and predicted boxes are '
+        'not moved back: AP is wrong',
         f'leave it out of the {name} pipeline',
     )

@@ -1,5 +1,7 @@
 """Data sets with their pipelines, as the runner builds them, and samples."""
 
+import inspect
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -42,8 +44,27 @@ def check_steps(key: str, config: Any) -> list[Finding]:
                     TRANSFORMS.build(dict(step))
                 except Exception as error:  # Whatever a constructor raises.
                     where = f'{key}.pipeline[{number}] ({kind(step)})'
-                    findings.append(explained(where, error))
+                    fix = taken_by(step) or f'correct {where}'
+                    findings.append(explained(where, error, fix=fix))
     return findings
+
+
+def taken_by(step: Any) -> str:
+    """What a step's class takes for the arguments that are given to it."""
+    from mmdet.registry import TRANSFORMS
+
+    built = TRANSFORMS.module_dict.get(kind(step))
+    if built is None:
+        return ''
+    parameters = inspect.signature(built).parameters
+    taken = [
+        f'{name}={parameters[name].default!r}'
+        if parameters[name].default is not inspect.Parameter.empty
+        else re.sub(r'typing\.', '', str(parameters[name]))
+        for name in step
+        if name in parameters
+    ]
+    return f'{kind(step)} takes {", ".join(taken)}' if taken else ''
 
 
 def check_packed(key: str, config: Any) -> list[Finding]:
@@ -162,6 +183,20 @@ def load_samples(
     return samples, []
 
 
+NEEDED = (
+    (("'img'", '`img`'), "dict(type='LoadImageFromFile')"),
+    (
+        ("'gt_bboxes", "'gt_ignore_flags'"),
+        "dict(type='LoadAnnotations', with_bbox=True)",
+    ),
+    (
+        ("'gt_masks'",),
+        "dict(type='LoadAnnotations', with_bbox=True, with_mask=True)",
+    ),
+)
+"""What a step misses, and the step that brings it."""
+
+
 def step_failed(where: str, error: Exception) -> Finding:
     fix = f'correct {where}, or leave it out'
     if 'CopyPaste' in where or 'func != 0' in str(error):
@@ -169,6 +204,9 @@ def step_failed(where: str, error: Exception) -> Finding:
             'put Resize before CopyPaste: it is to get images and masks of '
             'their last size'
         )
+    for phrases, loading in NEEDED:
+        if any(phrase in str(error) for phrase in phrases):
+            fix = f'{loading} before {where}'
     finding = explained(where, error, fix=fix)
     return Finding(
         'error',
@@ -225,7 +263,9 @@ def check_sample(
                 '`retina-plus doctor CONFIG --show DIR`',
             )
         ]
-    return check_extent(f'{key}.pipeline', samples)
+    return check_extent(f'{key}.pipeline', samples) or check_outside(
+        f'{key}.pipeline', samples
+    )
 
 
 def check_extent(key: str, samples: Sequence[Any]) -> list[Finding]:
@@ -245,6 +285,37 @@ def check_extent(key: str, samples: Sequence[Any]) -> list[Finding]:
     ]
 
 
+def check_outside(key: str, samples: Sequence[Any]) -> list[Finding]:
+    """Boxes that a crop or a move leaves beyond the image."""
+    total = outside = 0
+    for sample in samples:
+        boxes = sample['data_samples'].gt_instances.bboxes
+        boxes = getattr(boxes, 'tensor', boxes)
+        height, width = sample['inputs'].shape[-2:]
+        if boxes.shape[-1:] != (4,):
+            continue
+        total += len(boxes)
+        low, high = (
+            boxes[:, :2] < -BEYOND,
+            boxes[:, 2:] > boxes.new_tensor((width + BEYOND, height + BEYOND)),
+        )
+        outside += int((low | high).any(dim=1).sum())
+    if outside <= PART * total:
+        return []
+    return [
+        Finding(
+            'warning',
+            key,
+            f'{outside} of {total} boxes reach beyond their images after the '
+            'pipeline',
+            'bbox_clip_border=True (clip_object_border=True of Resize) of '
+            'the steps that move pixels',
+        )
+    ]
+
+
+BEYOND, PART = 2, 0.2
+"""Pixels by which a box may leave its image, and the fraction that does."""
 META = ('img_id', 'img_shape', 'ori_shape')
 """What scoring needs of every detector."""
 

@@ -27,10 +27,20 @@ from .optimizer_settings import (
     check_multipliers,
     check_trained,
 )
+from .rates import check_rates
+from .reach import check_reach
 from .schedules import check_schedules, length_of
 
 ALMOST = 0.85
 """Similarity of a typo to what it was meant to be."""
+OF_FAMILIES = (
+    'absolute_pos_embed',
+    'reference_points',
+    'relative_position_bias_table',
+)
+"""Parameters of `custom_keys` in recipes that some models of them lack."""
+NORMS = ('norm', 'bn', 'ln', 'gn')
+"""Names of `custom_keys` for normalisation layers."""
 LEAST = {'batch_size': 1, 'num_workers': 0}
 TRAINING = ('train_dataloader', 'train_cfg', 'optim_wrapper')
 RUNNER_KEYS = {
@@ -178,6 +188,19 @@ def build_loader(
     return loader, findings + check_end(cfg, name)
 
 
+def check_batch(name: str, loader: Any, samples: Any) -> list[Finding]:
+    """A batch of samples, by the loader's `collate_fn`."""
+    if loader is None or not samples:
+        return []
+    key = f'{name}_dataloader.collate_fn'
+    fix = f"{key}=dict(type='pseudo_collate')"
+    try:
+        loader.collate_fn(list(samples[:2]))
+    except Exception as error:  # Of any function.
+        return [explained(key, error, fix=fix)]
+    return []
+
+
 def check_end(cfg: Mapping, name: str) -> list[Finding]:
     """A sampler without an end where a loop waits for it."""
     sampler = kind(part(cfg, f'{name}_dataloader.sampler'))
@@ -205,8 +228,6 @@ def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
     if cfg.get('train_cfg') is None:
         return findings
     batches = None if loader is None else len(loader)
-    findings += check_schedules(cfg, batches)
-    findings += check_accumulation(cfg, length_of(cfg, batches).iterations)
     parts._train_dataloader = Length(loader)
     loop, problems = attempt(
         'train_cfg', lambda: parts.build_train_loop(cfg['train_cfg'])
@@ -214,6 +235,9 @@ def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
     findings += problems
     if loop is not None:
         parts._train_loop = loop
+        findings += check_schedules(cfg, batches) or check_rates(cfg, batches)
+        findings += check_reach(cfg, batches)
+        findings += check_accumulation(cfg, length_of(cfg, batches).iterations)
     if loop is None or model is None or cfg.get('optim_wrapper') is None:
         return findings
     settings = copy.deepcopy(dict(cfg['optim_wrapper']))
@@ -224,6 +248,8 @@ def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
             for key, value in settings.items()
             if key not in ('loss_scale', 'dtype')
         } | {'type': 'OptimWrapper'}
+    if isinstance(part(settings, 'optimizer').get('lr'), str):
+        return findings  # `check_rate` tells.
     _, problems = attempt(
         'optim_wrapper.optimizer', lambda: check_optimizer(settings)
     )
@@ -246,24 +272,27 @@ def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
 
 
 def check_parameter_names(cfg: Mapping, model: Any) -> list[Finding]:
-    """Settings for parameters that the model has not, but almost has.
-
-    Recipes for a family of models name parameters that some of them lack.
-    """
+    """Settings for parameters that the model has not."""
     key = 'optim_wrapper.paramwise_cfg.custom_keys'
     names = [name for name, _ in model.named_parameters()]
     steps = sorted({x for name in names for x in name.split('.')})
-    return [
-        Finding(
-            'warning',
-            key,
-            f'no parameter has {missing} in its name; did you mean {near}?',
-            f'correct or leave out {missing} of {key}',
+    findings = []
+    for missing, given in part(cfg, key).items():
+        if missing in OF_FAMILIES or any(missing in name for name in names):
+            continue
+        message = (
+            f'no parameter has {missing!r} in its name, so it does nothing'
         )
-        for missing in part(cfg, key)
-        if not any(missing in name for name in names)
-        for near in get_close_matches(missing, steps, 1, ALMOST)
-    ]
+        near = next(iter(get_close_matches(missing, steps, 1, ALMOST)), '')
+        fix = f'leave {missing!r} out of {key}'
+        decay = part({'given': given}, 'given').get('decay_mult')
+        if near:
+            message += f'; did you mean {near}?'
+            fix = f'{near!r} in place of {missing!r} in {key}'
+        elif missing in NORMS and decay is not None:
+            fix = f'{key.rpartition(".")[0]}.norm_decay_mult={decay}'
+        findings.append(Finding('warning', key, message, fix))
+    return findings
 
 
 def check_optimizer(settings: Mapping) -> None:

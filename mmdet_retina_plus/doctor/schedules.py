@@ -11,16 +11,14 @@ from mmdet_retina_plus.common.python_code import one_line
 
 from .findings import Finding
 
-USUAL_WARM_UP = 1000
-"""Iterations that recipes for COCO warm up for."""
 SHORTER, LONGER = 1.1, 0.75
 """Training over a schedule's length, beyond which they cannot be meant."""
 STEPS = ('MultiStepLR', 'StepLR', 'ExponentialLR')
 DECAYS = ('CosineAnnealingLR', 'PolyLR')
 COUNTED = ('begin', 'end', 'T_max', 'step_size', 'milestones')
 """Arguments in epochs or iterations."""
-Problem = tuple[str, str]
-"""Message and fix."""
+Problem = tuple[str, Mapping[str, Any] | str]
+"""Message and fix, which may be new values of the schedule's keys."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +68,23 @@ def check_schedules(cfg: Mapping, batches: int | None) -> list[Finding]:
     length = length_of(cfg, batches)
     schedules = schedules_of(cfg)
     rate = part(cfg, 'optim_wrapper.optimizer').get('lr')
+    several = not isinstance(cfg.get('param_scheduler'), Mapping)
     return [
-        Finding('warning', 'param_scheduler', *problem)
-        for schedule in schedules
+        Finding('warning', 'param_scheduler', message, pasted(key, fix))
+        for number, schedule in enumerate(schedules)
         if kind(schedule).endswith('LR')
-        for problem in problems_of(schedule, schedules, length, rate)
+        for key in ['param_scheduler' + several * f'.{number}']
+        for message, fix in problems_of(schedule, schedules, length, rate)
     ]
+
+
+def pasted(key: str, fix: Mapping[str, Any] | str) -> str:
+    """A fix with the full keys of the values that it sets."""
+    if isinstance(fix, str):
+        return fix
+    return ' '.join(
+        f'{key}.{name}={one_line(value)}' for name, value in fix.items()
+    )
 
 
 def problems_of(
@@ -159,7 +168,7 @@ def unit_problem(
     return (
         f'by_epoch=False of {name} counts iterations, and {max(marks)} of '
         f'{iterations} look like epochs',
-        f'by_epoch=True of {name}',
+        {'by_epoch': True},
     )
 
 
@@ -171,7 +180,7 @@ def begin_problem(schedule: Mapping, length: Length) -> Problem | None:
     name = kind(schedule)
     return (
         f'{name} begins after the {limit} {unit} of training',
-        f'begin=0 of {name}',
+        {'begin': 0},
     )
 
 
@@ -179,19 +188,23 @@ def warm_up_problem(schedule: Mapping, length: Length) -> Problem | None:
     """A warm-up that training does not outlive."""
     if kind(schedule) != 'LinearLR':
         return None
-    total = length.iterations or length.epochs or 0
-    fix = f'end={max(total // 20, 1)}, by_epoch=False of LinearLR'
     limit, unit = length.of(schedule)
-    end = schedule.get('end', inf)
-    if end == inf and schedule.get('start_factor', 1 / 3) < 1:
-        return 'LinearLR has no end, so all of training is its warm-up', fix
-    # The usual one on a few images is a trial, and no mistake.
-    usual = unit == 'iterations' and end <= USUAL_WARM_UP
-    if limit is None or not limit < end < inf or usual:
+    begin, end = schedule.get('begin', 0), schedule.get('end', inf)
+    fix = {'end': max((limit or 0) // 20, 2)}
+    if length.iterations:
+        fix = {'end': max(length.iterations // 20, 2), 'by_epoch': False}
+    start = schedule.get('start_factor', 1 / 3)
+    if not is_number(start) or start >= 1:
         return None
+    if end == inf:
+        return 'LinearLR has no end, so all of training is its warm-up', fix
+    if limit is None or not limit < end:
+        return None
+    done = (limit - 1 - begin) / max(end - 1 - begin, 1)
+    highest = start + (schedule.get('end_factor', 1) - start) * done
     return (
         f'the warm-up of {end} {unit} is longer than training, which has '
-        f'{limit}',
+        f'{limit}: the learning rate reaches {highest:.0%} of lr',
         fix,
     )
 
@@ -203,14 +216,14 @@ def step_problem(schedule: Mapping, length: Length) -> Problem | None:
     if name in STEPS and is_number(gamma) and gamma > 1:
         return (
             f'gamma={gamma} of {name} raises the learning rate',
-            f'gamma=0.1 of {name}',
+            {'gamma': 0.1},
         )
     limit, unit = length.of(schedule)
     if limit is None:
         return None
     marks = sorted(x for x in schedule.get('milestones') or () if is_number(x))
     every = schedule.get('step_size')
-    fix = f'milestones=[{limit * 2 // 3}, {limit * 11 // 12}]'
+    fix = {'milestones': [limit * 2 // 3, limit * 11 // 12]}
     if marks and marks[0] >= limit:
         return (
             f'milestones {marks} of {name} come after the {limit} {unit} of '
@@ -221,7 +234,7 @@ def step_problem(schedule: Mapping, length: Length) -> Problem | None:
         return (
             f'step_size={every} of {name} is not less than the {limit} '
             f'{unit} of training: the learning rate never falls',
-            f'step_size={max(limit // 3, 1)}',
+            {'step_size': max(limit // 3, 1)},
         )
     if marks and marks[-1] >= limit:
         return (
@@ -233,7 +246,7 @@ def step_problem(schedule: Mapping, length: Length) -> Problem | None:
     if marks and marks[-1] >= end:
         return (
             f'milestone {marks[-1]} of {name} comes after its end={end}',
-            f'end={limit} of {name}',
+            {'end': limit},
         )
     return None
 
@@ -252,9 +265,9 @@ def decay_problem(
     key = f'T_max={period}' if schedule.get('T_max') else f'end={end}'
     whole = limit - begin
     span = min(end, limit) - begin
-    right = f'end={limit}'
+    right = {'end': limit}
     if name == 'CosineAnnealingLR':
-        right = f'T_max={whole}, end={limit}'
+        right = {'T_max': whole, 'end': limit}
     if span < LONGER * period:
         done = span / period
         left = (1 + cos(pi * done)) / 2
@@ -291,5 +304,5 @@ def lowest_problem(schedule: Mapping, rate: Any) -> Problem | None:
     return (
         f'eta_min={lowest} of {name} is higher than lr={rate}, so the '
         'learning rate rises',
-        f'eta_min={rate / 100:g} of {name}',
+        {'eta_min': float(f'{rate / 100:g}')},
     )

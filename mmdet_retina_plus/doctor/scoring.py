@@ -13,6 +13,7 @@ import numpy as np
 from mmdet_retina_plus.common.config_tree import (
     dataset_chains,
     datasets_in,
+    dotted_items,
     part,
     walk,
 )
@@ -262,9 +263,37 @@ def scoring_failed(cfg: Mapping, name: str, error: Exception) -> Finding:
                 f'dataset_prefixes={names})'
             )
         return Finding('error', key, message, fix)
-    return explained(
-        key, error, fix=f'look at {key} and the annotations that it scores'
-    )
+    return explained(key, error, fix=f'correct {key} or {OF_ANNOTATIONS}')
+
+
+def without_causes(
+    findings: Sequence[Finding], name: str, known: Sequence[Finding]
+) -> list[Finding]:
+    """Findings about scores that those about the annotations do not explain.
+
+    Args:
+        findings: About an evaluator.
+        name: Its set: 'val', 'test'.
+        known: Findings about the annotation files.
+    """
+    explained_by = [
+        x
+        for x in known
+        if x.subject.startswith(f'{name} ')
+        and (x.level == 'error' or OF_IDS in x.message)
+    ]
+    if not explained_by:
+        return list(findings)
+    return [
+        x
+        for x in findings
+        if LOW not in x.message and OF_ANNOTATIONS not in x.fix
+    ]
+
+
+LOW = 'its own objects, as predictions'
+OF_ANNOTATIONS = 'the annotations that it scores'
+OF_IDS = 'an annotation of id 0'
 
 
 def check_scores(
@@ -284,23 +313,28 @@ def check_scores(
         Finding(
             'warning',
             key,
-            f'its own objects, as predictions, score {listed}, not 1: it '
+            f'{LOW}, score {listed}, not 1: it '
             'scores others than the data set has',
-            f'give {key}.ann_file and the data set the same file, and '
-            'correct the annotations that are named above',
+            f'{key}.ann_file=… of the data set, or write the annotations '
+            'as boxes and masks in pixels of their images',
         )
     ]
 
 
 def monitored(cfg: Mapping) -> Iterator[tuple[str, str, Mapping]]:
     """Key, name of a metric, and the part of the config that waits for it."""
-    parts = [cfg.get(x) for x in ('default_hooks', 'custom_hooks')]
-    for one in walk([*parts, cfg.get('param_scheduler')]):
+    waiting = {
+        path: one
+        for name in ('default_hooks', 'custom_hooks', 'param_scheduler')
+        for path, one in dotted_items({name: cfg.get(name)})
+        if isinstance(one, Mapping)
+    }
+    for path, one in waiting.items():
         for key in ('save_best', 'monitor'):
             names = one.get(key)
             names = [names] if isinstance(names, str) else names or ()
             for name in names if isinstance(names, list | tuple) else ():
-                yield key, name, one
+                yield f'{path}.{key}', name, one
 
 
 def check_monitors(cfg: Mapping, scores: Mapping[str, float]) -> list[Finding]:
@@ -325,7 +359,7 @@ def check_monitors(cfg: Mapping, scores: Mapping[str, float]) -> list[Finding]:
             level = 'error'
         elif one.get('rule') == 'less' and re.search('mAP|AR', name):
             message = f"rule='less' keeps the lowest {name}"
-            fix = "rule='greater'"
+            fix = f"{key.rpartition('.')[0]}.rule='greater'"
             level = 'warning'
         else:
             continue

@@ -10,6 +10,7 @@ from mmdet_retina_plus.common.text import clause, quantity, some
 
 from .box_formats import (
     COLUMNS_FIRST,
+    FRACTIONS,
     MAJORITY,
     SAME,
     bounds_of,
@@ -149,6 +150,12 @@ def check_segmentations(split: Split) -> list[Finding]:
     return findings
 
 
+def factor_text(factor: float) -> str:
+    """A factor, which rounded corners put slightly off its quarter."""
+    near = round(4 * factor) / 4
+    return f'{near if abs(factor - near) < 0.02 * factor else factor:.3g}'
+
+
 def bounds_of_mask(mask: Any) -> tuple[float, ...]:
     """Left, top, right, bottom of readable polygons or run lengths."""
     if isinstance(mask, list):
@@ -199,6 +206,24 @@ def check_places(
                 'polygons are rows first, y1, x1, y2, x2, …, by their boxes',
                 COLUMNS_FIRST,
             )
+    if bounds.max() <= FRACTIONS:
+        return split.fail(
+            'polygons are fractions of the image, their boxes are in pixels',
+            'multiply x of polygons by width of the image, and y by height',
+        )
+    if 2 * len(apart) > len(places):
+        with np.errstate(divide='ignore', invalid='ignore'):
+            ratios = bounds / boxes
+        factors = np.nanmedian(ratios[:, 2:], axis=0)
+        if np.isfinite(factors).all() and (factors > 0).all():
+            ious = iou_of_pairs(boxes * np.tile(factors, 2), bounds)
+            if (ious > SAME).mean() > MAJORITY:
+                by = ' and '.join(map(factor_text, factors))
+                return split.fail(
+                    f'masks are {by} times their boxes in width and height, '
+                    'as of images of another size',
+                    f'divide x and y of polygons by {by}',
+                )
     message = (
         f'masks of {len(apart)} of {quantity(len(places), "object")} '
         'lie elsewhere than their boxes: ids '

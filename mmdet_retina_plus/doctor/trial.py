@@ -188,6 +188,14 @@ def check_range(model: Any, samples: Sequence[Any]) -> list[Finding]:
     ]
 
 
+FIX_OF_STEP = (
+    'compare model of the config with that of a stock config: '
+    "`retina-plus config NAME` prints ours, or leave out the model's own "
+    'settings one by one until the step passes'
+)
+"""Where an error of a model's part tells no key."""
+
+
 def fix_of_step(error: Exception, samples: Sequence[Any]) -> str:
     text = str(error)
     channels = len(samples[0]['inputs'])
@@ -197,7 +205,7 @@ def fix_of_step(error: Exception, samples: Sequence[Any]) -> str:
             f'model.backbone.in_channels={channels}, or color_type of '
             'LoadImageFromFile'
         )
-    return 'correct the part of the model that the message names'
+    return FIX_OF_STEP
 
 
 @contextmanager
@@ -243,8 +251,12 @@ def check_prediction(
             (result,) = small_or_whole(predict)
     except Exception as error:  # Of any part of the model.
         if 'scale_factor' not in samples[0]['data_samples']:
-            message = 'the samples of validation have no scale_factor'
-            return [Finding('error', key, message, META_KEYS)]
+            message = (
+                'the samples of validation have no scale_factor, which '
+                'meta_keys of PackDetInputs leaves out'
+            )
+            where = 'val_dataloader.dataset.pipeline'
+            return [Finding('error', where, message, META_KEYS)]
         return [explained(key, error, fix=fix_of_step(error, samples))]
     number = len(result.pred_instances) if 'pred_instances' in result else 0
     if number and 'segm' in metrics and 'masks' not in result.pred_instances:

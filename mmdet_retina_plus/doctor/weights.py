@@ -3,17 +3,22 @@
 import inspect
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeGuard
 
 from mmdet_retina_plus.common.config_tree import kind, part, walk
 from mmdet_retina_plus.common.text import some
 
-from .findings import Finding
+from .findings import Finding, any_error
+from .schedules import length_of
 
 FROM_SCRATCH = 'model.backbone.frozen_stages=-1 model.backbone.norm_eval=False'
 FITS = 0.9
 """Fraction of weights beyond which the rest may be a new head's."""
+HALF = 0.5
+"""Fraction of weights below which a checkpoint is of another model."""
 STAGES = 4
 BATCH_NORMS = ('BN', 'BN2d', 'SyncBN', 'MMSyncBN')
 
@@ -90,11 +95,14 @@ def check_frozen(cfg: Mapping) -> list[Finding]:
         fixed.append(f'frozen_stages={frozen}')
     if norm and setting(backbone, 'norm_eval', False) is True:
         fixed.append('norm_eval=True')
+    affine = part(backbone, 'norm_cfg').get('requires_grad', True)
+    if norm and affine is False:
+        fixed.append('norm_cfg.requires_grad=False')
     if not fixed:
         return []
     message = (
         f'{" and ".join(fixed)} without pretrained weights: what is frozen '
-        'keeps its random start'
+        'keeps its random initial weights'
     )
     return [Finding('warning', 'backbone', message, FROM_SCRATCH)]
 
@@ -157,6 +165,9 @@ def compare_weights(
     }
     missing = [x for x, shape in wanted.items() if shapes.get(x) != shape]
     share = 1 - len(missing) / max(len(wanted), 1)
+    renamed = misnamed(key, path, shapes, wanted) if share < HALF else []
+    if renamed:
+        return renamed
     message = (
         f'{share:.0%} of the weights ({len(wanted) - len(missing)} of '
         f'{len(wanted)}) are in {os.path.basename(path)}'
@@ -167,12 +178,150 @@ def compare_weights(
         return [Finding('ok', key, message)]
     return [
         Finding(
-            'error' if share < 0.5 else 'warning',
+            'error' if share < HALF else 'warning',
             key,
-            f'{message}; the others start at random, such as {some(missing)}',
+            f'{message}; the others start at random, such as '
+            f'{some(missing)}{another_shape(missing, shapes, wanted)}',
             f'{key}=None, or a checkpoint of this model',
         )
     ]
+
+
+def another_shape(missing: list[str], shapes: Mapping, wanted: Mapping) -> str:
+    """An example of a weight that both have, in different shapes."""
+    for name in missing:
+        if name in shapes:
+            return (
+                f'; {name} has the shape {tuple(shapes[name])} there, '
+                f'{tuple(wanted[name])} here'
+            )
+    return ''
+
+
+def common_prefix(longer: Mapping, shorter: Mapping) -> tuple[str, float]:
+    """What names of one checkpoint have before those of another.
+
+    Args:
+        longer: Shapes by names with a prefix.
+        shorter: Shapes by names without it.
+
+    Returns:
+        The prefix, and the fraction of `shorter` that it leads to.
+    """
+    counts: Counter[str] = Counter()
+    for name, shape in longer.items():
+        steps = name.split('.')
+        for at in range(1, len(steps)):
+            if shorter.get('.'.join(steps[at:])) == shape:
+                counts['.'.join(steps[:at]) + '.'] += 1
+    for prefix, count in counts.most_common(1):
+        return prefix, count / max(len(shorter), 1)
+    return '', 0.0
+
+
+def misnamed(
+    key: str, path: str, shapes: Mapping, wanted: Mapping
+) -> list[Finding]:
+    """Weights that fit but for a prefix of their names.
+
+    Args:
+        key: Of the setting that names the checkpoint.
+        path: Of the checkpoint.
+        shapes: By the names of the checkpoint.
+        wanted: By the names of the module.
+    """
+    init = "dict(type='Pretrained', checkpoint='{}'{})"
+    file = os.path.basename(path)
+    prefix, share = common_prefix(shapes, wanted)
+    if share > HALF:
+        fix = f'{key.removesuffix(".checkpoint")}.prefix={prefix!r}'
+        if key == 'load_from':
+            given = init.format(path, f', prefix={prefix!r}')
+            fix = f'load_from=None model.init_cfg={given}'
+        message = (
+            f'none of the weights load: names in {file} begin with '
+            f'{prefix!r}, with which {share:.0%} of the weights fit'
+        )
+        return [Finding('error', key, message, fix)]
+    prefix, share = common_prefix(wanted, shapes)
+    if share <= HALF or key != 'load_from':
+        return []
+    return [
+        Finding(
+            'error',
+            key,
+            f'none of the weights load: {file} has those of '
+            f'{prefix.rstrip(".")} alone, without {prefix!r} in their names',
+            f'load_from=None model.{prefix}init_cfg={init.format(path, "")}',
+        )
+    ]
+
+
+def check_resumed_from(cfg: Mapping, path: str) -> list[Finding]:
+    """Where training resumes, against its length.
+
+    Args:
+        cfg: Of the run, with `resume=True`.
+        path: Of a checkpoint that can be read.
+    """
+    from mmengine.runner import CheckpointLoader
+
+    loaded = CheckpointLoader.load_checkpoint(path, 'cpu', 'silent')
+    file, length = os.path.basename(path), length_of(cfg, None)
+    given = loaded.get('meta') or {}
+    epoch, step = given.get('epoch'), given.get('iter')
+    if not (isinstance(epoch, int) and isinstance(step, int)):
+        return [
+            Finding(
+                'error',
+                'resume',
+                f'{file} names no epoch and iteration to resume from',
+                'resume=False, which loads the weights alone',
+            )
+        ]
+    by_epoch = length.epochs is not None
+    done, total = (
+        (epoch, length.epochs) if by_epoch else (step, length.iterations)
+    )
+    unit = 'epoch' if by_epoch else 'iteration'
+    if total is None:
+        return []
+    key = f'train_cfg.max_{"epochs" if by_epoch else "iters"}'
+    if done >= total:
+        return [
+            Finding(
+                'error',
+                'resume',
+                f'{file} is of {unit} {done}, and training ends at {total}: '
+                'nothing is left to train',
+                f'{key}={2 * done}, or resume=False to train anew from these '
+                'weights',
+            )
+        ]
+    # Training by iterations saves epoch 0.
+    if step > 0 and by_epoch == (epoch == 0):
+        other = 'iterations' if by_epoch else 'epochs'
+        return [
+            Finding(
+                'error',
+                'resume',
+                f'{file} (epoch {epoch}, iteration {step}) is of training '
+                f'that counts {other}, this one counts {unit}s',
+                'resume=False, or the train_cfg that it was saved with',
+            )
+        ]
+    if 'optimizer' not in loaded:
+        return [
+            Finding(
+                'warning',
+                'resume',
+                f'{file} has no state of the optimizer, which starts anew',
+                'the checkpoint of the run, not a published one; or '
+                'resume=False',
+            )
+        ]
+    message = f'resumes after {unit} {done} of {total}'
+    return [Finding('ok', 'resume', message)]
 
 
 def resumed(findings: list[Finding]) -> list[Finding]:
@@ -214,6 +363,29 @@ def check_depth(cfg: Mapping) -> list[Finding]:
     return []
 
 
+def check_style(cfg: Mapping) -> list[Finding]:
+    """Where a bottleneck has its stride, which no shape of weights tells."""
+    backbone = part(cfg, 'model.backbone')
+    depth = setting(backbone, 'depth', 0)
+    if kind(backbone) != 'ResNet' or not isinstance(depth, int) or depth < 50:
+        return []
+    style = backbone.get('style', 'pytorch')
+    for name in starting_weights(cfg):
+        theirs = 'caffe' if 'resnet' in name and '_caffe' in name else ''
+        theirs = 'pytorch' if name.startswith('torchvision://') else theirs
+        if theirs and theirs != style:
+            return [
+                Finding(
+                    'error',
+                    'backbone',
+                    f'{name} is of style {theirs!r}, the backbone of '
+                    f'{style!r}: strides stand in other convolutions',
+                    f'model.backbone.style={theirs!r}',
+                )
+            ]
+    return []
+
+
 def check_weights(cfg: Mapping, model: Any) -> list[Finding]:
     """Local checkpoints: they exist, and fit; none is downloaded."""
     findings: list[Finding] = []
@@ -230,10 +402,20 @@ def check_weights(cfg: Mapping, model: Any) -> list[Finding]:
         )
     if is_local(path):
         found = compare_weights('load_from', path, model)
-        findings += found if not cfg.get('resume') else resumed(found)
+        if cfg.get('resume') is True:
+            found = resumed(found)
+            if not any_error(found):
+                found += check_resumed_from(cfg, path)
+        findings += found
     elif path is None and cfg.get('resume') is True:
         folder = cfg.get('work_dir') or 'work_dirs'
-        if not os.path.isfile(os.path.join(folder, 'last_checkpoint')):
+        last = Path(folder, 'last_checkpoint')
+        if last.is_file():
+            found = compare_weights('resume', last.read_text().strip(), model)
+            if not any_error(found):
+                found += check_resumed_from(cfg, last.read_text().strip())
+            findings += found
+        else:
             findings.append(
                 Finding(
                     'warning',
@@ -272,4 +454,4 @@ def check_weights(cfg: Mapping, model: Any) -> list[Finding]:
     return findings
 
 
-CHECKS = (check_torchvision, check_frozen, check_depth)
+CHECKS = (check_torchvision, check_frozen, check_depth, check_style)

@@ -1,11 +1,11 @@
 """Sweeps through the command, as users call it."""
 
+import multiprocessing
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ import mmdet_retina_plus
 from mmdet_retina_plus.cli.main import main
 from mmdet_retina_plus.sweeps import training, worker
 from mmdet_retina_plus.sweeps.trial_folder import try_lock
-from tests.sweeps.scenes import STAND_IN
+from tests.sweeps.scenes import STAND_IN, wait_for
 
 OPTIMIZER = 'optim_wrapper.optimizer.'
 CONFIG = mmdet_retina_plus.config('retinanet_r18_fpn_shapes')
@@ -333,34 +333,34 @@ def test_an_unknown_study_names_the_way_out(
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_ends_trainings_and_keeps_everything(data, tmp_path, number):
+def test_ctrl_c_ends_trainings_and_keeps_everything(
+    data, tmp_path, stand_in, number
+):
     spec = write_spec(tmp_path, 'points = [dict(lr=1.0)]', OPTIMIZER)
     work_dir = tmp_path / 'sweep'
     words = ['sweep', 'run', spec, '--work-dir', str(work_dir)]
     words += ['--cfg-options', *data, 'train_cfg.max_iters=200']
-    code = (
-        'import sys\n'
-        'from pathlib import Path\n'
-        'from mmdet_retina_plus.sweeps import training\n'
-        'from mmdet_retina_plus.cli.main import main\n'
-        f'training.train_script = lambda: Path({str(STAND_IN)!r})\n'
-        'main()'
+    said = tmp_path / 'said'
+
+    def sweep():
+        with said.open('w') as file, redirect_stderr(file):
+            main(words)
+
+    # A fork has all the imports that a new process would take seconds for.
+    process = multiprocessing.get_context('fork').Process(target=sweep)
+    process.start()
+    wait_for(
+        lambda: (
+            not process.is_alive() or list(work_dir.glob('*/*/iter_*.pth'))
+        ),
+        'nothing is trained',
+        100,
     )
-    process = subprocess.Popen(
-        [sys.executable, '-c', code, *words],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | dict(PYTHONPATH=os.pathsep.join(sys.path)),
-    )
-    deadline = time.monotonic() + 100
-    while not list(work_dir.glob('*/*/iter_*.pth')):
-        assert time.monotonic() < deadline
-        assert process.poll() is None, process.stderr
-        time.sleep(0.05)
-    process.send_signal(number)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert 'all that was trained is kept' in said
+    assert process.is_alive(), said.read_text()
+    os.kill(process.pid, number)
+    process.join(60)
+    assert process.exitcode == 130
+    assert 'all that was trained is kept' in said.read_text()
     (lock,) = work_dir.glob('*/*/lock')
     with lock.open() as file:
         assert try_lock(file.fileno())

@@ -70,7 +70,7 @@ def test_empty_images_are_counted(split, left_out):
     split = replace(split, kept_images=ids)
     messages = [x.message for x in check_annotations(split)]
     (message,) = [x for x in messages if 'keeps 3 of 3 objects' in x]
-    fate = 'in 2 of 3 images' if left_out else '1 is empty and used'
+    fate = 'in 2 of 3 images' if left_out else '1 of them has none and is used'
     assert message.endswith(fate)
 
 

@@ -186,7 +186,8 @@ def test_polygons_lie_in_their_boxes(case, change):
         "train_dataloader['dataset']['pipeline'] = train_pipeline"
     )
     finding = case.problem()
-    assert 'elsewhere than their boxes' in finding.message
+    words = {'one': 'elsewhere than their boxes'}
+    assert words.get(change, 'are fractions') in finding.message
     assert finding.level == ('warning' if change == 'one' else 'error')
 
 
@@ -572,7 +573,7 @@ def test_milestones_after_the_end(case):
     case.add("param_scheduler[0]['milestones'] = [80, 110]")
     finding = case.problem()
     assert 'the learning rate never falls' in finding.message
-    assert finding.fix == 'milestones=[8, 11]'
+    assert finding.fix == 'param_scheduler.0.milestones=[8, 11]'
 
 
 @pytest.mark.parametrize('how', ['path', 'content'])
@@ -640,7 +641,7 @@ SILENT = {
     ),
     'chance in validation': (
         "test_pipeline.insert(3, dict(type='RandomFlip', prob=0.5))",
-        'by chance',
+        'at random',
     ),
     'normalised twice': (
         "train_pipeline.insert(3, dict(type='Normalize', mean=[128.0] * 3, "
@@ -726,7 +727,7 @@ SILENT = {
     'parameters that are not there': (
         "optim_wrapper['paramwise_cfg'] = dict(custom_keys=dict("
         'bakbone=dict(lr_mult=0.1)))',
-        'no parameter has bakbone in its name; did you mean backbone?',
+        'did you mean backbone?',
     ),
     "the end of a metric's name": (
         "default_hooks = dict(checkpoint=dict(type='CheckpointHook', "

@@ -4,6 +4,7 @@ One fault is one finding, whose fix can be pasted.
 """
 
 import json
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -12,11 +13,14 @@ import torch
 from mmdet.datasets import BaseDetDataset, CocoDataset
 from mmdet.registry import DATASETS, MODELS, TRANSFORMS
 from mmengine.config import Config
+from mmengine.dataset import default_collate
 from pycocotools import mask as api
 
 from mmdet_retina_plus.doctor.assignment_settings import check_low_quality
 from mmdet_retina_plus.doctor.config import check_config
+from mmdet_retina_plus.doctor.consistency import check_exchanged
 from mmdet_retina_plus.doctor.mask_settings import check_mask_loading
+from mmdet_retina_plus.doctor.run_parts import check_batch
 from tests.helpers.case_files import HEIGHT, WIDTH, Case, polygon
 
 
@@ -500,13 +504,13 @@ PIPELINES = {
     ),
     'colours by chance in validation': (
         "test_pipeline.insert(3, dict(type='YOLOXHSVRandomAug'))",
-        'by chance',
+        'at random',
         'leave it out of the val pipeline',
     ),
     'holes by chance in validation': (
         "test_pipeline.insert(3, dict(type='CutOut', n_holes=3, "
         'cutout_shape=(5, 5)))',
-        'by chance',
+        'at random',
         'leave it out of the val pipeline',
     ),
     'validation in a mirror': (
@@ -744,7 +748,10 @@ RUNS = {
         "model['bbox_head']['num_classes'] = '2'",
         'model.bbox_head.num_classes=2',
     ),
-    'a text for epochs': ("train_cfg['max_epochs'] = '12'", 'such as 12'),
+    'a text for epochs': (
+        "train_cfg['max_epochs'] = '12'",
+        'train_cfg.max_epochs=12',
+    ),
     'a text for a seed': ("randomness = dict(seed='a')", 'seed=0'),
     'no sampler': (
         "train_dataloader.pop('sampler')",
@@ -892,7 +899,7 @@ def test_polygons_that_are_wrong_leave_the_boxes_right(case):
     case.change('train', shrink)
     assert case.problems() == []
     case.add(LOAD_MASKS)
-    assert 'masks of 12 of 12 objects lie elsewhere' in case.problem().message
+    assert 'polygons are fractions' in case.problem().message
 
 
 def test_a_list_of_no_categories(case):
@@ -959,7 +966,7 @@ def test_an_optimizer_of_mmdet_2_with_its_clipping(case):
 
 def test_an_optimizer_may_be_a_variable(case):
     case.add(
-        "optimizer = dict(type='SGD', lr=0.02)\n"
+        "optimizer = dict(type='SGD', lr=0.02, momentum=0.9)\n"
         'optim_wrapper = dict(optimizer=optimizer)'
     )
     assert case.problems('optim_wrapper.optimizer.lr=0.01') == []
@@ -1159,4 +1166,145 @@ def test_a_crop_to_the_size_of_validation_is_fine(case):
 def test_heads_that_choose_positives_themselves(head, warned):
     assigner = {'type': 'MaxIoUAssigner', 'min_pos_iou': 0}
     model = {'bbox_head': {'type': head}, 'train_cfg': {'assigner': assigner}}
-    assert bool(check_low_quality({'model': model})) == warned
+    cfg = {'model': model}
+    assert check_low_quality(cfg) == []
+    cfg['train_dataloader'] = {
+        'dataset': {'pipeline': [{'type': 'RandomCrop'}]}
+    }
+    assert bool(check_low_quality(cfg)) == warned
+
+
+def test_one_of_several_files_spells_its_categories_otherwise(case):
+    case.change('train', lambda coco: None)
+    text = (case.folder / 'train.json').read_text().replace('"cat"', '"Cat"')
+    (case.folder / 'more.json').write_text(text)
+    case.add(
+        "train_dataloader['dataset'] = dict(type='ConcatDataset', datasets=["
+        "train_dataloader['dataset'], dict(train_dataloader['dataset'], "
+        "ann_file='more.json')])"
+    )
+    (problem,) = (x for x in case.problems() if x.level == 'error')
+    assert problem.subject == 'train 2 data'
+    assert '"name": "cat" in place of "Cat"' in problem.fix
+    case.add(
+        "train_dataloader['dataset']['datasets'][1]['metainfo'] = "
+        "dict(classes=('Cat', 'dog'))"
+    )
+    fixes = [x.fix for x in case.problems() if x.level == 'error']
+    assert '"name": "cat" in place of "Cat"' in fixes[0]
+    assert not any("'cat', 'dog', 'Cat'" in x for x in fixes)
+
+
+def test_keys_of_what_a_config_itself_assigns(case):
+    case.add('train_dataloader.dataset.pipeline = train_pipeline[:1]')
+    problem = case.problem()
+    assert problem.fix.startswith(
+        "train_dataloader['dataset']['pipeline'] = train_pipeline[:1] in "
+    )
+
+
+def test_one_finding_of_an_id_0(case):
+    def renumber(coco):
+        for number, annotation in enumerate(coco['annotations']):
+            annotation['id'] = number
+
+    case.change('val', renumber)
+    assert 'id 0' in case.problem().message
+
+
+def test_masks_by_a_factor_of_their_boxes(case):
+    def enlarge(coco):
+        for annotation in coco['annotations']:
+            annotation['segmentation'] = [
+                [2 * x for x in polygon]
+                for polygon in annotation['segmentation']
+            ]
+
+    case.change('train', enlarge)
+    case.add(LOAD_MASKS)
+    problem = case.problem()
+    assert 'masks are 2 and 2 times' in problem.message
+    assert problem.fix == 'divide x and y of polygons by 2 and 2'
+
+
+def test_pointers_of_git_lfs(case):
+    for number in (1, 2):
+        (case.folder / f'images/{number}.png').write_text(
+            f'version https://git-lfs.github.com/spec/v1\n{number}\n'
+        )
+    problem = case.problem()
+    assert '2 image files are pointers of Git LFS' in problem.message
+    assert problem.fix == f'git -C {case.folder}/images lfs pull'
+
+
+def test_a_key_of_paramwise_cfg_that_no_parameter_has(case):
+    case.add("optim_wrapper['optimizer']['weight_decay'] = 0.0001")
+    key = "optim_wrapper['paramwise_cfg'] = dict(custom_keys="
+    case.add(key + '{"norm": dict(decay_mult=0.0)})')
+    problem = case.problem()
+    assert "no parameter has 'norm' in its name" in problem.message
+    assert problem.fix == 'optim_wrapper.paramwise_cfg.norm_decay_mult=0.0'
+
+
+def test_samples_that_make_no_batch():
+    loader = SimpleNamespace(collate_fn=default_collate)
+    samples = [{'inputs': torch.zeros(3, side, 8)} for side in (8, 16)]
+    (finding,) = check_batch('train', loader, samples)
+    assert finding.subject == 'train_dataloader.collate_fn'
+    assert "type='pseudo_collate'" in finding.fix
+    assert check_batch('train', loader, samples[:1]) == []
+
+
+def test_files_of_training_and_validation_that_are_exchanged():
+    def of(train, val):
+        return {
+            'train_dataloader': {'dataset': {'ann_file': train}},
+            'val_dataloader': {'dataset': {'ann_file': val}},
+        }
+
+    (finding,) = check_exchanged(of('a/val.json', 'a/train.json'))
+    assert "train_dataloader.dataset.ann_file='train.json'" in finding.fix
+    assert check_exchanged(of('a/train.json', 'a/val.json')) == []
+    assert check_exchanged(of('trainval.json', 'test.json')) == []
+
+
+ODDITIES = {
+    'a mosaic of one image': (
+        "train_pipeline.insert(2, dict(type='Mosaic', img_scale=(80, 96)))",
+        'mix_results',
+        "type='MultiImageMixDataset'",
+    ),
+    'a loader that reads nothing': (
+        "train_pipeline[0]['imdecode_backend'] = 'pillw'",
+        'the loading step reads none of the 6 image files',
+        "imdecode_backend='cv2'",
+    ),
+    'a step before the image': (
+        "train_pipeline.insert(0, dict(type='PhotoMetricDistortion'))",
+        'does not pass',
+        "dict(type='LoadImageFromFile') before",
+    ),
+    'an argument of a step': (
+        "train_pipeline.insert(3, dict(type='RandomCrop', "
+        "crop_size=(40, 40), crop_type='absolut'))",
+        'Invalid crop_type',
+        "RandomCrop takes crop_size: tuple, crop_type='absolute'",
+    ),
+    'boxes outside of crops': (
+        "train_pipeline.insert(3, dict(type='RandomCrop', "
+        'crop_size=(40, 40), bbox_clip_border=False))',
+        'reach beyond their images after the pipeline',
+        'bbox_clip_border=True',
+    ),
+    'colours of some classes': (
+        "train_dataloader['dataset']['metainfo'] = "
+        "dict(classes=('cat', 'dog'), palette=[(1, 2, 3)])",
+        'palette has 1 colour of 2 classes',
+        "metainfo without 'palette'",
+    ),
+}
+
+
+@pytest.mark.parametrize('name', ODDITIES)
+def test_an_oddity_has_its_fix(case, name):
+    expect(case, *ODDITIES[name])

@@ -6,6 +6,7 @@ from torch import nn
 from mmdet_retina_plus.doctor.optimizer_settings import (
     CHECKS,
     check_accumulation,
+    check_scaling,
     check_trained,
 )
 
@@ -53,6 +54,31 @@ FAULTS = {
         {**AMP, 'loss_scale': 'dynmic'},
         "loss_scale='dynmic'",
         "optim_wrapper.loss_scale='dynamic'",
+    ),
+    'a momentum of nearly 1': (
+        {'optimizer': {**SGD, 'momentum': 0.9999}},
+        'averages 10,000 gradients',
+        f'{KEY}.momentum=0.9',
+    ),
+    'no momentum': (
+        {'optimizer': {'type': 'SGD', 'lr': 0.01}},
+        'SGD without momentum',
+        f'{KEY}.momentum=0.9',
+    ),
+    "SGD's rate for AdamW": (
+        {'optimizer': {'type': 'AdamW', 'lr': 0.01}},
+        'too high for AdamW',
+        f'{KEY}.lr=0.0001',
+    ),
+    'a head that never learns': (
+        {'paramwise_cfg': {'custom_keys': {'bbox_head': {'lr_mult': 0}}}},
+        'bbox_head keeps its initial weights',
+        'custom_keys.bbox_head.lr_mult=1.0',
+    ),
+    'a backbone that learns faster': (
+        {'paramwise_cfg': {'custom_keys': {'backbone': {'lr_mult': 10}}}},
+        'faster than the heads',
+        'custom_keys.backbone.lr_mult=0.1',
     ),
     'an average of the newest': (
         {'hooks': [{'type': 'EMAHook', 'momentum': 0.9998}]},
@@ -107,3 +133,10 @@ def test_what_trains():
     (finding,) = check_trained(cfg, model(backbone=False), None)
     assert finding.level == 'warning'
     assert 'freezes the whole backbone' in finding.message
+
+
+def test_a_scaling_without_its_batch_size():
+    cfg = {'auto_scale_lr': {'enable': True}}
+    assert check_scaling(cfg)[0].level == 'error'
+    cfg['auto_scale_lr']['base_batch_size'] = 16
+    assert check_scaling(cfg) == []

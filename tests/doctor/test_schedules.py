@@ -2,6 +2,7 @@
 
 import pytest
 
+from mmdet_retina_plus.doctor.rates import check_rates
 from mmdet_retina_plus.doctor.schedules import check_schedules
 
 EPOCHS = {'max_epochs': 12}
@@ -14,7 +15,7 @@ def findings(*schedules, loop=EPOCHS, batches=100):
         'param_scheduler': list(schedules),
         'optim_wrapper': {'optimizer': {'type': 'SGD', 'lr': 0.01}},
     }
-    return check_schedules(cfg, batches)
+    return check_schedules(cfg, batches) or check_rates(cfg, batches)
 
 
 def cosine(**options):
@@ -34,22 +35,22 @@ FAULTS = {
     'a cosine that rises again': (
         cosine(T_max=3, end=12),
         'the learning rate rises again',
-        'T_max=12, end=12',
+        'param_scheduler.0.T_max=12 param_scheduler.0.end=12',
     ),
     'a cosine that hardly falls': (
         cosine(T_max=100),
         'ends at 96% of the learning rate',
-        'T_max=12, end=12',
+        'param_scheduler.0.T_max=12 param_scheduler.0.end=12',
     ),
     'a cosine of iterations that hardly falls': (
         cosine(T_max=90000, end=90000, **BY_ITERATION),
         'longer than training (1200 iterations)',
-        'T_max=1200, end=1200',
+        'param_scheduler.0.T_max=1200 param_scheduler.0.end=1200',
     ),
     'a cosine that ends early': (
         cosine(T_max=3, end=3),
         'ends after 3 of 12 epochs',
-        'T_max=12, end=12',
+        'param_scheduler.0.T_max=12 param_scheduler.0.end=12',
     ),
     'a cosine to a higher rate': (
         cosine(T_max=12, eta_min=0.1),
@@ -94,7 +95,12 @@ FAULTS = {
     'a warm-up of epochs': (
         warm_up(end=500),
         'warm-up of 500 epochs is longer than training',
-        'end=60, by_epoch=False',
+        'param_scheduler.0.end=60 param_scheduler.0.by_epoch=False',
+    ),
+    'a warm-up of more iterations than there are': (
+        warm_up(end=4800, **BY_ITERATION),
+        'longer than training, which has 1200: the learning rate reaches 25%',
+        'param_scheduler.0.end=60',
     ),
     'a warm-up without end': (warm_up(), 'no end', 'end=60'),
     'a schedule after the end': (
@@ -147,9 +153,6 @@ FINE = {
         warm_up(end=500, **BY_ITERATION),
         steps(milestones=[8, 11]),
     ],
-    "the usual warm-up on a trial's images": [
-        warm_up(end=1000, **BY_ITERATION)
-    ],
     'a warm-up and a cosine': [
         warm_up(end=2),
         cosine(T_max=10, begin=2, end=12),
@@ -174,3 +177,54 @@ def test_a_usual_schedule_raises_no_alarm(name):
 def test_iterations_are_not_compared_where_the_data_is_missing():
     late = steps(milestones=[90000], **BY_ITERATION)
     assert findings(late, batches=None) == []
+
+
+RATES = {
+    'a warm-up of half the rate': (
+        [{'type': 'ConstantLR', 'factor': 0.5, 'end': 90000, **BY_ITERATION}],
+        'reaches 50% of lr=0.01 at most in the 1200 iterations',
+    ),
+    'a warm-up of nearly all': (
+        [warm_up(end=1000, **BY_ITERATION)],
+        'its highest value after 75% of training',
+    ),
+    'steps that come at once': (
+        [steps(milestones=[1, 2], gamma=0.1)],
+        'at most 1% of its highest value in 83% of training',
+    ),
+    'a second warm-up': (
+        [
+            steps(milestones=[3], gamma=0.5),
+            {'type': 'LinearLR', 'start_factor': 0.1, 'begin': 6, 'end': 9},
+        ],
+        'falls to 5% of lr=0.01 and rises again to 50%',
+    ),
+    'a decay by nothing': (
+        [{'type': 'ExponentialLR', 'gamma': 0.9999}],
+        'ends at 100% of its highest value',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', RATES)
+def test_a_rate_that_cannot_be_meant(name):
+    schedules, message = RATES[name]
+    (finding,) = findings(*schedules)
+    assert message in finding.message
+    key, _, fix = finding.fix.partition('=')
+    assert key == 'param_scheduler'
+    assert findings(*eval(fix)) == []
+
+
+def test_a_schedule_that_stops_training():
+    cycle = {'type': 'OneCycleLR', 'eta_max': 0.01, **BY_ITERATION}
+    (finding,) = findings({**cycle, 'total_steps': 100})
+    assert finding.level == 'error'
+    assert 'training stops: step' in finding.message
+    assert findings({**cycle, 'total_steps': 1200}) == []
+
+
+def test_long_training_is_simulated_as_short():
+    schedule = [warm_up(end=80_000, **BY_ITERATION), steps(milestones=[11])]
+    (finding,) = findings(*schedule, batches=7330)
+    assert 'after 82% of training' in finding.message

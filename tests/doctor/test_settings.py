@@ -12,6 +12,19 @@ from mmengine.hub import get_config
 
 from mmdet_retina_plus import doctor
 from mmdet_retina_plus.common.config_tree import part
+from mmdet_retina_plus.doctor.loader_settings import (
+    check_last_batch,
+    check_single_images,
+)
+from mmdet_retina_plus.doctor.loss_settings import (
+    check_focal,
+    check_pixel_losses,
+    check_start,
+)
+from mmdet_retina_plus.doctor.pipeline_settings import (
+    check_cut_results,
+    check_metric,
+)
 from mmdet_retina_plus.doctor.settings import CHECKS
 
 STOCK = {
@@ -76,15 +89,18 @@ SEMANTIC = {
 TRAPS = {
     'negative threshold as a list': (
         {f'{ASSIGNER}.neg_iou_thr': [0.1, 0.4]},
-        ('error', 'assigner', 'StreamingMaxIoUAssigner'),
+        ('error', 'assigner', f'{ASSIGNER}.neg_iou_thr=0.4'),
     ),
     'negative threshold as an int': (
         {f'{ASSIGNER}.neg_iou_thr': 0},
         ('error', 'assigner', '0.4'),
     ),
     'objects without overlap': (
-        {f'{ASSIGNER}.min_pos_iou': 0},
-        ('warning', 'assigner', 'min_pos_iou=1e-3'),
+        {
+            f'{ASSIGNER}.min_pos_iou': 0,
+            'train_dataloader.dataset': {'pipeline': [{'type': 'RandomCrop'}]},
+        },
+        ('warning', 'assigner', f'{ASSIGNER}.min_pos_iou=0.001'),
     ),
     'ATSS on RetinaHead': (
         {ASSIGNER: {'type': 'mmdet.ATSSAssigner', 'topk': 9}},
@@ -417,3 +433,99 @@ def test_stock_configs_raise_no_false_alarm(name):
     cfg = get_config(f'mmdet::{name}.py').to_dict()
     found = [finding for check in CHECKS for finding in check(cfg)]
     assert [x for x in found if x.level == 'error'] == []
+
+
+SUPPRESSION = {
+    'copies': ({'nms': {'iou_threshold': 1.0}}, 'keeps copies', 'nms.iou'),
+    'neighbours': ({'nms': {'iou_threshold': 0.01}}, 'neighbours', 'nms.iou'),
+    'few boxes': ({'max_per_img': 1}, 'AP is too low', 'max_per_img=100'),
+    'few candidates': ({'nms_pre': 2}, 'AP is too low', 'nms_pre=1000'),
+    'large boxes': ({'min_bbox_size': 64}, 'small objects', 'size=0'),
+}
+
+
+@pytest.mark.parametrize('name', SUPPRESSION)
+def test_results_that_are_cut(name):
+    changed, message, fix = SUPPRESSION[name]
+    (finding,) = check_cut_results({'model': {'test_cfg': changed}})
+    assert message in finding.message
+    assert finding.fix.startswith('model.test_cfg.')
+    assert fix in finding.fix
+
+
+def test_distances_in_pixels():
+    head = {'reg_decoded_bbox': True, 'loss_bbox': {'type': 'SmoothL1Loss'}}
+    cfg = {'model': {'bbox_head': head}}
+    assert 'boxes in pixels' in check_pixel_losses(cfg)[0].message
+    head['loss_bbox']['type'] = 'GIoULoss'
+    assert check_pixel_losses(cfg) == []
+
+
+@pytest.mark.parametrize(
+    ('init', 'message'),
+    [
+        ({'type': 'Normal', 'std': 1.0, 'bias_prob': 0.01}, 'start huge'),
+        ({'type': 'Normal', 'std': 0.01}, 'a score of 0.5'),
+        ({'type': 'Normal', 'std': 0.01, 'bias_prob': 0.01}, ''),
+    ],
+)
+def test_how_a_head_starts(init, message):
+    head = {'type': 'RetinaHead', 'init_cfg': init}
+    head['loss_cls'] = {'type': 'FocalLoss'}
+    found = check_start({'model': {'bbox_head': head}})
+    assert bool(found) == bool(message)
+    assert message in ''.join(x.message for x in found)
+
+
+def test_recall_of_proposals_is_no_ap():
+    metric = {'type': 'CocoMetric', 'metric': 'proposal'}
+    cfg = {'val_evaluator': metric}
+    cfg |= {'test_evaluator': [metric, {'type': 'CocoMetric'}]}
+    (finding,) = check_metric(cfg)
+    assert finding.fix == "val_evaluator.metric='bbox'"
+
+
+def test_usual_results_are_not_cut():
+    usual = {
+        'nms_pre': 1000,
+        'min_bbox_size': 0,
+        'nms': {'type': 'nms', 'iou_threshold': 0.5},
+        'max_per_img': 100,
+    }
+    assert check_cut_results({'model': {'test_cfg': usual}}) == []
+
+
+LOSSES = {
+    'a steep gamma': ({'gamma': 25.0}, 'next to no gradient'),
+    'an alpha of one side': ({'alpha': 0.99}, 'weighs objects, and 0.01'),
+    'no mean': ({'reduction': 'none'}, 'number of all priors'),
+    'a heavy weight': ({'loss_weight': 1000}, 'drowns all other losses'),
+}
+
+
+@pytest.mark.parametrize('name', LOSSES)
+def test_a_focal_loss_that_cannot_be_meant(name):
+    changed, message = LOSSES[name]
+    loss = {'type': 'FocalLoss', **changed}
+    head = {'type': 'RetinaHead', 'loss_cls': loss}
+    (finding,) = check_focal({'model': {'bbox_head': head}})
+    assert message in finding.message
+
+
+def test_batch_norms_of_one_image_and_batches_that_are_dropped():
+    backbone = {
+        'norm_cfg': {'type': 'BN'},
+        'norm_eval': False,
+    }
+    cfg = {
+        'model': {'backbone': backbone},
+        'train_dataloader': {'batch_size': 1},
+        'val_dataloader': {'batch_size': 4, 'drop_last': True},
+    }
+    (finding,) = check_single_images(cfg)
+    assert 'the backbone have the statistics of one image' in finding.message
+    backbone['norm_eval'] = True
+    assert check_single_images(cfg) == []
+    assert check_last_batch(cfg)[0].fix == 'val_dataloader.drop_last=False'
+    cfg['val_dataloader']['drop_last'] = False
+    assert check_last_batch(cfg) == []

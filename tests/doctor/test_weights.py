@@ -3,8 +3,14 @@
 import sys
 
 import pytest
+import torch
+from torch import nn
 
-from mmdet_retina_plus.doctor.weights import CHECKS
+from mmdet_retina_plus.doctor.weights import (
+    CHECKS,
+    check_weights,
+    common_prefix,
+)
 
 PRETRAINED = {'type': 'Pretrained', 'checkpoint': 'torchvision://resnet50'}
 LOCAL = {'type': 'Pretrained', 'checkpoint': 'resnet50.pth'}
@@ -68,3 +74,92 @@ def test_weights_of_another_depth():
     (finding,) = findings(init_cfg=named)
     assert 'depth 101, the backbone has depth=50' in finding.message
     assert finding.fix.endswith("'open-mmlab://resnet50'")
+
+
+@pytest.fixture
+def detector():
+    parts = nn.Module()
+    parts.backbone = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
+    parts.bbox_head = nn.Linear(2, 2)
+    return parts
+
+
+def test_weights_behind_a_prefix_have_its_fix(detector, tmp_path):
+    path = str(tmp_path / 'x.pth')
+    weights = detector.state_dict()
+    torch.save({f'detector.{k}': v for k, v in weights.items()}, path)
+    (finding,) = check_weights({'load_from': path}, detector)
+    assert "begin with 'detector.', with which 100%" in finding.message
+    assert finding.fix == (
+        "load_from=None model.init_cfg=dict(type='Pretrained', "
+        f"checkpoint='{path}', prefix='detector.')"
+    )
+    torch.save(weights, path)
+    init = {'type': 'Pretrained', 'checkpoint': path}
+    cfg = {'model': {'backbone': {'init_cfg': init}}}
+    (finding,) = check_weights(cfg, detector)
+    assert finding.fix == "model.backbone.init_cfg.prefix='backbone.'"
+    init['prefix'] = 'backbone.'
+    assert check_weights(cfg, detector)[0].level == 'ok'
+
+
+def test_weights_of_the_backbone_alone(detector, tmp_path):
+    path = str(tmp_path / 'x.pth')
+    torch.save(detector.backbone.state_dict(), path)
+    (finding,) = check_weights({'load_from': path}, detector)
+    assert finding.level == 'error'
+    assert 'model.backbone.init_cfg=dict(' in finding.fix
+
+
+def test_a_prefix_is_that_of_most_names():
+    names = {'a.b.c': 1, 'a.b.d': 2, 'e.c': 1}
+    assert common_prefix(names, {'c': 1, 'd': 2}) == ('a.b.', 1.0)
+    assert common_prefix(names, {'x': 1}) == ('', 0.0)
+
+
+EPOCHS, ITERATIONS = {'max_epochs': 12}, {'max_iters': 700}
+RESUMED = {
+    'nothing is left': (ITERATIONS, (0, 700), 'nothing is left to train'),
+    'all epochs are done': (EPOCHS, (12, 84), 'training ends at 12'),
+    'epochs of iterations': (EPOCHS, (0, 84), 'counts iterations'),
+    'iterations of epochs': (ITERATIONS, (3, 84), 'counts epochs'),
+    'no position': (EPOCHS, (None, None), 'names no epoch and iteration'),
+}
+
+
+@pytest.mark.parametrize('name', RESUMED)
+@pytest.mark.parametrize('by_folder', [True, False])
+def test_where_training_resumes(detector, tmp_path, name, by_folder):
+    loop, (epoch, step), message = RESUMED[name]
+    path = tmp_path / 'x.pth'
+    state = {
+        'state_dict': detector.state_dict(),
+        'optimizer': {},
+        'meta': {'epoch': epoch, 'iter': step},
+    }
+    torch.save(state, path)
+    (tmp_path / 'last_checkpoint').write_text(str(path))
+    cfg = {'resume': True, 'train_cfg': loop, 'work_dir': str(tmp_path)}
+    if not by_folder:
+        cfg['load_from'] = str(path)
+    _, finding = check_weights(cfg, detector)
+    assert finding.level == 'error'
+    assert message in finding.message
+    state['meta'] = {'epoch': 3 * ('max_epochs' in loop), 'iter': 84}
+    torch.save(state, path)
+    levels = [x.level for x in check_weights(cfg, detector)]
+    assert levels == ['ok', 'ok']
+    state.pop('optimizer')
+    torch.save(state, path)
+    assert 'starts anew' in check_weights(cfg, detector)[1].message
+
+
+def test_weights_of_another_style(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'torchvision', sys)
+    (finding,) = findings(init_cfg=PRETRAINED, style='caffe')
+    assert "of style 'pytorch', the backbone of 'caffe'" in finding.message
+    assert finding.fix == "model.backbone.style='pytorch'"
+    caffe = 'open-mmlab://detectron2/resnet50_caffe'
+    init = {'type': 'Pretrained', 'checkpoint': caffe}
+    assert findings(init_cfg=init, style='caffe') == []
+    assert findings(init_cfg=init)[0].fix == "model.backbone.style='caffe'"

@@ -1,0 +1,185 @@
+"""Kill a training at random moments and resume it; count how it survives.
+
+    python -m benchmarks.drills.kill_resume --kills 20
+
+A training of small images runs once without a fault, then over and over with
+resume=True while SIGKILL ends it: at a random time in a step or in the
+evaluation, or where half of a checkpoint is on the disk. A training that has
+come to its end must have the uninterrupted one's last checkpoint, bit for bit:
+weights, EMA, optimizer, schedulers, log history, metrics, random states and
+the position in the data. Its kills count as survived then. Only the newest
+checkpoint is kept.
+"""
+
+import multiprocessing
+import os
+import random
+import signal
+import tempfile
+import threading
+from collections import Counter
+from pathlib import Path
+
+import click
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+import mmdet_retina_plus
+from mmdet_retina_plus.common import output_files
+from mmdet_retina_plus.synthetic.shapes import make_shapes
+from tests.helpers.killed_trainings import differences
+
+MOMENTS = ('step', 'evaluation', 'write')
+SECONDS = 0.5
+"""A step and an evaluation take about as long."""
+
+
+@click.command()
+@click.option('--kills', default=20, help='Number of kills.')
+@click.option('--steps', default=24, help='Length of a training.')
+@click.option('--workers', default=(0, 2), multiple=True)
+@click.option('--seed', default=0, help='Of the moments.')
+def main(kills: int, steps: int, workers: tuple[int, ...], seed: int) -> None:
+    draws = random.Random(seed)
+    torch.set_num_threads(1)
+    tried: Counter[str] = Counter()
+    survived: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        make_shapes(root / 'data', num=10, num_val=4, size=96)
+        configs = {n: drill_config(root, n, steps) for n in set(workers)}
+        whole = {}
+        for num, config in configs.items():
+            assert run(config, root / f'whole-{num}') == 0
+            whole[num] = last_checkpoint(root / f'whole-{num}')
+        trainings = 0
+        while tried.total() < kills:
+            num = workers[trainings % len(workers)]
+            work_dir = root / f'killed-{trainings}'
+            trainings += 1
+            of_this: Counter[str] = Counter()
+            code = None
+            while code is None or code == -signal.SIGKILL:
+                killer = None
+                if (tried + of_this).total() < kills:
+                    killer = KillAt(draws)
+                code = run(configs[num], work_dir, killer)
+                if code and killer is not None:
+                    of_this[killer.moment] += 1
+            tried += of_this
+            found = [f'exit code {code}']
+            if code == 0:
+                found = list(
+                    differences(last_checkpoint(work_dir), whole[num])
+                )
+            if not found:
+                survived += of_this
+            click.echo(
+                f'training {trainings}, {num} workers: {dict(of_this)} kills, '
+                f'{len(found)} differences {found[:5]}'
+            )
+    for moment in MOMENTS:
+        click.echo(
+            f'{moment}: tried {tried[moment]}, survived {survived[moment]}'
+        )
+    click.echo(f'tried {tried.total()}, survived {survived.total()}')
+    raise SystemExit(tried != survived)
+
+
+def drill_config(folder: Path, workers: int, steps: int) -> Config:
+    """RetinaNet on images of 96 x 96 pixels, with mixup and EMA."""
+    config = Config.fromfile(
+        mmdet_retina_plus.config('retinanet_r18_fpn_shapes')
+    )
+    for loader in (config.train_dataloader, config.val_dataloader):
+        loader.dataset.data_root = str(folder / 'data')
+        for transform in loader.dataset.pipeline:
+            if transform.type == 'Resize':
+                transform.scale = (96, 96)
+    ann_file = folder / 'data' / 'instances_val.json'
+    config.val_evaluator.ann_file = str(ann_file)
+    config.train_dataloader.update(batch_size=2, num_workers=workers)
+    config.val_dataloader.batch_size = 2
+    config.train_cfg.update(max_iters=steps, val_interval=6)
+    config.default_hooks.checkpoint.update(
+        interval=3, max_keep_ckpts=1, save_best='coco/bbox_mAP'
+    )
+    config.model.bbox_head.loss_bbox.type = 'SelfAdjustingSmoothL1Loss'
+    config.model.data_preprocessor.batch_augments = [dict(type='BatchMixUp')]
+    config.custom_hooks.append(dict(type='EMAHook'))
+    config.log_level = 'ERROR'
+    return config
+
+
+class KillAt(Hook):
+    """SIGKILL for this process, at a moment that is drawn."""
+
+    priority = 'LOWEST'
+
+    def __init__(self, draws: random.Random) -> None:
+        self.moment = draws.choice(MOMENTS)
+        self.count = draws.randrange(3)
+        self.delay = draws.uniform(0, SECONDS)
+
+    def before_run(self, runner: Runner) -> None:
+        if self.moment == 'write':
+            output_files.os.fsync = self.cut
+
+    def before_train_iter(self, runner: Runner, *args, **kwargs) -> None:
+        self.reach('step')
+
+    def before_val_iter(self, runner: Runner, *args, **kwargs) -> None:
+        self.reach('evaluation')
+
+    def reach(self, moment: str) -> None:
+        if moment == self.moment:
+            self.count -= 1
+            if self.count < 0:
+                threading.Timer(self.delay, kill).start()
+
+    def cut(self, handle: int) -> None:
+        """Take the place of what completes a file."""
+        self.count -= 1
+        if self.count < 0:
+            os.ftruncate(handle, os.fstat(handle).st_size // 2)
+            kill()
+
+
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run(config: Config, work_dir: Path, killer: KillAt | None = None) -> int:
+    """Exit code of a process that trains, or resumes if there is something."""
+    # A fork, which has imported everything.
+    process = multiprocessing.get_context('fork').Process(
+        target=train, args=(config, work_dir, killer)
+    )
+    process.start()
+    process.join()
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+def train(config: Config, work_dir: Path, killer: KillAt | None) -> None:
+    work_dir.mkdir(exist_ok=True)
+    # Its messages tell what a training did that has not survived.
+    log = os.open(work_dir / 'log.txt', os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    config.update(work_dir=str(work_dir), resume=True)
+    config.experiment_name = f'drill-{os.getpid()}'
+    runner = Runner.from_cfg(config)
+    if killer is not None:
+        runner.register_hook(killer)
+    runner.train()
+
+
+def last_checkpoint(work_dir: Path) -> dict:
+    return torch.load((work_dir / 'last_checkpoint').read_text())
+
+
+if __name__ == '__main__':
+    main()

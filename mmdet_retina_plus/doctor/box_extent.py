@@ -1,0 +1,122 @@
+"""What all boxes of a data set tell of their format, without polygons."""
+
+import numpy as np
+
+from mmdet_retina_plus.common.text import clause, quantity
+
+from .findings import Finding
+from .split import Split
+
+ENOUGH = 30
+"""Objects from which their distribution tells something."""
+SEVERAL = 10
+"""Images from which it does."""
+PART = 0.7
+"""Fraction of the images' sides that no box reaches beyond by mistake only."""
+NEAR = 0.15
+"""Fraction of the sides within which the first box begins."""
+LEAVES = 0.02
+"""Fraction of boxes that leave their images in a usual file, at most."""
+ONE_SIDED = 8
+"""Boxes near one side and none near the other, by chance 1 of 256 times."""
+CENTRE = (
+    'bbox is [centre x, centre y, width, height]',
+    'write "bbox": [x - width / 2, y - height / 2, width, height]',
+)
+CORNERS = (
+    'bbox is [left, top, right, bottom]',
+    'write "bbox": [x1, y1, x2 - x1, y2 - y1]',
+)
+
+
+def numbers_and_sizes(split: Split) -> tuple[np.ndarray, np.ndarray]:
+    """The four numbers of each box, and width and height of its image."""
+    known = ~np.isnan(split.boxes).any(axis=1) & ~np.isnan(split.sizes).any(
+        axis=1
+    )
+    boxes = split.boxes[known & ~split.crowd]
+    extent = boxes[:, 2:] - boxes[:, :2]
+    return np.hstack([boxes[:, :2], extent]), split.sizes[known & ~split.crowd]
+
+
+def check_extent(split: Split) -> list[Finding]:
+    """Boxes that reach too far, or not far enough, for their format.
+
+    Args:
+        split: Data set whose polygons do not contradict its boxes.
+    """
+    numbers, sizes = numbers_and_sizes(split)
+    if len(numbers) < ENOUGH or len(np.unique(split.image_of)) < SEVERAL:
+        return []
+    if (numbers[:, 2:] <= 0).any():
+        return []
+    leaves = (numbers[:, :2] + numbers[:, 2:] > sizes + 1).any(axis=1)
+    if leaves.mean() > LEAVES and (numbers[:, :2] >= 0).all():
+        return leaving(split, numbers, sizes, leaves)
+    return one_sided(split, numbers, sizes) or small(split, numbers, sizes)
+
+
+def leaving(
+    split: Split, numbers: np.ndarray, sizes: np.ndarray, leaves: np.ndarray
+) -> list[Finding]:
+    """Boxes that leave images to the right and below only."""
+    message = f'; as it is, {clause(int(leaves.sum()), "box", "leave")} it'
+    inside = (numbers[:, 2:] <= sizes + 1).all()
+    if inside and (numbers[:, 2:] > numbers[:, :2]).all():
+        what, fix = CORNERS
+        return split.fail(f'{what}: so all lie in the image{message}', fix)
+    half = numbers[:, 2:] / 2
+    inside = (numbers[:, :2] >= half - 1).all()
+    if inside and (numbers[:, :2] + half <= sizes + 1).all():
+        what, fix = CENTRE
+        return split.fail(f'{what}: so all lie in the image{message}', fix)
+    reach = (numbers[:, :2] + numbers[:, 2:]) / sizes
+    factor = float(reach.max())
+    begins = (numbers[:, :2] > sizes).any(axis=1)
+    if not begins.any():
+        return []
+    return split.fail(
+        f'boxes reach up to {factor:.3g} times width and height of their '
+        f'images ({quantity(int(leaves.sum()), "box")} of {len(numbers)} '
+        'beyond): they are of larger images',
+        f'divide the four numbers of bbox by {factor:.3g}, or write the size '
+        'that they were drawn at into "width" and "height" and take the '
+        'images of that size',
+    )
+
+
+def one_sided(
+    split: Split, numbers: np.ndarray, sizes: np.ndarray
+) -> list[Finding]:
+    """Centres come never nearer to the left and the top than half a box."""
+    low = (numbers[:, :2] < numbers[:, 2:] / 2).sum(axis=0)
+    right = sizes - numbers[:, :2] - numbers[:, 2:]
+    high = (right < numbers[:, 2:] / 2).sum(axis=0)
+    if low.any() or (high < ONE_SIDED).any():
+        return []
+    what, fix = CENTRE
+    return split.warn(
+        f'{what}, it seems: no box lies nearer to the left or the top of its '
+        f'image than half its side, {high.max()} to the right or the bottom',
+        f'{fix}, unless --show shows boxes on their objects',
+    )
+
+
+def small(
+    split: Split, numbers: np.ndarray, sizes: np.ndarray
+) -> list[Finding]:
+    """All boxes in the upper left part of their images."""
+    begin = (numbers[:, :2] / sizes).min(axis=0)
+    end = ((numbers[:, :2] + numbers[:, 2:]) / sizes).max(axis=0)
+    if (end > PART).any() or (begin > NEAR).any():
+        return []
+    images = len(np.unique(split.image_of))
+    factors = ' and '.join(f'{1 / x:.2g}' for x in end)
+    return split.warn(
+        f'no box of {quantity(images, "image")} reaches beyond '
+        f'{end[0]:.0%} of the width and {end[1]:.0%} of the height: boxes '
+        'are of smaller images',
+        f'multiply left and width of bbox, and top and height, by some '
+        f'{factors} (width and height of the images over those that the '
+        'boxes were drawn at)',
+    )

@@ -1,0 +1,223 @@
+"""The learning rate at each step of training, as mmengine sets it."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from math import inf
+from typing import Any
+
+import numpy as np
+
+from mmdet_retina_plus.common.config_tree import kind, part
+from mmdet_retina_plus.common.numbers import is_number
+from mmdet_retina_plus.common.python_code import one_line
+
+from .findings import Finding
+from .schedules import (
+    COUNTED,
+    DECAYS,
+    STEPS,
+    Length,
+    length_of,
+    schedules_of,
+)
+
+MOST = 5000
+"""Iterations to simulate; longer training is shrunk to them."""
+REACHED = 0.9
+"""Fraction of a learning rate from which it counts as reached."""
+LATE = 0.6
+"""Fraction of training after which its highest rate comes too late."""
+LOW, LONG = 0.0101, 0.7
+"""Fraction of the highest rate that is next to nothing, and of training."""
+RISE = 0.1
+"""Fraction of the highest rate by which it may rise again."""
+CYCLIC = ('Restart', 'Cyclic', 'OneCycle')
+"""In the names of schedules that rise on purpose."""
+
+
+class StepError(ValueError):
+    """A schedule that ends before training does."""
+
+
+def shrunk(schedule: Mapping, factor: float) -> dict[str, Any]:
+    """A schedule of iterations, of training that is shorter by a factor."""
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return [moved(x) for x in value]
+        known = is_number(value) and 0 < value < inf
+        return max(round(value * factor), 1) if known else value
+
+    if schedule.get('by_epoch', True):
+        return dict(schedule)
+    result = {
+        key: moved(value) if key in (*COUNTED, 'total_steps') else value
+        for key, value in schedule.items()
+    }
+    if is_number(result.get('end')):
+        result['end'] = max(result['end'], result.get('begin', 0) + 2)
+    return result
+
+
+def simulated(
+    schedules: Sequence[Mapping], length: Length, batches: int | None
+) -> np.ndarray:
+    """Learning rate over that of the optimizer, of each iteration.
+
+    Args:
+        schedules: Of the learning rate.
+        length: Of training; its iterations are known.
+        batches: Iterations of an epoch; None where training counts none.
+
+    Returns:
+        Shape (iterations,), at most some `MOST`.
+
+    Raises:
+        StepError: A scheduler raised something as it was stepped.
+        Exception: Whatever a scheduler raises as it is built.
+    """
+    from mmengine.registry import PARAM_SCHEDULERS
+    from torch import nn, optim
+
+    total = length.iterations or 0
+    factor = min(MOST / total, 1)
+    epoch = max(round((batches or total) * factor), 1)
+    steps = epoch * length.epochs if length.epochs else round(total * factor)
+    optimizer = optim.SGD([nn.Parameter()], lr=1.0)
+    default_end = {True: length.epochs or 1, False: steps}
+    built = [
+        PARAM_SCHEDULERS.build(
+            {'end': default_end[schedule.get('by_epoch', True)]}
+            | shrunk(schedule, steps / total),
+            default_args={'optimizer': optimizer, 'epoch_length': epoch},
+        )
+        for schedule in schedules
+    ]
+    rates = []
+    for step in range(1, steps + 1):
+        rates.append(optimizer.param_groups[0]['lr'])
+        ends = length.epochs is not None and step % epoch == 0
+        for scheduler in built:
+            if not scheduler.by_epoch or ends:
+                try:
+                    scheduler.step()
+                except Exception as error:  # Whatever it asserts.
+                    name = type(scheduler).__name__
+                    raise StepError(
+                        f'step {step} of {name} fails, {error}'
+                    ) from error
+    return np.array(rates)
+
+
+def check_rates(cfg: Mapping, batches: int | None) -> list[Finding]:
+    """Rates that are never reached, come too late, vanish or rise again.
+
+    Args:
+        cfg: Of the run.
+        batches: Iterations of an epoch, None if unknown.
+    """
+    length = length_of(cfg, batches)
+    rate = part(cfg, 'optim_wrapper.optimizer').get('lr')
+    schedules = [
+        x
+        for x in schedules_of(cfg)
+        if kind(x).endswith('LR') and 'Plateau' not in kind(x)
+    ]
+    cyclic = any(name in kind(x) for x in schedules for name in CYCLIC)
+    if not schedules or not length.iterations or not is_number(rate):
+        return []
+    # The lowest rates are absolute, and the simulation's rate is 1.
+    relative = [
+        x | {'eta_min': x['eta_min'] / rate}
+        if is_number(x.get('eta_min')) and rate
+        else x
+        for x in map(dict, schedules)
+    ]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            shares = simulated(relative, length, batches)
+    except StepError as error:
+        if length.iterations > MOST:  # Shrinking may be at fault.
+            return []
+        message = f'training stops: {error}'
+        return [Finding('error', 'param_scheduler', message, usual(length))]
+    except Exception:  # Its constructor's failure is a finding of its own.
+        return []
+    if cyclic:
+        return []
+    message = problem_of(shares, rate, length.iterations, schedules)
+    if not message:
+        return []
+    return [Finding('warning', 'param_scheduler', message, usual(length))]
+
+
+def usual(length: Length) -> str:
+    """A warm-up and two steps, over the length of training."""
+    total, by_epoch = length.iterations or 0, length.epochs is not None
+    end = length.epochs or total
+    warm_up = {
+        'type': 'LinearLR',
+        'start_factor': 0.1,
+        'by_epoch': False,
+        'begin': 0,
+        'end': max(total // 20, 2),
+    }
+    steps = {
+        'type': 'MultiStepLR',
+        'by_epoch': by_epoch,
+        'begin': 0,
+        'end': end,
+        'milestones': [max(end * 2 // 3, 1), max(end * 11 // 12, 1)],
+        'gamma': 0.1,
+    }
+    return f'param_scheduler={one_line([warm_up, steps])}'
+
+
+def problem_of(
+    shares: np.ndarray,
+    rate: float,
+    iterations: int,
+    schedules: Sequence[Mapping],
+) -> str:
+    """What is wrong with a learning rate, '' for nothing.
+
+    Args:
+        shares: Of `rate`, at each of some iterations.
+        rate: Of the optimizer.
+        iterations: Of training.
+        schedules: That set it.
+    """
+    highest = shares.max()
+    if highest < REACHED:
+        return (
+            f'the learning rate reaches {highest:.0%} of lr={rate} at most '
+            f'in the {iterations} iterations of training'
+        )
+    start = int((shares >= REACHED * highest).argmax())
+    if start > LATE * len(shares):
+        return (
+            f'the learning rate reaches its highest value after '
+            f'{start / len(shares):.0%} of training'
+        )
+    low = (shares <= LOW * highest).mean()
+    if low > LONG:
+        return (
+            f'the learning rate is at most 1% of its highest value in '
+            f'{low:.0%} of training'
+        )
+    lowest = np.minimum.accumulate(shares[start:])
+    rises = shares[start:] - lowest
+    if rises.max() > RISE * highest:
+        at = int(rises.argmax())
+        return (
+            f'the learning rate falls to {lowest[at]:.0%} of lr={rate} and '
+            f'rises again to {shares[start + at]:.0%}'
+        )
+    falls = any(kind(x) in (*STEPS, *DECAYS) for x in schedules)
+    if falls and shares[-1] > (1 - RISE) * highest:
+        return (
+            f'the learning rate ends at {shares[-1] / highest:.0%} of its '
+            'highest value, so its decay has no effect'
+        )
+    return ''

@@ -1,0 +1,121 @@
+"""Checkpoint files that are whole whenever a training is killed."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import ClassVar
+from zipfile import BadZipFile, ZipFile
+
+from mmengine.fileio import LocalBackend, register_backend
+
+from mmdet_retina_plus.common import output_files
+
+BACKEND = 'whole_files'
+"""Name in mmengine: ``checkpoint=dict(backend_args=dict(backend=…))``."""
+
+
+@register_backend(BACKEND)
+class WholeFileBackend(LocalBackend):
+    """Files on disk, each written whole or not at all.
+
+    mmengine's CheckpointHook removes the oldest checkpoint before it writes
+    the next, which with ``max_keep_ckpts=1`` is the only one. Here a removed
+    file stays until the next one is written.
+    """
+
+    outdated: ClassVar[list[Path]] = []
+    """Shared, since mmengine removes and writes through separate objects."""
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Write a file, then remove the outdated ones.
+
+        Raises:
+            OSError: It cannot be written, of a full disk for example. A file
+                that was there before stays.
+        """
+        file = Path(filepath)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # Of a process that was killed while it wrote the same file.
+        for part in file.parent.glob(f'{file.name}.*.part'):
+            part.unlink(missing_ok=True)
+        try:
+            output_files.replace(file, obj)
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f'Cannot write checkpoint {file}: {error.strerror}. Earlier '
+                'checkpoints are as they were: make room and train with '
+                '--resume',
+            ) from error
+        while self.outdated:
+            old = self.outdated.pop()
+            if old != file:
+                old.unlink(missing_ok=True)
+
+    def remove(self, filepath: str | Path) -> None:
+        self.outdated.append(Path(filepath))
+
+
+def is_broken(path: Path) -> bool:
+    """Whether a checkpoint was cut off, as torch's files of any kind.
+
+    Those of torch < 1.6 are no zip archives; torch.load judges them.
+    """
+    if path.is_dir():  # As DeepSpeed writes it.
+        return False
+    with path.open('rb') as file:
+        start = file.read(2)
+    if start and start != b'PK':
+        return start[:1] != b'\x80'
+    try:
+        ZipFile(path).close()
+    except BadZipFile:
+        return True
+    return False
+
+
+def newest_whole(folder: Path, templates: Iterable[str]) -> Path | None:
+    """The checkpoint of a folder that was written last and is not broken.
+
+    Args:
+        folder: Holds the checkpoints.
+        templates: Names with one field for the number, such as
+            ``iter_{}.pth``.
+    """
+    patterns = [re.sub(r'\{.*?\}', '*', template) for template in templates]
+    files = {path for pattern in patterns for path in folder.glob(pattern)}
+    whole = [path for path in files if not is_broken(path)]
+    return max(whole, key=lambda path: path.stat().st_mtime_ns, default=None)
+
+
+def checkpoint_to_resume(
+    pointer: str | None, work_dir: Path, templates: Iterable[str]
+) -> Path | None:
+    """The checkpoint that a training resumes from.
+
+    Args:
+        pointer: What the file ``last_checkpoint`` names; None without one.
+        work_dir: Of the training.
+        templates: As of ``newest_whole``.
+
+    Returns:
+        The one that the pointer names, or else the newest whole one; None if
+        there is no checkpoint at all.
+
+    Raises:
+        ValueError: No checkpoint is whole.
+    """
+    last = Path(pointer) if pointer else None
+    if last is not None and last.exists() and not is_broken(last):
+        return last
+    folder = work_dir
+    if last is not None and last.parent.is_dir():
+        folder = last.parent
+    found = newest_whole(folder, templates)
+    if found is None and pointer is not None:
+        raise ValueError(
+            f'last_checkpoint names {pointer or "nothing"}, which is no whole '
+            f'checkpoint, and {folder} has no other: delete last_checkpoint '
+            'to start anew'
+        )
+    return found

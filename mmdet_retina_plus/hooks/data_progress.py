@@ -1,0 +1,295 @@
+"""How far a training loop has read its data, and a loop that reads on there.
+
+A data loader of torch knows neither its position nor the random states of its
+workers, which are batches ahead of the training. Here every batch brings the
+states that its worker had when the batch was done.
+"""
+
+import pickle
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import islice, repeat
+from typing import Any
+
+import torch
+from mmengine.registry import DATA_SAMPLERS
+from mmengine.runner import BaseLoop
+from torch.utils.data import get_worker_info
+
+from .random_states import random_states, restore_random_states
+
+# torch declares `batch_sampler` as any iterable; mmengine's are more.
+Loader = Any
+
+REPORT = 'random_states_of_worker'
+"""Key of a batch, until the progress has taken it out."""
+
+
+class DataProgress:
+    """The data of a training loop; the iterator of an iteration-based one.
+
+    Args:
+        loop: An EpochBasedTrainLoop, or an IterBasedTrainLoop, which reads
+            through this object from ``start`` on.
+        config: The ``train_dataloader`` that its data loader was built from.
+    """
+
+    def __init__(self, loop: BaseLoop, config: dict) -> None:
+        self.loop = loop
+        self.loader: Loader = loop.dataloader
+        self.config = config
+        self.iterator: Any = None
+        self.workers = Workers(self.loader)
+        self.position = 0
+        self.skipped = 0
+
+    @property
+    def by_iteration(self) -> bool:
+        return hasattr(self.loop, 'dataloader_iterator')
+
+    def state(self) -> dict[str, Any]:
+        """What ``start`` needs to read on from here."""
+        return dict(
+            sampler_seed=sampler_seed(self.loader),
+            epoch=self.iterator._epoch if self.by_iteration else 0,
+            position=self.position,
+            workers=self.workers.state(),
+        )
+
+    def start(self, state: dict[str, Any] | None) -> None:
+        """Begin to read, before the loop does.
+
+        Args:
+            state: Of the training that resumes at the same iteration; None to
+                leave the position to mmengine.
+        """
+        self.workers.listen()
+        if state is not None:
+            self.workers.restore(state['workers'])
+        if self.by_iteration:
+            self.iterator = self.loop.dataloader_iterator
+            if self.loader.num_workers or state is not None:
+                self.iterator = self.restart(state)
+            self.loop.dataloader_iterator = self
+        elif state is not None:
+            rewind(self.loader, self.config, state['sampler_seed'])
+            self.workers.resume_persistent()
+
+    def restart(self, state: dict[str, Any] | None) -> Iterator:
+        """The loop's iterator anew, without what was read ahead.
+
+        The loop built it before any hook could speak, so that its workers
+        report nothing and its sampler begins at 0.
+        """
+        loader = self.loader
+        kind = type(self.loop.dataloader_iterator)
+        # Persistent workers hang on both.
+        self.iterator = self.loop.dataloader_iterator = loader._iterator = None
+        seed = sampler_seed(loader)
+        rewind(loader, self.config, state['sampler_seed'] if state else seed)
+        if state is None:
+            return made(kind, loader)
+        init, batches = loader.worker_init_fn, loader.batch_sampler
+        sampler = batches.sampler
+        if hasattr(sampler, 'set_epoch'):
+            sampler.set_epoch(state['epoch'])
+        self.position = state['position']
+        # Without the loop's own advance, which loads what it skips.
+        self.skipped = 0 if hasattr(kind, 'skip_iter') else self.loop.iter
+        # Workers take turns, so the next batch must be of the same worker.
+        turns = self.position % max(loader.num_workers, 1)
+        loader.worker_init_fn = WorkerStart(init, self.workers.states)
+        # torch refuses another sampler for a loader that may have begun; this
+        # one has not.
+        object.__setattr__(
+            loader,
+            'batch_sampler',
+            RemainingBatches(batches, self.position, turns),
+        )
+        try:
+            iterator = made(kind, loader)
+            iterator._epoch = state['epoch']
+            for _ in range(turns):
+                next(iterator)
+        finally:
+            object.__setattr__(loader, 'batch_sampler', batches)
+            loader.worker_init_fn = init
+        return iterator
+
+    def __iter__(self) -> Iterator:
+        return self
+
+    def __next__(self) -> Any:
+        if self.skipped:
+            self.skipped -= 1
+            return None
+        epoch = self.iterator._epoch
+        batch = next(self.iterator)
+        if self.iterator._epoch != epoch:
+            self.position = 0
+            if not self.loader.persistent_workers:
+                self.workers.states = [None] * self.loader.num_workers
+        self.position += 1
+        self.workers.take(batch)
+        return batch
+
+    def skip_iter(self, num_iters: int) -> None:
+        """Advance as the loop of onedl-mmengine asks for when it resumes."""
+        if not self.position:
+            self.iterator.skip_iter(num_iters)
+            self.position = num_iters
+
+
+class Workers:
+    """Random states of a data loader's workers, and the seed they start with.
+
+    Args:
+        loader: Built by mmengine.
+    """
+
+    def __init__(self, loader: Loader) -> None:
+        self.loader = loader
+        self.seed = getattr(loader.worker_init_fn, 'keywords', {}).get('seed')
+        self.states: list[bytes | None] = [None] * loader.num_workers
+
+    def listen(self) -> None:
+        """Make batches bring states, in passes that begin from now on."""
+        if self.loader.num_workers:
+            self.loader.collate_fn = ReportingCollate(self.loader.collate_fn)
+
+    def take(self, batch: Any) -> None:
+        """Keep what the worker of a batch reports, and take it out."""
+        if isinstance(batch, dict) and REPORT in batch:
+            index, states = batch.pop(REPORT)
+            self.states[index] = states
+
+    def state(self) -> dict[str, Any]:
+        states = [states and pickle.loads(states) for states in self.states]
+        return dict(seed=self.seed, states=states)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what ``state`` returned for a loader of equal workers."""
+        self.states = [
+            states and pickle.dumps(states) for states in state['states']
+        ]
+        self.seed = state['seed']
+        if self.seed is not None:
+            self.loader.worker_init_fn = partial(
+                self.loader.worker_init_fn, seed=self.seed
+            )
+
+    def resume_persistent(self) -> None:
+        """Begin a pass as one that persistent workers have been there for."""
+        if self.loader.persistent_workers:
+            self.loader.worker_init_fn = WorkerStart(
+                self.loader.worker_init_fn, self.states
+            )
+            # Only the first pass draws a seed from torch's random state.
+            self.loader.generator = torch.Generator()
+
+
+class ReportingCollate:
+    """A collate function whose batches bring their worker's random states.
+
+    Of no samples, which stand for a batch that is skipped, it makes None.
+    """
+
+    def __init__(self, collate_fn: Callable) -> None:
+        self.collate_fn = collate_fn
+
+    def __call__(self, samples: Sequence) -> Any:
+        if not samples:
+            return None
+        batch = self.collate_fn(samples)
+        worker = get_worker_info()
+        if worker is not None and isinstance(batch, dict):
+            # As bytes, which cross to the training faster than a tensor.
+            batch[REPORT] = worker.id, pickle.dumps(random_states())
+        return batch
+
+
+class WorkerStart:
+    """A ``worker_init_fn`` that ends with the worker's saved states.
+
+    Args:
+        init_fn: What comes first, or None.
+        workers: Pickled states of each; None leaves a worker as it is.
+    """
+
+    def __init__(
+        self, init_fn: Callable | None, workers: Sequence[bytes | None]
+    ) -> None:
+        self.init_fn = init_fn
+        self.workers = workers
+
+    def __call__(self, index: int) -> None:
+        if self.init_fn is not None:
+            self.init_fn(index)
+        states = self.workers[index]
+        if states is not None:
+            restore_random_states(pickle.loads(states))
+
+
+class RemainingBatches:
+    """A batch sampler whose first pass lacks its first batches.
+
+    Args:
+        batches: The whole one, whose pass begins now.
+        position: Number of batches left out; their indices are drawn.
+        empty: Number of batches without samples that come in place of them.
+    """
+
+    def __init__(self, batches: Any, position: int, empty: int) -> None:
+        self.batches = batches
+        self.empty = empty
+        self.first: Iterator | None = iter(batches)
+        deque(islice(self.first, position), maxlen=0)
+
+    def __iter__(self) -> Iterator:
+        if self.first is None:
+            yield from self.batches
+            return
+        first, self.first = self.first, None
+        yield from repeat([], self.empty)
+        yield from first
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.batches, name)
+
+
+def made(kind: type, loader: Loader) -> Any:
+    """The loop's iterator over a loader, whose workers have begun."""
+    iterator = kind(loader)
+    # In onedl-mmengine they begin late.
+    getattr(iterator, '_ensure_iterator', lambda: None)()
+    return iterator
+
+
+def rewind(loader: Loader, config: dict, seed: int | None) -> None:
+    """Set the samplers to the state that they were built in.
+
+    Args:
+        loader: Built from the config.
+        config: A ``train_dataloader``.
+        seed: Of the sampler.
+    """
+    batches = loader.batch_sampler
+    sampler = batches.sampler
+    fresh = DATA_SAMPLERS.build(
+        config['sampler'], default_args=dict(dataset=loader.dataset, seed=seed)
+    )
+    vars(sampler).update(vars(fresh))
+    if config.get('batch_sampler') is not None:
+        fresh = DATA_SAMPLERS.build(
+            config['batch_sampler'],
+            default_args=dict(sampler=sampler, batch_size=batches.batch_size),
+        )
+        vars(batches).update(vars(fresh))
+
+
+def sampler_seed(loader: Loader) -> int | None:
+    return getattr(loader.batch_sampler.sampler, 'seed', None)

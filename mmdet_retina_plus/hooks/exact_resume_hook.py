@@ -1,0 +1,329 @@
+"""A training that was killed and resumed is the uninterrupted one."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from mmdet.registry import HOOKS
+from mmengine.dist import all_gather_object, get_rank, get_world_size
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.logging import print_log
+from mmengine.runner import Runner, find_latest_checkpoint
+from torch import Tensor
+
+from .checkpoint_files import BACKEND, checkpoint_to_resume, is_broken
+from .data_progress import DataProgress, Loader, Workers
+from .random_states import random_states, restore_random_states
+
+KEY = 'exact_resume'
+"""Of a checkpoint."""
+
+
+@HOOKS.register_module()
+class ExactResumeHook(Hook):
+    """Save and restore every random state, so that a resumed training equals
+    the uninterrupted one.
+
+    mmengine saves weights, optimizers and schedulers. This hook adds to each
+    checkpoint that has an optimizer, for every process:
+
+    - the states of Python, NumPy, torch and the GPU;
+    - the seed of the sampler and its position, which a resumed iteration-based
+      loop reaches without loading the images before it;
+    - the random states and the seed of the data loaders' workers;
+    - gradients that wait for more, under ``accumulative_counts``;
+    - whether the validation of this iteration is done. If not, the resumed
+      training begins with it.
+
+    It also makes the CheckpointHook write whole files (``WholeFileBackend``),
+    unless its ``backend_args`` are set, and lets ``--resume`` without a path
+    skip a broken checkpoint.
+
+    On a CPU with a fixed number of threads the resumed training is equal bit
+    for bit. On a GPU it is as far as the kernels are deterministic. An
+    uninterrupted training is the same with the hook and without it.
+
+    A training resumes with a warning, and not exactly, from a checkpoint
+    without these states, with another number of processes, of workers, of
+    images or batch size, or from the middle of an epoch of an
+    EpochBasedTrainLoop. What transforms or data preprocessors keep from batch
+    to batch, such as the images of CachedMosaic, is not saved.
+    """
+
+    # After what changes a step's states, before CheckpointHook saves them.
+    priority = 80
+
+    def __init__(self) -> None:
+        self.progress: DataProgress | None = None
+        self.val_workers: Workers | None = None
+        self.saved: dict[str, Any] | None = None
+        self.infos: dict[str, Any] = {}
+        self.owes_validation = False
+        self.has_validated = False
+        self.is_validated = False
+        self.collected: list[dict[str, Any]] | None = None
+
+    def before_run(self, runner: Runner) -> None:
+        """Choose files that can be resumed from.
+
+        Raises:
+            ValueError: The checkpoint to resume from is broken, and there is
+                no other, or it was named.
+        """
+        hooks = checkpoint_hooks(runner)
+        for hook in hooks:
+            local = '://' not in str(hook.out_dir or runner.work_dir)
+            if local and hook.backend_args is hook.file_client_args is None:
+                hook.backend_args = dict(backend=BACKEND)
+        if not runner._resume:
+            return
+        templates = [hook.filename_tmpl for hook in hooks]
+        named = runner._load_from
+        if named is not None:
+            check_named(named)
+            return
+        pointer = find_latest_checkpoint(runner.work_dir)
+        found = checkpoint_to_resume(pointer, Path(runner.work_dir), templates)
+        if found is not None and str(found) != pointer:
+            warn(
+                f'last_checkpoint names {pointer or "nothing"}, which is no '
+                f'whole checkpoint: the training resumes from {found}'
+            )
+            runner._load_from = str(found)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        if not runner._resume:
+            return
+        self.saved = checkpoint.get(KEY)
+        self.infos = checkpoint['message_hub']['runtime_info']
+        if self.saved is None:
+            warn(
+                'The checkpoint has no random states, as of a training without'
+                ' ExactResumeHook: the training resumes, but not exactly'
+            )
+
+    def before_train(self, runner: Runner) -> None:
+        """Bring data and random states to where the checkpoint was saved."""
+        self.owes_validation = False
+        config = runner.cfg.get('train_dataloader') or {}
+        loop = runner.train_loop
+        if not isinstance(config.get('sampler'), dict):
+            warn(
+                'ExactResumeHook needs a Runner whose config has the '
+                'train_dataloader: it saves and restores nothing'
+            )
+            return
+        self.progress = DataProgress(loop, config)
+        if runner.val_loop is not None:
+            self.val_workers = Workers(runner.val_dataloader)
+            self.val_workers.listen()
+        before = random_states()
+        state = self.restored(runner)
+        if self.saved is not None:
+            self.owes_validation = not self.saved['is_validated']
+            self.is_validated = self.saved['is_validated']
+            self.has_validated = self.saved['has_validated']
+        self.progress.start(state and state['data'])
+        if state is None:
+            # Building iterators has drawn from them.
+            restore_random_states(before)
+            return
+        if self.val_workers is not None and state['val_workers'] is not None:
+            self.val_workers.restore(state['val_workers'])
+            if self.has_validated:
+                self.val_workers.resume_persistent()
+        for name, parameter in runner.model.named_parameters():
+            if name in state['gradients']:
+                gradient = state['gradients'][name]
+                parameter.grad = gradient.to(parameter.device)
+        restore_random_states(state['random'])
+
+    def restored(self, runner: Runner) -> dict[str, Any] | None:
+        """State of this process, None if an exact resume is impossible."""
+        if self.saved is None:
+            return None
+        loop = runner.train_loop
+        changes = [
+            f'{name}={value}, this training has {now}'
+            for name, now in setting(runner).items()
+            if (value := self.saved['setting'].get(name)) != now
+        ]
+        if changes:
+            warn(
+                f'The checkpoint was saved with {"; ".join(changes)}: the '
+                'training resumes, but not exactly'
+            )
+            return None
+        in_epochs = not hasattr(loop, 'dataloader_iterator')
+        if in_epochs and loop.iter != loop.epoch * len(loop.dataloader):
+            warn(
+                'The checkpoint was saved in the middle of an epoch, which '
+                f'{type(loop).__name__} begins anew: to resume exactly, save '
+                'with by_epoch=True or train with IterBasedTrainLoop'
+            )
+            return None
+        return self.saved['processes'][get_rank()]
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        if self.owes_validation:
+            self.validate_if_owed(runner)
+            runner.message_hub.update_info('epoch', runner.epoch)
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        self.is_validated = False
+        self.collected = None
+        if self.progress is not None:
+            self.progress.workers.take(data_batch)
+
+    def before_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        if self.val_workers is not None:
+            self.val_workers.take(data_batch)
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict | None = None,
+    ) -> None:
+        if get_world_size() > 1 and any(
+            is_due(hook, runner)
+            for hook in checkpoint_hooks(runner)
+            if not hook.by_epoch
+        ):
+            self.collect(runner)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        if get_world_size() > 1:
+            self.collect(runner)
+
+    def after_val_epoch(
+        self, runner: Runner, metrics: dict[str, float] | None = None
+    ) -> None:
+        self.has_validated = self.is_validated = True
+        if get_world_size() > 1:
+            self.collect(runner)
+
+    def after_train(self, runner: Runner) -> None:
+        """Validate where the training was killed in its last validation."""
+        if self.owes_validation:
+            # RuntimeInfoHook has ended the stage.
+            runner.message_hub.update_info('loop_stage', 'train')
+            self.validate_if_owed(runner)
+            runner.message_hub.pop_info('loop_stage')
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Add the states to a checkpoint that a training can resume from."""
+        if self.progress is None or 'optimizer' not in checkpoint:
+            return
+        if get_world_size() > 1:
+            # Only the first process saves, which cannot ask the others.
+            processes = self.collected
+        else:
+            processes = [self.state(runner)]
+        if processes is not None:
+            checkpoint[KEY] = dict(
+                setting=setting(runner),
+                is_validated=self.is_validated,
+                has_validated=self.has_validated,
+                processes=processes,
+            )
+
+    def collect(self, runner: Runner) -> None:
+        """Bring the states of all processes together."""
+        if self.progress is not None:
+            self.collected = all_gather_object(self.state(runner))
+
+    def state(self, runner: Runner) -> dict[str, Any]:
+        """State of this process between two iterations."""
+        assert self.progress is not None
+        return dict(
+            random=random_states(),
+            data=self.progress.state(),
+            val_workers=self.val_workers and self.val_workers.state(),
+            gradients=waiting_gradients(runner),
+        )
+
+    def validate_if_owed(self, runner: Runner) -> None:
+        """Run the validation that the checkpoint was saved before.
+
+        mmengine's loops validate after an iteration or epoch, and resume with
+        the next one.
+        """
+        self.owes_validation = False
+        loop = runner.train_loop
+        loop._decide_current_val_interval()
+        if hasattr(loop, 'dataloader_iterator'):
+            done, last = loop.iter, loop.max_iters
+        else:
+            done, last = loop.epoch, loop.max_epochs
+        if (
+            runner.val_loop is None
+            or done < loop.val_begin
+            or (done % loop.val_interval and done != last)
+        ):
+            return
+        for name in ('epoch', 'iter'):
+            runner.message_hub.update_info(name, self.infos[name])
+        for hook in checkpoint_hooks(runner):
+            # Saved again if the validation is the best.
+            hook.last_ckpt = self.infos.get('last_ckpt')
+        runner.val_loop.run()
+
+
+def setting(runner: Runner) -> dict[str, Any]:
+    """What must be equal for an exact resume."""
+    loader: Loader = runner.train_dataloader
+    return dict(
+        train_loop=type(runner.train_loop).__name__,
+        world_size=get_world_size(),
+        num_workers=loader.num_workers,
+        num_val_workers=runner.val_dataloader.num_workers
+        if runner.val_loop
+        else None,
+        persistent_workers=loader.persistent_workers,
+        batch_size=loader.batch_sampler.batch_size,
+        num_images=len(loader.dataset),
+    )
+
+
+def waiting_gradients(runner: Runner) -> dict[str, Tensor]:
+    """Gradients between the steps of an optimizer that accumulates them."""
+    return {
+        name: parameter.grad.cpu()
+        for name, parameter in runner.model.named_parameters()
+        if parameter.grad is not None
+    }
+
+
+def checkpoint_hooks(runner: Runner) -> list[CheckpointHook]:
+    return [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+
+
+def is_due(hook: CheckpointHook, runner: Runner) -> bool:
+    """Whether a hook that counts iterations saves after this one."""
+    return hook.every_n_train_iters(
+        runner, hook.interval, hook.save_begin
+    ) or (hook.save_last and hook.is_last_train_iter(runner))
+
+
+def check_named(name: str) -> None:
+    """Refuse a broken checkpoint that a user names.
+
+    Raises:
+        ValueError: It is cut off.
+    """
+    path = Path(name)
+    if path.exists() and is_broken(path):
+        raise ValueError(
+            f'{name} is no whole checkpoint: resume from another, or with '
+            '--resume alone from the newest whole one'
+        )
+
+
+def warn(message: str) -> None:
+    print_log(message, logger='current', level=logging.WARNING)

@@ -1,0 +1,99 @@
+"""What all boxes together tell of their format, by generated sets."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmdet_retina_plus.doctor.box_extent import check_extent
+from mmdet_retina_plus.doctor.split import Split
+
+SIDE = 256
+
+
+def boxes_of(number=120, largest=60, low=0.0, high=1.0):
+    """Left, top, width, height inside of images, of any location."""
+    draw = np.random.default_rng(0)
+    extent = draw.uniform(6, largest, (number, 2))
+    room = (high - low) * SIDE - extent
+    return np.hstack([low * SIDE + draw.random((number, 2)) * room, extent])
+
+
+def findings(boxes):
+    images = [
+        {'id': n, 'file_name': f'{n}.png', 'width': SIDE, 'height': SIDE}
+        for n in range(40)
+    ]
+    annotations = [
+        {
+            'id': n + 1,
+            'image_id': n % 40,
+            'category_id': 1,
+            'bbox': box,
+            'area': box[2] * box[3],
+            'iscrowd': 0,
+        }
+        for n, box in enumerate(boxes.tolist())
+    ]
+    coco = {
+        'images': images,
+        'annotations': annotations,
+        'categories': [{'id': 1, 'name': 'cat'}],
+    }
+    # As read from a file.
+    return check_extent(
+        Split('train', json.loads(json.dumps(coco)), Path(), ('cat',))
+    )
+
+
+def centres(boxes):
+    return np.hstack([boxes[:, :2] + boxes[:, 2:] / 2, boxes[:, 2:]])
+
+
+def corners(boxes):
+    return np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])
+
+
+FAULTS = {
+    'centres': (centres(boxes_of()), 'error', 'x - width / 2'),
+    'centres that leave no image': (
+        centres(boxes_of(600, 20, high=0.97)),
+        'warning',
+        'x - width / 2',
+    ),
+    'corners': (corners(boxes_of()), 'error', 'x2 - x1'),
+    'boxes of images of half the side': (
+        boxes_of() / 2,
+        'warning',
+        'by some 2 and 2',
+    ),
+    'boxes of images of twice the side': (
+        boxes_of() * 2,
+        'error',
+        'divide the four numbers of bbox by 1.99',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', FAULTS)
+def test_boxes_of_another_format(name):
+    boxes, level, fix = FAULTS[name]
+    (finding,) = findings(boxes)
+    assert finding.level == level
+    assert fix in finding.fix
+
+
+@pytest.mark.parametrize(
+    'boxes',
+    [
+        boxes_of(),
+        boxes_of(largest=200),
+        boxes_of(number=20) / 2,
+        boxes_of(low=0.3, high=0.7),
+        boxes_of(low=0.0, high=0.8),
+        boxes_of() + np.array([-4, -4, 8, 8]),
+    ],
+)
+def test_boxes_that_are_right_raise_no_alarm(boxes):
+    assert findings(boxes) == []

@@ -1,0 +1,247 @@
+"""A training that is killed and resumed is the uninterrupted one."""
+
+import errno
+import resource
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from mmdet_retina_plus.synthetic.shapes import make_shapes
+from tests.helpers.killed_trainings import (
+    Killed,
+    Killer,
+    differences,
+    noisy_config,
+    train,
+)
+from tests.helpers.processes import in_two_processes
+from tests.helpers.shipped_configs import load
+
+EPOCHS = dict(
+    train_cfg=dict(_delete_=True, by_epoch=True, max_epochs=3, val_interval=1),
+    default_hooks__checkpoint=dict(by_epoch=True, interval=1),
+    train_dataloader__sampler__type='DefaultSampler',
+)
+WORKERS = dict(train_dataloader__num_workers=2)
+PERSISTENT = dict(
+    WORKERS,
+    train_dataloader__persistent_workers=True,
+    val_dataloader=dict(num_workers=1, persistent_workers=True),
+)
+FINITE = dict(train_dataloader__sampler__type='DefaultSampler')
+BUCKETS = dict(
+    train_dataloader__batch_sampler=dict(type='AspectRatioBatchSampler')
+)
+ACCUMULATION = dict(
+    optim_wrapper__accumulative_counts=2,
+    default_hooks__checkpoint__interval=3,
+)
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
+    """mmengine pauses for two seconds when a finite sampler begins anew."""
+    clock = SimpleNamespace(sleep=lambda seconds: None)
+    monkeypatch.setattr('mmengine.runner.loops.time', clock)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'moment', 'at'),
+    [
+        (dict(), 'before_train_iter', 3),
+        (dict(), 'after_val_epoch', 4),
+        (dict(), 'before_val_epoch', 8),
+        (WORKERS, 'before_train_iter', 5),
+        (BUCKETS, 'before_train_iter', 5),
+        (ACCUMULATION, 'before_train_iter', 5),
+        (FINITE, 'before_train_iter', 7),
+        (FINITE | WORKERS, 'before_train_iter', 7),
+        (FINITE | PERSISTENT, 'before_train_iter', 7),
+        (EPOCHS, 'before_train_iter', 7),
+        (EPOCHS | WORKERS, 'before_train_iter', 7),
+        (EPOCHS | PERSISTENT, 'before_train_iter', 7),
+        (EPOCHS, 'before_val_epoch', 15),
+    ],
+)
+def test_a_killed_and_resumed_training_is_the_uninterrupted_one(
+    changes, moment, at, tmp_path
+):
+    """The checkpoint knows the seed, the resuming command does not."""
+    config = noisy_config(**changes)
+    whole = train(config, tmp_path / 'whole')
+    killed = train(config, tmp_path / 'parts', Killer(moment, at))
+    assert list(differences(killed, whole))
+    resumed = train(
+        config, tmp_path / 'parts', resume=True, randomness=dict(seed=None)
+    )
+    assert list(differences(resumed, whole)) == []
+
+
+def plain(value: Any) -> Iterator[type]:
+    """Types of the values inside of containers."""
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    if isinstance(value, list | tuple):
+        for part in value:
+            yield from plain(part)
+    else:
+        yield type(value)
+
+
+@pytest.mark.parametrize('changes', [dict(), EPOCHS | PERSISTENT])
+def test_the_hook_changes_nothing_of_a_training(changes, tmp_path):
+    config = noisy_config(**changes)
+    with_hook = train(config, tmp_path / 'with')
+    config.custom_hooks = config.custom_hooks[1:]
+    without = train(config, tmp_path / 'without')
+    states = with_hook.pop('exact_resume')
+    assert set(plain(states)) <= {
+        *(int, float, str, bool, type(None), torch.Tensor)
+    }
+    assert list(differences(with_hook, without)) == []
+
+
+@pytest.mark.parametrize(
+    ('changes', 'resumed_with', 'message'),
+    [
+        (dict(), WORKERS, 'num_workers=0, this training has 2'),
+        (dict(), dict(train_dataloader__batch_size=3), 'batch_size=2'),
+        (
+            EPOCHS | dict(default_hooks__checkpoint=dict(by_epoch=False)),
+            dict(),
+            'in the middle of an epoch',
+        ),
+        (dict(custom_hooks=[]), dict(), 'has no random states'),
+    ],
+)
+def test_a_resume_that_cannot_be_exact_says_so(
+    changes, resumed_with, message, tmp_path, capsys
+):
+    config = noisy_config(**changes)
+    train(config, tmp_path, Killer('before_train_iter', 2))
+    config = noisy_config(**{**changes, **resumed_with})
+    config.custom_hooks = [dict(type='ExactResumeHook')]
+    config.log_level = 'WARNING'
+    train(config, tmp_path, resume=True)
+    assert message in capsys.readouterr().out
+
+
+def test_a_killed_write_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+    """Though mmengine keeps only one."""
+    config = noisy_config(default_hooks__checkpoint__max_keep_ckpts=1)
+    whole = train(config, tmp_path / 'whole')
+    fsync = 'mmdet_retina_plus.common.output_files.os.fsync'
+    writes = iter(range(9))
+
+    def kill(handle: int) -> None:
+        if next(writes) == 1:
+            raise Killed
+
+    parts = tmp_path / 'parts'
+    with monkeypatch.context() as context:
+        context.setattr(fsync, kill)
+        train(config, parts, Killer('before_run', 9))
+    assert {path.name for path in parts.glob('iter_*')} == {'iter_2.pth'}
+    resumed = train(config, parts, resume=True)
+    assert list(differences(resumed, whole)) == []
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path):
+    """A limit on files stands in for the disk."""
+    config = noisy_config(default_hooks__checkpoint__max_keep_ckpts=1)
+    train(config, tmp_path, Killer('before_train_iter', 3))
+    size = (tmp_path / 'iter_2.pth').stat().st_size
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, limits[1]))
+    try:
+        with pytest.raises(OSError, match='Cannot write checkpoint') as error:
+            train(config, tmp_path, resume=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert error.value.errno == errno.EFBIG
+    assert {path.name for path in tmp_path.glob('*iter_*')} == {'iter_2.pth'}
+    assert train(config, tmp_path, resume=True)['meta']['iter'] == 8
+
+
+@pytest.mark.parametrize('kept', [0, 1000])
+def test_a_broken_newest_checkpoint_falls_back_to_the_one_before(
+    kept, tmp_path, capsys
+):
+    config = noisy_config(log_level='WARNING')
+    whole = train(config, tmp_path / 'whole')
+    parts = tmp_path / 'parts'
+    train(config, parts, Killer('before_train_iter', 7))
+    newest = parts / 'iter_6.pth'
+    newest.write_bytes(newest.read_bytes()[:kept])
+    resumed = train(config, parts, resume=True)
+    assert f'resumes from {parts / "iter_4.pth"}' in capsys.readouterr().out
+    assert list(differences(resumed, whole)) == []
+
+
+def test_broken_checkpoints_without_a_whole_one_are_refused(tmp_path):
+    config = noisy_config()
+    train(config, tmp_path, Killer('before_train_iter', 3))
+    newest = tmp_path / 'iter_2.pth'
+    newest.write_bytes(b'PK')
+    with pytest.raises(ValueError, match='delete last_checkpoint'):
+        train(config, tmp_path, resume=True)
+    with pytest.raises(ValueError, match='resume from another'):
+        train(config, tmp_path, resume=True, load_from=str(newest))
+
+
+def test_a_shipped_config_resumes_exactly(tmp_path):
+    """With workers, mixed images, EMA, and a loss that adjusts itself."""
+    data = tmp_path / 'data'
+    make_shapes(data, num=8, num_val=2, size=96)
+    config = load('retinanet_r18_fpn_shapes')
+    for loader in (config.train_dataloader, config.val_dataloader):
+        loader.dataset.data_root = str(data)
+        for transform in loader.dataset.pipeline:
+            if transform.type == 'Resize':
+                transform.scale = (64, 64)
+    config.train_dataloader.update(batch_size=2, num_workers=2)
+    config.val_evaluator.ann_file = str(data / 'instances_val.json')
+    config.train_cfg.update(max_iters=4, val_interval=2)
+    config.default_hooks.checkpoint.interval = 2
+    config.model.bbox_head.loss_bbox.type = 'SelfAdjustingSmoothL1Loss'
+    config.model.data_preprocessor.batch_augments = [dict(type='BatchMixUp')]
+    config.custom_hooks.append(dict(type='EMAHook'))
+    config.log_level = 'ERROR'
+    whole = train(config, tmp_path / 'whole')
+    train(config, tmp_path / 'parts', Killer('before_train_iter', 3))
+    resumed = train(config, tmp_path / 'parts', resume=True)
+    assert list(differences(resumed, whole)) == []
+
+
+def train_twice(rank: int, folder: Path) -> list[str]:
+    """Where a training of two processes differs once it was resumed."""
+    config = noisy_config(randomness__diff_rank_seed=True)
+    whole = train(config, folder / 'whole')
+    train(config, folder / 'parts', Killer('before_train_iter', 5))
+    resumed = train(config, folder / 'parts', resume=True)
+    states = [
+        state['random'] for state in resumed['exact_resume']['processes']
+    ]
+    assert list(differences(*states))
+    return list(differences(resumed, whole))
+
+
+def test_two_processes_resume_each_its_own_state(tmp_path, capfd):
+    assert in_two_processes(tmp_path, train_twice, tmp_path) == [[], []]
+    # One process cannot take the states of both.
+    config = noisy_config(log_level='WARNING')
+    (tmp_path / 'parts' / 'last_checkpoint').write_text(
+        str(tmp_path / 'parts' / 'iter_6.pth')
+    )
+    capfd.readouterr()
+    resumed = train(config, tmp_path / 'parts', resume=True)
+    assert resumed['meta']['iter'] == 8
+    message = 'saved with world_size=2, this training has 1'
+    assert message in capfd.readouterr().out
