@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from mmcv.transforms import Compose
 from mmdet.models import DetTTAModel
+from mmdet.structures import DetDataSample
 from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config, ConfigDict
 from mmengine.structures import InstanceData
@@ -285,7 +286,10 @@ def draw(
     panels = []
     for name in SHOWN:
         panel = cv2.resize(
-            pictures.draw(np.ascontiguousarray(image), found[name]),
+            pictures.draw(
+                np.ascontiguousarray(image),
+                DetDataSample(pred_instances=found[name]),
+            ),
             None,
             fx=PANEL / image.shape[1],
             fy=PANEL / image.shape[1],
