@@ -41,7 +41,7 @@ from mmdet_retina_plus.fusion import WBC_PRESETS, WBCTTAModel, merge_tiles
 from mmdet_retina_plus.inference.fusion_options import PRESET_WEIGHTS
 from mmdet_retina_plus.inference.image_list import ListedImage
 from mmdet_retina_plus.inference.pictures import Pictures
-from mmdet_retina_plus.inference.results import Results
+from mmdet_retina_plus.inference.results import coco_results
 from mmdet_retina_plus.inference.tiled_detector import (
     TiledDetector,
     window_inputs,
@@ -228,17 +228,18 @@ def average_precision(
         found: Of each image, in order.
         labels: Category of each label.
     """
-    results = Results(labels)
+    results = []
     for image, instances in zip(truth['images'], found, strict=True):
         listed = ListedImage(image['id'], '', Path())
-        results.add(listed, (image['height'], image['width']), instances)
+        shape = image['height'], image['width']
+        results += coco_results(listed, shape, instances, labels)
     with redirect_stdout(StringIO()):
         coco = COCO()
         coco.dataset = truth
         coco.createIndex()
-        if not results.boxes:
+        if not results:
             return 0.0, 0.0
-        score = COCOeval(coco, coco.loadRes(results.boxes), 'bbox')
+        score = COCOeval(coco, coco.loadRes(results), 'bbox')
         score.evaluate()
         score.accumulate()
         score.summarize()
