@@ -100,19 +100,25 @@ def read(name: str) -> pd.DataFrame:
 
 
 def spread_of(runs: pd.DataFrame) -> float:
-    """Standard deviation of one run's mAP over seeds, pooled over strategies.
+    """Standard deviation of one run's AP over seeds, pooled over strategies.
 
     Args:
-        runs: Of one data set.
+        runs: Of one data set. NaN where no strategy has two seeds.
     """
     groups = runs.groupby('strategy').AP
     degrees = (groups.size() - 1).sum()
-    return math.sqrt((groups.var() * (groups.size() - 1)).sum() / degrees)
+    squares = (groups.var() * (groups.size() - 1)).sum()
+    return math.sqrt(squares / degrees) if degrees else math.nan
 
 
 def difference(mean: float, baseline: float, spread: float) -> str:
-    """A difference in AP, or `none` if it is below twice the seeds' spread."""
+    """A difference in AP, or `none` if it is below twice the seeds' spread.
+
+    `unknown` where the spread is.
+    """
     gap = mean - baseline
+    if math.isnan(spread):
+        return 'unknown'
     return 'none' if abs(gap) < 2 * spread else f'{gap:+.1f}'
 
 

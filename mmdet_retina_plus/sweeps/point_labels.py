@@ -1,7 +1,7 @@
 """Names for the points of a sweep, whatever their keys and values are."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -85,17 +85,33 @@ def show_value(value: Any) -> str:
     return repr(value)
 
 
-def show_setting(key: str, value: Any) -> str:
-    """A point's value on one line, a config by its name."""
-    return show_value(Path(value).stem if key == CONFIG else value)
+def config_names(points: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """The shortest end of each config's path that no other config has."""
+    paths = {point[CONFIG] for point in points if CONFIG in point}
+    parts = {path: Path(path).with_suffix('').parts for path in paths}
+    names = {}
+    for path, own in parts.items():
+        others = [other for other in parts.values() if other != own]
+        count = 1
+        while any(other[-count:] == own[-count:] for other in others):
+            count += 1
+        names[path] = '/'.join(own[-count:])
+    return names
 
 
-def label(
-    point: dict[str, Any], keys: Iterable[str], names: dict[str, str]
-) -> str:
-    """`gamma=2.0, alpha=0.25`, of those keys that the point has."""
-    values = {key: show_setting(key, value) for key, value in point.items()}
-    return join(values, keys, names)
+def show_point(
+    point: dict[str, Any], names: Mapping[str, str]
+) -> dict[str, str]:
+    """A point's values, each on one line.
+
+    Args:
+        point: Key to value.
+        names: Of configs, by `config_names`.
+    """
+    return {
+        key: show_value(names[value] if key == CONFIG else value)
+        for key, value in point.items()
+    }
 
 
 def join(
@@ -111,14 +127,16 @@ def join(
 
 def full_label(point: dict[str, Any]) -> str:
     """All of a point, its keys as they are."""
-    return label(point, point, {key: key for key in point})
+    values = show_point(point, config_names([point]))
+    return join(values, point, {key: key for key in point})
 
 
 def label_points(points: Sequence[dict[str, Any]]) -> list[str]:
     """A label a point, of any length, from what tells them apart."""
     keys = telling_keys(points)
     names = short_keys(keys_of(points))
-    return [label(point, keys, names) for point in points]
+    configs = config_names(points)
+    return [join(show_point(point, configs), keys, names) for point in points]
 
 
 def short_labels(
@@ -133,12 +151,12 @@ def short_labels(
     """
     keys = telling_keys(points) if keys is None else keys
     names = short_keys(keys_of(points))
+    configs = config_names(points)
+    shown = [show_point(point, configs) for point in points]
     values: list[dict[str, str]] = [{} for _ in points]
     for key in keys:
         owners = [i for i, point in enumerate(points) if key in point]
-        texts = without_shared(
-            [show_setting(key, points[i][key]) for i in owners]
-        )
+        texts = without_shared([shown[i][key] for i in owners])
         for i, text in zip(owners, texts, strict=True):
             values[i][key] = text
     return clip_labels([join(part, keys, names) for part in values])

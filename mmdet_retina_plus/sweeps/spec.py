@@ -110,7 +110,6 @@ def read_sweep(path: Path, config: Path | None = None) -> Sweep:
     if not points:
         raise ValueError(f'{path} must set points or product')
     named = [point[CONFIG] for point in points if CONFIG in point]
-    check_names(path, named)
     own = given.pop('config', None)
     if config is not None and named:
         raise ValueError(
@@ -127,22 +126,6 @@ def read_sweep(path: Path, config: Path | None = None) -> Sweep:
             )
         config = Path(named[0])
     return Sweep(path.stem, config, points, **given)
-
-
-def check_names(spec: Path, configs: Sequence[str]) -> None:
-    """Refuse configs that tables and pictures would show alike.
-
-    Raises:
-        ValueError: Two configs have the same file name.
-    """
-    paths: dict[str, str] = {}
-    for config in configs:
-        other = paths.setdefault(Path(config).stem, config)
-        if other != config:
-            raise ValueError(
-                f'{spec} names {other} and {config}, which tables would show '
-                'alike: rename one of them'
-            )
 
 
 def place_of(spec: Path, config: str) -> str:

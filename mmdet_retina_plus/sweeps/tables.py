@@ -6,7 +6,13 @@ import io
 import re
 from typing import Any
 
-from .point_labels import keys_of, short_keys, show_setting, show_value
+from .point_labels import (
+    config_names,
+    keys_of,
+    short_keys,
+    show_point,
+    show_value,
+)
 from .summary import (
     PointResult,
     best_mean,
@@ -126,12 +132,10 @@ def table_cells(
     sweep: SweepResult, result: PointResult, keys: list[str]
 ) -> list[str]:
     """A point's row as plain text; empty where there is nothing to say."""
-    point = result.point
+    names = config_names([*sweep.points, result.point])
+    shown = show_point(result.point, names)
     return [
-        *(
-            show_setting(key, point[key]) if key in point else ''
-            for key in keys
-        ),
+        *(shown.get(key, '') for key in keys),
         metric_unit(sweep.metric).show_summary(result.metric),
         f'{result.count("complete")} of {result.planned}',
         str(result.count('failed') or ''),

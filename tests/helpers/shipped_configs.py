@@ -1,6 +1,7 @@
 """Shipped configs: their differences, their detectors and a step of these."""
 
 import functools
+import os
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from typing import Any
@@ -17,12 +18,13 @@ from tests.helpers.samples import Objects, data_sample
 
 def load(name: str) -> Config:
     """A shipped config, by name, to be changed at will."""
-    return deepcopy(read(mmdet_retina_plus.config(name)))
+    path = mmdet_retina_plus.config(name)
+    return deepcopy(read(path, os.environ.get('LAB_DATA')))
 
 
 @functools.cache
-def read(path: str) -> Config:
-    """A config that every test shares."""
+def read(path: str, lab_data: str | None) -> Config:
+    """A config that every test shares; the lab's depend on LAB_DATA."""
     return Config.fromfile(path)
 
 

@@ -32,6 +32,8 @@ def test_configs_are_shown_by_their_names():
     points = [dict(config=f'/home/me/{name}.py', lr=1) for name in 'ab']
     assert label_points(points) == ['config=a', 'config=b']
     assert short_labels(points) == ['config=a', 'config=b']
+    folds = [dict(config=f'/data/{fold}/c.py') for fold in ('one', 'two')]
+    assert label_points(folds) == ['config=one/c', 'config=two/c']
 
 
 @pytest.mark.parametrize(

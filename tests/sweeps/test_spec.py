@@ -158,12 +158,6 @@ points = [dict(config='lab/a.py'), dict(config='../b.py', alpha=1)]
         read_sweep(write(tmp_path, text), Path('c.py'))
 
 
-def test_configs_of_one_name_are_refused(tmp_path):
-    text = "points = [dict(config='a.py'), dict(config='b/a.py')]"
-    with pytest.raises(ValueError, match='would show alike'):
-        read_sweep(write(tmp_path, text))
-
-
 def test_a_spec_named_in_two_ways_has_the_same_points(tmp_path, monkeypatch):
     path = write(tmp_path, "points = [dict(config='a.py')]")
     monkeypatch.chdir(tmp_path)

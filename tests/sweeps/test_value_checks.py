@@ -174,7 +174,7 @@ def test_a_point_that_names_its_config_is_held_to_that(cfg):
     checked = check_sweep(points, {'config.py': cfg, 'other.py': other})
     assert checked == points.points
     assert [type(point.get('beta', 1.0)) for point in checked] == [float] * 2
-    with pytest.raises(ValueError, match=r'config=config\.py, beta=1'):
+    with pytest.raises(ValueError, match='config=config, beta=1'):
         check(sweep(dict(config='config.py', beta=1)), cfg)
 
 
