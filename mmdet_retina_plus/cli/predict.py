@@ -185,7 +185,7 @@ def main(
 
     Images that fail, and pictures, are named at the end, all others are
     written; then the exit code is 1. Ctrl-C ends the work and writes what is
-    done, to *.partial.json where --out exists; then it is 130.
+    done, to *.partial.json where --out exists, or of a part; then it is 130.
     """
     context = click.get_current_context()
     if jobs and jobs > 1:
@@ -239,9 +239,9 @@ def idle_options(ctx: click.Context) -> list[str]:
 
 def conclude(outcome: Outcome) -> None:
     """Name the files and what went wrong, and exit if anything did."""
-    results, total, interrupted, files = outcome
+    results, total, interrupted, files, num_boxes, unjoined = outcome
     if files:
-        click.echo(f'{results.boxes.count} boxes written to {files[0]}')
+        click.echo(f'{num_boxes:,} boxes written to {files[0]}')
     for file in files[1:]:
         click.echo(f'Their images and categories are in {file}')
     for line in results.notes:
@@ -249,6 +249,9 @@ def conclude(outcome: Outcome) -> None:
     for line in (*results.failures, *results.undrawn):
         click.echo(line, err=True)
     said = []
+    if unjoined:
+        click.echo(f'Not joined: {unjoined}', err=True)
+        said.append('The parts are not joined')
     if results.failures:
         said.append(f'{len(results.failures)} of {total} images failed')
     if results.undrawn:
