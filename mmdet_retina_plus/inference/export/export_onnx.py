@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -217,7 +218,12 @@ def compare_all(
         ValueError: The file's detections differ more; with the image.
         OSError: An image cannot be read.
     """
-    from .compare import Difference, ask_checkpoint, compare
+    from .compare import (
+        Difference,
+        ask_candidates,
+        ask_checkpoint,
+        compare,
+    )
     from .onnx_file import ask_file
     from .resize_rule import apply_rule, read_rgb
 
@@ -229,18 +235,26 @@ def compare_all(
         if dynamic and number == 0:
             batches.append(np.stack([pixels, pixels[:, ::-1]]))
         for batch in batches:
-            for image, ours in zip(
+            for image, found in zip(
                 batch, ask_file(session, batch, test_cfg), strict=True
             ):
-                theirs = ask_checkpoint(model, image, ours.masks is not None)
+                expected = ask_checkpoint(
+                    model, image, found.masks is not None
+                )
                 try:
-                    difference = compare(theirs, ours, tolerance, test_cfg)
+                    difference = compare(
+                        expected,
+                        found,
+                        tolerance,
+                        test_cfg,
+                        partial(ask_candidates, model, image),
+                    )
                 except ValueError as error:
                     raise ValueError(
                         f'The file does not find what the checkpoint does in '
                         f'{item.path}: {error}; nothing is written'
                     ) from error
-                count += len(theirs.scores)
+                count += len(expected.scores)
                 total = total.join(difference)
     return count, total
 

@@ -57,6 +57,35 @@ def test_the_traced_steps_are_those_of_the_checkpoint(kind, small, photos):
     ).close_calls
 
 
+def test_a_file_holds_more_boxes_than_a_level_passes_on(small, photos):
+    config, checkpoint = small('box')
+    options = [
+        *('model.test_cfg.nms_pre=9', 'model.test_cfg.score_thr=0.0'),
+        'model.test_cfg.nms.iou_threshold=0.95',
+    ]
+    cfg = read_config(config, options)
+    (model,) = load_detectors(cfg, [checkpoint], 'cpu')
+    image = read_rgb(Path(photos, '0.png'))
+    expected = compare.ask_checkpoint(model, image, with_mask=False)
+    assert len(expected.scores) > 9
+    with torch.no_grad():
+        outputs = ExportedDetector(model)(torch.from_numpy(image)[None])
+    found = unpad([output.numpy() for output in outputs])
+    test_cfg = model.bbox_head.test_cfg
+    compare.compare(expected, found, compare.SINGLE, test_cfg)
+    candidates = compare.ask_candidates(model, image)
+    assert len(candidates.scores) == 2 * 9
+    assert model.bbox_head.test_cfg is test_cfg
+
+
+def test_half_precision_keeps_mean_and_std(small):
+    config, checkpoint = small('box')
+    (model,) = load_detectors(read_config(config), [checkpoint], 'cpu')
+    mean = model.data_preprocessor.mean.clone()
+    half = ExportedDetector(model, half=True)
+    torch.testing.assert_close(half.mean, mean, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize('case', FILES)
 def test_a_file_finds_what_its_checkpoint_finds(case, tmp_path, small, photos):
     options, shape, num_outputs = FILES[case]
