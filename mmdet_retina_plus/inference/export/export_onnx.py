@@ -120,6 +120,7 @@ def export_onnx(
     if raw:
         # All pairs of anchors and classes compete in the comparison.
         model.bbox_head.test_cfg.nms_pre = 2**31
+    own_rule = rule
     if not dynamic:
         rule = with_canvas(rule, read_rgb(listed[0].path), model)
     tolerance = HALF if fp16 else SINGLE
@@ -146,7 +147,7 @@ def export_onnx(
         found,
         difference,
         tolerance,
-        notes_on(model, raw),
+        [*notes_on(model, raw), *notes_on_size(own_rule, rule, listed)],
     )
 
 
@@ -316,3 +317,33 @@ def notes_on(model: Any, raw: bool) -> list[str]:
             'config'
         )
     return notes
+
+
+def notes_on_size(
+    rule: dict[str, Any],
+    canvas: dict[str, Any],
+    listed: Sequence[ListedImage],
+) -> list[str]:
+    """A line where a static file shrinks images that the config does not.
+
+    Args:
+        rule: How the config resizes.
+        canvas: How the file's images are resized.
+        listed: Compared images.
+    """
+    from .resize_rule import read_rgb, shrunk
+
+    factors = []
+    for item in listed:
+        height, width = read_rgb(item.path).shape[:2]
+        factors.append(shrunk(rule, canvas, width, height))
+    smaller = [factor for factor in factors if factor < 0.95]
+    if not smaller:
+        return []
+    across, down = canvas['fit']
+    return [
+        f'{len(smaller)} of {quantity(len(listed), "image")} shrink to the '
+        f'canvas of {across} x {down} px, down to {min(smaller):.2f} of the '
+        "config's size, where the checkpoint was compared too: `retina-plus "
+        'predict` finds other boxes there, --dynamic the same'
+    ]

@@ -15,12 +15,17 @@ from mmdet_retina_plus.common.config_file import read_config
 from mmdet_retina_plus.common.trained_detectors import load_detectors
 from mmdet_retina_plus.inference.export import compare, onnx_file
 from mmdet_retina_plus.inference.export.compare import unpad
-from mmdet_retina_plus.inference.export.export_onnx import export_onnx
+from mmdet_retina_plus.inference.export.export_onnx import (
+    export_onnx,
+    notes_on_size,
+)
 from mmdet_retina_plus.inference.export.exported_detector import (
     ExportedDetector,
 )
 from mmdet_retina_plus.inference.export.resize_rule import read_rgb
+from mmdet_retina_plus.inference.image_list import find_images
 from mmdet_retina_plus.inference.tiled_detector import TiledDetector
+from tests.helpers.image_files import write_image
 
 FILES = {
     'half precision': (dict(fp16=True), [1, 64, 96, 3], 4),
@@ -121,19 +126,22 @@ def test_the_example_detects_as_predict_does(mask_file, photos):
     exec(example.read_text(), scope)
     image = f'{photos}/0.png'
     session = onnxruntime.InferenceSession(str(model))
-    photo = scope['Image'].open(image).convert('RGB')
+    photo = scope['read'](image)
     boxes, scores, labels, masks = scope['detect'](session, photo)
     detector = TiledDetector(
         load_detectors(read_config(config), [checkpoint], 'cpu')
     )
     found = detector(detector.read(Path(image))).pred_instances
     # Pillow and OpenCV round grey levels of a resized image differently.
-    theirs = compare.found_of(found)
+    expected = compare.found_of(found)
     ours = compare.Found(boxes, scores, labels)
     cfg = detector.models[0].bbox_head.test_cfg
-    compare.compare(theirs, ours, compare.HALF, cfg)
+    compare.compare(expected, ours, compare.HALF, cfg)
     assert len(masks) == len(boxes)
     assert {mask.shape for mask in masks} == {(90, 120)}
+    least = float(np.median(scores))
+    few = scope['detect'](session, photo, least)
+    assert {len(values) for values in few} == {(scores > least).sum()}
 
 
 def test_metadata_say_what_the_file_needs(mask_file):
@@ -144,6 +152,16 @@ def test_metadata_say_what_the_file_needs(mask_file):
     assert json.loads(about['versions'])['torch']
     assert float(about['score_thr']) == 0.05
     assert float(about['mask_thr']) == 0.5
+
+
+def test_images_that_a_static_file_shrinks_are_noted(tmp_path):
+    write_image(tmp_path / 'tall.png', size=(120, 90))
+    write_image(tmp_path / 'wide.png', size=(90, 120))
+    listed = find_images(str(tmp_path))
+    rule = dict(fit=[96, 64])
+    (note,) = notes_on_size(rule, dict(rule, pad=[0, 0, 0]), listed)
+    assert '1 of 2 images' in note
+    assert notes_on_size(rule, rule, listed) == []
 
 
 def test_a_difference_leaves_no_file(tmp_path, small, photos, monkeypatch):
