@@ -13,7 +13,11 @@ from mmdet_retina_plus.inference.detect_images import (
     detect_images,
 )
 from mmdet_retina_plus.inference.fusion_options import PRESET_WEIGHTS
-from mmdet_retina_plus.inference.shards import Shard, run_jobs
+from mmdet_retina_plus.inference.shards import (
+    Shard,
+    missing_parts,
+    run_jobs,
+)
 
 from .errors import errors_as_messages
 from .options import (
@@ -193,7 +197,7 @@ def main(
             raise click.UsageError(
                 '--jobs makes parts of its own: give --shard or --jobs'
             )
-        sys.exit(run_parts(context, jobs, options['device']))
+        sys.exit(run_parts(context, out, jobs, options['device']))
     for line in idle_options(context):
         click.echo(f'Note: {line}', err=True)
     with errors_as_messages():
@@ -206,7 +210,9 @@ def main(
     conclude(outcome)
 
 
-def run_parts(context: click.Context, jobs: int, device: str | None) -> int:
+def run_parts(
+    context: click.Context, out: Path, jobs: int, device: str | None
+) -> int:
     """Exit code of the processes that detect in a part each."""
     words = context.meta[WORDS]
     place = next(
@@ -219,7 +225,15 @@ def run_parts(context: click.Context, jobs: int, device: str | None) -> int:
             from torch import cuda
 
             devices = cuda.device_count()
-    return run_jobs(['predict', *words], jobs, devices)
+    with errors_as_messages():
+        code = run_jobs(['predict', *words], out, jobs, devices)
+    for part in missing_parts(out, jobs):
+        click.echo(
+            'Not joined: repeat the command with --shard '
+            f'{part.number}/{part.total} in place of --jobs',
+            err=True,
+        )
+    return code
 
 
 def idle_options(ctx: click.Context) -> list[str]:

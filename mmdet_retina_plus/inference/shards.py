@@ -7,6 +7,7 @@ result files, so that none has to wait for the others.
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -25,7 +26,12 @@ from mmdet_retina_plus.common.text import some
 
 from .results import images_file
 
-COMMAND = 'from mmdet_retina_plus.cli.main import main; main()'
+WITHOUT_FOLDER = 'import sys; sys.path = [path for path in sys.path if path]; '
+"""Leaves the working folder out, as the console script does: a file queue.py
+there is not Python's."""
+COMMAND = (
+    f'{WITHOUT_FOLDER}from mmdet_retina_plus.cli.main import main; main()'
+)
 MOST_OPEN = 500
 """Files that are read side by side, to keep the order of images; more are
 read one after the other, since a process may not open them all."""
@@ -171,11 +177,17 @@ def check_origins(
         )
 
 
-def run_jobs(arguments: Sequence[str], jobs: int, devices: int) -> int:
+def run_jobs(
+    arguments: Sequence[str], out: Path, jobs: int, devices: int
+) -> int:
     """Run a command in several processes, each a part of the images.
 
+    SIGTERM ends them, too; Ctrl-C reaches them by itself. Parts of an earlier
+    run are removed.
+
     Args:
-        arguments: Of `retina-plus`, without --jobs.
+        arguments: Words after `retina-plus`, without --jobs.
+        out: File of all parts.
         jobs: Number of processes.
         devices: Number of GPUs, which they share. 0: none, or one is named.
 
@@ -184,24 +196,46 @@ def run_jobs(arguments: Sequence[str], jobs: int, devices: int) -> int:
     """
     cores = os.cpu_count() or 1
     threads = os.environ.get('OMP_NUM_THREADS', str(max(1, cores // jobs)))
-    processes = []
-    for number in range(jobs):
-        device = ['--device', f'cuda:{number % devices}'] if devices else []
-        processes.append(
-            subprocess.Popen(
-                [
-                    *(sys.executable, '-c', COMMAND, *arguments, *device),
-                    *('--shard', f'{number + 1}/{jobs}'),
-                ],
-                env=dict(os.environ, OMP_NUM_THREADS=threads),
+    shards = [Shard(number, jobs) for number in range(1, jobs + 1)]
+    for shard in shards:
+        shard.remove(out)
+    processes: list[subprocess.Popen] = []
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        for number in range(jobs):
+            device = (
+                ['--device', f'cuda:{number % devices}'] if devices else []
             )
-        )
-    codes = []
-    for process in processes:
-        while True:
-            try:
-                codes.append(process.wait())
-                break
-            except KeyboardInterrupt:  # The processes got it, too.
-                continue
-    return max(map(abs, codes))
+            processes.append(
+                subprocess.Popen(
+                    [
+                        *(sys.executable, '-c', COMMAND, *arguments, *device),
+                        *('--shard', f'{number + 1}/{jobs}'),
+                    ],
+                    env=dict(os.environ, OMP_NUM_THREADS=threads),
+                )
+            )
+        codes = [abs(wait(process)) for process in processes]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        for process in processes:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+    return max(codes)
+
+
+def missing_parts(out: Path, count: int) -> list[Shard]:
+    """Parts to repeat, where others are waiting to be joined."""
+    parts = [Shard(number, count) for number in range(1, count + 1)]
+    missing = [part for part in parts if not part.file(out).exists()]
+    return missing if len(missing) < count else []
+
+
+def wait(process: subprocess.Popen) -> int:
+    """Exit code of a process, which gets Ctrl-C, too."""
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue

@@ -1,6 +1,10 @@
 """Parts of a set come to what the whole comes to."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -116,15 +120,20 @@ def test_parts_that_lack_images_are_not_joined(tmp_path):
     assert not out.exists()
 
 
+class InThisProcess:
+    """A process of `run_jobs` that is done once it is started."""
+
+    def __init__(self, words, env):
+        assert env['OMP_NUM_THREADS']
+        predict(*words[words.index('predict') + 1 :])
+
+    def wait(self):
+        return 0
+
+    poll = wait
+
+
 def test_jobs_come_to_what_one_process_does(tmp_path, seeing, monkeypatch):
-    class InThisProcess:
-        def __init__(self, words, env):
-            assert env['OMP_NUM_THREADS']
-            predict(*words[words.index('predict') + 1 :])
-
-        def wait(self):
-            return 0
-
     monkeypatch.setattr(shards.subprocess, 'Popen', InThisProcess)
     images = tmp_path / 'images'
     for number in range(3):
@@ -133,3 +142,58 @@ def test_jobs_come_to_what_one_process_does(tmp_path, seeing, monkeypatch):
     predict(images, *seeing, '--out', one)
     predict(images, *seeing, '--jobs', 2, '--out', two, '--device', 'cpu')
     assert read(two) == read(one) != []
+
+
+def test_a_part_that_fails_is_named(tmp_path, seeing, monkeypatch):
+    class SecondFails(InThisProcess):
+        def __init__(self, words, env):
+            self.fails = words[-1] == '2/2'
+            if not self.fails:
+                super().__init__(words, env)
+
+        def wait(self):
+            return int(self.fails)
+
+        poll = wait
+
+    monkeypatch.setattr(shards.subprocess, 'Popen', SecondFails)
+    images, out = tmp_path / 'images', tmp_path / 'out.json'
+    for number in range(2):
+        write_image(images / f'{number}.png', (5, 5, 25, 20))
+    arguments = (images, *seeing, '--out', out, '--device', 'cpu')
+    said = predict(*arguments, '--jobs', 2, code=1)
+    assert 'repeat the command with --shard 2/2' in said
+    assert '--shard 1/2' not in said
+    predict(*arguments, '--shard', '2/2')
+    assert len(read(out)) == 2
+
+
+def test_sigterm_ends_all_parts(tmp_path, monkeypatch):
+    ended = []
+
+    class Endless:
+        def __init__(self, words, env):
+            self.shard = words[-1]
+
+        def wait(self):
+            if self.shard not in ended:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        def poll(self):
+            return None
+
+        def terminate(self):
+            ended.append(self.shard)
+
+    monkeypatch.setattr(shards.subprocess, 'Popen', Endless)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit):
+        shards.run_jobs(['predict'], tmp_path / 'out.json', 2, 0)
+    assert ended == ['1/2', '2/2']
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_users_file_does_not_hide_pythons(tmp_path):
+    (tmp_path / 'queue.py').write_text('raise SystemExit(3)')
+    code = shards.WITHOUT_FOLDER + 'import queue'
+    subprocess.run([sys.executable, '-c', code], cwd=tmp_path, check=True)
