@@ -44,9 +44,9 @@ def test_one_side_may_lack_what_lies_at_a_threshold():
     # IoU with the square 1 / 2: 5 / 10.
     half = [0, 0, 10, 5]
     weak = [50, 50, 60, 60]
-    theirs = found((SQUARE, 0.9), (half, 0.6), (weak, 0.050001))
-    ours = found((SQUARE, 0.9))
-    assert compare(theirs, ours, SINGLE, CFG).close_calls == 2
+    expected = found((SQUARE, 0.9), (half, 0.6), (weak, 0.050001))
+    lacking = found((SQUARE, 0.9))
+    assert compare(expected, lacking, SINGLE, CFG).close_calls == 2
 
 
 def test_an_empty_side_is_no_match():

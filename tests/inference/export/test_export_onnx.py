@@ -51,14 +51,14 @@ def test_the_traced_steps_are_those_of_the_checkpoint(kind, small, photos):
     config, checkpoint = small(kind)
     (model,) = load_detectors(read_config(config), [checkpoint], 'cpu')
     image = read_rgb(Path(photos, '0.png'))
-    theirs = compare.ask_checkpoint(model, image, kind == 'mask')
+    expected = compare.ask_checkpoint(model, image, kind == 'mask')
     with torch.no_grad():
         outputs = ExportedDetector(model)(torch.from_numpy(image)[None])
-    ours = unpad([output.numpy() for output in outputs])
-    assert len(theirs.scores) > 5
+    found = unpad([output.numpy() for output in outputs])
+    assert len(expected.scores) > 5
     test_cfg = model.bbox_head.test_cfg
     assert not compare.compare(
-        theirs, ours, compare.SINGLE, test_cfg
+        expected, found, compare.SINGLE, test_cfg
     ).close_calls
 
 
@@ -131,12 +131,12 @@ def test_the_example_detects_as_predict_does(mask_file, photos):
     detector = TiledDetector(
         load_detectors(read_config(config), [checkpoint], 'cpu')
     )
-    found = detector(detector.read(Path(image))).pred_instances
+    sample = detector(detector.read(Path(image)))
     # Pillow and OpenCV round grey levels of a resized image differently.
-    expected = compare.found_of(found)
-    ours = compare.Found(boxes, scores, labels)
+    expected = compare.found_of(sample.pred_instances)
+    found = compare.Found(boxes, scores, labels)
     cfg = detector.models[0].bbox_head.test_cfg
-    compare.compare(expected, ours, compare.HALF, cfg)
+    compare.compare(expected, found, compare.HALF, cfg)
     assert len(masks) == len(boxes)
     assert {mask.shape for mask in masks} == {(90, 120)}
     least = float(np.median(scores))
