@@ -70,7 +70,7 @@ def test_a_head_with_steps_of_its_own_is_refused():
 
 
 def test_parts_are_refused_by_name():
-    prepare = dict(type='DetDataPreprocessor')
+    prepare = dict(type='mmdet.DetDataPreprocessor')
     model = MODELS.build(
         dict(small_detector('mask'), data_preprocessor=prepare)
     )
