@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from mmcv.transforms import Compose
 from mmdet.models import DetTTAModel
+from mmdet.structures import DetDataSample
 from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config, ConfigDict
 from mmengine.structures import InstanceData
@@ -40,7 +41,7 @@ from mmdet_retina_plus.fusion import WBC_PRESETS, WBCTTAModel, merge_tiles
 from mmdet_retina_plus.inference.fusion_options import PRESET_WEIGHTS
 from mmdet_retina_plus.inference.image_list import ListedImage
 from mmdet_retina_plus.inference.pictures import Pictures
-from mmdet_retina_plus.inference.results import Results
+from mmdet_retina_plus.inference.results import coco_results
 from mmdet_retina_plus.inference.tiled_detector import (
     TiledDetector,
     window_inputs,
@@ -227,17 +228,18 @@ def average_precision(
         found: Of each image, in order.
         labels: Category of each label.
     """
-    results = Results(labels)
+    results = []
     for image, instances in zip(truth['images'], found, strict=True):
         listed = ListedImage(image['id'], '', Path())
-        results.add(listed, (image['height'], image['width']), instances)
+        shape = image['height'], image['width']
+        results += coco_results(listed, shape, instances, labels)
     with redirect_stdout(StringIO()):
         coco = COCO()
         coco.dataset = truth
         coco.createIndex()
-        if not results.boxes:
+        if not results:
             return 0.0, 0.0
-        score = COCOeval(coco, coco.loadRes(results.boxes), 'bbox')
+        score = COCOeval(coco, coco.loadRes(results), 'bbox')
         score.evaluate()
         score.accumulate()
         score.summarize()
@@ -285,7 +287,10 @@ def draw(
     panels = []
     for name in SHOWN:
         panel = cv2.resize(
-            pictures.draw(np.ascontiguousarray(image), found[name]),
+            pictures.draw(
+                np.ascontiguousarray(image),
+                DetDataSample(pred_instances=found[name]),
+            ),
             None,
             fx=PANEL / image.shape[1],
             fy=PANEL / image.shape[1],

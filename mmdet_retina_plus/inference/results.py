@@ -12,6 +12,41 @@ from .image_list import ListedImage
 from .run_lengths import empty
 
 
+def coco_results(
+    image: ListedImage,
+    shape: tuple[int, ...],
+    found: Any,
+    categories: Sequence[int | str],
+) -> list[dict[str, Any]]:
+    """Detections in COCO's result format.
+
+    Args:
+        image: Where they are.
+        shape: Its array's, (H, W, ...).
+        found: InstanceData; `masks` are run lengths, None for an empty one.
+        categories: Id of each label.
+    """
+    boxes: list[dict[str, Any]] = [
+        dict(
+            image_id=image.image_id,
+            category_id=categories[label],
+            bbox=[x1, y1, x2 - x1, y2 - y1],
+            score=score,
+        )
+        for (x1, y1, x2, y2), score, label in zip(
+            found.bboxes.tolist(),
+            found.scores.tolist(),
+            found.labels.tolist(),
+            strict=True,
+        )
+    ]
+    if 'masks' in found:
+        nothing = empty((shape[0], shape[1]))
+        for box, mask in zip(boxes, found.masks, strict=True):
+            box['segmentation'] = mask or nothing
+    return boxes
+
+
 @dataclass
 class Results:
     """Detections and errors of all images.
@@ -40,24 +75,7 @@ class Results:
         self, image: ListedImage, shape: tuple[int, ...], found: Any
     ) -> list[str]:
         """Detections in an image of shape (H, W, ...), each as JSON."""
-        boxes: list[dict[str, Any]] = [
-            dict(
-                image_id=image.image_id,
-                category_id=self.categories[label],
-                bbox=[x1, y1, x2 - x1, y2 - y1],
-                score=score,
-            )
-            for (x1, y1, x2, y2), score, label in zip(
-                found.bboxes.tolist(),
-                found.scores.tolist(),
-                found.labels.tolist(),
-                strict=True,
-            )
-        ]
-        if 'masks' in found:
-            nothing = empty((shape[0], shape[1]))
-            for box, mask in zip(boxes, found.masks, strict=True):
-                box['segmentation'] = mask or nothing
+        boxes = coco_results(image, shape, found, self.categories)
         return list(map(json.dumps, boxes))
 
     def add(
