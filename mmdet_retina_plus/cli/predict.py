@@ -13,7 +13,11 @@ from mmdet_retina_plus.inference.detect_images import (
     detect_images,
 )
 from mmdet_retina_plus.inference.fusion_options import PRESET_WEIGHTS
-from mmdet_retina_plus.inference.shards import Shard, run_jobs
+from mmdet_retina_plus.inference.shards import (
+    Shard,
+    missing_parts,
+    run_jobs,
+)
 
 from .errors import errors_as_messages
 from .options import (
@@ -185,7 +189,7 @@ def main(
 
     Images that fail, and pictures, are named at the end, all others are
     written; then the exit code is 1. Ctrl-C ends the work and writes what is
-    done, to *.partial.json where --out exists; then it is 130.
+    done, to *.partial.json where --out exists, or of a part; then it is 130.
     """
     context = click.get_current_context()
     if jobs and jobs > 1:
@@ -193,7 +197,7 @@ def main(
             raise click.UsageError(
                 '--jobs makes parts of its own: give --shard or --jobs'
             )
-        sys.exit(run_parts(context, jobs, options['device']))
+        sys.exit(run_parts(context, out, jobs, options['device']))
     for line in idle_options(context):
         click.echo(f'Note: {line}', err=True)
     with errors_as_messages():
@@ -206,7 +210,9 @@ def main(
     conclude(outcome)
 
 
-def run_parts(context: click.Context, jobs: int, device: str | None) -> int:
+def run_parts(
+    context: click.Context, out: Path, jobs: int, device: str | None
+) -> int:
     """Exit code of the processes that detect in a part each."""
     words = context.meta[WORDS]
     place = next(
@@ -219,7 +225,15 @@ def run_parts(context: click.Context, jobs: int, device: str | None) -> int:
             from torch import cuda
 
             devices = cuda.device_count()
-    return run_jobs(['predict', *words], jobs, devices)
+    with errors_as_messages():
+        code = run_jobs(['predict', *words], out, jobs, devices)
+    for part in missing_parts(out, jobs):
+        click.echo(
+            'Not joined: repeat the command with --shard '
+            f'{part.number}/{part.total} in place of --jobs',
+            err=True,
+        )
+    return code
 
 
 def idle_options(ctx: click.Context) -> list[str]:
@@ -239,9 +253,9 @@ def idle_options(ctx: click.Context) -> list[str]:
 
 def conclude(outcome: Outcome) -> None:
     """Name the files and what went wrong, and exit if anything did."""
-    results, total, interrupted, files = outcome
+    results, total, interrupted, files, num_boxes, unjoined = outcome
     if files:
-        click.echo(f'{results.boxes.count} boxes written to {files[0]}')
+        click.echo(f'{num_boxes:,} boxes written to {files[0]}')
     for file in files[1:]:
         click.echo(f'Their images and categories are in {file}')
     for line in results.notes:
@@ -249,6 +263,9 @@ def conclude(outcome: Outcome) -> None:
     for line in (*results.failures, *results.undrawn):
         click.echo(line, err=True)
     said = []
+    if unjoined:
+        click.echo(f'Not joined: {unjoined}', err=True)
+        said.append('The parts are not joined')
     if results.failures:
         said.append(f'{len(results.failures)} of {total} images failed')
     if results.undrawn:

@@ -20,7 +20,7 @@ from .fusion_options import fusion_options
 from .image_list import find_images, images_of, read_coco
 from .image_loop import detect_in_all
 from .results import Results, images_file
-from .shards import Shard, merge_shards
+from .shards import Origin, Shard, fingerprint, merge_shards
 
 
 class Outcome(NamedTuple):
@@ -32,12 +32,16 @@ class Outcome(NamedTuple):
         interrupted: Whether Ctrl-C ended it before the last image.
         files: Result file, and the file of its images and categories where no
             annotation file lists them. Empty if nothing was written.
+        num_boxes: Number of boxes in the result file.
+        unjoined: Why the parts could not be joined; empty otherwise.
     """
 
     results: Results
     total: int
     interrupted: bool
     files: list[Path]
+    num_boxes: int = 0
+    unjoined: str = ''
 
 
 class UnwrittenError(OSError):
@@ -79,8 +83,8 @@ def detect_images(
 
     Images that fail are named in the results, all others are written. Ctrl-C
     ends the loop and writes what is done, to ``*.partial.json`` where `out`
-    exists. Without an annotation file, images and classes are numbered from
-    1, and a COCO file beside `out` lists them.
+    exists, or of a part. Without an annotation file, images and classes are
+    numbered from 1, and a COCO file beside `out` lists them.
 
     Args:
         images: File, folder with its subfolders, or glob pattern.
@@ -120,7 +124,7 @@ def detect_images(
     checkpoints = (checkpoint, *ensemble)
     coco = read_coco(ann_file) if ann_file else {}
     listed = images_of(coco, Path(images)) if coco else find_images(images)
-    whole = out
+    whole, whole_list = out, listed
     if shard:
         if shard.total > len(listed):
             raise ValueError(
@@ -142,6 +146,16 @@ def detect_images(
             raise ValueError('Name two folders for --maps and --show-dir')
     fusion = fusion_options(fuse, preset, iou_thr)
     cfg = read_config(config, cfg_options)
+    run = ''
+    if shard:
+        run = fingerprint(
+            checkpoints,
+            cfg.to_dict(),
+            [(image.image_id, image.file_name) for image in whole_list],
+            coco.get('categories'),
+            dict(tile=tile, overlap=overlap, flip=flip, score_thr=score_thr),
+            fusion,
+        )
     if maps is not None:
         if not cfg.model.get('semantic_head'):
             raise ValueError(
@@ -191,6 +205,8 @@ def detect_images(
             f'the detector has no class {some(unknown)}: it finds none of '
             'these categories'
         )
+    if shard:
+        shard.remove(whole)
     draw = picture_maker(show_dir, maps, detector.meta, show_score_thr)
     with RowsFile(out) as rows:
         results = Results(category_ids(coco, names), rows, notes=notes)
@@ -201,6 +217,7 @@ def detect_images(
             outcome = outcome._replace(interrupted=True)
         except OSError as error:
             raise UnwrittenError(error, outcome) from error
+        outcome = outcome._replace(num_boxes=rows.count)
         if results.turned:
             results.notes.append(
                 f'{quantity(len(results.turned), "image")} turned or mirrored '
@@ -209,19 +226,26 @@ def detect_images(
             )
         if not results.images and (outcome.interrupted or out.exists()):
             return outcome
-        if outcome.interrupted and out.exists():
+        # A part that has the name of a finished one would be joined.
+        if outcome.interrupted and (shard or out.exists()):
             out = out.with_suffix('.partial.json')
-        with_images = shard is not None or ann_file is None
-        write_results(
-            outcome, out, coco['categories'] if with_images else None
-        )
+        beside: dict[str, Any] = {}
+        if shard is not None or ann_file is None:
+            beside = dict(results.coco(coco['categories']))
+        if shard:
+            seen = len(results.images) + len(results.failures)
+            origin = Origin(run, seen, len(whole_list))
+            beside['origin'] = origin._asdict()
+        write_results(outcome, out, beside)
     if shard and not outcome.interrupted:
-        merged = merge_shards(whole, shard.total)
+        try:
+            merged = merge_shards(whole, shard.total, run)
+        except ValueError as error:
+            return outcome._replace(unjoined=str(error))
         if merged is not None:
             outcome.files[:] = [whole, images_file(whole)]
-            results.notes.append(
-                f'{shard.total} parts are joined: {merged:,} boxes'
-            )
+            results.notes.append(f'{shard.total} parts are joined')
+            outcome = outcome._replace(num_boxes=merged)
     return outcome
 
 
@@ -230,26 +254,22 @@ def numbered(classes: Sequence[str]) -> list[dict[str, Any]]:
     return [dict(id=i, name=name) for i, name in enumerate(classes, 1)]
 
 
-def write_results(
-    outcome: Outcome, out: Path, categories: Sequence[dict] | None
-) -> None:
+def write_results(outcome: Outcome, out: Path, beside: dict[str, Any]) -> None:
     """Write the boxes, and beside them the images with their categories.
 
     Args:
         outcome: Holds the results, and receives the files.
         out: Result file.
-        categories: None: an annotation file has both.
+        beside: Images and categories. Empty: an annotation file has both.
 
     Raises:
         UnwrittenError: A file cannot be written.
     """
-    results = outcome.results
     try:
-        results.boxes.finish(out)
+        outcome.results.boxes.finish(out)
         outcome.files.append(out)
-        if categories is not None:
-            beside = images_file(out)
-            replace(beside, json.dumps(results.coco(categories)))
-            outcome.files.append(beside)
+        if beside:
+            replace(images_file(out), json.dumps(beside))
+            outcome.files.append(images_file(out))
     except OSError as error:
         raise UnwrittenError(error, outcome) from error

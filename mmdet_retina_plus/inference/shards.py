@@ -4,8 +4,10 @@ Every part is a process of the same command. The one that ends last joins all
 result files, so that none has to wait for the others.
 """
 
+import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -20,10 +22,16 @@ from mmdet_retina_plus.common.output_files import (
     read_rows,
     replace,
 )
+from mmdet_retina_plus.common.text import some
 
 from .results import images_file
 
-COMMAND = 'from mmdet_retina_plus.cli.main import main; main()'
+WITHOUT_FOLDER = 'import sys; sys.path = [path for path in sys.path if path]; '
+"""Leaves the working folder out, as the console script does: a file queue.py
+there is not Python's."""
+COMMAND = (
+    f'{WITHOUT_FOLDER}from mmdet_retina_plus.cli.main import main; main()'
+)
 MOST_OPEN = 500
 """Files that are read side by side, to keep the order of images; more are
 read one after the other, since a process may not open them all."""
@@ -46,12 +54,49 @@ class Shard(NamedTuple):
             f'.shard-{self.number}-of-{self.total}{out.suffix}'
         )
 
+    def remove(self, out: Path) -> None:
+        """Remove what an earlier run wrote for this part."""
+        part = self.file(out)
+        for file in (images_file(part), part):
+            file.unlink(missing_ok=True)
+
     def select(self, items: Sequence[Any]) -> list[Any]:
         """Every `total`-th item, so that large and small ones mix."""
         return list(items[self.number - 1 :: self.total])
 
 
-def merge_shards(out: Path, count: int) -> int | None:
+class Origin(NamedTuple):
+    """What a part was made of, so that only parts of one run are joined.
+
+    Attributes:
+        run: The `fingerprint` of what all parts of a run share.
+        seen: Images of this part that were processed, or failed.
+        total: Images of all parts.
+    """
+
+    run: str
+    seen: int
+    total: int
+
+
+def fingerprint(checkpoints: Sequence[str], *values: Any) -> str:
+    """Hash of the checkpoints' content and of other values.
+
+    Args:
+        checkpoints: Files, wherever they lie; or addresses.
+        values: JSON, but for objects with a `repr` that names them.
+    """
+    digest = hashlib.sha256(
+        json.dumps(values, sort_keys=True, default=repr).encode()
+    )
+    for name in checkpoints:
+        file = Path(name)
+        content = file.read_bytes() if file.is_file() else name.encode()
+        digest.update(hashlib.sha256(content).digest())
+    return digest.hexdigest()
+
+
+def merge_shards(out: Path, count: int, run: str) -> int | None:
     """Join the result files of all parts, if all are there.
 
     By image, row by row, so that memory holds the list of images alone. The
@@ -61,19 +106,20 @@ def merge_shards(out: Path, count: int) -> int | None:
     Args:
         out: File of all parts.
         count: Number of parts.
+        run: The `fingerprint` of this run.
 
     Returns:
         Number of boxes; None where a part is missing.
 
     Raises:
-        ValueError: Two parts have the same image, or are not of one set.
+        ValueError: The parts are not of one run, or one was interrupted.
         OSError: A file cannot be read or written.
     """
     parts = [Shard(number, count).file(out) for number in range(1, count + 1)]
     listed = [images_file(part) for part in parts]
     try:
         sets = [json.loads(file.read_text('utf-8')) for file in listed]
-        check_sets(out, parts, sets)
+        check_origins(parts, sets, run)
         images = [image for coco in sets for image in coco['images']]
         rows = [read_rows(part) for part in parts]
         joined: Iterable[tuple[Any, str]] = chain.from_iterable(rows)
@@ -84,7 +130,9 @@ def merge_shards(out: Path, count: int) -> int | None:
         with RowsFile(out) as file:
             for _, group in groupby(joined, key=image_id):
                 file.extend([text for _, text in group])
-            replace(images_file(out), json.dumps(dict(sets[0], images=images)))
+            coco = dict(sets[0], images=images)
+            del coco['origin']
+            replace(images_file(out), json.dumps(coco))
             file.finish(out)
     except FileNotFoundError:
         return None
@@ -97,38 +145,49 @@ def image_id(row: tuple[dict[str, Any], str]) -> Any:
     return row[0]['image_id']
 
 
-def check_sets(
-    out: Path, parts: Sequence[Path], sets: Sequence[dict[str, Any]]
+def check_origins(
+    parts: Sequence[Path], sets: Sequence[dict[str, Any]], run: str
 ) -> None:
-    """Refuse parts that are not of one set.
+    """Refuse parts that are not of one run, or lack images.
 
     Args:
-        out: File of all parts.
-        parts: Their result files.
-        sets: Images and categories of each.
+        parts: Result files.
+        sets: Images, categories and origin of each.
+        run: The `fingerprint` of this run.
 
     Raises:
-        ValueError: With the way out.
+        ValueError: With the parts to repeat.
     """
-    for part, coco in zip(parts, sets, strict=True):
-        if coco['categories'] != sets[0]['categories']:
-            raise ValueError(
-                f'{part} has other categories than {parts[0]}: remove the '
-                'parts of an earlier run'
-            )
-    ids = [image['id'] for coco in sets for image in coco['images']]
-    if len(set(ids)) < len(ids):
+    others = [
+        part.name
+        for part, coco in zip(parts, sets, strict=True)
+        if coco.get('origin', {}).get('run') != run
+    ]
+    if others:
         raise ValueError(
-            f'Parts of {out} have the same image: remove those of an earlier '
-            'run'
+            f'{some(others)} from a run with another config, checkpoint, '
+            'option or image list: repeat these parts'
+        )
+    origins = [Origin(**coco['origin']) for coco in sets]
+    seen = sum(origin.seen for origin in origins)
+    if seen != origins[0].total:
+        raise ValueError(
+            f'The parts have {seen} of {origins[0].total} images: repeat '
+            'those that were interrupted'
         )
 
 
-def run_jobs(arguments: Sequence[str], jobs: int, devices: int) -> int:
+def run_jobs(
+    arguments: Sequence[str], out: Path, jobs: int, devices: int
+) -> int:
     """Run a command in several processes, each a part of the images.
 
+    SIGTERM ends them, too; Ctrl-C reaches them by itself. Parts of an earlier
+    run are removed.
+
     Args:
-        arguments: Of `retina-plus`, without --jobs.
+        arguments: Words after `retina-plus`, without --jobs.
+        out: File of all parts.
         jobs: Number of processes.
         devices: Number of GPUs, which they share. 0: none, or one is named.
 
@@ -137,24 +196,46 @@ def run_jobs(arguments: Sequence[str], jobs: int, devices: int) -> int:
     """
     cores = os.cpu_count() or 1
     threads = os.environ.get('OMP_NUM_THREADS', str(max(1, cores // jobs)))
-    processes = []
-    for number in range(jobs):
-        device = ['--device', f'cuda:{number % devices}'] if devices else []
-        processes.append(
-            subprocess.Popen(
-                [
-                    *(sys.executable, '-c', COMMAND, *arguments, *device),
-                    *('--shard', f'{number + 1}/{jobs}'),
-                ],
-                env=dict(os.environ, OMP_NUM_THREADS=threads),
+    shards = [Shard(number, jobs) for number in range(1, jobs + 1)]
+    for shard in shards:
+        shard.remove(out)
+    processes: list[subprocess.Popen] = []
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        for number in range(jobs):
+            device = (
+                ['--device', f'cuda:{number % devices}'] if devices else []
             )
-        )
-    codes = []
-    for process in processes:
-        while True:
-            try:
-                codes.append(process.wait())
-                break
-            except KeyboardInterrupt:  # The processes got it, too.
-                continue
-    return max(map(abs, codes))
+            processes.append(
+                subprocess.Popen(
+                    [
+                        *(sys.executable, '-c', COMMAND, *arguments, *device),
+                        *('--shard', f'{number + 1}/{jobs}'),
+                    ],
+                    env=dict(os.environ, OMP_NUM_THREADS=threads),
+                )
+            )
+        codes = [abs(wait(process)) for process in processes]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        for process in processes:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+    return max(codes)
+
+
+def missing_parts(out: Path, count: int) -> list[Shard]:
+    """Parts to repeat, where others are waiting to be joined."""
+    parts = [Shard(number, count) for number in range(1, count + 1)]
+    missing = [part for part in parts if not part.file(out).exists()]
+    return missing if len(missing) < count else []
+
+
+def wait(process: subprocess.Popen) -> int:
+    """Exit code of a process, which gets Ctrl-C, too."""
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue

@@ -13,7 +13,11 @@ from mmdet_retina_plus.common.output_files import RowsFile
 from mmdet_retina_plus.inference.pictures import Pictures
 from tests.helpers.commands import predict, read
 from tests.helpers.image_files import annotations, write_image
-from tests.helpers.seeing_detector import POISON, SeeingDetector
+from tests.helpers.seeing_detector import (
+    POISON,
+    SeeingDetector,
+    interrupt,
+)
 
 
 def test_one_bad_image_does_not_stop_the_others(tmp_path, seeing):
@@ -200,19 +204,6 @@ def test_an_earlier_result_stays_where_nothing_can_be_added(
     assert ('3 of 3 images failed' in output) != full
     assert out.read_text() == earlier
     assert not list(tmp_path.glob('*.part'))
-
-
-def interrupt(monkeypatch, done: int) -> None:
-    """Ctrl-C at every image but the first ones."""
-    look, seen = SeeingDetector.look, []
-
-    def interrupted(self, pixels):
-        if len(seen) == done:
-            raise KeyboardInterrupt
-        seen.append(pixels)
-        return look(self, pixels)
-
-    monkeypatch.setattr(SeeingDetector, 'look', interrupted)
 
 
 @pytest.fixture

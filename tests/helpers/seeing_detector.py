@@ -50,6 +50,19 @@ class SeeingDetector(BaseDetector):
     loss = _forward = extract_feat
 
 
+def interrupt(monkeypatch, done: int) -> None:
+    """Ctrl-C at every image but the first ones."""
+    look, seen = SeeingDetector.look, []
+
+    def interrupted(self, pixels):
+        if len(seen) == done:
+            raise KeyboardInterrupt
+        seen.append(pixels)
+        return look(self, pixels)
+
+    monkeypatch.setattr(SeeingDetector, 'look', interrupted)
+
+
 @pytest.fixture
 def seeing(tmp_path):
     """Config and checkpoint of a detector that reads boxes off images."""

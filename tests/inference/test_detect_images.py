@@ -19,7 +19,7 @@ def test_images_a_config_and_a_checkpoint_are_enough(tmp_path, seeing):
     outcome = detect_images(str(images), *seeing, out)
     assert (outcome.total, outcome.interrupted) == (2, False)
     assert outcome.files == [out, tmp_path / 'out.images.json']
-    assert len(read(out)) == outcome.results.boxes.count
+    assert len(read(out)) == outcome.num_boxes == 1
     assert [box['bbox'] for box in read(out)] == [[5, 5, 20, 15]]
     (failure,) = outcome.results.failures
     assert failure.startswith('text.png: ')

@@ -1,5 +1,6 @@
 """Whether two sets of detections are the same but for rounding."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from mmcv.ops import batched_nms
 from mmdet.models import BaseDetector
 from mmdet.structures import DetDataSample
+from mmengine.config import ConfigDict
 
 
 class Tolerance(NamedTuple):
@@ -53,7 +55,7 @@ class Difference(NamedTuple):
         score: Of a score.
         box: Of a coordinate, in pixels.
         mask: Of a mask's probability.
-        close_calls: Detections of one side alone, for they lie at a threshold.
+        close_calls: Unmatched detections that rounding explains.
     """
 
     score: float = 0.0
@@ -107,6 +109,22 @@ def ask_checkpoint(
     return found._replace(masks=masks.cpu().numpy())
 
 
+def ask_candidates(model: BaseDetector, image: np.ndarray) -> Found:
+    """What `ask_checkpoint` finds before NMS and the limit."""
+    head = model.bbox_head
+    test_cfg = head.test_cfg
+    # No IoU exceeds 1.
+    head.test_cfg = ConfigDict(
+        test_cfg,
+        nms=dict(type='nms', iou_threshold=1.0),
+        max_per_img=2**31,
+    )
+    try:
+        return ask_checkpoint(model, image, with_mask=False)
+    finally:
+        head.test_cfg = test_cfg
+
+
 def found_of(instances: Any) -> Found:
     """Boxes, scores and labels of InstanceData."""
     instances = instances.cpu().numpy()
@@ -114,7 +132,7 @@ def found_of(instances: Any) -> Found:
 
 
 def unpad(outputs: list[np.ndarray], image: int = 0) -> Found:
-    """Detections of an image of a file's outputs, without what fills up."""
+    """Detections of an image of a file's outputs, without padding."""
     boxes, scores, labels, *masks = (output[image] for output in outputs)
     count = int((scores > 0).sum())
     return Found(
@@ -151,52 +169,100 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, test_cfg: Any) -> Found:
 
 
 def compare(
-    theirs: Found,
-    ours: Found,
+    checkpoint: Found,
+    file: Found,
     tolerance: Tolerance,
     test_cfg: Any,
+    candidates: Callable[[], Found] | None = None,
 ) -> Difference:
     """Largest differences of the detections of a checkpoint and a file.
 
     Each detection needs one of the same label on the other side, whatever
-    their order, for equal scores have none. One may be missing where rounding
-    decides: at the least score, at the end of a full list, at the IoU
-    threshold of NMS, or beside another that is missing.
+    their order, since equal scores have none. One may be missing where
+    rounding decides: at the score threshold, at the end of a full list, at
+    the IoU threshold of NMS, where it suppresses or is suppressed by another
+    that is missing, or where NMS kept the other of two of equal score.
 
     Args:
-        theirs: Those of the checkpoint.
-        ours: Those of the file.
+        checkpoint: Detections of the checkpoint.
+        file: Detections of the file.
         tolerance: Largest difference of a pair.
-        test_cfg: Of the box head, with the thresholds.
+        test_cfg: Options of the box head, with the thresholds.
+        candidates: Returns the checkpoint's detections before NMS, which tell
+            a tie from a wrong box. None: no tie is accepted.
 
     Raises:
-        ValueError: A detection has no partner, and no reason for that.
+        ValueError: A detection is unmatched, and rounding does not explain
+            it.
     """
-    left = list(range(len(ours.scores)))
-    alone: list[tuple[Found, int]] = []
+    left = list(range(len(file.scores)))
+    unmatched: list[tuple[Found, int]] = []
     total = Difference()
-    for i in range(len(theirs.scores)):
-        score, box = gaps(theirs, i, ours, left)
+    for i in range(len(checkpoint.scores)):
+        score, box = gaps(checkpoint, i, file, left)
         near = np.flatnonzero(
             (score <= tolerance.score) & (box <= tolerance.box)
         )
         if not len(near):
-            alone.append((theirs, i))
+            unmatched.append((checkpoint, i))
             continue
         best = near[box[near].argmin()]
         j = left.pop(best)
-        mask = mask_gap(theirs.masks, i, ours.masks, j)
+        mask = mask_gap(checkpoint.masks, i, file.masks, j)
         if mask > tolerance.mask:
             raise ValueError(
-                f'the mask of {describe(theirs, i)} differs by {mask:.2g}, '
-                f'more than {tolerance.mask:g}'
+                f'the mask of {describe(checkpoint, i)} differs by '
+                f'{mask:.2g}, more than {tolerance.mask:g}'
             )
         total = total.join(
             Difference(float(score[best]), float(box[best]), mask)
         )
-    alone += [(ours, j) for j in left]
-    excuse(alone, theirs, ours, tolerance, test_cfg)
-    return total._replace(close_calls=len(alone))
+    ties: list[tuple[Found, int]] = []
+    if candidates and unmatched and left:
+        ties = ties_of(
+            unmatched, file, left, candidates(), tolerance, test_cfg
+        )
+    unmatched += [(file, j) for j in left]
+    check_unmatched(unmatched, ties, checkpoint, file, tolerance, test_cfg)
+    return total._replace(close_calls=len(unmatched))
+
+
+def ties_of(
+    unmatched: list[tuple[Found, int]],
+    file: Found,
+    left: list[int],
+    candidates: Found,
+    tolerance: Tolerance,
+    test_cfg: Any,
+) -> list[tuple[Found, int]]:
+    """Unmatched detections that are the other of two of equal score.
+
+    Args:
+        unmatched: Detections of the checkpoint.
+        file: Detections of the file.
+        left: Indices of the unmatched ones among them.
+        candidates: The checkpoint's detections before NMS.
+        tolerance: Largest difference of equal scores and boxes.
+        test_cfg: Options of the box head.
+    """
+    iou_thr = test_cfg.nms.iou_threshold - tolerance.iou
+    everything = list(range(len(candidates.scores)))
+    ties: list[tuple[Found, int]] = []
+    for j in left:
+        score, box = gaps(file, j, candidates, everything)
+        if not ((score <= tolerance.score) & (box <= tolerance.box)).any():
+            continue
+        for item in unmatched:
+            side, i = item
+            gap = abs(side.scores[i] - file.scores[j])
+            if (
+                gap <= tolerance.score
+                and suppresses(side, i, file, j, iou_thr)
+                and not any(same(item, tie) for tie in ties)
+            ):
+                ties += [item, (file, j)]
+                break
+    return ties
 
 
 def mask_gap(
@@ -220,14 +286,15 @@ def gaps(
     return np.where(same, score, np.inf), box
 
 
-def excuse(
-    alone: list[tuple[Found, int]],
-    theirs: Found,
-    ours: Found,
+def check_unmatched(
+    unmatched: list[tuple[Found, int]],
+    ties: list[tuple[Found, int]],
+    checkpoint: Found,
+    file: Found,
     tolerance: Tolerance,
     test_cfg: Any,
 ) -> None:
-    """Refuse detections of one side alone that rounding does not explain.
+    """Refuse unmatched detections that rounding does not explain.
 
     Raises:
         ValueError: With the first of them.
@@ -235,13 +302,15 @@ def excuse(
     most, iou_thr = test_cfg.max_per_img, test_cfg.nms.iou_threshold
     last = [
         side.scores[-1] if len(side.scores) >= most else 0.0
-        for side in (theirs, ours)
+        for side in (checkpoint, file)
     ]
     limit = max(test_cfg.get('score_thr', 0), *last) + tolerance.score
-    both = np.concatenate([theirs.boxes, ours.boxes])
-    labels = np.concatenate([theirs.labels, ours.labels])
-    left = list(alone)
-    excused: list[tuple[Found, int]] = []
+    both = np.concatenate([checkpoint.boxes, file.boxes])
+    labels = np.concatenate([checkpoint.labels, file.labels])
+    explained = list(ties)
+    left = [
+        item for item in unmatched if not any(same(item, tie) for tie in ties)
+    ]
     while True:
         more = [
             (side, index)
@@ -250,16 +319,16 @@ def excuse(
             or at_threshold(side, index, both, labels, iou_thr, tolerance.iou)
             or any(
                 suppresses(other, j, side, index, iou_thr - tolerance.iou)
-                for other, j in excused
+                for other, j in explained
                 if other is not side
             )
         ]
         if not more:
             break
-        excused += more
+        explained += more
         left = [item for item in left if not any(same(item, x) for x in more)]
     for side, index in left:
-        name = 'checkpoint' if side is theirs else 'file'
+        name = 'checkpoint' if side is checkpoint else 'file'
         raise ValueError(
             f'only the {name} has {describe(side, index)} (tolerance: scores '
             f'{tolerance.score:g}, boxes {tolerance.box:g} px)'

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import onnxruntime
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 
 def stretch(image, size, x, y, fill=()):
@@ -19,7 +19,12 @@ def stretch(image, size, x, y, fill=()):
     )
 
 
-def detect(session, photo):
+def read(file):
+    """RGB, upright: cameras note in EXIF how they were held."""
+    return ImageOps.exif_transpose(Image.open(file)).convert('RGB')
+
+
+def detect(session, photo, score_thr=0):
     """Boxes, scores, labels; masks of the first boxes, if it has masks."""
     about = session.get_modelmeta().custom_metadata_map
     rule, (w, h) = json.loads(about['resize']), photo.size
@@ -36,7 +41,7 @@ def detect(session, photo):
     boxes = boxes * np.tile([w / wide, h / tall], 2)
     if not others:  # A raw file: all anchors and classes, NMS is yours.
         return boxes, scores.max(1), scores.argmax(1), []
-    n = (scores > 0).sum()  # What follows only fills up.
+    n = (scores > score_thr).sum()  # They fall; padding has score 0.
     boxes, scores, labels, *masks = (x[:n] for x in (boxes, scores, *others))
     pasted = []
     for mask, (x1, y1, x2, y2) in zip(*masks or [()], boxes, strict=False):
@@ -50,8 +55,8 @@ def detect(session, photo):
 def main(model, photo, picture):
     session = onnxruntime.InferenceSession(model)
     names = json.loads(session.get_modelmeta().custom_metadata_map['classes'])
-    image = Image.open(photo).convert('RGB')
-    boxes, scores, labels, masks = detect(session, image)
+    image = read(photo)
+    boxes, scores, labels, masks = detect(session, image, score_thr=0.3)
     draw = ImageDraw.Draw(image)
     for i in np.flatnonzero(scores > 0.3)[:100]:
         box = boxes[i].round(1).tolist()

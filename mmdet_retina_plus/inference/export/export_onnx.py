@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -119,6 +120,7 @@ def export_onnx(
     if raw:
         # All pairs of anchors and classes compete in the comparison.
         model.bbox_head.test_cfg.nms_pre = 2**31
+    own_rule = rule
     if not dynamic:
         rule = with_canvas(rule, read_rgb(listed[0].path), model)
     tolerance = HALF if fp16 else SINGLE
@@ -145,7 +147,7 @@ def export_onnx(
         found,
         difference,
         tolerance,
-        notes_on(model, raw),
+        [*notes_on(model, raw), *notes_on_size(own_rule, rule, listed)],
     )
 
 
@@ -217,7 +219,12 @@ def compare_all(
         ValueError: The file's detections differ more; with the image.
         OSError: An image cannot be read.
     """
-    from .compare import Difference, ask_checkpoint, compare
+    from .compare import (
+        Difference,
+        ask_candidates,
+        ask_checkpoint,
+        compare,
+    )
     from .onnx_file import ask_file
     from .resize_rule import apply_rule, read_rgb
 
@@ -229,18 +236,26 @@ def compare_all(
         if dynamic and number == 0:
             batches.append(np.stack([pixels, pixels[:, ::-1]]))
         for batch in batches:
-            for image, ours in zip(
+            for image, found in zip(
                 batch, ask_file(session, batch, test_cfg), strict=True
             ):
-                theirs = ask_checkpoint(model, image, ours.masks is not None)
+                expected = ask_checkpoint(
+                    model, image, found.masks is not None
+                )
                 try:
-                    difference = compare(theirs, ours, tolerance, test_cfg)
+                    difference = compare(
+                        expected,
+                        found,
+                        tolerance,
+                        test_cfg,
+                        partial(ask_candidates, model, image),
+                    )
                 except ValueError as error:
                     raise ValueError(
                         f'The file does not find what the checkpoint does in '
                         f'{item.path}: {error}; nothing is written'
                     ) from error
-                count += len(theirs.scores)
+                count += len(expected.scores)
                 total = total.join(difference)
     return count, total
 
@@ -302,3 +317,33 @@ def notes_on(model: Any, raw: bool) -> list[str]:
             'config'
         )
     return notes
+
+
+def notes_on_size(
+    rule: dict[str, Any],
+    canvas: dict[str, Any],
+    listed: Sequence[ListedImage],
+) -> list[str]:
+    """A line where a static file shrinks images that the config does not.
+
+    Args:
+        rule: How the config resizes.
+        canvas: How the file's images are resized.
+        listed: Compared images.
+    """
+    from .resize_rule import read_rgb, shrunk
+
+    factors = []
+    for item in listed:
+        height, width = read_rgb(item.path).shape[:2]
+        factors.append(shrunk(rule, canvas, width, height))
+    smaller = [factor for factor in factors if factor < 0.95]
+    if not smaller:
+        return []
+    across, down = canvas['fit']
+    return [
+        f'{len(smaller)} of {quantity(len(listed), "image")} shrink to the '
+        f'canvas of {across} x {down} px, down to {min(smaller):.2f} of the '
+        "config's size, where the checkpoint was compared too: `retina-plus "
+        'predict` finds other boxes there, --dynamic the same'
+    ]

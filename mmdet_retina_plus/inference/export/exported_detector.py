@@ -1,7 +1,7 @@
 """A detector from pixels to final boxes, without a step that data decide.
 
-It is what mmdet's `predict` computes, in tensors of fixed length: what an
-image has less of is filled up with scores of 0.
+It computes what mmdet's `predict` does, in tensors of fixed length. Images
+with fewer detections are padded with score 0.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ class Candidates(NamedTuple):
 
     Attributes:
         boxes: Decoded and clipped.
-        scores: 0 where a box fills up.
+        scores: 0 where a row is padding.
         labels: Index of the class.
     """
 
@@ -45,7 +45,6 @@ class ExportedDetector(nn.Module):
         self, model: BaseDetector, raw: bool = False, half: bool = False
     ) -> None:
         super().__init__()
-        self.model = model.half() if half else model
         self.dtype = torch.float16 if half else torch.float32
         self.raw = raw
         prepare = model.data_preprocessor
@@ -61,6 +60,8 @@ class ExportedDetector(nn.Module):
         )
         self.register_buffer('mean', mean.detach().clone().float())
         self.register_buffer('std', std.detach().clone().float())
+        # Afterwards, since it rounds the preprocessor's mean and std, too.
+        self.model = model.half() if half else model
 
     @property
     def output_names(self) -> list[str]:
@@ -174,7 +175,7 @@ class ExportedDetector(nn.Module):
         most = head.test_cfg.nms_pre
         levels = []
         for prior, score, delta, factor in self.level_outputs(outputs):
-            # Filled up, so that a level has as many pairs as are taken.
+            # Padded, so that each level has as many pairs as are taken.
             best, pair = F.pad(score.flatten(1), (0, most)).topk(most, dim=1)
             valid = best > head.test_cfg.get('score_thr', 0)
             pair = pair.where(valid, 0)
@@ -200,7 +201,9 @@ class ExportedDetector(nn.Module):
 
     def suppress(self, found: Candidates) -> Candidates:
         """The best `max_per_img` boxes that no better one overlaps."""
-        cfg = self.model.bbox_head.test_cfg
+        head = self.model.bbox_head
+        cfg = head.test_cfg
+        num_candidates = head.prior_generator.num_levels * cfg.nms_pre
         boxes, scores, labels = found
         apart = boxes
         if not cfg.nms.get('class_agnostic', False):
@@ -209,7 +212,7 @@ class ExportedDetector(nn.Module):
             apart = boxes + (labels * (largest + 1)[:, None])[..., None]
         kept = nms_mask(apart, scores, cfg.nms.iou_threshold, cfg.max_per_img)
         scores, index = (scores * kept).topk(
-            min(cfg.max_per_img, cfg.nms_pre), dim=1
+            min(cfg.max_per_img, num_candidates), dim=1
         )
         boxes = pick(boxes, index)
         filled = scores > 0

@@ -132,6 +132,22 @@ def new_size(rule: dict[str, Any], width: int, height: int) -> tuple[int, int]:
     return int(width * factor + 0.5), int(height * factor + 0.5)
 
 
+def shrunk(
+    rule: dict[str, Any], canvas: dict[str, Any], width: int, height: int
+) -> float:
+    """Width of an image on a canvas, as a fraction of the pipeline's.
+
+    Args:
+        rule: That of `read_rule`.
+        canvas: That of `with_canvas`.
+        width: Width of the image.
+        height: Height of the image.
+    """
+    return (
+        new_size(canvas, width, height)[0] / new_size(rule, width, height)[0]
+    )
+
+
 def apply_rule(rule: dict[str, Any], image: np.ndarray) -> np.ndarray:
     """An RGB image (H, W, 3) as a file takes it."""
     height, width = image.shape[:2]

@@ -51,7 +51,9 @@ def check_exportable(model: BaseDetector, raw: bool = False) -> None:
     if mean is not None and mean.numel() != 3:
         refuse(model.data_preprocessor, 'a file takes RGB images')
     check_box_head(model.bbox_head)
-    if not raw:
+    if raw:
+        check_limits(model.bbox_head.test_cfg)
+    else:
         check_test_cfg(model.bbox_head.test_cfg)
     if not raw and getattr(model, '_runs_roi_head', False):
         check_roi_head(model.roi_head)
@@ -95,6 +97,34 @@ def check_box_head(head: Any) -> None:
         refuse(head.bbox_coder, f'boxes are decoded by {names} only')
 
 
+def check_limits(test_cfg: Any) -> None:
+    """Refuse options without what the comparison of a raw file needs.
+
+    Raises:
+        ValueError: With the option.
+    """
+    if 'iou_threshold' not in (test_cfg.get('nms') or {}):
+        raise ValueError(
+            f'Cannot compare by test_cfg.nms={test_cfg.get("nms")}: a raw '
+            'file is compared after NMS, which needs an iou_threshold, as by '
+            f'{PLAIN_NMS}'
+        )
+    check_positive(test_cfg, 'max_per_img')
+
+
+def check_positive(test_cfg: Any, name: str) -> None:
+    """Refuse an option that sets no limit.
+
+    Raises:
+        ValueError: With the fix.
+    """
+    if (test_cfg.get(name) or -1) < 1:
+        raise ValueError(
+            f'Cannot export test_cfg.{name}={test_cfg.get(name)}: a file '
+            f'needs a limit, --cfg-options model.test_cfg.{name}=1000'
+        )
+
+
 def check_test_cfg(test_cfg: Any) -> None:
     """Refuse options of the box head that a file cannot follow.
 
@@ -115,11 +145,7 @@ def check_test_cfg(test_cfg: Any) -> None:
             f'iou_threshold and class_agnostic, as by {PLAIN_NMS}'
         )
     for name in ('nms_pre', 'max_per_img'):
-        if test_cfg.get(name, -1) < 1:
-            raise ValueError(
-                f'Cannot export test_cfg.{name}={test_cfg.get(name)}: a file '
-                f'needs a limit, --cfg-options model.test_cfg.{name}=1000'
-            )
+        check_positive(test_cfg, name)
     if test_cfg.get('min_bbox_size', -1) > 0:
         raise ValueError(
             'Cannot export test_cfg.min_bbox_size='
@@ -134,14 +160,14 @@ def check_roi_head(roi_head: Any) -> None:
     Raises:
         ValueError: With the part.
     """
-    way_out = 'export boxes alone by --cfg-options model.roi_head=None'
+    hint = 'export boxes alone by --cfg-options model.roi_head=None'
     for part, known in (
         (roi_head, MaskRoIHead),
         (getattr(roi_head, 'mask_head', None), FCNMaskHead),
         (getattr(roi_head, 'mask_roi_extractor', None), SingleRoIExtractor),
     ):
         if type(part) is not known:
-            refuse(part, f'masks are those of {known.__name__}, {way_out}')
+            refuse(part, f'masks are those of {known.__name__}, {hint}')
     for layer in roi_head.mask_roi_extractor.roi_layers:
         if not isinstance(layer, RoIAlign) or layer.pool_mode != 'avg':
-            refuse(layer, f'RoIs are pooled by mean RoIAlign, {way_out}')
+            refuse(layer, f'RoIs are pooled by mean RoIAlign, {hint}')

@@ -15,12 +15,17 @@ from mmdet_retina_plus.common.config_file import read_config
 from mmdet_retina_plus.common.trained_detectors import load_detectors
 from mmdet_retina_plus.inference.export import compare, onnx_file
 from mmdet_retina_plus.inference.export.compare import unpad
-from mmdet_retina_plus.inference.export.export_onnx import export_onnx
+from mmdet_retina_plus.inference.export.export_onnx import (
+    export_onnx,
+    notes_on_size,
+)
 from mmdet_retina_plus.inference.export.exported_detector import (
     ExportedDetector,
 )
 from mmdet_retina_plus.inference.export.resize_rule import read_rgb
+from mmdet_retina_plus.inference.image_list import find_images
 from mmdet_retina_plus.inference.tiled_detector import TiledDetector
+from tests.helpers.image_files import write_image
 
 FILES = {
     'half precision': (dict(fp16=True), [1, 64, 96, 3], 4),
@@ -46,15 +51,44 @@ def test_the_traced_steps_are_those_of_the_checkpoint(kind, small, photos):
     config, checkpoint = small(kind)
     (model,) = load_detectors(read_config(config), [checkpoint], 'cpu')
     image = read_rgb(Path(photos, '0.png'))
-    theirs = compare.ask_checkpoint(model, image, kind == 'mask')
+    expected = compare.ask_checkpoint(model, image, kind == 'mask')
     with torch.no_grad():
         outputs = ExportedDetector(model)(torch.from_numpy(image)[None])
-    ours = unpad([output.numpy() for output in outputs])
-    assert len(theirs.scores) > 5
+    found = unpad([output.numpy() for output in outputs])
+    assert len(expected.scores) > 5
     test_cfg = model.bbox_head.test_cfg
     assert not compare.compare(
-        theirs, ours, compare.SINGLE, test_cfg
+        expected, found, compare.SINGLE, test_cfg
     ).close_calls
+
+
+def test_a_file_holds_more_boxes_than_a_level_passes_on(small, photos):
+    config, checkpoint = small('box')
+    options = [
+        *('model.test_cfg.nms_pre=9', 'model.test_cfg.score_thr=0.0'),
+        'model.test_cfg.nms.iou_threshold=0.95',
+    ]
+    cfg = read_config(config, options)
+    (model,) = load_detectors(cfg, [checkpoint], 'cpu')
+    image = read_rgb(Path(photos, '0.png'))
+    expected = compare.ask_checkpoint(model, image, with_mask=False)
+    assert len(expected.scores) > 9
+    with torch.no_grad():
+        outputs = ExportedDetector(model)(torch.from_numpy(image)[None])
+    found = unpad([output.numpy() for output in outputs])
+    test_cfg = model.bbox_head.test_cfg
+    compare.compare(expected, found, compare.SINGLE, test_cfg)
+    candidates = compare.ask_candidates(model, image)
+    assert len(candidates.scores) == 2 * 9
+    assert model.bbox_head.test_cfg is test_cfg
+
+
+def test_half_precision_keeps_mean_and_std(small):
+    config, checkpoint = small('box')
+    (model,) = load_detectors(read_config(config), [checkpoint], 'cpu')
+    mean = model.data_preprocessor.mean.clone()
+    half = ExportedDetector(model, half=True)
+    torch.testing.assert_close(half.mean, mean, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize('case', FILES)
@@ -92,19 +126,22 @@ def test_the_example_detects_as_predict_does(mask_file, photos):
     exec(example.read_text(), scope)
     image = f'{photos}/0.png'
     session = onnxruntime.InferenceSession(str(model))
-    photo = scope['Image'].open(image).convert('RGB')
+    photo = scope['read'](image)
     boxes, scores, labels, masks = scope['detect'](session, photo)
     detector = TiledDetector(
         load_detectors(read_config(config), [checkpoint], 'cpu')
     )
-    found = detector(detector.read(Path(image))).pred_instances
+    sample = detector(detector.read(Path(image)))
     # Pillow and OpenCV round grey levels of a resized image differently.
-    theirs = compare.found_of(found)
-    ours = compare.Found(boxes, scores, labels)
+    expected = compare.found_of(sample.pred_instances)
+    found = compare.Found(boxes, scores, labels)
     cfg = detector.models[0].bbox_head.test_cfg
-    compare.compare(theirs, ours, compare.HALF, cfg)
+    compare.compare(expected, found, compare.HALF, cfg)
     assert len(masks) == len(boxes)
     assert {mask.shape for mask in masks} == {(90, 120)}
+    least = float(np.median(scores))
+    few = scope['detect'](session, photo, least)
+    assert {len(values) for values in few} == {(scores > least).sum()}
 
 
 def test_metadata_say_what_the_file_needs(mask_file):
@@ -115,6 +152,16 @@ def test_metadata_say_what_the_file_needs(mask_file):
     assert json.loads(about['versions'])['torch']
     assert float(about['score_thr']) == 0.05
     assert float(about['mask_thr']) == 0.5
+
+
+def test_images_that_a_static_file_shrinks_are_noted(tmp_path):
+    write_image(tmp_path / 'tall.png', size=(120, 90))
+    write_image(tmp_path / 'wide.png', size=(90, 120))
+    listed = find_images(str(tmp_path))
+    rule = dict(fit=[96, 64])
+    (note,) = notes_on_size(rule, dict(rule, pad=[0, 0, 0]), listed)
+    assert '1 of 2 images' in note
+    assert notes_on_size(rule, rule, listed) == []
 
 
 def test_a_difference_leaves_no_file(tmp_path, small, photos, monkeypatch):

@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 from mmcv.transforms import Compose
 from mmengine.config import Config
+from PIL import Image
 
 from mmdet_retina_plus.inference.export.export_onnx import EXAMPLE
 from mmdet_retina_plus.inference.export.resize_rule import (
     apply_rule,
     new_size,
+    read_rgb,
     read_rule,
     rule_of,
+    shrunk,
 )
 
 RESIZES = {
@@ -91,3 +94,24 @@ def test_the_example_resizes_by_the_rule(rule):
     np.testing.assert_allclose(given[0].astype(int), expected, atol=1)
     wide, tall = new_size(rule, 40, 60)
     np.testing.assert_allclose(boxes[0], np.tile([40 / wide, 60 / tall], 2))
+
+
+def test_the_example_turns_a_photo_as_the_comparison_does(tmp_path):
+    scope: dict = dict(__name__='example')
+    exec(EXAMPLE.read_text(), scope)
+    rows = np.linspace(0, 200, 40)
+    planes = np.broadcast_arrays(rows[:, None], rows[:24], 7)
+    photo = Image.fromarray(np.stack(planes, axis=-1).astype(np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # Orientation: a quarter turn.
+    file = tmp_path / 'photo.png'
+    photo.save(file, exif=exif)
+    expected = read_rgb(file)
+    assert expected.shape == (24, 40, 3)
+    np.testing.assert_array_equal(np.asarray(scope['read'](file)), expected)
+
+
+def test_an_image_turned_against_the_canvas_is_shrunk():
+    rule, canvas = dict(fit=[100, 60]), dict(fit=[100, 60], pad=[0, 0, 0])
+    assert shrunk(rule, canvas, 200, 120) == 1
+    assert shrunk(rule, canvas, 120, 200) == pytest.approx(0.6)

@@ -8,6 +8,7 @@ from torch import nn
 from mmdet_retina_plus.inference.export.support import (
     check_box_head,
     check_exportable,
+    check_limits,
     check_test_cfg,
 )
 from tests.inference.export.conftest import small_detector
@@ -34,6 +35,18 @@ def test_options_without_a_counterpart_are_refused(case):
         check_test_cfg(ConfigDict(TEST_CFG | change))
 
 
+@pytest.mark.parametrize(
+    'change',
+    [dict(nms=None), dict(nms=dict(type='soft_nms')), dict(max_per_img=-1)],
+    ids=str,
+)
+def test_a_raw_file_needs_what_its_comparison_needs(change):
+    check_limits(ConfigDict(TEST_CFG | dict(nms_pre=-1)))
+    (name,) = change
+    with pytest.raises(ValueError, match=f'Cannot .*test_cfg.{name}'):
+        check_limits(ConfigDict(TEST_CFG | change))
+
+
 def test_a_head_with_steps_of_its_own_is_refused():
     head = MODELS.build(
         dict(
@@ -57,7 +70,7 @@ def test_a_head_with_steps_of_its_own_is_refused():
 
 
 def test_parts_are_refused_by_name():
-    prepare = dict(type='DetDataPreprocessor')
+    prepare = dict(type='mmdet.DetDataPreprocessor')
     model = MODELS.build(
         dict(small_detector('mask'), data_preprocessor=prepare)
     )
