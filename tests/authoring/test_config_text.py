@@ -78,6 +78,17 @@ def test_it_may_be_moved_with_its_data(small, tmp_path):
     assert config.val_evaluator.ann_file == f'{moved}/my_config_val.json'
 
 
+@pytest.mark.parametrize('name', ["it's", 'back\\slash'])
+def test_it_loads_in_a_folder_whatever_its_name(tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    plan = plan_in(write_set(folder).parent, model='retinanet_r18_fpn_shapes')
+    config = written(plan)
+    dataset = DATASETS.build(config.val_dataloader.dataset)
+    assert dataset.get_data_info(0)['img_path'].startswith(f'{folder}/')
+    assert config.val_evaluator.ann_file == f'{folder}/val.json'
+
+
 def test_the_rate_belongs_to_the_batch(small):
     _, config = small
     assert config.train_dataloader.batch_size == 2
