@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from mmdet.registry import DATASETS
@@ -176,6 +177,30 @@ def test_the_model_follows_the_masks(tmp_path):
     small = '--model retinanet_r18_fpn_pennfudan'
     with pytest.raises(ValueError, match=small):
         plan_in(folder, model='retinaunet_r18_fpn_shapes')
+
+
+def test_masks_are_learnt_only_if_they_can_be_scored(tmp_path):
+    val = coco_set(first=6)
+    del val['annotations'][3]['segmentation']
+    folder = write_set(tmp_path, val=val).parent
+    config = written(plan_in(folder))
+    assert config.val_evaluator.metric == 'bbox'
+    with pytest.raises(ValueError, match='1 object has no segmentation'):
+        plan_in(folder, model='retinamask_r18_fpn_shapes')
+    assert plan_in(folder, model='retinaunet_r18_fpn_shapes')
+
+
+def test_an_image_listed_twice_stays_on_one_side(tmp_path):
+    coco = coco_set()
+    for image in coco['images'][3:]:
+        image['file_name'] = f'./{image["id"] - 4}.png'
+    folder = write_set(tmp_path, train=coco).parent
+    plan = plan_in(folder, val=False, val_fraction=0.4)
+    train, val = (
+        {Path(image['file_name']) for image in part.images}
+        for part in (plan.train, plan.val)
+    )
+    assert len(train) == 2 and len(val) == 1 and not train & val
 
 
 @pytest.mark.parametrize(
