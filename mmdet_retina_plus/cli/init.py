@@ -19,6 +19,8 @@ from .options import FiniteRange, out_option
 from .progress import progress_bar
 
 FOLDER = click.Path(path_type=Path)
+DIVIDING = ('val_fraction', 'seed')
+"""Options of the division of ANNOTATIONS, which `--val` replaces."""
 
 
 @click.command()
@@ -81,6 +83,7 @@ def main(
         from mmdet_retina_plus.authoring.plan import make_plan, summary
         from mmdet_retina_plus.authoring.write_config import write
 
+        refuse_idle(context)
         if out.suffix != '.py':
             raise ValueError(f'--out {out} is no config: end it in .py')
         may_write([out], annotations, options['val'], overwrite)
@@ -98,6 +101,24 @@ def main(
         )
         context.exit(1)
     click.echo(f'\nNext: mim train mmdet {out}')
+
+
+def refuse_idle(context: click.Context) -> None:
+    """Refuse options that would do nothing.
+
+    Raises:
+        ValueError: One is given without `--val`, or beside it.
+    """
+    has_val = context.params['val'] is not None
+    for name in DIVIDING if has_val else ['val_images']:
+        source = context.get_parameter_source(name)
+        if source is not ParameterSource.DEFAULT:
+            option = '--' + name.replace('_', '-')
+            raise ValueError(
+                f'{option} does nothing with --val: leave one of them out'
+                if has_val
+                else f'{option} does nothing without --val: give both'
+            )
 
 
 def may_write(

@@ -65,6 +65,11 @@ def test_nothing_is_overwritten_without_a_word(folder, unchecked):
         (('train.json', 'images', '--out', 'no/a.py'), 'no folder no'),
         (('train.json', 'images', '--val', 'train.json'), 'leave --val out'),
         (('train.json', 'images', '--val', 'va.json'), 'no file va.json'),
+        (('train.json', 'images', '--val-images', 'x'), 'without --val'),
+        (
+            ('train.json', 'images', '--val', 'val.json', '--seed', '0'),
+            '--seed does nothing with --val',
+        ),
         (('images', 'train.json'), 'annotation file first'),
         (('train.json', 'nowhere'), 'no folder nowhere'),
         (('train.json', 'images', '--model', 'retinamsk'), 'did you mean'),
