@@ -126,7 +126,7 @@ def renumber(
     Raises:
         ValueError: The annotation file lacks a name, or has it twice.
     """
-    theirs = {
+    listed = {
         'image_id': (
             images,
             [(item['file_name'], key) for key, item in truth.images.items()],
@@ -136,7 +136,7 @@ def renumber(
             list(zip(truth.classes, truth.categories, strict=True)),
         ),
     }
-    for key, (names, known) in theirs.items():
+    for key, (names, known) in listed.items():
         ids = dict(known)
         if len(ids) < len(known):
             raise ValueError(
