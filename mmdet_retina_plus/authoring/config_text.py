@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from shlex import quote
 from textwrap import fill
 from typing import Any
 
@@ -97,7 +98,8 @@ def head(plan: Plan, made_by: str, command: str) -> Iterator[str]:
     # Not filled: it can be pasted.
     yield f'#\n#   {command}\n#'
     yield comment('Check it and train:')
-    yield f'#\n#   retina-plus doctor {name}\n#   mim train mmdet {name}\n#'
+    word = quote(name)
+    yield f'#\n#   retina-plus doctor {word}\n#   mim train mmdet {word}\n#'
     yield comment(
         'Everything else is as in the base, whose path '
         f'`retina-plus config {base}` prints.'

@@ -1,8 +1,8 @@
 """`retina-plus init`: a config for annotation files, checked by doctor."""
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import join, quote
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -48,10 +48,10 @@ DIVIDING = ('val_fraction', 'seed')
     type=FiniteRange(0, 1, min_open=True, max_open=True),
     default=0.2,
     show_default=True,
-    help='Of the images, where there is no --val.',
+    help='Share of the images that validate, without --val.',
 )
 @click.option(
-    '--seed', default=0, show_default=True, help='Which images these are.'
+    '--seed', default=0, show_default=True, help='Of their random choice.'
 )
 @click.option(
     '--batch-size',
@@ -97,10 +97,10 @@ def main(
     if any_error(check(out, (), fast=True, show=None, quiet=False)):
         click.echo(
             '\nFirst correct what doctor calls an error, and run '
-            f'`retina-plus doctor {out}` again.'
+            f'`retina-plus doctor {quote(str(out))}` again.'
         )
         context.exit(1)
-    click.echo(f'\nNext: mim train mmdet {out}')
+    click.echo(f'\nNext: mim train mmdet {quote(str(out))}')
 
 
 def refuse_idle(context: click.Context) -> None:
@@ -168,4 +168,4 @@ def command_of(context: click.Context) -> str:
         if isinstance(parameter, click.Option):
             words.append(parameter.opts[0])
         words.append(str(context.params[name]))
-    return shlex.join(words)
+    return join(words)

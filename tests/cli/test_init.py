@@ -37,6 +37,14 @@ def test_doctor_has_nothing_against_what_it_writes(folder):
     assert f'#   retina-plus init train.json images {" ".join(SMALL)}' in text
 
 
+def test_commands_can_be_pasted(folder, unchecked):
+    arguments = ('train.json', 'images', *SMALL, '--out', 'my config.py')
+    output = invoke(init.main, *arguments)
+    assert "Next: mim train mmdet 'my config.py'" in output
+    text = (folder / 'my config.py').read_text()
+    assert "#   mim train mmdet 'my config.py'" in text
+
+
 def test_an_error_of_doctor_ends_with_code_1(folder, monkeypatch):
     found = [Finding('error', 'x', 'y', 'z')]
     monkeypatch.setattr(init, 'check', lambda *_, **__: found)
