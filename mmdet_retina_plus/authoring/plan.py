@@ -216,7 +216,7 @@ def make_plan(
             )
     name = model or default_model(train, other)
     base = BaseConfig(name, find_config(name))
-    check_masks(base, train, other, val or annotations)
+    check_masks(base, train, other, (annotations, val or annotations))
     if base.needs_masks and train.masked < train.objects:
         lack = clause(train.objects - train.masked, 'object', 'have')
         notes.append(f'{lack} no mask and will not train')
@@ -258,7 +258,10 @@ def default_model(*parts: AnnotationSet) -> str:
 
 
 def check_masks(
-    base: BaseConfig, train: AnnotationSet, val: AnnotationSet, val_path: Path
+    base: BaseConfig,
+    train: AnnotationSet,
+    val: AnnotationSet,
+    paths: tuple[Path, Path],
 ) -> None:
     """Refuse a model that needs masks where there are none.
 
@@ -268,16 +271,16 @@ def check_masks(
         base: The model.
         train: Objects of training.
         val: Objects of validation.
-        val_path: File from which these were read.
+        paths: Files from which both were read.
 
     Raises:
         ValueError: With a model that takes the files as they are.
     """
     if base.needs_masks and not train.masked:
-        lack = f'no object of {train.path} has a segmentation'
+        lack = f'no object of {paths[0]} has a segmentation'
     elif 'segm' in base.metric and val.masked < val.objects:
         missing = clause(val.objects - val.masked, 'object', 'have')
-        lack = f'{missing} no segmentation for validation in {val_path}'
+        lack = f'{missing} no segmentation for validation in {paths[1]}'
     else:
         return
     small = base.cfg['model'].get('backbone', {}).get('depth') == 18
