@@ -136,16 +136,16 @@ def read_set(path: Path, image_dir: Path) -> AnnotationSet:
         raise ValueError(f'There is no folder {image_dir} with images')
     if not path.exists():
         raise ValueError(f'{missing_file(str(path))}')
-    told = conversion(path, image_dir)
-    if told:
-        raise ValueError(f'{path} is no COCO JSON but {told}')
+    hint = conversion(path, image_dir)
+    if hint:
+        raise ValueError(f'{path} is no COCO JSON but {hint}')
     try:
         coco = read_json(str(path))
     except UnreadableError as error:
         raise ValueError(f'{error}: {error.fix}') from error
-    told = of_json(coco, path, image_dir)
-    if told:
-        raise ValueError(f'{path} is no COCO JSON but {told}')
+    hint = of_json(coco, path, image_dir)
+    if hint:
+        raise ValueError(f'{path} is no COCO JSON but {hint}')
     problem = format_errors(coco)
     if problem:
         raise ValueError(f'{path} is not in COCO format: {problem}')

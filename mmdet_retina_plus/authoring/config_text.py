@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from shlex import quote
 from textwrap import fill
 from typing import Any
 
@@ -22,6 +23,8 @@ Place = Callable[[Path], str]
 """How a config names a path."""
 LONG_WARM_UP, WARM_UP = 10, 20
 """From a tenth of training on a warm-up is made a twentieth."""
+UNPASTED = {"'", '\\', '\n'}
+"""In a folder they break the text into which mmengine pastes its name."""
 
 
 def below(folder: Path) -> Place:
@@ -95,7 +98,8 @@ def head(plan: Plan, made_by: str, command: str) -> Iterator[str]:
     # Not filled: it can be pasted.
     yield f'#\n#   {command}\n#'
     yield comment('Check it and train:')
-    yield f'#\n#   retina-plus doctor {name}\n#   mim train mmdet {name}\n#'
+    word = quote(name)
+    yield f'#\n#   retina-plus doctor {word}\n#   mim train mmdet {word}\n#'
     yield comment(
         'Everything else is as in the base, whose path '
         f'`retina-plus config {base}` prints.'
@@ -193,11 +197,19 @@ def scaled(scale: Any, middle: int, ours: tuple[int, int]) -> Any:
 
 def data_part(plan: Plan, place: Place) -> Iterator[str]:
     base = plan.base
-    yield comment(
-        'Paths are relative to the folder of this file, so that both can be '
-        'moved together, unless they are absolute.'
-    )
-    yield setting('data_root', '{{ fileDirname }}/') + '\n'
+    folder = os.path.abspath(plan.out.parent)
+    if {*folder} & UNPASTED:
+        yield comment(
+            'Paths are relative to this folder, unless they are absolute. '
+            'Change it if the data are moved.'
+        )
+        yield setting('data_root', f'{folder}/') + '\n'
+    else:
+        yield comment(
+            'Paths are relative to the folder of this file, so that both can '
+            'be moved together, unless they are absolute.'
+        )
+        yield setting('data_root', '{{ fileDirname }}/') + '\n'
     pipelines = base.middle is not None
 
     def dataset(part: AnnotationSet, name: str) -> dict[str, Any]:

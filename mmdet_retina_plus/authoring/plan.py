@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import sqrt
+from os.path import normpath
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +172,8 @@ def make_plan(
         find_config: Path of a shipped config by its name.
         val: COCO file of validation; None: a part of the images.
         val_images: Folder of its images; None: the same.
-        model: Name of a shipped config; None: by whether there are masks.
+        model: Name of a shipped config; None: by whether all objects, of
+            validation too, have masks.
         val_fraction: Of the images, where `val` is None.
         seed: Of that choice.
         batch_size: Images per GPU; None: as the base has it.
@@ -212,9 +214,9 @@ def make_plan(
                 f'numbers them file by file: {path.name} has them as in '
                 'training'
             )
-    name = model or default_model(train)
+    name = model or default_model(train, other)
     base = BaseConfig(name, find_config(name))
-    check_masks(base, train, model)
+    check_masks(base, train, other, (annotations, val or annotations))
     if base.needs_masks and train.masked < train.objects:
         lack = clause(train.objects - train.masked, 'object', 'have')
         notes.append(f'{lack} no mask and will not train')
@@ -233,28 +235,59 @@ def make_plan(
 
 
 def choose(found: AnnotationSet, fraction: float, seed: int) -> np.ndarray:
-    """Validation images of a file, as `choose_validation`."""
+    """Validation images of a file, as `choose_validation`.
+
+    An image that is listed several times stays on one side.
+    """
+    files: dict[str, int] = {}
+    places = [
+        files.setdefault(normpath(image['file_name']), len(files))
+        for image in found.images
+    ]
+    presence = np.zeros((len(files), len(found.classes)), bool)
+    np.logical_or.at(presence, places, found.presence)
     try:
-        return choose_validation(found.presence, fraction, seed)
+        return choose_validation(presence, fraction, seed)[places]
     except ValueError as error:
         raise ValueError(f'{found.path} has {error}') from error
 
 
-def default_model(train: AnnotationSet) -> str:
-    return WITH_MASKS if train.masked == train.objects else WITHOUT_MASKS
+def default_model(*parts: AnnotationSet) -> str:
+    every = all(part.masked == part.objects for part in parts)
+    return WITH_MASKS if every else WITHOUT_MASKS
 
 
 def check_masks(
-    base: BaseConfig, train: AnnotationSet, model: str | None
+    base: BaseConfig,
+    train: AnnotationSet,
+    val: AnnotationSet,
+    paths: tuple[Path, Path],
 ) -> None:
-    """Refuse a model that learns masks on a file without any."""
-    if model is None or not base.needs_masks or train.masked:
+    """Refuse a model that needs masks where there are none.
+
+    Scoring of masks stops at a single object without one.
+
+    Args:
+        base: The model.
+        train: Objects of training.
+        val: Objects of validation.
+        paths: Files from which both were read.
+
+    Raises:
+        ValueError: With a model that takes the files as they are.
+    """
+    if base.needs_masks and not train.masked:
+        lack = f'no object of {paths[0]} has a segmentation'
+    elif 'segm' in base.metric and val.masked < val.objects:
+        missing = clause(val.objects - val.masked, 'object', 'have')
+        lack = f'{missing} no segmentation for validation in {paths[1]}'
+    else:
         return
     small = base.cfg['model'].get('backbone', {}).get('depth') == 18
     other = SMALL if small else WITHOUT_MASKS
     raise ValueError(
-        f'{base.name} learns masks, and no object of {train.path} has a '
-        f'segmentation: take --model {other}, or export the masks'
+        f'{base.name} needs masks, and {lack}: take --model {other}, or '
+        'export the masks'
     )
 
 
@@ -297,7 +330,7 @@ def shared_images(train: AnnotationSet, val: AnnotationSet) -> list[str]:
         return []
     return [
         f'{clause(both, "image", "are")} in both files, so validation rates '
-        'what was learnt by heart'
+        'images that are trained on'
     ]
 
 

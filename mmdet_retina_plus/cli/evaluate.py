@@ -63,7 +63,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option(
     '--score-thr',
-    type=FiniteRange(),
+    type=FiniteRange(0),
     help='Least score in the confusion matrix and on the sheet.  [default: '
     'where F1 of all classes together is largest]',
 )
@@ -88,9 +88,9 @@ def main(
     """Evaluate a CHECKPOINT of CONFIG, or --results of any detector.
 
     Boxes, and masks where detections and objects have them: AP by class, size
-    and IoU threshold, precision and recall, the best score to cut at,
-    confusions, kinds of errors and what each costs, calibration, and a sheet
-    of the worst images.
+    and IoU threshold, precision and recall, the score threshold of the largest
+    F1, confusions, kinds of errors and what each costs, calibration, and a
+    sheet of the worst images.
 
     Writes index.html, evaluation.json, classes.csv, curves.csv, and for boxes
     and masks confusion-*.csv and worst-*.jpg.

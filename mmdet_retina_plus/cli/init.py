@@ -1,8 +1,8 @@
 """`retina-plus init`: a config for annotation files, checked by doctor."""
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import join, quote
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -19,6 +19,8 @@ from .options import FiniteRange, out_option
 from .progress import progress_bar
 
 FOLDER = click.Path(path_type=Path)
+DIVIDING = ('val_fraction', 'seed')
+"""Options of the division of ANNOTATIONS, which `--val` replaces."""
 
 
 @click.command()
@@ -46,10 +48,10 @@ FOLDER = click.Path(path_type=Path)
     type=FiniteRange(0, 1, min_open=True, max_open=True),
     default=0.2,
     show_default=True,
-    help='Of the images, where there is no --val.',
+    help='Share of the images that validate, without --val.',
 )
 @click.option(
-    '--seed', default=0, show_default=True, help='Which images these are.'
+    '--seed', default=0, show_default=True, help='Of their random choice.'
 )
 @click.option(
     '--batch-size',
@@ -81,6 +83,7 @@ def main(
         from mmdet_retina_plus.authoring.plan import make_plan, summary
         from mmdet_retina_plus.authoring.write_config import write
 
+        refuse_idle(context)
         if out.suffix != '.py':
             raise ValueError(f'--out {out} is no config: end it in .py')
         may_write([out], annotations, options['val'], overwrite)
@@ -94,10 +97,28 @@ def main(
     if any_error(check(out, (), fast=True, show=None, quiet=False)):
         click.echo(
             '\nFirst correct what doctor calls an error, and run '
-            f'`retina-plus doctor {out}` again.'
+            f'`retina-plus doctor {quote(str(out))}` again.'
         )
         context.exit(1)
-    click.echo(f'\nNext: mim train mmdet {out}')
+    click.echo(f'\nNext: mim train mmdet {quote(str(out))}')
+
+
+def refuse_idle(context: click.Context) -> None:
+    """Refuse options that would do nothing.
+
+    Raises:
+        ValueError: One is given without `--val`, or beside it.
+    """
+    has_val = context.params['val'] is not None
+    for name in DIVIDING if has_val else ['val_images']:
+        source = context.get_parameter_source(name)
+        if source is not ParameterSource.DEFAULT:
+            option = '--' + name.replace('_', '-')
+            raise ValueError(
+                f'{option} does nothing with --val: leave one of them out'
+                if has_val
+                else f'{option} does nothing without --val: give both'
+            )
 
 
 def may_write(
@@ -147,4 +168,4 @@ def command_of(context: click.Context) -> str:
         if isinstance(parameter, click.Option):
             words.append(parameter.opts[0])
         words.append(str(context.params[name]))
-    return shlex.join(words)
+    return join(words)

@@ -14,6 +14,13 @@ ENCODINGS = {
     b'\xfe\xff': ('UTF-16', 'utf-16'),
 }
 """By the first bytes: a name, and Python's codec."""
+BINARY = {
+    b'\xff\xd8\xff': 'a JPEG',
+    b'\x89PN': 'a PNG',
+    b'PK\x03': 'a ZIP archive',
+    b'\x1f\x8b\x08': 'compressed by gzip',
+}
+"""By the first three bytes."""
 REWRITE = (
     'python -c "from pathlib import Path; p = Path({path!r}); '
     "p.write_text(p.read_text('{codec}'), 'utf-8')\""
@@ -67,6 +74,29 @@ def missing_file(path: str) -> UnreadableError:
     return UnreadableError(f'there is no file {path}; {contents(parent)}', fix)
 
 
+def not_utf8(
+    path: str, begin: bytes, error: UnicodeDecodeError
+) -> UnreadableError:
+    """What a file is; only JSON is offered to be rewritten.
+
+    Args:
+        path: Of the file.
+        begin: Its first three bytes.
+        error: Of Python.
+    """
+    try:
+        json.loads(Path(path).read_text('latin-1'))
+    except ValueError:
+        return UnreadableError(
+            f'{path} is {BINARY.get(begin, "no text")}, not JSON',
+            'name the JSON file with the objects',
+        )
+    return UnreadableError(
+        f'{path} is not UTF-8: {error}',
+        REWRITE.format(path=path, codec='latin-1'),
+    )
+
+
 def read_json(path: str) -> Any:
     """Content of a file, as mmdet reads it.
 
@@ -89,10 +119,7 @@ def read_json(path: str) -> Any:
         with open(path, encoding='utf-8') as text:
             return json.load(text)
     except UnicodeDecodeError as error:
-        raise UnreadableError(
-            f'{path} is not UTF-8: {error}',
-            REWRITE.format(path=path, codec='latin-1'),
-        ) from error
+        raise not_utf8(path, begin, error) from error
     except json.JSONDecodeError as error:
         raise UnreadableError(
             f'{path} is no JSON, or cut off: {error}',

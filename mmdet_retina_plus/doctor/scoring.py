@@ -17,6 +17,7 @@ from mmdet_retina_plus.common.config_tree import (
     part,
     walk,
 )
+from mmdet_retina_plus.common.run_lengths import compressed
 from mmdet_retina_plus.common.text import quantity
 
 from .coco_metric import explain_arguments
@@ -30,21 +31,6 @@ IMAGES = 300
 PERFECT = 0.99
 MANY = 100
 """COCO's AP counts as many objects an image."""
-
-
-def masks_of(instances: Sequence[Mapping], height: int, width: int) -> list:
-    """Run lengths of polygons and of run lengths."""
-    from pycocotools import mask as api
-
-    masks = []
-    for instance in instances:
-        mask = instance['mask']
-        if isinstance(mask, list):
-            mask = api.merge(api.frPyObjects(mask, height, width))
-        elif isinstance(mask['counts'], list):
-            mask = api.frPyObjects(mask, height, width)
-        masks.append(mask)
-    return masks
 
 
 def perfect_sample(info: Mapping, masks: bool) -> dict[str, Any]:
@@ -63,7 +49,7 @@ def perfect_sample(info: Mapping, masks: bool) -> dict[str, Any]:
     }
     size = (info['height'], info['width'])
     if masks:
-        found['masks'] = masks_of(instances, *size)
+        found['masks'] = [compressed(x['mask'], *size) for x in instances]
     return {
         'img_id': info['img_id'],
         'img_path': info.get('img_path', ''),

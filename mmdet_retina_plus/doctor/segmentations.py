@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from mmdet_retina_plus.common.numbers import is_finite
+from mmdet_retina_plus.common.run_lengths import compressed
 from mmdet_retina_plus.common.text import clause, quantity, some
 
 from .box_formats import (
@@ -160,11 +161,9 @@ def bounds_of_mask(mask: Any) -> tuple[float, ...]:
     """Left, top, right, bottom of readable polygons or run lengths."""
     if isinstance(mask, list):
         return bounds_of(mask)
-    from pycocotools import mask as api
+    from pycocotools.mask import toBbox
 
-    if isinstance(mask['counts'], list):
-        mask = api.frPyObjects(mask, *mask['size'])
-    left, top, width, height = api.toBbox(mask)
+    left, top, width, height = toBbox(compressed(mask, *mask['size']))
     return left, top, left + width, top + height
 
 

@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmdet_retina_plus.common.coco_format import entry_error, has_box, is_id
+from mmdet_retina_plus.common.coco_format import entry_error, has_box
 from mmdet_retina_plus.common.numbers import is_finite
 from mmdet_retina_plus.common.output_files import check_out, replace
+from mmdet_retina_plus.common.result_records import IDS, read_list
 
 from .compare_results import compare
 from .result_files import with_names
@@ -41,8 +42,7 @@ def is_non_negative(value: object) -> bool:
 
 
 FIELDS = {
-    'image_id': (is_id, 'an id'),
-    'category_id': (is_id, 'an id'),
+    **IDS,
     'bbox': (
         is_box,
         '[x, y, width, height] below 1e100, neither side below 0',
@@ -91,7 +91,7 @@ def fuse_files(
         ValueError: A file is not in COCO's result format, does not fit the
             others or is given twice, or `out` is one of them.
         ImportError: The environment is broken.
-        OSError: A file cannot be read or written.
+        OSError: The file cannot be written.
     """
     check_out(out, files)
     check_distinct(files)
@@ -163,15 +163,7 @@ def read_results(file: Path) -> list[dict]:
     Raises:
         ValueError: The file or a detection is not in COCO's result format.
     """
-    try:
-        records = json.loads(file.read_text(encoding='utf-8'))
-    except ValueError as error:
-        raise ValueError(f'{file} is no JSON: {error}') from None
-    if not isinstance(records, list):
-        raise ValueError(
-            f'{file} holds no list of detections: name a result file, as '
-            '`retina-plus predict` or mmdet with outfile_prefix write it'
-        )
+    records = read_list(file)
     if are_plain(records):
         return records
     for index, record in enumerate(records):

@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 
@@ -127,6 +128,15 @@ def test_folders_are_told_by_their_files(
         (tmp_path / name).write_text(content)
     with pytest.raises(ValueError, match=said):
         read_set(tmp_path, folder / 'images')
+
+
+def test_a_photograph_is_no_json_and_is_not_to_be_rewritten(folder, tmp_path):
+    path = tmp_path / 'boxes.json'
+    _, photo = cv2.imencode('.jpg', np.zeros((8, 8, 3), np.uint8))
+    path.write_bytes(photo.tobytes())
+    with pytest.raises(ValueError, match='is a JPEG, not JSON') as caught:
+        read_set(path, folder / 'images')
+    assert 'write_text' not in str(caught.value)
 
 
 def test_swapped_arguments_are_named(folder):

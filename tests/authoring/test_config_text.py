@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from mmdet.registry import DATASETS
@@ -76,6 +77,17 @@ def test_it_may_be_moved_with_its_data(small, tmp_path):
     dataset = DATASETS.build(config.val_dataloader.dataset)
     assert dataset.get_data_info(0)['img_path'].startswith(f'{moved}/')
     assert config.val_evaluator.ann_file == f'{moved}/my_config_val.json'
+
+
+@pytest.mark.parametrize('name', ["it's", 'back\\slash'])
+def test_it_loads_in_a_folder_whatever_its_name(tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    plan = plan_in(write_set(folder).parent, model='retinanet_r18_fpn_shapes')
+    config = written(plan)
+    dataset = DATASETS.build(config.val_dataloader.dataset)
+    assert dataset.get_data_info(0)['img_path'].startswith(f'{folder}/')
+    assert config.val_evaluator.ann_file == f'{folder}/val.json'
 
 
 def test_the_rate_belongs_to_the_batch(small):
@@ -162,9 +174,33 @@ def test_the_model_follows_the_masks(tmp_path):
         item['segmentation'] = []
     folder = write_set(tmp_path, train=coco).parent
     assert plan_in(folder).base.name == 'retinanet_r50_fpn_fl'
-    small = '--model retinanet_r18_fpn_pennfudan'
+    small = '/train.json has .* --model retinanet_r18_fpn_pennfudan'
     with pytest.raises(ValueError, match=small):
-        plan_in(folder, model='retinaunet_r18_fpn_shapes')
+        plan_in(folder, val=False, model='retinaunet_r18_fpn_shapes')
+
+
+def test_masks_are_learnt_only_if_they_can_be_scored(tmp_path):
+    val = coco_set(first=6)
+    del val['annotations'][3]['segmentation']
+    folder = write_set(tmp_path, val=val).parent
+    config = written(plan_in(folder))
+    assert config.val_evaluator.metric == 'bbox'
+    with pytest.raises(ValueError, match='1 object has no segmentation'):
+        plan_in(folder, model='retinamask_r18_fpn_shapes')
+    assert plan_in(folder, model='retinaunet_r18_fpn_shapes')
+
+
+def test_an_image_listed_twice_stays_on_one_side(tmp_path):
+    coco = coco_set()
+    for image in coco['images'][3:]:
+        image['file_name'] = f'./{image["id"] - 4}.png'
+    folder = write_set(tmp_path, train=coco).parent
+    plan = plan_in(folder, val=False, val_fraction=0.4)
+    train, val = (
+        {Path(image['file_name']) for image in part.images}
+        for part in (plan.train, plan.val)
+    )
+    assert len(train) == 2 and len(val) == 1 and not train & val
 
 
 @pytest.mark.parametrize(

@@ -188,6 +188,11 @@ BROKEN = [
     ('--ann-file', coco_of(OBJECTS, classes=0), 'lists no categories'),
     (
         '--ann-file',
+        coco_of([(1, 0, 10, 10, -40, 30)]),
+        'area of no object lies between 0 and 1e+10',
+    ),
+    (
+        '--ann-file',
         coco_of(OBJECTS)
         | dict(
             annotations=[

@@ -37,6 +37,14 @@ def test_doctor_has_nothing_against_what_it_writes(folder):
     assert f'#   retina-plus init train.json images {" ".join(SMALL)}' in text
 
 
+def test_commands_can_be_pasted(folder, unchecked):
+    arguments = ('train.json', 'images', *SMALL, '--out', 'my config.py')
+    output = invoke(init.main, *arguments)
+    assert "Next: mim train mmdet 'my config.py'" in output
+    text = (folder / 'my config.py').read_text()
+    assert "#   mim train mmdet 'my config.py'" in text
+
+
 def test_an_error_of_doctor_ends_with_code_1(folder, monkeypatch):
     found = [Finding('error', 'x', 'y', 'z')]
     monkeypatch.setattr(init, 'check', lambda *_, **__: found)
@@ -65,6 +73,11 @@ def test_nothing_is_overwritten_without_a_word(folder, unchecked):
         (('train.json', 'images', '--out', 'no/a.py'), 'no folder no'),
         (('train.json', 'images', '--val', 'train.json'), 'leave --val out'),
         (('train.json', 'images', '--val', 'va.json'), 'no file va.json'),
+        (('train.json', 'images', '--val-images', 'x'), 'without --val'),
+        (
+            ('train.json', 'images', '--val', 'val.json', '--seed', '0'),
+            '--seed does nothing with --val',
+        ),
         (('images', 'train.json'), 'annotation file first'),
         (('train.json', 'nowhere'), 'no folder nowhere'),
         (('train.json', 'images', '--model', 'retinamsk'), 'did you mean'),

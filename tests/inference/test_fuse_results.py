@@ -138,7 +138,7 @@ def test_a_bad_detection_is_found_before_any_work(
 @pytest.mark.parametrize(
     ('text', 'problem'),
     [
-        ('[{', 'is no JSON'),
+        ('[{', 'as JSON: '),
         ('{"images": []}', 'holds no list of detections'),
     ],
 )

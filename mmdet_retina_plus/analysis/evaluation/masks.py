@@ -1,11 +1,12 @@
 """Masks of COCO files, checked such that pycocotools can compare them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as mask_util
+
+from mmdet_retina_plus.common.run_lengths import compressed
 
 
 class MaskError(ValueError):
@@ -56,19 +57,6 @@ def run_lengths(
             f'has {height * width}: it is cut off or broken',
         )
     return masks
-
-
-def compressed(segmentation: Any, height: int, width: int) -> dict[str, Any]:
-    """A segmentation as a compressed mask, of whatever size."""
-    if not isinstance(segmentation, Mapping):
-        parts = mask_util.frPyObjects(segmentation, height, width)
-        return mask_util.merge(parts)
-    counts, size = segmentation['counts'], segmentation['size']
-    if isinstance(counts, list):
-        return mask_util.frPyObjects(segmentation, *size)
-    if isinstance(counts, str):
-        counts = counts.encode()
-    return dict(size=size, counts=bytes(counts))
 
 
 def pixels_in(masks: Sequence[bytes]) -> NDArray[np.int64]:

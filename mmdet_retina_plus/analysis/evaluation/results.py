@@ -1,6 +1,5 @@
 """Detections of a COCO result file, of any detector."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools import mask as mask_util
 
-from mmdet_retina_plus.common.coco_format import entry_error, has_box, is_id
+from mmdet_retina_plus.common.coco_format import entry_error, has_box
 from mmdet_retina_plus.common.numbers import is_finite
+from mmdet_retina_plus.common.result_records import IDS, read_list
 from mmdet_retina_plus.common.suggestions import did_you_mean
 from mmdet_retina_plus.common.text import some
 
@@ -17,11 +17,7 @@ from .masks import MaskError, run_lengths
 from .matching import Detections
 from .truth import BOXES, MASKS, Truth
 
-FIELDS = {
-    'image_id': (is_id, 'an id'),
-    'category_id': (is_id, 'an id'),
-    'score': (is_finite, 'a finite number'),
-}
+FIELDS = {**IDS, 'score': (is_finite, 'a finite number')}
 """What a detection needs beside its box or mask."""
 
 
@@ -51,16 +47,7 @@ def read_records(path: Path) -> list[dict]:
     Raises:
         ValueError: It cannot be read, is empty, or not in COCO's format.
     """
-    try:
-        records = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
-        raise ValueError(f'Cannot read {path} as JSON: {error}') from error
-    if not isinstance(records, list):
-        raise ValueError(
-            f'{path} holds no list of detections {{image_id, category_id, '
-            'bbox, score}: name a result file, as `retina-plus predict` or '
-            'mmdet with outfile_prefix write it'
-        )
+    records = read_list(path)
     if not records:
         raise ValueError(f'{path} has no detections: nothing to evaluate')
     for index, record in enumerate(records):
@@ -126,7 +113,7 @@ def renumber(
     Raises:
         ValueError: The annotation file lacks a name, or has it twice.
     """
-    theirs = {
+    listed = {
         'image_id': (
             images,
             [(item['file_name'], key) for key, item in truth.images.items()],
@@ -136,7 +123,7 @@ def renumber(
             list(zip(truth.classes, truth.categories, strict=True)),
         ),
     }
-    for key, (names, known) in theirs.items():
+    for key, (names, known) in listed.items():
         ids = dict(known)
         if len(ids) < len(known):
             raise ValueError(

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
@@ -23,6 +24,8 @@ CELL = 4.2
 """Width of an image on the sheet, in inches."""
 LARGEST = 1200
 """Longest side of a drawn image in pixels."""
+LABELLED = 100
+"""Boxes of an image with a text; more are unreadable, and slow to draw."""
 BLANK = 235
 """Grey of an image that cannot be shown."""
 FOUND = '#009e73'
@@ -57,6 +60,22 @@ class Worst(NamedTuple):
     found: Detections
 
 
+class Shape(NamedTuple):
+    """A box or mask on the sheet.
+
+    Attributes:
+        outline: Box x, y, width, height, or a run-length encoded mask.
+        kind: What it is.
+        style: Of its line.
+        text: Beside it.
+    """
+
+    outline: Any
+    kind: Kind
+    style: str
+    text: str
+
+
 def draw_sheet(
     truth: Truth,
     metric: str,
@@ -87,11 +106,10 @@ def draw_sheet(
         for axes in (left, right):
             show(axes, pixels, size)
         name = truth.images[item.image_id]['file_name']
-        # A dollar in a name is no formula.
-        left.set_title(f'{name}: objects', fontsize=8, parse_math=False)
-        right.set_title('detections', fontsize=8)
-        draw_truth(left, truth, metric, columns, item, score)
-        draw_found(right, truth, columns, item, score)
+        objects = truth_shapes(truth, metric, columns, item, score)
+        draw_shapes(left, f'{name}: objects', objects)
+        found = found_shapes(truth, columns, item, score)
+        draw_shapes(right, 'detections', found)
     figure.legend(
         handles=legend(),
         loc='outside upper center',
@@ -145,18 +163,17 @@ def show(axes: Any, pixels: NDArray, size: tuple[int, int]) -> None:
     axes.spines[:].set_color('#bbbbbb')
 
 
-def draw_truth(
-    axes: Any,
-    truth: Truth,
-    metric: str,
-    columns: Columns,
-    item: Worst,
-    score: float,
-) -> None:
-    """Objects; one is found if its detection is on the sheet."""
+def truth_shapes(
+    truth: Truth, metric: str, columns: Columns, item: Worst, score: float
+) -> list[Shape]:
+    """Objects, those that are not found first.
+
+    One is found if its detection is on the sheet.
+    """
     objects = truth.of_image(item.image_id, metric)
     (rows,) = np.nonzero(columns.object_images == -item.order)
-    for row, shape, crowd in zip(
+    drawn = []
+    for row, outline, crowd in zip(
         rows, objects.shapes, objects.crowd, strict=True
     ):
         finder = columns.finders[row]
@@ -166,49 +183,67 @@ def draw_truth(
         if crowd:
             kind, style = Kind.IGNORED, ':'
         name = truth.classes[columns.object_labels[row]]
-        draw_shape(axes, shape, COLOURS[kind], style, name)
+        drawn.append(Shape(outline, kind, style, name))
+    return sorted(drawn, key=lambda shape: shape.kind != Kind.MISSED)
 
 
-def draw_found(
-    axes: Any, truth: Truth, columns: Columns, item: Worst, score: float
-) -> None:
-    """Detections by kind, the best on top."""
+def found_shapes(
+    truth: Truth, columns: Columns, item: Worst, score: float
+) -> list[Shape]:
+    """Detections, the best first."""
     (rows,) = np.nonzero(columns.images == -item.order)
-    drawn = [
-        (row, shape)
-        for row, shape in zip(rows, item.found.shapes, strict=True)
+    return [
+        Shape(
+            outline,
+            Kind(columns.kinds[row]),
+            '-',
+            f'{truth.classes[columns.labels[row]]} {columns.scores[row]:.2f}',
+        )
+        for row, outline in zip(rows, item.found.shapes, strict=True)
         if columns.scores[row] >= score
     ]
-    for row, shape in reversed(drawn):
-        name = truth.classes[columns.labels[row]]
-        draw_shape(
-            axes,
-            shape,
-            COLOURS[Kind(columns.kinds[row])],
-            '-',
-            f'{name} {columns.scores[row]:.2f}',
+
+
+def draw_shapes(axes: Any, title: str, shapes: Sequence[Shape]) -> None:
+    """Outlines, the first on top, and the texts of the first ones."""
+    if len(shapes) > LABELLED:
+        title = f'{title}, {LABELLED} of {len(shapes):,} labelled'
+    # A dollar in a name is no formula.
+    axes.set_title(title, fontsize=8, parse_math=False)
+    lines = [
+        (points, COLOURS[shape.kind], shape.style)
+        for shape in reversed(shapes)
+        for points in outlines(shape.outline)
+    ]
+    if lines:
+        segments, colours, styles = map(list, zip(*lines, strict=True))
+        axes.add_collection(
+            LineCollection(
+                segments, colors=colours, linestyles=styles, linewidths=1.2
+            ),
+            autolim=False,
         )
-
-
-def draw_shape(
-    axes: Any, shape: Any, colour: str, style: str, text: str
-) -> None:
-    """Outline of a box or a mask with a text."""
-    for points in outlines(shape):
-        axes.plot(*points.T, color=colour, ls=style, lw=1.2)
-    box = mask_util.toBbox(shape) if isinstance(shape, dict) else shape
-    axes.text(
-        box[0],
-        box[1],
-        text,
-        fontsize=6,
-        color='w',
-        va='bottom',
-        clip_on=True,
-        # A dollar in a name is no formula.
-        parse_math=False,
-        bbox=dict(facecolor=colour, lw=0, pad=0.8, alpha=0.85),
-    )
+    for shape in reversed(shapes[:LABELLED]):
+        x, y, *_ = (
+            mask_util.toBbox(shape.outline)
+            if isinstance(shape.outline, dict)
+            else shape.outline
+        )
+        axes.text(
+            x,
+            y,
+            shape.text,
+            fontsize=6,
+            color='w',
+            va='bottom',
+            clip_on=True,
+            # It lies within the image, which the layout knows.
+            in_layout=False,
+            parse_math=False,
+            bbox=dict(
+                facecolor=COLOURS[shape.kind], lw=0, pad=0.8, alpha=0.85
+            ),
+        )
 
 
 def outlines(shape: Any) -> list[NDArray]:

@@ -11,7 +11,7 @@ from mmdet_retina_plus.common.coco_format import format_errors, has_box
 from mmdet_retina_plus.common.text import some
 
 from .masks import MaskError, run_lengths
-from .matching import Objects
+from .matching import SIZES, Objects
 
 BOXES, MASKS = 'bbox', 'segm'
 """Names of metrics in mmdet."""
@@ -36,7 +36,8 @@ class Truth:
         categories: Ids to keep. None: all.
 
     Raises:
-        ValueError: There are no such objects, or they have no boxes.
+        ValueError: There are no such objects, one has no box, or the areas of
+            all are out of range.
     """
 
     def __init__(
@@ -78,6 +79,16 @@ class Truth:
                     'width, height] of finite numbers'
                 )
             self.objects.setdefault(item['image_id'], []).append(item)
+        least, largest = SIZES['all']
+        if not any(
+            least <= item['area'] <= largest
+            for item in kept
+            if not item.get('iscrowd')
+        ):
+            raise ValueError(
+                f'{path}: the area of no object lies between {least} and '
+                f'{largest:.0e}, so COCO counts none: write areas in pixels'
+            )
         self.has_masks = all(item.get('segmentation') for item in kept)
 
     def size(self, image_id: Any) -> tuple[int, int]:

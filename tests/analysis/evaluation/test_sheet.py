@@ -1,0 +1,23 @@
+"""The sheet of the worst images."""
+
+from matplotlib.figure import Figure
+
+from mmdet_retina_plus.analysis.evaluation.error_kinds import Kind
+from mmdet_retina_plus.analysis.evaluation.sheet import (
+    LABELLED,
+    Shape,
+    draw_shapes,
+)
+
+
+def test_of_a_dense_image_every_box_is_drawn_and_the_first_have_texts():
+    shapes = [
+        Shape([n, n, 5, 5], Kind.RIGHT, '-', f'cat {n}') for n in range(3000)
+    ]
+    axes = Figure().subplots()
+    draw_shapes(axes, 'detections', shapes)
+    (lines,) = axes.collections
+    assert len(lines.get_segments()) == 3000
+    texts = {text.get_text() for text in axes.texts}
+    assert texts == {shape.text for shape in shapes[:LABELLED]}
+    assert axes.get_title() == 'detections, 100 of 3,000 labelled'
