@@ -12,6 +12,7 @@ from mmengine.runner import CheckpointLoader
 from torch import cuda
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
+from .checkpoint_config import other_settings
 from .config_tree import datasets_in
 from .text import some
 
@@ -74,7 +75,9 @@ def load_detector(cfg: Config, checkpoint: str, device: str) -> BaseDetector:
         ) from error
     load_weights(model, weights, checkpoint)
     model.cfg = cfg
-    named = checkpoint_meta(loaded.get('meta') or {})
+    meta = loaded.get('meta') or {}
+    check_settings(cfg, meta, checkpoint)
+    named = checkpoint_meta(meta)
     model.dataset_meta = known | named
     model.names_classes = 'classes' in named
     check_classes(model, checkpoint, model.names_classes)
@@ -86,15 +89,16 @@ def load_weights(model: BaseDetector, weights: dict, name: str) -> None:
 
     Args:
         model: Takes them.
-        weights: By name. Those that the model does not have are left out.
+        weights: By name. Those of losses, and of parts that the model does
+            not have at all, such as a mask branch, are left out.
         name: Of the checkpoint, for the error.
 
     Raises:
-        ValueError: Some are missing or of another shape.
+        ValueError: Some are missing, of another shape, or left over.
     """
     consume_prefix_in_state_dict_if_present(weights, 'module.')
     try:
-        missing = model.load_state_dict(weights, strict=False).missing_keys
+        missing, left = model.load_state_dict(weights, strict=False)
     except RuntimeError as error:  # A title, and a line for each tensor.
         lines = [line.strip() for line in str(error).splitlines()[1:]]
         raise ValueError(
@@ -104,6 +108,39 @@ def load_weights(model: BaseDetector, weights: dict, name: str) -> None:
     if missing:
         raise ValueError(
             f'{name} is not of this config: it has no {some(missing)}'
+        )
+    parts = dict(model.named_children())
+    left = [
+        key
+        for key in left
+        if key.partition('.')[0] in parts and '.loss_' not in key
+    ]
+    if left:
+        raise ValueError(
+            f'{name} is not of this config, which has no {some(left)}: take '
+            'the config that lies beside the checkpoint'
+        )
+
+
+def check_settings(cfg: Config, meta: dict[str, Any], name: str) -> None:
+    """Refuse a config that reads the network's outputs in another way.
+
+    Args:
+        cfg: The config.
+        meta: Of the checkpoint.
+        name: Of the checkpoint.
+
+    Raises:
+        ValueError: Anchors, box coding or normalisation are not those of the
+            training, which no weight tells.
+    """
+    text = meta.get('cfg') or meta.get('config')
+    if not isinstance(text, str):
+        return
+    for key, trained, value in other_settings(cfg.model, text):
+        raise ValueError(
+            f'{name} was trained with model.{key}={trained!r}, the config has '
+            f'{value!r}: take the config that lies beside the checkpoint'
         )
 
 

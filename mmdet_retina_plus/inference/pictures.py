@@ -1,5 +1,6 @@
 """Pictures of detections, drawn by mmdet's visualizer, and label maps."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,13 +50,16 @@ class Pictures:
                     part.masks = np.stack(
                         [decode(rle) if rle else nothing for rle in masks]
                     )
-            self.visualizer.add_datasample(
-                '',
-                image,
-                DetDataSample(pred_instances=part),
-                draw_gt=False,
-                pred_score_thr=self.score_thr,
-            )
+            with warnings.catch_warnings():
+                # mmengine warns of each box that touches the border.
+                warnings.filterwarnings('ignore', '.*out of bounds')
+                self.visualizer.add_datasample(
+                    '',
+                    image,
+                    DetDataSample(pred_instances=part),
+                    draw_gt=False,
+                    pred_score_thr=self.score_thr,
+                )
             image = self.visualizer.get_image()
         return image
 

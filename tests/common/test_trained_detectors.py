@@ -36,6 +36,63 @@ def test_a_checkpoint_that_lacks_weights_is_refused(tmp_path):
     assert 'has no bbox_head.retina_reg.bias' in refusal(config, checkpoint)
 
 
+def test_weights_that_are_left_over_are_refused(tmp_path):
+    config, checkpoint = retinanet(tmp_path)
+    weights = torch.load(checkpoint)
+    branch = {'roi_head.mask_head.x': torch.ones(1)}
+    loss = {'bbox_head.loss_bbox.running_mean': torch.ones(4)}
+    torch.save(weights | branch | loss, checkpoint)
+    load_detectors(read_config(config), [checkpoint], 'cpu')
+    stage = {'backbone.layer5.0.conv1.weight': torch.ones(1)}
+    torch.save(weights | stage, checkpoint)
+    assert 'which has no backbone.layer5' in refusal(config, checkpoint)
+
+
+ANCHORS = """
+model['bbox_head'].update(
+    anchor_generator=dict(
+        type='AnchorGenerator',
+        octave_base_scale=4,
+        scales_per_octave=3,
+        ratios=[0.5, 1, 2],
+        strides=[8, 16, 32, 64, 128],
+    ),
+    bbox_coder=dict(type='DeltaXYWHBBoxCoder', target_stds=(1, 1, 1, 0.2)),
+)
+"""
+
+
+@pytest.mark.parametrize(
+    ('old', 'new', 'key'),
+    [
+        ('octave_base_scale=4', 'octave_base_scale=3', 'octave_base_scale=3'),
+        ('0.2', '1.0', 'target_stds=[1, 1, 1, 1.0]'),
+    ],
+)
+def test_anchors_and_coder_are_those_of_the_training(tmp_path, old, new, key):
+    """No weight tells them, and the boxes would be wrong."""
+    config, checkpoint = retinanet(tmp_path)
+    with Path(config).open('a') as file:
+        file.write(ANCHORS)
+    text = read_config(config).pretty_text
+    load_detectors(
+        read_config(config), [with_meta(checkpoint, cfg=text)], 'cpu'
+    )
+    other = with_meta(checkpoint, cfg=text.replace(old, new))
+    assert 'trained with model.bbox_head.' in refusal(config, other)
+    assert key in refusal(config, other)
+
+
+def test_the_config_of_a_checkpoint_is_not_run(tmp_path):
+    config, checkpoint = retinanet(tmp_path)
+    text = f"model = dict(a=open({str(tmp_path / 'new')!r}, 'w'))"
+    for part in (text, text[:-2], f'{text[8:]}'):
+        load_detectors(
+            read_config(config), [with_meta(checkpoint, cfg=part)], 'cpu'
+        )
+    assert not (tmp_path / 'new').exists()
+
+
 def test_a_checkpoint_that_does_not_fit_is_told_in_a_line(tmp_path):
     config, checkpoint = retinanet(tmp_path)
     weights = {
