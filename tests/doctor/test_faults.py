@@ -693,16 +693,28 @@ def test_an_option_of_a_head_out_of_range(case, option):
     assert case.problem(option).fix.startswith(OPTIONS[option])
 
 
-def test_a_focal_loss_without_sigmoid_on_points(case):
-    case.add("""
+POINTS = """
 model['type'] = 'FCOS'
 model['bbox_head'] = dict(
     type='FCOSHead', num_classes=2, in_channels=8, feat_channels=8,
     stacked_convs=1, strides=[8, 16, 32, 64, 128], norm_cfg=None,
     loss_cls=dict(type='FocalLoss'))
 model['train_cfg'] = None
-""")
+"""
+
+
+def test_a_focal_loss_without_sigmoid_on_points(case):
+    case.add(POINTS)
     assert 'use_sigmoid=True' in case.problem().fix
+
+
+def test_a_loss_step_of_a_detector_without_an_assigner_is_taken(case):
+    ranges = 'regress_ranges=((-1, 32), (32, 64), (64, 128), (128, 1e8))'
+    case.add(POINTS.replace("'FocalLoss'", "'FocalLoss', use_sigmoid=True"))
+    case.add(f"model['bbox_head'].update({ranges})")
+    problem = case.problem()
+    assert problem.subject == 'loss step'
+    assert problem.fix.startswith('model.bbox_head.regress_ranges')
 
 
 PREPROCESSOR = "model['data_preprocessor'].update({})"
