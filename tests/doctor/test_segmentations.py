@@ -121,3 +121,7 @@ def test_scoring_stops_at_a_polygon_of_two_corners():
     (finding,) = findings([POLYGON, [[5, 5, 25, 15]]], [], metrics=['segm'])
     assert finding.level == 'error'
     assert 'ids 2' in finding.message
+
+
+def test_an_unknown_image_has_no_size_that_run_lengths_miss():
+    assert findings([RUN_LENGTHS], BITMAPS, image_id='1') == []
