@@ -30,6 +30,8 @@ MOST_BESIDE = 1000
 """Entries of a folder to look into, for images that are not there."""
 DARK = 128
 """Highest value of images below which bits are lost that hold the picture."""
+LABELS = 32
+"""Highest value of 8-bit images below which they may be label maps."""
 SAMPLE = 200
 """Images that are decoded where not all are."""
 TRIALS = 8
@@ -372,6 +374,30 @@ def check_depth(split: Split, looks: Looks) -> list[Finding]:
     return findings
 
 
+def may_be_labels(look: Look) -> bool:
+    """Whether a decoded image of 8 bits is nearly black."""
+    return bool(look.shape) and not look.deep and look.highest < LABELS
+
+
+def check_brightness(split: Split, looks: Looks) -> list[Finding]:
+    """Maps of labels in place of photographs."""
+    # A loader of the user's may give any values.
+    if kind(loading_step(split)) != USUAL:
+        return []
+    read = [x for x in map(looks.__getitem__, paths_of(split)) if x.shape]
+    dark = [x for x in read if may_be_labels(x)]
+    if 2 * len(dark) <= len(read):
+        return []
+    highest = max(x.highest for x in dark)
+    return split.warn(
+        f'{len(dark)} of {quantity(len(read), "decoded image")} '
+        f'{verb(len(dark), "have")} values of 0 to {highest:.0f} of 255: '
+        'label maps, not photographs?',
+        f'{split.key}.data_prefix=dict(img=…), the folder of the photographs; '
+        'dark photographs: stretch their values to 0 to 255',
+    )
+
+
 def check_twice(split: Split, looks: Looks) -> list[Finding]:
     """One file under several ids: its objects are background once."""
     del looks
@@ -383,7 +409,7 @@ def check_twice(split: Split, looks: Looks) -> list[Finding]:
         return []
     name, first = next(iter(twice.items()))
     return split.warn(
-        f'{clause(len(twice), "image file", "stand")} under several ids, '
+        f'{clause(len(twice), "image file", "are")} listed under several ids, '
         f'{name} under {some(first)}: what one lacks is background there',
         'keep one entry a file, and move the annotations of the others to '
         'its id',
@@ -395,15 +421,19 @@ CHECKS = (
     check_readable,
     check_sizes,
     check_depth,
+    check_brightness,
     check_twice,
 )
 
 
 def check_shared(splits: Sequence[Split], looks: Looks) -> list[Finding]:
     """Images that training has twice, or that validation or test have, too."""
-    # What cannot be decoded has no content to compare.
+    # What cannot be decoded has no content to compare, and label maps or
+    # black images may be equal by chance.
     copies = copies_among({
-        path: look for path, look in looks.items() if not look.error
+        path: look
+        for path, look in looks.items()
+        if not (look.error or may_be_labels(look))
     })  # fmt: skip
 
     def content(path: str) -> Any:

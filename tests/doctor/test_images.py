@@ -1,11 +1,17 @@
 """What image files say, against annotation files, in processes and without."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 
 from mmdet_retina_plus.doctor import image_files
-from mmdet_retina_plus.doctor.images import look_at_images
+from mmdet_retina_plus.doctor.images import (
+    check_brightness,
+    check_shared,
+    look_at_images,
+)
 from mmdet_retina_plus.doctor.split import Split
 
 
@@ -61,3 +67,27 @@ def test_a_damaged_file_of_a_rare_format_is_found_fast(split, tmp_path):
     )
     looks = look_at_images([split], fast=True)
     assert looks[str(tmp_path / 'rare.bmp')].error
+
+
+def in_part(split, name, first, last):
+    images = split.images[first:last]
+    return replace(split, name=name, coco=split.coco | {'images': images})
+
+
+def test_label_maps_in_place_of_photographs(split, tmp_path):
+    # The same bytes, as label maps of one class often are.
+    (tmp_path / '1.png').write_bytes((tmp_path / '0.png').read_bytes())
+    looks = look_at_images([split], fast=False)
+    (finding,) = check_brightness(split, looks)
+    assert '8 of 8 decoded images have values of 0 to 7' in finding.message
+    parts = [in_part(split, 'train', 0, 1), in_part(split, 'val', 1, 2)]
+    assert check_shared(parts, looks) == []
+
+
+def test_one_bright_pixel_makes_a_photograph(split, tmp_path):
+    for number in range(8):
+        image = np.zeros((20 + number, 30, 3), np.uint8)
+        image[3, 4] = 200
+        cv2.imwrite(str(tmp_path / f'{number}.png'), image)
+    looks = look_at_images([split], fast=False)
+    assert check_brightness(split, looks) == []
