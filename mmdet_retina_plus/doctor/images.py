@@ -32,6 +32,8 @@ DARK = 128
 """Highest value of images below which bits are lost that hold the picture."""
 LABELS = 32
 """Highest value of 8-bit images below which they may be label maps."""
+PAIR = 2
+"""Files of one content that may be a copy; more were written by mistake."""
 SAMPLE = 200
 """Images that are decoded where not all are."""
 TRIALS = 8
@@ -442,8 +444,8 @@ def check_shared(splits: Sequence[Split], looks: Looks) -> list[Finding]:
     findings = []
     train: set = set()
     for split in splits:
+        findings += check_copies(split, copies)
         if split.trains:
-            findings += check_copies(split, copies)
             train |= set(map(content, paths_of(split)))
     for split in splits:
         if split.trains:
@@ -454,11 +456,16 @@ def check_shared(splits: Sequence[Split], looks: Looks) -> list[Finding]:
             if content(path) in train
         ]
         if names:
+            whole = len(names) == len(split.images)
             findings += split.warn(
                 f'{len(names)} of {quantity(len(split.images), "image")} '
                 f'{verb(len(names), "belong")} to the training data, too, so '
                 f'AP is too high: {some(names)}',
-                'delete them from the annotation file of training or of '
+                f'{split.key}.ann_file=… and ann_file of the evaluator: a '
+                'file of images that do not train, such as a part of those '
+                'of training that you delete there'
+                if whole
+                else 'delete them from the annotation file of training or of '
                 'validation',
             )
     return findings
@@ -475,6 +482,16 @@ def check_copies(split: Split, copies: Mapping[str, bytes]) -> list[Finding]:
     differ = [x for x in groups.values() if len({*x.values()}) > 1]
     if not differ:
         return []
+    largest = max(differ, key=len)
+    if len(largest) > PAIR:
+        files = sum(map(len, differ))
+        same = 'one image' if len(differ) == 1 else f'{len(differ)} images'
+        return split.warn(
+            f'{quantity(files, "image file")} are the bytes of {same} with '
+            f'other objects each: {some(list(largest))}',
+            'copy the images again: each file is to be the image that its '
+            'objects are of',
+        )
     least, most = (
         choose(differ[0], key=differ[0].__getitem__) for choose in (min, max)
     )

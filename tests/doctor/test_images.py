@@ -91,3 +91,47 @@ def test_one_bright_pixel_makes_a_photograph(split, tmp_path):
         cv2.imwrite(str(tmp_path / f'{number}.png'), image)
     looks = look_at_images([split], fast=False)
     assert check_brightness(split, looks) == []
+
+
+def with_copies(split, folder, number):
+    """As many files of one image, each with another number of objects."""
+    image = np.full((20, 30, 3), 200, np.uint8)
+    annotations = []
+    for name in range(number):
+        cv2.imwrite(str(folder / f'{name}.png'), image)
+        annotations += [
+            {
+                'id': len(annotations) + at,
+                'image_id': name,
+                'category_id': 1,
+                'bbox': [2, 2, 9, 9],
+                'area': 81,
+                'iscrowd': 0,
+            }
+            for at in range(name)
+        ]
+    coco = {
+        'images': split.images[:number],
+        'annotations': annotations,
+        'categories': [{'id': 1, 'name': 'x'}],
+    }
+    return replace(split, coco=coco, classes=('x',))
+
+
+def test_many_files_of_one_image_are_one_finding(split, tmp_path):
+    train = with_copies(split, tmp_path, 5)
+    looks = look_at_images([train], fast=False)
+    for name in ('train', 'val'):
+        (finding,) = check_shared([replace(train, name=name)], looks)
+        assert '5 image files are the bytes of one image' in finding.message
+        assert '.png' not in finding.fix
+
+
+def test_copies_of_all_of_training_have_a_fix_that_leaves_images(
+    split, tmp_path
+):
+    train = with_copies(split, tmp_path, 1)
+    val = replace(train, name='val', key='val_dataloader.dataset')
+    looks = look_at_images([train], fast=False)
+    (finding,) = check_shared([train, val], looks)
+    assert finding.fix.startswith('val_dataloader.dataset.ann_file=')
