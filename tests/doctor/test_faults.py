@@ -454,19 +454,19 @@ def test_areas_that_are_fractions_of_the_image(case):
 
 
 PIPELINES = {
-    'a flip behind the packing': (
+    'a flip after the packing': (
         "train_pipeline.append(dict(type='RandomFlip', prob=0.5))",
-        'RandomFlip stands behind PackDetInputs',
+        'RandomFlip comes after PackDetInputs',
         'to the end of train_dataloader.dataset.pipeline',
     ),
     'packing before resizing': (
         'test_pipeline.insert(1, test_pipeline.pop())',
-        'stands behind PackDetInputs',
+        'comes after PackDetInputs',
         'to the end of val_dataloader.dataset.pipeline',
     ),
     'packed twice': (
         "train_pipeline.append(dict(type='PackDetInputs'))",
-        'PackDetInputs stands behind PackDetInputs',
+        'PackDetInputs comes after PackDetInputs',
         'have it once',
     ),
     'no way back to the original size': (
@@ -483,19 +483,19 @@ PIPELINES = {
         "train_pipeline.insert(3, dict(type='FilterAnnotations', "
         'min_gt_bbox_wh=(500, 500)))',
         'drops every object of 6 samples',
-        'leave pipeline[3] (FilterAnnotations) out',
+        'leave train_dataloader.dataset.pipeline[3] (FilterAnnotations) out',
     ),
     'a filter that drops all and keeps the images': (
         "train_pipeline.insert(3, dict(type='FilterAnnotations', "
         'min_gt_bbox_wh=(500, 500), keep_empty=False))',
         'drops every object of 6 samples',
-        'leave pipeline[3] (FilterAnnotations) out',
+        'leave train_dataloader.dataset.pipeline[3] (FilterAnnotations) out',
     ),
     'a filter that drops a class': (
         "train_pipeline.insert(3, dict(type='FilterAnnotations', "
         'min_gt_bbox_wh=(35, 35)))',
         'drops 6 of 12 objects',
-        'leave pipeline[3] (FilterAnnotations) out',
+        'leave train_dataloader.dataset.pipeline[3] (FilterAnnotations) out',
     ),
     'a crop to next to nothing': (
         "train_pipeline.insert(3, dict(type='RandomCrop', crop_size=(2, 2)))",

@@ -379,3 +379,22 @@ def test_a_step_that_is_to_move_keeps_its_arguments():
     assert finding.fix.startswith(
         "dict(type='LoadAnnotations', with_bbox=True, with_mask=True)"
     )
+
+
+def kept_of(name, pipeline=(), crowd=0):
+    coco = coco_set()
+    for annotation in coco['annotations']:
+        annotation['iscrowd'] = crowd
+    split = Split(name, coco, Path(), ('cat', 'dog'), pipeline=pipeline)
+    (finding,) = check_kept(split)
+    return finding.message
+
+
+def test_objects_are_counted_before_a_filter_of_the_pipeline():
+    message = kept_of('train', [{'type': 'FilterAnnotations'}])
+    assert '12 of 12 objects, before FilterAnnotations of' in message
+    assert 'before' not in kept_of('train')
+
+
+def test_validation_of_crowds_alone_has_no_precision():
+    assert kept_of('val', crowd=1).endswith('AP will be -1')
