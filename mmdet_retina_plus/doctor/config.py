@@ -68,7 +68,8 @@ from .model import (
 from .model_fit import explain_heads
 from .model_traits import scored_sets
 from .old_settings import check_old_keys
-from .pictures import draw_samples
+from .pictures import draw_samples, loads_late
+from .pipeline_trials import steps_of
 from .pipelines import NO_OBJECT, build_data
 from .scoring import check_evaluator, check_monitors, without_causes
 from .segmentations import check_segmentations
@@ -294,7 +295,8 @@ def check_run(
         def draw(name: str = name) -> list[Finding]:
             if show is not None and samples.get(name):
                 classes = built[name].metainfo.get('classes', ())
-                draw_samples(show, name, samples[name], classes)
+                late = loads_late(steps_of(built[name]))
+                draw_samples(show, name, samples[name], classes, late)
             return []
 
         findings += guarded(check_pipeline) + guarded(draw)
