@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from mmdet_retina_plus.common.coco_columns import BEYOND, NEGATIVE
+from mmdet_retina_plus.common.config_tree import kind
 from mmdet_retina_plus.common.text import clause, quantity, some, verb
 
 from .box_formats import check_box_format
@@ -109,7 +110,7 @@ def check_classes(split: Split) -> list[Finding]:
     if absent:
         return split.fail(
             f'no category of the annotation file is called {some(absent)}, '
-            'which moves the labels of the classes behind',
+            'which moves the labels of the classes after it',
             f'{fix}, or add the category to the file',
         )
     used = [name for name in split.categories if name in split.classes]
@@ -351,6 +352,9 @@ def check_kept(split: Split) -> list[Finding]:
     if listed:
         reasons = (f'{count:,} {reason}' for reason, count in listed.items())
         message += f' ({", ".join(reasons)})'
+    filters = [x for x in map(kind, split.pipeline) if 'Filter' in x]
+    if split.trains and filters:
+        message += f', before {filters[0]} of the pipeline,'
     message += f' in {kept:,} of {quantity(images, "image")}'
     taken = np.unique(split.image_of[split.usable])
     if kept > len(taken):
@@ -384,6 +388,8 @@ def check_kept(split: Split) -> list[Finding]:
             worst if not split.trains else next(iter(fixes.values()), worst),
         )
     if not objects and (total or not split.name.startswith('test')):
+        if not split.trains and [*listed] == ['marked "iscrowd"']:
+            message += ': AP will be -1'
         worst = 'give it an annotation file with objects'
         return split.fail(
             f'{where} {message}', next(iter(fixes.values()), worst)

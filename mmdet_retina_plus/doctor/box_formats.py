@@ -1,6 +1,6 @@
-"""Boxes in another format than COCO's, by their size, area and polygons."""
+"""Boxes in another format than COCO's, by their size, area and masks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -17,12 +17,12 @@ MANY = 10
 WHOLE = 0.98
 """Fraction of an image's sides from which a box is the whole image."""
 MOST = 2000
-"""Objects whose polygons are looked at."""
+"""Objects whose masks are looked at."""
 SAME = 0.85
-"""IoU of a box and the bounds of its polygons from which they are one."""
+"""IoU of a box and the bounds of its mask from which they are one."""
 MAJORITY = 0.8
 """Fraction of the objects that another format has to fit."""
-BY_POLYGONS = ', by the polygons of the objects'
+BY_MASKS = ', by the masks of the objects'
 ROWS_FIRST = '[top, left, height, width]'
 LEAST_AREA = 0.05
 """Fraction of a box's area that a mask in it has nearly always."""
@@ -40,6 +40,7 @@ COLUMNS_FIRST = (
     'write polygons as x1, y1, x2, y2, … (find_contours of skimage gives row, '
     'column)'
 )
+BY_COLUMNS = 'encode np.asfortranarray(mask): run lengths go down columns'
 Reading = Callable[..., np.ndarray]
 FORMATS: dict[str, tuple[Reading, str]] = {
     '[left, top, right, bottom]': (
@@ -99,49 +100,57 @@ def unlikely(boxes: np.ndarray, sizes: np.ndarray, areas: np.ndarray) -> float:
 
 
 def boxes_and_bounds(split: Split) -> tuple[np.ndarray, ...]:
-    """Of objects with polygons.
+    """Of objects with masks.
 
     Returns:
-        The four numbers of `bbox` and the bounds of polygons, both (N, 4),
-        sizes of the images, (N, 2), and areas, (N,).
+        The four numbers of `bbox` and the bounds of masks, both (N, 4),
+        sizes of the images, (N, 2), areas, (N,), and whether a mask is
+        run lengths, (N,).
     """
-    from .segmentations import has_pixels, is_readable
+    from .segmentations import bounds_of_mask, has_pixels, is_readable
 
     masks = split.column('segmentation')
     there = ~np.isnan(split.boxes).any(axis=1) & ~split.crowd
     places = np.flatnonzero(there)
-    chosen = [
-        at
-        for at in places[:: len(places) // MOST + 1]
-        if masks[at]
-        and isinstance(masks[at], list)
-        and is_readable(masks[at])
-        and has_pixels(masks[at])
-    ]
+    chosen, bounds, runs = [], [], []
+    for at in places[:: len(places) // MOST + 1]:
+        mask = masks[at]
+        is_runs = isinstance(mask, Mapping)
+        if not (mask and is_readable(mask) and has_pixels(mask)):
+            continue
+        # The bounds of a mask of another image tell nothing.
+        if is_runs and tuple(mask['size'][::-1]) != tuple(split.sizes[at]):
+            continue
+        try:
+            bounds.append(bounds_of_mask(mask))
+        except Exception:  # Another check names what is no run length.
+            continue
+        chosen.append(at)
+        runs.append(is_runs)
     boxes = split.boxes[chosen]
     boxes = np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
-    bounds = [bounds_of(masks[at]) for at in chosen]
     return (
         boxes,
         np.array(bounds, float).reshape(-1, 4),
         split.sizes[chosen],
         split.areas[chosen],
+        np.array(runs, bool),
     )
 
 
 def other_format(split: Split) -> tuple[str, str]:
-    """How polygons contradict `bbox`, and the fix; or ''.
+    """How masks contradict `bbox`, and the fix; or ''.
 
     In square images boxes and polygons that are transposed against each other
-    may both be right.
+    may both be right. Run lengths are written by code that knows their order.
     """
-    boxes, bounds, sizes, areas = boxes_and_bounds(split)
+    boxes, bounds, sizes, areas, runs = boxes_and_bounds(split)
     if not len(boxes):
         return '', ''
     left, top, width, height = boxes.T
     as_said = edges(left, top, left + width, top + height)
     if unlikely(bounds, sizes, areas) > unlikely(as_said, sizes, areas):
-        return '', ''  # The polygons are wrong, not the boxes.
+        return '', ''  # The masks are wrong, not the boxes.
     if (iou_of_pairs(as_said, bounds) > SAME).mean() > 1 - MAJORITY:
         return '', ''
     for name, (read, right) in FORMATS.items():
@@ -149,16 +158,19 @@ def other_format(split: Split) -> tuple[str, str]:
         if (ious > SAME).mean() <= MAJORITY:
             continue
         fix = f'write "bbox": {right}'
-        if name == ROWS_FIRST and unlikely(bounds, sizes, areas) == unlikely(
-            as_said, sizes, areas
-        ):
+        tie = unlikely(bounds, sizes, areas) == unlikely(as_said, sizes, areas)
+        if name == ROWS_FIRST and tie and runs.mean() > 1 - MAJORITY:
+            fix += (
+                f'; where --show shows masks off their objects, {BY_COLUMNS}'
+            )
+        elif name == ROWS_FIRST and tie:
             return (
                 'either bbox or the polygons are rows first (x and y '
                 'exchanged): one is the transpose of the other',
                 f'where --show shows boxes on their objects, {COLUMNS_FIRST}; '
                 f'where not, {fix}',
             )
-        return f'bbox is {name}{BY_POLYGONS}', fix
+        return f'bbox is {name}{BY_MASKS}', fix
     with np.errstate(divide='ignore', invalid='ignore'):
         factors = np.median((bounds / as_said)[:, 2:], axis=0)
     if not np.isfinite(factors).all() or (factors <= 0).any():
@@ -168,7 +180,7 @@ def other_format(split: Split) -> tuple[str, str]:
         return '', ''
     by = ' and '.join(f'{x:.3g}' for x in factors)
     return (
-        f'bbox is that of an image of another size{BY_POLYGONS}',
+        f'bbox is that of an image of another size{BY_MASKS}',
         f'multiply left and width of bbox, and top and height, by {by}',
     )
 

@@ -46,7 +46,8 @@ WANTED: dict[str, tuple[Callable[[Any], bool], str, str]] = {
     # pycocotools looks 0.5 up by ==, which a list answers with False.
     'iou_thrs': (
         lambda value: False,
-        'None, which means 0.5 to 0.95: scoring stops with any other',
+        'None, which means the fractions 0.5 to 0.95: scoring stops with any '
+        'other',
         'None',
     ),
 }

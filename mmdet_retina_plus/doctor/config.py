@@ -68,7 +68,8 @@ from .model import (
 from .model_fit import explain_heads
 from .model_traits import scored_sets
 from .old_settings import check_old_keys
-from .pictures import draw_samples
+from .pictures import draw_samples, loads_late
+from .pipeline_trials import steps_of
 from .pipelines import NO_OBJECT, build_data
 from .scoring import check_evaluator, check_monitors, without_causes
 from .segmentations import check_segmentations
@@ -294,7 +295,8 @@ def check_run(
         def draw(name: str = name) -> list[Finding]:
             if show is not None and samples.get(name):
                 classes = built[name].metainfo.get('classes', ())
-                draw_samples(show, name, samples[name], classes)
+                late = loads_late(steps_of(built[name]))
+                draw_samples(show, name, samples[name], classes, late)
             return []
 
         findings += guarded(check_pipeline) + guarded(draw)
@@ -364,7 +366,10 @@ def check_model(
     batch = samples.get('train')
     failed = batch is not None and not batch
     tried: list[Finding] = []
-    if values.get('train_cfg') is not None and model_trains(model):
+    if values.get('train_cfg') is None:
+        message = 'not tried: train_cfg=None, the config does not train'
+        tried.append(Finding('ok', 'loss step', message))
+    else:
         given = batch or blank_samples(input_channels(model, seen))
         found = guarded(check_loss_step, model, given)
         # Of blank images only a failure tells something.
@@ -372,13 +377,12 @@ def check_model(
     if samples.get('val'):
         metrics = metrics_of(values, 'val')
         tried += guarded(check_prediction, model, samples['val'], metrics)
+    else:
+        message = 'not tried: there is no sample of validation'
+        tried.append(Finding('ok', 'prediction', message))
     if any_error(tried):
         tried = explain_heads(model, features) or tried
     return findings + without_consequences(tried, known)
-
-
-def model_trains(model: Any) -> bool:
-    return getattr(model, 'train_cfg', True) is not None
 
 
 def check_priors(cfg: Any, model: Any, data: DataSets) -> list[Finding]:

@@ -298,6 +298,18 @@ PHRASES = (
         'from mmdet.models import SSDHead; SSDHead.loss_cls = None',
     ),
     (
+        "has no attribute 'assigner'",
+        'model.train_cfg=dict(assigner=dict(type=…), allowed_border=-1, '
+        'pos_weight=-1, debug=False), as the stock config of the head has '
+        'it; of a config for tests alone train_cfg, train_dataloader and '
+        'optim_wrapper are None',
+    ),
+    (
+        'len(self.regress_ranges)',
+        'model.bbox_head.regress_ranges: one pair a level of strides, such '
+        'as ((-1, 64), (64, 128), (128, 256), (256, 512), (512, 1e8))',
+    ),
+    (
         'Caught TypeError: expected np.ndarray',
         "dict(type='PackDetInputs') at the end of the pipeline",
     ),

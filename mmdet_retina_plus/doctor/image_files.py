@@ -133,7 +133,7 @@ def look(path: str, load: Callable[[dict], Any] | None) -> Look:
     shape = (*image.shape, 1)[:3]
     # What Pillow does not know, such as TIFF of many channels.
     size = seen.size if seen.size[0] else (shape[1], shape[0])
-    highest = float(image.max()) if seen.deep else 0
+    highest = float(image.max()) if image.size else 0
     return replace(seen, error='', shape=shape, size=size, highest=highest)
 
 

@@ -30,6 +30,10 @@ MOST_BESIDE = 1000
 """Entries of a folder to look into, for images that are not there."""
 DARK = 128
 """Highest value of images below which bits are lost that hold the picture."""
+LABELS = 32
+"""Highest value of 8-bit images below which they may be label maps."""
+PAIR = 2
+"""Files of one content that may be a copy; more were written by mistake."""
 SAMPLE = 200
 """Images that are decoded where not all are."""
 TRIALS = 8
@@ -372,6 +376,30 @@ def check_depth(split: Split, looks: Looks) -> list[Finding]:
     return findings
 
 
+def may_be_labels(look: Look) -> bool:
+    """Whether a decoded image of 8 bits is nearly black."""
+    return bool(look.shape) and not look.deep and look.highest < LABELS
+
+
+def check_brightness(split: Split, looks: Looks) -> list[Finding]:
+    """Maps of labels in place of photographs."""
+    # A loader of the user's may give any values.
+    if kind(loading_step(split)) != USUAL:
+        return []
+    read = [x for x in map(looks.__getitem__, paths_of(split)) if x.shape]
+    dark = [x for x in read if may_be_labels(x)]
+    if 2 * len(dark) <= len(read):
+        return []
+    highest = max(x.highest for x in dark)
+    return split.warn(
+        f'{len(dark)} of {quantity(len(read), "decoded image")} '
+        f'{verb(len(dark), "have")} values of 0 to {highest:.0f} of 255: '
+        'label maps, not photographs?',
+        f'{split.key}.data_prefix=dict(img=…), the folder of the photographs; '
+        'dark photographs: stretch their values to 0 to 255',
+    )
+
+
 def check_twice(split: Split, looks: Looks) -> list[Finding]:
     """One file under several ids: its objects are background once."""
     del looks
@@ -383,7 +411,7 @@ def check_twice(split: Split, looks: Looks) -> list[Finding]:
         return []
     name, first = next(iter(twice.items()))
     return split.warn(
-        f'{clause(len(twice), "image file", "stand")} under several ids, '
+        f'{clause(len(twice), "image file", "are")} listed under several ids, '
         f'{name} under {some(first)}: what one lacks is background there',
         'keep one entry a file, and move the annotations of the others to '
         'its id',
@@ -395,15 +423,19 @@ CHECKS = (
     check_readable,
     check_sizes,
     check_depth,
+    check_brightness,
     check_twice,
 )
 
 
 def check_shared(splits: Sequence[Split], looks: Looks) -> list[Finding]:
     """Images that training has twice, or that validation or test have, too."""
-    # What cannot be decoded has no content to compare.
+    # What cannot be decoded has no content to compare, and label maps or
+    # black images may be equal by chance.
     copies = copies_among({
-        path: look for path, look in looks.items() if not look.error
+        path: look
+        for path, look in looks.items()
+        if not (look.error or may_be_labels(look))
     })  # fmt: skip
 
     def content(path: str) -> Any:
@@ -412,8 +444,8 @@ def check_shared(splits: Sequence[Split], looks: Looks) -> list[Finding]:
     findings = []
     train: set = set()
     for split in splits:
+        findings += check_copies(split, copies)
         if split.trains:
-            findings += check_copies(split, copies)
             train |= set(map(content, paths_of(split)))
     for split in splits:
         if split.trains:
@@ -424,11 +456,16 @@ def check_shared(splits: Sequence[Split], looks: Looks) -> list[Finding]:
             if content(path) in train
         ]
         if names:
+            whole = len(names) == len(split.images)
             findings += split.warn(
                 f'{len(names)} of {quantity(len(split.images), "image")} '
                 f'{verb(len(names), "belong")} to the training data, too, so '
                 f'AP is too high: {some(names)}',
-                'delete them from the annotation file of training or of '
+                f'{split.key}.ann_file=… and ann_file of the evaluator: a '
+                'file of images that do not train, such as a part of those '
+                'of training that you delete there'
+                if whole
+                else 'delete them from the annotation file of training or of '
                 'validation',
             )
     return findings
@@ -445,6 +482,16 @@ def check_copies(split: Split, copies: Mapping[str, bytes]) -> list[Finding]:
     differ = [x for x in groups.values() if len({*x.values()}) > 1]
     if not differ:
         return []
+    largest = max(differ, key=len)
+    if len(largest) > PAIR:
+        files = sum(map(len, differ))
+        same = 'one image' if len(differ) == 1 else f'{len(differ)} images'
+        return split.warn(
+            f'{quantity(files, "image file")} are the bytes of {same} with '
+            f'other objects each: {some(list(largest))}',
+            'copy the images again: each file is to be the image that its '
+            'objects are of',
+        )
     least, most = (
         choose(differ[0], key=differ[0].__getitem__) for choose in (min, max)
     )

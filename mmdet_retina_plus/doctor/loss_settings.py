@@ -271,7 +271,7 @@ def check_focal(cfg: Mapping) -> list[Finding]:
             (
                 is_number(weight) and weight <= 0,
                 'error' if is_number(weight) and weight < 0 else 'warning',
-                f'loss_weight={weight} trains nothing by this loss',
+                f'loss_weight={weight}: this loss trains nothing',
                 'loss_weight=1.0',
             ),
         )

@@ -19,10 +19,53 @@ def as_picture(inputs: Any) -> np.ndarray:
     return channels.transpose(1, 2, 0).astype(np.uint8)
 
 
+def loads_late(steps: Sequence[Any]) -> bool:
+    """Whether objects are loaded after the image is resized, as to score."""
+    names = [type(step).__name__ for step in steps]
+    if 'LoadAnnotations' not in names:
+        return False
+    before = names[: names.index('LoadAnnotations')]
+    return any(name.endswith('Resize') for name in before)
+
+
+def resize_objects(sample: Any, shape: Sequence[int]) -> None:
+    """Give objects of the original image the size of the one that is shown.
+
+    Args:
+        sample: With `gt_instances`, which are changed.
+        shape: Height and width of the picture, with its padding.
+    """
+    height, width = sample.ori_shape[:2]
+    factors = sample.get('scale_factor')
+    factors = factors or (shape[1] / width, shape[0] / height)
+    objects = sample.gt_instances
+    if 'bboxes' in objects:
+        boxes = objects.bboxes
+        objects.bboxes = boxes * boxes.new_tensor([*factors, *factors])
+    if 'masks' in objects:
+        size = (
+            min(round(height * factors[1]), shape[0]),
+            min(round(width * factors[0]), shape[1]),
+        )
+        objects.masks = objects.masks.resize(size).pad(tuple(shape))
+
+
 def draw_samples(
-    folder: Path, name: str, samples: Sequence[Any], classes: Sequence[str]
+    folder: Path,
+    name: str,
+    samples: Sequence[Any],
+    classes: Sequence[str],
+    late: bool = False,
 ) -> list[Path]:
-    """Draw the ground truth of samples into files of a folder."""
+    """Draw the ground truth of samples into files of a folder.
+
+    Args:
+        folder: Where to; it is created.
+        name: How the files' names begin.
+        samples: As the network gets them.
+        classes: Names of the labels.
+        late: Whether objects have the size of the original image.
+    """
     import torch
     from mmdet.visualization import DetLocalVisualizer
     from mmengine.structures import InstanceData
@@ -41,6 +84,8 @@ def draw_samples(
                 if key in instances:
                     given[key] = instances[key]
             shown.gt_instances = InstanceData(**given)
+            if late:
+                resize_objects(shown, sample['inputs'].shape[-2:])
         file = folder / f'{name}-{number}.png'
         visualizer.add_datasample(
             name,

@@ -9,6 +9,7 @@ from mmdet_retina_plus.common.config_tree import (
     kind,
     part,
     walk,
+    without_scopes,
 )
 from mmdet_retina_plus.common.numbers import is_number
 from mmdet_retina_plus.common.suggestions import did_you_mean
@@ -30,25 +31,37 @@ LARGEST_BOX = 8
 """Pixels of `min_bbox_size` that drop real objects."""
 
 
-def kinds_of(cfg: Mapping, name: str) -> Iterator[tuple[str, list[str]]]:
-    """Key and names of the steps of each pipeline of a loader."""
+def pipelines_of(cfg: Mapping, name: str) -> Iterator[tuple[str, list]]:
+    """Key and steps of each pipeline of a loader."""
     loader = part(cfg, f'{name}_dataloader')
     for chain in dataset_chains(loader.get('dataset')):
         for link in chain:
             steps = link.get('pipeline')
             if isinstance(steps, list | tuple):
-                key = f'{name}_dataloader.dataset.pipeline'
-                yield key, [kind(step) for step in steps]
+                yield f'{name}_dataloader.dataset.pipeline', list(steps)
+
+
+def kinds_of(cfg: Mapping, name: str) -> Iterator[tuple[str, list[str]]]:
+    """Key and names of the steps of each pipeline of a loader."""
+    for key, steps in pipelines_of(cfg, name):
+        yield key, [kind(step) for step in steps]
+
+
+def as_call(step: Mapping) -> str:
+    """A step as a config writes it: dict(type='Resize', scale=(96, 80))."""
+    arguments = without_scopes(step).items()
+    return f'dict({", ".join(f"{key}={x!r}" for key, x in arguments)})'
 
 
 def check_order(cfg: Mapping) -> list[Finding]:
     """Boxes that are loaded after the image was moved stay where they were."""
     findings = []
-    for key, steps in kinds_of(cfg, 'train'):
+    for key, pipeline in pipelines_of(cfg, 'train'):
+        steps = [kind(step) for step in pipeline]
         if 'LoadAnnotations' not in steps:
             continue
-        before = steps[: steps.index('LoadAnnotations')]
-        moved = [step for step in before if step.endswith(MOVES)]
+        place = steps.index('LoadAnnotations')
+        moved = [step for step in steps[:place] if step.endswith(MOVES)]
         if moved:
             findings.append(
                 Finding(
@@ -56,8 +69,8 @@ def check_order(cfg: Mapping) -> list[Finding]:
                     key,
                     f'{moved[0]} comes before LoadAnnotations: the image is '
                     'moved, its boxes are not',
-                    "dict(type='LoadAnnotations', with_bbox=True) directly "
-                    'after the loading of the image',
+                    f'{as_call(pipeline[place])} directly after the loading '
+                    'of the image',
                 )
             )
     return findings

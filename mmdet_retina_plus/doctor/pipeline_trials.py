@@ -135,8 +135,7 @@ def check_losses(
                 level,
                 f'{key}.{where}',
                 f'it drops {what}',
-                f'correct its sizes or thresholds, or leave {where} out of '
-                f'{key}',
+                f'correct its sizes or thresholds, or leave {key}.{where} out',
             )
         ]
     return []

@@ -68,7 +68,7 @@ def taken_by(step: Any) -> str:
 
 
 def check_packed(key: str, config: Any) -> list[Finding]:
-    """Steps behind the one that leaves no image to change."""
+    """Steps after the one that leaves no image to change."""
     for chain in dataset_chains(config):
         steps = [
             kind(step)
@@ -77,13 +77,12 @@ def check_packed(key: str, config: Any) -> list[Finding]:
         ]
         if 'PackDetInputs' not in steps[:-1]:
             continue
-        behind = steps[steps.index('PackDetInputs') + 1]
+        after = steps[steps.index('PackDetInputs') + 1]
         return [
             Finding(
                 'error',
                 f'{key}.pipeline',
-                f'{behind} stands behind PackDetInputs, which leaves it no '
-                'image',
+                f'{after} comes after PackDetInputs, which leaves it no image',
                 f"move dict(type='PackDetInputs') to the end of {key}."
                 'pipeline, and have it once',
             )

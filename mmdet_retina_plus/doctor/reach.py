@@ -58,7 +58,7 @@ def check_reach(cfg: Mapping, batches: int | None) -> list[Finding]:
 
 
 def begins(key: str, hook: Mapping, length: Length) -> Found:
-    """First epoch or iteration of a hook, behind the last."""
+    """First epoch or iteration of a hook, after the last."""
     for name, value in hook.items():
         unit = re.fullmatch(r'(?:begin|start|switch)_(epoch|iter)', str(name))
         if unit is None or not is_number(value) or value <= 0:

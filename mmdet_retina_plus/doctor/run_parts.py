@@ -364,7 +364,7 @@ def known_type(registry: Any, name: str, config: Mapping) -> Any:
 
 
 def check_priority(key: str, hook: Any) -> list[Finding]:
-    """The runner reads it behind the constructor of the hook."""
+    """The runner reads it after the constructor of the hook."""
     from mmengine.runner.priority import Priority, get_priority
 
     priority = part({'hook': hook}, 'hook').get('priority')

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from mmdet_retina_plus.common.coco_columns import NOT_FOUND
 from mmdet_retina_plus.common.numbers import is_finite
 from mmdet_retina_plus.common.run_lengths import compressed
 from mmdet_retina_plus.common.text import clause, quantity, some
@@ -138,7 +139,9 @@ def check_segmentations(split: Split) -> list[Finding]:
     misfits = [
         ids[at]
         for at in runs
-        if tuple(masks[at]['size'][::-1]) != tuple(split.sizes[at])
+        # Another check tells of annotations of unknown images.
+        if split.image_of[at] != NOT_FOUND
+        and tuple(masks[at]['size'][::-1]) != tuple(split.sizes[at])
     ]
     if not misfits:
         findings += check_places(split, masks, readable)

@@ -52,6 +52,26 @@ def test_pictures_of_samples(case, tmp_path):
     assert {'train-0.png', 'val-0.png'} <= names
 
 
+def test_objects_loaded_after_resizing_are_shown_on_their_pixels(
+    case, tmp_path
+):
+    for number in range(6, 12):
+        image = np.full((HEIGHT, WIDTH, 3), 99, np.uint8)
+        cv2.imwrite(str(case.folder / f'images/{number}.png'), image)
+    case.add("""
+test_pipeline[1].update(scale=(192, 192))
+test_pipeline[2]['with_mask'] = True
+val_dataloader['dataset']['pipeline'] = test_pipeline
+""")
+    assert of_level(case.findings(show=tmp_path / 'shown')) == []
+    drawn = cv2.imread(str(tmp_path / 'shown/val-0.png'))
+    assert drawn.shape == (2 * HEIGHT, 2 * WIDTH, 3)
+    rows, columns = np.nonzero((drawn != 99).any(axis=2))
+    # The right and lower edges of the dog's box, of twice the size.
+    assert abs(rows.max() - 2 * 70) <= 4
+    assert abs(columns.max() - 2 * 84) <= 4
+
+
 # Case 2.
 
 

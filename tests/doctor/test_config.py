@@ -79,14 +79,13 @@ EXTRACTOR = 'model.roi_head.mask_roi_extractor'
             f'{EXTRACTOR}.featmap_strides=[4,8,16,32]',
         ],
         ['model.roi_head.train_cfg.mask_size=28,28'],
-        ['model.train_cfg=None'],
         [  # BatchNorm on a level of one place
             'model.neck.num_outs=6',
             'model.neck.norm_cfg.type=BN',
             'model.bbox_head.anchor_generator.strides=[8,16,32,64,128,256]',
         ],
     ],
-    ids=['P3', 'P2', 'size of two sides', 'for tests', 'BatchNorm'],
+    ids=['P3', 'P2', 'size of two sides', 'BatchNorm'],
 )
 def test_a_right_config_with_masks_has_no_problem(check, options):
     assert problems(check('', *options, name=MASKED)) == []
@@ -100,6 +99,7 @@ def test_a_right_config_with_masks_has_no_problem(check, options):
         (f'{EXTRACTOR}.out_channels=256', 'out_channels=256'),
         (f'{EXTRACTOR}.featmap_strides=[4,8,16]', 'start_level'),
         ('model.bbox_head.num_classes=3', 'num_classes=3'),
+        ('model.train_cfg=None', "has no attribute 'assigner'"),
     ],
 )
 def test_parts_of_the_mask_branch_that_do_not_fit(check, option, words):

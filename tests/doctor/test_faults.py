@@ -454,19 +454,19 @@ def test_areas_that_are_fractions_of_the_image(case):
 
 
 PIPELINES = {
-    'a flip behind the packing': (
+    'a flip after the packing': (
         "train_pipeline.append(dict(type='RandomFlip', prob=0.5))",
-        'RandomFlip stands behind PackDetInputs',
+        'RandomFlip comes after PackDetInputs',
         'to the end of train_dataloader.dataset.pipeline',
     ),
     'packing before resizing': (
         'test_pipeline.insert(1, test_pipeline.pop())',
-        'stands behind PackDetInputs',
+        'comes after PackDetInputs',
         'to the end of val_dataloader.dataset.pipeline',
     ),
     'packed twice': (
         "train_pipeline.append(dict(type='PackDetInputs'))",
-        'PackDetInputs stands behind PackDetInputs',
+        'PackDetInputs comes after PackDetInputs',
         'have it once',
     ),
     'no way back to the original size': (
@@ -483,19 +483,19 @@ PIPELINES = {
         "train_pipeline.insert(3, dict(type='FilterAnnotations', "
         'min_gt_bbox_wh=(500, 500)))',
         'drops every object of 6 samples',
-        'leave pipeline[3] (FilterAnnotations) out',
+        'leave train_dataloader.dataset.pipeline[3] (FilterAnnotations) out',
     ),
     'a filter that drops all and keeps the images': (
         "train_pipeline.insert(3, dict(type='FilterAnnotations', "
         'min_gt_bbox_wh=(500, 500), keep_empty=False))',
         'drops every object of 6 samples',
-        'leave pipeline[3] (FilterAnnotations) out',
+        'leave train_dataloader.dataset.pipeline[3] (FilterAnnotations) out',
     ),
     'a filter that drops a class': (
         "train_pipeline.insert(3, dict(type='FilterAnnotations', "
         'min_gt_bbox_wh=(35, 35)))',
         'drops 6 of 12 objects',
-        'leave pipeline[3] (FilterAnnotations) out',
+        'leave train_dataloader.dataset.pipeline[3] (FilterAnnotations) out',
     ),
     'a crop to next to nothing': (
         "train_pipeline.insert(3, dict(type='RandomCrop', crop_size=(2, 2)))",
@@ -693,16 +693,28 @@ def test_an_option_of_a_head_out_of_range(case, option):
     assert case.problem(option).fix.startswith(OPTIONS[option])
 
 
-def test_a_focal_loss_without_sigmoid_on_points(case):
-    case.add("""
+POINTS = """
 model['type'] = 'FCOS'
 model['bbox_head'] = dict(
     type='FCOSHead', num_classes=2, in_channels=8, feat_channels=8,
     stacked_convs=1, strides=[8, 16, 32, 64, 128], norm_cfg=None,
     loss_cls=dict(type='FocalLoss'))
 model['train_cfg'] = None
-""")
+"""
+
+
+def test_a_focal_loss_without_sigmoid_on_points(case):
+    case.add(POINTS)
     assert 'use_sigmoid=True' in case.problem().fix
+
+
+def test_a_loss_step_of_a_detector_without_an_assigner_is_taken(case):
+    ranges = 'regress_ranges=((-1, 32), (32, 64), (64, 128), (128, 1e8))'
+    case.add(POINTS.replace("'FocalLoss'", "'FocalLoss', use_sigmoid=True"))
+    case.add(f"model['bbox_head'].update({ranges})")
+    problem = case.problem()
+    assert problem.subject == 'loss step'
+    assert problem.fix.startswith('model.bbox_head.regress_ranges')
 
 
 PREPROCESSOR = "model['data_preprocessor'].update({})"

@@ -20,6 +20,7 @@ from mmdet_retina_plus.doctor.consistency import (
 from mmdet_retina_plus.doctor.data_sets import ids_of
 from mmdet_retina_plus.doctor.loss_settings import check_box_losses
 from mmdet_retina_plus.doctor.model_fit import explain_features
+from mmdet_retina_plus.doctor.pipeline_settings import check_order
 from mmdet_retina_plus.doctor.scoring import check_evaluator, check_left_out
 from mmdet_retina_plus.doctor.split import Split
 from mmdet_retina_plus.doctor.trial import with_defaults
@@ -365,3 +366,35 @@ def test_proposals_that_are_only_written_are_fine(case):
         metric='proposal_fast', format_only=True, outfile_prefix='results'
     )
     assert check_evaluator(cfg, 'test', None) == ({}, [])
+
+
+def test_a_step_that_is_to_move_keeps_its_arguments():
+    steps = [
+        {'type': 'LoadImageFromFile'},
+        {'type': 'RandomFlip', 'prob': 0.5},
+        {'type': 'LoadAnnotations', 'with_bbox': True, 'with_mask': True},
+    ]
+    cfg = {'train_dataloader': {'dataset': {'pipeline': steps}}}
+    (finding,) = check_order(cfg)
+    assert finding.fix.startswith(
+        "dict(type='LoadAnnotations', with_bbox=True, with_mask=True)"
+    )
+
+
+def kept_of(name, pipeline=(), crowd=0):
+    coco = coco_set()
+    for annotation in coco['annotations']:
+        annotation['iscrowd'] = crowd
+    split = Split(name, coco, Path(), ('cat', 'dog'), pipeline=pipeline)
+    (finding,) = check_kept(split)
+    return finding.message
+
+
+def test_objects_are_counted_before_a_filter_of_the_pipeline():
+    message = kept_of('train', [{'type': 'FilterAnnotations'}])
+    assert '12 of 12 objects, before FilterAnnotations of' in message
+    assert 'before' not in kept_of('train')
+
+
+def test_validation_of_crowds_alone_has_no_precision():
+    assert kept_of('val', crowd=1).endswith('AP will be -1')

@@ -1,11 +1,17 @@
 """What image files say, against annotation files, in processes and without."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 
 from mmdet_retina_plus.doctor import image_files
-from mmdet_retina_plus.doctor.images import look_at_images
+from mmdet_retina_plus.doctor.images import (
+    check_brightness,
+    check_shared,
+    look_at_images,
+)
 from mmdet_retina_plus.doctor.split import Split
 
 
@@ -61,3 +67,71 @@ def test_a_damaged_file_of_a_rare_format_is_found_fast(split, tmp_path):
     )
     looks = look_at_images([split], fast=True)
     assert looks[str(tmp_path / 'rare.bmp')].error
+
+
+def in_part(split, name, first, last):
+    images = split.images[first:last]
+    return replace(split, name=name, coco=split.coco | {'images': images})
+
+
+def test_label_maps_in_place_of_photographs(split, tmp_path):
+    # The same bytes, as label maps of one class often are.
+    (tmp_path / '1.png').write_bytes((tmp_path / '0.png').read_bytes())
+    looks = look_at_images([split], fast=False)
+    (finding,) = check_brightness(split, looks)
+    assert '8 of 8 decoded images have values of 0 to 7' in finding.message
+    parts = [in_part(split, 'train', 0, 1), in_part(split, 'val', 1, 2)]
+    assert check_shared(parts, looks) == []
+
+
+def test_one_bright_pixel_makes_a_photograph(split, tmp_path):
+    for number in range(8):
+        image = np.zeros((20 + number, 30, 3), np.uint8)
+        image[3, 4] = 200
+        cv2.imwrite(str(tmp_path / f'{number}.png'), image)
+    looks = look_at_images([split], fast=False)
+    assert check_brightness(split, looks) == []
+
+
+def with_copies(split, folder, number):
+    """As many files of one image, each with another number of objects."""
+    image = np.full((20, 30, 3), 200, np.uint8)
+    annotations = []
+    for name in range(number):
+        cv2.imwrite(str(folder / f'{name}.png'), image)
+        annotations += [
+            {
+                'id': len(annotations) + at,
+                'image_id': name,
+                'category_id': 1,
+                'bbox': [2, 2, 9, 9],
+                'area': 81,
+                'iscrowd': 0,
+            }
+            for at in range(name)
+        ]
+    coco = {
+        'images': split.images[:number],
+        'annotations': annotations,
+        'categories': [{'id': 1, 'name': 'x'}],
+    }
+    return replace(split, coco=coco, classes=('x',))
+
+
+def test_many_files_of_one_image_are_one_finding(split, tmp_path):
+    train = with_copies(split, tmp_path, 5)
+    looks = look_at_images([train], fast=False)
+    for name in ('train', 'val'):
+        (finding,) = check_shared([replace(train, name=name)], looks)
+        assert '5 image files are the bytes of one image' in finding.message
+        assert '.png' not in finding.fix
+
+
+def test_copies_of_all_of_training_have_a_fix_that_leaves_images(
+    split, tmp_path
+):
+    train = with_copies(split, tmp_path, 1)
+    val = replace(train, name='val', key='val_dataloader.dataset')
+    looks = look_at_images([train], fast=False)
+    (finding,) = check_shared([train, val], looks)
+    assert finding.fix.startswith('val_dataloader.dataset.ann_file=')

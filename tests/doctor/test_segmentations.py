@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from pycocotools.mask import encode
 
+from mmdet_retina_plus.doctor.box_formats import check_box_format
 from mmdet_retina_plus.doctor.segmentations import check_segmentations
 from mmdet_retina_plus.doctor.split import Split
 
@@ -121,3 +122,15 @@ def test_scoring_stops_at_a_polygon_of_two_corners():
     (finding,) = findings([POLYGON, [[5, 5, 25, 15]]], [], metrics=['segm'])
     assert finding.level == 'error'
     assert 'ids 2' in finding.message
+
+
+def test_an_unknown_image_has_no_size_that_run_lengths_miss():
+    assert findings([RUN_LENGTHS], BITMAPS, image_id='1') == []
+
+
+def test_boxes_rows_first_beside_run_lengths_are_what_is_wrong():
+    split = split_of([RUN_LENGTHS] * 3, BITMAPS, bbox=[5, 5, 10, 20])
+    (finding,) = check_box_format(split)
+    assert 'bbox is [top, left, height, width]' in finding.message
+    assert finding.fix.startswith('write "bbox": [left, top')
+    assert check_segmentations(split) == []
