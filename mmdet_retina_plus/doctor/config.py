@@ -373,12 +373,15 @@ def check_model(
         given = batch or blank_samples(input_channels(model, seen))
         found = guarded(check_loss_step, model, given)
         # Of blank images only a failure tells something.
-        tried += found if not failed or any_error(found) else []
+        if failed and not any_error(found):
+            message = 'not tried: no sample of training can be loaded'
+            found = [Finding('ok', 'loss step', message)]
+        tried += found
     if samples.get('val'):
         metrics = metrics_of(values, 'val')
         tried += guarded(check_prediction, model, samples['val'], metrics)
     else:
-        message = 'not tried: there is no sample of validation'
+        message = 'not tried: no sample of validation can be loaded'
         tried.append(Finding('ok', 'prediction', message))
     if any_error(tried):
         tried = explain_heads(model, features) or tried

@@ -461,9 +461,9 @@ def check_shared(splits: Sequence[Split], looks: Looks) -> list[Finding]:
                 f'{len(names)} of {quantity(len(split.images), "image")} '
                 f'{verb(len(names), "belong")} to the training data, too, so '
                 f'AP is too high: {some(names)}',
-                f'{split.key}.ann_file=… and ann_file of the evaluator: a '
-                'file of images that do not train, such as a part of those '
-                'of training that you delete there'
+                f'{split.key}.ann_file=… and that of the evaluator: name a '
+                'file of other images, for instance move a part of those of '
+                'training into it'
                 if whole
                 else 'delete them from the annotation file of training or of '
                 'validation',
