@@ -23,7 +23,7 @@ def load(name: str) -> Config:
 
 
 @functools.cache
-def read(path: str, lab_data: str | None) -> Config:
+def read(path: str, lab_data: str | None = None) -> Config:
     """A config that every test shares; the lab's depend on LAB_DATA."""
     return Config.fromfile(path)
 
