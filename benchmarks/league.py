@@ -213,6 +213,8 @@ def picture(data: str) -> bytes:
     figure, axes = plt.subplots(figsize=(9, 5.5), layout='constrained')
     for family, marker in (('assigner', 'o'), ('method', 's')):
         table = summary(family, data).dropna(subset=['image_ms'])
+        if table.empty:
+            continue
         axes.errorbar(
             table.image_ms,
             table.AP,
@@ -229,7 +231,6 @@ def picture(data: str) -> bytes:
                 textcoords='offset points',
                 fontsize=8,
             )
-    axes.set_xscale('log')
     axes.set(xlabel='milliseconds per image', ylabel='box AP')
     axes.grid(alpha=0.3)
     axes.legend()
