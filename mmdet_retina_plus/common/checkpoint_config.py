@@ -4,7 +4,8 @@ import ast
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .config_tree import dotted_items
+from .config_tree import dotted_items, without_scopes
+from .option_values import NO_LITERAL
 
 OF_BOXES = (
     'anchor_generator',
@@ -35,7 +36,7 @@ def model_of(text: str) -> dict[str, Any]:
             ):
                 model = literal(line.value)
                 return model if isinstance(model, dict) else {}
-    except (SyntaxError, ValueError):
+    except NO_LITERAL:
         pass
     return {}
 
@@ -78,10 +79,9 @@ def other_settings(
 def settings(model: Mapping[str, Any]) -> dict[str, Any]:
     """Numbers, texts and lists of `OF_BOXES`, by dotted key."""
     found: dict[str, Any] = {}
-    for key, value in dotted_items(plain(model)):
-        if isinstance(value, dict) or key.endswith('._scope_'):
-            continue
-        if any(f'.{name}.' in f'.{key}.' for name in OF_BOXES):
+    for key, value in dotted_items(plain(without_scopes(model))):
+        is_of_boxes = any(f'.{name}.' in f'.{key}.' for name in OF_BOXES)
+        if is_of_boxes and not isinstance(value, dict):
             found[key] = value
     return found
 

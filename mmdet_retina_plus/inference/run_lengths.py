@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from mmdet_retina_plus.common.run_lengths import compressed
+
 
 def encode_window(
     mask: np.ndarray, corner: tuple[int, int], image_shape: tuple[int, int]
@@ -38,25 +40,17 @@ def encode_window(
     counts = np.diff(np.r_[0, bounds])
     if bounds[-1] < height * width:  # No run of length 0, as pycocotools.
         counts = np.r_[counts, height * width - bounds[-1]]
-    return as_text(
-        coco_mask.frPyObjects(
-            dict(size=[height, width], counts=counts.tolist()), height, width
-        )
-    )
+    return as_text(counts.tolist(), height, width)
 
 
 def empty(image_shape: tuple[int, int]) -> dict[str, Any]:
     """Run lengths of a mask without a pixel."""
     height, width = image_shape
-    counts = [height * width]
-    return as_text(
-        coco_mask.frPyObjects(
-            dict(size=[height, width], counts=counts), height, width
-        )
-    )
+    return as_text([height * width], height, width)
 
 
-def as_text(rle: dict[str, Any]) -> dict[str, Any]:
+def as_text(counts: list[int], height: int, width: int) -> dict[str, Any]:
+    rle = compressed(dict(size=[height, width], counts=counts), height, width)
     return dict(size=rle['size'], counts=rle['counts'].decode())
 
 

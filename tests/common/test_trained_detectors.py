@@ -86,7 +86,8 @@ def test_anchors_and_coder_are_those_of_the_training(tmp_path, old, new, key):
 def test_the_config_of_a_checkpoint_is_not_run(tmp_path):
     config, checkpoint = retinanet(tmp_path)
     text = f"model = dict(a=open({str(tmp_path / 'new')!r}, 'w'))"
-    for part in (text, text[:-2], f'{text[8:]}'):
+    unreadable = 'model = dict(a={[]: 1})', 'model = ' + '(' * 9999
+    for part in (text, text[:-2], text[8:], *unreadable):
         load_detectors(
             read_config(config), [with_meta(checkpoint, cfg=part)], 'cpu'
         )
