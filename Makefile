@@ -1,15 +1,24 @@
 # `make demo` and `make test` do all the set-up that they need.
 # BUILD_MMCV are options of `retina-plus build-mmcv`, JOBS processes of tests.
+# STACK=onedl takes the maintained fork of mmdetection, in `.venv-onedl`.
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 CONFIG := configs/retinamask_r18_fpn_shapes-demo.py
 DEMO := work_dirs/demo
-export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export STACK ?= upstream
+upstream := .venv mmdet
+onedl := .venv-onedl onedl-mmdetection
+ifeq ($($(STACK)),)
+$(error STACK is upstream or onedl)
+endif
+VENV := $(word 1,$($(STACK)))
+MMDET := $(word 2,$($(STACK)))
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .PHONY: setup demo test lint bench
 
-setup: .venv/complete
+setup: $(VENV)/complete
 
-.venv/complete: setup.py constraints.txt scripts/setup_environment.py
+$(VENV)/complete: setup.py constraints.txt scripts/setup_environment.py
 	@$(PYTHON) scripts/setup_environment.py $(BUILD_MMCV)
 	@touch $@
 
@@ -21,9 +30,9 @@ data/shapes/instances_val.json: | setup
 demo: export GOMP_SPINCOUNT ?= 1000
 demo: setup data/shapes/instances_val.json
 	@begin=$$(date +%s) && \
-	mim train mmdet $(CONFIG) --work-dir $(DEMO) && \
+	mim train $(MMDET) $(CONFIG) --work-dir $(DEMO) && \
 	trained=$$(date +%s) && \
-	mim test mmdet $(CONFIG) --checkpoint "$$(cat $(DEMO)/last_checkpoint)" \
+	mim test $(MMDET) $(CONFIG) --checkpoint "$$(cat $(DEMO)/last_checkpoint)" \
 		--work-dir $(DEMO)/test --show-dir predictions && \
 	retina-plus report $(DEMO) && \
 	echo "Training took $$((trained - begin)) s," \

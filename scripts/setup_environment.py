@@ -1,8 +1,10 @@
 """Make `.venv`: what `make setup` runs. Standard library only.
 
-Arguments are those of `retina-plus build-mmcv`. Safe to interrupt and to run
-again: pip skips what is installed, and the wheel of mmcv, once compiled, is
-kept for later environments.
+Arguments are those of `retina-plus build-mmcv`; the environment variable
+STACK chooses OpenMMLab's packages or those of the onedl fork, which get an
+environment of their own. Safe to interrupt and to run again: pip skips what
+is installed, and the wheel of mmcv, once compiled, is kept for later
+environments.
 """
 
 # Lets an older Python get as far as the check that refuses it.
@@ -14,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 # Before the package is installed, two of its files are found by their folder.
@@ -21,7 +24,29 @@ sys.path.insert(0, str(ROOT / 'mmdet_retina_plus' / 'toolchain'))
 import machine  # noqa: E402
 import processes  # noqa: E402
 
-VENV = ROOT / '.venv'
+
+class Stack(NamedTuple):
+    """Distributions that provide mmengine, mmdet, mmcv and mim."""
+
+    venv: str
+    mmdet: tuple[str, ...]
+    mim: str
+    build_options: tuple[str, ...] = ()
+
+
+STACKS = {
+    'upstream': Stack('.venv', ('mmengine', 'mmdet'), 'openmim'),
+    'onedl': Stack(
+        '.venv-onedl',
+        ('onedl-mmengine', 'onedl-mmdetection'),
+        'onedl-mim',
+        ('--fork', 'onedl'),
+    ),
+}
+STACK = STACKS.get(os.environ.get('STACK', 'upstream'))
+if STACK is None:
+    sys.exit(f'setup: STACK is one of {", ".join(STACKS)}')
+VENV = ROOT / STACK.venv
 PYTHON = VENV / 'bin' / 'python'
 LOG = VENV / 'setup.log'
 CONSTRAINTS = ROOT / 'constraints.txt'
@@ -40,8 +65,8 @@ def main(build_options: list[str]) -> None:
     pip('pip', what='pip')
     pip(*BUILD_TOOLS, what='torch and build tools')
     pip('--no-build-isolation', '-e', f'{ROOT}[test]', what='this package')
-    pip('mmengine', 'mmdet', what='mmengine and mmdet')
-    pip('--no-deps', 'openmim', what='mim')
+    pip(*STACK.mmdet, what=' and '.join(STACK.mmdet))
+    pip('--no-deps', STACK.mim, what=STACK.mim)
     pip(*MIM_NEEDS, 'tabulate', what="mim's needs")
     if not python_runs('import cv2'):
         # A machine without a screen often lacks libGL.
@@ -55,7 +80,7 @@ def main(build_options: list[str]) -> None:
     minutes = (time.monotonic() - begin) / 60
     say(
         f'The environment stands after {minutes:.1f} min: '
-        '`. .venv/bin/activate` to enter it.'
+        f'`. {STACK.venv}/bin/activate` to enter it.'
     )
 
 
@@ -96,9 +121,9 @@ def make_venv() -> None:
 def build_mmcv(options: list[str]) -> None:
     """Compile the operators, or take the wheel of an earlier environment."""
     say('Installing mmcv ...')
-    command = [VENV / 'bin' / 'retina-plus', 'build-mmcv', *options]
+    command = [VENV / 'bin' / 'retina-plus', 'build-mmcv']
     run(
-        [*command, '--wheel-dir', WHEELS],
+        [*command, *STACK.build_options, *options, '--wheel-dir', WHEELS],
         'mmcv',
         on_line=lambda line: line.startswith('Error') or say(f'  {line}'),
         env={**os.environ, 'PIP_CONSTRAINT': str(CONSTRAINTS)},
