@@ -1,6 +1,8 @@
 """Operators in Python: what mmcv's compiled ones compute, or a clear error."""
 
 import copy
+import os
+import subprocess
 import sys
 
 import mmcv.ops
@@ -22,10 +24,10 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(params=sorted({'torch', python_ext.BACKEND}))
+@pytest.fixture(params=sorted({'torch', python_ext.find_backend()}))
 def use_python(request, monkeypatch):
     """Put the operators in Python in the place of the compiled ones."""
-    monkeypatch.setattr(python_ext, 'BACKEND', request.param)
+    monkeypatch.setattr(python_ext, 'find_backend', lambda: request.param)
 
     def use() -> None:
         for name in ('nms', 'roi_align'):
@@ -173,6 +175,25 @@ def test_another_operator_raises_with_its_name_and_the_fix(monkeypatch):
     )
     with pytest.raises(NotImplementedError, match="pool_mode='max'"):
         mmcv.ops.roi_align(torch.ones(1, 1, 8, 8), ROIS[:1], 7, 1.0, 0, 'max')
+
+
+def test_import_leaves_the_devices_alone():
+    """A process of several GPUs imports mmcv before it chooses its own."""
+    code = (
+        'import torch\n'
+        'torch.cuda.is_available = None\n'
+        'from mmdet_retina_plus.toolchain import python_ext\n'
+        "torch.cuda.is_available = lambda: print('asked')\n"
+        'print(python_ext.BACKEND, python_ext.BACKEND)'
+    )
+    output = subprocess.run(
+        [sys.executable, '-c', code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'MMDET_RETINA_PLUS_REGISTER': '0'},
+    ).stdout.splitlines()
+    backend = python_ext.find_backend()
+    assert output == ['asked', f'{backend} {backend}']
 
 
 def test_mmcv_finds_every_operator_that_it_asks_for():
