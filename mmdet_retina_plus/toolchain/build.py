@@ -248,7 +248,7 @@ def make_wheel(build: Build, folder: Path) -> Path:
 def expected_time(target: Target) -> str:
     if target.cuda:
         return 'some 900 CPU seconds for each architecture'
-    return 'about a minute on two idle cores'
+    return 'some 110 to 190 CPU seconds'
 
 
 def build_variables(target: Target | None, jobs: int) -> dict[str, str]:

@@ -110,7 +110,7 @@ def check_writable(folder: Path, otherwise: str) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(str(folder), os.W_OK)
+        writable = os.access(folder, os.W_OK)
     except OSError:
         writable = False
     if not writable:

@@ -21,7 +21,7 @@ PATIENCE = 10
 NO_NETWORK = 'after connection broken by'
 NO_CERTIFICATE = 'CERTIFICATE_VERIFY_FAILED'
 NO_SPACE = re.compile('No space left on device|Disk quota exceeded', re.I)
-READ_ONLY = re.compile('Read-only file system(: .*)?')
+READ_ONLY = re.compile("Read-only file system(: '[^'\n]*')?")
 # What gcc and nvcc print, mostly since memory ran out.
 NO_MEMORY = re.compile(
     'Killed signal terminated program|compiler error: Killed|died due to '
@@ -52,9 +52,6 @@ def reason(output: Sequence[str], status: int) -> str:
     text = ''.join(output)
     if NO_SPACE.search(text):
         return 'The disk is full: free some space and run again'
-    read_only = READ_ONLY.search(text)
-    if read_only:
-        return f'{read_only[0]}: use a folder elsewhere, or set TMPDIR'
     if NO_MEMORY.search(text):
         return (
             'A compiler ended, usually since memory ran out: use fewer at '
@@ -65,6 +62,9 @@ def reason(output: Sequence[str], status: int) -> str:
         # What comes after a compiler's first error is only its consequence.
         if COMPILER_ERROR.search(line):
             return line
+    read_only = READ_ONLY.search(text)
+    if read_only:
+        return f'{read_only[0]}: use a folder elsewhere, or set TMPDIR'
     if NO_CERTIFICATE in text:
         return (
             "The package index's certificate is not trusted: point PIP_CERT "

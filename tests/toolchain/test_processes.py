@@ -53,6 +53,11 @@ def test_output_is_logged_and_seen_line_by_line(tmp_path):
             "OSError: [Errno 30] Read-only file system: '/a/b'\nERROR: no",
             "Read-only file system: '/a/b': use a folder elsewhere",
         ),
+        (
+            "Error: Installing failed: Read-only file system: '/a': use a b "
+            '(whole output: c)',
+            "Read-only file system: '/a': use a folder elsewhere, or set TMP",
+        ),
         ('OSError: [Errno 122] Disk quota exceeded', 'The disk is full'),
         (
             "nvcc fatal   : Unsupported gpu architecture 'compute_120'\n"
