@@ -52,6 +52,8 @@ from mmdet_retina_plus.losses import FocalLossStar, FusedFocalLoss
 ROOT = Path(__file__).parent.parent
 OBJECTS = 7
 """COCO's mean per image."""
+TEST_SECONDS = 240
+"""What the tests may take at most, so that time is left for figures."""
 LOSS_SIZES = (
     (1_612_800, 80),
     (201_600, 80),
@@ -119,29 +121,39 @@ def environment(run: Run) -> None:
 
 
 def tests(run: Run) -> None:
-    """The tests that run on a card, in a process of their own."""
+    """The tests that run on a card, in a process of their own.
+
+    Raises:
+        ValueError: A test failed.
+        subprocess.TimeoutExpired: They took too long.
+    """
     command = [sys.executable, '-m', 'pytest', '-m', 'cuda', '-rf']
     command += ['-p', 'no:cacheprovider', '--durations=5', 'tests/kernels']
     if run.quick:
         command += ['-k', 'nothing_from_nothing']
-    result = subprocess.run(
-        command,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=max(60, run.deadline - time.monotonic()),
-    )
-    run.out.with_suffix('.tests.txt').write_text(result.stdout)
-    summary = re.findall(
-        r'^.*\b(?:passed|failed|error).*$', result.stdout, re.M
-    )
+    left = run.deadline - time.monotonic()
+    log = run.out.with_suffix('.tests.txt')
+    # To the file at once: what ran out of time has still shown something.
+    with log.open('w') as file:
+        result = subprocess.run(
+            command,
+            cwd=ROOT,
+            stdout=file,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=min(TEST_SECONDS, max(60, left)),
+        )
+    output = log.read_text()
+    summary = re.findall(r'^.*\b(?:passed|failed|error).*$', output, re.M)
     run.write(
         returncode=result.returncode,
-        summary=summary[-1:] if summary else result.stdout[-300:],
-        failures=re.findall(r'^(?:FAILED|ERROR) .*$', result.stdout, re.M),
-        errors=re.findall(r'^E  .*$', result.stdout, re.M)[:20],
+        summary=summary[-1:] if summary else output[-300:],
+        failures=re.findall(r'^(?:FAILED|ERROR) .*$', output, re.M),
+        errors=re.findall(r'^E  .*$', output, re.M)[:20],
         stderr=result.stderr[-300:],
     )
+    if result.returncode:
+        raise ValueError(f'pytest ended with {result.returncode}: see {log}')
 
 
 def assigners(run: Run) -> None:
@@ -639,7 +651,10 @@ SECTIONS: dict[str, Callable[[Run], None]] = {
 def main(
     device: str, quick: bool, only: str, minutes: float, out: Path
 ) -> None:
-    """Measure on a GPU; exit with 1 if a section failed."""
+    """Measure on a GPU.
+
+    Exit with 1 if a section failed or a result is not what it is compared to.
+    """
     # Not a line per parameter of every detector.
     MMLogger.get_current_instance().setLevel('WARNING')
     deadline = time.monotonic() + 60 * minutes
@@ -661,7 +676,12 @@ def main(
         if run.on_gpu:
             torch.cuda.empty_cache()
         run.write(took_s=time.monotonic() - begin)
-    sys.exit(failed)
+    differs = any(
+        key.startswith('equals_') and not value
+        for line in run.lines
+        for key, value in line.items()
+    )
+    sys.exit(failed or differs)
 
 
 if __name__ == '__main__':

@@ -10,8 +10,8 @@ environments.
 # Lets an older Python get as far as the check that refuses it.
 from __future__ import annotations
 
+import argparse
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -55,7 +55,6 @@ WHEELS = CACHE / 'mmdet_retina_plus'
 FREE_GIGABYTES = 4
 BUILD_TOOLS = ('torch', 'setuptools', 'ninja', 'numpy')
 MIM_NEEDS = ('click', 'colorama', 'model-index', 'pandas', 'requests', 'rich')
-NO_COMPILER = '--no-compiler'
 
 
 def main(build_options: list[str]) -> None:
@@ -84,6 +83,23 @@ def main(build_options: list[str]) -> None:
     )
 
 
+def check_options(build_options: list[str]) -> argparse.Namespace:
+    """Refuse a typo before anything is downloaded.
+
+    The options are those of `retina-plus build-mmcv`, whose click is not
+    installed yet, but for --fork: STACK=onedl.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument('--cuda', action='store_true')
+    parser.add_argument('--arch', action='append')
+    parser.add_argument('--wheel-dir', type=Path, default=WHEELS)
+    parser.add_argument('--jobs', type=int)
+    parser.add_argument('--no-compiler', action='store_true')
+    usage = ' '.join(parser.format_usage().split()[2:])
+    parser.error = lambda text: fail(f'BUILD_MMCV: {text}; it takes {usage}')
+    return parser.parse_args(build_options)
+
+
 def check_machine(build_options: list[str]) -> None:
     """Say what is missing before anything is downloaded."""
     if sys.version_info[:2] != (3, 11):
@@ -91,11 +107,17 @@ def check_machine(build_options: list[str]) -> None:
             f'Python 3.11 is needed, this is {sys.version.split()[0]}: '
             'install it, or name it by `make PYTHON=/path/to/python3.11`'
         )
+    options = check_options(build_options)
     try:
-        if NO_COMPILER not in build_options:
-            machine.check_compiler(
-                17, f'`make setup BUILD_MMCV={NO_COMPILER}`'
-            )
+        machine.check_writable(ROOT, 'a checkout of your own')
+        machine.check_writable(
+            options.wheel_dir,
+            "another folder by BUILD_MMCV='--wheel-dir FOLDER', or by "
+            'XDG_CACHE_HOME',
+        )
+        kept = any(options.wheel_dir.glob('*mmcv-*.whl'))
+        if not options.no_compiler and not kept:
+            machine.check_compiler(17, '`make setup BUILD_MMCV=--no-compiler`')
         if not VENV.is_dir():
             machine.check_disk(ROOT, FREE_GIGABYTES)
     except ValueError as error:
@@ -105,12 +127,10 @@ def check_machine(build_options: list[str]) -> None:
 def make_venv() -> None:
     """A virtual environment whose pip runs; a broken one is replaced."""
     if not python_runs('import pip'):
-        result = subprocess.run(
-            [sys.executable, '-m', 'venv', '--clear', VENV],
-            capture_output=True,
-            text=True,
-        )
-        if result.returncode:
+        command = [sys.executable, '-m', 'venv', '--clear', VENV]
+        try:
+            processes.run(command, Path(os.devnull))
+        except processes.CommandFailed:
             fail(
                 'Python cannot make a virtual environment: install '
                 'python3.11-venv, or see '
@@ -123,7 +143,7 @@ def build_mmcv(options: list[str]) -> None:
     say('Installing mmcv ...')
     command = [VENV / 'bin' / 'retina-plus', 'build-mmcv']
     run(
-        [*command, *STACK.build_options, *options, '--wheel-dir', WHEELS],
+        [*command, *STACK.build_options, '--wheel-dir', WHEELS, *options],
         'mmcv',
         on_line=lambda line: line.startswith('Error') or say(f'  {line}'),
         env={**os.environ, 'PIP_CONSTRAINT': str(CONSTRAINTS)},
@@ -158,8 +178,11 @@ def python_runs(code: str) -> bool:
     """Whether the environment's Python exists and the code exits with 0."""
     if not PYTHON.is_file():
         return False
-    result = subprocess.run([PYTHON, '-c', code], capture_output=True)
-    return result.returncode == 0
+    try:
+        processes.run([PYTHON, '-c', code], Path(os.devnull))
+    except processes.CommandFailed:
+        return False
+    return True
 
 
 def say(text: str) -> None:

@@ -9,11 +9,18 @@ from types import SimpleNamespace
 
 import pytest
 
+from mmdet_retina_plus.cli.build_mmcv import main as build_mmcv
 from tests.helpers.process_trees import check_that_all_end, start_tree
 
 ROOT = Path(__file__).parent.parent
 PATH = ROOT / 'scripts' / 'setup_environment.py'
 TOOLCHAIN = ROOT / 'mmdet_retina_plus' / 'toolchain'
+
+
+@pytest.fixture(autouse=True)
+def environment(tmp_path, monkeypatch):
+    monkeypatch.setenv('STACK', 'upstream')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
 
 
 @pytest.fixture
@@ -83,9 +90,15 @@ def steps(setup, monkeypatch):
     return take
 
 
-def test_operators_that_do_not_load_are_built_after_all_they_need(steps):
+def test_operators_that_do_not_load_are_built_after_all_they_need(
+    setup, steps
+):
     done = steps('mmcv.ops', '--jobs', '3')
-    assert done[-1].startswith('mmcv build-mmcv --jobs 3 --wheel-dir')
+    command = done[-1].split()
+    assert command[:2] == ['mmcv', 'build-mmcv']
+    # The last --wheel-dir counts, so that one of the user's replaces ours.
+    assert command[-4:-2] == ['--wheel-dir', str(setup.WHEELS)]
+    assert command[-2:] == ['--jobs', '3']
     assert done.index('this package') < len(done) - 1
     assert done.index('mmengine and mmdet') < done.index('openmim')
 
@@ -94,12 +107,47 @@ def test_operators_that_load_are_left_alone(steps):
     assert not [step for step in steps(None) if step.startswith('mmcv')]
 
 
-def test_a_missing_compiler_is_named(setup, monkeypatch):
+def test_a_missing_compiler_is_named(setup, tmp_path, monkeypatch):
     monkeypatch.setenv('CXX', 'no-such-compiler')
     text = reason(setup.check_machine, [])
     assert 'install g++' in text
     assert 'make setup BUILD_MMCV=--no-compiler' in text
     setup.check_machine(['--no-compiler'])
+    # A kept wheel may make it needless.
+    (tmp_path / 'mmcv-2.1.0+torch2.13.0.cpu-cp311-any.whl').touch()
+    setup.check_machine(['--wheel-dir', str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ('name', 'hint'),
+    [('ROOT', 'a checkout of your own'), ('WHEELS', 'XDG_CACHE_HOME')],
+)
+def test_a_folder_that_is_not_writable_is_named(
+    setup, monkeypatch, name, hint
+):
+    folder = getattr(setup, name)
+    monkeypatch.setattr(
+        setup.machine.os, 'access', lambda path, mode: Path(path) != folder
+    )
+    assert hint in reason(setup.check_machine, [])
+
+
+@pytest.mark.parametrize(
+    'options', [['--no-compilr'], ['--jobs', 'x'], ['--fork', 'onedl'], ['a']]
+)
+def test_options_of_the_build_are_checked_first(setup, options):
+    text = reason(setup.check_machine, options)
+    assert text.startswith('setup: BUILD_MMCV: ')
+    assert options[0] in text
+    assert '[--no-compiler]' in text
+
+
+def test_set_up_takes_the_options_of_the_build(setup):
+    names = {option.name for option in build_mmcv.params} - {'fork'}
+    given = vars(setup.check_options([]))
+    assert {name.rstrip('s') for name in given} == {
+        name.rstrip('s') for name in names
+    }
 
 
 def test_a_small_disk_is_named(setup, monkeypatch):
@@ -116,8 +164,11 @@ def test_a_failing_step_ends_with_its_reason(setup):
     assert 'no matching distribution' in setup.LOG.read_text()
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_set_up_alone_ends_its_children(tmp_path, number):
+@pytest.mark.parametrize(
+    ('number', 'waiting'),
+    [(signal.SIGTERM, '!='), (signal.SIGINT, '!='), (signal.SIGTERM, '=')],
+)
+def test_a_signal_to_set_up_alone_ends_its_children(tmp_path, number, waiting):
     """Set-up in a copy of the checkout, its pip replaced by one that waits."""
     for path in (PATH, TOOLCHAIN / 'machine.py', TOOLCHAIN / 'processes.py'):
         copy = tmp_path / path.relative_to(ROOT)
@@ -126,7 +177,9 @@ def test_a_signal_to_set_up_alone_ends_its_children(tmp_path, number):
     pip = tmp_path / '.venv' / 'bin' / 'python'
     pip.parent.mkdir(parents=True)
     # `python -c` is a check of set-up's, all else is pip.
-    pip.write_text('#!/bin/sh\n[ "$1" = -c ] || sleep 600 & wait\n')
+    pip.write_text(
+        f'#!/bin/sh\nif [ "$1" {waiting} -c ]; then sleep 600 & wait; fi\n'
+    )
     pip.chmod(0o755)
     program, descendants = start_tree(
         [sys.executable, tmp_path / PATH.relative_to(ROOT)], 'sleep'

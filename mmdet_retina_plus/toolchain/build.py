@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 from mmdet_retina_plus.common.cores import cores
 
 from . import sources
-from .machine import check_compiler, check_disk, check_nvcc
+from .machine import check_compiler, check_disk, check_nvcc, check_writable
 from .processes import CommandFailed, run
 from .target import Release, Target
 
@@ -38,14 +39,19 @@ class Build:
         target: What to compile for; None for operators in Python.
         jobs: Number of compilers that run at once.
         say: Shows a line of progress.
-        log: File for the output of pip and the compilers.
     """
 
     release: Release
     target: Target | None
     jobs: int
     say: Callable[[str], object]
-    log: Path
+
+    @cached_property
+    def log(self) -> Path:
+        """File for the output of pip and the compilers."""
+        handle, log = tempfile.mkstemp(prefix='build-mmcv-', suffix='.log')
+        os.close(handle)
+        return Path(log)
 
     @property
     def version(self) -> str:
@@ -109,16 +115,11 @@ def build_mmcv(
 
     Raises:
         ValueError: With the reason and, where it is known, the fix.
-        OSError: The folder for wheels cannot be made.
     """
-    if wheel_dir:
-        wheel_dir.mkdir(parents=True, exist_ok=True)
-    check_environment(release, target, wheel_dir)
-    handle, log = tempfile.mkstemp(prefix='build-mmcv-', suffix='.log')
-    os.close(handle)
-    jobs = jobs or cores()
-    build = Build(release, target, jobs, say, Path(log))
+    check_environment(release, wheel_dir)
+    build = Build(release, target, jobs or cores(), say)
     if not (wheel_dir and installed_from(build, wheel_dir)):
+        check_tools(release, target)
         with tempfile.TemporaryDirectory() as folder:
             wheel = make_wheel(build, Path(folder))
             if wheel_dir:
@@ -134,67 +135,51 @@ def python_label() -> str:
     return f'python.{digest[:8]}'
 
 
-def check_environment(
-    release: Release, target: Target | None, wheel_dir: Path | None = None
-) -> None:
-    """Say what is missing before anything is downloaded or compiled.
+def check_environment(release: Release, wheel_dir: Path | None) -> None:
+    """Refuse an environment that no wheel of mmcv can be installed into.
 
     Raises:
         ValueError: With the fix.
     """
-    cuda = bool(target and target.cuda)
     if not version_of('pip'):
         raise ValueError(
             'pip, which builds and installs mmcv, is missing: '
             'python -m ensurepip, or uv pip install pip'
         )
-    check_packages(release, compiles=target is not None)
-    check_writable(Path(sysconfig.get_path('purelib')), 'a venv of your own')
-    if wheel_dir:
-        check_writable(wheel_dir, 'another --wheel-dir')
-    check_disk(Path(tempfile.gettempdir()), 4 if cuda else 1)
-    if target:
-        check_compiler(target.standard)
-    if target and cuda:
-        check_nvcc(target.cuda, target.cuda_home)
-
-
-def check_writable(folder: Path, otherwise: str) -> None:
-    """Refuse a folder that this user may not write to.
-
-    Raises:
-        ValueError: With the fix.
-    """
-    if not os.access(folder, os.W_OK):
-        raise ValueError(f'{folder} cannot be written to: use {otherwise}')
-
-
-def check_packages(release: Release, compiles: bool) -> None:
-    """Refuse packages that would clash, and name those that are missing.
-
-    Raises:
-        ValueError: With the fix.
-    """
-    versions = {
-        name: version_of(name) for name in (*PROVIDERS, 'setuptools', 'ninja')
-    }
     for name in PROVIDERS:
-        if versions[name] and name != release.name:
+        if version_of(name) and name != release.name:
             raise ValueError(
                 f'{name} is installed, whose files {release.name} would '
                 f'overwrite: pip uninstall -y {name}'
             )
-    setuptools = versions['setuptools']
+    check_writable(Path(sysconfig.get_path('purelib')), 'a venv of your own')
+    if wheel_dir:
+        check_writable(wheel_dir, 'another --wheel-dir')
+
+
+def check_tools(release: Release, target: Target | None) -> None:
+    """Say what a build lacks before anything is downloaded or compiled.
+
+    Raises:
+        ValueError: With the fix.
+    """
+    setuptools = version_of('setuptools')
     low, high = release.setuptools
     if not setuptools or not low <= int(setuptools.split('.')[0]) < high:
         raise ValueError(
             f'setuptools {setuptools or "is missing"} does not build '
             f"{release.name}: pip install 'setuptools>={low},<{high}'"
         )
-    if compiles and not versions['ninja']:
+    if target and not version_of('ninja'):
         raise ValueError(
             'ninja, which compiles on all cores, is missing: pip install ninja'
         )
+    cuda = target.cuda if target else ''
+    check_disk(Path(tempfile.gettempdir()), 4 if cuda else 1)
+    if target:
+        check_compiler(target.standard)
+    if target and cuda:
+        check_nvcc(cuda, target.cuda_home)
 
 
 def version_of(distribution: str) -> str | None:

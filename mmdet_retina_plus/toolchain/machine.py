@@ -1,4 +1,4 @@
-"""What a build needs of the machine: compiler, headers, nvcc, disk.
+"""What a build needs of the machine: compiler, headers, nvcc, folders, disk.
 
 Standard library only, and the syntax of Python 3.7, as `processes`.
 """
@@ -84,8 +84,8 @@ def check_nvcc(cuda: str, home: str | None) -> None:
     if home is None or not nvcc.is_file():
         raise ValueError(
             f'There is no nvcc to compile for the GPU: install the CUDA '
-            f'toolkit {cuda} or set CUDA_HOME; or do without the GPU: export '
-            'CUDA_VISIBLE_DEVICES=-1'
+            f'toolkit {cuda} or set CUDA_HOME; or do without the GPU: drop '
+            '--cuda and export CUDA_VISIBLE_DEVICES=-1'
         )
     output = subprocess.run([nvcc, '--version'], capture_output=True).stdout
     found = re.search(rb'release (\d+\.\d+)', output)
@@ -96,6 +96,25 @@ def check_nvcc(cuda: str, home: str | None) -> None:
             f'{nvcc} is of CUDA {version}, torch of CUDA {cuda}: install the '
             f'toolkit {cuda} and point CUDA_HOME to it'
         )
+
+
+def check_writable(folder: Path, otherwise: str) -> None:
+    """Refuse a folder that this user may not write to; make a missing one.
+
+    Args:
+        folder: Path of the folder.
+        otherwise: What to use instead.
+
+    Raises:
+        ValueError: With the fix.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(str(folder), os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise ValueError(f'{folder} cannot be written to: use {otherwise}')
 
 
 def check_disk(folder: Path, gigabytes: float) -> None:

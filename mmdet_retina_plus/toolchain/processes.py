@@ -21,15 +21,18 @@ PATIENCE = 10
 NO_NETWORK = 'after connection broken by'
 NO_CERTIFICATE = 'CERTIFICATE_VERIFY_FAILED'
 NO_SPACE = re.compile('No space left on device|Disk quota exceeded', re.I)
-# What gcc prints, mostly since memory ran out.
+READ_ONLY = re.compile('Read-only file system(: .*)?')
+# What gcc and nvcc print, mostly since memory ran out.
 NO_MEMORY = re.compile(
-    'Killed signal terminated program|memory exhausted|Cannot allocate memory'
+    'Killed signal terminated program|compiler error: Killed|died due to '
+    'signal 9|memory exhausted|Cannot allocate memory'
 )
 COMPILER_ERROR = re.compile(
-    r'(:\d+:|\(\d+\):) (fatal )?error: |^nvcc fatal|\bld: '
+    r'(:\d+:|\(\d+\):) (fatal )?error: |internal compiler error: |'
+    r'^nvcc (fatal|error)|\bld: '
 )
 # What pip ends with, whatever the cause.
-NO_CAUSE = 'failed to build'
+NO_CAUSE = re.compile('failed to build|failed building wheel', re.I)
 
 
 class CommandFailed(Exception):
@@ -49,10 +52,13 @@ def reason(output: Sequence[str], status: int) -> str:
     text = ''.join(output)
     if NO_SPACE.search(text):
         return 'The disk is full: free some space and run again'
+    read_only = READ_ONLY.search(text)
+    if read_only:
+        return f'{read_only[0]}: use a folder elsewhere, or set TMPDIR'
     if NO_MEMORY.search(text):
         return (
             'A compiler ended, usually since memory ran out: use fewer at '
-            'once by --jobs 1'
+            "once by --jobs 1 (make setup BUILD_MMCV='--jobs 1')"
         )
     lines = [line.strip() for line in output if line.strip()]
     for line in lines:
@@ -74,7 +80,7 @@ def reason(output: Sequence[str], status: int) -> str:
     errors = [
         line
         for line in lines
-        if 'error' in line.lower() and NO_CAUSE not in line.lower()
+        if 'error' in line.lower() and not NO_CAUSE.search(line)
     ]
     last = (errors or lines or ['no output'])[-1]
     return last.removeprefix('Error: ')

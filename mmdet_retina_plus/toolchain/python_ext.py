@@ -9,14 +9,19 @@ torchvision's operators are used if it is installed and works with this torch.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
 
+@cache
 def find_backend() -> str:
-    """'torchvision' if its operators work on every device here, or 'torch'."""
+    """'torchvision' if its operators work on every device here, or 'torch'.
+
+    Not at import, when a process of several GPUs has not chosen its own yet.
+    """
     devices = ['cpu', *['cuda'] * torch.cuda.is_available()]
     try:
         from torchvision.ops import nms
@@ -29,12 +34,11 @@ def find_backend() -> str:
     return 'torchvision'
 
 
-BACKEND = find_backend()
 CHUNK = 512
 
 
 def get_compiler_version() -> str:
-    return f'none, operators in Python on {BACKEND}'
+    return f'none, operators in Python on {find_backend()}'
 
 
 def get_compiling_cuda_version() -> str:
@@ -53,7 +57,7 @@ def nms(
         iou_threshold: A box with a larger overlap than this is suppressed.
         offset: Added to widths and heights; 1 is the old convention.
     """
-    if BACKEND == 'torchvision' and offset == 0:
+    if find_backend() == 'torchvision' and offset == 0:
         from torchvision.ops import nms
 
         return nms(boxes, scores, iou_threshold)
@@ -163,7 +167,7 @@ def roi_align_forward(
     """
     if pool_mode != 1:
         missing("RoIAlign with pool_mode='max'")
-    if BACKEND == 'torchvision':
+    if find_backend() == 'torchvision':
         output.copy_(
             torch.ops.torchvision.roi_align(
                 *(input, rois, spatial_scale, aligned_height, aligned_width),
@@ -193,7 +197,7 @@ def roi_align_backward(
     aligned: bool,
 ) -> None:
     """Add the gradient of the features to grad_input, shape (B, C, H, W)."""
-    if BACKEND == 'torchvision':
+    if find_backend() == 'torchvision':
         grad_input += torch.ops.torchvision._roi_align_backward(
             *(grad_output, rois, spatial_scale, aligned_height),
             *(aligned_width, *grad_input.shape, sampling_ratio, aligned),
@@ -287,8 +291,10 @@ def missing(name: str) -> NoReturn:
     )
 
 
-def __getattr__(name: str) -> Callable[..., NoReturn]:
-    """A stand-in for any operator that is not here; it raises when called."""
+def __getattr__(name: str) -> str | Callable[..., NoReturn]:
+    """`BACKEND`, or a stand-in for an operator that raises when called."""
+    if name == 'BACKEND':
+        return find_backend()
     if name.startswith('__'):
         raise AttributeError(name)
 

@@ -1,6 +1,5 @@
 """The steps of a build, without pip and compilers."""
 
-import os
 import subprocess
 import sys
 import tarfile
@@ -10,12 +9,13 @@ import pytest
 from click.testing import CliRunner
 
 from mmdet_retina_plus.cli.build_mmcv import main
-from mmdet_retina_plus.toolchain import build
+from mmdet_retina_plus.toolchain import build, machine
 from mmdet_retina_plus.toolchain.build import (
     Progress,
     build_mmcv,
     build_variables,
-    check_packages,
+    check_environment,
+    check_tools,
 )
 from mmdet_retina_plus.toolchain.processes import CommandFailed
 from mmdet_retina_plus.toolchain.target import RELEASES, Target
@@ -23,6 +23,7 @@ from mmdet_retina_plus.toolchain.target import RELEASES, Target
 UPSTREAM = RELEASES['openmmlab']
 CPU = Target('2.13.0+cpu', 17)
 GPU = Target('2.14.1+cu130', 20, '13.0', ('8.0', '9.0'), '/cuda')
+TOOLS = {'pip': '26.3', 'setuptools': '81.0.0', 'ninja': '1.13.2'}
 WHEEL = 'mmcv-2.1.0+torch2.13.0.cpu-py3-none-any.whl'
 
 
@@ -78,7 +79,9 @@ class Commands:
 def commands(tmp_path, monkeypatch):
     commands = Commands(tmp_path)
     monkeypatch.setattr(build, 'run', commands.run)
-    monkeypatch.setattr(build, 'check_environment', lambda *_: None)
+    monkeypatch.setattr(build, 'version_of', TOOLS.get)
+    for name in ('check_compiler', 'check_nvcc', 'check_disk'):
+        monkeypatch.setattr(build, name, lambda *_: None)
     monkeypatch.setenv('TMPDIR', str(tmp_path))
     monkeypatch.setattr(build.tempfile, 'tempdir', str(tmp_path))
     return commands
@@ -122,6 +125,20 @@ def test_a_kept_wheel_is_installed_without_compiling(commands, tmp_path):
     assert (tmp_path / 'wheels' / WHEEL).is_file()
     commands.words.clear()
     build_mmcv(UPSTREAM, CPU, tmp_path / 'wheels', say=str)
+    assert commands.words == ['install', 'install', 'check']
+
+
+def test_a_kept_wheel_needs_neither_compiler_nor_build_tools(
+    commands, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(build, 'check_compiler', machine.check_compiler)
+    monkeypatch.setenv('CXX', 'no-such-compiler')
+    with pytest.raises(ValueError, match='no-such-compiler'):
+        build_mmcv(UPSTREAM, CPU, tmp_path, say=str)
+    assert not logs(tmp_path)
+    monkeypatch.setattr(build, 'version_of', {'pip': '26.3'}.get)
+    (tmp_path / WHEEL).write_text('')
+    build_mmcv(UPSTREAM, CPU, tmp_path, say=str)
     assert commands.words == ['install', 'install', 'check']
 
 
@@ -189,34 +206,36 @@ def test_the_wheel_is_not_renamed_to_mmcv_lite(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ('versions', 'compiles', 'hint'),
+    ('versions', 'target', 'hint'),
     [
-        ({'setuptools': '84.2.1'}, True, "'setuptools>=77,<82'"),
-        ({'setuptools': None}, False, "'setuptools>=77,<82'"),
-        ({'ninja': None}, True, 'pip install ninja'),
-        ({'mmcv-lite': '2.1.0'}, True, 'pip uninstall -y mmcv-lite'),
-        ({'onedl-mmcv': '2.3.6'}, False, 'pip uninstall -y onedl-mmcv'),
-        ({'mmcv': '2.1.0'}, True, None),
-        ({'ninja': None}, False, None),
+        ({'setuptools': '84.2.1'}, CPU, "'setuptools>=77,<82'"),
+        ({'setuptools': None}, None, "'setuptools>=77,<82'"),
+        ({'ninja': None}, CPU, 'pip install ninja'),
+        ({'mmcv-lite': '2.1.0'}, CPU, 'pip uninstall -y mmcv-lite'),
+        ({'onedl-mmcv': '2.3.6'}, None, 'pip uninstall -y onedl-mmcv'),
+        ({'pip': None}, None, 'python -m ensurepip'),
+        ({'mmcv': '2.1.0'}, CPU, None),
+        ({'ninja': None}, None, None),
     ],
 )
 def test_packages_that_are_in_the_way_are_named(
-    monkeypatch, versions, compiles, hint
+    commands, monkeypatch, versions, target, hint
 ):
-    here = {'setuptools': '81.0.0', 'ninja': '1.13.2', **versions}
-    monkeypatch.setattr(build, 'version_of', here.get)
+    monkeypatch.setattr(build, 'version_of', (TOOLS | versions).get)
     if hint is None:
-        check_packages(UPSTREAM, compiles)
+        build_mmcv(UPSTREAM, target, say=str)
         return
     with pytest.raises(ValueError, match='pip') as error:
-        check_packages(UPSTREAM, compiles)
+        build_mmcv(UPSTREAM, target, say=str)
     assert hint in str(error.value)
+    assert not commands.words
 
 
-def test_the_fork_builds_with_a_new_setuptools(monkeypatch):
-    here = {'setuptools': '84.2.1', 'ninja': '1.13.2', 'onedl-mmcv': '2.3.6'}
+def test_the_fork_builds_with_a_new_setuptools(commands, monkeypatch):
+    here = TOOLS | {'setuptools': '84.2.1', 'onedl-mmcv': '2.3.6'}
     monkeypatch.setattr(build, 'version_of', here.get)
-    check_packages(RELEASES['onedl'], compiles=True)
+    check_environment(RELEASES['onedl'], None)
+    check_tools(RELEASES['onedl'], CPU)
 
 
 def test_progress_counts_what_ninja_compiled():
@@ -259,18 +278,19 @@ def test_the_command_works_where_mmdet_does_not_import():
     assert 'install g++' in result.stderr
 
 
-def test_folders_are_writable_before_anything_is_compiled(tmp_path):
-    wheels = tmp_path / 'wheels'
-    wheels.mkdir(mode=0o500)
-    if os.access(wheels, os.W_OK):
-        # Root may write anywhere but below a file.
-        wheels = tmp_path / 'file' / 'wheels'
-        wheels.parent.touch()
-        with pytest.raises(OSError, match='file'):
-            build_mmcv(UPSTREAM, CPU, wheels, say=str)
-    else:
-        with pytest.raises(ValueError, match='another --wheel-dir'):
-            build_mmcv(UPSTREAM, CPU, wheels, say=str)
+@pytest.mark.parametrize(
+    ('part', 'hint'),
+    [('wheels', 'another --wheel-dir'), ('site-packages', 'a venv of your')],
+)
+def test_folders_are_writable_before_anything_is_compiled(
+    commands, tmp_path, monkeypatch, part, hint
+):
+    monkeypatch.setattr(
+        machine.os, 'access', lambda path, mode: Path(path).name != part
+    )
+    with pytest.raises(ValueError, match=hint):
+        build_mmcv(UPSTREAM, CPU, tmp_path / 'wheels', say=str)
+    assert not commands.words
 
 
 def test_wheels_with_other_operators_in_python_have_other_names(

@@ -11,6 +11,7 @@ from mmdet_retina_plus.toolchain.machine import (
     check_compiler,
     check_disk,
     check_nvcc,
+    check_writable,
 )
 
 
@@ -76,11 +77,21 @@ def test_a_small_disk_is_named(monkeypatch, tmp_path):
     check_disk(tmp_path, 1)
 
 
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / 'file').touch()
+    folder = tmp_path / 'file' / 'folder'
+    assert reason(check_writable, folder, 'another') == (
+        f'{folder} cannot be written to: use another'
+    )
+    check_writable(tmp_path / 'new' / 'folder', 'another')
+    assert (tmp_path / 'new' / 'folder').is_dir()
+
+
 def test_a_missing_nvcc_is_named(tmp_path):
     for home in (None, str(tmp_path)):
         text = reason(check_nvcc, '13.0', home)
         assert 'CUDA toolkit 13.0' in text
-        assert 'CUDA_VISIBLE_DEVICES=-1' in text
+        assert 'drop --cuda and export CUDA_VISIBLE_DEVICES=-1' in text
 
 
 def test_nvcc_of_another_cuda_is_named(tmp_path, program):

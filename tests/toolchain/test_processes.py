@@ -33,6 +33,26 @@ def test_output_is_logged_and_seen_line_by_line(tmp_path):
         ('a.cuh(11): error: defined\nERROR: no wheel', 'a.cuh(11): error:'),
         ('c++: fatal error: Killed signal terminated program cc1plus', 'A co'),
         ('cc1plus: virtual memory exhausted\nERROR: no wheel', 'A compiler'),
+        (
+            "nvcc error   : 'cicc' died due to signal 9 (Kill signal)\n"
+            'ERROR: Failed to build one or more wheels',
+            'A compiler ended',
+        ),
+        ('c++: internal compiler error: Killed (program cc1plus)', 'A co'),
+        (
+            'c++: internal compiler error: Segmentation fault\n'
+            'ERROR: Failed building wheel for mmcv',
+            'c++: internal compiler error: Segmentation fault',
+        ),
+        (
+            'error: subprocess-exited-with-error\n'
+            '  ERROR: Failed building wheel for mmcv',
+            'error: subprocess-exited-with-error',
+        ),
+        (
+            "OSError: [Errno 30] Read-only file system: '/a/b'\nERROR: no",
+            "Read-only file system: '/a/b': use a folder elsewhere",
+        ),
         ('OSError: [Errno 122] Disk quota exceeded', 'The disk is full'),
         (
             "nvcc fatal   : Unsupported gpu architecture 'compute_120'\n"

@@ -1,6 +1,7 @@
 """Operators in Python: what mmcv's compiled ones compute, or a clear error."""
 
 import copy
+import runpy
 import sys
 
 import mmcv.ops
@@ -22,10 +23,10 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(params=sorted({'torch', python_ext.BACKEND}))
+@pytest.fixture(params=sorted({'torch', python_ext.find_backend()}))
 def use_python(request, monkeypatch):
     """Put the operators in Python in the place of the compiled ones."""
-    monkeypatch.setattr(python_ext, 'BACKEND', request.param)
+    monkeypatch.setattr(python_ext, 'find_backend', lambda: request.param)
 
     def use() -> None:
         for name in ('nms', 'roi_align'):
@@ -173,6 +174,18 @@ def test_another_operator_raises_with_its_name_and_the_fix(monkeypatch):
     )
     with pytest.raises(NotImplementedError, match="pool_mode='max'"):
         mmcv.ops.roi_align(torch.ones(1, 1, 8, 8), ROIS[:1], 7, 1.0, 0, 'max')
+
+
+def test_import_leaves_the_gpus_alone(monkeypatch):
+    """A process of several GPUs imports mmcv before it chooses its own."""
+    asked = []
+    monkeypatch.setattr(
+        torch.cuda, 'is_available', lambda: asked.append('cuda') or False
+    )
+    module = runpy.run_path(python_ext.__file__)
+    assert not asked
+    assert module['__getattr__']('BACKEND') == python_ext.BACKEND
+    assert asked
 
 
 def test_mmcv_finds_every_operator_that_it_asks_for():
