@@ -134,7 +134,7 @@ def make_venv() -> None:
         except processes.CommandFailed:
             fail(
                 'Python cannot make a virtual environment: install '
-                'python3.11-venv, or see '
+                f'python3.{sys.version_info[1]}-venv, or see '
                 f'`{sys.executable} -m venv {VENV}`'
             )
 
