@@ -5,6 +5,9 @@ file is refused, so that `mim test` and `mim train --resume` fail on any
 checkpoint that mmengine wrote. Here the few globals that those files need are
 named as safe; whatever else a file asks for is still refused.
 
+onedl-mmengine reads what is refused a second time without ``weights_only``;
+here it does not.
+
 A file can neither call other functions nor make arrays of Python objects, by
 a numpy dtype that lies about its memory for example. A checkpoint given by URL
 is loaded by torch.hub, without ``weights_only``: download those of strangers
@@ -14,11 +17,13 @@ first.
 import pickle
 import re
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+from mmengine.runner import checkpoint
 from packaging.version import Version
 
 # The functions that mmengine's pickles name by their class.
@@ -135,4 +140,12 @@ def allow_mmengine_checkpoints() -> None:
     )
 
 
+def keep_weights_only() -> None:
+    """Take from onedl-mmengine's loaders the fallback to unsafe loading."""
+    if hasattr(checkpoint, '_safe_torch_load'):
+        load = partial(torch.load, weights_only=True)
+        checkpoint._safe_torch_load = load
+
+
 allow_mmengine_checkpoints()
+keep_weights_only()

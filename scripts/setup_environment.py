@@ -102,10 +102,11 @@ def check_options(build_options: list[str]) -> argparse.Namespace:
 
 def check_machine(build_options: list[str]) -> None:
     """Say what is missing before anything is downloaded."""
-    if sys.version_info[:2] != (3, 11):
+    if sys.version_info[:2] not in ((3, 11), (3, 12)):
         fail(
-            f'Python 3.11 is needed, this is {sys.version.split()[0]}: '
-            'install it, or name it by `make PYTHON=/path/to/python3.11`'
+            'Python 3.11 or 3.12 is needed, this is '
+            f'{sys.version.split()[0]}: '
+            'install one, or name it by `make PYTHON=/path/to/python3.11`'
         )
     options = check_options(build_options)
     try:
@@ -133,7 +134,7 @@ def make_venv() -> None:
         except processes.CommandFailed:
             fail(
                 'Python cannot make a virtual environment: install '
-                'python3.11-venv, or see '
+                f'python3.{sys.version_info[1]}-venv, or see '
                 f'`{sys.executable} -m venv {VENV}`'
             )
 

@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import packages_distributions
 
 import numpy as np
 import pytest
@@ -51,6 +52,8 @@ def options(shapes: pathlib.Path, iterations: int) -> dict:
 
 def test_mim_trains_resumes_and_tests(shapes, tmp_path):
     config = mmdet_retina_plus.config(NAME)
+    # mim names the distribution: mmdet, or onedl-mmdetection.
+    (mmdet,) = set(packages_distributions()['mmdet'])
 
     def mim(command: str, iterations: int, *arguments: str) -> str:
         pairs = [
@@ -59,7 +62,7 @@ def test_mim_trains_resumes_and_tests(shapes, tmp_path):
         ]
         result = subprocess.run(
             [
-                *(sys.executable, '-m', 'mim', command, 'mmdet', config),
+                *(sys.executable, '-m', 'mim', command, mmdet, config),
                 *('--work-dir', str(tmp_path), *arguments),
                 *('--cfg-options', *pairs),
             ],

@@ -48,11 +48,11 @@ def test_this_machine_will_do(setup):
 
 def test_the_wrong_python_is_named(setup, monkeypatch):
     fake = SimpleNamespace(
-        version_info=(3, 12, 1), version='3.12.1 (main)', exit=sys.exit
+        version_info=(3, 13, 1), version='3.13.1 (main)', exit=sys.exit
     )
     monkeypatch.setattr(setup, 'sys', fake)
     text = reason(setup.check_machine, [])
-    assert '3.12.1' in text
+    assert '3.13.1' in text
     assert 'make PYTHON=' in text
 
 
