@@ -138,7 +138,8 @@ def test_a_bad_detection_is_found_before_any_work(
 @pytest.mark.parametrize(
     ('text', 'problem'),
     [
-        ('[{', 'as JSON: '),
+        ('[{', 'is no JSON, or cut off: '),
+        ('[' * 100_000, 'is nested too deeply'),
         ('{"images": []}', 'holds no list of detections'),
     ],
 )

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import mmcv
 import numpy as np
 from mmdet.models import BaseDetector
@@ -117,10 +118,10 @@ def read_rgb(path: Path) -> np.ndarray:
         OSError: It is missing, broken or ends early.
     """
     check_complete(path)
-    image = mmcv.imread(path, channel_order='rgb')
-    if image is None:
-        raise OSError(f'OpenCV cannot read {path}')
-    return image
+    try:
+        return mmcv.imread(path, channel_order='rgb')
+    except cv2.error as error:  # mmcv converts what was not read.
+        raise OSError(f'OpenCV cannot read {path}') from error
 
 
 def new_size(rule: dict[str, Any], width: int, height: int) -> tuple[int, int]:
