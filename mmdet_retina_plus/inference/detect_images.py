@@ -243,7 +243,12 @@ def detect_images(
         write_results(outcome, out, beside)
     if shard and not outcome.interrupted:
         try:
-            merged = merge_shards(whole, shard.total, run)
+            merged = merge_shards(
+                whole,
+                shard.total,
+                run,
+                [image.image_id for image in whole_list],
+            )
         except ValueError as error:
             return outcome._replace(unjoined=str(error))
         if merged is not None:
