@@ -19,6 +19,9 @@ from .config_file import check_parts
 from .config_tree import datasets_in
 from .text import some
 
+DAMAGE = ('Unsupported operand', 'pickle data was truncated')
+"""Begin of what unpickling says of a file that is no pickle, or cut off."""
+
 
 def load_detectors(
     cfg: Config, checkpoints: Sequence[str], device: str | None = None
@@ -108,12 +111,11 @@ def load_error(name: str, error: Exception) -> str:
         return f'Cannot load {name}: {error}'
     if not file.stat().st_size:
         return f'{name} is empty: write or copy it again'
-    # torch wraps the reason in advice to load the file unsafely.
-    reason = str(error).rpartition('WeightsUnpickler error:')[2].strip()
-    reason = reason.partition('\n')[0].partition('. Please')[0]
-    damage = ('Unsupported operand', 'pickle data was truncated')
-    if isinstance(error, UnpicklingError) and not reason.startswith(damage):
-        return f'{name} is refused: {reason}'
+    if isinstance(error, UnpicklingError):
+        # torch.load wraps the reason in advice to load the file unsafely.
+        reason = str(error.__context__ or error).partition('. Please use')[0]
+        if not reason.startswith(DAMAGE):
+            return f'{name} is refused: {reason}'
     return (
         f'{name} is no checkpoint, or cut off: name another or copy it again'
     )
