@@ -13,10 +13,11 @@ import torch
 from benchmarks.harness import describe, measure, print_table
 from mmdet_retina_plus.common.config_file import read_config
 from mmdet_retina_plus.common.trained_detectors import load_detectors
-from mmdet_retina_plus.inference.export.compare import ask_checkpoint
-from mmdet_retina_plus.inference.export.onnx_file import ask_file
+from mmdet_retina_plus.inference.export.detections import run_checkpoint
+from mmdet_retina_plus.inference.export.onnx_file import run_file
 from mmdet_retina_plus.inference.export.resize_rule import (
     apply_rule,
+    new_size,
     read_rgb,
 )
 
@@ -49,13 +50,15 @@ def main(
         file, options, providers=['CPUExecutionProvider']
     )
     about = session.get_modelmeta().custom_metadata_map
-    pixels = apply_rule(json.loads(about['resize']), read_rgb(Path(image)))
+    rule, photo = json.loads(about['resize']), read_rgb(Path(image))
+    pixels = apply_rule(rule, photo)
+    size = new_size(rule, photo.shape[1], photo.shape[0])
     test_cfg = model.bbox_head.test_cfg
     masks = 'mask_thr' in about
     theirs, ours = measure(
         [
-            lambda: ask_checkpoint(model, pixels, masks),
-            lambda: ask_file(session, pixels[None], test_cfg),
+            lambda: run_checkpoint(model, pixels, masks, size),
+            lambda: run_file(session, pixels[None], test_cfg, size),
         ],
         torch.device('cpu'),
         repeats=repeats,

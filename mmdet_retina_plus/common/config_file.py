@@ -9,7 +9,7 @@ from string import digits
 from textwrap import shorten
 from typing import Any
 
-from .config_tree import dotted_items, without_scopes
+from .config_tree import dotted_items, part, walk, without_scopes
 from .option_values import read_value
 from .suggestions import did_you_mean
 
@@ -82,8 +82,35 @@ def read_config(path: str | Path, options: Sequence[str] = ()) -> Any:
         return load_config(path, options)
     except (ValueError, ImportError):
         raise
+    except SyntaxError as error:
+        raise ValueError(
+            f'{path} is no config: {error.msg} in line {error.lineno}'
+        ) from error
     except Exception as error:
-        raise ValueError(f'{path}: {error!r}') from error
+        raise ValueError(
+            f'{path} cannot be read as a config: {type(error).__name__}: '
+            f'{error}'
+        ) from error
+
+
+def check_parts(cfg: Any) -> None:
+    """Refuse a config that does not describe a detector and its test data.
+
+    Raises:
+        ValueError: With the part.
+    """
+    dataset = part(cfg.get('test_dataloader'), 'dataset')
+    pipelines = [item.get('pipeline') for item in walk(dataset)]
+    for key, there in (
+        ('model', isinstance(cfg.get('model'), Mapping)),
+        ('test_dataloader.dataset', bool(dataset)),
+        ('test_dataloader.dataset.pipeline', any(pipelines)),
+    ):
+        if not there:
+            raise ValueError(
+                f'The config has no {key}: name the config of a detector, '
+                'as written by `retina-plus init`'
+            )
 
 
 def parts_read() -> set[str]:

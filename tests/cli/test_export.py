@@ -12,12 +12,33 @@ from tests.helpers.image_files import noise
 
 BAD_INPUT = {
     'missing config': (dict(config='absent.py'), 'absent.py'),
-    'missing checkpoint': (dict(checkpoint='absent.pth'), 'absent.pth'),
-    'empty checkpoint': (dict(checkpoint='empty.pth'), 'empty.pth'),
-    'truncated checkpoint': (dict(checkpoint='cut.pth'), 'cut.pth'),
+    'missing checkpoint': (
+        dict(checkpoint='absent.pth'),
+        'absent.pth is not there',
+    ),
+    'empty checkpoint': (dict(checkpoint='empty.pth'), 'empty.pth is empty'),
+    'truncated checkpoint': (
+        dict(checkpoint='cut.pth'),
+        'cut.pth is no checkpoint, or cut',
+    ),
+    'image for a checkpoint': (
+        dict(checkpoint='a.png'),
+        '^Error: a.png is no checkpoint, or cut off: name another or copy it '
+        'again$',
+    ),
     'swapped': (dict(checkpoint='config.py'), 'is a config, not a checkpoint'),
     'truncated image': (dict(images='cut.png'), 'truncated'),
     'empty image': (dict(images='empty.png'), 'empty'),
+    'text for an image': (dict(images='text.png'), 'OpenCV cannot read text'),
+    'no model': (dict(config='empty.py'), 'has no model: name'),
+    'no test data': (
+        dict(extra=['--cfg-options', 'test_dataloader=None']),
+        'has no test_dataloader.dataset',
+    ),
+    'no pipeline': (
+        dict(extra=['--cfg-options', 'test_dataloader.dataset.pipeline=None']),
+        'has no test_dataloader.dataset.pipeline',
+    ),
     'no image': (dict(images='absent'), 'no images at absent'),
     'no test set': (dict(images=''), 'ann_file.*--images'),
     'no folder': (dict(out='absent/a.onnx'), 'no folder'),
@@ -40,7 +61,14 @@ def folder(tmp_path_factory) -> Path:
     (place / 'cut.pth').write_bytes(weights[: len(weights) // 2])
     image = Path(noise(place / 'a.png', 0)).read_bytes()
     (place / 'cut.png').write_bytes(image[: len(image) // 2])
-    for name in ('empty.pth', 'empty.png', 'there.onnx', 'b_example.py'):
+    (place / 'text.png').write_text('no image')
+    for name in (
+        'empty.py',
+        'empty.pth',
+        'empty.png',
+        'there.onnx',
+        'b_example.py',
+    ):
         (place / name).touch()
     return place
 

@@ -4,11 +4,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from mmcv.ops import batched_nms
-from mmdet.models import BaseDetector
-from mmdet.structures import DetDataSample
-from mmengine.config import ConfigDict
+
+from .detections import Found
 
 
 class Tolerance(NamedTuple):
@@ -29,23 +26,6 @@ class Tolerance(NamedTuple):
 
 SINGLE = Tolerance(score=1e-5, box=0.01, mask=1e-3, iou=1e-4)
 HALF = Tolerance(score=0.01, box=1.0, mask=0.1, iou=0.05)
-
-
-class Found(NamedTuple):
-    """Detections of an image, by falling score.
-
-    Attributes:
-        boxes: Shape (n, 4).
-        scores: Shape (n,).
-        labels: Shape (n,).
-        masks: Probabilities (m, h, w) of the first m <= n; None without a
-            mask branch.
-    """
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
-    masks: np.ndarray | None = None
 
 
 class Difference(NamedTuple):
@@ -71,101 +51,6 @@ class Difference(NamedTuple):
             max(self.mask, other.mask),
             self.close_calls + other.close_calls,
         )
-
-
-@torch.no_grad()
-def ask_checkpoint(
-    model: BaseDetector, image: np.ndarray, with_mask: bool
-) -> Found:
-    """What a detector finds in a resized RGB image (H, W, 3), by mmdet."""
-    shape = image.shape[:2]
-    sample = DetDataSample(
-        metainfo=dict(
-            img_shape=shape, ori_shape=shape, scale_factor=(1.0, 1.0)
-        )
-    )
-    pixels = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)
-    batch = model.data_preprocessor(
-        dict(inputs=[pixels], data_samples=[sample])
-    )
-    inputs, samples = batch['inputs'], batch['data_samples']
-    if not hasattr(model, 'levels_at_test_time'):
-        (sample,) = model.predict(inputs, samples, rescale=False)
-        return found_of(sample.pred_instances)
-    levels = model.levels_at_test_time(inputs, with_mask)
-    (sample,) = model.predict_by_feat(
-        levels, samples, rescale=False, with_mask=False
-    )
-    found = found_of(sample.pred_instances)
-    if not with_mask:
-        return found
-    head = model.roi_head
-    boxes = sample.pred_instances.bboxes[: head.test_cfg.max_masks]
-    (logits,) = head.mask_logits(head.pooled_levels(levels, samples), [boxes])
-    label = torch.as_tensor(found.labels[: len(boxes)])
-    if head.mask_head.class_agnostic:
-        label = torch.zeros_like(label)
-    masks = logits[torch.arange(len(boxes)), label].sigmoid()
-    return found._replace(masks=masks.cpu().numpy())
-
-
-def ask_candidates(model: BaseDetector, image: np.ndarray) -> Found:
-    """What `ask_checkpoint` finds before NMS and the limit."""
-    head = model.bbox_head
-    test_cfg = head.test_cfg
-    # No IoU exceeds 1.
-    head.test_cfg = ConfigDict(
-        test_cfg,
-        nms=dict(type='nms', iou_threshold=1.0),
-        max_per_img=2**31,
-    )
-    try:
-        return ask_checkpoint(model, image, with_mask=False)
-    finally:
-        head.test_cfg = test_cfg
-
-
-def found_of(instances: Any) -> Found:
-    """Boxes, scores and labels of InstanceData."""
-    instances = instances.cpu().numpy()
-    return Found(instances.bboxes, instances.scores, instances.labels)
-
-
-def unpad(outputs: list[np.ndarray], image: int = 0) -> Found:
-    """Detections of an image of a file's outputs, without padding."""
-    boxes, scores, labels, *masks = (output[image] for output in outputs)
-    count = int((scores > 0).sum())
-    return Found(
-        boxes[:count],
-        scores[:count],
-        labels[:count],
-        masks[0][:count] if masks else None,
-    )
-
-
-def suppress(boxes: np.ndarray, scores: np.ndarray, test_cfg: Any) -> Found:
-    """Detections of raw outputs, by mmdet's NMS.
-
-    Args:
-        boxes: Of all anchors, shape (A, 4).
-        scores: Of all classes, shape (A, K).
-        test_cfg: Of the box head.
-    """
-    sides = boxes[:, 2:] - boxes[:, :2]
-    large = (sides > test_cfg.get('min_bbox_size', -1)).all(axis=1)
-    anchor, label = np.nonzero(
-        (scores > test_cfg.get('score_thr', 0)) & large[:, None]
-    )
-    box, score = boxes[anchor], scores[anchor, label]
-    if not len(box):  # mmcv looks for the largest one.
-        return Found(box, score, label)
-    kept, index = batched_nms(
-        *map(torch.from_numpy, (box, score, label)), test_cfg.nms
-    )
-    kept, index = (
-        values[: test_cfg.max_per_img].numpy() for values in (kept, index)
-    )
-    return Found(kept[:, :4], kept[:, 4], label[index])
 
 
 def compare(
@@ -307,6 +192,8 @@ def check_unmatched(
     limit = max(test_cfg.get('score_thr', 0), *last) + tolerance.score
     both = np.concatenate([checkpoint.boxes, file.boxes])
     labels = np.concatenate([checkpoint.labels, file.labels])
+    # An explained detection that NMS kept on one side alone explains those
+    # that it suppresses, and they those that they suppress: until no more.
     explained = list(ties)
     left = [
         item for item in unmatched if not any(same(item, tie) for tie in ties)

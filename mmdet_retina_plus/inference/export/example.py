@@ -36,7 +36,10 @@ def detect(session, photo, score_thr=0):
     size = (a, b) if 'pad' in rule else (wide, tall)
     fill = tuple(rule.get('pad', ()))
     pixels = stretch(photo, size, (w / wide, 0), (h / tall, 0), fill)
-    found = session.run(None, {'images': np.asarray(pixels)[None]})
+    inputs = {'images': np.asarray(pixels)[None]}
+    if 'pad' in rule:  # Boxes end where the photo does.
+        inputs['sizes'] = np.array([[wide, tall]], np.int64)
+    found = session.run(None, inputs)
     boxes, scores, *others = (output[0] for output in found)
     boxes = boxes * np.tile([w / wide, h / tall], 2)
     if not others:  # A raw file: all anchors and classes, NMS is yours.

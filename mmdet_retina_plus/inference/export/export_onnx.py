@@ -1,22 +1,23 @@
 """Export a trained detector to ONNX, where onnxruntime finds the same."""
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmdet_retina_plus.common.config_file import check_kinds, read_config
+from mmdet_retina_plus.common.config_file import (
+    check_kinds,
+    check_parts,
+    read_config,
+)
 from mmdet_retina_plus.common.config_tree import (
     annotation_path,
     datasets_in,
     part,
 )
-from mmdet_retina_plus.common.label_names import label_names, unused_names
 from mmdet_retina_plus.common.output_files import check_out, replace
 from mmdet_retina_plus.common.text import quantity
 from mmdet_retina_plus.inference.image_list import (
@@ -26,7 +27,6 @@ from mmdet_retina_plus.inference.image_list import (
     read_coco,
 )
 
-HOSTS = ('mmdet', 'mmcv', 'torch', 'onnx', 'onnxruntime')
 EXAMPLE = Path(__file__).with_name('example.py')
 
 
@@ -104,10 +104,12 @@ def export_onnx(
             )
     check_installed()
     cfg = read_config(config, cfg_options)
+    check_parts(cfg)
     from mmdet_retina_plus.common.trained_detectors import load_detectors
 
     from .compare import HALF, SINGLE
-    from .onnx_file import start, to_onnx, with_metadata
+    from .description import metadata, notes_on, notes_on_size
+    from .onnx_file import session_of, to_onnx, with_metadata
     from .resize_rule import read_rgb, read_rule, with_canvas
     from .support import check_exportable
 
@@ -121,14 +123,18 @@ def export_onnx(
         # All pairs of anchors and classes compete in the comparison.
         model.bbox_head.test_cfg.nms_pre = 2**31
     own_rule = rule
+    sizes: list[tuple[int, int]] = []
     if not dynamic:
-        rule = with_canvas(rule, read_rgb(listed[0].path), model)
+        for item in listed:
+            height, width = read_rgb(item.path).shape[:2]
+            sizes.append((width, height))
+        rule = with_canvas(rule, sizes, model)
     tolerance = HALF if fp16 else SINGLE
     content = with_metadata(
         to_onnx(model, rule, raw, dynamic, fp16),
         metadata(cfg, model, rule, raw, fp16, tolerance),
     )
-    session = start(content)
+    session = session_of(content)
     found, difference = compare_all(
         model, session, listed, rule, dynamic, tolerance, progress
     )
@@ -147,7 +153,7 @@ def export_onnx(
         found,
         difference,
         tolerance,
-        [*notes_on(model, raw), *notes_on_size(own_rule, rule, listed)],
+        [*notes_on(model, raw), *notes_on_size(own_rule, rule, sizes)],
     )
 
 
@@ -179,7 +185,8 @@ def images_of_config(cfg: Any) -> list[ListedImage]:
             config.get('data_root') or '',
             part(config, 'data_prefix').get('img') or '',
         )
-        listed = images_of(read_coco(Path(annotation_path(config))), folder)
+        path = Path(annotation_path(config))
+        listed = images_of(path, read_coco(path), folder)
     except ValueError as error:
         raise ValueError(
             f'No images to compare on in the test set of the config: {error}; '
@@ -205,13 +212,15 @@ def compare_all(
 ) -> tuple[int, Any]:
     """Number of detections, and the largest `Difference`.
 
+    The first image is seen twice: in a batch with its mirror image, or as its
+    left half, which leaves more of a canvas empty.
+
     Args:
         model: The detector.
         session: Of onnxruntime, with the file.
         listed: Images to look at.
         rule: How they are resized.
-        dynamic: Whether the first image is seen in a batch with its mirror
-            image, too.
+        dynamic: Whether the file takes batches of any size.
         tolerance: Allowed differences.
         progress: Passes images on.
 
@@ -219,28 +228,30 @@ def compare_all(
         ValueError: The file's detections differ more; with the image.
         OSError: An image cannot be read.
     """
-    from .compare import (
-        Difference,
-        ask_candidates,
-        ask_checkpoint,
-        compare,
-    )
-    from .onnx_file import ask_file
-    from .resize_rule import apply_rule, read_rgb
+    from .compare import Difference, compare
+    from .detections import run_before_nms, run_checkpoint
+    from .onnx_file import run_file
+    from .resize_rule import apply_rule, new_size, read_rgb
 
     test_cfg = model.bbox_head.test_cfg
     count, total = 0, Difference()
     for number, item in enumerate(progress(listed)):
-        pixels = apply_rule(rule, read_rgb(item.path))
-        batches = [pixels[None]]
-        if dynamic and number == 0:
-            batches.append(np.stack([pixels, pixels[:, ::-1]]))
-        for batch in batches:
+        photo = read_rgb(item.path)
+        batches = [[photo]]
+        if number == 0:
+            half = (photo.shape[1] + 1) // 2
+            batches.append(
+                [photo, photo[:, ::-1]] if dynamic else [photo[:, :half]]
+            )
+        for photos in batches:
+            height, width = photos[0].shape[:2]
+            size = new_size(rule, width, height)
+            batch = np.stack([apply_rule(rule, photo) for photo in photos])
             for image, found in zip(
-                batch, ask_file(session, batch, test_cfg), strict=True
+                batch, run_file(session, batch, test_cfg, size), strict=True
             ):
-                expected = ask_checkpoint(
-                    model, image, found.masks is not None
+                expected = run_checkpoint(
+                    model, image, found.masks is not None, size
                 )
                 try:
                     difference = compare(
@@ -248,7 +259,7 @@ def compare_all(
                         found,
                         tolerance,
                         test_cfg,
-                        partial(ask_candidates, model, image),
+                        partial(run_before_nms, model, image, size),
                     )
                 except ValueError as error:
                     raise ValueError(
@@ -258,92 +269,3 @@ def compare_all(
                 count += len(expected.scores)
                 total = total.join(difference)
     return count, total
-
-
-def metadata(
-    cfg: Any,
-    model: Any,
-    rule: dict[str, Any],
-    raw: bool,
-    fp16: bool,
-    tolerance: Any,
-) -> dict[str, str]:
-    """What a user of the file has to know, as texts or JSON."""
-    test_cfg = model.bbox_head.test_cfg
-    names = model.dataset_meta['classes']
-    if not unused_names(cfg, names):
-        names, _ = label_names(cfg, names)
-    about: dict[str, Any] = dict(
-        classes=list(names),
-        resize=rule,
-        input='uint8 RGB, batch x height x width x 3',
-        raw=raw,
-        fp16=fp16,
-        score_thr=test_cfg.get('score_thr', 0),
-        iou_thr=test_cfg.nms.get('iou_threshold'),
-        max_per_img=test_cfg.max_per_img,
-        tolerance=tolerance._asdict(),
-        versions=versions(),
-    )
-    if getattr(model, '_runs_roi_head', False) and not raw:
-        about['mask_thr'] = model.roi_head.test_cfg.mask_thr_binary
-    return {
-        key: value if isinstance(value, str) else json.dumps(value)
-        for key, value in about.items()
-    }
-
-
-def versions() -> dict[str, str]:
-    """Version of each host that is installed under its usual name."""
-    found = {}
-    for name in ('mmdet_retina_plus', *HOSTS):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # The fork has other names.
-            continue
-    return found
-
-
-def notes_on(model: Any, raw: bool) -> list[str]:
-    """Lines on what the file lacks."""
-    notes = []
-    if raw and getattr(model, '_runs_roi_head', False):
-        notes.append('a raw file has boxes only, masks need those after NMS')
-    if getattr(model, '_predicts_pixels', False):
-        notes.append('pred_sem_seg is left out, the file has boxes')
-    if not model.names_classes:
-        notes.append(
-            'the checkpoint names no classes, so the file has those of the '
-            'config'
-        )
-    return notes
-
-
-def notes_on_size(
-    rule: dict[str, Any],
-    canvas: dict[str, Any],
-    listed: Sequence[ListedImage],
-) -> list[str]:
-    """A line where a static file shrinks images that the config does not.
-
-    Args:
-        rule: How the config resizes.
-        canvas: How the file's images are resized.
-        listed: Compared images.
-    """
-    from .resize_rule import read_rgb, shrunk
-
-    factors = []
-    for item in listed:
-        height, width = read_rgb(item.path).shape[:2]
-        factors.append(shrunk(rule, canvas, width, height))
-    smaller = [factor for factor in factors if factor < 0.95]
-    if not smaller:
-        return []
-    across, down = canvas['fit']
-    return [
-        f'{len(smaller)} of {quantity(len(listed), "image")} shrink to the '
-        f'canvas of {across} x {down} px, down to {min(smaller):.2f} of the '
-        "config's size, where the checkpoint was compared too: `retina-plus "
-        'predict` finds other boxes there, --dynamic the same'
-    ]

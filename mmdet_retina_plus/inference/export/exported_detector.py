@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from .operators import nms_mask, roi_align
 
+Limit = tuple[int, int] | tuple[Tensor, ...]
+"""Width and height that boxes end at; tensors (N, 1) for each image's own."""
+
 
 class Candidates(NamedTuple):
     """Anchors of an image with their best scores; shapes (N, M, ...).
@@ -74,8 +77,15 @@ class ExportedDetector(nn.Module):
     def with_mask(self) -> bool:
         return not self.raw and getattr(self.model, '_runs_roi_head', False)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, images: Tensor, sizes: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         """Detections of images (N, H, W, 3), uint8 RGB.
+
+        Args:
+            images: All of one size.
+            sizes: Width and height of each image without its padding, shape
+                (N, 2). Boxes end there. None: nothing is padded.
 
         Returns:
             Boxes (N, n, 4) in pixels of the images, scores (N, n), labels
@@ -83,13 +93,15 @@ class ExportedDetector(nn.Module):
             first m boxes. Raw: boxes (N, A, 4) and scores (N, A, K).
         """
         height, width = images.shape[1:3]
+        limit: Limit = (width, height)
+        if sizes is not None:
+            limit = sizes.float()[:, None].unbind(2)
         levels = self.levels(self.normalise(images))
         first = getattr(self.model, 'bbox_start_level', 0)
         outputs = [
             [level.float() for level in maps]
             for maps in self.model.bbox_head(levels[first:])
         ]
-        limit = (width, height)
         if self.raw:
             return self.all_anchors(outputs, limit)
         found = self.suppress(self.best_anchors(outputs, limit))
@@ -140,9 +152,7 @@ class ExportedDetector(nn.Module):
             else:
                 yield prior, score, delta, None
 
-    def decode(
-        self, priors: Tensor, deltas: Tensor, limit: tuple[int, int]
-    ) -> Tensor:
+    def decode(self, priors: Tensor, deltas: Tensor, limit: Limit) -> Tensor:
         """Boxes (N, M, 4) of priors and deltas (N, M, 4), clipped."""
         coder = self.model.bbox_head.bbox_coder
         boxes = coder.decode(priors.flatten(0, 1), deltas.flatten(0, 1))
@@ -150,7 +160,7 @@ class ExportedDetector(nn.Module):
         if getattr(coder, 'clip_border', True):
             boxes = torch.stack(
                 [
-                    corner.clamp(0, limit[number % 2])
+                    corner.clamp(min=0).clamp(max=limit[number % 2])
                     for number, corner in enumerate(boxes.unbind(-1))
                 ],
                 dim=-1,
@@ -158,7 +168,7 @@ class ExportedDetector(nn.Module):
         return boxes
 
     def all_anchors(
-        self, outputs: list[list[Tensor]], limit: tuple[int, int]
+        self, outputs: list[list[Tensor]], limit: Limit
     ) -> tuple[Tensor, Tensor]:
         boxes, scores = [], []
         for prior, score, delta, factor in self.level_outputs(outputs):
@@ -168,7 +178,7 @@ class ExportedDetector(nn.Module):
         return torch.cat(boxes, dim=1), torch.cat(scores, dim=1)
 
     def best_anchors(
-        self, outputs: list[list[Tensor]], limit: tuple[int, int]
+        self, outputs: list[list[Tensor]], limit: Limit
     ) -> Candidates:
         """Each level's `nms_pre` best pairs of an anchor and a class."""
         head = self.model.bbox_head

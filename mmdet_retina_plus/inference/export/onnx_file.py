@@ -12,7 +12,7 @@ import onnxruntime
 import torch
 from mmdet.models import BaseDetector
 
-from .compare import Found, suppress, unpad
+from .detections import Found, suppress, unpad
 from .exported_detector import ExportedDetector
 from .operators import OPSET, register_symbolics
 from .resize_rule import apply_rule
@@ -47,7 +47,9 @@ def to_onnx(
     image = np.zeros((*TRACED, 3), np.uint8)
     if not dynamic:
         image = apply_rule(rule, image)
-    images = torch.from_numpy(image).repeat(1 + dynamic, 1, 1, 1)
+    inputs = dict(images=torch.from_numpy(image).repeat(1 + dynamic, 1, 1, 1))
+    if 'pad' in rule:
+        inputs['sizes'] = torch.tensor([rule['fit']])
     names = detector.output_names
     axes: dict[str, dict[int, str]] = {}
     if dynamic:
@@ -64,14 +66,14 @@ def to_onnx(
         ):
             warnings.simplefilter('ignore')
             file = Path(folder, 'model.onnx')
-            results = detector(images)
+            results = detector(**inputs)
             torch.onnx.export(
                 detector,
-                (images,),
+                tuple(inputs.values()),
                 file,
                 dynamo=False,
                 opset_version=OPSET,
-                input_names=['images'],
+                input_names=list(inputs),
                 output_names=names,
                 dynamic_axes=axes,
             )
@@ -100,7 +102,7 @@ def with_metadata(content: bytes, about: dict[str, str]) -> bytes:
     return proto.SerializeToString()
 
 
-def start(content: bytes) -> onnxruntime.InferenceSession:
+def session_of(content: bytes) -> onnxruntime.InferenceSession:
     """A session on the CPU; warnings about the graph are left out."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -109,8 +111,11 @@ def start(content: bytes) -> onnxruntime.InferenceSession:
     )
 
 
-def ask_file(
-    session: onnxruntime.InferenceSession, images: np.ndarray, test_cfg: Any
+def run_file(
+    session: onnxruntime.InferenceSession,
+    images: np.ndarray,
+    test_cfg: Any,
+    size: tuple[int, int],
 ) -> list[Found]:
     """Detections of resized images (N, H, W, 3); raw ones after NMS.
 
@@ -118,8 +123,12 @@ def ask_file(
         session: Of the file.
         images: RGB, uint8.
         test_cfg: Of the box head.
+        size: Width and height of each without padding.
     """
-    outputs = session.run(None, {'images': images})
+    sizes = np.array([size] * len(images), np.int64)
+    feeds = dict(images=images, sizes=sizes)
+    names = [item.name for item in session.get_inputs()]
+    outputs = session.run(None, {name: feeds[name] for name in names})
     if len(outputs) == 2:
         return [
             suppress(boxes, scores, test_cfg)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import mmcv
 import numpy as np
 from mmdet.models import BaseDetector
@@ -74,22 +75,27 @@ def rule_of(resize: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_canvas(
-    rule: dict[str, Any], image: np.ndarray, model: BaseDetector
+    rule: dict[str, Any],
+    sizes: Sequence[tuple[int, int]],
+    model: BaseDetector,
 ) -> dict[str, Any]:
     """The rule of a file for images of one size.
 
     Args:
         rule: That of `read_rule`.
-        image: An image to be resized. It decides whether the canvas is wide
-            or tall, or how large where the rule does not.
+        sizes: Width and height of images to be resized. The canvas is wide or
+            tall as most of them are; where the rule gives no size, it is that
+            of the first of these.
         model: Whose mean colour pads images.
 
     Returns:
-        ``fit`` as turned as the image, and ``pad``, the colour of the rest.
+        ``fit``, width and height of the canvas, and ``pad``, the colour of
+        the rest.
     """
     if 'size' in rule:
         return rule
-    height, width = image.shape[:2]
+    tall = [width < height for width, height in sizes]
+    width, height = sizes[tall.index(sum(tall) > len(tall) / 2)]
     sides = rule.get('fit') or new_size(rule, width, height)
     long, short = max(sides), min(sides)
     fit = [long, short] if width >= height else [short, long]
@@ -112,10 +118,10 @@ def read_rgb(path: Path) -> np.ndarray:
         OSError: It is missing, broken or ends early.
     """
     check_complete(path)
-    image = mmcv.imread(path, channel_order='rgb')
-    if image is None:
-        raise OSError(f'OpenCV cannot read {path}')
-    return image
+    try:
+        return mmcv.imread(path, channel_order='rgb')
+    except cv2.error as error:  # mmcv converts what was not read.
+        raise OSError(f'OpenCV cannot read {path}') from error
 
 
 def new_size(rule: dict[str, Any], width: int, height: int) -> tuple[int, int]:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from mmengine.config import ConfigDict
 
-from mmdet_retina_plus.inference.export.compare import SINGLE, Found, compare
+from mmdet_retina_plus.inference.export.compare import SINGLE, compare
+from mmdet_retina_plus.inference.export.detections import Found
 
 CFG = ConfigDict(score_thr=0.05, max_per_img=100, nms=dict(iou_threshold=0.5))
 SQUARE = [0, 0, 10, 10]

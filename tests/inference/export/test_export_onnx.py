@@ -14,24 +14,36 @@ import torch
 from mmdet_retina_plus.common.config_file import read_config
 from mmdet_retina_plus.common.trained_detectors import load_detectors
 from mmdet_retina_plus.inference.export import compare, onnx_file
-from mmdet_retina_plus.inference.export.compare import unpad
-from mmdet_retina_plus.inference.export.export_onnx import (
-    export_onnx,
-    notes_on_size,
+from mmdet_retina_plus.inference.export.description import notes_on_size
+from mmdet_retina_plus.inference.export.detections import (
+    Found,
+    found_of,
+    run_before_nms,
+    run_checkpoint,
+    unpad,
 )
+from mmdet_retina_plus.inference.export.export_onnx import export_onnx
 from mmdet_retina_plus.inference.export.exported_detector import (
     ExportedDetector,
 )
-from mmdet_retina_plus.inference.export.resize_rule import read_rgb
-from mmdet_retina_plus.inference.image_list import find_images
+from mmdet_retina_plus.inference.export.resize_rule import (
+    apply_rule,
+    new_size,
+    read_rgb,
+)
 from mmdet_retina_plus.inference.tiled_detector import TiledDetector
-from tests.helpers.image_files import write_image
 
+CANVAS = dict(fit=[200, 90], pad=[124, 116, 104])
+"""A rule that pads the photos, of 120 x 90 px, to the right."""
 FILES = {
-    'half precision': (dict(fp16=True), [1, 64, 96, 3], 4),
+    'half precision': (
+        dict(fp16=True),
+        dict(images=[1, 64, 96, 3], sizes=[1, 2]),
+        4,
+    ),
     'raw': (
         dict(raw=True, dynamic=True),
-        ['batch', 'height', 'width', 3],
+        dict(images=['batch', 'height', 'width', 3]),
         2,
     ),
 }
@@ -50,10 +62,13 @@ def mask_file(tmp_path_factory, small, photos):
 def test_the_traced_steps_are_those_of_the_checkpoint(kind, small, photos):
     config, checkpoint = small(kind)
     (model,) = load_detectors(read_config(config), [checkpoint], 'cpu')
-    image = read_rgb(Path(photos, '0.png'))
-    expected = compare.ask_checkpoint(model, image, kind == 'mask')
+    image = apply_rule(CANVAS, read_rgb(Path(photos, '0.png')))
+    size = new_size(CANVAS, 120, 90)
+    expected = run_checkpoint(model, image, kind == 'mask', size)
     with torch.no_grad():
-        outputs = ExportedDetector(model)(torch.from_numpy(image)[None])
+        outputs = ExportedDetector(model)(
+            torch.from_numpy(image)[None], torch.tensor([size])
+        )
     found = unpad([output.numpy() for output in outputs])
     assert len(expected.scores) > 5
     test_cfg = model.bbox_head.test_cfg
@@ -71,14 +86,14 @@ def test_a_file_holds_more_boxes_than_a_level_passes_on(small, photos):
     cfg = read_config(config, options)
     (model,) = load_detectors(cfg, [checkpoint], 'cpu')
     image = read_rgb(Path(photos, '0.png'))
-    expected = compare.ask_checkpoint(model, image, with_mask=False)
+    expected = run_checkpoint(model, image, with_mask=False)
     assert len(expected.scores) > 9
     with torch.no_grad():
         outputs = ExportedDetector(model)(torch.from_numpy(image)[None])
     found = unpad([output.numpy() for output in outputs])
     test_cfg = model.bbox_head.test_cfg
     compare.compare(expected, found, compare.SINGLE, test_cfg)
-    candidates = compare.ask_candidates(model, image)
+    candidates = run_before_nms(model, image)
     assert len(candidates.scores) == 2 * 9
     assert model.bbox_head.test_cfg is test_cfg
 
@@ -93,12 +108,12 @@ def test_half_precision_keeps_mean_and_std(small):
 
 @pytest.mark.parametrize('case', FILES)
 def test_a_file_finds_what_its_checkpoint_finds(case, tmp_path, small, photos):
-    options, shape, num_outputs = FILES[case]
+    options, inputs, num_outputs = FILES[case]
     out = tmp_path / 'model.onnx'
     done = export_onnx(*small('mask'), out, images=photos, **options)
     assert done.num_found > 10
     assert done.difference.score <= done.tolerance.score
-    assert done.inputs == dict(images=shape)
+    assert done.inputs == inputs
     names = ['boxes', 'scores', 'labels', 'masks']
     assert list(done.outputs) == names[:num_outputs]
 
@@ -110,8 +125,8 @@ def test_the_example_needs_neither_torch_nor_mmdet_nor_opencv(
     picture = tmp_path / 'picture.png'
     blocked = (
         'import runpy, sys\n'
-        "for name in ('torch', 'mmdet', 'mmcv', 'mmengine', 'cv2', "
-        "'mmdet_retina_plus'):\n"
+        "for name in ('torch', 'mmdet', 'mmcv', 'mmengine', 'cv2', 'onnx', "
+        "'scipy', 'pandas', 'matplotlib', 'mmdet_retina_plus'):\n"
         '    sys.modules[name] = None\n'
         f'sys.argv[1:] = {[str(model), f"{photos}/0.png", str(picture)]}\n'
         f"runpy.run_path({str(example)!r}, run_name='__main__')\n"
@@ -133,8 +148,8 @@ def test_the_example_detects_as_predict_does(mask_file, photos):
     )
     sample = detector(detector.read(Path(image)))
     # Pillow and OpenCV round grey levels of a resized image differently.
-    expected = compare.found_of(sample.pred_instances)
-    found = compare.Found(boxes, scores, labels)
+    expected = found_of(sample.pred_instances)
+    found = Found(boxes, scores, labels)
     cfg = detector.models[0].bbox_head.test_cfg
     compare.compare(expected, found, compare.HALF, cfg)
     assert len(masks) == len(boxes)
@@ -142,6 +157,19 @@ def test_the_example_detects_as_predict_does(mask_file, photos):
     least = float(np.median(scores))
     few = scope['detect'](session, photo, least)
     assert {len(values) for values in few} == {(scores > least).sum()}
+
+
+def test_the_example_finds_no_box_outside_a_photo(tmp_path, small, photos):
+    done = export_onnx(*small('box'), tmp_path / 'a.onnx', images=photos)
+    model, example = done.files
+    scope: dict = dict(__name__='example')
+    exec(example.read_text(), scope)
+    photo = scope['read'](f'{photos}/0.png').crop((0, 0, 40, 90))
+    session = onnxruntime.InferenceSession(str(model))
+    boxes, scores, *_ = scope['detect'](session, photo)
+    assert len(scores) > 5
+    assert boxes.min() >= 0
+    np.testing.assert_allclose(boxes[:, 2:].max(axis=0), photo.size)
 
 
 def test_metadata_say_what_the_file_needs(mask_file):
@@ -154,14 +182,15 @@ def test_metadata_say_what_the_file_needs(mask_file):
     assert float(about['mask_thr']) == 0.5
 
 
-def test_images_that_a_static_file_shrinks_are_noted(tmp_path):
-    write_image(tmp_path / 'tall.png', size=(120, 90))
-    write_image(tmp_path / 'wide.png', size=(90, 120))
-    listed = find_images(str(tmp_path))
+def test_images_that_a_static_file_pads_or_shrinks_are_noted():
     rule = dict(fit=[96, 64])
-    (note,) = notes_on_size(rule, dict(rule, pad=[0, 0, 0]), listed)
-    assert '1 of 2 images' in note
-    assert notes_on_size(rule, rule, listed) == []
+    canvas = dict(rule, pad=[0, 0, 0])
+    sizes = [(90, 120), (120, 90), (192, 128)]
+    (note,) = notes_on_size(rule, canvas, sizes)
+    assert '2 of 3 images are padded' in note
+    assert '1 of them shrunk, down to 0.75' in note
+    assert notes_on_size(rule, canvas, sizes[2:]) == []
+    assert notes_on_size(rule, rule, sizes) == []
 
 
 def test_a_difference_leaves_no_file(tmp_path, small, photos, monkeypatch):

@@ -17,6 +17,7 @@ from mmdet_retina_plus.inference.export.resize_rule import (
     read_rule,
     rule_of,
     shrunk,
+    with_canvas,
 )
 
 RESIZES = {
@@ -83,6 +84,8 @@ def test_the_example_resizes_by_the_rule(rule):
 
         def run(self, outputs, inputs):
             given.append(inputs['images'][0])
+            if 'pad' in rule:
+                assert inputs['sizes'].tolist() == [[*new_size(rule, 40, 60)]]
             return np.ones((1, 1, 4)), np.ones((1, 1, 3))
 
     rows = np.linspace(0, 99, 60)
@@ -109,6 +112,21 @@ def test_the_example_turns_a_photo_as_the_comparison_does(tmp_path):
     expected = read_rgb(file)
     assert expected.shape == (24, 40, 3)
     np.testing.assert_array_equal(np.asarray(scope['read'](file)), expected)
+
+
+def test_the_canvas_is_turned_as_most_images_are():
+    model = SimpleNamespace(
+        data_preprocessor=SimpleNamespace(_enable_normalize=False)
+    )
+    sizes = [(60, 90), (90, 60), (80, 80)]
+    for rule, wide in (
+        (dict(fit=[50, 100]), [100, 50]),
+        (dict(factor=2.0), [180, 120]),
+    ):
+        assert with_canvas(rule, sizes, model)['fit'] == wide
+        assert with_canvas(rule, sizes[:1], model)['fit'] == (
+            [50, 100] if 'fit' in rule else [120, 180]
+        )
 
 
 def test_an_image_turned_against_the_canvas_is_shrunk():
