@@ -200,7 +200,7 @@ def main(
         sys.exit(run_parts(context, out, jobs, options['device']))
     for line in idle_options(context):
         click.echo(f'Note: {line}', err=True)
-    with errors_as_messages():
+    with errors_as_messages(doctor=True):
         try:
             outcome = detect_images(images, config, checkpoint, out, **options)
         except UnwrittenError as error:

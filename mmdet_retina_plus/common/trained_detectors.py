@@ -9,12 +9,17 @@ from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import CheckpointLoader
-from torch import cuda
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from .checkpoint_config import other_settings
 from .config_tree import datasets_in
+from .devices import chosen_device
 from .text import some
+
+BESIDE = (
+    'take the config that mmdet saved beside the checkpoint, as '
+    'work_dirs/NAME/NAME.py'
+)
 
 
 def load_detectors(
@@ -31,8 +36,7 @@ def load_detectors(
         ValueError: A detector cannot be built, a checkpoint does not fit, or
             two of them name different classes.
     """
-    if device is None:
-        device = 'cuda:0' if cuda.is_available() else 'cpu'
+    device = chosen_device(device)
     models = [load_detector(cfg, name, device) for name in checkpoints]
     first, *others = (model.dataset_meta['classes'] for model in models)
     for name, classes in zip(checkpoints[1:], others, strict=True):
@@ -102,12 +106,13 @@ def load_weights(model: BaseDetector, weights: dict, name: str) -> None:
     except RuntimeError as error:  # A title, and a line for each tensor.
         lines = [line.strip() for line in str(error).splitlines()[1:]]
         raise ValueError(
-            f'{name} is not of this config: {some(lines)}'
+            f'{name} is not of this config: {some(lines)}; {BESIDE}'
         ) from error
     missing = [key for key in missing if 'num_batches_tracked' not in key]
     if missing:
         raise ValueError(
-            f'{name} is not of this config: it has no {some(missing)}'
+            f'{name} is not of this config: it has no {some(missing)}; '
+            f'{BESIDE}'
         )
     parts = dict(model.named_children())
     left = [
@@ -117,8 +122,8 @@ def load_weights(model: BaseDetector, weights: dict, name: str) -> None:
     ]
     if left:
         raise ValueError(
-            f'{name} is not of this config, which has no {some(left)}: take '
-            'the config that lies beside the checkpoint'
+            f'{name} is not of this config, which has no {some(left)}; '
+            f'{BESIDE}'
         )
 
 
@@ -140,7 +145,7 @@ def check_settings(cfg: Config, meta: dict[str, Any], name: str) -> None:
     for key, trained, value in other_settings(cfg.model, text):
         raise ValueError(
             f'{name} was trained with model.{key}={trained!r}, the config has '
-            f'{value!r}: take the config that lies beside the checkpoint'
+            f'{value!r}; {BESIDE}'
         )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmdet_retina_plus.common.config_file import read_config
+from mmdet_retina_plus.common.devices import chosen_device
 from mmdet_retina_plus.common.label_names import (
     category_ids,
     label_names,
@@ -144,6 +145,7 @@ def detect_images(
         check_pictures(maps, listed, '.png')
         if show_dir is not None and maps.resolve() == show_dir.resolve():
             raise ValueError('Name two folders for --maps and --show-dir')
+    device = chosen_device(device)
     fusion = fusion_options(fuse, preset, iou_thr)
     cfg = read_config(config, cfg_options)
     run = ''

@@ -16,11 +16,15 @@ BAD_INPUT = {
     'empty checkpoint': (dict(checkpoint='empty.pth'), 'empty.pth'),
     'truncated checkpoint': (dict(checkpoint='cut.pth'), 'cut.pth'),
     'swapped': (dict(checkpoint='config.py'), 'is a config, not a checkpoint'),
-    'truncated image': (dict(images='cut.png'), 'truncated'),
-    'empty image': (dict(images='empty.png'), 'empty'),
+    'truncated image': (dict(images='cut.png'), r'cut\.png: .*truncated'),
+    'empty image': (
+        dict(images='empty.png'),
+        r'empty\.png: The file is empty; .*--images',
+    ),
     'no image': (dict(images='absent'), 'no images at absent'),
     'no test set': (dict(images=''), 'ann_file.*--images'),
     'no folder': (dict(out='absent/a.onnx'), 'no folder'),
+    'other suffix': (dict(out='a.pth'), 'end it in .onnx'),
     'existing file': (dict(out='there.onnx'), 'there.onnx exists.*--overwr'),
     'existing example': (dict(out='b.onnx'), 'b_example.py exists'),
     'soft-NMS': (

@@ -116,7 +116,13 @@ def read_rgb(path: Path) -> np.ndarray:
     Raises:
         OSError: It is missing, broken or ends early.
     """
-    check_complete(path)
+    try:
+        check_complete(path)
+    except OSError as error:  # Its message lacks the name.
+        raise OSError(
+            f'Cannot read {path}: {error}; copy it again, or name other '
+            '--images'
+        ) from error
     image = mmcv.imread(path, channel_order='rgb')
     if image is None:
         raise OSError(f'OpenCV cannot read {path}')
