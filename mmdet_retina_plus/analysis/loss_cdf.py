@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmdet_retina_plus.common.config_file import check_kinds, read_config
-from mmdet_retina_plus.common.devices import chosen_device
 from mmdet_retina_plus.common.config_tree import seed_of
+from mmdet_retina_plus.common.devices import chosen_device
 from mmdet_retina_plus.common.numbers import show_number
 from mmdet_retina_plus.common.output_files import check_folder, replace
 from mmdet_retina_plus.common.text import error_text, quantity

@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from mmdet_retina_plus.common.annotation_files import (
-    UnreadableError,
     contents,
     existing_parent,
     missing_file,
     read_json,
 )
 from mmdet_retina_plus.common.coco_columns import CocoColumns
-from mmdet_retina_plus.common.coco_format import format_errors
+from mmdet_retina_plus.common.coco_format import check_coco
 from mmdet_retina_plus.common.suggestions import did_you_mean
 from mmdet_retina_plus.common.text import quantity, some
 
@@ -140,20 +139,15 @@ def read_set(path: Path, image_dir: Path) -> AnnotationSet:
             f'{contents(existing_parent(image_dir))}'
         )
     if not path.exists():
-        raise ValueError(f'{missing_file(str(path))}')
+        raise missing_file(str(path))
     hint = conversion(path, image_dir)
     if hint:
         raise ValueError(f'{path} is no COCO JSON but {hint}')
-    try:
-        coco = read_json(str(path))
-    except UnreadableError as error:
-        raise ValueError(f'{error}: {error.fix}') from error
+    coco = read_json(str(path))
     hint = of_json(coco, path, image_dir)
     if hint:
         raise ValueError(f'{path} is no COCO JSON but {hint}')
-    problem = format_errors(coco)
-    if problem:
-        raise ValueError(f'{path} is not in COCO format: {problem}')
+    check_coco(path, coco)
     check_content(path, coco)
     names = [category['name'] for category in coco['categories']]
     found = AnnotationSet(path, image_dir, coco, names)

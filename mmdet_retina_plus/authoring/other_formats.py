@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from mmdet_retina_plus.common.annotation_files import (
+    UnreadableError,
+    read_json,
+)
+
 SUPERVISION = (
     'pip install supervision; in Python: import supervision; '
     'supervision.DetectionDataset.{}.as_coco(annotations_path="coco.json")'
@@ -67,16 +72,15 @@ def of_folder(path: Path, images: Path) -> str:
     files = [x for x in sorted(path.iterdir()) if x.is_file()]
     kinds = {x.suffix.lower() for x in files}
     if '.xml' in kinds:
-        return of_xml(next(x for x in files if x.suffix == '.xml'), images)
+        file = next(x for x in files if x.suffix.lower() == '.xml')
+        return of_xml(file, images)
     if '.txt' in kinds:
         return yolo(path, images)
     found = [x for x in files if x.suffix.lower() == '.json']
     if len(found) > 3:
-        import json
-
         try:
-            content = json.loads(found[0].read_text('utf-8'))
-        except ValueError:
+            content = read_json(str(found[0]))
+        except UnreadableError:
             content = None
         told = of_json(content, found[0], images)
         if told:
@@ -91,8 +95,9 @@ def of_xml(path: Path, images: Path) -> str:
     """As `conversion`, of Pascal VOC's and CVAT's XML."""
     try:
         root = ElementTree.parse(path).getroot().tag
-    except ElementTree.ParseError:
-        return 'XML, cut off or broken: write or copy it again'
+    except (ElementTree.ParseError, LookupError, ValueError):
+        # The last two are about an unknown encoding.
+        return 'XML, cut off, broken or oddly encoded: write or copy it again'
     if root == 'annotations':
         return 'CVAT XML: ' + GLOBOX.format(f'from_cvat("{path}")')
     call = f'from_pascal_voc("{images}", "{path.parent}")'
@@ -119,11 +124,10 @@ def of_json(content: Any, path: Path, images: Path) -> str:
     if isinstance(content, Mapping) and 'shapes' in content:
         return 'LabelMe JSON: ' + LABELME.format(path.parent)
     regions = isinstance(first, Mapping) and 'regions' in first
-    if regions or '_via_img_metadata' in (content or ()):
+    project = isinstance(content, Mapping) and '_via_img_metadata' in content
+    if regions or project:
         call = f'from_via_json("{path}", image_folder="{images}")'
         return 'VIA JSON: ' + GLOBOX.format(call)
-    if isinstance(first, Mapping) and 'score' in first:
-        return 'results of a detector: give the file with the true objects'
     if isinstance(first, Mapping) and {'data', 'annotations'} <= first.keys():
         return f'Label Studio JSON: {EXPORT}'
     return ''

@@ -32,7 +32,7 @@ class Anchors:
         poor: Fraction of the objects whose best IoU is below .5.
         model: What the config's `model` changes, where that fits better.
         before: `mean` and `poor` without the change.
-        factor: Number of anchors over that without the change.
+        factor: Number of anchors after the change, divided by that before.
     """
 
     mean: float

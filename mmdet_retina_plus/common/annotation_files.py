@@ -21,6 +21,7 @@ BINARY = {
     b'\x1f\x8b\x08': 'compressed by gzip',
 }
 """By the first three bytes."""
+ANOTHER = 'name a file that is there'
 REWRITE = (
     'python -c "from pathlib import Path; p = Path({path!r}); '
     "p.write_text(p.read_text('{codec}'), 'utf-8')\""
@@ -31,12 +32,18 @@ class UnreadableError(ValueError):
     """An annotation file that is not there, or no JSON.
 
     Attributes:
+        message: What is wrong.
         fix: What to do about it.
+        fix_in_config: The same for a data set's config.
     """
 
-    def __init__(self, message: str, fix: str) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, fix: str, fix_in_config: str = ''
+    ) -> None:
+        super().__init__(f'{message}: {fix}')
+        self.message = message
         self.fix = fix
+        self.fix_in_config = fix_in_config or fix
 
 
 def contents(folder: Path) -> str:
@@ -57,21 +64,23 @@ def missing_file(path: str) -> UnreadableError:
         places = [parent / name, *sorted(parent.glob(f'*/{name}'))]
         found = next((x for x in places if x.is_file()), None)
         lost = os.path.dirname(path)
-        fix = 'correct data_root or ann_file'
-        if found is not None:
-            fix = f"data_root='' and ann_file='{found}'"
-        return UnreadableError(
-            f'there is no folder {lost}; {contents(parent)}', fix
-        )
+        message = f'there is no folder {lost}; {contents(parent)}'
+        if found is None:
+            fix = 'correct data_root or ann_file'
+            return UnreadableError(message, ANOTHER, fix)
+        fix = f"data_root='' and ann_file='{found}'"
+        return UnreadableError(message, f'name {found}', fix)
     names = [x.name for x in parent.glob('*.json')]
     near = did_you_mean(Path(path).name, names)
     guess = near.partition('mean ')[2].rstrip('?')
     if not guess and len(names) == 1:
         guess = names[0]
-    fix = 'ann_file of a file that is there'
-    if guess:
-        fix = f"ann_file='…/{guess}' in place of '…/{Path(path).name}'"
-    return UnreadableError(f'there is no file {path}; {contents(parent)}', fix)
+    message = f'there is no file {path}; {contents(parent)}'
+    if not guess:
+        fix = 'ann_file of a file that is there'
+        return UnreadableError(message, ANOTHER, fix)
+    fix = f"ann_file='…/{guess}' in place of '…/{Path(path).name}'"
+    return UnreadableError(message, f'name {Path(path).parent / guess}', fix)
 
 
 def not_utf8(
@@ -89,7 +98,7 @@ def not_utf8(
     except ValueError:
         return UnreadableError(
             f'{path} is {BINARY.get(begin, "no text")}, not JSON',
-            'name the JSON file with the objects',
+            'name a JSON file',
         )
     return UnreadableError(
         f'{path} is not UTF-8: {error}',
@@ -98,7 +107,7 @@ def not_utf8(
 
 
 def read_json(path: str) -> Any:
-    """Content of a file, as mmdet reads it.
+    """Content of a file.
 
     Raises:
         UnreadableError: It is not there, or no JSON in UTF-8.
@@ -111,7 +120,7 @@ def read_json(path: str) -> Any:
         for mark, (name, codec) in ENCODINGS.items():
             if begin.startswith(mark):
                 raise UnreadableError(
-                    f'{path} is {name}, mmdet reads plain UTF-8',
+                    f'{path} is {name}, not plain UTF-8',
                     REWRITE.format(path=path, codec=codec),
                 )
         if not begin:
@@ -126,7 +135,12 @@ def read_json(path: str) -> Any:
             f'write or copy it again; `python -m json.tool {path}` shows the '
             'place',
         ) from error
+    except RecursionError as error:
+        raise UnreadableError(
+            f'{path} is nested too deeply to be read', 'name another JSON file'
+        ) from error
     except OSError as error:
         raise UnreadableError(
-            f'cannot read {path}: {error}', 'ann_file of a file in JSON'
+            f'cannot read {path}: {error.strerror or error}',
+            'name a JSON file',
         ) from error

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from .numbers import is_finite
 from .text import some
@@ -78,8 +79,17 @@ def all_fit(items: list, fields: Mapping) -> bool:
     return True
 
 
+def is_detection(item: object) -> bool:
+    return isinstance(item, Mapping) and 'score' in item
+
+
 def format_errors(coco: object) -> str:
     """What keeps a parsed file from being COCO annotations, or ''."""
+    if isinstance(coco, list) and coco and is_detection(coco[0]):
+        return (
+            'it lists results of a detector; name the annotation file, which '
+            'has the true objects'
+        )
     if not isinstance(coco, Mapping):
         return 'it holds no object with images, annotations and categories'
     for key, fields in FIELDS.items():
@@ -96,3 +106,14 @@ def format_errors(coco: object) -> str:
         if twice:
             return f'ids in {key} are not unique: {some(twice)}'
     return ''
+
+
+def check_coco(path: Path, coco: object) -> None:
+    """Refuse a parsed file that is no COCO annotations.
+
+    Raises:
+        ValueError: With the file and the entry.
+    """
+    problem = format_errors(coco)
+    if problem:
+        raise ValueError(f'{path} is not in COCO format: {problem}')

@@ -83,8 +83,33 @@ def read_config(path: str | Path, options: Sequence[str] = ()) -> Any:
         return load_config(path, options)
     except (ValueError, ImportError):
         raise
+    except SyntaxError as error:
+        raise ValueError(
+            f'{path} is no config: {error.msg} in line {error.lineno}'
+        ) from error
     except Exception as error:
-        raise ValueError(f'{path}: {error!r}') from error
+        raise ValueError(
+            f'{path} cannot be read as a config: {type(error).__name__}: '
+            f'{error}'
+        ) from error
+
+
+def check_parts(cfg: Any) -> None:
+    """Refuse a config that does not describe a detector and its test data.
+
+    Raises:
+        ValueError: With the part.
+    """
+    for key in ('model', 'test_dataloader.dataset'):
+        top, _, below = key.partition('.')
+        found = cfg.get(top)
+        if below and isinstance(found, Mapping):
+            found = found.get(below)
+        if not isinstance(found, Mapping):
+            raise ValueError(
+                f'The config has no {key}: name the config of a detector, '
+                'as written by `retina-plus init`'
+            )
 
 
 def parts_read() -> set[str]:

@@ -107,6 +107,9 @@ class RowsFile:
         self.stream.seek(self.size)
         self.stream.truncate()
         self.stream.write(b']' if self.count else b'[]')
+        self.stream.flush()
+        # As in `replace`.
+        os.fsync(self.stream.fileno())
         self.stream.close()
         os.replace(self.part, file)
 

@@ -1,9 +1,9 @@
 """Result files in COCO's format: a list of detections."""
 
-import json
 from pathlib import Path
 from typing import Any
 
+from .annotation_files import read_json
 from .coco_format import is_id
 
 IDS = {'image_id': (is_id, 'an id'), 'category_id': (is_id, 'an id')}
@@ -16,10 +16,7 @@ def read_list(path: Path) -> list[Any]:
     Raises:
         ValueError: It cannot be read, or holds no list.
     """
-    try:
-        records = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
-        raise ValueError(f'Cannot read {path} as JSON: {error}') from error
+    records = read_json(str(path))
     if not isinstance(records, list):
         raise ValueError(
             f'{path} holds no list of detections {{image_id, category_id, '

@@ -2,6 +2,8 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from mmdet.models import BaseDetector
@@ -12,6 +14,7 @@ from mmengine.runner import CheckpointLoader
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from .checkpoint_config import other_settings
+from .config_file import check_parts
 from .config_tree import datasets_in
 from .devices import chosen_device
 from .text import some
@@ -63,21 +66,14 @@ def load_detector(cfg: Config, checkpoint: str, device: str) -> BaseDetector:
         ValueError: It cannot be built, the checkpoint cannot be read or is
             not of this config, or its classes are not those of the head.
     """
+    check_parts(cfg)
     try:
         model = revert_sync_batchnorm(MODELS.build(cfg.model)).to(device)
         known = dataset_meta(cfg)
     except Exception as error:  # Whatever a constructor may raise.
         raise ValueError(f'Cannot build the detector: {error!r}') from error
-    try:
-        loaded = CheckpointLoader.load_checkpoint(
-            str(checkpoint), 'cpu', logger='silent'
-        )
-        weights = loaded.get('state_dict', loaded)
-    except Exception as error:  # Of pickle, zip files, downloads, ...
-        raise ValueError(
-            f'Cannot load {checkpoint}, is it a checkpoint? {error}'
-        ) from error
-    load_weights(model, weights, checkpoint)
+    loaded = load_file(checkpoint)
+    load_weights(model, loaded.get('state_dict', loaded), checkpoint)
     model.cfg = cfg
     meta = loaded.get('meta') or {}
     check_settings(cfg, meta, checkpoint)
@@ -86,6 +82,41 @@ def load_detector(cfg: Config, checkpoint: str, device: str) -> BaseDetector:
     model.names_classes = 'classes' in named
     check_classes(model, checkpoint, model.names_classes)
     return model.eval()
+
+
+def load_file(name: str) -> dict[str, Any]:
+    """Content of a checkpoint.
+
+    Raises:
+        ValueError: It cannot be read, with the reason.
+    """
+    try:
+        loaded = CheckpointLoader.load_checkpoint(
+            str(name), 'cpu', logger='silent'
+        )
+    except Exception as error:  # Of pickle, zip files, downloads, ...
+        raise ValueError(load_error(name, error)) from error
+    if not isinstance(loaded, dict):
+        raise ValueError(
+            f'{name} is no checkpoint: it holds a {type(loaded).__name__}'
+        )
+    return loaded
+
+
+def load_error(name: str, error: Exception) -> str:
+    """Why a checkpoint cannot be read, and what to do."""
+    file = Path(name)
+    if isinstance(error, OSError) or not file.is_file():
+        return f'Cannot load {name}: {error}'
+    # torch wraps the reason in advice to load the file unsafely.
+    reason = str(error).rpartition('WeightsUnpickler error:')[2].strip()
+    reason = reason.partition('\n')[0].partition('. Please')[0]
+    damage = ('Unsupported operand', 'pickle data was truncated')
+    if isinstance(error, UnpicklingError) and not reason.startswith(damage):
+        return f'{name} is refused: {reason}'
+    return (
+        f'{name} is no checkpoint, or cut off: name another or copy it again'
+    )
 
 
 def load_weights(model: BaseDetector, weights: dict, name: str) -> None:

@@ -13,7 +13,7 @@ from mmdet_retina_plus.common.annotation_files import (
     UnreadableError,
     read_json,
 )
-from mmdet_retina_plus.common.coco_format import format_errors
+from mmdet_retina_plus.common.coco_format import check_coco
 from mmdet_retina_plus.common.config_tree import (
     annotation_path,
     datasets_in,
@@ -138,9 +138,7 @@ def read_split(
     if name.startswith('test') and isinstance(coco, dict):
         # Challenges keep them to themselves.
         coco.setdefault('annotations', [])
-    problem = format_errors(coco)
-    if problem:
-        raise ValueError(f'{path} is not in COCO format: {problem}')
+    check_coco(Path(path), coco)
     folder = part(config, 'data_prefix').get('img')
     given = part(config, 'data_prefix')
     if not isinstance(folder, str):
@@ -243,7 +241,7 @@ def add_data_set(
         if 'not in COCO format' in message:
             fix = format_fix(message)
         if isinstance(error, UnreadableError):
-            fix = error.fix
+            message, fix = error.message, error.fix_in_config
         files = config.get('ann_file')
         if isinstance(files, list | tuple) and files:
             members = [dict(config, ann_file=file) for file in files]

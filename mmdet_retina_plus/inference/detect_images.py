@@ -123,8 +123,12 @@ def detect_images(
             'or --tile, --flip and --ensemble'
         )
     checkpoints = (checkpoint, *ensemble)
-    coco = read_coco(ann_file) if ann_file else {}
-    listed = images_of(coco, Path(images)) if coco else find_images(images)
+    coco: dict[str, Any] = {}
+    if ann_file:
+        coco = read_coco(ann_file)
+        listed = images_of(ann_file, coco, Path(images))
+    else:
+        listed = find_images(images)
     whole, whole_list = out, listed
     if shard:
         if shard.total > len(listed):
@@ -241,7 +245,12 @@ def detect_images(
         write_results(outcome, out, beside)
     if shard and not outcome.interrupted:
         try:
-            merged = merge_shards(whole, shard.total, run)
+            merged = merge_shards(
+                whole,
+                shard.total,
+                run,
+                [image.image_id for image in whole_list],
+            )
         except ValueError as error:
             return outcome._replace(unjoined=str(error))
         if merged is not None:

@@ -41,6 +41,13 @@ def is_non_negative(value: object) -> bool:
     return is_finite(value) and value >= 0
 
 
+def is_mask(value: object) -> bool:
+    """Whether a segmentation is run lengths or polygons; empty for none."""
+    if isinstance(value, Mapping):
+        return not value or value.keys() >= {'size', 'counts'}
+    return value is None or isinstance(value, list)
+
+
 FIELDS = {
     **IDS,
     'bbox': (
@@ -168,6 +175,11 @@ def read_results(file: Path) -> list[dict]:
         return records
     for index, record in enumerate(records):
         problem = entry_error(record, FIELDS)
+        if not problem and not is_mask(record.get('segmentation')):
+            problem = (
+                f' has segmentation {record["segmentation"]!r}, neither run '
+                'lengths {size, counts} nor polygons'
+            )
         if problem:
             raise ValueError(f'{file}[{index}]{problem}')
     return records
@@ -189,6 +201,8 @@ def are_plain(records: list[Any]) -> bool:
             return False
         corners = np.array(boxes, float).reshape(len(boxes), 4)
         values = np.array(scores, float)
+        if not all(is_mask(record.get('segmentation')) for record in records):
+            return False
     except (KeyError, TypeError, ValueError, OverflowError):
         return False
     return bool(
@@ -279,7 +293,9 @@ def fuse_images(
             strict=True,
         )
     ]
-    has_mask = torch.tensor(['segmentation' in record for record in records])
+    has_mask = torch.tensor(
+        [bool(record.get('segmentation')) for record in records]
+    )
     if has_mask.any():
         best = best_members(
             clusters.cluster_ids, scores.where(has_mask, -1), len(fused)

@@ -1,12 +1,12 @@
 """List images to detect in, with their ids in COCO's format."""
 
 import glob
-import json
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmdet_retina_plus.common.coco_format import format_errors
+from mmdet_retina_plus.common.annotation_files import read_json
+from mmdet_retina_plus.common.coco_format import check_coco
 from mmdet_retina_plus.common.text import some
 
 SUFFIXES = {
@@ -71,20 +71,22 @@ def read_coco(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: It is not in COCO format.
     """
-    try:
-        coco = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
-        raise ValueError(f'Cannot read {path}: {error}') from error
+    coco = read_json(str(path))
     if isinstance(coco, dict):
         coco.setdefault('annotations', [])
-    problem = format_errors(coco)
-    if problem:
-        raise ValueError(f'{path} is not in COCO format: {problem}')
+    check_coco(path, coco)
     return coco
 
 
-def images_of(coco: dict[str, Any], folder: Path) -> list[ListedImage]:
+def images_of(
+    path: Path, coco: dict[str, Any], folder: Path
+) -> list[ListedImage]:
     """The images that a COCO file names, in its order.
+
+    Args:
+        path: The file.
+        coco: Its content.
+        folder: Of the images.
 
     Raises:
         ValueError: It names none, or none of them is there.
@@ -99,10 +101,10 @@ def images_of(coco: dict[str, Any], folder: Path) -> list[ListedImage]:
         for image in coco['images']
     ]
     if not listed:
-        raise ValueError('The annotations list no images')
+        raise ValueError(f'{path} lists no images')
     if not any(image.path.is_file() for image in listed):
         raise ValueError(
-            f'No image of the annotations is below {folder}: there is no '
+            f'No image of {path} is below {folder}: there is no '
             f'{some([image.file_name for image in listed])}'
         )
     return listed

@@ -1,10 +1,10 @@
 """A result file, and what `retina-plus predict` wrote beside it."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mmdet_retina_plus.common.annotation_files import read_json
 from mmdet_retina_plus.common.text import some
 
 from .results import images_file
@@ -49,11 +49,11 @@ def with_names(path: Path, records: list[dict]) -> ResultFile:
     beside = images_file(path)
     if not beside.is_file():
         return ResultFile(path, records)
+    coco = read_json(str(beside))
     try:
-        coco = json.loads(beside.read_text(encoding='utf-8'))
         images = {item['id']: item['file_name'] for item in coco['images']}
         categories = {item['id']: item['name'] for item in coco['categories']}
-    except (ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise ValueError(
             f'Cannot read {beside}, which lists the images and categories of '
             f'{path}: {error!r}'

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from heapq import merge
 from itertools import chain, groupby
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,7 +95,9 @@ def fingerprint(checkpoints: Sequence[str], *values: Any) -> str:
     return digest.hexdigest()
 
 
-def merge_shards(out: Path, count: int, run: str) -> int | None:
+def merge_shards(
+    out: Path, count: int, run: str, order: Sequence[Any]
+) -> int | None:
     """Join the result files of all parts, if all are there.
 
     By image, row by row, so that memory holds the list of images alone. The
@@ -107,6 +108,7 @@ def merge_shards(out: Path, count: int, run: str) -> int | None:
         out: File of all parts.
         count: Number of parts.
         run: The `fingerprint` of this run.
+        order: Ids of all images, as one process would write them.
 
     Returns:
         Number of boxes; None where a part is missing.
@@ -117,16 +119,16 @@ def merge_shards(out: Path, count: int, run: str) -> int | None:
     """
     parts = [Shard(number, count).file(out) for number in range(1, count + 1)]
     listed = [images_file(part) for part in parts]
+    positions = {number: position for position, number in enumerate(order)}
     try:
         sets = [json.loads(file.read_text('utf-8')) for file in listed]
         check_origins(parts, sets, run)
         images = [image for coco in sets for image in coco['images']]
+        images.sort(key=lambda image: positions[image['id']])
         rows = [read_rows(part) for part in parts]
         joined: Iterable[tuple[Any, str]] = chain.from_iterable(rows)
-        if all(isinstance(image['id'], int) for image in images):
-            images.sort(key=itemgetter('id'))
-            if count <= MOST_OPEN:
-                joined = merge(*rows, key=image_id)
+        if count <= MOST_OPEN:
+            joined = merge(*rows, key=lambda row: positions[image_id(row)])
         with RowsFile(out) as file:
             for _, group in groupby(joined, key=image_id):
                 file.extend([text for _, text in group])
@@ -134,7 +136,9 @@ def merge_shards(out: Path, count: int, run: str) -> int | None:
             del coco['origin']
             replace(images_file(out), json.dumps(coco))
             file.finish(out)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if Path(error.filename) not in (*parts, *listed):
+            raise
         return None
     for part in (*parts, *listed):
         part.unlink(missing_ok=True)

@@ -71,6 +71,9 @@ def test_a_file_that_cannot_train_is_refused_in_one_line(
         ('', 'is empty'),
         ('{"images": [', 'cut off'),
         ('[1, 2]', 'not in COCO format'),
+        ('3', 'not in COCO format'),
+        ('true', 'not in COCO format'),
+        ('[' * 100_000, 'nested too deeply'),
         ('[{"image_id": 1, "bbox": [], "score": 1}]', 'true objects'),
         ('{"shapes": [], "imagePath": "0.png"}', 'labelme2coco.convert'),
         ('{"0.png": {"regions": []}}', 'globox.AnnotationSet.from_via_json'),
@@ -92,6 +95,7 @@ def test_json_of_another_kind_is_refused(folder, tmp_path, content, said):
         ('a.xml', '<annotation/>', 'supervision.*from_pascal_voc'),
         ('a.xml', '<annotations/>', 'globox.*from_cvat'),
         ('a.xml', '<annota', 'cut off'),
+        ('a.xml', '<?xml version="1.0" encoding="no"?><a/>', 'oddly encoded'),
         ('a.txt', '0 .5 .5 .1 .1', 'supervision.*from_yolo'),
         ('data.yaml', 'names: [cat]', 'supervision.*from_yolo'),
         ('a.csv', 'x,y', 'globox.*from_openimage'),
@@ -111,6 +115,7 @@ def test_other_formats_are_named_with_their_conversion(
     ('names', 'content', 'said'),
     [
         (['0.xml', '1.xml'], '<annotation/>', 'from_pascal_voc'),
+        (['0.XML', '1.XML'], '<annotation/>', 'from_pascal_voc'),
         (['0.txt', '1.txt'], '', 'from_yolo'),
         (
             ['0.json', '1.json', '2.json', '3.json'],

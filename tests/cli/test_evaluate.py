@@ -157,8 +157,8 @@ def test_a_second_evaluation_replaces_the_first(files, evaluated):
 
 
 BROKEN = [
-    ('--results', '', 'Cannot read'),
-    ('--results', '[{"image_id": 1, "cat', 'Cannot read'),
+    ('--results', '', 'r.json is empty'),
+    ('--results', '[{"image_id": 1, "cat', 'no JSON, or cut off'),
     ('--results', [], 'has no detections'),
     ('--results', {'images': []}, 'holds no list of detections'),
     ('--results', [5], '[0] is 5'),
@@ -181,8 +181,8 @@ BROKEN = [
         ],
         '[0] has no segmentation, others have',
     ),
-    ('--ann-file', '{"images"', 'Cannot read'),
-    ('--ann-file', detections_of(RIGHT), 'not an annotation file'),
+    ('--ann-file', '{"images"', 'no JSON, or cut off'),
+    ('--ann-file', detections_of(RIGHT), 'results of a detector; name the'),
     ('--ann-file', coco_of([]), 'has no objects'),
     ('--ann-file', coco_of(OBJECTS, images=0), 'lists no images'),
     ('--ann-file', coco_of(OBJECTS, classes=0), 'lists no categories'),

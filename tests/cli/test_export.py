@@ -12,14 +12,28 @@ from tests.helpers.image_files import noise
 
 BAD_INPUT = {
     'missing config': (dict(config='absent.py'), 'absent.py'),
-    'missing checkpoint': (dict(checkpoint='absent.pth'), 'absent.pth'),
-    'empty checkpoint': (dict(checkpoint='empty.pth'), 'empty.pth'),
-    'truncated checkpoint': (dict(checkpoint='cut.pth'), 'cut.pth'),
+    'missing checkpoint': (dict(checkpoint='absent.pth'), 'file absent.pth;'),
+    'empty checkpoint': (dict(checkpoint='empty.pth'), 'empty.pth is empty'),
+    'truncated checkpoint': (dict(checkpoint='cut.pth'), 'pth is cut off'),
+    'image for a checkpoint': (
+        dict(checkpoint='a.png'),
+        '^Error: a.png is a PNG, not a checkpoint: name the .pth file that '
+        'training wrote$',
+    ),
     'swapped': (dict(checkpoint='config.py'), 'is a config, not a checkpoint'),
     'truncated image': (dict(images='cut.png'), r'cut\.png: .*truncated'),
     'empty image': (
         dict(images='empty.png'),
         r'empty\.png: The file is empty; .*--images',
+    ),
+    'text for an image': (
+        dict(images='text.png'),
+        r'text\.png: OpenCV cannot',
+    ),
+    'no model': (dict(config='empty.py'), 'has no model: name'),
+    'no test data': (
+        dict(extra=['--cfg-options', 'test_dataloader=None']),
+        'has no test_dataloader.dataset',
     ),
     'no image': (dict(images='absent'), 'no images at absent'),
     'no test set': (dict(images=''), 'ann_file.*--images'),
@@ -44,7 +58,14 @@ def folder(tmp_path_factory) -> Path:
     (place / 'cut.pth').write_bytes(weights[: len(weights) // 2])
     image = Path(noise(place / 'a.png', 0)).read_bytes()
     (place / 'cut.png').write_bytes(image[: len(image) // 2])
-    for name in ('empty.pth', 'empty.png', 'there.onnx', 'b_example.py'):
+    (place / 'text.png').write_text('no image')
+    for name in (
+        'empty.py',
+        'empty.pth',
+        'empty.png',
+        'there.onnx',
+        'b_example.py',
+    ):
         (place / name).touch()
     return place
 

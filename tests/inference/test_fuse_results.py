@@ -2,10 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from mmdet_retina_plus.inference import fuse_results
 from mmdet_retina_plus.inference.fuse_results import fuse_files
+from mmdet_retina_plus.inference.run_lengths import encode_window
 from tests.helpers.detections import detection
 
 
@@ -85,20 +87,22 @@ def test_presets_and_the_options_beside_them(fuse):
 
 
 def test_a_segmentation_is_that_of_the_best_box_that_has_one(fuse):
-    shape = dict(size=[50, 50], counts='abc')
+    shape, lower = (
+        encode_window(np.eye(9) > 0, (at, 0), (50, 50)) for at in (0, 20)
+    )
     views = [
         [
-            detection(0.5, segmentation='lower'),
-            detection(0.9, category=2),
+            detection(0.5, segmentation=lower),
+            detection(0.9, category=2, segmentation={}),
         ],
         [
             detection(0.8, segmentation=shape),
-            detection(0.3, category=2, segmentation='lower'),
+            detection(0.3, category=2, segmentation=lower),
         ],
     ]
     one, two = sorted(fuse(*views), key=lambda r: r['category_id'])
     assert one['segmentation'] == shape
-    assert two['segmentation'] == 'lower'
+    assert two['segmentation'] == lower
 
 
 def test_no_detections_at_all_are_an_empty_file(fuse):
@@ -120,6 +124,9 @@ def bad(**changes):
         (bad(bbox=[9, 9, -2, 3]), 'neither side below 0'),
         (bad(bbox=[1, 2, 1e200, 1e200]), 'below 1e100'),
         (bad(bbox=None), 'has bbox None'),
+        (bad(segmentation=5), 'has segmentation 5, neither run lengths'),
+        (bad(segmentation='abc'), "segmentation 'abc', neither run lengths"),
+        (bad(segmentation=dict(size=[1, 1])), 'neither run lengths'),
         (bad(image_id=None), 'image_id None, not an id'),
         (bad(category_id=[1]), 'category_id [1], not an id'),
         (3, 'is 3, not an object'),
@@ -138,7 +145,8 @@ def test_a_bad_detection_is_found_before_any_work(
 @pytest.mark.parametrize(
     ('text', 'problem'),
     [
-        ('[{', 'as JSON: '),
+        ('[{', 'is no JSON, or cut off: '),
+        ('[' * 100_000, 'is nested too deeply'),
         ('{"images": []}', 'holds no list of detections'),
     ],
 )

@@ -62,7 +62,7 @@ def test_an_annotation_file_gives_images_ids_and_categories(tmp_path, seeing):
 
 
 BAD_ANNOTATIONS = {
-    'no json': ('[', 'Cannot read'),
+    'no json': ('[', 'no JSON, or cut off'),
     'a list': ('[]', 'not in COCO format'),
     'no category': (dict(names=('red', 'green')), 'no category blue'),
     'no image there': (dict(name='absent.png'), 'No image'),

@@ -137,8 +137,10 @@ def corrected(columns: Columns, kinds: Iterable[Kind]) -> Columns:
 def corrected_ap(columns: Columns, kinds: Iterable[Kind] = ()) -> float:
     """AP at an IoU of .5 without errors of some kinds.
 
-    The mean is over classes with objects. As in TIDE's own code, a class
-    counts as long as it has objects or false positives.
+    The mean is over classes with objects in `columns`; TIDE's own code counts
+    AP 0 for a class that has detections only. If a correction takes all
+    objects out of a class, it counts 0 while it has false positives, as in
+    TIDE's.
     """
     fixed = corrected(columns, kinds)
     left = fixed.num_objects()

@@ -1,13 +1,13 @@
 """Objects of a COCO annotation file, by image."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mmdet_retina_plus.common.coco_format import format_errors, has_box
+from mmdet_retina_plus.common.annotation_files import read_json
+from mmdet_retina_plus.common.coco_format import check_coco, has_box
 from mmdet_retina_plus.common.text import some
 
 from .masks import MaskError, run_lengths
@@ -140,17 +140,9 @@ def read_truth(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: It is missing, or not in COCO's format.
     """
-    try:
-        coco = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
-        raise ValueError(f'Cannot read {path} as JSON: {error}') from error
-    problem = format_errors(coco)
-    if not problem and not coco['images']:
-        problem = 'it lists no images'
-    if not problem and not coco['categories']:
-        problem = 'it lists no categories'
-    if problem:
-        raise ValueError(
-            f'{path} is not an annotation file in COCO format: {problem}'
-        )
+    coco = read_json(str(path))
+    check_coco(path, coco)
+    for key in ('images', 'categories'):
+        if not coco[key]:
+            raise ValueError(f'{path} lists no {key}')
     return coco

@@ -192,6 +192,8 @@ def check_unmatched(
     limit = max(test_cfg.get('score_thr', 0), *last) + tolerance.score
     both = np.concatenate([checkpoint.boxes, file.boxes])
     labels = np.concatenate([checkpoint.labels, file.labels])
+    # An explained detection that NMS kept on one side alone explains those
+    # that it suppresses, and they those that they suppress: until no more.
     explained = list(ties)
     left = [
         item for item in unmatched if not any(same(item, tie) for tie in ties)

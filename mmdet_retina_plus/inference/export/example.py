@@ -38,7 +38,7 @@ def detect(session, photo, score_thr=0):
     pixels = stretch(photo, size, (w / wide, 0), (h / tall, 0), fill)
     inputs = {'images': np.asarray(pixels)[None]}
     if 'pad' in rule:  # Boxes end where the photo does.
-        inputs['sizes'] = np.int64([[wide, tall]])
+        inputs['sizes'] = np.array([[wide, tall]], np.int64)
     found = session.run(None, inputs)
     boxes, scores, *others = (output[0] for output in found)
     boxes = boxes * np.tile([w / wide, h / tall], 2)

@@ -8,7 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmdet_retina_plus.common.config_file import check_kinds, read_config
+from mmdet_retina_plus.common.config_file import (
+    check_kinds,
+    check_parts,
+    read_config,
+)
 from mmdet_retina_plus.common.config_tree import (
     annotation_path,
     datasets_in,
@@ -103,6 +107,7 @@ def export_onnx(
     check_installed()
     found = find_images(images) if images else []
     cfg = read_config(config, cfg_options)
+    check_parts(cfg)
     from mmdet_retina_plus.common.trained_detectors import load_detectors
 
     from .compare import HALF, SINGLE
@@ -181,7 +186,8 @@ def images_of_config(cfg: Any) -> list[ListedImage]:
             config.get('data_root') or '',
             part(config, 'data_prefix').get('img') or '',
         )
-        listed = images_of(read_coco(Path(annotation_path(config))), folder)
+        path = Path(annotation_path(config))
+        listed = images_of(path, read_coco(path), folder)
     except ValueError as error:
         raise ValueError(
             f'No images to compare on in the test set of the config: {error}; '

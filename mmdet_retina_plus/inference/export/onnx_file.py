@@ -125,7 +125,8 @@ def run_file(
         test_cfg: Of the box head.
         size: Width and height of each without padding.
     """
-    feeds = {'images': images, 'sizes': np.int64([size] * len(images))}
+    sizes = np.array([size] * len(images), np.int64)
+    feeds = dict(images=images, sizes=sizes)
     names = [item.name for item in session.get_inputs()]
     outputs = session.run(None, {name: feeds[name] for name in names})
     if len(outputs) == 2:

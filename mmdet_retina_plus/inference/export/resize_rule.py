@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import mmcv
 import numpy as np
 from mmdet.models import BaseDetector
@@ -118,15 +119,14 @@ def read_rgb(path: Path) -> np.ndarray:
     """
     try:
         check_complete(path)
+        return mmcv.imread(path, channel_order='rgb')
     except OSError as error:  # Its message lacks the name.
-        raise OSError(
-            f'Cannot read {path}: {error}; copy it again, or name other '
-            '--images'
-        ) from error
-    image = mmcv.imread(path, channel_order='rgb')
-    if image is None:
-        raise OSError(f'OpenCV cannot read {path}')
-    return image
+        reason = f'{error}'
+    except cv2.error:  # mmcv converts what was not read.
+        reason = 'OpenCV cannot read it'
+    raise OSError(
+        f'Cannot read {path}: {reason}; copy it again, or name other --images'
+    )
 
 
 def new_size(rule: dict[str, Any], width: int, height: int) -> tuple[int, int]:

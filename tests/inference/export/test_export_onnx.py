@@ -125,8 +125,8 @@ def test_the_example_needs_neither_torch_nor_mmdet_nor_opencv(
     picture = tmp_path / 'picture.png'
     blocked = (
         'import runpy, sys\n'
-        "for name in ('torch', 'mmdet', 'mmcv', 'mmengine', 'cv2', "
-        "'mmdet_retina_plus'):\n"
+        "for name in ('torch', 'mmdet', 'mmcv', 'mmengine', 'cv2', 'onnx', "
+        "'scipy', 'pandas', 'matplotlib', 'mmdet_retina_plus'):\n"
         '    sys.modules[name] = None\n'
         f'sys.argv[1:] = {[str(model), f"{photos}/0.png", str(picture)]}\n'
         f"runpy.run_path({str(example)!r}, run_name='__main__')\n"
