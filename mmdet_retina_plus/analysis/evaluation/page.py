@@ -121,7 +121,8 @@ def metric_html(
         f'<h2>{title}: score threshold</h2>',
         f'<p>{all_classes}</p>',
         drawn('score', score_figure(numbers)),
-        drawn('f1', f1_figure(numbers)),
+        # Of a single class it would repeat the figure above.
+        *([drawn('f1', f1_figure(numbers))] if len(classes) > 1 else []),
         f'<h2>{title}: confusion</h2>',
         drawn('confusion', confusion_figure(numbers, classes)),
         NOTE.format(
