@@ -1,10 +1,9 @@
 """What can be said of a checkpoint's file before torch is imported."""
 
-from difflib import get_close_matches
 from pathlib import Path
 from zipfile import is_zipfile
 
-from .annotation_files import BINARY, contents, existing_parent
+from .annotation_files import BINARY, contents, instead_of
 from .text import some
 
 ZIP = b'PK\x03'
@@ -64,12 +63,10 @@ def held_by(folder: Path) -> str:
 
 def others(file: Path, config: str) -> str:
     """Checkpoints that may be meant, or else what the folder holds."""
-    if file.parent.is_dir():
-        near = get_close_matches(file.name, checkpoints_in(file.parent), n=1)
-        if near:
-            return f'did you mean {file.with_name(near[0])}?'
-    trained = Path('work_dirs') / Path(config).stem
-    for folder in (file.parent, trained):
-        if checkpoints_in(folder):
-            return held_by(folder)
-    return contents(existing_parent(file))
+    hint = instead_of(file)
+    if not hint.startswith('did you mean'):
+        trained = Path('work_dirs') / Path(config).stem
+        for folder in (file.parent, trained):
+            if checkpoints_in(folder):
+                return held_by(folder)
+    return hint

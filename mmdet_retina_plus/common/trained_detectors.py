@@ -105,8 +105,7 @@ def load_file(name: str) -> dict[str, Any]:
 
 def load_error(name: str, error: Exception) -> str:
     """Why a checkpoint cannot be read, and what to do."""
-    file = Path(name)
-    if isinstance(error, OSError) or not file.is_file():
+    if not Path(name).is_file():  # An address.
         return f'Cannot load {name}: {error}'
     # torch wraps the reason in advice to load the file unsafely.
     reason = str(error).rpartition('WeightsUnpickler error:')[2].strip()
