@@ -71,15 +71,17 @@ def average_precision(ann_file: str, found: dict[Any, Found]) -> float:
 @click.argument('ann_file')
 @click.argument('images')
 @click.argument('files', nargs=-1)
+@click.option('--cfg-options', multiple=True)
 def main(
     config: str,
     checkpoint: str,
     ann_file: str,
     images: str,
     files: tuple[str, ...],
+    cfg_options: tuple[str, ...],
 ) -> None:
     """Print detections above .3 that both have, and AP."""
-    cfg = read_config(config)
+    cfg = read_config(config, cfg_options)
     detector = TiledDetector(load_detectors(cfg, [checkpoint], 'cpu'))
     listed = images_of(Path(ann_file), read_coco(Path(ann_file)), Path(images))
     theirs = {

@@ -10,7 +10,7 @@ from textwrap import shorten
 from typing import Any
 
 from .checkpoint_files import check_checkpoint
-from .config_tree import dotted_items, without_scopes
+from .config_tree import dotted_items, part, walk, without_scopes
 from .option_values import read_value
 from .suggestions import did_you_mean
 
@@ -100,12 +100,14 @@ def check_parts(cfg: Any) -> None:
     Raises:
         ValueError: With the part.
     """
-    for key in ('model', 'test_dataloader.dataset'):
-        top, _, below = key.partition('.')
-        found = cfg.get(top)
-        if below and isinstance(found, Mapping):
-            found = found.get(below)
-        if not isinstance(found, Mapping):
+    dataset = part(cfg.get('test_dataloader'), 'dataset')
+    pipelines = [item.get('pipeline') for item in walk(dataset)]
+    for key, there in (
+        ('model', isinstance(cfg.get('model'), Mapping)),
+        ('test_dataloader.dataset', bool(dataset)),
+        ('test_dataloader.dataset.pipeline', any(pipelines)),
+    ):
+        if not there:
             raise ValueError(
                 f'The config has no {key}: name the config of a detector, '
                 'as written by `retina-plus init`'

@@ -23,6 +23,8 @@ BESIDE = (
     'take the config that mmdet saved beside the checkpoint, as '
     'work_dirs/NAME/NAME.py'
 )
+DAMAGE = ('Unsupported operand', 'pickle data was truncated')
+"""Begin of what unpickling says of a file that is no pickle, or cut off."""
 
 
 def load_detectors(
@@ -107,12 +109,11 @@ def load_error(name: str, error: Exception) -> str:
     """Why a checkpoint cannot be read, and what to do."""
     if not Path(name).is_file():  # An address.
         return f'Cannot load {name}: {error}'
-    # torch wraps the reason in advice to load the file unsafely.
-    reason = str(error).rpartition('WeightsUnpickler error:')[2].strip()
-    reason = reason.partition('\n')[0].partition('. Please')[0]
-    damage = ('Unsupported operand', 'pickle data was truncated')
-    if isinstance(error, UnpicklingError) and not reason.startswith(damage):
-        return f'{name} is refused: {reason}'
+    if isinstance(error, UnpicklingError):
+        # torch.load wraps the reason in advice to load the file unsafely.
+        reason = str(error.__context__ or error).partition('. Please use')[0]
+        if not reason.startswith(DAMAGE):
+            return f'{name} is refused: {reason}'
     return (
         f'{name} is no checkpoint, or cut off: name another or copy it again'
     )

@@ -35,6 +35,10 @@ BAD_INPUT = {
         dict(extra=['--cfg-options', 'test_dataloader=None']),
         'has no test_dataloader.dataset',
     ),
+    'no pipeline': (
+        dict(extra=['--cfg-options', 'test_dataloader.dataset.pipeline=None']),
+        'has no test_dataloader.dataset.pipeline',
+    ),
     'no image': (dict(images='absent'), 'no images at absent'),
     'no test set': (dict(images=''), 'ann_file.*--images'),
     'no folder': (dict(out='absent/a.onnx'), 'no folder'),

@@ -51,10 +51,10 @@ def test_results_outlive_a_file_that_cannot_be_written(
 
 def test_a_pipeline_that_cannot_be_built_is_refused(tmp_path, seeing):
     image = write_image(tmp_path / 'a.png', (5, 5, 25, 20))
-    option = 'test_dataloader.dataset.pipeline=None'
+    option = 'test_dataloader.dataset.pipeline.1.colour=5'
     arguments = (image, *seeing, '--cfg-options', option)
     said = predict(*arguments, '--out', tmp_path / 'out.json', code=1)
-    assert 'Cannot build the pipeline: TypeError' in said
+    assert 'Cannot build the detector: TypeError' in said
 
 
 def test_a_score_threshold_is_for_what_was_fused(tmp_path, seeing):

@@ -63,7 +63,9 @@ def test_predict_refuses_a_hostile_checkpoint(bad, seeing, tmp_path):
     write_image(tmp_path / 'images' / 'a.png', (5, 5, 25, 20))
     config, _ = seeing
     arguments = tmp_path / 'images', config, bad, '--out', tmp_path / 'o.json'
-    assert re.search(REFUSAL, predict(*arguments, code=1))
+    output = predict(*arguments, code=1)
+    assert re.search(REFUSAL, output)
+    assert 'weights_only' not in output
 
 
 def test_assignments_refuses_a_hostile_checkpoint(bad, folder, tmp_path):
