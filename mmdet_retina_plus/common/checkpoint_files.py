@@ -23,7 +23,7 @@ def check_checkpoint(name: str, config: str) -> None:
     """
     if '://' in name:
         return
-    file = Path(name)
+    file = Path(name).expanduser()
     if file.is_dir():
         raise ValueError(
             f'{name} is a folder: name a checkpoint in it, {held_by(file)}'
