@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmdet_retina_plus.common.config_file import check_kinds, read_config
 from mmdet_retina_plus.common.config_tree import seed_of
+from mmdet_retina_plus.common.devices import chosen_device
 from mmdet_retina_plus.common.numbers import show_number
 from mmdet_retina_plus.common.output_files import check_folder, replace
 from mmdet_retina_plus.common.text import error_text, quantity
@@ -67,6 +68,7 @@ def prepare(
     """
     check_kinds(config, (checkpoint,))
     check_folder(out, [*files_of(out, NAME), *files_of(out, PARTIAL)])
+    device = chosen_device(device)
     cfg = read_config(config, cfg_options)
     # Not before: where mmdet is broken, read_config says so better.
     from mmdet_retina_plus.common.trained_detectors import load_detectors

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from mmdet_retina_plus.common.annotation_files import (
+    contents,
+    existing_parent,
     missing_file,
     read_json,
 )
@@ -132,7 +134,10 @@ def read_set(path: Path, image_dir: Path) -> AnnotationSet:
             'folder of the images'
         )
     if not image_dir.is_dir():
-        raise ValueError(f'There is no folder {image_dir} with images')
+        raise ValueError(
+            f'There is no folder {image_dir} with images: '
+            f'{contents(existing_parent(image_dir))}'
+        )
     if not path.exists():
         raise missing_file(str(path))
     hint = conversion(path, image_dir)
@@ -219,7 +224,8 @@ def check_images(found: AnnotationSet) -> None:
     elif (folder / base).is_file():
         hint = f', but {base} is: write file_name without its folder'
     else:
-        hint = did_you_mean(base, [path.name for path in folder.iterdir()])
+        there = [path.name for path in folder.iterdir()]
+        hint = did_you_mean(base, there) or f'; {contents(folder)}'
     raise ValueError(
         f'None of {quantity(len(names), "image")} of {found.path} is in '
         f'{folder}, as {name}{hint}'

@@ -14,12 +14,17 @@ from mmdet_retina_plus.common.output_files import check_out
 from mmdet_retina_plus.common.text import quantity
 
 from .errors import errors_as_messages
-from .options import ManyValues, cfg_options_option, out_option
+from .options import (
+    InputFile,
+    ManyValues,
+    cfg_options_option,
+    out_option,
+)
 from .progress import progress_bar
 
 
 @click.command(cls=ManyValues)
-@click.argument('config', type=click.Path(exists=True, dir_okay=False))
+@click.argument('config', type=InputFile())
 @out_option('Also write the numbers there, as JSON.')
 @click.option(
     '--json', 'print_json', is_flag=True, help='Print one JSON object instead.'

@@ -13,7 +13,12 @@ from mmdet_retina_plus.analysis.assignments.compare import (
 )
 
 from .errors import errors_as_messages
-from .options import ManyValues, cfg_options_option, device_option
+from .options import (
+    InputFile,
+    ManyValues,
+    cfg_options_option,
+    device_option,
+)
 from .progress import progress_bar
 
 
@@ -23,7 +28,7 @@ from .progress import progress_bar
     metavar='CONFIG...',
     nargs=-1,
     required=True,
-    type=click.Path(exists=True, dir_okay=False),
+    type=InputFile(),
 )
 @click.option(
     '--images',
@@ -49,7 +54,7 @@ from .progress import progress_bar
 )
 @click.option(
     '--data',
-    type=click.Path(exists=True, dir_okay=False),
+    type=InputFile(),
     help='Config whose images to take.  [default: the first CONFIG]',
 )
 @click.option(

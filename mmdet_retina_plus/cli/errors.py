@@ -20,6 +20,10 @@ def errors_as_messages(doctor: bool = False) -> Iterator[None]:
         yield
     except (ValueError, ImportError, OSError) as error:
         hint = ''
-        if doctor and isinstance(error, ImportError):
+        if (
+            doctor
+            and isinstance(error, ImportError)
+            and 'retina-plus doctor' not in f'{error}'
+        ):
             hint = '; `retina-plus doctor` names what to install'
         raise click.ClickException(f'{error}{hint}') from error

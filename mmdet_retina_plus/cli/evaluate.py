@@ -11,6 +11,7 @@ from mmdet_retina_plus.inference.result_files import with_names
 from .errors import errors_as_messages
 from .options import (
     FiniteRange,
+    InputFile,
     ManyValues,
     cfg_options_option,
     device_option,
@@ -19,13 +20,11 @@ from .progress import progress_bar
 
 OF_CHECKPOINT = ('split', 'device', 'cfg_options')
 OF_RESULTS = ('results', 'ann_file', 'images')
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FILE = InputFile(Path)
 
 
 @click.command(cls=ManyValues)
-@click.argument(
-    'config', required=False, type=click.Path(exists=True, dir_okay=False)
-)
+@click.argument('config', required=False, type=InputFile())
 @click.argument('checkpoint', required=False)
 @click.option(
     '--split',

@@ -7,12 +7,17 @@ import click
 from mmdet_retina_plus.inference.export.export_onnx import export_onnx
 
 from .errors import errors_as_messages
-from .options import ManyValues, cfg_options_option, out_option
+from .options import (
+    InputFile,
+    ManyValues,
+    cfg_options_option,
+    out_option,
+)
 from .progress import progress_bar
 
 
 @click.command(cls=ManyValues)
-@click.argument('config', type=click.Path(exists=True, dir_okay=False))
+@click.argument('config', type=InputFile())
 @click.argument('checkpoint')
 @out_option('ONNX file to write.', required=True)
 @click.option(

@@ -10,7 +10,12 @@ from mmdet_retina_plus.inference.fuse_results import fuse_files
 from mmdet_retina_plus.inference.fusion_options import PRESET_WEIGHTS
 
 from .errors import errors_as_messages
-from .options import FiniteRange, iou_thr_option, out_option
+from .options import (
+    FiniteRange,
+    InputFile,
+    iou_thr_option,
+    out_option,
+)
 from .progress import progress_bar
 
 
@@ -19,7 +24,7 @@ from .progress import progress_bar
     'files',
     nargs=-1,
     required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=InputFile(Path),
 )
 @out_option(
     'JSON file to write; one that is there is replaced.', required=True

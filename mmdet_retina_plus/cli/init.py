@@ -51,7 +51,11 @@ DIVIDING = ('val_fraction', 'seed')
     help='Share of the images that validate, without --val.',
 )
 @click.option(
-    '--seed', default=0, show_default=True, help='Of their random choice.'
+    '--seed',
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help='Of their random choice.',
 )
 @click.option(
     '--batch-size',

@@ -22,6 +22,7 @@ from mmdet_retina_plus.common.text import quantity
 
 from .errors import errors_as_messages
 from .options import (
+    InputFile,
     ManyValues,
     ascending,
     cfg_options_option,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=ManyValues)
-@click.argument('config', type=click.Path(exists=True, dir_okay=False))
+@click.argument('config', type=InputFile())
 @click.argument('checkpoint')
 @gammas_option
 @click.option(

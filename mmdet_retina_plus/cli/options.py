@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from mmdet_retina_plus.common.annotation_files import instead_of
+
 
 def is_pair(word: str) -> bool:
     return '=' in word
@@ -60,6 +62,25 @@ def out_option(help: str, **settings) -> Callable[[Any], Any]:
 
 def iou_thr_option(help: str) -> Callable[[Any], Any]:
     return click.option('--iou-thr', type=FiniteRange(0, 1), help=help)
+
+
+class InputFile(click.Path):
+    """A file to read; where it is missing, one line says what is there."""
+
+    def __init__(self, path_type: type | None = None) -> None:
+        super().__init__(exists=True, dir_okay=False, path_type=path_type)
+
+    def convert(
+        self,
+        value: Any,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Any:
+        if not Path(value).exists():
+            raise click.ClickException(
+                f'there is no file {value}; {instead_of(Path(value))}'
+            )
+        return super().convert(value, param, ctx)
 
 
 class NumberList(click.ParamType):

@@ -22,6 +22,7 @@ from mmdet_retina_plus.inference.shards import (
 from .errors import errors_as_messages
 from .options import (
     FiniteRange,
+    InputFile,
     ManyValues,
     cfg_options_option,
     device_option,
@@ -73,7 +74,7 @@ class ShardType(click.ParamType):
 
 @click.command(cls=ManyWords)
 @click.argument('images')
-@click.argument('config', type=click.Path(exists=True, dir_okay=False))
+@click.argument('config', type=InputFile())
 @click.argument('checkpoint')
 @out_option(
     'COCO result file to write; one that is there is replaced once all is '
@@ -82,7 +83,7 @@ class ShardType(click.ParamType):
 )
 @click.option(
     '--ann-file',
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=InputFile(Path),
     help='COCO file whose images to take, below the folder IMAGES, with its '
     'ids of images and categories. Categories are matched by name, and images '
     'have to be of the size that the file gives them.',
@@ -200,7 +201,7 @@ def main(
         sys.exit(run_parts(context, out, jobs, options['device']))
     for line in idle_options(context):
         click.echo(f'Note: {line}', err=True)
-    with errors_as_messages():
+    with errors_as_messages(doctor=True):
         try:
             outcome = detect_images(images, config, checkpoint, out, **options)
         except UnwrittenError as error:

@@ -16,7 +16,12 @@ from mmdet_retina_plus.sweeps.spec import LAST_SEED
 from mmdet_retina_plus.sweeps.trial_queue import SweepStudy
 
 from .errors import errors_as_messages
-from .options import ManyValues, cfg_options_option, is_pair
+from .options import (
+    InputFile,
+    ManyValues,
+    cfg_options_option,
+    is_pair,
+)
 
 
 class ManySeeds(ManyValues):
@@ -64,13 +69,11 @@ def main() -> None:
 
 
 @main.command(cls=ManySeeds)
-@click.argument(
-    'spec', type=click.Path(exists=True, dir_okay=False, path_type=Path)
-)
+@click.argument('spec', type=InputFile(Path))
 @click.option('--work-dir', required=True, type=FOLDER)
 @click.option(
     '--config',
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=InputFile(Path),
     help="Of your own, in place of the spec's.",
 )
 @click.option(

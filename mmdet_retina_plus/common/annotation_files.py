@@ -2,6 +2,7 @@
 
 import json
 import os
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,17 @@ def contents(folder: Path) -> str:
 
 def existing_parent(path: Path) -> Path:
     return next(x for x in path.absolute().parents if x.is_dir())
+
+
+def instead_of(path: Path) -> str:
+    """A file that may be meant, or else what lies there, for a message."""
+    folder = existing_parent(path)
+    if path.parent.is_dir():
+        names = [x.stem for x in folder.glob(f'*{path.suffix}')]
+        near = get_close_matches(path.stem, names, n=1)
+        if near:
+            return f'did you mean {path.with_stem(near[0])}?'
+    return contents(folder)
 
 
 def missing_file(path: str) -> UnreadableError:

@@ -9,6 +9,7 @@ from string import digits
 from textwrap import shorten
 from typing import Any
 
+from .checkpoint_files import check_checkpoint
 from .config_tree import dotted_items, part, walk, without_scopes
 from .option_values import read_value
 from .suggestions import did_you_mean
@@ -246,10 +247,12 @@ def parse_options(options: Sequence[str]) -> dict[str, Any]:
 
 
 def check_kinds(config: str, checkpoints: Sequence[str]) -> None:
-    """Refuse a config and checkpoints in each other's place.
+    """Refuse a config and checkpoints in each other's place, or broken files.
+
+    Nothing heavy is imported, so a command says so at once.
 
     Raises:
-        ValueError: By the suffixes of their names.
+        ValueError: By the suffixes of their names, or the files' first bytes.
     """
     if not config.endswith(CONFIGS):
         raise ValueError(
@@ -262,3 +265,4 @@ def check_kinds(config: str, checkpoints: Sequence[str]) -> None:
                 f'{name} is a config, not a checkpoint: name the .pth file '
                 'that training wrote'
             )
+        check_checkpoint(name, config)

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 from types import TracebackType
 from typing import Any
 
@@ -20,7 +21,10 @@ def check_out(out: Path, inputs: Iterable[str | Path]) -> None:
         ValueError: With the way out.
     """
     if not out.parent.is_dir():
-        raise ValueError(f'There is no folder {out.parent} for {out.name}')
+        raise ValueError(
+            f'There is no folder {out.parent} for {out.name}: make it by '
+            f'`mkdir -p {quote(str(out.parent))}`'
+        )
     if not out.exists():
         return
     for name in inputs:

@@ -11,14 +11,18 @@ from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import CheckpointLoader
-from torch import cuda
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from .checkpoint_config import other_settings
 from .config_file import check_parts
 from .config_tree import datasets_in
+from .devices import chosen_device
 from .text import some
 
+BESIDE = (
+    'take the config that mmdet saved beside the checkpoint, as '
+    'work_dirs/NAME/NAME.py'
+)
 DAMAGE = ('Unsupported operand', 'pickle data was truncated')
 """Begin of what unpickling says of a file that is no pickle, or cut off."""
 
@@ -37,8 +41,7 @@ def load_detectors(
         ValueError: A detector cannot be built, a checkpoint does not fit, or
             two of them name different classes.
     """
-    if device is None:
-        device = 'cuda:0' if cuda.is_available() else 'cpu'
+    device = chosen_device(device)
     models = [load_detector(cfg, name, device) for name in checkpoints]
     first, *others = (model.dataset_meta['classes'] for model in models)
     for name, classes in zip(checkpoints[1:], others, strict=True):
@@ -104,13 +107,8 @@ def load_file(name: str) -> dict[str, Any]:
 
 def load_error(name: str, error: Exception) -> str:
     """Why a checkpoint cannot be read, and what to do."""
-    file = Path(name)
-    if isinstance(error, FileNotFoundError):
-        return f'{name} is not there'
-    if isinstance(error, PermissionError) or not file.is_file():
+    if not Path(name).is_file():  # An address.
         return f'Cannot load {name}: {error}'
-    if not file.stat().st_size:
-        return f'{name} is empty: write or copy it again'
     if isinstance(error, UnpicklingError):
         # torch.load wraps the reason in advice to load the file unsafely.
         reason = str(error.__context__ or error).partition('. Please use')[0]
@@ -139,12 +137,13 @@ def load_weights(model: BaseDetector, weights: dict, name: str) -> None:
     except RuntimeError as error:  # A title, and a line for each tensor.
         lines = [line.strip() for line in str(error).splitlines()[1:]]
         raise ValueError(
-            f'{name} is not of this config: {some(lines)}'
+            f'{name} is not of this config: {some(lines)}; {BESIDE}'
         ) from error
     missing = [key for key in missing if 'num_batches_tracked' not in key]
     if missing:
         raise ValueError(
-            f'{name} is not of this config: it has no {some(missing)}'
+            f'{name} is not of this config: it has no {some(missing)}; '
+            f'{BESIDE}'
         )
     parts = dict(model.named_children())
     left = [
@@ -154,8 +153,8 @@ def load_weights(model: BaseDetector, weights: dict, name: str) -> None:
     ]
     if left:
         raise ValueError(
-            f'{name} is not of this config, which has no {some(left)}: take '
-            'the config that lies beside the checkpoint'
+            f'{name} is not of this config, which has no {some(left)}; '
+            f'{BESIDE}'
         )
 
 
@@ -177,7 +176,7 @@ def check_settings(cfg: Config, meta: dict[str, Any], name: str) -> None:
     for key, trained, value in other_settings(cfg.model, text):
         raise ValueError(
             f'{name} was trained with model.{key}={trained!r}, the config has '
-            f'{value!r}: take the config that lies beside the checkpoint'
+            f'{value!r}; {BESIDE}'
         )
 
 

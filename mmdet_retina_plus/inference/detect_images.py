@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmdet_retina_plus.common.config_file import read_config
+from mmdet_retina_plus.common.devices import chosen_device
 from mmdet_retina_plus.common.label_names import (
     category_ids,
     label_names,
@@ -13,7 +14,8 @@ from mmdet_retina_plus.common.label_names import (
     unused_names,
 )
 from mmdet_retina_plus.common.output_files import RowsFile, replace
-from mmdet_retina_plus.common.text import quantity, some
+from mmdet_retina_plus.common.result_records import check_replaceable
+from mmdet_retina_plus.common.text import quantity, some, verb
 
 from .checks import check_outputs, check_pictures
 from .fusion_options import fusion_options
@@ -142,12 +144,14 @@ def detect_images(
         checkpoints,
         [*(image.path for image in listed), *([ann_file] if ann_file else [])],
     )
+    check_replaceable(whole)
     if show_dir is not None:
         check_pictures(show_dir, listed)
     if maps is not None:
         check_pictures(maps, listed, '.png')
         if show_dir is not None and maps.resolve() == show_dir.resolve():
             raise ValueError('Name two folders for --maps and --show-dir')
+    device = chosen_device(device)
     fusion = fusion_options(fuse, preset, iou_thr)
     cfg = read_config(config, cfg_options)
     run = ''
@@ -227,6 +231,15 @@ def detect_images(
                 f'{quantity(len(results.turned), "image")} turned or mirrored '
                 f'by EXIF orientation ({some(results.turned)}): boxes fit '
                 'only annotations that were made on images so turned'
+            )
+        num_pictures = len(results.images) - len(results.undrawn)
+        if results.num_bare:
+            results.notes.append(
+                f'{results.num_bare} of '
+                f'{quantity(num_pictures, "picture")} '
+                f'{verb(results.num_bare, "have")} no box above '
+                f'{show_score_thr:g}: lower --show-score-thr; `retina-plus '
+                'evaluate` tells the best threshold'
             )
         if not results.images and (outcome.interrupted or out.exists()):
             return outcome

@@ -18,7 +18,11 @@ import numpy as np
 from mmdet_retina_plus.common.coco_format import entry_error, has_box
 from mmdet_retina_plus.common.numbers import is_finite
 from mmdet_retina_plus.common.output_files import check_out, replace
-from mmdet_retina_plus.common.result_records import IDS, read_list
+from mmdet_retina_plus.common.result_records import (
+    IDS,
+    check_replaceable,
+    read_list,
+)
 
 from .compare_results import compare
 from .result_files import with_names
@@ -96,11 +100,13 @@ def fuse_files(
 
     Raises:
         ValueError: A file is not in COCO's result format, does not fit the
-            others or is given twice, or `out` is one of them.
+            others or is given twice, or `out` is one of them, or exists and
+            is no result file.
         ImportError: The environment is broken.
         OSError: The file cannot be written.
     """
     check_out(out, files)
+    check_replaceable(out)
     check_distinct(files)
     with without_collection():
         return fuse_distinct_files(
@@ -140,6 +146,11 @@ def fuse_distinct_files(
         [with_names(*file) for file in zip(files, views, strict=True)],
         strict=changes.get('missing_weight') != 0,
     )
+    if len(files) == 1:
+        notes.append(
+            f'{files[0]} is fused with no other file: boxes in it that '
+            'overlap become one'
+        )
     given = {name: x for name, x in changes.items() if x is not None}
     arguments = dict(WBC_PRESETS[preset], n_expected=len(views), **given)
     boxes, num_cut = [], 0

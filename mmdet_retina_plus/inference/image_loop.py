@@ -14,7 +14,7 @@ def detect_in_all(
     listed: Sequence[ListedImage],
     results: Results,
     score_thr: float,
-    draw: Callable[[ListedImage, Any], object],
+    draw: Callable[[ListedImage, Any], bool],
 ) -> None:
     """Detect in all images; an error in one does not stop the others.
 
@@ -23,7 +23,8 @@ def detect_in_all(
         listed: The images.
         results: Receives detections, and a line for each error.
         score_thr: Least score to keep.
-        draw: Writes pictures of an image with its DetDataSample.
+        draw: Writes pictures of an image with its DetDataSample, and returns
+            whether one has no box.
 
     Raises:
         OSError: Detections cannot be written.
@@ -57,7 +58,7 @@ def detect_in_all(
                 if turned:
                     results.turned.append(image.file_name)
                 try:
-                    draw(image, sample)
+                    results.num_bare += draw(image, sample)
                 except Exception as error:  # Of files and drawing.
                     results.undrawn.append(
                         f'{image.file_name}: no picture: {in_a_line(error)}'

@@ -8,6 +8,7 @@ from typing import Any
 import mmcv
 import numpy as np
 from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
 
 from mmdet_retina_plus.visualization import SemSegLocalVisualizer
 
@@ -32,10 +33,14 @@ class Pictures:
         self.visualizer.dataset_meta = dataset_meta
         self.score_thr = score_thr
 
+    def drawn(self, sample: DetDataSample) -> InstanceData:
+        """Detections that score enough."""
+        found = sample.pred_instances
+        return found[found.scores > self.score_thr]
+
     def draw(self, image: np.ndarray, sample: DetDataSample) -> np.ndarray:
         """A picture of an image; both uint8 RGB of shape (H, W, 3)."""
-        found = sample.pred_instances
-        found = found[found.scores > self.score_thr]
+        found = self.drawn(sample)
         size = max(1, DRAWN_PIXELS // (image.shape[0] * image.shape[1]))
         if 'pred_sem_seg' in sample:
             maps = DetDataSample(pred_sem_seg=sample.pred_sem_seg)
@@ -87,8 +92,10 @@ def picture_maker(
     maps: Path | None,
     meta: dict[str, Any],
     score_thr: float,
-) -> Callable[[ListedImage, DetDataSample], object]:
+) -> Callable[[ListedImage, DetDataSample], bool]:
     """Function that writes what is wanted of an image.
+
+    It returns whether the image got a picture without a box.
 
     Args:
         show_dir: Folder; a picture has the file name of its image. None: no
@@ -99,10 +106,12 @@ def picture_maker(
     """
     pictures = Pictures(meta, score_thr)
 
-    def write(image: ListedImage, sample: DetDataSample) -> None:
+    def write(image: ListedImage, sample: DetDataSample) -> bool:
         if maps is not None:
             save_map(sample, output_of(image, maps, '.png'))
-        if show_dir is not None:
-            pictures.save(image.path, sample, output_of(image, show_dir))
+        if show_dir is None:
+            return False
+        pictures.save(image.path, sample, output_of(image, show_dir))
+        return not len(pictures.drawn(sample))
 
     return write

@@ -58,6 +58,7 @@ class Results:
         failures: A line for each image that failed.
         undrawn: A line for each image that was processed, but whose picture
             failed.
+        num_bare: Number of pictures without a box.
         turned: Names of images that the loader turned or mirrored by their
             EXIF orientation, which the size in the annotations cannot show.
         notes: Lines about what may be surprising.
@@ -68,6 +69,7 @@ class Results:
     images: list[dict[str, Any]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     undrawn: list[str] = field(default_factory=list)
+    num_bare: int = 0
     turned: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 

@@ -157,7 +157,7 @@ def test_a_truncated_checkpoint_is_named(configs, tmp_path):
     file = tmp_path / 'cut.pth'
     file.write_bytes((configs / 'weights.pth').read_bytes()[:500])
     output = run(configs, ['config'], '--checkpoint', file, code=1)
-    assert 'cut.pth is no checkpoint, or cut off' in output
+    assert 'cut.pth is cut off' in output
 
 
 def copy_of(configs, tmp_path, edit) -> list:

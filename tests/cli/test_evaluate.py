@@ -246,7 +246,6 @@ def test_broken_masks_are_refused_by_their_place(files):
         ['c.py', 'c.pth', '--out', 'out', '--results', 'r.json'],
         ['c.py', 'c.pth', '--out', 'out', '--ann-file', 'r.json'],
         ['--results', 'r.json', '--ann-file', 'r.json'],
-        ['--results', 'no.json', '--ann-file', 'r.json', '--out', 'out'],
     ],
 )
 def test_usage_that_cannot_be_meant_is_refused(arguments):

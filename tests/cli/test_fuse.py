@@ -53,6 +53,21 @@ def test_inputs_are_never_overwritten(fuse, tmp_path):
     assert json.loads(out.read_text()) == [detection()]
 
 
+def test_what_is_no_result_file_is_never_replaced(fuse, tmp_path):
+    (tmp_path / 'train.json').write_text('{"images": []}')
+    result, out = fuse([detection()], out='train.json')
+    assert result.exit_code == 1
+    assert 'train.json is no result file' in result.output
+    assert out.read_text() == '{"images": []}'
+
+
+def test_a_single_file_is_noted(fuse):
+    result, _ = fuse([detection()])
+    assert 'fused with no other file' in result.output
+    result, _ = fuse([detection()], [detection(0.5)])
+    assert 'fused with no other file' not in result.output
+
+
 def test_a_missing_folder_is_named(fuse):
     result, _ = fuse([detection()], out='nowhere/fused.json')
     assert result.exit_code == 1

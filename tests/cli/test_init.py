@@ -70,7 +70,7 @@ def test_nothing_is_overwritten_without_a_word(folder, unchecked):
     ('arguments', 'said'),
     [
         (('train.json', 'images', '--out', 'train.json'), 'end it in .py'),
-        (('train.json', 'images', '--out', 'no/a.py'), 'no folder no'),
+        (('train.json', 'images', '--out', 'no/a.py'), 'mkdir -p no`'),
         (('train.json', 'images', '--val', 'train.json'), 'leave --val out'),
         (('train.json', 'images', '--val', 'va.json'), 'no file va.json'),
         (('train.json', 'images', '--val-images', 'x'), 'without --val'),
@@ -79,7 +79,7 @@ def test_nothing_is_overwritten_without_a_word(folder, unchecked):
             '--seed does nothing with --val',
         ),
         (('images', 'train.json'), 'annotation file first'),
-        (('train.json', 'nowhere'), 'no folder nowhere'),
+        (('train.json', 'nowhere'), 'nowhere with images: /'),
         (('train.json', 'images', '--model', 'retinamsk'), 'did you mean'),
     ],
 )

@@ -79,7 +79,10 @@ BAD_OPTIONS = {
     'no image': (dict(images='nothing'), 'no images'),
     'no checkpoint': (dict(checkpoint='absent.pth'), 'absent.pth'),
     'no ensemble': (dict(extra=['--ensemble', 'absent.pth']), 'absent.pth'),
-    'no config': (dict(config='absent.py'), 'absent.py'),
+    'no config': (
+        dict(config='absent.py'),
+        'no file absent.py; .* holds a.png',
+    ),
     'no folder': (dict(out='absent/out.json'), 'no folder'),
     'tile': (dict(extra=['--tile', '0']), '--tile'),
     'overlap': (dict(extra=['--overlap', '1']), '--overlap'),

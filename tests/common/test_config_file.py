@@ -171,8 +171,8 @@ def test_whatever_a_config_raises_names_the_file(file, text):
 
 
 def test_a_config_and_a_checkpoint_in_each_others_place_are_refused():
-    check_kinds('config.py', ['a.pth', 'https://b'])
+    check_kinds('config.py', ['https://a.pth', 'https://b'])
     with pytest.raises(ValueError, match=r'a\.pth is no config'):
         check_kinds('a.pth', ['config.py'])
     with pytest.raises(ValueError, match=r'b\.yml is a config'):
-        check_kinds('config.py', ['a.pth', 'b.yml'])
+        check_kinds('config.py', ['https://a.pth', 'b.yml'])

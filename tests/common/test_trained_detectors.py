@@ -103,7 +103,7 @@ def test_a_checkpoint_that_does_not_fit_is_told_in_a_line(tmp_path):
     torch.save(weights, checkpoint)
     message = refusal(config, checkpoint)
     assert message.count('size mismatch') == 3
-    assert re.search(r' and \d+ more$', message)
+    assert re.search(r' and \d+ more; take the config that .*py$', message)
     assert len(message.splitlines()) == 1
 
 

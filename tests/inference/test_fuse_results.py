@@ -159,11 +159,11 @@ def test_earlier_results_are_replaced_whole_or_not_at_all(
     fuse, tmp_path, monkeypatch
 ):
     out = tmp_path / 'fused.json'
-    out.write_text('earlier')
+    out.write_text('[]')
     with monkeypatch.context() as patch:
         patch.setattr('os.replace', lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             fuse([detection()])
-    assert out.read_text() == 'earlier'
+    assert out.read_text() == '[]'
     assert not list(tmp_path.glob('*.part'))
     assert_like(fuse([detection()]), [detection()])

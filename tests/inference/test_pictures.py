@@ -20,10 +20,11 @@ def test_pictures_show_the_boxes(tmp_path, seeing):
     (images / 'inner').mkdir(parents=True)
     write_image(images / 'inner' / 'a.png', (20, 20, 60, 60))
     write_image(images / 'b.png')
-    predict(
+    output = predict(
         *(images, *seeing, '--out', tmp_path / 'out.json'),
         *('--show-dir', pictures),
     )
+    assert '1 of 2 pictures has no box above 0.3: lower' in output
     for name, drawn in (('inner/a.png', True), ('b.png', False)):
         before = cv2.imread(str(images / name)).astype(int)
         after = cv2.imread(str(pictures / name)).astype(int)

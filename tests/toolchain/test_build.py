@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tarfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -263,11 +264,13 @@ def test_options_that_do_not_fit_are_refused(arguments, expected):
 
 
 def test_the_command_works_where_mmdet_does_not_import():
+    onedl = 'onedl-mmcv' in packages_distributions()['mmcv']
+    fork = ['--fork', 'onedl'] if onedl else []
     code = (
         "import os, sys; sys.modules['mmdet'] = sys.modules['mmcv'] = None\n"
         "os.environ['CXX'] = 'no-such-compiler'\n"
         'from retina_plus_command import main\n'
-        "main(['build-mmcv'])"
+        f"main(['build-mmcv', *{fork}])"
     )
     result = subprocess.run(
         [sys.executable, '-c', code], capture_output=True, text=True

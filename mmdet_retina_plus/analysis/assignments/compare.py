@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmdet_retina_plus.common.config_file import check_kinds, read_config
+from mmdet_retina_plus.common.devices import chosen_device
 from mmdet_retina_plus.common.output_files import check_folder, replace
 from mmdet_retina_plus.common.text import error_text, quantity
 
@@ -89,17 +90,14 @@ def prepare(
     for config in configs:
         check_kinds(config, [file for file in files if file])
     check_folder(out, [out / name for name in FILES])
+    device = chosen_device(device)
     loaded = [read_config(config, cfg_options) for config in configs]
     # Not before: where mmdet is broken, read_config says so better.
-    import torch
-
     from .images import choose_images
     from .strategies import build_strategy, names_of
 
     cfg = read_config(data, cfg_options) if data else loaded[0]
     images = choose_images(cfg, split, most)
-    if device is None:
-        device = 'cuda:0' if torch.cuda.is_available() else 'cpu'
     strategies = [
         build_strategy(name, cfg, split, file, device)
         for name, cfg, file in zip(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmdet_retina_plus.common.config_file import check_kinds, read_config
+from mmdet_retina_plus.common.devices import chosen_device
 from mmdet_retina_plus.common.output_files import check_folder, replace
 from mmdet_retina_plus.common.text import quantity
 
@@ -100,6 +101,7 @@ def from_checkpoint(
     """
     check_kinds(config, (checkpoint,))
     check_folder(out, files_of(out))
+    device = chosen_device(device)
     cfg = read_config(config, cfg_options)
     # Not before: where mmdet is broken, read_config says so better.
     from mmdet_retina_plus.common.trained_detectors import load_detectors

@@ -36,7 +36,8 @@ def recall_figure(numbers: Mapping[str, Any]) -> 'Figure':
             name=name,
             line=dict(color='#222222', width=2.5, dash=dash),
         )
-    add_classes(figure, classes, curves['recall'], 'precision_50')
+    if len(classes) > 1:  # The line of a single one would hide the first.
+        add_classes(figure, classes, curves['recall'], 'precision_50')
     return unit_axes(figure)
 
 

@@ -95,6 +95,7 @@ def metric_html(
     def drawn(name: str, figure: Any) -> str:
         return figure_html(figure, f'{metric}-{name}')
 
+    thin = 'Thin lines are classes at IoU .5. ' if len(classes) > 1 else ''
     best = numbers['best']
     all_classes = 'No detection is right.'
     if best['score'] is not None:
@@ -114,14 +115,15 @@ def metric_html(
         drawn('recall', recall_figure(numbers)),
         NOTE.format(
             'As COCO interpolates it: the best precision at this recall or a '
-            'higher one. Thin lines are classes at IoU .5. Click in the '
-            'legend to show or hide a line, double-click for it alone.'
+            f'higher one. {thin}Click in the legend to show or hide a line, '
+            'double-click for it alone.'
         ),
         drawn('thresholds', threshold_figure(numbers)),
         f'<h2>{title}: score threshold</h2>',
         f'<p>{all_classes}</p>',
         drawn('score', score_figure(numbers)),
-        drawn('f1', f1_figure(numbers)),
+        # Of a single class it would repeat the figure above.
+        *([drawn('f1', f1_figure(numbers))] if len(classes) > 1 else []),
         f'<h2>{title}: confusion</h2>',
         drawn('confusion', confusion_figure(numbers, classes)),
         NOTE.format(

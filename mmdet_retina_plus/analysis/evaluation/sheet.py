@@ -26,6 +26,8 @@ LARGEST = 1200
 """Longest side of a drawn image in pixels."""
 LABELLED = 100
 """Boxes of an image with a text; more are unreadable, and slow to draw."""
+TEXT = 0.03
+"""Height of a text over the width of its image."""
 BLANK = 235
 """Grey of an image that cannot be shown."""
 FOUND = '#009e73'
@@ -223,6 +225,7 @@ def draw_shapes(axes: Any, title: str, shapes: Sequence[Shape]) -> None:
             ),
             autolim=False,
         )
+    width = axes.get_xlim()[1]
     for shape in reversed(shapes[:LABELLED]):
         x, y, *_ = (
             mask_util.toBbox(shape.outline)
@@ -235,7 +238,8 @@ def draw_shapes(axes: Any, title: str, shapes: Sequence[Shape]) -> None:
             shape.text,
             fontsize=6,
             color='w',
-            va='bottom',
+            # Above the box, or in it at the upper edge, which clips.
+            va='top' if y < TEXT * width else 'bottom',
             clip_on=True,
             # It lies within the image, which the layout knows.
             in_layout=False,

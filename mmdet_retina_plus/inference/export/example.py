@@ -10,6 +10,9 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageDraw, ImageOps
 
+SCORE_THR = 0.3  # What is printed and drawn scores more.
+COLOURS = 'orange', 'deepskyblue', 'lime', 'violet', 'yellow', 'tomato'
+
 
 def stretch(image, size, x, y, fill=()):
     """Bilinear without antialiasing; x, y: factor and shift to the source."""
@@ -59,14 +62,27 @@ def main(model, photo, picture):
     session = onnxruntime.InferenceSession(model)
     names = json.loads(session.get_modelmeta().custom_metadata_map['classes'])
     image = read(photo)
-    boxes, scores, labels, masks = detect(session, image, score_thr=0.3)
+    boxes, scores, labels, masks = detect(session, image, SCORE_THR)
     draw = ImageDraw.Draw(image)
-    for i in np.flatnonzero(scores > 0.3)[:100]:
+    shown = np.flatnonzero(scores > SCORE_THR)[:100]
+    for i in shown:
         box = boxes[i].round(1).tolist()
-        print(f'{names[labels[i]]} {scores[i]:.3f}', box)
-        draw.rectangle(box, outline='red')
+        text = f'{names[labels[i]]} {scores[i]:.3f}'
+        colour = COLOURS[i % len(COLOURS)]
+        print(text, box)
         for mask in masks[i : i + 1]:
-            draw.bitmap((0, 0), Image.fromarray(np.uint8(mask) * 100), 'lime')
+            draw.bitmap((0, 0), Image.fromarray(np.uint8(mask) * 100), colour)
+        draw.rectangle(box, outline=colour, width=2)
+        place = box[0], max(box[1] - 12, 0)
+        draw.rectangle(draw.textbbox(place, text), fill=colour)
+        draw.text(place, text, fill='black')
+    if not len(shown):
+        _, scores, labels, _ = detect(session, image)
+        best = 'there is none at all'
+        if len(scores):
+            i = scores.argmax()
+            best = f'the best is {names[labels[i]]} {scores[i]:.3f}'
+        print(f'No detection above {SCORE_THR}: {best}')
     image.save(picture)
 
 

@@ -94,6 +94,8 @@ def export_onnx(
         ImportError: The environment is broken, or lacks onnx or onnxruntime.
         OSError: A file cannot be read or written.
     """
+    if out.suffix != '.onnx':
+        raise ValueError(f'--out {out} is no ONNX file: end it in .onnx')
     example = out.with_name(f'{out.stem}_example.py')
     check_kinds(config, [checkpoint])
     for file in (out, example):
@@ -103,6 +105,7 @@ def export_onnx(
                 f'{file} exists: name another --out, or give --overwrite'
             )
     check_installed()
+    found = find_images(images) if images else []
     cfg = read_config(config, cfg_options)
     check_parts(cfg)
     from mmdet_retina_plus.common.trained_detectors import load_detectors
@@ -113,9 +116,7 @@ def export_onnx(
     from .resize_rule import read_rgb, read_rule, with_canvas
     from .support import check_exportable
 
-    listed = spread(
-        find_images(images) if images else images_of_config(cfg), num_images
-    )
+    listed = spread(found or images_of_config(cfg), num_images)
     rule = read_rule(cfg)
     (model,) = load_detectors(cfg, [checkpoint], 'cpu')
     check_exportable(model, raw)
@@ -135,10 +136,10 @@ def export_onnx(
         metadata(cfg, model, rule, raw, fp16, tolerance),
     )
     session = session_of(content)
-    found, difference = compare_all(
+    count, difference = compare_all(
         model, session, listed, rule, dynamic, tolerance, progress
     )
-    if not found:
+    if not count:
         raise ValueError(
             f'The checkpoint finds nothing in {quantity(len(listed), "image")}'
             ', so nothing can be compared: name other --images'
@@ -150,7 +151,7 @@ def export_onnx(
         {item.name: item.shape for item in session.get_inputs()},
         {item.name: item.shape for item in session.get_outputs()},
         len(listed),
-        found,
+        count,
         difference,
         tolerance,
         [*notes_on(model, raw), *notes_on_size(own_rule, rule, sizes)],

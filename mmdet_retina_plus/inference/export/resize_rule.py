@@ -117,11 +117,16 @@ def read_rgb(path: Path) -> np.ndarray:
     Raises:
         OSError: It is missing, broken or ends early.
     """
-    check_complete(path)
     try:
+        check_complete(path)
         return mmcv.imread(path, channel_order='rgb')
-    except cv2.error as error:  # mmcv converts what was not read.
-        raise OSError(f'OpenCV cannot read {path}') from error
+    except OSError as error:  # Its message lacks the name.
+        reason = f'{error}'
+    except cv2.error:  # mmcv converts what was not read.
+        reason = 'OpenCV cannot read it'
+    raise OSError(
+        f'Cannot read {path}: {reason}; copy it again, or name other --images'
+    )
 
 
 def new_size(rule: dict[str, Any], width: int, height: int) -> tuple[int, int]:

@@ -21,3 +21,12 @@ def test_of_a_dense_image_every_box_is_drawn_and_the_first_have_texts():
     texts = {text.get_text() for text in axes.texts}
     assert texts == {shape.text for shape in shapes[:LABELLED]}
     assert axes.get_title() == 'detections, 100 of 3,000 labelled'
+
+
+def test_a_text_at_the_upper_edge_is_in_its_box():
+    axes = Figure().subplots()
+    axes.set(xlim=(0, 100), ylim=(80, 0))
+    shapes = [Shape([5, y, 9, 9], Kind.RIGHT, '-', f'{y}') for y in (0, 40)]
+    draw_shapes(axes, '', shapes)
+    sides = {text.get_text(): text.get_va() for text in axes.texts}
+    assert sides == {'0': 'top', '40': 'bottom'}

@@ -1,6 +1,7 @@
 """A file finds what its checkpoint finds, or is not written."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -131,7 +132,14 @@ def test_the_example_needs_neither_torch_nor_mmdet_nor_opencv(
         f'sys.argv[1:] = {[str(model), f"{photos}/0.png", str(picture)]}\n'
         f"runpy.run_path({str(example)!r}, run_name='__main__')\n"
     )
-    subprocess.run([sys.executable, '-c', blocked], check=True)
+    done = subprocess.run(
+        [sys.executable, '-c', blocked],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    # Its boxes, or else the best one, which is below the threshold.
+    assert re.search(r'(red|green|blue) 0\.\d+', done.stdout)
     assert picture.stat().st_size
 
 

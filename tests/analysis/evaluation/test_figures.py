@@ -1,0 +1,16 @@
+"""Figures of an evaluation."""
+
+import pytest
+
+from mmdet_retina_plus.analysis.evaluation.figures import recall_figure
+
+KEYS = ('precision_50', 'precision_75', 'precision_mean')
+
+
+@pytest.mark.parametrize('classes', [1, 2])
+def test_a_single_class_does_not_hide_the_line_of_all(classes):
+    names = [*map(str, range(classes)), None]
+    curves = [dict(name=name) | dict.fromkeys(KEYS, (1, 0)) for name in names]
+    figure = recall_figure(dict(curves=dict(recall=[0, 1], of=curves)))
+    found = [line.name for line in figure.data if line.name.isdigit()]
+    assert found == (['0', '1'] if classes == 2 else [])
