@@ -1,7 +1,10 @@
 """Top-level keys of mmdet 2, translated with their values."""
 
+import ast
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from mmdet_retina_plus.common.config_tree import kind, part
@@ -15,16 +18,74 @@ OF_OPTIMIZER = ('optimizer', 'optimizer_config', 'fp16')
 """Keys that mmdet 3 has in `optim_wrapper`, in one fix."""
 
 
-def is_variable(name: str, text: str) -> bool:
-    """Whether a config uses a name as a value of something else.
+def sources(text: str) -> Iterator[str]:
+    """Python of each file in the text of a config, which names the files."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        if os.path.isabs(line) and line.endswith('.py'):
+            yield '\n'.join(lines)
+            lines = []
+        else:
+            lines.append(line)
+    yield '\n'.join(lines)
+
+
+def changed(statement: ast.stmt) -> set[ast.AST]:
+    """Names whose values a statement sets or changes, and so does not use."""
+    targets: list[ast.expr] = []
+    if isinstance(statement, ast.Assign | ast.Delete):
+        targets = list(statement.targets)
+    elif isinstance(statement, ast.AugAssign | ast.AnnAssign):
+        targets = [statement.target]
+    elif isinstance(statement, ast.Expr) and isinstance(
+        statement.value, ast.Call
+    ):
+        targets = [statement.value.func]
+    names = set()
+    for target in targets:
+        owner: ast.AST = target
+        while isinstance(owner, ast.Attribute | ast.Subscript):
+            owner = owner.value
+        names.add(owner)
+    return names
+
+
+def used_by(statement: ast.stmt) -> set[str]:
+    """Names, also those of a base, whose values a statement takes."""
+    kept = {
+        name
+        for inner in ast.walk(statement)
+        if isinstance(inner, ast.stmt)
+        for name in changed(inner)
+    }
+    names = {
+        node.id
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Name) and node not in kept
+    }
+    names |= {
+        node.attr
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == '_base_'
+    }
+    return names - {x.id for x in kept if isinstance(x, ast.Name)}
+
+
+def variables(text: str) -> set[str]:
+    """Names that a config uses in the value of something else.
 
     Args:
-        name: Of a top-level key.
         text: Of the config and those that it inherits from.
     """
-    code = re.sub('#.*', '', text)
-    pattern = rf'[=(,\[:*]\s*(\{{*_base_\.)?{name}\s*[,)\].\[}}\n]'
-    return re.search(pattern, code) is not None
+    used: set[str] = set()
+    for source in sources(text):
+        # A config may be no Python.
+        with suppress(SyntaxError):
+            for statement in ast.parse(source).body:
+                used |= used_by(statement)
+    return used
 
 
 def inherits(text: str) -> bool:
@@ -38,12 +99,8 @@ def check_old_keys(cfg: Mapping, text: str) -> list[Finding]:
         cfg: Of the run.
         text: Of the config and those that it inherits from.
     """
-    old = [
-        key
-        for key in cfg
-        if key in OLD_SETTINGS
-        and not (key in ('data', 'optimizer') and is_variable(key, text))
-    ]
+    used = variables(text)
+    old = [key for key in cfg if key in OLD_SETTINGS and key not in used]
     joined = [key for key in old if key in OF_OPTIMIZER]
     findings = []
     if joined:
