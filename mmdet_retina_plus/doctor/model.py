@@ -1,7 +1,9 @@
 """The model of a config, built and tried on blank images or on samples."""
 
 import copy
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from mmdet_retina_plus.common.config_tree import kind, walk
@@ -23,10 +25,29 @@ def without_pretrained(config: Any) -> Any:
     copied = copy.deepcopy(config)
     for owner in walk(copied):
         assert isinstance(owner, dict)
-        owner.pop('pretrained', None)
+        # A class may need the key, or load weights without it.
+        for key in {'pretrained', 'teacher_ckpt'} & set(owner):
+            owner[key] = False if isinstance(owner[key], bool) else None
         if kind(owner.get('init_cfg')) == 'Pretrained':
             owner['init_cfg'] = None
     return copied
+
+
+@contextmanager
+def without_downloads() -> Iterator[None]:
+    """Checkpoints of other machines are empty for mmengine's loaders."""
+    from mmengine.runner import CheckpointLoader
+
+    loaders = CheckpointLoader._schemes
+    CheckpointLoader._schemes = OrderedDict(
+        # The empty prefix is that of files.
+        (prefix, (lambda *_, **__: {'state_dict': {}}) if prefix else load)
+        for prefix, load in loaders.items()
+    )
+    try:
+        yield
+    finally:
+        CheckpointLoader._schemes = loaders
 
 
 def build_model(cfg: Any) -> tuple[Any, list[Finding]]:
@@ -34,7 +55,7 @@ def build_model(cfg: Any) -> tuple[Any, list[Finding]]:
     from mmdet.registry import MODELS
 
     try:
-        with silence():
+        with silence(), without_downloads():
             model = MODELS.build(without_pretrained(cfg.model))
             model.init_weights()
     except Exception as error:  # Whatever a constructor may raise.
@@ -52,8 +73,9 @@ def prior_generator(model: Any) -> Any:
 
 def input_channels(model: Any, samples: Sequence[Any]) -> int:
     """Channels of a sample, or what the first convolution wants."""
-    if samples:
-        return len(samples[0]['inputs'])
+    for sample in samples:
+        if hasattr(sample['inputs'], 'shape'):
+            return len(sample['inputs'])
     weights = (x for x in model.parameters() if x.dim() == 4)
     return next((x.shape[1] for x in weights), 3)
 
@@ -66,7 +88,8 @@ def check_features(
     Detectors of one image size, such as SSD, are judged at that of samples.
     """
     channels = input_channels(model, samples)
-    longest = max((max(x['inputs'].shape[-2:]) for x in samples), default=0)
+    shapes = [getattr(x['inputs'], 'shape', ()) for x in samples]
+    longest = max((max(x[-2:]) for x in shapes if x), default=0)
     side = longest if PROBE_SIZE < longest < LARGEST_PROBE else LARGEST_PROBE
     features: Sequence[Any] = ()
     findings: list[Finding] = []
@@ -89,9 +112,11 @@ def probe_features(
     if not hasattr(model, 'extract_feat'):
         return (), []
     image = torch.zeros(1, channels, size, size)
+    # Not in one line: a distilling detector returns nothing of it.
+    model.eval()
     try:
         with torch.no_grad():
-            return model.eval().extract_feat(image), []
+            return model.extract_feat(image), []
     except Exception as error:  # Of backbone or neck.
         return (), [explain_features(model, image, error)]
 

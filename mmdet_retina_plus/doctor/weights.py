@@ -8,7 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from mmdet_retina_plus.common.config_tree import kind, part, walk
+from mmdet_retina_plus.common.config_tree import (
+    dotted_items,
+    kind,
+    part,
+    walk,
+)
 from mmdet_retina_plus.common.text import some
 
 from .findings import Finding, any_error
@@ -113,9 +118,22 @@ def is_local(name: object) -> TypeGuard[str]:
 
 
 def compare_weights(
-    key: str, path: str, module: Any, prefix: str = ''
+    key: str,
+    path: str,
+    module: Any,
+    prefix: str = '',
+    converts: bool | None = None,
 ) -> list[Finding]:
-    """How many weights of a module a checkpoint has, in name and shape."""
+    """How many weights of a module a checkpoint has, in name and shape.
+
+    Args:
+        key: Of the setting that names the checkpoint.
+        path: Of the checkpoint.
+        module: That they are for, None where it is not built.
+        prefix: Of the names of its weights.
+        converts: `convert_weights` of a backbone that reads checkpoints of
+            other libraries; None: it does not.
+    """
     from mmengine.runner import CheckpointLoader
     from torch import is_tensor
     from torch.nn.modules.utils import (
@@ -133,6 +151,8 @@ def compare_weights(
         ]
     try:
         loaded = CheckpointLoader.load_checkpoint(path, 'cpu', 'silent')
+        if converts is not None and 'state_dict' not in loaded:
+            loaded = {'state_dict': loaded.get('model', loaded)}
         weights = dict(loaded.get('state_dict', loaded))
         strip(weights, 'module.')
         strip(weights, prefix)
@@ -156,6 +176,9 @@ def compare_weights(
                 f'{key}=None, or the path of a checkpoint',
             )
         ]
+    if converts:
+        message = f'{os.path.basename(path)} can be read; names are converted'
+        return [Finding('ok', key, message)]
     if module is None:
         return []
     wanted = {
@@ -298,8 +321,11 @@ def check_resumed_from(cfg: Mapping, path: str) -> list[Finding]:
                 'weights',
             )
         ]
-    # Training by iterations saves epoch 0.
-    if step > 0 and by_epoch == (epoch == 0):
+    # Training by iterations saves epoch 0, and by epochs within the first.
+    of_iterations = epoch == 0
+    if by_epoch and epoch == 0:
+        of_iterations = 'max_iters' in str(given.get('cfg'))
+    if step > 0 and by_epoch == of_iterations:
         other = 'iterations' if by_epoch else 'epochs'
         return [
             Finding(
@@ -386,8 +412,29 @@ def check_style(cfg: Mapping) -> list[Finding]:
     return []
 
 
-def check_weights(cfg: Mapping, model: Any) -> list[Finding]:
-    """Local checkpoints: they exist, and fit; none is downloaded."""
+def module_at(model: Any, path: str) -> Any:
+    """What a model has at the key of its config, None if that is not built.
+
+    Args:
+        model: Detector.
+        path: Dotted: model, model.neck, model.roi_head.bbox_head.0.
+    """
+    for name in path.split('.')[1:]:
+        model = getattr(model, name, None)
+    return model
+
+
+def check_weights(
+    cfg: Mapping, model: Any, config: str | None = None
+) -> list[Finding]:
+    """Local checkpoints: they exist, and fit; none is downloaded.
+
+    Args:
+        cfg: Of the run.
+        model: Detector, None if it cannot be built.
+        config: File of the config, after which `mim train` names the folder
+            of a run.
+    """
     findings: list[Finding] = []
     path = cfg.get('load_from')
     if isinstance(cfg.get('resume'), str):
@@ -408,7 +455,8 @@ def check_weights(cfg: Mapping, model: Any) -> list[Finding]:
                 found += check_resumed_from(cfg, path)
         findings += found
     elif path is None and cfg.get('resume') is True:
-        folder = cfg.get('work_dir') or 'work_dirs'
+        stem = Path(config or '').stem
+        folder = cfg.get('work_dir') or os.path.join('work_dirs', stem)
         last = Path(folder, 'last_checkpoint')
         if last.is_file():
             found = compare_weights('resume', last.read_text().strip(), model)
@@ -425,32 +473,30 @@ def check_weights(cfg: Mapping, model: Any) -> list[Finding]:
                     "resume=False, or load_from='FILE'",
                 )
             )
-    for key, owner, module in (
-        ('model.backbone', part(cfg, 'model.backbone'), 'backbone'),
-        ('model', part(cfg, 'model'), ''),
-    ):
-        for settings in walk(owner.get('init_cfg')):
-            name = settings.get('checkpoint')
-            if not is_local(name):
-                continue
-            built = getattr(model, module, None) if module else model
+    for key, value in dotted_items({'model': cfg.get('model')}):
+        owner, _, name = key.rpartition('.')
+        if kind(value) == 'Pretrained' and is_local(value.get('checkpoint')):
+            owner = key.partition('.init_cfg')[0]
             findings += compare_weights(
-                f'{key}.init_cfg.checkpoint',
-                name,
-                built,
-                settings.get('prefix') or '',
+                f'{key}.checkpoint',
+                value['checkpoint'],
+                module_at(model, owner),
+                value.get('prefix') or '',
+                setting(part(cfg, owner), 'convert_weights', None),
             )
-        name = owner.get('pretrained')
-        if is_local(name) and not os.path.isfile(name):
+        missing = is_local(value) and not os.path.isfile(value)
+        if missing and name == 'pretrained':
             findings.append(
                 Finding(
                     'error',
-                    f'{key}.pretrained',
-                    f'there is no file {name}',
-                    f"{key}.init_cfg=dict(type='Pretrained', "
+                    key,
+                    f'there is no file {value}',
+                    f"{owner}.init_cfg=dict(type='Pretrained', "
                     "checkpoint='torchvision://resnet50')",
                 )
             )
+        elif missing and name == 'teacher_ckpt':
+            findings += compare_weights(key, value, None)
     return findings
 
 

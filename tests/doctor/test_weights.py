@@ -4,8 +4,13 @@ import sys
 
 import pytest
 import torch
+from mmengine.runner import CheckpointLoader
 from torch import nn
 
+from mmdet_retina_plus.doctor.model import (
+    without_downloads,
+    without_pretrained,
+)
 from mmdet_retina_plus.doctor.weights import (
     CHECKS,
     check_weights,
@@ -118,6 +123,8 @@ def test_a_prefix_is_that_of_most_names():
 
 
 EPOCHS, ITERATIONS = {'max_epochs': 12}, {'max_iters': 700}
+OF_EPOCHS = 'train_cfg = dict(max_epochs=12)'
+OF_ITERATIONS = 'train_cfg = dict(max_iters=700)'
 RESUMED = {
     'nothing is left': (ITERATIONS, (0, 700), 'nothing is left to train'),
     'all epochs are done': (EPOCHS, (12, 84), 'training ends at 12'),
@@ -135,7 +142,11 @@ def test_where_training_resumes(detector, tmp_path, name, by_folder):
     state = {
         'state_dict': detector.state_dict(),
         'optimizer': {},
-        'meta': {'epoch': epoch, 'iter': step},
+        'meta': {
+            'epoch': epoch,
+            'iter': step,
+            'cfg': OF_EPOCHS if epoch else OF_ITERATIONS,
+        },
     }
     torch.save(state, path)
     (tmp_path / 'last_checkpoint').write_text(str(path))
@@ -152,6 +163,68 @@ def test_where_training_resumes(detector, tmp_path, name, by_folder):
     state.pop('optimizer')
     torch.save(state, path)
     assert 'starts anew' in check_weights(cfg, detector)[1].message
+
+
+def test_a_run_resumes_within_its_first_epoch(detector, tmp_path):
+    folder = tmp_path / 'work_dirs' / 'mine'
+    folder.mkdir(parents=True)
+    path = folder / 'iter_2.pth'
+    (folder / 'last_checkpoint').write_text(str(path))
+    state = {'state_dict': detector.state_dict(), 'optimizer': {}}
+    state['meta'] = {'epoch': 0, 'iter': 2, 'cfg': OF_EPOCHS}
+    torch.save(state, path)
+    cfg = {'resume': True, 'train_cfg': EPOCHS}
+    found = check_weights(cfg, detector, 'configs/mine.py')
+    assert [x.level for x in found] == ['ok', 'ok']
+
+
+def test_weights_of_every_part_are_looked_for(detector):
+    init = {'type': 'Pretrained', 'checkpoint': 'absent.pth'}
+    model = {'bbox_head': [{'init_cfg': [init]}], 'teacher_ckpt': 'gone.pth'}
+    assert [
+        x.fix.partition('=')[0]
+        for x in check_weights({'model': model}, detector)
+    ] == ['model.bbox_head.0.init_cfg.0.checkpoint', 'model.teacher_ckpt']
+
+
+def test_a_backbone_may_convert_the_weights_of_others(detector, tmp_path):
+    path = str(tmp_path / 'x.pth')
+    torch.save({'model': {'layers.0': torch.zeros(1)}}, path)
+    init = {'type': 'Pretrained', 'checkpoint': path}
+    backbone = {'type': 'SwinTransformer', 'init_cfg': init}
+    cfg = {'model': {'backbone': backbone}}
+    assert [x.level for x in check_weights(cfg, detector)] == ['error']
+    backbone['convert_weights'] = True
+    assert [x.level for x in check_weights(cfg, detector)] == ['ok']
+
+
+def test_a_model_is_built_without_weights_of_other_machines():
+    loaded: list = []
+
+    def build():
+        name = 'http://127.0.0.1:9/weights.pth'
+        loaded.append(CheckpointLoader.load_checkpoint(name))
+
+    with without_downloads():
+        build()
+    assert loaded == [{'state_dict': {}}]
+    with pytest.raises(OSError):
+        build()
+
+
+def test_weights_are_left_out_by_the_keys_that_name_them():
+    config = {
+        'pretrained': 'torchvision://resnet50',
+        'backbone': {'pretrained': True},
+        'neck': {'pretrained': False},
+        'teacher_ckpt': 'http://127.0.0.1:9/weights.pth',
+    }
+    assert without_pretrained(config) == {
+        'pretrained': None,
+        'backbone': {'pretrained': False},
+        'neck': {'pretrained': False},
+        'teacher_ckpt': None,
+    }
 
 
 def test_weights_of_another_style(monkeypatch):
