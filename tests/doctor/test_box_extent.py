@@ -71,7 +71,7 @@ FAULTS = {
     'boxes of images of twice the side': (
         boxes_of() * 2,
         'error',
-        'divide the four numbers of bbox by 1.99',
+        'divide the four numbers of bbox by some 2',
     ),
 }
 
@@ -84,10 +84,19 @@ def test_boxes_of_another_format(name):
     assert fix in finding.fix
 
 
+def overflowing():
+    """A few boxes cross the right side by 3 pixels, and one lies outside."""
+    boxes = boxes_of()
+    boxes[:4, 0] = SIDE - boxes[:4, 2] + 3
+    boxes[5] = [300, 10, 40, 40]
+    return boxes
+
+
 @pytest.mark.parametrize(
     'boxes',
     [
         boxes_of(),
+        overflowing(),
         boxes_of(largest=200),
         boxes_of(number=20) / 2,
         boxes_of(low=0.3, high=0.7),
