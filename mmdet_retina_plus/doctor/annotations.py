@@ -338,8 +338,13 @@ def check_scoring(split: Split) -> list[Finding]:
     return findings
 
 
-def check_kept(split: Split) -> list[Finding]:
-    """Objects and images that the data set has, of those in the file."""
+def check_kept(split: Split, others: bool = False) -> list[Finding]:
+    """Objects and images that the data set has, of those in the file.
+
+    Args:
+        split: Data set.
+        others: Whether other data sets of training have objects.
+    """
     total, objects = len(split.ids), int(split.usable.sum())
     images = len(split.images)
     kept = int(split.images_in.sum())
@@ -387,6 +392,9 @@ def check_kept(split: Split) -> list[Finding]:
             f'{where} {message}',
             worst if not split.trains else next(iter(fixes.values()), worst),
         )
+    # Unlabelled images, or negatives.
+    if split.trains and not total and others:
+        return split.say(f'{where} {message}')
     if not objects and (total or not split.name.startswith('test')):
         if not split.trains and [*listed] == ['marked "iscrowd"']:
             message += ': AP will be -1'
@@ -474,10 +482,15 @@ CHECKS = (
 )
 
 
-def check_annotations(split: Split) -> list[Finding]:
-    """Counts are no problem by themselves where an error explains them."""
+def check_annotations(split: Split, others: bool = False) -> list[Finding]:
+    """Counts are no problem by themselves where an error explains them.
+
+    Args:
+        split: Data set.
+        others: Whether other data sets of training have objects.
+    """
     found = [x for check in CHECKS for x in guarded(check, split)]
-    counts = guarded(check_kept, split)
+    counts = guarded(check_kept, split, others)
     if any_error(found):
         counts = [replace(x, level='ok', fix='') for x in counts]
     return found + counts

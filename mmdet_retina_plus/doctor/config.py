@@ -70,7 +70,7 @@ from .model_traits import scored_sets
 from .old_settings import check_old_keys
 from .pictures import draw_samples, loads_late
 from .pipeline_trials import steps_of
-from .pipelines import NO_OBJECT, build_data
+from .pipelines import NO_OBJECT, build_data, is_image
 from .scoring import check_evaluator, check_monitors, without_causes
 from .segmentations import check_segmentations
 from .trial import check_loss_step, check_prediction
@@ -186,10 +186,12 @@ def check_scope(values: Mapping) -> list[Finding]:
     """`default_scope`, where all types are looked up."""
     from mmengine.registry import MODELS
 
-    scope = values.get('default_scope', 'mmdet')
+    scope = values.get('default_scope')
     if scope in list(MODELS.children):
         return []
     message = f'default_scope={scope!r} has none of the types of mmdet'
+    if scope is None:
+        message = 'default_scope is not set: training finds no type of mmdet'
     return [
         Finding('error', 'default_scope', message, "default_scope='mmdet'")
     ]
@@ -225,8 +227,10 @@ def check_data(
     others = [x for x in data.bare.values() if is_other(x)]
     findings = guarded(check_num_classes, values, data.splits, others)
     findings += guarded(check_labels, data.splits)
+    labelled = {x.name for x in data.splits if x.trains and x.usable.any()}
     for split in data.splits:
-        findings += annotations.check_annotations(split)
+        rest = bool(labelled - {split.name})
+        findings += annotations.check_annotations(split, rest)
         findings += guarded(check_segmentations, split)
     findings = respelt(findings, data.splits)
     findings += guarded(
@@ -294,9 +298,11 @@ def check_run(
 
         def draw(name: str = name) -> list[Finding]:
             if show is not None and samples.get(name):
-                classes = built[name].metainfo.get('classes', ())
+                meta = getattr(built[name], 'metainfo', {})
+                classes = meta.get('classes', ())
                 late = loads_late(steps_of(built[name]))
-                draw_samples(show, name, samples[name], classes, late)
+                shown = [x for x in samples[name] if is_image(x)]
+                draw_samples(show, name, shown, classes, late)
             return []
 
         findings += guarded(check_pipeline) + guarded(draw)
@@ -314,7 +320,8 @@ def check_run(
             scores[name], found = check_evaluator(
                 values, name, built.get(name)
             )
-            return without_causes(found, name, known)
+            read = any(x.name.startswith(name) for x in data.splits)
+            return without_causes(found, name if read else 'val', known)
 
         findings += guarded(check_scoring)
     findings += guarded(check_monitors, values, scores.get('val') or {})
@@ -351,12 +358,19 @@ def check_model(
         for x in findings
     ):
         findings = []
-    findings += guarded(weights.check_weights, values, model)
+    findings += guarded(weights.check_weights, values, model, cfg.filename)
     findings += guarded(run_parts.check_run, values, model, loader)
     if model is None:
         return findings
     seen = samples.get('train') or samples.get('val') or ()
-    features, strides = check_features(model, seen)
+    features: list[Any] = []
+
+    def check_strides() -> list[Finding]:
+        levels, found = check_features(model, seen)
+        features.extend(levels)
+        return found
+
+    strides = guarded(check_strides)
     findings += strides
     if samples.get('train') != []:
         findings += guarded(check_priors, cfg, model, data)
@@ -370,8 +384,12 @@ def check_model(
         message = 'not tried: train_cfg=None, the config does not train'
         tried.append(Finding('ok', 'loss step', message))
     else:
-        given = batch or blank_samples(input_channels(model, seen))
-        found = guarded(check_loss_step, model, given)
+
+        def check_step() -> list[Finding]:
+            given = batch or blank_samples(input_channels(model, seen))
+            return check_loss_step(model, given)
+
+        found = guarded(check_step)
         # Of blank images only a failure tells something.
         if failed and not any_error(found):
             message = 'not tried: no sample of training can be loaded'
@@ -384,7 +402,7 @@ def check_model(
         message = 'not tried: no sample of validation can be loaded'
         tried.append(Finding('ok', 'prediction', message))
     if any_error(tried):
-        tried = explain_heads(model, features) or tried
+        tried = guarded(explain_heads, model, features) or tried
     return findings + without_consequences(tried, known)
 
 

@@ -83,6 +83,8 @@ def losses_by_step(dataset: Any, indices: Sequence[int]) -> dict[str, Loss]:
     inner = innermost(dataset)
     steps = steps_of(dataset)
     found: dict[str, Loss] = {}
+    if not steps:
+        return found
     with silence(), kept_randomness():
         for index in indices:
             results = copy.deepcopy(inner.get_data_info(index))
@@ -161,9 +163,12 @@ def check_chance(
         dataset: As the runner builds it.
         index: Of an image that can be loaded.
     """
+    steps = steps_of(dataset)
+    if not steps:
+        return []
     results = copy.deepcopy(innermost(dataset).get_data_info(index))
     with silence(), kept_randomness():
-        for number, step in enumerate(steps_of(dataset)):
+        for number, step in enumerate(steps):
             before = looks(results)
             if before is None:
                 results = step(results)

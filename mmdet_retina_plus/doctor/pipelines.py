@@ -97,7 +97,8 @@ def assembled(config: Any, bare: Mapping[int, Any]) -> Any:
 
     if isinstance(config, Mapping) and id(config) in bare:
         dataset = bare[id(config)]
-        dataset.pipeline = Compose(config.get('pipeline') or ())
+        if 'pipeline' in config:
+            dataset.pipeline = Compose(config['pipeline'] or ())
         return dataset
     if not isinstance(config, Mapping):
         return None
@@ -115,6 +116,9 @@ def assembled(config: Any, bare: Mapping[int, Any]) -> Any:
 def choose(dataset: Any, there: Any) -> list[int]:
     """Indices of samples, those with objects and an existing file first."""
     length = len(dataset)
+    # Torch's own data sets know nothing of an image before it is loaded.
+    if not hasattr(dataset, 'get_data_info'):
+        return list(range(min(length, SAMPLES)))
     step = max(length // 200, 1)
     chosen: list[int] = []
     empty: list[int] = []
@@ -176,10 +180,35 @@ def load_samples(
                     "end the pipeline with dict(type='PackDetInputs')",
                 )
             ]
-        samples.append(sample)
+        samples.append(labelled_branch(sample))
         if time.monotonic() > end:
             break
     return samples, []
+
+
+def labelled_branch(sample: Mapping) -> Mapping:
+    """Of a sample of several branches the one with objects, or the first."""
+    inputs, shown = sample['inputs'], sample.get('data_samples')
+    if not isinstance(inputs, Mapping) or not isinstance(shown, Mapping):
+        return sample
+    there = [name for name in inputs if inputs[name] is not None]
+    full = [
+        name
+        for name in there
+        if len(getattr(shown.get(name), 'gt_instances', ()))
+    ]
+    for name in full + there:
+        return {
+            'inputs': inputs[name],
+            'data_samples': shown[name],
+            'branch': name,
+        }
+    return sample
+
+
+def is_image(sample: Mapping) -> bool:
+    """Whether a sample is one image, and not several inputs by name."""
+    return hasattr(sample['inputs'], 'shape')
 
 
 NEEDED = (
@@ -361,7 +390,7 @@ def build_data(
     if dataset is None or not len(dataset):
         return None, [], []
     samples, findings = load_samples(key, dataset, there)
-    if findings:
+    if findings or not all(map(is_image, samples)):
         return dataset, samples, findings
     indices = choose(dataset, there)
     if name == 'train':

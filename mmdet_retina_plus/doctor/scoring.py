@@ -1,6 +1,7 @@
 """Evaluators, tried with the data set's own objects as predictions."""
 
 import copy
+import inspect
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from mmdet_retina_plus.common.config_tree import (
     dataset_chains,
     datasets_in,
     dotted_items,
+    kind,
     part,
     walk,
 )
@@ -31,6 +33,8 @@ IMAGES = 300
 PERFECT = 0.99
 MANY = 100
 """COCO's AP counts as many objects an image."""
+TRUSTED = ('mmdet', 'mmengine', 'mmdet_retina_plus')
+"""Packages whose metrics write into `out_file…` and `output_dir` alone."""
 
 
 def perfect_sample(info: Mapping, masks: bool) -> dict[str, Any]:
@@ -78,10 +82,46 @@ def metric_settings(cfg: Mapping, name: str, folder: str) -> Any:
     for one in walk(settings):
         assert isinstance(one, dict)
         for key, value in one.items():
-            out = str(key).startswith(('out_file', 'outfile'))
-            if out and isinstance(value, str):
+            if not isinstance(value, str):
+                continue
+            if str(key).startswith(('out_file', 'outfile')):
                 one[key] = os.path.join(folder, os.path.basename(value))
+            elif key == 'output_dir':
+                one[key] = folder
     return settings
+
+
+def is_trusted(member: type) -> bool:
+    """Whether it is of a package whose metrics write where they are told."""
+    return member.__module__.partition('.')[0] in TRUSTED
+
+
+def may_write(metric: Any, settings: Any) -> bool:
+    """Whether scoring may leave a file where a user keeps his own.
+
+    Args:
+        metric: Built.
+        settings: It was built of.
+    """
+    from mmdet.evaluation import DumpProposals
+    from mmengine.evaluator import DumpResults
+
+    if isinstance(metric, DumpResults | DumpProposals):
+        return True
+    if is_trusted(type(metric)) or not isinstance(settings, Mapping):
+        return False
+    known = {
+        name
+        for owner in type(metric).__mro__
+        if is_trusted(owner) and '__init__' in vars(owner)
+        for name in inspect.signature(owner).parameters
+    }
+    return any(
+        isinstance(value, str)
+        and (os.path.dirname(value) or os.path.splitext(value)[1])
+        for key, value in settings.items()
+        if key not in ('type', *known)
+    )
 
 
 def metrics_of(metric: Any) -> Sequence[str]:
@@ -90,14 +130,15 @@ def metrics_of(metric: Any) -> Sequence[str]:
 
 
 def build_evaluator(cfg: Mapping, name: str, folder: str) -> Any:
-    """The evaluator, of which what only stores predictions does nothing."""
-    from mmengine.evaluator import DumpResults
-
-    evaluator = Parts(cfg, None).build_evaluator(
-        metric_settings(cfg, name, folder)
-    )
-    for metric in evaluator.metrics:
-        if isinstance(metric, DumpResults):
+    """The evaluator, of which metrics that write files do nothing."""
+    settings = metric_settings(cfg, name, folder)
+    # Before it is built, which may change it.
+    listed = part({'x': settings}, 'x').get('metrics', settings)
+    listed = listed if isinstance(listed, list | tuple) else [listed]
+    listed = copy.deepcopy(listed)
+    evaluator = Parts(cfg, None).build_evaluator(settings)
+    for metric, given in zip(evaluator.metrics, listed, strict=False):
+        if may_write(metric, given):
             metric.process = lambda *_: None
             metric.evaluate = lambda *_: {}
     return evaluator
@@ -150,7 +191,7 @@ def score_perfect(
         )
         fix = f"{key}.metric='proposal'"
         return {}, [Finding('error', key, message, fix)]
-    if dataset is None:
+    if not hasattr(dataset, 'get_data_info'):
         return {}, []
     evaluator.dataset_meta = dataset.metainfo
     infos = some_infos(dataset)
@@ -307,13 +348,19 @@ def check_scores(
     ]
 
 
+def waits(config: Mapping) -> bool:
+    """Whether its `monitor` or `save_best` names a metric of validation."""
+    name = kind(config)
+    return name in ('CheckpointHook', 'EarlyStoppingHook') or 'Plateau' in name
+
+
 def monitored(cfg: Mapping) -> Iterator[tuple[str, str, Mapping]]:
     """Key, name of a metric, and the part of the config that waits for it."""
     waiting = {
         path: one
         for name in ('default_hooks', 'custom_hooks', 'param_scheduler')
         for path, one in dotted_items({name: cfg.get(name)})
-        if isinstance(one, Mapping)
+        if isinstance(one, Mapping) and waits(one)
     }
     for path, one in waiting.items():
         for key in ('save_best', 'monitor'):
@@ -328,6 +375,9 @@ def check_monitors(cfg: Mapping, scores: Mapping[str, float]) -> list[Finding]:
     from mmdet_retina_plus.common.suggestions import did_you_mean
 
     findings = []
+    # Other loops name metrics in ways of their own.
+    if kind(cfg.get('val_cfg')) not in ('', 'ValLoop'):
+        scores = {}
     for key, name, one in monitored(cfg):
         if cfg.get('val_evaluator') is None:
             message = f'waits for {name}, and there is no validation'
