@@ -12,7 +12,7 @@ from mmdet_retina_plus.common.config_tree import (
 from mmdet_retina_plus.common.numbers import is_finite, is_number
 
 from .findings import Finding
-from .model_traits import counts_channels, is_retina
+from .model_traits import counts_channels, divides_losses, is_retina
 from .weights import setting
 
 
@@ -255,7 +255,7 @@ def check_focal(cfg: Mapping) -> list[Finding]:
                 'alpha=0.25',
             ),
             (
-                is_retina(cfg)
+                divides_losses(cfg)
                 and loss.get('reduction', 'mean') not in ('mean', 'sum'),
                 'warning',
                 f'reduction={loss.get("reduction")!r}: the loss is divided by '

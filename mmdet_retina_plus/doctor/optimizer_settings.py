@@ -176,7 +176,9 @@ def check_averages(cfg: Mapping) -> list[Finding]:
             f'custom_hooks.{number}.momentum={1 - momentum:.4g}',
         )
         for own in [cfg.get('custom_hooks')]
-        for number, hook in enumerate(own if isinstance(own, list) else ())
+        for number, hook in enumerate(
+            own if isinstance(own, list | tuple) else ()
+        )
         if isinstance(hook, Mapping) and kind(hook) == 'EMAHook'
         for momentum in [hook.get('momentum')]
         if is_number(momentum) and momentum > EMA
@@ -283,8 +285,9 @@ def check_odd_multipliers(cfg: Mapping) -> list[Finding]:
                 'slower'
             )
         if message:
-            right = 1.0 if factor == 0 else 0.1
-            fix = f'{key}.{name}.lr_mult={right}'
+            right = {**given, 'lr_mult': 1.0 if factor == 0 else 0.1}
+            # Names have dots, with which no dotted key is possible.
+            fix = f'{key}={dict(part(cfg, key)) | {name: right}}'
             findings.append(Finding('warning', key, message, fix))
     return findings
 
@@ -306,7 +309,8 @@ def check_multipliers(cfg: Mapping) -> list[Finding]:
         return []
     key = 'optim_wrapper.paramwise_cfg'
     settings = part(cfg, key)
-    options = OPTIMIZERS.get(kind(part(cfg, KEY)))
+    name = kind(part(cfg, KEY))
+    options = OPTIMIZERS.get(name) if name else None
     if options is None:
         return []
     known = (*MULTIPLIERS, *inspect.signature(options).parameters)

@@ -133,7 +133,10 @@ def check_shuffle(cfg: Mapping) -> list[Finding]:
 
 def check_thresholds(cfg: Mapping) -> list[Finding]:
     """Scores below which validation drops boxes."""
-    findings = []
+    findings: list[Finding] = []
+    # Where masks are laid over each other, and not ranked, few may be.
+    if part(cfg, 'model.panoptic_fusion_head'):
+        return findings
     for path in ('model.test_cfg', 'model.test_cfg.rcnn'):
         score = part(cfg, path).get('score_thr')
         if is_number(score) and score >= HIGH_SCORE:
@@ -230,6 +233,9 @@ def check_loop(cfg: Mapping) -> list[Finding]:
         message = f'val_interval={interval} stops training after an epoch'
         fix = 'train_cfg.val_interval=1'
         return [Finding('error', 'train_cfg', message, fix)]
+    # The epoch after the last is mmdet's way to leave validation out.
+    if begin == length + 1:
+        return []
     if interval > length or (is_number(begin) and begin > length):
         return [
             Finding(

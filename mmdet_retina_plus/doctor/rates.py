@@ -54,6 +54,9 @@ def shrunk(schedule: Mapping, factor: float) -> dict[str, Any]:
         key: moved(value) if key in (*COUNTED, 'total_steps') else value
         for key, value in schedule.items()
     }
+    gamma = result.get('gamma')
+    if kind(result) == 'ExponentialLR' and is_number(gamma):
+        result['gamma'] = gamma ** (1 / factor)
     if is_number(result.get('end')):
         result['end'] = max(result['end'], result.get('begin', 0) + 2)
     return result

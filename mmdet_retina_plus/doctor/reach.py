@@ -33,7 +33,8 @@ def hooks_of(cfg: Mapping) -> dict[str, Mapping]:
         for name, hook in part(cfg, 'default_hooks').items()
     }
     own = cfg.get('custom_hooks')
-    for number, hook in enumerate(own if isinstance(own, list) else ()):
+    own = own if isinstance(own, list | tuple) else ()
+    for number, hook in enumerate(own):
         named[f'custom_hooks.{number}'] = hook
     return {key: x for key, x in named.items() if isinstance(x, Mapping)}
 

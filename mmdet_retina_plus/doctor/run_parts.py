@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from mmengine.evaluator import Evaluator
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
 from mmdet_retina_plus.common.config_file import READ_BY_MMDET, parts_read
@@ -248,6 +249,15 @@ def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
             for key, value in settings.items()
             if key not in ('loss_scale', 'dtype')
         } | {'type': 'OptimWrapper'}
+    several = any(isinstance(x, OptimWrapper) for x in settings.values())
+    if not (settings.keys() & {'optimizer', 'constructor'} or several):
+        message = 'it has no optimizer'
+        fix = (
+            "optim_wrapper.optimizer=dict(type='SGD', lr=0.01, momentum=0.9, "
+            'weight_decay=0.0001)'
+        )
+        findings.append(Finding('error', 'optim_wrapper', message, fix))
+        return findings
     if isinstance(part(settings, 'optimizer').get('lr'), str):
         return findings  # `check_rate` tells.
     _, problems = attempt(
