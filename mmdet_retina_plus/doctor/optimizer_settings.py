@@ -285,9 +285,11 @@ def check_odd_multipliers(cfg: Mapping) -> list[Finding]:
                 'slower'
             )
         if message:
-            right = {**given, 'lr_mult': 1.0 if factor == 0 else 0.1}
-            # Names have dots, with which no dotted key is possible.
-            fix = f'{key}={dict(part(cfg, key)) | {name: right}}'
+            right = 1.0 if factor == 0 else 0.1
+            fix = f'{key}.{name}.lr_mult={right}'
+            if '.' in name:  # Its dots would be taken for those of keys.
+                changed = {name: {**given, 'lr_mult': right}}
+                fix = f'{key}={dict(part(cfg, key)) | changed}'
             findings.append(Finding('warning', key, message, fix))
     return findings
 

@@ -435,6 +435,21 @@ def test_stock_configs_raise_no_false_alarm(name):
     assert [x for x in found if x.level == 'error'] == []
 
 
+MEANT = {
+    'fsaf/fsaf_r50_fpn_1x_coco': 'reduction=',
+    'panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco': 'score_thr=',
+    'masktrack_rcnn/masktrack-rcnn_mask-rcnn_r50_fpn_8xb1-12e_'
+    'youtubevis2019': 'first validation',
+}
+
+
+@pytest.mark.parametrize('name', MEANT)
+def test_what_stock_configs_mean_raises_no_alarm(name):
+    cfg = get_config(f'mmdet::{name}.py').to_dict()
+    found = [finding for check in CHECKS for finding in check(cfg)]
+    assert [x for x in found if MEANT[name] in x.message] == []
+
+
 SUPPRESSION = {
     'copies': ({'nms': {'iou_threshold': 1.0}}, 'keeps copies', 'nms.iou'),
     'neighbours': ({'nms': {'iou_threshold': 0.01}}, 'neighbours', 'nms.iou'),
