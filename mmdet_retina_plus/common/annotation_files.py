@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .suggestions import did_you_mean
+from .suggestions import near_name
 from .text import some
 
 ENCODINGS = {
@@ -64,8 +64,7 @@ def missing_file(path: str) -> UnreadableError:
             f'there is no folder {lost}; {contents(parent)}', fix
         )
     names = [x.name for x in parent.glob('*.json')]
-    near = did_you_mean(Path(path).name, names)
-    guess = near.partition('mean ')[2].rstrip('?')
+    guess = near_name(Path(path).name, names)
     if not guess and len(names) == 1:
         guess = names[0]
     fix = 'ann_file of a file that is there'

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmdet_retina_plus.common.config_tree import kind, part
 from mmdet_retina_plus.common.numbers import is_number
-from mmdet_retina_plus.common.suggestions import did_you_mean
+from mmdet_retina_plus.common.suggestions import did_you_mean, hint, near_name
 from mmdet_retina_plus.common.text import quantity
 
 from .findings import Finding
@@ -142,8 +142,7 @@ def check_precision(cfg: Mapping) -> list[Finding]:
     findings = []
     dtype, scale = wrapper.get('dtype'), wrapper.get('loss_scale', 'dynamic')
     if isinstance(dtype, str) and dtype not in DTYPES:
-        guess = did_you_mean(dtype, DTYPES[:2], always=True)
-        near = guess.partition('mean ')[2].rstrip('?') or DTYPES[0]
+        near = near_name(dtype, DTYPES[:2], always=True) or DTYPES[0]
         findings.append(
             Finding(
                 'error',
@@ -344,13 +343,12 @@ def check_clipping(cfg: Mapping) -> list[Finding]:
     findings = []
     for name in given:
         if known and name not in ('type', *known):
-            guess = did_you_mean(name, known, always=True)
-            near = guess.partition('mean ')[2].rstrip('?')
+            near = near_name(name, known, always=True)
             findings.append(
                 Finding(
                     'error',
                     key,
-                    f'clipping takes no {name}{guess}',
+                    f'clipping takes no {name}{hint(near)}',
                     f'{near}={given[name]} in place of {name}',
                 )
             )

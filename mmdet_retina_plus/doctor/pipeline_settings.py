@@ -12,7 +12,7 @@ from mmdet_retina_plus.common.config_tree import (
     without_scopes,
 )
 from mmdet_retina_plus.common.numbers import is_number
-from mmdet_retina_plus.common.suggestions import did_you_mean
+from mmdet_retina_plus.common.suggestions import did_you_mean, hint, near_name
 
 from .findings import Finding
 from .model_traits import scored_sets
@@ -173,12 +173,11 @@ def check_suppression(cfg: Mapping) -> list[Finding]:
                 f'{key}.iou_threshold=0.5',
             )
         elif isinstance(name, str) and not hasattr(ops, name):
-            guess = did_you_mean(name, ('nms', 'soft_nms'))
-            near = guess.partition('mean ')[2].rstrip('?') or 'nms'
+            near = near_name(name, ('nms', 'soft_nms'))
             problem = (
                 key,
-                f'no NMS is called {name}{guess}',
-                f'{key}.type={near!r}',
+                f'no NMS is called {name}{hint(near)}',
+                f'{key}.type={near or "nms"!r}',
             )
         binary = part(cfg, path).get('mask_thr_binary')
         if is_number(binary) and binary >= 1:

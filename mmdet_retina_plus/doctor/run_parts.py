@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 
 from mmdet_retina_plus.common.config_file import READ_BY_MMDET, parts_read
 from mmdet_retina_plus.common.config_tree import kind, part
-from mmdet_retina_plus.common.suggestions import did_you_mean
+from mmdet_retina_plus.common.suggestions import near_name
 from mmdet_retina_plus.common.text import verb
 
 from .data_sets import silence
@@ -395,8 +395,7 @@ def check_choice(
     """One of few texts, which a run looks up as it starts."""
     if value in (names := list(known)):
         return []
-    guess = did_you_mean(str(value), names)
-    near = guess.partition('mean ')[2].rstrip('?') or usual
+    near = near_name(str(value), names) or usual
     message = f'{value!r} is none of {", ".join(names)}'
     return [Finding('error', key, message, f'{key}={near!r}')]
 

@@ -372,7 +372,7 @@ def monitored(cfg: Mapping) -> Iterator[tuple[str, str, Mapping]]:
 
 def check_monitors(cfg: Mapping, scores: Mapping[str, float]) -> list[Finding]:
     """Names of metrics that hooks and schedules wait for."""
-    from mmdet_retina_plus.common.suggestions import did_you_mean
+    from mmdet_retina_plus.common.suggestions import hint, near_name
 
     findings = []
     # Other loops name metrics in ways of their own.
@@ -388,9 +388,8 @@ def check_monitors(cfg: Mapping, scores: Mapping[str, float]) -> list[Finding]:
             fix = 'val_evaluator.format_only=False'
             level = 'error'
         elif scores and name not in ('auto', *scores):
-            guess = did_you_mean(name, scores, always=True)
-            message = f'no metric is called {name}{guess}'
-            near = guess.partition('mean ')[2].rstrip('?')
+            near = near_name(name, scores, always=True)
+            message = f'no metric is called {name}{hint(near)}'
             fix = f'{key}={near or next(iter(scores))!r}'
             level = 'error'
         elif one.get('rule') == 'less' and re.search('mAP|AR', name):
