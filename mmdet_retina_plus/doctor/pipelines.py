@@ -23,6 +23,22 @@ SAMPLES = 8
 SECONDS = 10
 SMALLEST = 32
 """Samples to load, seconds at most, and a side in pixels that is small."""
+BEYOND, PART = 2, 0.2
+"""Pixels by which a box may leave its image, and the fraction that does."""
+META = ('img_id', 'img_shape', 'ori_shape')
+"""What scoring needs of every detector."""
+NEEDED = (
+    (("'img'", '`img`'), "dict(type='LoadImageFromFile')"),
+    (
+        ("'gt_bboxes", "'gt_ignore_flags'"),
+        "dict(type='LoadAnnotations', with_bbox=True)",
+    ),
+    (
+        ("'gt_masks'",),
+        "dict(type='LoadAnnotations', with_bbox=True, with_mask=True)",
+    ),
+)
+"""What a step misses, and the step that brings it."""
 
 
 def check_steps(key: str, config: Any) -> list[Finding]:
@@ -211,20 +227,6 @@ def is_image(sample: Mapping) -> bool:
     return hasattr(sample['inputs'], 'shape')
 
 
-NEEDED = (
-    (("'img'", '`img`'), "dict(type='LoadImageFromFile')"),
-    (
-        ("'gt_bboxes", "'gt_ignore_flags'"),
-        "dict(type='LoadAnnotations', with_bbox=True)",
-    ),
-    (
-        ("'gt_masks'",),
-        "dict(type='LoadAnnotations', with_bbox=True, with_mask=True)",
-    ),
-)
-"""What a step misses, and the step that brings it."""
-
-
 def step_failed(where: str, error: Exception) -> Finding:
     fix = f'correct {where}, or leave it out'
     if 'CopyPaste' in where or 'func != 0' in str(error):
@@ -340,12 +342,6 @@ def check_outside(key: str, samples: Sequence[Any]) -> list[Finding]:
             'the steps that move pixels',
         )
     ]
-
-
-BEYOND, PART = 2, 0.2
-"""Pixels by which a box may leave its image, and the fraction that does."""
-META = ('img_id', 'img_shape', 'ori_shape')
-"""What scoring needs of every detector."""
 
 
 def check_meta(

@@ -125,20 +125,21 @@ def epochs_of(schedules: Sequence[Mapping]) -> float:
     return max(marks or steps, default=12)
 
 
+def scaled(value: Any, factor: float) -> Any:
+    """A time, or times, as whole numbers of at least 1; others as they are."""
+    if isinstance(value, list | tuple):
+        return [scaled(x, factor) for x in value]
+    known = is_number(value) and 0 < value < inf
+    return max(round(value * factor), 1) if known else value
+
+
 def in_iterations(
     schedule: Mapping, all_of_them: Sequence[Mapping], iterations: int
 ) -> dict[str, Any]:
     """A schedule of epochs at the same fractions of all iterations."""
     factor = iterations / epochs_of(all_of_them)
-
-    def moved(value: Any) -> Any:
-        if isinstance(value, list | tuple):
-            return [moved(x) for x in value]
-        known = is_number(value) and 0 < value < inf
-        return max(round(value * factor), 1) if known else value
-
     result = {
-        key: moved(value) if key in COUNTED else value
+        key: scaled(value, factor) if key in COUNTED else value
         for key, value in schedule.items()
         if key != 'convert_to_iter_based'
     }
