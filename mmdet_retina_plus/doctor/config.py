@@ -22,6 +22,7 @@ from . import (
     optimizer_settings,
     run_parts,
     settings,
+    unread_settings,
     weights,
 )
 from .anchors import (
@@ -58,6 +59,8 @@ from .findings import (
     without_consequences,
 )
 from .image_files import Look, Track
+from .inheritance import check_variables
+from .loader_settings import check_learning_rate
 from .model import (
     blank_samples,
     build_model,
@@ -80,6 +83,7 @@ SETTING_CHECKS = (
     *weights.CHECKS,
     *run_parts.CHECKS,
     *optimizer_settings.CHECKS,
+    *unread_settings.CHECKS,
     check_evaluators,
     check_exchanged,
 )
@@ -137,6 +141,9 @@ def check_config(
         return scope
     findings = guarded(check_registration, values, cfg.text)
     findings += guarded(check_old_keys, values, cfg.text)
+    findings += guarded(run_parts.check_keys, values, cfg.text)
+    findings += guarded(check_variables, cfg.filename, values)
+    findings += guarded(check_learning_rate, cfg.filename, values)
     findings += guarded(check_options, options)
     for check_setting in SETTING_CHECKS:
         findings += guarded(check_setting, values)
@@ -317,8 +324,10 @@ def check_run(
             continue
 
         def check_scoring(name: str = name) -> list[Finding]:
+            first = next(iter(samples.get(name) or ()), None)
+            packed = None if first is None else first['data_samples']
             scores[name], found = check_evaluator(
-                values, name, built.get(name)
+                values, name, built.get(name), packed
             )
             read = any(x.name.startswith(name) for x in data.splits)
             return without_causes(found, name if read else 'val', known)

@@ -12,6 +12,7 @@ from mmdet_retina_plus.common.python_code import one_line
 
 from .explanations import OLD_SETTINGS
 from .findings import Finding
+from .inheritance import changed_by, names_in
 from .schedules import in_iterations, length_of
 
 OF_OPTIMIZER = ('optimizer', 'optimizer_config', 'fp16')
@@ -30,49 +31,6 @@ def sources(text: str) -> Iterator[str]:
     yield '\n'.join(lines)
 
 
-def changed(statement: ast.stmt) -> set[ast.AST]:
-    """Names whose values a statement sets or changes, and so does not use."""
-    targets: list[ast.expr] = []
-    if isinstance(statement, ast.Assign | ast.Delete):
-        targets = list(statement.targets)
-    elif isinstance(statement, ast.AugAssign | ast.AnnAssign):
-        targets = [statement.target]
-    elif isinstance(statement, ast.Expr) and isinstance(
-        statement.value, ast.Call
-    ):
-        targets = [statement.value.func]
-    names = set()
-    for target in targets:
-        owner: ast.AST = target
-        while isinstance(owner, ast.Attribute | ast.Subscript):
-            owner = owner.value
-        names.add(owner)
-    return names
-
-
-def used_by(statement: ast.stmt) -> set[str]:
-    """Names, also those of a base, whose values a statement takes."""
-    kept = {
-        name
-        for inner in ast.walk(statement)
-        if isinstance(inner, ast.stmt)
-        for name in changed(inner)
-    }
-    names = {
-        node.id
-        for node in ast.walk(statement)
-        if isinstance(node, ast.Name) and node not in kept
-    }
-    names |= {
-        node.attr
-        for node in ast.walk(statement)
-        if isinstance(node, ast.Attribute)
-        and isinstance(node.value, ast.Name)
-        and node.value.id == '_base_'
-    }
-    return names - {x.id for x in kept if isinstance(x, ast.Name)}
-
-
 def variables(text: str) -> set[str]:
     """Names that a config uses in the value of something else.
 
@@ -84,7 +42,7 @@ def variables(text: str) -> set[str]:
         # A config may be no Python.
         with suppress(SyntaxError):
             for statement in ast.parse(source).body:
-                used |= used_by(statement)
+                used |= names_in(statement) - changed_by(statement)
     return used
 
 

@@ -23,6 +23,7 @@ from mmdet_retina_plus.common.text import verb
 from .data_sets import silence
 from .explanations import OLD_SETTINGS, explained
 from .findings import Finding
+from .old_settings import variables
 from .optimizer_settings import (
     check_accumulation,
     check_multipliers,
@@ -70,23 +71,28 @@ class Parts(Runner):
         self.visualizer = SimpleNamespace(dataset_meta=None)
 
 
-def check_keys(cfg: Mapping) -> list[Finding]:
-    """Top-level keys that nothing reads, and that are like one that is."""
+def check_keys(cfg: Mapping, text: str) -> list[Finding]:
+    """Top-level keys that nothing reads, and that are like one that is.
+
+    Args:
+        cfg: Of the run.
+        text: Of the config and those that it inherits from.
+    """
     findings = []
+    used = variables(text)
     for key in cfg:
-        value = cfg[key]
-        known = key in RUNNER_KEYS or key in OLD_SETTINGS
-        if not known and isinstance(value, dict | list | str | bool):
-            guess = near_key(key)
-            if guess and guess not in cfg:
-                findings.append(
-                    Finding(
-                        'error',
-                        key,
-                        f'nothing reads {key}; did you mean {guess}?',
-                        f'{guess}=… in place of {key}=…',
-                    )
+        if key in RUNNER_KEYS or key in OLD_SETTINGS or key in used:
+            continue
+        guess = near_key(key)
+        if guess:
+            findings.append(
+                Finding(
+                    'error',
+                    key,
+                    f'nothing reads {key}; did you mean {guess}?',
+                    f'{guess}=… in place of {key}=…',
                 )
+            )
     return findings
 
 
@@ -485,7 +491,6 @@ def check_seed(cfg: Mapping) -> list[Finding]:
 
 
 CHECKS = (
-    check_keys,
     check_triples,
     check_hooks,
     check_absent_hooks,

@@ -4,7 +4,7 @@ import copy
 import inspect
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mmdet_retina_plus.common.config_tree import (
+    annotation_path,
     dataset_chains,
     datasets_in,
     dotted_items,
@@ -26,19 +27,30 @@ from .coco_metric import explain_arguments
 from .data_sets import ids_of, silence
 from .explanations import explained
 from .findings import Finding
+from .pipelines import META
 from .run_parts import Parts
 
 IMAGES = 300
 """Images to score; more take longer and tell no more."""
 PERFECT = 0.99
+TOLD = (*META, 'pred_instances')
+"""What samples have, or lack and have a finding of their own."""
 MANY = 100
 """COCO's AP counts as many objects an image."""
 TRUSTED = ('mmdet', 'mmengine', 'mmdet_retina_plus')
 """Packages whose metrics write into `out_file…` and `output_dir` alone."""
 
 
-def perfect_sample(info: Mapping, masks: bool) -> dict[str, Any]:
-    """What a detector would return that finds every object."""
+def perfect_sample(
+    info: Mapping, masks: bool, packed: Container[str] | None = None
+) -> dict[str, Any]:
+    """What a detector would return that finds every object.
+
+    Args:
+        info: Of an image.
+        masks: Whether masks are scored.
+        packed: What the pipeline hands on; None: all that a metric may read.
+    """
     import torch
 
     instances = [
@@ -54,7 +66,7 @@ def perfect_sample(info: Mapping, masks: bool) -> dict[str, Any]:
     size = (info['height'], info['width'])
     if masks:
         found['masks'] = [compressed(x['mask'], *size) for x in instances]
-    return {
+    read = {
         'img_id': info['img_id'],
         'img_path': info.get('img_path', ''),
         'ori_shape': size,
@@ -66,6 +78,11 @@ def perfect_sample(info: Mapping, masks: bool) -> dict[str, Any]:
             'bboxes': torch.zeros(0, 4),
             'labels': torch.zeros(0).long(),
         },
+    }
+    return {
+        key: value
+        for key, value in read.items()
+        if packed is None or key in packed or key in TOLD
     }
 
 
@@ -158,15 +175,29 @@ def check_reports(cfg: Mapping) -> list[Finding]:
 
 
 def check_evaluator(
-    cfg: Mapping, name: str, dataset: Any
+    cfg: Mapping,
+    name: str,
+    dataset: Any,
+    packed: Container[str] | None = None,
 ) -> tuple[dict[str, float], list[Finding]]:
-    """Scores of perfect predictions, and findings about the evaluator."""
+    """Scores of perfect predictions, and findings about the evaluator.
+
+    Args:
+        cfg: Of the run.
+        name: 'val' or 'test'.
+        dataset: As the runner builds it; None if that failed.
+        packed: A sample that went through its pipeline; None if none did.
+    """
     with TemporaryDirectory() as folder:
-        return score_perfect(cfg, name, dataset, folder)
+        return score_perfect(cfg, name, dataset, packed, folder)
 
 
 def score_perfect(
-    cfg: Mapping, name: str, dataset: Any, folder: str
+    cfg: Mapping,
+    name: str,
+    dataset: Any,
+    packed: Container[str] | None,
+    folder: str,
 ) -> tuple[dict[str, float], list[Finding]]:
     """As `check_evaluator`, with a folder for files of metrics."""
     key = f'{name}_evaluator'
@@ -204,7 +235,7 @@ def score_perfect(
         return {}, left_out
     try:
         with silence():
-            samples = [perfect_sample(info, masks) for info in infos]
+            samples = [perfect_sample(info, masks, packed) for info in infos]
             if len(infos) < len(dataset):
                 for metric in evaluator.metrics:
                     metric.img_ids = [info['img_id'] for info in infos]
@@ -213,7 +244,9 @@ def score_perfect(
     except KeyError as error:
         if error.args == ('mask',):  # Named by the annotations' check.
             return {}, []
-        return {}, explain_arguments(key, cfg[key]) or [explained(key, error)]
+        return {}, explain_arguments(key, cfg[key]) or [
+            scoring_failed(cfg, name, error)
+        ]
     except Exception as error:  # Of a metric.
         return {}, explain_arguments(key, cfg[key]) or [
             scoring_failed(cfg, name, error)
@@ -276,7 +309,7 @@ def scoring_failed(cfg: Mapping, name: str, error: Exception) -> Finding:
     metrics = cfg[key] if isinstance(cfg[key], list | tuple) else [cfg[key]]
     if 'do not correspond to current coco set' in str(error):
         message = 'it scores images that are not in its ann_file'
-        fix = f'set {key}.ann_file to the file of the data set'
+        fix = ann_file_fix(cfg, name)
         if len(members) > 1:
             metrics = [x for x in metrics if isinstance(x, Mapping)]
             names = [f'set{n}' for n in range(1, len(members) + 1)]
@@ -290,7 +323,27 @@ def scoring_failed(cfg: Mapping, name: str, error: Exception) -> Finding:
                 f'dataset_prefixes={names})'
             )
         return Finding('error', key, message, fix)
+    if 'ground truth is required' in str(error):
+        message = 'without ann_file it has no objects to score against'
+        return Finding('error', key, message, ann_file_fix(cfg, name))
+    twice = re.search(r'with the same metric name (\S+)\. ', str(error))
+    if twice:
+        named = [x.get('prefix') or kind(x) for x in metrics]
+        again = (n for n, x in enumerate(named) if x in named[:n])
+        fix = f"{key}.{next(again, 1)}.prefix='other'"
+        message = f'two of its metrics are called {twice[1]}'
+        return Finding('error', key, message, fix)
     return explained(key, error, fix=f'correct {key} or {OF_ANNOTATIONS}')
+
+
+def ann_file_fix(cfg: Mapping, name: str) -> str:
+    """The file that an evaluator is to score against."""
+    key = f'{name}_evaluator'
+    data = datasets_in(part(cfg, f'{name}_dataloader').get('dataset'))
+    files = [annotation_path(x) for x in data if x.get('ann_file')]
+    number = '.0' if isinstance(cfg[key], list | tuple) else ''
+    file = repr(files[0]) if files else '… of the data set'
+    return f'{key}{number}.ann_file={file}'
 
 
 def without_causes(

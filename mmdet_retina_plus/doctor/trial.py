@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mmdet_retina_plus.common.config_tree import walk
+from mmdet_retina_plus.common.text import quantity
 
 from .data_sets import silence
 from .explanations import META_KEYS, explained
@@ -292,4 +293,4 @@ def check_prediction(
         message = 'scores masks, which the detector does not predict'
         fix = "val_evaluator.metric='bbox'"
         return [Finding('error', 'val_evaluator', message, fix)]
-    return [Finding('ok', key, f'{number} boxes with random weights')]
+    return [Finding('ok', key, quantity(number, 'box'))]

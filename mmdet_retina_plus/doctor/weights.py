@@ -14,17 +14,17 @@ from mmdet_retina_plus.common.config_tree import (
     part,
     walk,
 )
-from mmdet_retina_plus.common.text import some
+from mmdet_retina_plus.common.text import quantity, some, verb
 
 from .findings import Finding, any_error
 from .schedules import length_of
 
-FROM_SCRATCH = 'model.backbone.frozen_stages=-1 model.backbone.norm_eval=False'
 FITS = 0.9
 """Fraction of weights beyond which the rest may be a new head's."""
 HALF = 0.5
 """Fraction of weights below which a checkpoint is of another model."""
 STAGES = 4
+PRETRAINED = ('model.backbone.pretrained', 'model.pretrained')
 BATCH_NORMS = ('BN', 'BN2d', 'SyncBN', 'MMSyncBN')
 
 
@@ -94,22 +94,24 @@ def check_frozen(cfg: Mapping) -> list[Finding]:
         return []
     frozen = setting(backbone, 'frozen_stages', -1)
     norm = kind(setting(backbone, 'norm_cfg', None)) in BATCH_NORMS
-    fixed = []
+    fixed: dict[str, str] = {}
     # More stages than there are is an error of its own.
     if isinstance(frozen, int) and 0 <= frozen <= STAGES:
-        fixed.append(f'frozen_stages={frozen}')
+        fixed[f'frozen_stages={frozen}'] = 'frozen_stages=-1'
     if norm and setting(backbone, 'norm_eval', False) is True:
-        fixed.append('norm_eval=True')
+        fixed['norm_eval=True'] = 'norm_eval=False'
     affine = part(backbone, 'norm_cfg').get('requires_grad', True)
     if norm and affine is False:
-        fixed.append('norm_cfg.requires_grad=False')
+        given = 'norm_cfg.requires_grad=False'
+        fixed[given] = 'norm_cfg.requires_grad=True'
     if not fixed:
         return []
     message = (
         f'{" and ".join(fixed)} without pretrained weights: what is frozen '
         'keeps its random initial weights'
     )
-    return [Finding('warning', 'backbone', message, FROM_SCRATCH)]
+    fix = ' '.join(f'model.backbone.{right}' for right in fixed.values())
+    return [Finding('warning', 'backbone', message, fix)]
 
 
 def is_local(name: object) -> TypeGuard[str]:
@@ -125,6 +127,8 @@ def compare_weights(
     converts: bool | None = None,
 ) -> list[Finding]:
     """How many weights of a module a checkpoint has, in name and shape.
+
+    Where nearly all fit the module takes them, as training would.
 
     Args:
         key: Of the setting that names the checkpoint.
@@ -176,6 +180,24 @@ def compare_weights(
                 f'{key}=None, or the path of a checkpoint',
             )
         ]
+    floats = {
+        name: value
+        for name, value in weights.items()
+        if is_tensor(value) and value.is_floating_point()
+    }
+    spoilt = [x for x, value in floats.items() if not value.isfinite().all()]
+    if spoilt:
+        number = quantity(len(floats), 'weight')
+        return [
+            Finding(
+                'error',
+                key,
+                f'{len(spoilt)} of {number} in {os.path.basename(path)} '
+                f'{verb(len(spoilt), "have")} values that are not finite: '
+                f'{some(spoilt)}',
+                f'{key}=… an earlier checkpoint, of before the loss was NaN',
+            )
+        ]
     if converts:
         message = f'{os.path.basename(path)} can be read; names are converted'
         return [Finding('ok', key, message)]
@@ -196,6 +218,8 @@ def compare_weights(
         f'{len(wanted)}) are in {os.path.basename(path)}'
     )
     if share > FITS:
+        fitting = {x: weights[x] for x in wanted if x not in missing}
+        module.load_state_dict(fitting, strict=False)
         if missing:
             message += f'; new are {some(missing)}'
         return [Finding('ok', key, message)]
@@ -412,16 +436,48 @@ def check_style(cfg: Mapping) -> list[Finding]:
     return []
 
 
-def module_at(model: Any, path: str) -> Any:
-    """What a model has at the key of its config, None if that is not built.
+def submodule(model: Any, path: str) -> Any:
+    """A part of a model, None if it has none of that name."""
+    try:
+        return None if model is None else model.get_submodule(path)
+    except AttributeError:
+        return None
 
-    Args:
-        model: Detector.
-        path: Dotted: model, model.neck, model.roi_head.bbox_head.0.
-    """
-    for name in path.split('.')[1:]:
-        model = getattr(model, name, None)
-    return model
+
+def check_initial(cfg: Mapping, model: Any) -> list[Finding]:
+    """Weights of `init_cfg` and `pretrained`, of a model and its parts."""
+    findings: list[Finding] = []
+    for path, value in dotted_items({'model': cfg.get('model')}):
+        owner, _, name = path.rpartition('.')
+        if kind(value) == 'Pretrained' and is_local(value.get('checkpoint')):
+            owner = path.partition('.init_cfg')[0]
+            findings += compare_weights(
+                f'{path}.checkpoint',
+                value['checkpoint'],
+                submodule(model, owner.partition('.')[2]),
+                value.get('prefix') or '',
+                setting(part(cfg, owner), 'convert_weights', None),
+            )
+        if not is_local(value):
+            continue
+        if name == 'teacher_ckpt':
+            findings += compare_weights(path, value, None)
+        if path not in PRETRAINED:
+            continue
+        if os.path.isfile(value):
+            built = submodule(model, owner.partition('.')[2])
+            findings += compare_weights(path, value, built)
+            continue
+        findings.append(
+            Finding(
+                'error',
+                path,
+                f'there is no file {value}',
+                f"{owner}.init_cfg=dict(type='Pretrained', "
+                "checkpoint='torchvision://resnet50')",
+            )
+        )
+    return findings
 
 
 def check_weights(
@@ -431,11 +487,12 @@ def check_weights(
 
     Args:
         cfg: Of the run.
-        model: Detector, None if it cannot be built.
+        model: Detector, which gets the weights that training would start
+            from; None if it cannot be built.
         config: File of the config, after which `mim train` names the folder
             of a run.
     """
-    findings: list[Finding] = []
+    findings = check_initial(cfg, model)
     path = cfg.get('load_from')
     if isinstance(cfg.get('resume'), str):
         findings.append(
@@ -473,30 +530,6 @@ def check_weights(
                     "resume=False, or load_from='FILE'",
                 )
             )
-    for key, value in dotted_items({'model': cfg.get('model')}):
-        owner, _, name = key.rpartition('.')
-        if kind(value) == 'Pretrained' and is_local(value.get('checkpoint')):
-            owner = key.partition('.init_cfg')[0]
-            findings += compare_weights(
-                f'{key}.checkpoint',
-                value['checkpoint'],
-                module_at(model, owner),
-                value.get('prefix') or '',
-                setting(part(cfg, owner), 'convert_weights', None),
-            )
-        missing = is_local(value) and not os.path.isfile(value)
-        if missing and name == 'pretrained':
-            findings.append(
-                Finding(
-                    'error',
-                    key,
-                    f'there is no file {value}',
-                    f"{owner}.init_cfg=dict(type='Pretrained', "
-                    "checkpoint='torchvision://resnet50')",
-                )
-            )
-        elif missing and name == 'teacher_ckpt':
-            findings += compare_weights(key, value, None)
     return findings
 
 

@@ -269,10 +269,6 @@ TRAPS = {
         },
         ('error', 'data_preprocessor', 'pad_seg=True'),
     ),
-    'batch size': (
-        {'auto_scale_lr.base_batch_size': 16},
-        ('warning', 'schedule', '8 devices'),
-    ),
 }
 
 
@@ -320,10 +316,6 @@ FINE = {
     'scaled boxes': {
         f'{HEAD}.loss_bbox': {'type': 'SelfAdjustingSmoothL1Loss'},
         f'{HEAD}.bbox_coder': {'target_stds': [0.1, 0.1, 0.2, 0.2]},
-    },
-    'scaled learning rate': {
-        'auto_scale_lr.base_batch_size': 16,
-        'auto_scale_lr.enable': True,
     },
     'a sampler with cross entropy': {
         SAMPLER: {'type': 'RandomSampler', 'add_gt_as_proposals': False},

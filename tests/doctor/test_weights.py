@@ -56,8 +56,9 @@ def test_random_weights_should_not_be_frozen(backbone, words):
     (finding,) = findings(init_cfg=None, **backbone)
     assert finding.level == 'warning'
     assert words in finding.message
-    assert 'model.backbone.frozen_stages=-1' in finding.fix
-    assert 'model.backbone.norm_eval=False' in finding.fix
+    for key, right in (('frozen_stages', -1), ('norm_eval', False)):
+        named = f'{key}=' in finding.message
+        assert (f'model.backbone.{key}={right}' in finding.fix) is named
 
 
 @pytest.mark.parametrize(
