@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,7 @@ from .findings import (
 from .image_files import Look, Track
 from .inheritance import check_variables
 from .loader_settings import check_learning_rate
+from .mirrors import check_mirrors
 from .model import (
     blank_samples,
     build_model,
@@ -76,6 +77,7 @@ from .pipeline_trials import steps_of
 from .pipelines import NO_OBJECT, build_data, is_image
 from .scoring import check_evaluator, check_monitors, without_causes
 from .segmentations import check_segmentations
+from .switches import check_switches
 from .trial import check_loss_step, check_prediction
 
 SETTING_CHECKS = (
@@ -234,6 +236,7 @@ def check_data(
     others = [x for x in data.bare.values() if is_other(x)]
     findings = guarded(check_num_classes, values, data.splits, others)
     findings += guarded(check_labels, data.splits)
+    findings += guarded(check_mirrors, values, data.splits)
     labelled = {x.name for x in data.splits if x.trains and x.usable.any()}
     for split in data.splits:
         rest = bool(labelled - {split.name})
@@ -336,7 +339,7 @@ def check_run(
     findings += guarded(check_monitors, values, scores.get('val') or {})
     causes = [*known, *findings]
     return findings + check_model(
-        cfg, values, data, samples, loaders.get('train'), causes
+        cfg, values, data, samples, loaders.get('train'), readable, causes
     )
 
 
@@ -346,6 +349,7 @@ def check_model(
     data: DataSets,
     samples: Mapping[str, Sequence[Any]],
     loader: Any,
+    there: Callable[[Any], bool],
     known: Sequence[Finding],
 ) -> list[Finding]:
     """Build it, lay its anchors over objects, take a step."""
@@ -403,6 +407,10 @@ def check_model(
         if failed and not any_error(found):
             message = 'not tried: no sample of training can be loaded'
             found = [Finding('ok', 'loss step', message)]
+        if batch and loader is not None and not any_error(found):
+            found += guarded(
+                check_switches, values, model, loader.dataset, there
+            )
         tried += found
     if samples.get('val'):
         metrics = metrics_of(values, 'val')

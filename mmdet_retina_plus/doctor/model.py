@@ -9,7 +9,7 @@ from typing import Any
 from mmdet_retina_plus.common.config_tree import kind, walk
 
 from .data_sets import silence
-from .explanations import explained
+from .explanations import explained, parameters_of
 from .findings import Finding, any_error, guarded
 from .model_fit import check_roi_strides, explain_features
 
@@ -64,11 +64,18 @@ def build_model(cfg: Any) -> tuple[Any, list[Finding]]:
     return model, [Finding('ok', 'model', f'{size:.1f} million weights')]
 
 
+def prior_head(model: Any) -> tuple[str, Any]:
+    """Name of the head that lays priors, and it; None if there is none."""
+    for name in ('bbox_head', 'rpn_head'):
+        head = getattr(model, name, None)
+        if getattr(head, 'prior_generator', None):
+            return name, head
+    return '', None
+
+
 def prior_generator(model: Any) -> Any:
     """Generator of a detector's anchors or points, None if it has none."""
-    heads = (getattr(model, name, None) for name in ('bbox_head', 'rpn_head'))
-    generators = (getattr(head, 'prior_generator', None) for head in heads)
-    return next(filter(None, generators), None)
+    return getattr(prior_head(model)[1], 'prior_generator', None)
 
 
 def input_channels(model: Any, samples: Sequence[Any]) -> int:
@@ -153,22 +160,37 @@ def check_strides(
         for side, stride in zip(sides, given, strict=True)
     ):
         return findings
-    fix = f'model.bbox_head.anchor_generator.strides={strides}'
-    outs = getattr(getattr(model, 'neck', None), 'num_outs', None)
+    key = strides_key(model)
+    fix = f'{key}={strides}'
+    neck = getattr(model, 'neck', None)
+    outs, first = getattr(neck, 'num_outs', 0), getattr(neck, 'start_level', 0)
     if outs and (
         strides[: len(given)] == given or given[: len(strides)] == strides
     ):
         right = outs + len(given) - len(strides)
         fix += f', or model.neck.num_outs={right}'
+    elif outs == len(given) and given[0] in strides[1:]:
+        level = first + strides.index(given[0])
+        fix += f', or model.neck.start_level={level}'
     return [
         Finding(
             'error',
             'model',
-            f'the features have strides {strides}, anchor_generator.strides '
-            f'are {given}',
+            f'the features have strides {strides}, '
+            f'{key.removeprefix("model.")} are {given}',
             fix,
         )
     ]
+
+
+def strides_key(model: Any) -> str:
+    """Where the config has the strides of a detector's priors."""
+    name, head = prior_head(model)
+    taken = parameters_of(type(head))
+    # RepPoints inherits strides, and puts its points by its own.
+    keys = ('anchor_generator.strides', 'point_strides', 'strides')
+    right = (key for key in keys if key.partition('.')[0] in taken)
+    return f'model.{name}.{next(right, keys[0])}'
 
 
 def blank_samples(channels: int) -> list[dict[str, Any]]:
