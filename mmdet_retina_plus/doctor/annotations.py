@@ -330,11 +330,12 @@ def check_scoring(split: Split) -> list[Finding]:
             'number the annotations, ids from 1 on',
         )
     elif (split.ids == 0).any():
-        findings += split.warn(
+        (finding,) = split.warn(
             'pycocotools takes an annotation of id 0 for unmatched, so AP '
             'is too low',
             'number the annotations, ids from 1 on',
         )
+        findings.append(replace(finding, cause='annotations'))
     return findings
 
 

@@ -74,7 +74,7 @@ from .model_traits import scored_sets
 from .old_settings import check_old_keys
 from .pictures import draw_samples, loads_late
 from .pipeline_trials import steps_of
-from .pipelines import NO_OBJECT, build_data, is_image
+from .pipelines import build_data, is_image
 from .scoring import check_evaluator, check_monitors, without_causes
 from .segmentations import check_segmentations
 from .switches import check_switches
@@ -290,12 +290,7 @@ def check_run(
             )
             # Of annotations that cannot be loaded the file's findings tell.
             if any(x.subject == f'{name} data' for x in known if is_error(x)):
-                found = [
-                    x
-                    for x in found
-                    if 'LoadAnno' not in x.subject
-                    and NO_OBJECT not in x.message
-                ]
+                found = [x for x in found if x.cause != 'annotations']
             if built[name] is not None:
                 loaders[name], more = run_parts.build_loader(
                     values, name, built[name]

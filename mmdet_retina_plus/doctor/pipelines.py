@@ -18,7 +18,6 @@ from .explanations import META_KEYS, explained
 from .findings import Finding
 from .pipeline_trials import check_chance, check_losses
 
-NO_OBJECT = 'have no object after the pipeline'
 SAMPLES = 8
 SECONDS = 10
 SMALLEST = 32
@@ -243,6 +242,7 @@ def step_failed(where: str, error: Exception) -> Finding:
         where,
         f'a sample does not pass: {finding.message}',
         finding.fix,
+        'annotations' if '(LoadAnnotations)' in where else '',
     )
 
 
@@ -288,9 +288,10 @@ def check_sample(
             Finding(
                 'warning',
                 f'{key}.pipeline',
-                f'{len(samples)} samples {NO_OBJECT}',
+                f'{len(samples)} samples have no object after the pipeline',
                 'look at the crops and filters of the pipeline, with '
                 '`retina-plus doctor CONFIG --show DIR`',
+                'annotations',
             )
         ]
     return check_extent(f'{key}.pipeline', samples) or check_outside(

@@ -333,7 +333,10 @@ def scoring_failed(cfg: Mapping, name: str, error: Exception) -> Finding:
         fix = f"{key}.{next(again, 1)}.prefix='other'"
         message = f'two of its metrics are called {twice[1]}'
         return Finding('error', key, message, fix)
-    return explained(key, error, fix=f'correct {key} or {OF_ANNOTATIONS}')
+    fix = f'correct {key} or the annotations that it scores'
+    finding = explained(key, error, fix=fix)
+    unknown = finding.fix == fix
+    return replace(finding, cause='annotations' if unknown else '')
 
 
 def ann_file_fix(cfg: Mapping, name: str) -> str:
@@ -360,20 +363,11 @@ def without_causes(
         x
         for x in known
         if x.subject.startswith(f'{name} ')
-        and (x.level == 'error' or OF_IDS in x.message)
+        and (x.level == 'error' or x.cause == 'annotations')
     ]
     if not explained_by:
         return list(findings)
-    return [
-        x
-        for x in findings
-        if LOW not in x.message and OF_ANNOTATIONS not in x.fix
-    ]
-
-
-LOW = 'its own objects, as predictions'
-OF_ANNOTATIONS = 'the annotations that it scores'
-OF_IDS = 'an annotation of id 0'
+    return [x for x in findings if x.cause != 'annotations']
 
 
 def check_scores(
@@ -393,10 +387,11 @@ def check_scores(
         Finding(
             'warning',
             key,
-            f'{LOW}, score {listed}, not 1: it '
-            'scores others than the data set has',
+            'its own objects, as predictions, score '
+            f'{listed}, not 1: it scores others than the data set has',
             f'{key}.ann_file=… of the data set, or write the annotations '
             'as boxes and masks in pixels of their images',
+            'annotations',
         )
     ]
 
