@@ -18,8 +18,8 @@ from mmdet_retina_plus.common.option_values import (
 
 from . import (
     annotations,
+    hook_settings,
     images,
-    optimizer_settings,
     run_parts,
     settings,
     unread_settings,
@@ -84,7 +84,7 @@ SETTING_CHECKS = (
     *settings.CHECKS,
     *weights.CHECKS,
     *run_parts.CHECKS,
-    *optimizer_settings.CHECKS,
+    *hook_settings.CHECKS,
     *unread_settings.CHECKS,
     check_evaluators,
     check_exchanged,

@@ -17,6 +17,8 @@ RATES = {'SGD': (1e-5, 0.5), 'Adam': (1e-7, 0.005), 'AdamW': (1e-7, 0.005)}
 """Lowest and highest learning rates that may be meant."""
 DECAYS = {'SGD': (0.05, 0.0001), 'Adam': (0.05, 0.0001), 'AdamW': (0.5, 0.05)}
 """Highest weight decay that may be meant, and a usual one."""
+SHORT = 0.01
+"""Length of gradients of which SGD learns nothing."""
 DTYPES = ('float16', 'bfloat16', 'float32', 'float64')
 SLOW = 0.99
 """Momentum beyond which it cannot be meant."""
@@ -355,8 +357,26 @@ def check_clipping(cfg: Mapping) -> list[Finding]:
     return findings
 
 
+def check_clipped_norm(cfg: Mapping) -> list[Finding]:
+    """Gradients that are clipped to nothing."""
+    key = 'optim_wrapper.clip_grad'
+    norm = part(cfg, key).get('max_norm')
+    if is_number(norm) and 0 < norm < SHORT:
+        optimizer = kind(part(cfg, 'optim_wrapper.optimizer'))
+        # Adam divides by the length of the gradient.
+        if optimizer != 'SGD':
+            return []
+        message = f'max_norm={norm} leaves next to no gradient to SGD'
+        return [Finding('warning', key, message, f'{key}.max_norm=35')]
+    if not is_number(norm) or norm > 0:
+        return []
+    message = f'max_norm={norm} leaves no gradient'
+    return [Finding('error', key, message, f'{key}.max_norm=10')]
+
+
 CHECKS = (
     check_clipping,
+    check_clipped_norm,
     check_odd_multipliers,
     check_scaling,
     check_rate,

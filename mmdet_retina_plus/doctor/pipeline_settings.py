@@ -16,8 +16,9 @@ from mmdet_retina_plus.common.suggestions import did_you_mean, hint, near_name
 
 from .findings import Finding
 from .model_traits import scored_sets
+from .pipeline_trials import FOR_GOOD
 
-MOVES = ('Resize', 'Flip', 'Crop', 'Affine', 'Shift', 'Rotate', 'Expand')
+MOVES = ('Resize', *FOR_GOOD)
 """Ends of the names of transforms that move pixels and boxes."""
 FILTERS = ('filter_empty_gt', 'min_size', 'bbox_min_size')
 HIGH_SCORE = 0.15
@@ -25,8 +26,6 @@ LOOSE, STRICT = 0.9, 0.15
 """IoU thresholds of NMS at which copies stay, or neighbours go."""
 FEWEST = {'max_per_img': 10, 'nms_pre': 50}
 """Numbers of boxes below which AP is cut."""
-SHORT = 0.01
-"""Length of gradients of which SGD learns nothing."""
 LARGEST_BOX = 8
 """Pixels of `min_bbox_size` that drop real objects."""
 
@@ -198,56 +197,6 @@ def check_suppression(cfg: Mapping) -> list[Finding]:
     return findings
 
 
-def check_clipping(cfg: Mapping) -> list[Finding]:
-    """Gradients that are clipped to nothing."""
-    key = 'optim_wrapper.clip_grad'
-    norm = part(cfg, key).get('max_norm')
-    if is_number(norm) and 0 < norm < SHORT:
-        optimizer = kind(part(cfg, 'optim_wrapper.optimizer'))
-        # Adam divides by the length of the gradient.
-        if optimizer != 'SGD':
-            return []
-        message = f'max_norm={norm} leaves next to no gradient to SGD'
-        return [Finding('warning', key, message, f'{key}.max_norm=35')]
-    if not is_number(norm) or norm > 0:
-        return []
-    message = f'max_norm={norm} leaves no gradient'
-    return [Finding('error', key, message, f'{key}.max_norm=10')]
-
-
-def check_loop(cfg: Mapping) -> list[Finding]:
-    """Validation that never comes, and no training at all."""
-    loop = part(cfg, 'train_cfg')
-    length = loop.get('max_epochs', loop.get('max_iters'))
-    interval = loop.get('val_interval', 1)
-    begin = loop.get('val_begin', 1)
-    if not is_number(length):
-        return []
-    if length <= 0:
-        message, fix = f'training lasts {length}', 'train_cfg.max_epochs=12'
-        return [Finding('error', 'train_cfg', message, fix)]
-    if cfg.get('val_cfg') is None or not is_number(interval):
-        return []
-    if interval <= 0:
-        message = f'val_interval={interval} stops training after an epoch'
-        fix = 'train_cfg.val_interval=1'
-        return [Finding('error', 'train_cfg', message, fix)]
-    # The epoch after the last is mmdet's way to leave validation out.
-    if begin == length + 1:
-        return []
-    if interval > length or (is_number(begin) and begin > length):
-        return [
-            Finding(
-                'warning',
-                'train_cfg',
-                f'training of {length} ends before its first validation '
-                f'(val_interval={interval}, val_begin={begin})',
-                f'train_cfg.val_interval={length}',
-            )
-        ]
-    return []
-
-
 def check_ratios(cfg: Mapping) -> list[Finding]:
     """Objects that validation squeezes, and training does not."""
     train = resizing_steps(cfg, 'train')
@@ -365,6 +314,4 @@ CHECKS = (
     check_shuffle,
     check_thresholds,
     check_suppression,
-    check_clipping,
-    check_loop,
 )

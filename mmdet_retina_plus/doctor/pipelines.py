@@ -16,7 +16,7 @@ from mmdet_retina_plus.common.config_tree import (
 from .data_sets import DataSets, silence
 from .explanations import META_KEYS, explained
 from .findings import Finding
-from .pipeline_trials import check_chance, check_losses
+from .pipeline_trials import check_chance, check_losses, place_of
 
 SAMPLES = 8
 SECONDS = 10
@@ -164,7 +164,7 @@ def step_of(dataset: Any, error: BaseException) -> str:
         owner = trace.tb_frame.f_locals.get('self')
         for number, transform in enumerate(transforms):
             if owner is transform:
-                return f'.pipeline[{number}] ({type(transform).__name__})'
+                return f'.{place_of(number, transform)}'
         trace = trace.tb_next
     return ''
 
