@@ -274,7 +274,7 @@ def check_boxes(split: Split) -> list[Finding]:
     wrong = check_box_format(split)
     # Where many lie outside as a whole, their number is a finding.
     outside = split.lost_by['outside of their image'].mean() if out else 0
-    named = any('bbox is' in x.message for x in wrong)
+    named = any(x.message.startswith('bbox ') for x in wrong)
     if out and outside <= FEW and not any_error(wrong) and not named:
         findings += split.warn(
             f'{clause(len(out), "box", "leave")} the image by more than a '

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmdet_retina_plus.doctor.annotations import check_boxes
 from mmdet_retina_plus.doctor.box_extent import check_extent
 from mmdet_retina_plus.doctor.split import Split
 
@@ -20,7 +21,7 @@ def boxes_of(number=120, largest=60, low=0.0, high=1.0):
     return np.hstack([low * SIDE + draw.random((number, 2)) * room, extent])
 
 
-def findings(boxes):
+def split_of(boxes):
     images = [
         {'id': n, 'file_name': f'{n}.png', 'width': SIDE, 'height': SIDE}
         for n in range(40)
@@ -42,9 +43,11 @@ def findings(boxes):
         'categories': [{'id': 1, 'name': 'cat'}],
     }
     # As read from a file.
-    return check_extent(
-        Split('train', json.loads(json.dumps(coco)), Path(), ('cat',))
-    )
+    return Split('train', json.loads(json.dumps(coco)), Path(), ('cat',))
+
+
+def findings(boxes):
+    return check_extent(split_of(boxes))
 
 
 def centres(boxes):
@@ -74,6 +77,13 @@ FAULTS = {
         'divide the four numbers of bbox by some 2',
     ),
 }
+
+
+def test_boxes_that_leave_images_are_one_finding_with_their_format():
+    boxes = centres(boxes_of(600, 20, high=0.97))
+    boxes[0] = [SIDE - 10, 20, 14, 14]
+    (finding,) = check_boxes(split_of(boxes))
+    assert 'bbox may be [centre x' in finding.message
 
 
 @pytest.mark.parametrize('name', FAULTS)
