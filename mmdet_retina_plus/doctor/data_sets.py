@@ -283,6 +283,7 @@ def add_data_set(
     try:
         with silence():
             bare = build_bare(config, split)
+            number = len(bare)  # A sampler asks for it.
     except Exception as error:  # Whatever a constructor raises.
         is_json = str(config.get('ann_file')).endswith('.json')
         if split is None and is_json and not reads_itself(dataset):
@@ -301,10 +302,10 @@ def add_data_set(
     if bare is not None:
         found.bare[id(config)] = bare
         if split is None:
-            message = f'not in COCO format: {len(bare)} images, unchecked'
+            message = f'not in COCO format: {number} images, unchecked'
             if reads_itself(dataset):
                 message = (
-                    f'{kind(config)} reads its file by itself: {len(bare)} '
+                    f'{kind(config)} reads its file by itself: {number} '
                     'images, unchecked'
                 )
             found.findings.append(Finding('ok', f'{name} data', message))
