@@ -1,11 +1,12 @@
 """Every check of a config and its data, in order."""
 
+import ast
 import logging
 import os
 import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from mmdet_retina_plus.common.option_values import (
     read_by_mmengine,
     read_value,
 )
+from mmdet_retina_plus.common.python_code import one_line
 
 from . import (
     annotations,
@@ -29,6 +31,7 @@ from .anchors import (
     check_anchors,
     check_distinct,
     check_scales,
+    has_threshold,
     positive_threshold,
 )
 from .consistency import (
@@ -49,6 +52,7 @@ from .data_sets import (
     without_collection,
 )
 from .findings import (
+    FIX,
     Finding,
     any_error,
     explains,
@@ -169,7 +173,7 @@ def config_failure(error: Exception) -> Finding:
         if frame.name == '<module>' and os.path.isfile(frame.filename)
     ]
     if not lines:
-        return failure('config', error)
+        return failure('config', error, fix_of_merge(error))
     last = lines[-1]
     where = f'{last.filename}, line {last.lineno}'
     message = f'{type(error).__name__}: {error} ({where}: {last.line})'
@@ -182,6 +186,17 @@ def config_failure(error: Exception) -> Finding:
             message += f'; {{{{{base}}}}} is a text until the file is read'
             fix = f'{name} = {base}'
     return Finding('error', 'config', message, fix)
+
+
+def fix_of_merge(error: Exception) -> str:
+    """A part that replaces what a base has, where they cannot be merged."""
+    merged = re.match(r'(\w+)=(\{.*\}) in child config', str(error))
+    if merged is None:
+        return FIX
+    with suppress(ValueError, SyntaxError):
+        own = ast.literal_eval(merged[2])
+        return f'{merged[1]}={one_line({"_delete_": True} | own)}'
+    return f'{merged[1]}=dict(_delete_=True, …)'
 
 
 def by_keys(line: str) -> str:
@@ -288,6 +303,10 @@ def check_run(
             built[name], samples[name], found = build_data(
                 values, name, data, readable
             )
+            # What an error of the settings spoils is no finding of its own.
+            wrong = f'{name}_dataloader.dataset.pipeline'
+            if any(x.subject == wrong for x in known if is_error(x)):
+                found = [x for x in found if x.subject != wrong]
             # Of annotations that cannot be loaded the file's findings tell.
             if any(x.subject == f'{name} data' for x in known if is_error(x)):
                 found = [x for x in found if x.cause != 'annotations']
@@ -428,10 +447,12 @@ def check_priors(cfg: Any, model: Any, data: DataSets) -> list[Finding]:
     findings = check_distinct(generator)
     if data.splits:
         preprocessor = cfg.model.get('data_preprocessor') or {}
+        train_cfg = cfg.model.get('train_cfg') or {}
         findings += check_anchors(
             data.splits[0],
             generator,
             preprocessor.get('pad_size_divisor', 1),
-            positive_threshold(cfg.model.get('train_cfg') or {}),
+            positive_threshold(train_cfg),
+            has_threshold(train_cfg),
         )
     return findings

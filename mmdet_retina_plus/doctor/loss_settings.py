@@ -113,7 +113,7 @@ def check_pixel_losses(cfg: Mapping) -> list[Finding]:
     """Distances of boxes in pixels, which losses of deltas are not for."""
     return [
         Finding(
-            'warning',
+            'error' if loss_weight(head) > SMALL else 'warning',
             key,
             f'reg_decoded_bbox=True gives {kind(head["loss_bbox"])} boxes in '
             'pixels, where it is for deltas',
@@ -124,6 +124,15 @@ def check_pixel_losses(cfg: Mapping) -> list[Finding]:
         if head.get('reg_decoded_bbox') is True
         and kind(head.get('loss_bbox')).endswith(('L1Loss', 'MSELoss'))
     ]
+
+
+SMALL = 0.1
+"""Weight of a loss from which on pixels drown the loss of classes."""
+
+
+def loss_weight(head: Mapping) -> float:
+    weight = part(head, 'loss_bbox').get('loss_weight', 1.0)
+    return weight if is_number(weight) else 1.0
 
 
 def encodes_boxes(head: Mapping) -> bool:

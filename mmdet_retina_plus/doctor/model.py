@@ -186,6 +186,8 @@ def check_strides(
 def strides_key(model: Any) -> str:
     """Where the config has the strides of a detector's priors."""
     name, head = prior_head(model)
+    # RPN has it as its bbox_head, its config as that of two stages.
+    name = 'rpn_head' if type(head).__name__ == 'RPNHead' else name
     taken = parameters_of(type(head))
     # RepPoints inherits strides, and puts its points by its own.
     keys = ('anchor_generator.strides', 'point_strides', 'strides')

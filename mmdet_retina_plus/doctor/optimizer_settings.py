@@ -19,6 +19,8 @@ DECAYS = {'SGD': (0.05, 0.0001), 'Adam': (0.05, 0.0001), 'AdamW': (0.5, 0.05)}
 """Highest weight decay that may be meant, and a usual one."""
 SHORT = 0.01
 """Length of gradients of which SGD learns nothing."""
+VANISH = 0.001
+"""Fraction that weights lose in a step, so that nothing is left of them."""
 DTYPES = ('float16', 'bfloat16', 'float32', 'float64')
 SLOW = 0.99
 """Momentum beyond which it cannot be meant."""
@@ -79,9 +81,11 @@ def check_optimizer_options(cfg: Mapping) -> list[Finding]:
     decay, momentum = optimizer.get('weight_decay'), optimizer.get('momentum')
     high, usual = DECAYS.get(name, (1.0, 0.0001))
     if is_number(decay) and decay > high:
+        rate = optimizer.get('lr')
+        vanish = is_number(rate) and rate * decay > VANISH
         findings.append(
             Finding(
-                'warning',
+                'error' if vanish else 'warning',
                 KEY,
                 f'weight_decay={decay} shrinks all weights to nothing',
                 f'{KEY}.weight_decay={usual}',

@@ -8,11 +8,14 @@ from typing import Any
 from mmdet_retina_plus.common.config_tree import kind, part
 from mmdet_retina_plus.common.numbers import is_number
 from mmdet_retina_plus.common.python_code import one_line
+from mmdet_retina_plus.common.text import some
 
 from .findings import Finding
 
 SHORTER, LONGER = 1.1, 0.75
 """Training over a schedule's length, beyond which they cannot be meant."""
+MOST_EPOCHS, EARLY = 300, 0.05
+"""Milestones that may be epochs, and the fraction of training where."""
 STEPS = ('MultiStepLR', 'StepLR', 'ExponentialLR')
 DECAYS = ('CosineAnnealingLR', 'PolyLR')
 COUNTED = ('begin', 'end', 'T_max', 'step_size', 'milestones')
@@ -162,6 +165,8 @@ def unit_problem(
     named += list(schedule.get('milestones') or ())
     marks = [x for x in named if is_number(x) and x < inf]
     epochs, iterations = length.epochs, length.iterations
+    if epochs is None and iterations:
+        return early_problem(schedule, iterations)
     if not (epochs and iterations and marks) or name == 'LinearLR':
         return None
     if max(marks) > epochs or 2 * max(marks) > iterations:
@@ -170,6 +175,20 @@ def unit_problem(
         f'by_epoch=False of {name} counts iterations, and {max(marks)} of '
         f'{iterations} look like epochs',
         {'by_epoch': True},
+    )
+
+
+def early_problem(schedule: Mapping, iterations: int) -> Problem | None:
+    """Milestones of epochs where all of training counts iterations."""
+    steps = [x for x in schedule.get('milestones') or () if is_number(x)]
+    if not steps or max(steps) > min(MOST_EPOCHS, EARLY * iterations):
+        return None
+    epochs = dict(schedule, by_epoch=True)
+    right = in_iterations(epochs, [epochs], iterations)
+    return (
+        f'milestones {some(steps)} of {iterations} iterations look like '
+        'epochs',
+        {'milestones': right['milestones']},
     )
 
 

@@ -1,7 +1,7 @@
 """Hooks that change the pipeline or the model in the middle of training."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +16,7 @@ LATE = 10**6
 """Epochs after which every hook has switched."""
 
 
-def steps_in(hook: Mapping) -> dict[str, list]:
+def steps_in(hook: Mapping) -> dict[str, Sequence]:
     """Pipelines that a hook is given, by their names."""
     return {
         name: steps
@@ -69,7 +69,7 @@ def without_pipeline(key: str, dataset: Any) -> Finding:
     )
 
 
-def replaced(key: str, dataset: Any, steps: list) -> list[Finding]:
+def replaced(key: str, dataset: Any, steps: Sequence) -> list[Finding]:
     """Give a data set another pipeline, or say why it cannot be built."""
     from mmdet.registry import TRANSFORMS
     from mmengine.dataset import Compose

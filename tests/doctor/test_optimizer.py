@@ -171,3 +171,12 @@ def test_a_scaling_without_its_batch_size():
     assert check_scaling(cfg)[0].level == 'error'
     cfg['auto_scale_lr']['base_batch_size'] = 16
     assert check_scaling(cfg) == []
+
+
+@pytest.mark.parametrize(
+    ('lr', 'decay', 'level'),
+    [(0.01, 0.5, 'error'), (0.001, 0.1, 'warning')],
+)
+def test_weights_that_vanish_are_an_error(lr, decay, level):
+    (finding,) = findings({**SGD, 'lr': lr, 'weight_decay': decay})
+    assert finding.level == level

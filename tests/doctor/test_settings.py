@@ -464,6 +464,9 @@ def test_distances_in_pixels():
     head = {'reg_decoded_bbox': True, 'loss_bbox': {'type': 'SmoothL1Loss'}}
     cfg = {'model': {'bbox_head': head}}
     assert 'boxes in pixels' in check_pixel_losses(cfg)[0].message
+    for weight, level in ((1.0, 'error'), (0.01, 'warning')):
+        head['loss_bbox']['loss_weight'] = weight
+        assert check_pixel_losses(cfg)[0].level == level
     head['loss_bbox']['type'] = 'GIoULoss'
     assert check_pixel_losses(cfg) == []
 

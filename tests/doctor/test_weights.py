@@ -237,3 +237,49 @@ def test_weights_of_another_style(monkeypatch):
     init = {'type': 'Pretrained', 'checkpoint': caffe}
     assert findings(init_cfg=init, style='caffe') == []
     assert findings(init_cfg=init)[0].fix == "model.backbone.style='caffe'"
+
+
+@pytest.mark.parametrize('key', ['load_from', 'resume', 'init_cfg'])
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_weights_that_are_not_finite(tmp_path, key, value):
+    model = nn.ModuleDict({'backbone': nn.Conv2d(2, 2, 1), 'neck': nn.ReLU()})
+    state = {x: y.clone() for x, y in model.state_dict().items()}
+    state['backbone.weight'][0] = value
+    path = tmp_path / 'x.pth'
+    torch.save({'state_dict': state}, path)
+    (tmp_path / 'last_checkpoint').write_text(str(path))
+    init = {'type': 'Pretrained', 'checkpoint': str(path)}
+    cfg = {
+        'load_from': {'load_from': str(path)},
+        'resume': {'resume': True, 'work_dir': str(tmp_path)},
+        'init_cfg': {
+            'model': {'backbone': {'init_cfg': init | {'prefix': 'backbone.'}}}
+        },
+    }[key]
+    (finding,) = check_weights(cfg, model)
+    assert finding.level == 'error'
+    assert '1 of 2 weights in x.pth has values that are not' in finding.message
+    assert 'an earlier checkpoint' in finding.fix
+    assert all(x.isfinite().all() for x in model.parameters())
+
+
+def test_the_trials_start_from_the_weights_that_training_starts_from(tmp_path):
+    files = []
+    for number, value in enumerate((1.0, 2.0)):
+        given = nn.ModuleDict({'backbone': nn.Conv2d(1, 1, 1)})
+        nn.init.constant_(given['backbone'].weight, value)
+        files.append(str(tmp_path / f'{number}.pth'))
+        torch.save({'state_dict': given.state_dict()}, files[-1])
+    init = {'checkpoint': files[0], 'prefix': 'backbone.'}
+    cfg = {'model': {'backbone': {'init_cfg': init}}}
+    for expected, load_from in ((1.0, None), (2.0, files[1])):
+        model = nn.ModuleDict({'backbone': nn.Conv2d(1, 1, 1)})
+        check_weights(cfg | {'load_from': load_from}, model)
+        assert model['backbone'].weight.item() == expected
+
+
+def test_affine_weights_of_random_norms_are_to_train():
+    norm = {'type': 'BN', 'requires_grad': False}
+    settings = {'frozen_stages': -1, 'norm_eval': False, 'norm_cfg': norm}
+    (finding,) = findings(init_cfg=None, **settings)
+    assert finding.fix == 'model.backbone.norm_cfg.requires_grad=True'
