@@ -449,14 +449,15 @@ def check_initial(cfg: Mapping, model: Any) -> list[Finding]:
     findings: list[Finding] = []
     for path, value in dotted_items({'model': cfg.get('model')}):
         owner, _, name = path.rpartition('.')
-        if kind(value) == 'Pretrained' and is_local(value.get('checkpoint')):
-            owner = path.partition('.init_cfg')[0]
+        key, mark, _ = path.partition('.init_cfg')
+        file = part({'x': value}, 'x').get('checkpoint') if mark else None
+        if is_local(file):
             findings += compare_weights(
                 f'{path}.checkpoint',
-                value['checkpoint'],
-                submodule(model, owner.partition('.')[2]),
+                file,
+                submodule(model, key.partition('.')[2]),
                 value.get('prefix') or '',
-                setting(part(cfg, owner), 'convert_weights', None),
+                setting(part(cfg, key), 'convert_weights', None),
             )
         if not is_local(value):
             continue
