@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from .suggestions import did_you_mean
+from .suggestions import near_name
 from .text import some
 
 ENCODINGS = {
@@ -83,8 +83,7 @@ def missing_file(path: str) -> UnreadableError:
         fix = f"data_root='' and ann_file='{found}'"
         return UnreadableError(message, f'name {found}', fix)
     names = [x.name for x in parent.glob('*.json')]
-    near = did_you_mean(Path(path).name, names)
-    guess = near.partition('mean ')[2].rstrip('?')
+    guess = near_name(Path(path).name, names)
     if not guess and len(names) == 1:
         guess = names[0]
     message = f'there is no file {path}; {contents(parent)}'

@@ -14,10 +14,12 @@ from mmdet_retina_plus.common.anchor_iou import (
 from mmdet_retina_plus.common.config_tree import kind
 from mmdet_retina_plus.common.network_boxes import (
     is_resize,
+    middle_scale,
     network_boxes,
     resized,
 )
 
+from .explanations import parameters_of
 from .findings import Finding, Level
 from .split import Split
 
@@ -73,7 +75,7 @@ def check_scales(
             split.subject,
             f'images are {side:.0f} pixels long after its pipeline, and '
             f'{train[0]:.0f} in training: objects have other sizes',
-            f'the scale of Resize of the train pipeline in {split.key}',
+            resize_as(split, next(x for x in splits if x.trains)),
         )
         for side, split in zip(sides, splits, strict=True)
         if not split.trains
@@ -81,6 +83,17 @@ def check_scales(
         and are_apart(side, train[0])
         and not same_in_samples(split, longest)
     ]
+
+
+def resize_as(split: Split, training: Split) -> str:
+    """A scale for the first Resize of a data set, as that of training."""
+    step = next(x for x in training.pipeline if is_resize(x))
+    at = [is_resize(x) for x in split.pipeline].index(True)
+    key = f'{split.key}.pipeline.{at}'
+    scale = middle_scale(step)
+    if scale is None:
+        return f'{key}.scale_factor={step.get("scale_factor")}'
+    return f'{key}.scale={tuple(scale)}'
 
 
 def check_distinct(generator: Any) -> list[Finding]:
@@ -104,6 +117,19 @@ def check_distinct(generator: Any) -> list[Finding]:
     return []
 
 
+def has_threshold(train_cfg: Mapping) -> bool:
+    """Whether anchors are chosen by their IoU, as far as that is known.
+
+    ATSS and others choose by rank, whatever the IoU is.
+    """
+    from mmdet.registry import TASK_UTILS
+
+    assigner = train_cfg.get('assigner') or {}
+    # Not `get`, which takes no unknown name quietly.
+    built = TASK_UTILS.module_dict.get(kind(assigner))
+    return built is None or 'pos_iou_thr' in parameters_of(built)
+
+
 def positive_threshold(train_cfg: Mapping) -> float:
     """Best IoU below which an object gets no anchor; 0: none is below."""
     assigner = train_cfg.get('assigner') or {}
@@ -119,6 +145,7 @@ def check_anchors(
     generator: Any,
     pad_size_divisor: int = 1,
     threshold: float = 0.0,
+    by_iou: bool = True,
 ) -> list[Finding]:
     """Count the objects that no anchor fits, by size.
 
@@ -129,6 +156,7 @@ def check_anchors(
         generator: An `AnchorGenerator` of mmdet.
         pad_size_divisor: Of the data preprocessor.
         threshold: IoU below which the assigner gives an object no anchor.
+        by_iou: Whether it chooses anchors by their IoU.
     """
     chosen = np.flatnonzero(split.usable)
     if not len(chosen):
@@ -172,7 +200,8 @@ def check_anchors(
             'small objects, higher for large ones'
         )
         return [Finding('error', 'anchors', message, fix)]
-    if poor.mean() <= POOR_SHARE and without <= POOR_SHARE * len(chosen):
+    fit = poor.mean() <= POOR_SHARE or not by_iou
+    if fit and without <= POOR_SHARE * len(chosen):
         return [Finding('ok', 'anchors', message)]
     fix = (
         'for small objects lower anchor_generator.octave_base_scale, add a '

@@ -274,7 +274,7 @@ def check_boxes(split: Split) -> list[Finding]:
     wrong = check_box_format(split)
     # Where many lie outside as a whole, their number is a finding.
     outside = split.lost_by['outside of their image'].mean() if out else 0
-    named = any('bbox is' in x.message for x in wrong)
+    named = any(x.message.startswith('bbox ') for x in wrong)
     if out and outside <= FEW and not any_error(wrong) and not named:
         findings += split.warn(
             f'{clause(len(out), "box", "leave")} the image by more than a '
@@ -330,16 +330,22 @@ def check_scoring(split: Split) -> list[Finding]:
             'number the annotations, ids from 1 on',
         )
     elif (split.ids == 0).any():
-        findings += split.warn(
+        (finding,) = split.warn(
             'pycocotools takes an annotation of id 0 for unmatched, so AP '
             'is too low',
             'number the annotations, ids from 1 on',
         )
+        findings.append(replace(finding, cause='annotations'))
     return findings
 
 
-def check_kept(split: Split) -> list[Finding]:
-    """Objects and images that the data set has, of those in the file."""
+def check_kept(split: Split, others: bool = False) -> list[Finding]:
+    """Objects and images that the data set has, of those in the file.
+
+    Args:
+        split: Data set.
+        others: Whether other data sets of training have objects.
+    """
     total, objects = len(split.ids), int(split.usable.sum())
     images = len(split.images)
     kept = int(split.images_in.sum())
@@ -387,6 +393,9 @@ def check_kept(split: Split) -> list[Finding]:
             f'{where} {message}',
             worst if not split.trains else next(iter(fixes.values()), worst),
         )
+    # Unlabelled images, or negatives.
+    if split.trains and not total and others:
+        return split.say(f'{where} {message}')
     if not objects and (total or not split.name.startswith('test')):
         if not split.trains and [*listed] == ['marked "iscrowd"']:
             message += ': AP will be -1'
@@ -474,10 +483,15 @@ CHECKS = (
 )
 
 
-def check_annotations(split: Split) -> list[Finding]:
-    """Counts are no problem by themselves where an error explains them."""
+def check_annotations(split: Split, others: bool = False) -> list[Finding]:
+    """Counts are no problem by themselves where an error explains them.
+
+    Args:
+        split: Data set.
+        others: Whether other data sets of training have objects.
+    """
     found = [x for check in CHECKS for x in guarded(check, split)]
-    counts = guarded(check_kept, split)
+    counts = guarded(check_kept, split, others)
     if any_error(found):
         counts = [replace(x, level='ok', fix='') for x in counts]
     return found + counts

@@ -17,8 +17,13 @@ NEAR = 0.15
 """Fraction of the sides within which the first box begins."""
 LEAVES = 0.02
 """Fraction of boxes that leave their images in a usual file, at most."""
+BEGIN = 0.05
+"""Fraction of boxes that begin beyond images of another size, at least."""
+HIGH = 0.99
+"""Quantile of what is taken for the greatest."""
 ONE_SIDED = 8
 """Boxes near one side and none near the other, by chance 1 of 256 times."""
+UNLESS = 'unless --show shows boxes on their objects'
 CENTRE = (
     'bbox is [centre x, centre y, width, height]',
     'write "bbox": [x - width / 2, y - height / 2, width, height]',
@@ -71,16 +76,17 @@ def leaving(
         what, fix = CENTRE
         return split.fail(f'{what}: so all lie in the image{message}', fix)
     reach = (numbers[:, :2] + numbers[:, 2:]) / sizes
-    factor = float(reach.max())
     begins = (numbers[:, :2] > sizes).any(axis=1)
-    if not begins.any():
+    if begins.mean() < BEGIN:
         return []
+    # A single box may be anywhere.
+    factor = float(np.quantile(reach.max(axis=1), HIGH))
     return split.fail(
-        f'boxes reach up to {factor:.3g} times width and height of their '
+        f'boxes reach up to {factor:.2g} times width and height of their '
         f'images ({quantity(int(leaves.sum()), "box")} of {len(numbers)} '
         'beyond): they are of larger images',
-        f'divide the four numbers of bbox by {factor:.3g}, or write the size '
-        'that they were drawn at into "width" and "height" and take the '
+        f'divide the four numbers of bbox by some {factor:.2g}, or write the '
+        'size that they were drawn at into "width" and "height" and take the '
         'images of that size',
     )
 
@@ -95,10 +101,11 @@ def one_sided(
     if low.any() or (high < ONE_SIDED).any():
         return []
     what, fix = CENTRE
+    what = what.replace(' is ', ' may be ')
     return split.warn(
-        f'{what}, it seems: no box lies nearer to the left or the top of its '
+        f'{what}: no box lies nearer to the left or the top of its '
         f'image than half its side, {high.max()} to the right or the bottom',
-        f'{fix}, unless --show shows boxes on their objects',
+        f'{fix}, {UNLESS}',
     )
 
 
@@ -114,9 +121,9 @@ def small(
     factors = ' and '.join(f'{1 / x:.2g}' for x in end)
     return split.warn(
         f'no box of {quantity(images, "image")} reaches beyond '
-        f'{end[0]:.0%} of the width and {end[1]:.0%} of the height: boxes '
-        'are of smaller images',
+        f'{end[0]:.0%} of the width and {end[1]:.0%} of the height: they '
+        'may be of smaller images',
         f'multiply left and width of bbox, and top and height, by some '
         f'{factors} (width and height of the images over those that the '
-        'boxes were drawn at)',
+        f'boxes were drawn at), {UNLESS}',
     )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mmdet_retina_plus.common.config_tree import kind
-from mmdet_retina_plus.common.suggestions import did_you_mean
+from mmdet_retina_plus.common.suggestions import near_name
 
 from .findings import Finding
 
@@ -61,8 +61,7 @@ def nearest(name: str, value: Any) -> str:
     right = []
     for one in given:
         # mAP, the name that other libraries use, is like none.
-        guess = did_you_mean(str(one), known, always=known is ITEMS)
-        near = guess.partition('mean ')[2].rstrip('?') or known[0]
+        near = near_name(str(one), known, known is ITEMS) or known[0]
         if near not in right:
             right.append(near)
     single = name == 'metric' and len(right) == 1

@@ -1,11 +1,12 @@
 """Every check of a config and its data, in order."""
 
+import ast
 import logging
 import os
 import re
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,22 @@ from mmdet_retina_plus.common.option_values import (
     read_by_mmengine,
     read_value,
 )
+from mmdet_retina_plus.common.python_code import one_line
 
 from . import (
     annotations,
+    hook_settings,
     images,
-    optimizer_settings,
     run_parts,
     settings,
+    unread_settings,
     weights,
 )
 from .anchors import (
     check_anchors,
     check_distinct,
     check_scales,
+    has_threshold,
     positive_threshold,
 )
 from .consistency import (
@@ -48,6 +52,7 @@ from .data_sets import (
     without_collection,
 )
 from .findings import (
+    FIX,
     Finding,
     any_error,
     explains,
@@ -58,6 +63,9 @@ from .findings import (
     without_consequences,
 )
 from .image_files import Look, Track
+from .inheritance import check_variables
+from .loader_settings import check_learning_rate
+from .mirrors import check_mirrors
 from .model import (
     blank_samples,
     build_model,
@@ -70,16 +78,18 @@ from .model_traits import scored_sets
 from .old_settings import check_old_keys
 from .pictures import draw_samples, loads_late
 from .pipeline_trials import steps_of
-from .pipelines import NO_OBJECT, build_data
+from .pipelines import build_data, is_image
 from .scoring import check_evaluator, check_monitors, without_causes
 from .segmentations import check_segmentations
+from .switches import check_switches
 from .trial import check_loss_step, check_prediction
 
 SETTING_CHECKS = (
     *settings.CHECKS,
     *weights.CHECKS,
     *run_parts.CHECKS,
-    *optimizer_settings.CHECKS,
+    *hook_settings.CHECKS,
+    *unread_settings.CHECKS,
     check_evaluators,
     check_exchanged,
 )
@@ -137,6 +147,9 @@ def check_config(
         return scope
     findings = guarded(check_registration, values, cfg.text)
     findings += guarded(check_old_keys, values, cfg.text)
+    findings += guarded(run_parts.check_keys, values, cfg.text)
+    findings += guarded(check_variables, cfg.filename, values)
+    findings += guarded(check_learning_rate, cfg.filename, values)
     findings += guarded(check_options, options)
     for check_setting in SETTING_CHECKS:
         findings += guarded(check_setting, values)
@@ -160,7 +173,7 @@ def config_failure(error: Exception) -> Finding:
         if frame.name == '<module>' and os.path.isfile(frame.filename)
     ]
     if not lines:
-        return failure('config', error)
+        return failure('config', error, fix_of_merge(error))
     last = lines[-1]
     where = f'{last.filename}, line {last.lineno}'
     message = f'{type(error).__name__}: {error} ({where}: {last.line})'
@@ -175,6 +188,17 @@ def config_failure(error: Exception) -> Finding:
     return Finding('error', 'config', message, fix)
 
 
+def fix_of_merge(error: Exception) -> str:
+    """A part that replaces what a base has, where they cannot be merged."""
+    merged = re.match(r'(\w+)=(\{.*\}) in child config', str(error))
+    if merged is None:
+        return FIX
+    with suppress(ValueError, SyntaxError):
+        own = ast.literal_eval(merged[2])
+        return f'{merged[1]}={one_line({"_delete_": True} | own)}'
+    return f'{merged[1]}=dict(_delete_=True, …)'
+
+
 def by_keys(line: str) -> str:
     """A line of a config with keys in place of attributes."""
     left, sign, right = line.partition(' = ')
@@ -186,10 +210,12 @@ def check_scope(values: Mapping) -> list[Finding]:
     """`default_scope`, where all types are looked up."""
     from mmengine.registry import MODELS
 
-    scope = values.get('default_scope', 'mmdet')
+    scope = values.get('default_scope')
     if scope in list(MODELS.children):
         return []
     message = f'default_scope={scope!r} has none of the types of mmdet'
+    if scope is None:
+        message = 'default_scope is not set: training finds no type of mmdet'
     return [
         Finding('error', 'default_scope', message, "default_scope='mmdet'")
     ]
@@ -225,8 +251,11 @@ def check_data(
     others = [x for x in data.bare.values() if is_other(x)]
     findings = guarded(check_num_classes, values, data.splits, others)
     findings += guarded(check_labels, data.splits)
+    findings += guarded(check_mirrors, values, data.splits)
+    labelled = {x.name for x in data.splits if x.trains and x.usable.any()}
     for split in data.splits:
-        findings += annotations.check_annotations(split)
+        rest = bool(labelled - {split.name})
+        findings += annotations.check_annotations(split, rest)
         findings += guarded(check_segmentations, split)
     findings = respelt(findings, data.splits)
     findings += guarded(
@@ -274,14 +303,13 @@ def check_run(
             built[name], samples[name], found = build_data(
                 values, name, data, readable
             )
+            # What an error of the settings spoils is no finding of its own.
+            wrong = f'{name}_dataloader.dataset.pipeline'
+            if any(x.subject == wrong for x in known if is_error(x)):
+                found = [x for x in found if x.subject != wrong]
             # Of annotations that cannot be loaded the file's findings tell.
             if any(x.subject == f'{name} data' for x in known if is_error(x)):
-                found = [
-                    x
-                    for x in found
-                    if 'LoadAnno' not in x.subject
-                    and NO_OBJECT not in x.message
-                ]
+                found = [x for x in found if x.cause != 'annotations']
             if built[name] is not None:
                 loaders[name], more = run_parts.build_loader(
                     values, name, built[name]
@@ -294,9 +322,11 @@ def check_run(
 
         def draw(name: str = name) -> list[Finding]:
             if show is not None and samples.get(name):
-                classes = built[name].metainfo.get('classes', ())
+                meta = getattr(built[name], 'metainfo', {})
+                classes = meta.get('classes', ())
                 late = loads_late(steps_of(built[name]))
-                draw_samples(show, name, samples[name], classes, late)
+                shown = [x for x in samples[name] if is_image(x)]
+                draw_samples(show, name, shown, classes, late)
             return []
 
         findings += guarded(check_pipeline) + guarded(draw)
@@ -311,16 +341,19 @@ def check_run(
             continue
 
         def check_scoring(name: str = name) -> list[Finding]:
+            first = next(iter(samples.get(name) or ()), None)
+            packed = None if first is None else first['data_samples']
             scores[name], found = check_evaluator(
-                values, name, built.get(name)
+                values, name, built.get(name), packed
             )
-            return without_causes(found, name, known)
+            read = any(x.name.startswith(name) for x in data.splits)
+            return without_causes(found, name if read else 'val', known)
 
         findings += guarded(check_scoring)
     findings += guarded(check_monitors, values, scores.get('val') or {})
     causes = [*known, *findings]
     return findings + check_model(
-        cfg, values, data, samples, loaders.get('train'), causes
+        cfg, values, data, samples, loaders.get('train'), readable, causes
     )
 
 
@@ -330,6 +363,7 @@ def check_model(
     data: DataSets,
     samples: Mapping[str, Sequence[Any]],
     loader: Any,
+    there: Callable[[Any], bool],
     known: Sequence[Finding],
 ) -> list[Finding]:
     """Build it, lay its anchors over objects, take a step."""
@@ -351,12 +385,19 @@ def check_model(
         for x in findings
     ):
         findings = []
-    findings += guarded(weights.check_weights, values, model)
+    findings += guarded(weights.check_weights, values, model, cfg.filename)
     findings += guarded(run_parts.check_run, values, model, loader)
     if model is None:
         return findings
     seen = samples.get('train') or samples.get('val') or ()
-    features, strides = check_features(model, seen)
+    features: list[Any] = []
+
+    def check_strides() -> list[Finding]:
+        levels, found = check_features(model, seen)
+        features.extend(levels)
+        return found
+
+    strides = guarded(check_strides)
     findings += strides
     if samples.get('train') != []:
         findings += guarded(check_priors, cfg, model, data)
@@ -370,12 +411,20 @@ def check_model(
         message = 'not tried: train_cfg=None, the config does not train'
         tried.append(Finding('ok', 'loss step', message))
     else:
-        given = batch or blank_samples(input_channels(model, seen))
-        found = guarded(check_loss_step, model, given)
+
+        def check_step() -> list[Finding]:
+            given = batch or blank_samples(input_channels(model, seen))
+            return check_loss_step(model, given)
+
+        found = guarded(check_step)
         # Of blank images only a failure tells something.
         if failed and not any_error(found):
             message = 'not tried: no sample of training can be loaded'
             found = [Finding('ok', 'loss step', message)]
+        if batch and loader is not None and not any_error(found):
+            found += guarded(
+                check_switches, values, model, loader.dataset, there
+            )
         tried += found
     if samples.get('val'):
         metrics = metrics_of(values, 'val')
@@ -384,7 +433,7 @@ def check_model(
         message = 'not tried: no sample of validation can be loaded'
         tried.append(Finding('ok', 'prediction', message))
     if any_error(tried):
-        tried = explain_heads(model, features) or tried
+        tried = guarded(explain_heads, model, features) or tried
     return findings + without_consequences(tried, known)
 
 
@@ -398,10 +447,12 @@ def check_priors(cfg: Any, model: Any, data: DataSets) -> list[Finding]:
     findings = check_distinct(generator)
     if data.splits:
         preprocessor = cfg.model.get('data_preprocessor') or {}
+        train_cfg = cfg.model.get('train_cfg') or {}
         findings += check_anchors(
             data.splits[0],
             generator,
             preprocessor.get('pad_size_divisor', 1),
-            positive_threshold(cfg.model.get('train_cfg') or {}),
+            positive_threshold(train_cfg),
+            has_threshold(train_cfg),
         )
     return findings

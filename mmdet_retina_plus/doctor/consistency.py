@@ -27,6 +27,7 @@ from .annotations import (
 from .data_sets import infos_of
 from .findings import Finding, any_error, guarded
 from .model_traits import scored_sets
+from .scoring import ann_file_fix
 from .split import Split
 
 
@@ -75,7 +76,7 @@ def check_evaluators(cfg: Mapping) -> list[Finding]:
         # Of several evaluators one may score against a part of the data.
         if scored and read and not read & set(map(os.path.realpath, scored)):
             message = f'scores against {scored[0]}, the data is {min(read)}'
-            fix = f'set {key}.ann_file to the file of the data set'
+            fix = ann_file_fix(cfg, name)
             findings.append(Finding('error', key, message, fix))
     return findings
 

@@ -1,7 +1,9 @@
 """The data sets that a config names: their files read, and they built."""
 
 import contextlib
+import copy
 import gc
+import inspect
 import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +19,7 @@ from mmdet_retina_plus.common.coco_format import check_coco
 from mmdet_retina_plus.common.config_tree import (
     annotation_path,
     datasets_in,
+    kind,
     part,
     walk,
     without_scopes,
@@ -87,7 +90,18 @@ def is_coco(dataset: Any) -> bool:
     from mmdet.datasets import CocoDataset
 
     # LVIS and panoptic sets inherit, but read other files.
-    return getattr(dataset, 'COCOAPI', None) is CocoDataset.COCOAPI
+    same_api = getattr(dataset, 'COCOAPI', None) is CocoDataset.COCOAPI
+    return same_api and not reads_itself(dataset)
+
+
+def reads_itself(dataset: Any) -> bool:
+    """Whether a class outside mmdet makes another list of a file of COCO."""
+    from mmdet.datasets import CocoDataset
+
+    method = getattr(dataset, 'load_data_list', None)
+    module = getattr(method, '__module__', '')
+    own = module.partition('.')[0] not in ('mmdet', 'mmdet_retina_plus')
+    return isinstance(dataset, type) and issubclass(dataset, CocoDataset) & own
 
 
 def is_other(dataset: Any) -> bool:
@@ -178,14 +192,22 @@ def build_bare(config: Mapping, split: Split | None) -> Any:
     from mmdet.datasets.api_wrappers import COCO
     from mmdet.registry import DATASETS
 
-    settings = dict(config, pipeline=[])
+    settings = dict(config)
+    # A class may make its own pipeline.
+    if 'pipeline' in settings:
+        settings['pipeline'] = []
     if split is None:
         return DATASETS.build(settings)
     # The caller counts what filters keep before.
-    settings['indices'] = None
+    if 'indices' in settings:
+        settings['indices'] = None
+    parameters = inspect.signature(dataset_class(config)).parameters
+    passes_on = any(x.kind is x.VAR_KEYWORD for x in parameters.values())
     # Pickled data would be slower to look at, and take more time to make.
-    settings.setdefault('serialize_data', False)
-    dataset = DATASETS.build(dict(settings, lazy_init=True))
+    for key, value in (('serialize_data', False), ('lazy_init', True)):
+        if passes_on or key in parameters:
+            settings.setdefault(key, value)
+    dataset = DATASETS.build(settings)
     if type(dataset).load_data_list is CocoDataset.load_data_list:
         coco = split.coco
 
@@ -202,7 +224,14 @@ def build_bare(config: Mapping, split: Split | None) -> Any:
 
 
 def what_is_read(config: Mapping) -> list:
-    keys = ('type', 'data_root', 'ann_file', 'data_prefix', 'metainfo')
+    keys = (
+        'type',
+        'data_root',
+        'ann_file',
+        'data_prefix',
+        'metainfo',
+        'indices',
+    )
     return [config.get(key) for key in keys]
 
 
@@ -252,8 +281,10 @@ def add_data_set(
     try:
         with silence():
             bare = build_bare(config, split)
+            number = len(bare)  # A sampler asks for it.
     except Exception as error:  # Whatever a constructor raises.
-        if split is None and str(config.get('ann_file')).endswith('.json'):
+        is_json = str(config.get('ann_file')).endswith('.json')
+        if split is None and is_json and not reads_itself(dataset):
             found.findings.append(
                 Finding(
                     'error',
@@ -269,7 +300,12 @@ def add_data_set(
     if bare is not None:
         found.bare[id(config)] = bare
         if split is None:
-            message = f'not in COCO format: {len(bare)} images, unchecked'
+            message = f'not in COCO format: {number} images, unchecked'
+            if reads_itself(dataset):
+                message = (
+                    f'{kind(config)} reads its file by itself: {number} '
+                    'images, unchecked'
+                )
             found.findings.append(Finding('ok', f'{name} data', message))
     if split is not None:
         kept = ids_of(bare)
@@ -301,6 +337,27 @@ def split_explains(split: Split) -> bool:
     return isinstance(split.classes, str) or bool(np.isnan(split.boxes).any())
 
 
+def reuse(
+    found: DataSets, config: Mapping, validated: Sequence[Mapping]
+) -> bool:
+    """Whether a test set reads what one of validation read.
+
+    With another pipeline it has that data set, to be tried by itself.
+
+    Args:
+        found: Data sets of validation, to which that of the test is added.
+        config: Of the test set.
+        validated: Configs of those of validation.
+    """
+    read = what_is_read(config)
+    same = [other for other in validated if what_is_read(other) == read]
+    bare = found.bare.get(id(same[0])) if same else None
+    pipelines = [other.get('pipeline') for other in same]
+    if bare is not None and config.get('pipeline') not in pipelines:
+        found.bare[id(config)] = copy.copy(bare)
+    return bool(same)
+
+
 def read_data_sets(cfg: Mapping) -> DataSets:
     """The data sets for training, validation and test."""
     found = DataSets()
@@ -311,15 +368,12 @@ def read_data_sets(cfg: Mapping) -> DataSets:
             files[path] = read_json(path)
         return files[path]
 
-    validated = [
-        what_is_read(config)
-        for config in datasets_in(part(cfg, 'val_dataloader').get('dataset'))
-    ]
+    validated = list(datasets_in(part(cfg, 'val_dataloader').get('dataset')))
     for name in ('train', 'val', 'test'):
         key = f'{name}_dataloader'
         configs = list(datasets_in(part(cfg, key).get('dataset')))
         if name == 'test':
-            configs = [x for x in configs if what_is_read(x) not in validated]
+            configs = [x for x in configs if not reuse(found, x, validated)]
         for number, config in enumerate(configs, 1):
             label = f'{name} {number}' if len(configs) > 1 else name
             metrics = metrics_of(cfg, name)

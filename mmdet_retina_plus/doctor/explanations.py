@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mmdet_retina_plus.common.suggestions import did_you_mean
+from mmdet_retina_plus.common.suggestions import hint, near_name
 
 from .findings import Finding
 
@@ -166,10 +166,9 @@ def unknown_type(message: str) -> tuple[str, str] | None:
     known = members(kind) or members()
     if name in known:
         return f'{what} in the scope {scope}', "default_scope='mmdet'"
-    guess = did_you_mean(name, known)
-    if guess:
-        near = guess.partition('mean ')[2].rstrip('?')
-        return what + guess, f"type='{near}'"
+    near = near_name(name, known)
+    if near:
+        return what + hint(near), f"type='{near}'"
     return what, (
         f'correct the name, or import its module: custom_imports=dict('
         f"imports=['module_of_{name}'])"
@@ -183,12 +182,11 @@ def unknown_argument(message: str) -> tuple[str, str] | None:
     name, built = named[1], class_of(message)
     what = f'{getattr(built, "__name__", "it")} takes no {name}'
     known = parameters_of(built)
-    guess = did_you_mean(name, known)
+    near = near_name(name, known)
     if name in OLD_ARGUMENTS:
         return f'{what}, which is of mmdet 2', OLD_ARGUMENTS[name]
-    if guess:
-        near = guess.partition('mean ')[2].rstrip('?')
-        return what + guess, f'{near}=… in place of {name}=…'
+    if near:
+        return what + hint(near), f'{near}=… in place of {name}=…'
     return what, f'leave {name} out, or choose from {", ".join(sorted(known))}'
 
 

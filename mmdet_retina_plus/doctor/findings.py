@@ -24,12 +24,15 @@ class Finding:
         subject: What was looked at, in a word or two.
         message: What was seen.
         fix: What to do about it; only an 'ok' needs none.
+        cause: What is at fault: 'annotations', '' for the subject. Trials drop
+            what they find of a cause that other findings tell of.
     """
 
     level: Level
     subject: str
     message: str
     fix: str = ''
+    cause: str = ''
 
     def __post_init__(self) -> None:
         assert self.fix or self.level == 'ok', f'{self} has no fix'
@@ -101,6 +104,8 @@ def joined(findings: Iterable[Finding]) -> list[Finding]:
 def as_json(findings: Sequence[Finding], **about: Any) -> str:
     """Findings and what they are about, as one JSON object."""
     listed = [asdict(finding) for finding in findings]
+    for one in listed:
+        del one['cause']
     return json.dumps(dict(about, findings=listed), indent=1)
 
 

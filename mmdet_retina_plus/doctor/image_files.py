@@ -41,6 +41,7 @@ class Look:
         shape: Height, width and channels as loaded; (): was not decoded.
         highest: Of the values as loaded; 0: was not decoded.
         bytes: Length of the file.
+        flat: Whether all pixels are equal; False: was not decoded.
     """
 
     error: str = ''
@@ -52,6 +53,7 @@ class Look:
     shape: tuple[int, ...] = ()
     highest: float = 0
     bytes: int = 0
+    flat: bool = False
 
 
 def follows_orientation(step: Mapping) -> bool:
@@ -134,7 +136,22 @@ def look(path: str, load: Callable[[dict], Any] | None) -> Look:
     # What Pillow does not know, such as TIFF of many channels.
     size = seen.size if seen.size[0] else (shape[1], shape[0])
     highest = float(image.max()) if image.size else 0
-    return replace(seen, error='', shape=shape, size=size, highest=highest)
+    return replace(
+        seen,
+        error='',
+        shape=shape,
+        size=size,
+        highest=highest,
+        flat=is_flat(image),
+    )
+
+
+def is_flat(image: Any) -> bool:
+    """Whether all pixels are equal; of most images a few tell."""
+    if not image.size:
+        return False
+    first = image[0, 0]
+    return all(bool((x == first).all()) for x in (image[::16, ::16], image))
 
 
 def cannot_tell(results: dict) -> dict:

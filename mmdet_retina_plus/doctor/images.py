@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -10,6 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
+
+import numpy as np
 
 from mmdet_retina_plus.common.annotation_files import contents, existing_parent
 from mmdet_retina_plus.common.config_tree import kind
@@ -387,7 +390,7 @@ def check_brightness(split: Split, looks: Looks) -> list[Finding]:
     if kind(loading_step(split)) != USUAL:
         return []
     read = [x for x in map(looks.__getitem__, paths_of(split)) if x.shape]
-    dark = [x for x in read if may_be_labels(x)]
+    dark = [x for x in read if may_be_labels(x) and not x.flat]
     if 2 * len(dark) <= len(read):
         return []
     highest = max(x.highest for x in dark)
@@ -397,6 +400,25 @@ def check_brightness(split: Split, looks: Looks) -> list[Finding]:
         'label maps, not photographs?',
         f'{split.key}.data_prefix=dict(img=…), the folder of the photographs; '
         'dark photographs: stretch their values to 0 to 255',
+    )
+
+
+def check_flat(split: Split, looks: Looks) -> list[Finding]:
+    """Images without a picture, in which nothing can be found."""
+    full = set(split.image_of[split.usable].tolist())
+    seen = list(map(looks.__getitem__, paths_of(split)))
+    flat = [at for at, look in enumerate(seen) if look.flat and at in full]
+    if not flat:
+        return []
+    read = sum(bool(look.shape) for look in seen)
+    names = [split.images[at]['file_name'] for at in flat]
+    shown = sorted({seen[at].highest for at in flat})
+    return split.warn(
+        f'{len(flat)} of {quantity(read, "decoded image")} '
+        f'{verb(len(flat), "are")} of one colour (highest value '
+        f'{" or ".join(f"{x:.0f}" for x in shown[:2])}), yet '
+        f'{verb(len(flat), "have")} objects: {some(names)}',
+        'write these files again, or delete them from the annotation file',
     )
 
 
@@ -424,6 +446,7 @@ CHECKS = (
     check_sizes,
     check_depth,
     check_brightness,
+    check_flat,
     check_twice,
 )
 
@@ -435,40 +458,112 @@ def check_shared(splits: Sequence[Split], looks: Looks) -> list[Finding]:
     copies = copies_among({
         path: look
         for path, look in looks.items()
-        if not (look.error or may_be_labels(look))
+        if not (look.error or look.flat or may_be_labels(look))
     })  # fmt: skip
 
     def content(path: str) -> Any:
         return copies.get(path) or os.path.abspath(path)
 
     findings = []
-    train: set = set()
+    train: dict[str, tuple[Split, int]] = {}
     for split in splits:
         findings += check_copies(split, copies)
         if split.trains:
-            train |= set(map(content, paths_of(split)))
+            train |= {
+                content(path): (split, at)
+                for at, path in enumerate(paths_of(split))
+            }
     for split in splits:
         if split.trains:
             continue
-        names = [
-            image['file_name']
-            for image, path in zip(split.images, paths_of(split), strict=True)
+        shared = {
+            at: train[content(path)]
+            for at, path in enumerate(paths_of(split))
             if content(path) in train
-        ]
-        if names:
-            whole = len(names) == len(split.images)
-            findings += split.warn(
-                f'{len(names)} of {quantity(len(split.images), "image")} '
-                f'{verb(len(names), "belong")} to the training data, too, so '
-                f'AP is too high: {some(names)}',
-                f'{split.key}.ann_file=… and that of the evaluator: name a '
-                'file of other images, for instance move a part of those of '
-                'training into it'
-                if whole
-                else 'delete them from the annotation file of training or of '
-                'validation',
+        }
+        if shared:
+            findings += check_contradictions(split, shared) or split.warn(
+                *leaked(split, list(shared))
             )
     return findings
+
+
+def leaked(split: Split, shared: Sequence[int]) -> tuple[str, str]:
+    """Message and fix of images that training has, too."""
+    names = [split.images[at]['file_name'] for at in shared]
+    fix = 'delete them from the annotation file of training or of validation'
+    if len(names) == len(split.images):
+        fix = (
+            f'{split.key}.ann_file=… and that of the evaluator: name a file '
+            'of other images, for instance move a part of those of training '
+            'into it'
+        )
+    return (
+        f'{len(names)} of {quantity(len(split.images), "image")} '
+        f'{verb(len(names), "belong")} to the training data, too, so AP is '
+        f'too high: {some(names)}',
+        fix,
+    )
+
+
+def boxes_at(split: Split, places: Sequence[int]) -> dict[int, set]:
+    """Boxes of some images, in whole pixels."""
+    found: dict[int, set] = {at: set() for at in places}
+    chosen = split.usable & np.isin(split.image_of, list(places))
+    rows = split.boxes[chosen].round().tolist()
+    for at, box in zip(split.image_of[chosen].tolist(), rows, strict=True):
+        found[at].add(tuple(box))
+    return found
+
+
+def check_contradictions(
+    split: Split, shared: Mapping[int, tuple[Split, int]]
+) -> list[Finding]:
+    """Files of training that have none of its objects: other pictures.
+
+    Args:
+        split: Of validation or test.
+        shared: Its images that training has, each with where that is.
+    """
+    ours = boxes_at(split, list(shared))
+    trained: dict[str, dict[int, set]] = {}
+    for one in {id(x): x for x, _ in shared.values()}.values():
+        places = [at for x, at in shared.values() if x is one]
+        trained[one.name] = boxes_at(one, places)
+    pairs = [
+        (at, ours[at], trained[one.name][place])
+        for at, (one, place) in shared.items()
+    ]
+    both = [x for x in pairs if x[1] and x[2]]
+    other = [at for at, own, theirs in both if own.isdisjoint(theirs)]
+    if 2 * len(other) <= len(both):
+        return []
+    names = [split.images[at]['file_name'] for at in other]
+    wrong, folder = split, split.image_dir
+    if 'train' not in folder.name and re.search('val|test', folder.name):
+        wrong = shared[other[0]][0]
+    right = beside(names, folder)
+    fix = (
+        f'{wrong.key}.data_prefix.img=… the folder of its own images'
+        if right is None
+        else f"{wrong.key}.data_prefix.img='{right}/'"
+    )
+    return split.fail(
+        f'{len(names)} of {quantity(len(split.images), "image")} '
+        f'{verb(len(names), "are")} files of the training data '
+        f'({folder}), with none of their objects there: {some(names)}',
+        fix,
+    )
+
+
+def beside(names: Sequence[str], folder: Path) -> Path | None:
+    """Another folder of the same parent that has files of these names."""
+    for other in islice(sorted(folder.parent.iterdir()), MOST_BESIDE):
+        if other != folder and all(
+            (other / name).is_file() for name in names[:TRIALS]
+        ):
+            return other
+    return None
 
 
 def check_copies(split: Split, copies: Mapping[str, bytes]) -> list[Finding]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from mmdet_retina_plus.common.config_tree import kind, part, walk
 
 from .findings import Finding
+from .inheritance import is_set_later
 from .model_traits import is_retina, scored_sets
 from .weights import BATCH_NORMS, setting
 
@@ -24,19 +25,28 @@ def check_test_resize(cfg: Mapping) -> list[Finding]:
     return findings
 
 
-def check_learning_rate(cfg: Mapping) -> list[Finding]:
+def check_learning_rate(file: str, cfg: Mapping) -> list[Finding]:
+    """A rate for batches of another size, unless the config changed it.
+
+    Args:
+        file: Of the config.
+        cfg: Its values.
+    """
+    size = 'auto_scale_lr.base_batch_size'
     scaling = part(cfg, 'auto_scale_lr')
     meant = scaling.get('base_batch_size')
     batch = part(cfg, 'train_dataloader').get('batch_size')
     if not meant or not batch or meant == batch or scaling.get('enable'):
+        return []
+    if is_set_later(file, 'optim_wrapper.optimizer.lr', size, cfg):
         return []
     message = (
         f'the learning rate is meant for batches of {meant}, on one device '
         f'they are of {batch}'
     )
     fix = (
-        'auto_scale_lr.enable=True, or `--auto-scale-lr`; do nothing if you '
-        f'train on {meant / batch:g} devices'
+        f'auto_scale_lr.enable=True, or {size}={batch} if lr is right for '
+        f'one device; do nothing if you train on {meant / batch:g}'
     )
     return [Finding('warning', 'schedule', message, fix)]
 
@@ -91,5 +101,4 @@ CHECKS = (
     check_last_batch,
     check_single_images,
     check_test_resize,
-    check_learning_rate,
 )

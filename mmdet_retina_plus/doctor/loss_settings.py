@@ -12,7 +12,7 @@ from mmdet_retina_plus.common.config_tree import (
 from mmdet_retina_plus.common.numbers import is_finite, is_number
 
 from .findings import Finding
-from .model_traits import counts_channels, is_retina
+from .model_traits import counts_channels, divides_losses, is_retina
 from .weights import setting
 
 
@@ -113,7 +113,7 @@ def check_pixel_losses(cfg: Mapping) -> list[Finding]:
     """Distances of boxes in pixels, which losses of deltas are not for."""
     return [
         Finding(
-            'warning',
+            'error' if loss_weight(head) > SMALL else 'warning',
             key,
             f'reg_decoded_bbox=True gives {kind(head["loss_bbox"])} boxes in '
             'pixels, where it is for deltas',
@@ -124,6 +124,15 @@ def check_pixel_losses(cfg: Mapping) -> list[Finding]:
         if head.get('reg_decoded_bbox') is True
         and kind(head.get('loss_bbox')).endswith(('L1Loss', 'MSELoss'))
     ]
+
+
+SMALL = 0.1
+"""Weight of a loss from which on pixels drown the loss of classes."""
+
+
+def loss_weight(head: Mapping) -> float:
+    weight = part(head, 'loss_bbox').get('loss_weight', 1.0)
+    return weight if is_number(weight) else 1.0
 
 
 def encodes_boxes(head: Mapping) -> bool:
@@ -255,7 +264,7 @@ def check_focal(cfg: Mapping) -> list[Finding]:
                 'alpha=0.25',
             ),
             (
-                is_retina(cfg)
+                divides_losses(cfg)
                 and loss.get('reduction', 'mean') not in ('mean', 'sum'),
                 'warning',
                 f'reduction={loss.get("reduction")!r}: the loss is divided by '

@@ -1,13 +1,15 @@
 """The model of a config, built and tried on blank images or on samples."""
 
 import copy
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from mmdet_retina_plus.common.config_tree import kind, walk
 
 from .data_sets import silence
-from .explanations import explained
+from .explanations import explained, parameters_of
 from .findings import Finding, any_error, guarded
 from .model_fit import check_roi_strides, explain_features
 
@@ -23,10 +25,29 @@ def without_pretrained(config: Any) -> Any:
     copied = copy.deepcopy(config)
     for owner in walk(copied):
         assert isinstance(owner, dict)
-        owner.pop('pretrained', None)
+        # A class may need the key, or load weights without it.
+        for key in {'pretrained', 'teacher_ckpt'} & set(owner):
+            owner[key] = False if isinstance(owner[key], bool) else None
         if kind(owner.get('init_cfg')) == 'Pretrained':
             owner['init_cfg'] = None
     return copied
+
+
+@contextmanager
+def without_downloads() -> Iterator[None]:
+    """Checkpoints of other machines are empty for mmengine's loaders."""
+    from mmengine.runner import CheckpointLoader
+
+    loaders = CheckpointLoader._schemes
+    CheckpointLoader._schemes = OrderedDict(
+        # The empty prefix is that of files.
+        (prefix, (lambda *_, **__: {'state_dict': {}}) if prefix else load)
+        for prefix, load in loaders.items()
+    )
+    try:
+        yield
+    finally:
+        CheckpointLoader._schemes = loaders
 
 
 def build_model(cfg: Any) -> tuple[Any, list[Finding]]:
@@ -34,7 +55,7 @@ def build_model(cfg: Any) -> tuple[Any, list[Finding]]:
     from mmdet.registry import MODELS
 
     try:
-        with silence():
+        with silence(), without_downloads():
             model = MODELS.build(without_pretrained(cfg.model))
             model.init_weights()
     except Exception as error:  # Whatever a constructor may raise.
@@ -43,17 +64,25 @@ def build_model(cfg: Any) -> tuple[Any, list[Finding]]:
     return model, [Finding('ok', 'model', f'{size:.1f} million weights')]
 
 
+def prior_head(model: Any) -> tuple[str, Any]:
+    """Name of the head that lays priors, and it; None if there is none."""
+    for name in ('bbox_head', 'rpn_head'):
+        head = getattr(model, name, None)
+        if getattr(head, 'prior_generator', None):
+            return name, head
+    return '', None
+
+
 def prior_generator(model: Any) -> Any:
     """Generator of a detector's anchors or points, None if it has none."""
-    heads = (getattr(model, name, None) for name in ('bbox_head', 'rpn_head'))
-    generators = (getattr(head, 'prior_generator', None) for head in heads)
-    return next(filter(None, generators), None)
+    return getattr(prior_head(model)[1], 'prior_generator', None)
 
 
 def input_channels(model: Any, samples: Sequence[Any]) -> int:
     """Channels of a sample, or what the first convolution wants."""
-    if samples:
-        return len(samples[0]['inputs'])
+    for sample in samples:
+        if hasattr(sample['inputs'], 'shape'):
+            return len(sample['inputs'])
     weights = (x for x in model.parameters() if x.dim() == 4)
     return next((x.shape[1] for x in weights), 3)
 
@@ -66,7 +95,8 @@ def check_features(
     Detectors of one image size, such as SSD, are judged at that of samples.
     """
     channels = input_channels(model, samples)
-    longest = max((max(x['inputs'].shape[-2:]) for x in samples), default=0)
+    shapes = [getattr(x['inputs'], 'shape', ()) for x in samples]
+    longest = max((max(x[-2:]) for x in shapes if x), default=0)
     side = longest if PROBE_SIZE < longest < LARGEST_PROBE else LARGEST_PROBE
     features: Sequence[Any] = ()
     findings: list[Finding] = []
@@ -89,9 +119,11 @@ def probe_features(
     if not hasattr(model, 'extract_feat'):
         return (), []
     image = torch.zeros(1, channels, size, size)
+    # Not in one line: a distilling detector returns nothing of it.
+    model.eval()
     try:
         with torch.no_grad():
-            return model.eval().extract_feat(image), []
+            return model.extract_feat(image), []
     except Exception as error:  # Of backbone or neck.
         return (), [explain_features(model, image, error)]
 
@@ -128,22 +160,39 @@ def check_strides(
         for side, stride in zip(sides, given, strict=True)
     ):
         return findings
-    fix = f'model.bbox_head.anchor_generator.strides={strides}'
-    outs = getattr(getattr(model, 'neck', None), 'num_outs', None)
+    key = strides_key(model)
+    fix = f'{key}={strides}'
+    neck = getattr(model, 'neck', None)
+    outs, first = getattr(neck, 'num_outs', 0), getattr(neck, 'start_level', 0)
     if outs and (
         strides[: len(given)] == given or given[: len(strides)] == strides
     ):
         right = outs + len(given) - len(strides)
         fix += f', or model.neck.num_outs={right}'
+    elif outs == len(given) and given[0] in strides[1:]:
+        level = first + strides.index(given[0])
+        fix += f', or model.neck.start_level={level}'
     return [
         Finding(
             'error',
             'model',
-            f'the features have strides {strides}, anchor_generator.strides '
-            f'are {given}',
+            f'the features have strides {strides}, '
+            f'{key.removeprefix("model.")} are {given}',
             fix,
         )
     ]
+
+
+def strides_key(model: Any) -> str:
+    """Where the config has the strides of a detector's priors."""
+    name, head = prior_head(model)
+    # RPN has it as its bbox_head, its config as that of two stages.
+    name = 'rpn_head' if type(head).__name__ == 'RPNHead' else name
+    taken = parameters_of(type(head))
+    # RepPoints inherits strides, and puts its points by its own.
+    keys = ('anchor_generator.strides', 'point_strides', 'strides')
+    right = (key for key in keys if key.partition('.')[0] in taken)
+    return f'model.{name}.{next(right, keys[0])}'
 
 
 def blank_samples(channels: int) -> list[dict[str, Any]]:

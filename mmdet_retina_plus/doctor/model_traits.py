@@ -1,6 +1,7 @@
 """What kind of model a config describes."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from mmdet_retina_plus.common.config_tree import kind, part
 
@@ -14,22 +15,41 @@ def scored_sets(cfg: Mapping) -> tuple[str, ...]:
     return ('val',) if same else ('val', 'test')
 
 
-def is_retina(cfg: Mapping) -> bool:
-    """Whether the head is RetinaHead or inherits from it."""
-    from mmdet.models import RetinaHead
+def head_of(cfg: Mapping) -> Any:
+    """Class of the head, None if none of that name is registered."""
     from mmdet.registry import MODELS
 
     # Not `get`, which takes no unknown name quietly.
-    head = MODELS.module_dict.get(kind(part(cfg, 'model.bbox_head')))
+    return MODELS.module_dict.get(kind(part(cfg, 'model.bbox_head')))
+
+
+def is_retina(cfg: Mapping) -> bool:
+    """Whether the head is RetinaHead or inherits from it."""
+    from mmdet.models import RetinaHead
+
+    head = head_of(cfg)
     return isinstance(head, type) and issubclass(head, RetinaHead)
+
+
+def divides_losses(cfg: Mapping) -> bool:
+    """Whether the head leaves the mean of its losses to them.
+
+    Others, such as FSAF, need the loss of every prior.
+    """
+    from mmdet.models import RetinaHead
+
+    head = head_of(cfg)
+    if not is_retina(cfg):
+        return False
+    ours = head.__module__.startswith('mmdet_retina_plus')
+    return ours or head.loss_by_feat is RetinaHead.loss_by_feat
 
 
 def counts_channels(cfg: Mapping) -> bool:
     """Whether the head counts its channels by `use_sigmoid` of its config."""
     from mmdet.models import AnchorFreeHead, AnchorHead
-    from mmdet.registry import MODELS
 
-    head = MODELS.module_dict.get(kind(part(cfg, 'model.bbox_head')))
+    head = head_of(cfg)
     heads = (AnchorFreeHead, AnchorHead)
     return isinstance(head, type) and issubclass(head, heads)
 

@@ -1,7 +1,10 @@
 """Top-level keys of mmdet 2, translated with their values."""
 
+import ast
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from mmdet_retina_plus.common.config_tree import kind, part
@@ -9,22 +12,38 @@ from mmdet_retina_plus.common.python_code import one_line
 
 from .explanations import OLD_SETTINGS
 from .findings import Finding
+from .inheritance import changed_by, names_in
 from .schedules import in_iterations, length_of
 
 OF_OPTIMIZER = ('optimizer', 'optimizer_config', 'fp16')
 """Keys that mmdet 3 has in `optim_wrapper`, in one fix."""
 
 
-def is_variable(name: str, text: str) -> bool:
-    """Whether a config uses a name as a value of something else.
+def sources(text: str) -> Iterator[str]:
+    """Python of each file in the text of a config, which names the files."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        if os.path.isabs(line) and line.endswith('.py'):
+            yield '\n'.join(lines)
+            lines = []
+        else:
+            lines.append(line)
+    yield '\n'.join(lines)
+
+
+def variables(text: str) -> set[str]:
+    """Names that a config uses in the value of something else.
 
     Args:
-        name: Of a top-level key.
         text: Of the config and those that it inherits from.
     """
-    code = re.sub('#.*', '', text)
-    pattern = rf'[=(,\[:*]\s*(\{{*_base_\.)?{name}\s*[,)\].\[}}\n]'
-    return re.search(pattern, code) is not None
+    used: set[str] = set()
+    for source in sources(text):
+        # A config may be no Python.
+        with suppress(SyntaxError):
+            for statement in ast.parse(source).body:
+                used |= names_in(statement) - changed_by(statement)
+    return used
 
 
 def inherits(text: str) -> bool:
@@ -38,12 +57,8 @@ def check_old_keys(cfg: Mapping, text: str) -> list[Finding]:
         cfg: Of the run.
         text: Of the config and those that it inherits from.
     """
-    old = [
-        key
-        for key in cfg
-        if key in OLD_SETTINGS
-        and not (key in ('data', 'optimizer') and is_variable(key, text))
-    ]
+    used = variables(text)
+    old = [key for key in cfg if key in OLD_SETTINGS and key not in used]
     joined = [key for key in old if key in OF_OPTIMIZER]
     findings = []
     if joined:

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmdet_retina_plus.common.config_tree import kind, part
 from mmdet_retina_plus.common.numbers import is_number
-from mmdet_retina_plus.common.suggestions import did_you_mean
+from mmdet_retina_plus.common.suggestions import did_you_mean, hint, near_name
 from mmdet_retina_plus.common.text import quantity
 
 from .findings import Finding
@@ -17,6 +17,10 @@ RATES = {'SGD': (1e-5, 0.5), 'Adam': (1e-7, 0.005), 'AdamW': (1e-7, 0.005)}
 """Lowest and highest learning rates that may be meant."""
 DECAYS = {'SGD': (0.05, 0.0001), 'Adam': (0.05, 0.0001), 'AdamW': (0.5, 0.05)}
 """Highest weight decay that may be meant, and a usual one."""
+SHORT = 0.01
+"""Length of gradients of which SGD learns nothing."""
+VANISH = 0.001
+"""Fraction that weights lose in a step, so that nothing is left of them."""
 DTYPES = ('float16', 'bfloat16', 'float32', 'float64')
 SLOW = 0.99
 """Momentum beyond which it cannot be meant."""
@@ -77,9 +81,11 @@ def check_optimizer_options(cfg: Mapping) -> list[Finding]:
     decay, momentum = optimizer.get('weight_decay'), optimizer.get('momentum')
     high, usual = DECAYS.get(name, (1.0, 0.0001))
     if is_number(decay) and decay > high:
+        rate = optimizer.get('lr')
+        vanish = is_number(rate) and rate * decay > VANISH
         findings.append(
             Finding(
-                'warning',
+                'error' if vanish else 'warning',
                 KEY,
                 f'weight_decay={decay} shrinks all weights to nothing',
                 f'{KEY}.weight_decay={usual}',
@@ -142,8 +148,7 @@ def check_precision(cfg: Mapping) -> list[Finding]:
     findings = []
     dtype, scale = wrapper.get('dtype'), wrapper.get('loss_scale', 'dynamic')
     if isinstance(dtype, str) and dtype not in DTYPES:
-        guess = did_you_mean(dtype, DTYPES[:2], always=True)
-        near = guess.partition('mean ')[2].rstrip('?') or DTYPES[0]
+        near = near_name(dtype, DTYPES[:2], always=True) or DTYPES[0]
         findings.append(
             Finding(
                 'error',
@@ -176,7 +181,9 @@ def check_averages(cfg: Mapping) -> list[Finding]:
             f'custom_hooks.{number}.momentum={1 - momentum:.4g}',
         )
         for own in [cfg.get('custom_hooks')]
-        for number, hook in enumerate(own if isinstance(own, list) else ())
+        for number, hook in enumerate(
+            own if isinstance(own, list | tuple) else ()
+        )
         if isinstance(hook, Mapping) and kind(hook) == 'EMAHook'
         for momentum in [hook.get('momentum')]
         if is_number(momentum) and momentum > EMA
@@ -285,6 +292,9 @@ def check_odd_multipliers(cfg: Mapping) -> list[Finding]:
         if message:
             right = 1.0 if factor == 0 else 0.1
             fix = f'{key}.{name}.lr_mult={right}'
+            if '.' in name:  # Its dots would be taken for those of keys.
+                changed = {name: {**given, 'lr_mult': right}}
+                fix = f'{key}={dict(part(cfg, key)) | changed}'
             findings.append(Finding('warning', key, message, fix))
     return findings
 
@@ -306,7 +316,8 @@ def check_multipliers(cfg: Mapping) -> list[Finding]:
         return []
     key = 'optim_wrapper.paramwise_cfg'
     settings = part(cfg, key)
-    options = OPTIMIZERS.get(kind(part(cfg, KEY)))
+    name = kind(part(cfg, KEY))
+    options = OPTIMIZERS.get(name) if name else None
     if options is None:
         return []
     known = (*MULTIPLIERS, *inspect.signature(options).parameters)
@@ -338,21 +349,38 @@ def check_clipping(cfg: Mapping) -> list[Finding]:
     findings = []
     for name in given:
         if known and name not in ('type', *known):
-            guess = did_you_mean(name, known, always=True)
-            near = guess.partition('mean ')[2].rstrip('?')
+            near = near_name(name, known, always=True)
             findings.append(
                 Finding(
                     'error',
                     key,
-                    f'clipping takes no {name}{guess}',
+                    f'clipping takes no {name}{hint(near)}',
                     f'{near}={given[name]} in place of {name}',
                 )
             )
     return findings
 
 
+def check_clipped_norm(cfg: Mapping) -> list[Finding]:
+    """Gradients that are clipped to nothing."""
+    key = 'optim_wrapper.clip_grad'
+    norm = part(cfg, key).get('max_norm')
+    if is_number(norm) and 0 < norm < SHORT:
+        optimizer = kind(part(cfg, 'optim_wrapper.optimizer'))
+        # Adam divides by the length of the gradient.
+        if optimizer != 'SGD':
+            return []
+        message = f'max_norm={norm} leaves next to no gradient to SGD'
+        return [Finding('warning', key, message, f'{key}.max_norm=35')]
+    if not is_number(norm) or norm > 0:
+        return []
+    message = f'max_norm={norm} leaves no gradient'
+    return [Finding('error', key, message, f'{key}.max_norm=10')]
+
+
 CHECKS = (
     check_clipping,
+    check_clipped_norm,
     check_odd_multipliers,
     check_scaling,
     check_rate,

@@ -12,12 +12,13 @@ from mmdet_retina_plus.common.config_tree import (
     without_scopes,
 )
 from mmdet_retina_plus.common.numbers import is_number
-from mmdet_retina_plus.common.suggestions import did_you_mean
+from mmdet_retina_plus.common.suggestions import did_you_mean, hint, near_name
 
 from .findings import Finding
 from .model_traits import scored_sets
+from .pipeline_trials import FOR_GOOD
 
-MOVES = ('Resize', 'Flip', 'Crop', 'Affine', 'Shift', 'Rotate', 'Expand')
+MOVES = ('Resize', *FOR_GOOD)
 """Ends of the names of transforms that move pixels and boxes."""
 FILTERS = ('filter_empty_gt', 'min_size', 'bbox_min_size')
 HIGH_SCORE = 0.15
@@ -25,8 +26,6 @@ LOOSE, STRICT = 0.9, 0.15
 """IoU thresholds of NMS at which copies stay, or neighbours go."""
 FEWEST = {'max_per_img': 10, 'nms_pre': 50}
 """Numbers of boxes below which AP is cut."""
-SHORT = 0.01
-"""Length of gradients of which SGD learns nothing."""
 LARGEST_BOX = 8
 """Pixels of `min_bbox_size` that drop real objects."""
 
@@ -133,7 +132,10 @@ def check_shuffle(cfg: Mapping) -> list[Finding]:
 
 def check_thresholds(cfg: Mapping) -> list[Finding]:
     """Scores below which validation drops boxes."""
-    findings = []
+    findings: list[Finding] = []
+    # Where masks are laid over each other, and not ranked, few may be.
+    if part(cfg, 'model.panoptic_fusion_head'):
+        return findings
     for path in ('model.test_cfg', 'model.test_cfg.rcnn'):
         score = part(cfg, path).get('score_thr')
         if is_number(score) and score >= HIGH_SCORE:
@@ -170,12 +172,11 @@ def check_suppression(cfg: Mapping) -> list[Finding]:
                 f'{key}.iou_threshold=0.5',
             )
         elif isinstance(name, str) and not hasattr(ops, name):
-            guess = did_you_mean(name, ('nms', 'soft_nms'))
-            near = guess.partition('mean ')[2].rstrip('?') or 'nms'
+            near = near_name(name, ('nms', 'soft_nms'))
             problem = (
                 key,
-                f'no NMS is called {name}{guess}',
-                f'{key}.type={near!r}',
+                f'no NMS is called {name}{hint(near)}',
+                f'{key}.type={near or "nms"!r}',
             )
         binary = part(cfg, path).get('mask_thr_binary')
         if is_number(binary) and binary >= 1:
@@ -194,53 +195,6 @@ def check_suppression(cfg: Mapping) -> list[Finding]:
         if problem:
             findings.append(Finding('error', *problem))
     return findings
-
-
-def check_clipping(cfg: Mapping) -> list[Finding]:
-    """Gradients that are clipped to nothing."""
-    key = 'optim_wrapper.clip_grad'
-    norm = part(cfg, key).get('max_norm')
-    if is_number(norm) and 0 < norm < SHORT:
-        optimizer = kind(part(cfg, 'optim_wrapper.optimizer'))
-        # Adam divides by the length of the gradient.
-        if optimizer != 'SGD':
-            return []
-        message = f'max_norm={norm} leaves next to no gradient to SGD'
-        return [Finding('warning', key, message, f'{key}.max_norm=35')]
-    if not is_number(norm) or norm > 0:
-        return []
-    message = f'max_norm={norm} leaves no gradient'
-    return [Finding('error', key, message, f'{key}.max_norm=10')]
-
-
-def check_loop(cfg: Mapping) -> list[Finding]:
-    """Validation that never comes, and no training at all."""
-    loop = part(cfg, 'train_cfg')
-    length = loop.get('max_epochs', loop.get('max_iters'))
-    interval = loop.get('val_interval', 1)
-    begin = loop.get('val_begin', 1)
-    if not is_number(length):
-        return []
-    if length <= 0:
-        message, fix = f'training lasts {length}', 'train_cfg.max_epochs=12'
-        return [Finding('error', 'train_cfg', message, fix)]
-    if cfg.get('val_cfg') is None or not is_number(interval):
-        return []
-    if interval <= 0:
-        message = f'val_interval={interval} stops training after an epoch'
-        fix = 'train_cfg.val_interval=1'
-        return [Finding('error', 'train_cfg', message, fix)]
-    if interval > length or (is_number(begin) and begin > length):
-        return [
-            Finding(
-                'warning',
-                'train_cfg',
-                f'training of {length} ends before its first validation '
-                f'(val_interval={interval}, val_begin={begin})',
-                f'train_cfg.val_interval={length}',
-            )
-        ]
-    return []
 
 
 def check_ratios(cfg: Mapping) -> list[Finding]:
@@ -360,6 +314,4 @@ CHECKS = (
     check_shuffle,
     check_thresholds,
     check_suppression,
-    check_clipping,
-    check_loop,
 )

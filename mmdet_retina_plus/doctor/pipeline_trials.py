@@ -18,7 +18,7 @@ TRIES, MANY_TRIES = 4, 32
 """Runs of a step that look for chance; more where mmcv says there is."""
 MANY = 0.2
 """Fraction of the objects that a filter may drop without a warning."""
-MOVES = ('Flip', 'Crop', 'Affine', 'Shift', 'Rotate', 'Expand')
+FOR_GOOD = ('Flip', 'Crop', 'Affine', 'Shift', 'Rotate', 'Expand')
 """Ends of the names of steps after which boxes have no way back."""
 
 
@@ -50,7 +50,7 @@ def steps_of(dataset: Any) -> list[Any]:
     return list(getattr(pipeline, 'transforms', pipeline))
 
 
-def named(number: int, step: Any) -> str:
+def place_of(number: int, step: Any) -> str:
     return f'pipeline[{number}] ({type(step).__name__})'
 
 
@@ -83,6 +83,8 @@ def losses_by_step(dataset: Any, indices: Sequence[int]) -> dict[str, Loss]:
     inner = innermost(dataset)
     steps = steps_of(dataset)
     found: dict[str, Loss] = {}
+    if not steps:
+        return found
     with silence(), kept_randomness():
         for index in indices:
             results = copy.deepcopy(inner.get_data_info(index))
@@ -91,7 +93,7 @@ def losses_by_step(dataset: Any, indices: Sequence[int]) -> dict[str, Loss]:
                 results = step(results)
                 now = 0 if results is None else objects_in(results)
                 if before and now is not None:
-                    loss = found.setdefault(named(number, step), Loss())
+                    loss = found.setdefault(place_of(number, step), Loss())
                     loss.objects += max(before - now, 0)
                     loss.of += before
                     loss.samples += now == 0
@@ -161,9 +163,12 @@ def check_chance(
         dataset: As the runner builds it.
         index: Of an image that can be loaded.
     """
+    steps = steps_of(dataset)
+    if not steps:
+        return []
     results = copy.deepcopy(innermost(dataset).get_data_info(index))
     with silence(), kept_randomness():
-        for number, step in enumerate(steps_of(dataset)):
+        for number, step in enumerate(steps):
             before = looks(results)
             if before is None:
                 results = step(results)
@@ -173,17 +178,17 @@ def check_chance(
             after = looks(results)
             if after is None:
                 break
-            where = f'{key}.{named(number, step)}'
+            where = f'{key}.{place_of(number, step)}'
             for seed in range(tries_of(step)):
                 np.random.seed(seed)
                 random.seed(seed)
                 again = looks(step(copy.deepcopy(given)))
                 if again is not None and differ(after, again):
-                    if type(step).__name__.endswith(MOVES):
+                    if type(step).__name__.endswith(FOR_GOOD):
                         return [moved(name, where, ' at random')]
                     return [by_chance(name, where)]
             kind = type(step).__name__
-            if kind.endswith(MOVES) and differ(before, after):
+            if kind.endswith(FOR_GOOD) and differ(before, after):
                 return [moved(name, where)]
     return []
 

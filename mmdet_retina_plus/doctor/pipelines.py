@@ -16,13 +16,28 @@ from mmdet_retina_plus.common.config_tree import (
 from .data_sets import DataSets, silence
 from .explanations import META_KEYS, explained
 from .findings import Finding
-from .pipeline_trials import check_chance, check_losses
+from .pipeline_trials import check_chance, check_losses, place_of
 
-NO_OBJECT = 'have no object after the pipeline'
 SAMPLES = 8
 SECONDS = 10
 SMALLEST = 32
 """Samples to load, seconds at most, and a side in pixels that is small."""
+BEYOND, PART = 2, 0.2
+"""Pixels by which a box may leave its image, and the fraction that does."""
+META = ('img_id', 'img_shape', 'ori_shape')
+"""What scoring needs of every detector."""
+NEEDED = (
+    (("'img'", '`img`'), "dict(type='LoadImageFromFile')"),
+    (
+        ("'gt_bboxes", "'gt_ignore_flags'"),
+        "dict(type='LoadAnnotations', with_bbox=True)",
+    ),
+    (
+        ("'gt_masks'",),
+        "dict(type='LoadAnnotations', with_bbox=True, with_mask=True)",
+    ),
+)
+"""What a step misses, and the step that brings it."""
 
 
 def check_steps(key: str, config: Any) -> list[Finding]:
@@ -97,7 +112,8 @@ def assembled(config: Any, bare: Mapping[int, Any]) -> Any:
 
     if isinstance(config, Mapping) and id(config) in bare:
         dataset = bare[id(config)]
-        dataset.pipeline = Compose(config.get('pipeline') or ())
+        if 'pipeline' in config:
+            dataset.pipeline = Compose(config['pipeline'] or ())
         return dataset
     if not isinstance(config, Mapping):
         return None
@@ -115,6 +131,9 @@ def assembled(config: Any, bare: Mapping[int, Any]) -> Any:
 def choose(dataset: Any, there: Any) -> list[int]:
     """Indices of samples, those with objects and an existing file first."""
     length = len(dataset)
+    # Torch's own data sets know nothing of an image before it is loaded.
+    if not hasattr(dataset, 'get_data_info'):
+        return list(range(min(length, SAMPLES)))
     step = max(length // 200, 1)
     chosen: list[int] = []
     empty: list[int] = []
@@ -145,7 +164,7 @@ def step_of(dataset: Any, error: BaseException) -> str:
         owner = trace.tb_frame.f_locals.get('self')
         for number, transform in enumerate(transforms):
             if owner is transform:
-                return f'.pipeline[{number}] ({type(transform).__name__})'
+                return f'.{place_of(number, transform)}'
         trace = trace.tb_next
     return ''
 
@@ -176,24 +195,35 @@ def load_samples(
                     "end the pipeline with dict(type='PackDetInputs')",
                 )
             ]
-        samples.append(sample)
+        samples.append(labelled_branch(sample))
         if time.monotonic() > end:
             break
     return samples, []
 
 
-NEEDED = (
-    (("'img'", '`img`'), "dict(type='LoadImageFromFile')"),
-    (
-        ("'gt_bboxes", "'gt_ignore_flags'"),
-        "dict(type='LoadAnnotations', with_bbox=True)",
-    ),
-    (
-        ("'gt_masks'",),
-        "dict(type='LoadAnnotations', with_bbox=True, with_mask=True)",
-    ),
-)
-"""What a step misses, and the step that brings it."""
+def labelled_branch(sample: Mapping) -> Mapping:
+    """Of a sample of several branches the one with objects, or the first."""
+    inputs, shown = sample['inputs'], sample.get('data_samples')
+    if not isinstance(inputs, Mapping) or not isinstance(shown, Mapping):
+        return sample
+    there = [name for name in inputs if inputs[name] is not None]
+    full = [
+        name
+        for name in there
+        if len(getattr(shown.get(name), 'gt_instances', ()))
+    ]
+    for name in full + there:
+        return {
+            'inputs': inputs[name],
+            'data_samples': shown[name],
+            'branch': name,
+        }
+    return sample
+
+
+def is_image(sample: Mapping) -> bool:
+    """Whether a sample is one image, and not several inputs by name."""
+    return hasattr(sample['inputs'], 'shape')
 
 
 def step_failed(where: str, error: Exception) -> Finding:
@@ -212,6 +242,7 @@ def step_failed(where: str, error: Exception) -> Finding:
         where,
         f'a sample does not pass: {finding.message}',
         finding.fix,
+        'annotations' if '(LoadAnnotations)' in where else '',
     )
 
 
@@ -257,9 +288,10 @@ def check_sample(
             Finding(
                 'warning',
                 f'{key}.pipeline',
-                f'{len(samples)} samples {NO_OBJECT}',
+                f'{len(samples)} samples have no object after the pipeline',
                 'look at the crops and filters of the pipeline, with '
                 '`retina-plus doctor CONFIG --show DIR`',
+                'annotations',
             )
         ]
     return check_extent(f'{key}.pipeline', samples) or check_outside(
@@ -313,12 +345,6 @@ def check_outside(key: str, samples: Sequence[Any]) -> list[Finding]:
     ]
 
 
-BEYOND, PART = 2, 0.2
-"""Pixels by which a box may leave its image, and the fraction that does."""
-META = ('img_id', 'img_shape', 'ori_shape')
-"""What scoring needs of every detector."""
-
-
 def check_meta(
     key: str, samples: Sequence[Any], needed: Sequence[str]
 ) -> list[Finding]:
@@ -361,7 +387,7 @@ def build_data(
     if dataset is None or not len(dataset):
         return None, [], []
     samples, findings = load_samples(key, dataset, there)
-    if findings:
+    if findings or not all(map(is_image, samples)):
         return dataset, samples, findings
     indices = choose(dataset, there)
     if name == 'train':

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from math import inf
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from .schedules import (
     STEPS,
     Length,
     length_of,
+    scaled,
     schedules_of,
 )
 
@@ -39,21 +39,19 @@ class StepError(ValueError):
     """A schedule that ends before training does."""
 
 
-def shrunk(schedule: Mapping, factor: float) -> dict[str, Any]:
+def shortened(schedule: Mapping, factor: float) -> dict[str, Any]:
     """A schedule of iterations, of training that is shorter by a factor."""
-
-    def moved(value: Any) -> Any:
-        if isinstance(value, list | tuple):
-            return [moved(x) for x in value]
-        known = is_number(value) and 0 < value < inf
-        return max(round(value * factor), 1) if known else value
-
     if schedule.get('by_epoch', True):
         return dict(schedule)
     result = {
-        key: moved(value) if key in (*COUNTED, 'total_steps') else value
+        key: scaled(value, factor)
+        if key in (*COUNTED, 'total_steps')
+        else value
         for key, value in schedule.items()
     }
+    gamma = result.get('gamma')
+    if kind(result) == 'ExponentialLR' and is_number(gamma):
+        result['gamma'] = gamma ** (1 / factor)
     if is_number(result.get('end')):
         result['end'] = max(result['end'], result.get('begin', 0) + 2)
     return result
@@ -88,7 +86,7 @@ def simulated(
     built = [
         PARAM_SCHEDULERS.build(
             {'end': default_end[schedule.get('by_epoch', True)]}
-            | shrunk(schedule, steps / total),
+            | shortened(schedule, steps / total),
             default_args={'optimizer': optimizer, 'epoch_length': epoch},
         )
         for schedule in schedules

@@ -33,7 +33,8 @@ def hooks_of(cfg: Mapping) -> dict[str, Mapping]:
         for name, hook in part(cfg, 'default_hooks').items()
     }
     own = cfg.get('custom_hooks')
-    for number, hook in enumerate(own if isinstance(own, list) else ()):
+    own = own if isinstance(own, list | tuple) else ()
+    for number, hook in enumerate(own):
         named[f'custom_hooks.{number}'] = hook
     return {key: x for key, x in named.items() if isinstance(x, Mapping)}
 
@@ -206,3 +207,39 @@ def intervals(loop: Mapping, length: Length) -> Found:
             f'{"epochs" if by_epoch else "iterations"} of training',
             'train_cfg.dynamic_intervals=None',
         )
+
+
+def check_loop(cfg: Mapping) -> list[Finding]:
+    """Validation that never comes, and no training at all."""
+    loop = part(cfg, 'train_cfg')
+    length = loop.get('max_epochs', loop.get('max_iters'))
+    interval = loop.get('val_interval', 1)
+    begin = loop.get('val_begin', 1)
+    if not is_number(length):
+        return []
+    if length <= 0:
+        message, fix = f'training lasts {length}', 'train_cfg.max_epochs=12'
+        return [Finding('error', 'train_cfg', message, fix)]
+    if cfg.get('val_cfg') is None or not is_number(interval):
+        return []
+    if interval <= 0:
+        message = f'val_interval={interval} stops training after an epoch'
+        fix = 'train_cfg.val_interval=1'
+        return [Finding('error', 'train_cfg', message, fix)]
+    # The epoch after the last is mmdet's way to leave validation out.
+    if begin == length + 1:
+        return []
+    if interval > length or (is_number(begin) and begin > length):
+        return [
+            Finding(
+                'warning',
+                'train_cfg',
+                f'training of {length} ends before its first validation '
+                f'(val_interval={interval}, val_begin={begin})',
+                f'train_cfg.val_interval={length}',
+            )
+        ]
+    return []
+
+
+CHECKS = (check_loop,)

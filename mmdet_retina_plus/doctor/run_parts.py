@@ -1,27 +1,25 @@
-"""Loaders, optimizer, schedules, loops and hooks, as a run builds them."""
+"""Loaders, optimizer, schedules and loops, as a run builds them."""
 
 import copy
-import logging
-import multiprocessing
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 from mmengine.evaluator import Evaluator
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
 from mmdet_retina_plus.common.config_file import READ_BY_MMDET, parts_read
 from mmdet_retina_plus.common.config_tree import kind, part
-from mmdet_retina_plus.common.suggestions import did_you_mean
 from mmdet_retina_plus.common.text import verb
 
-from .data_sets import silence
+from .building import attempt
 from .explanations import OLD_SETTINGS, explained
 from .findings import Finding
+from .old_settings import variables
 from .optimizer_settings import (
     check_accumulation,
     check_multipliers,
@@ -69,23 +67,28 @@ class Parts(Runner):
         self.visualizer = SimpleNamespace(dataset_meta=None)
 
 
-def check_keys(cfg: Mapping) -> list[Finding]:
-    """Top-level keys that nothing reads, and that are like one that is."""
+def check_keys(cfg: Mapping, text: str) -> list[Finding]:
+    """Top-level keys that nothing reads, and that are like one that is.
+
+    Args:
+        cfg: Of the run.
+        text: Of the config and those that it inherits from.
+    """
     findings = []
+    used = variables(text)
     for key in cfg:
-        value = cfg[key]
-        known = key in RUNNER_KEYS or key in OLD_SETTINGS
-        if not known and isinstance(value, dict | list | str | bool):
-            guess = near_key(key)
-            if guess and guess not in cfg:
-                findings.append(
-                    Finding(
-                        'error',
-                        key,
-                        f'nothing reads {key}; did you mean {guess}?',
-                        f'{guess}=… in place of {key}=…',
-                    )
+        if key in RUNNER_KEYS or key in OLD_SETTINGS or key in used:
+            continue
+        guess = near_key(key)
+        if guess:
+            findings.append(
+                Finding(
+                    'error',
+                    key,
+                    f'nothing reads {key}; did you mean {guess}?',
+                    f'{guess}=… in place of {key}=…',
                 )
+            )
     return findings
 
 
@@ -123,15 +126,6 @@ def check_triples(cfg: Mapping) -> list[Finding]:
         )
         if 0 < len(absent) < len(triple)
     ]
-
-
-def attempt(key: str, build: Callable[[], Any]) -> tuple[Any, list[Finding]]:
-    """What a builder returns, or why it fails."""
-    try:
-        with silence():
-            return build(), []
-    except Exception as error:  # Whatever a constructor raises.
-        return None, [explained(key, error)]
 
 
 class Length:
@@ -248,6 +242,15 @@ def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
             for key, value in settings.items()
             if key not in ('loss_scale', 'dtype')
         } | {'type': 'OptimWrapper'}
+    several = any(isinstance(x, OptimWrapper) for x in settings.values())
+    if not (settings.keys() & {'optimizer', 'constructor'} or several):
+        message = 'it has no optimizer'
+        fix = (
+            "optim_wrapper.optimizer=dict(type='SGD', lr=0.01, momentum=0.9, "
+            'weight_decay=0.0001)'
+        )
+        findings.append(Finding('error', 'optim_wrapper', message, fix))
+        return findings
     if isinstance(part(settings, 'optimizer').get('lr'), str):
         return findings  # `check_rate` tells.
     _, problems = attempt(
@@ -304,93 +307,6 @@ def check_optimizer(settings: Mapping) -> None:
         raise KeyError(f'{name} is not in the mmengine::optimizer registry')
 
 
-def check_hooks(cfg: Mapping) -> list[Finding]:
-    """Hooks, the log processor and the visualizer, each by itself."""
-    from mmengine.registry import HOOKS, LOG_PROCESSORS, VISUALIZERS
-
-    findings: list[Finding] = []
-    visualizer = dict(cfg.get('visualizer') or {'type': 'Visualizer'})
-    backends = visualizer.pop('vis_backends', None) or ()
-    visualizer['name'] = 'doctor'
-    _, problems = attempt('visualizer', lambda: VISUALIZERS.build(visualizer))
-    findings += problems + check_backends(backends)
-    hooks = {
-        f'default_hooks.{name}': hook
-        for name, hook in (cfg.get('default_hooks') or {}).items()
-    }
-    for number, hook in enumerate(cfg.get('custom_hooks') or ()):
-        hooks[f'custom_hooks[{number}]'] = hook
-    for key, hook in hooks.items():
-        if hook is not None:
-            # The runner reads the priority itself.
-            own = {x: hook[x] for x in hook if x != 'priority'}
-            _, problems = attempt(key, partial(HOOKS.build, own))
-            findings += problems + check_priority(key, hook)
-    if cfg.get('log_processor') is not None:
-        settings = {'type': 'LogProcessor'} | dict(cfg['log_processor'])
-        _, problems = attempt(
-            'log_processor', lambda: LOG_PROCESSORS.build(settings)
-        )
-        findings += problems
-    return findings
-
-
-def check_backends(backends: Any) -> list[Finding]:
-    """Only their names: some connect to a server as they are built."""
-    from mmengine.registry import VISBACKENDS
-
-    return [
-        finding
-        for number, backend in enumerate(backends)
-        for finding in attempt(
-            f'visualizer.vis_backends[{number}]',
-            partial(known_type, VISBACKENDS, 'mmengine::vis_backend', backend),
-        )[1]
-    ]
-
-
-def known_type(registry: Any, name: str, config: Mapping) -> Any:
-    """The class of a config.
-
-    Raises:
-        KeyError: In the words of mmengine's builders.
-    """
-    found = config['type']
-    if isinstance(found, str):
-        found = registry.get(found)
-    if found is None:
-        raise KeyError(f'{config["type"]} is not in the {name} registry')
-    return found
-
-
-def check_priority(key: str, hook: Any) -> list[Finding]:
-    """The runner reads it after the constructor of the hook."""
-    from mmengine.runner.priority import Priority, get_priority
-
-    priority = part({'hook': hook}, 'hook').get('priority')
-    if priority is None:
-        return []
-    try:
-        get_priority(priority)
-    except (KeyError, ValueError, TypeError):
-        return check_choice(
-            f'{key}.priority', priority, [x.name for x in Priority], 'NORMAL'
-        )
-    return []
-
-
-def check_choice(
-    key: str, value: Any, known: Iterable[str], usual: str
-) -> list[Finding]:
-    """One of few texts, which a run looks up as it starts."""
-    if value in (names := list(known)):
-        return []
-    guess = did_you_mean(str(value), names)
-    near = guess.partition('mean ')[2].rstrip('?') or usual
-    message = f'{value!r} is none of {", ".join(names)}'
-    return [Finding('error', key, message, f'{key}={near!r}')]
-
-
 def check_loops(cfg: Mapping) -> list[Finding]:
     """Loops of validation and test, around a loader that gives nothing."""
     parts = Parts(cfg, None)
@@ -406,82 +322,7 @@ def check_loops(cfg: Mapping) -> list[Finding]:
     ]
 
 
-def check_process(cfg: Mapping) -> list[Finding]:
-    """Settings of the process, which a run reads first of all."""
-    key = 'env_cfg.mp_cfg'
-    method = part(cfg, key).get('mp_start_method', 'fork')
-    methods = multiprocessing.get_all_start_methods()
-    findings = check_choice(f'{key}.mp_start_method', method, methods, 'fork')
-    level = cfg.get('log_level', 'INFO')
-    if isinstance(level, str):
-        names = logging.getLevelNamesMapping()
-        findings += check_choice('log_level', level, names, 'INFO')
-    return findings
-
-
-def check_absent_hooks(cfg: Mapping) -> list[Finding]:
-    """Hooks of mmengine that None takes away."""
-    hooks = part(cfg, 'default_hooks')
-    absent = {
-        'param_scheduler': (
-            cfg.get('param_scheduler'),
-            'no hook steps param_scheduler: the learning rate stays as it is',
-            'ParamSchedulerHook',
-        ),
-        'checkpoint': (
-            cfg.get('train_cfg'),
-            'no hook saves a checkpoint: the weights are lost',
-            'CheckpointHook',
-        ),
-    }
-    return [
-        Finding(
-            'warning',
-            f'default_hooks.{name}',
-            message,
-            f"default_hooks.{name}=dict(type='{hook}')",
-        )
-        for name, (needs, message, hook) in absent.items()
-        if needs and hooks.get(name, hook) is None
-    ]
-
-
-def check_views(cfg: Mapping) -> list[Finding]:
-    """What only `--tta` builds: no training stops there."""
-    from mmdet.registry import MODELS, TRANSFORMS
-
-    builds: dict[str, Callable[[], Any]] = {}
-    model = cfg.get('tta_model')
-    if model is not None:
-        builds['tta_model'] = partial(
-            known_type, MODELS, 'mmdet::model', model
-        )
-    for number, step in enumerate(cfg.get('tta_pipeline') or ()):
-        builds[f'tta_pipeline[{number}]'] = partial(
-            TRANSFORMS.build, copy.deepcopy(step)
-        )
-    return [
-        replace(finding, level='warning')
-        for key, build in builds.items()
-        for finding in attempt(key, build)[1]
-    ]
-
-
-def check_seed(cfg: Mapping) -> list[Finding]:
-    seed = part(cfg, 'randomness').get('seed')
-    if seed is None or (isinstance(seed, int) and 0 <= seed < 2**32):
-        return []
-    message = f'seed={seed!r} is no whole number of 0 to 2 ** 32 - 1'
-    return [Finding('error', 'randomness', message, 'randomness.seed=0')]
-
-
 CHECKS = (
-    check_keys,
     check_triples,
-    check_hooks,
-    check_absent_hooks,
     check_loops,
-    check_process,
-    check_seed,
-    check_views,
 )

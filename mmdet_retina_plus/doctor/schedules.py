@@ -8,11 +8,14 @@ from typing import Any
 from mmdet_retina_plus.common.config_tree import kind, part
 from mmdet_retina_plus.common.numbers import is_number
 from mmdet_retina_plus.common.python_code import one_line
+from mmdet_retina_plus.common.text import some
 
 from .findings import Finding
 
 SHORTER, LONGER = 1.1, 0.75
 """Training over a schedule's length, beyond which they cannot be meant."""
+MOST_EPOCHS, EARLY = 300, 0.05
+"""Milestones that may be epochs, and the fraction of training where."""
 STEPS = ('MultiStepLR', 'StepLR', 'ExponentialLR')
 DECAYS = ('CosineAnnealingLR', 'PolyLR')
 COUNTED = ('begin', 'end', 'T_max', 'step_size', 'milestones')
@@ -125,20 +128,21 @@ def epochs_of(schedules: Sequence[Mapping]) -> float:
     return max(marks or steps, default=12)
 
 
+def scaled(value: Any, factor: float) -> Any:
+    """A time, or times, as whole numbers of at least 1; others as they are."""
+    if isinstance(value, list | tuple):
+        return [scaled(x, factor) for x in value]
+    known = is_number(value) and 0 < value < inf
+    return max(round(value * factor), 1) if known else value
+
+
 def in_iterations(
     schedule: Mapping, all_of_them: Sequence[Mapping], iterations: int
 ) -> dict[str, Any]:
     """A schedule of epochs at the same fractions of all iterations."""
     factor = iterations / epochs_of(all_of_them)
-
-    def moved(value: Any) -> Any:
-        if isinstance(value, list | tuple):
-            return [moved(x) for x in value]
-        known = is_number(value) and 0 < value < inf
-        return max(round(value * factor), 1) if known else value
-
     result = {
-        key: moved(value) if key in COUNTED else value
+        key: scaled(value, factor) if key in COUNTED else value
         for key, value in schedule.items()
         if key != 'convert_to_iter_based'
     }
@@ -161,6 +165,8 @@ def unit_problem(
     named += list(schedule.get('milestones') or ())
     marks = [x for x in named if is_number(x) and x < inf]
     epochs, iterations = length.epochs, length.iterations
+    if epochs is None and iterations:
+        return early_problem(schedule, iterations)
     if not (epochs and iterations and marks) or name == 'LinearLR':
         return None
     if max(marks) > epochs or 2 * max(marks) > iterations:
@@ -169,6 +175,20 @@ def unit_problem(
         f'by_epoch=False of {name} counts iterations, and {max(marks)} of '
         f'{iterations} look like epochs',
         {'by_epoch': True},
+    )
+
+
+def early_problem(schedule: Mapping, iterations: int) -> Problem | None:
+    """Milestones of epochs where all of training counts iterations."""
+    steps = [x for x in schedule.get('milestones') or () if is_number(x)]
+    if not steps or max(steps) > min(MOST_EPOCHS, EARLY * iterations):
+        return None
+    epochs = dict(schedule, by_epoch=True)
+    right = in_iterations(epochs, [epochs], iterations)
+    return (
+        f'milestones {some(steps)} of {iterations} iterations look like '
+        'epochs',
+        {'milestones': right['milestones']},
     )
 
 

@@ -1,9 +1,10 @@
 """Evaluators, tried with the data set's own objects as predictions."""
 
 import copy
+import inspect
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from mmdet_retina_plus.common.config_tree import (
+    annotation_path,
     dataset_chains,
     datasets_in,
     dotted_items,
+    kind,
     part,
     walk,
 )
@@ -24,17 +27,30 @@ from .coco_metric import explain_arguments
 from .data_sets import ids_of, silence
 from .explanations import explained
 from .findings import Finding
+from .pipelines import META
 from .run_parts import Parts
 
 IMAGES = 300
 """Images to score; more take longer and tell no more."""
 PERFECT = 0.99
+TOLD = (*META, 'pred_instances')
+"""What samples have, or lack and have a finding of their own."""
 MANY = 100
 """COCO's AP counts as many objects an image."""
+TRUSTED = ('mmdet', 'mmengine', 'mmdet_retina_plus')
+"""Packages whose metrics write into `out_file…` and `output_dir` alone."""
 
 
-def perfect_sample(info: Mapping, masks: bool) -> dict[str, Any]:
-    """What a detector would return that finds every object."""
+def perfect_sample(
+    info: Mapping, masks: bool, packed: Container[str] | None = None
+) -> dict[str, Any]:
+    """What a detector would return that finds every object.
+
+    Args:
+        info: Of an image.
+        masks: Whether masks are scored.
+        packed: What the pipeline hands on; None: all that a metric may read.
+    """
     import torch
 
     instances = [
@@ -50,7 +66,7 @@ def perfect_sample(info: Mapping, masks: bool) -> dict[str, Any]:
     size = (info['height'], info['width'])
     if masks:
         found['masks'] = [compressed(x['mask'], *size) for x in instances]
-    return {
+    read = {
         'img_id': info['img_id'],
         'img_path': info.get('img_path', ''),
         'ori_shape': size,
@@ -62,6 +78,11 @@ def perfect_sample(info: Mapping, masks: bool) -> dict[str, Any]:
             'bboxes': torch.zeros(0, 4),
             'labels': torch.zeros(0).long(),
         },
+    }
+    return {
+        key: value
+        for key, value in read.items()
+        if packed is None or key in packed or key in TOLD
     }
 
 
@@ -78,10 +99,46 @@ def metric_settings(cfg: Mapping, name: str, folder: str) -> Any:
     for one in walk(settings):
         assert isinstance(one, dict)
         for key, value in one.items():
-            out = str(key).startswith(('out_file', 'outfile'))
-            if out and isinstance(value, str):
+            if not isinstance(value, str):
+                continue
+            if str(key).startswith(('out_file', 'outfile')):
                 one[key] = os.path.join(folder, os.path.basename(value))
+            elif key == 'output_dir':
+                one[key] = folder
     return settings
+
+
+def is_trusted(member: type) -> bool:
+    """Whether it is of a package whose metrics write where they are told."""
+    return member.__module__.partition('.')[0] in TRUSTED
+
+
+def may_write(metric: Any, settings: Any) -> bool:
+    """Whether scoring may leave a file where a user keeps his own.
+
+    Args:
+        metric: Built.
+        settings: It was built of.
+    """
+    from mmdet.evaluation import DumpProposals
+    from mmengine.evaluator import DumpResults
+
+    if isinstance(metric, DumpResults | DumpProposals):
+        return True
+    if is_trusted(type(metric)) or not isinstance(settings, Mapping):
+        return False
+    known = {
+        name
+        for owner in type(metric).__mro__
+        if is_trusted(owner) and '__init__' in vars(owner)
+        for name in inspect.signature(owner).parameters
+    }
+    return any(
+        isinstance(value, str)
+        and (os.path.dirname(value) or os.path.splitext(value)[1])
+        for key, value in settings.items()
+        if key not in ('type', *known)
+    )
 
 
 def metrics_of(metric: Any) -> Sequence[str]:
@@ -90,14 +147,15 @@ def metrics_of(metric: Any) -> Sequence[str]:
 
 
 def build_evaluator(cfg: Mapping, name: str, folder: str) -> Any:
-    """The evaluator, of which what only stores predictions does nothing."""
-    from mmengine.evaluator import DumpResults
-
-    evaluator = Parts(cfg, None).build_evaluator(
-        metric_settings(cfg, name, folder)
-    )
-    for metric in evaluator.metrics:
-        if isinstance(metric, DumpResults):
+    """The evaluator, of which metrics that write files do nothing."""
+    settings = metric_settings(cfg, name, folder)
+    # Before it is built, which may change it.
+    listed = part({'x': settings}, 'x').get('metrics', settings)
+    listed = listed if isinstance(listed, list | tuple) else [listed]
+    listed = copy.deepcopy(listed)
+    evaluator = Parts(cfg, None).build_evaluator(settings)
+    for metric, given in zip(evaluator.metrics, listed, strict=False):
+        if may_write(metric, given):
             metric.process = lambda *_: None
             metric.evaluate = lambda *_: {}
     return evaluator
@@ -117,15 +175,29 @@ def check_reports(cfg: Mapping) -> list[Finding]:
 
 
 def check_evaluator(
-    cfg: Mapping, name: str, dataset: Any
+    cfg: Mapping,
+    name: str,
+    dataset: Any,
+    packed: Container[str] | None = None,
 ) -> tuple[dict[str, float], list[Finding]]:
-    """Scores of perfect predictions, and findings about the evaluator."""
+    """Scores of perfect predictions, and findings about the evaluator.
+
+    Args:
+        cfg: Of the run.
+        name: 'val' or 'test'.
+        dataset: As the runner builds it; None if that failed.
+        packed: A sample that went through its pipeline; None if none did.
+    """
     with TemporaryDirectory() as folder:
-        return score_perfect(cfg, name, dataset, folder)
+        return score_perfect(cfg, name, dataset, packed, folder)
 
 
 def score_perfect(
-    cfg: Mapping, name: str, dataset: Any, folder: str
+    cfg: Mapping,
+    name: str,
+    dataset: Any,
+    packed: Container[str] | None,
+    folder: str,
 ) -> tuple[dict[str, float], list[Finding]]:
     """As `check_evaluator`, with a folder for files of metrics."""
     key = f'{name}_evaluator'
@@ -150,7 +222,7 @@ def score_perfect(
         )
         fix = f"{key}.metric='proposal'"
         return {}, [Finding('error', key, message, fix)]
-    if dataset is None:
+    if not hasattr(dataset, 'get_data_info'):
         return {}, []
     evaluator.dataset_meta = dataset.metainfo
     infos = some_infos(dataset)
@@ -163,7 +235,7 @@ def score_perfect(
         return {}, left_out
     try:
         with silence():
-            samples = [perfect_sample(info, masks) for info in infos]
+            samples = [perfect_sample(info, masks, packed) for info in infos]
             if len(infos) < len(dataset):
                 for metric in evaluator.metrics:
                     metric.img_ids = [info['img_id'] for info in infos]
@@ -172,7 +244,9 @@ def score_perfect(
     except KeyError as error:
         if error.args == ('mask',):  # Named by the annotations' check.
             return {}, []
-        return {}, explain_arguments(key, cfg[key]) or [explained(key, error)]
+        return {}, explain_arguments(key, cfg[key]) or [
+            scoring_failed(cfg, name, error)
+        ]
     except Exception as error:  # Of a metric.
         return {}, explain_arguments(key, cfg[key]) or [
             scoring_failed(cfg, name, error)
@@ -235,7 +309,7 @@ def scoring_failed(cfg: Mapping, name: str, error: Exception) -> Finding:
     metrics = cfg[key] if isinstance(cfg[key], list | tuple) else [cfg[key]]
     if 'do not correspond to current coco set' in str(error):
         message = 'it scores images that are not in its ann_file'
-        fix = f'set {key}.ann_file to the file of the data set'
+        fix = ann_file_fix(cfg, name)
         if len(members) > 1:
             metrics = [x for x in metrics if isinstance(x, Mapping)]
             names = [f'set{n}' for n in range(1, len(members) + 1)]
@@ -249,7 +323,30 @@ def scoring_failed(cfg: Mapping, name: str, error: Exception) -> Finding:
                 f'dataset_prefixes={names})'
             )
         return Finding('error', key, message, fix)
-    return explained(key, error, fix=f'correct {key} or {OF_ANNOTATIONS}')
+    if 'ground truth is required' in str(error):
+        message = 'without ann_file it has no objects to score against'
+        return Finding('error', key, message, ann_file_fix(cfg, name))
+    twice = re.search(r'with the same metric name (\S+)\. ', str(error))
+    if twice:
+        named = [x.get('prefix') or kind(x) for x in metrics]
+        again = (n for n, x in enumerate(named) if x in named[:n])
+        fix = f"{key}.{next(again, 1)}.prefix='other'"
+        message = f'two of its metrics are called {twice[1]}'
+        return Finding('error', key, message, fix)
+    fix = f'correct {key} or the annotations that it scores'
+    finding = explained(key, error, fix=fix)
+    unknown = finding.fix == fix
+    return replace(finding, cause='annotations' if unknown else '')
+
+
+def ann_file_fix(cfg: Mapping, name: str) -> str:
+    """The file that an evaluator is to score against."""
+    key = f'{name}_evaluator'
+    data = datasets_in(part(cfg, f'{name}_dataloader').get('dataset'))
+    files = [annotation_path(x) for x in data if x.get('ann_file')]
+    number = '.0' if isinstance(cfg[key], list | tuple) else ''
+    file = repr(files[0]) if files else '… of the data set'
+    return f'{key}{number}.ann_file={file}'
 
 
 def without_causes(
@@ -266,20 +363,11 @@ def without_causes(
         x
         for x in known
         if x.subject.startswith(f'{name} ')
-        and (x.level == 'error' or OF_IDS in x.message)
+        and (x.level == 'error' or x.cause == 'annotations')
     ]
     if not explained_by:
         return list(findings)
-    return [
-        x
-        for x in findings
-        if LOW not in x.message and OF_ANNOTATIONS not in x.fix
-    ]
-
-
-LOW = 'its own objects, as predictions'
-OF_ANNOTATIONS = 'the annotations that it scores'
-OF_IDS = 'an annotation of id 0'
+    return [x for x in findings if x.cause != 'annotations']
 
 
 def check_scores(
@@ -299,12 +387,19 @@ def check_scores(
         Finding(
             'warning',
             key,
-            f'{LOW}, score {listed}, not 1: it '
-            'scores others than the data set has',
+            'its own objects, as predictions, score '
+            f'{listed}, not 1: it scores others than the data set has',
             f'{key}.ann_file=… of the data set, or write the annotations '
             'as boxes and masks in pixels of their images',
+            'annotations',
         )
     ]
+
+
+def waits(config: Mapping) -> bool:
+    """Whether its `monitor` or `save_best` names a metric of validation."""
+    name = kind(config)
+    return name in ('CheckpointHook', 'EarlyStoppingHook') or 'Plateau' in name
 
 
 def monitored(cfg: Mapping) -> Iterator[tuple[str, str, Mapping]]:
@@ -313,7 +408,7 @@ def monitored(cfg: Mapping) -> Iterator[tuple[str, str, Mapping]]:
         path: one
         for name in ('default_hooks', 'custom_hooks', 'param_scheduler')
         for path, one in dotted_items({name: cfg.get(name)})
-        if isinstance(one, Mapping)
+        if isinstance(one, Mapping) and waits(one)
     }
     for path, one in waiting.items():
         for key in ('save_best', 'monitor'):
@@ -325,9 +420,12 @@ def monitored(cfg: Mapping) -> Iterator[tuple[str, str, Mapping]]:
 
 def check_monitors(cfg: Mapping, scores: Mapping[str, float]) -> list[Finding]:
     """Names of metrics that hooks and schedules wait for."""
-    from mmdet_retina_plus.common.suggestions import did_you_mean
+    from mmdet_retina_plus.common.suggestions import hint, near_name
 
     findings = []
+    # Other loops name metrics in ways of their own.
+    if kind(cfg.get('val_cfg')) not in ('', 'ValLoop'):
+        scores = {}
     for key, name, one in monitored(cfg):
         if cfg.get('val_evaluator') is None:
             message = f'waits for {name}, and there is no validation'
@@ -338,9 +436,8 @@ def check_monitors(cfg: Mapping, scores: Mapping[str, float]) -> list[Finding]:
             fix = 'val_evaluator.format_only=False'
             level = 'error'
         elif scores and name not in ('auto', *scores):
-            guess = did_you_mean(name, scores, always=True)
-            message = f'no metric is called {name}{guess}'
-            near = guess.partition('mean ')[2].rstrip('?')
+            near = near_name(name, scores, always=True)
+            message = f'no metric is called {name}{hint(near)}'
             fix = f'{key}={near or next(iter(scores))!r}'
             level = 'error'
         elif one.get('rule') == 'less' and re.search('mAP|AR', name):

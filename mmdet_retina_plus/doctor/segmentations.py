@@ -64,7 +64,7 @@ def has_pixels(mask: object) -> bool:
             not isinstance(polygon, list)
             or (len(polygon) >= 2 * CORNERS and len(polygon) % 2 == 0)
             for polygon in mask
-        )
+        ) or not is_readable(mask)
     if not isinstance(mask, Mapping) or not is_readable(mask):
         return True
     from pycocotools.mask import area
@@ -76,6 +76,15 @@ def has_pixels(mask: object) -> bool:
         return bool(area(mask) > 0)
     except Exception:  # Another check names what is no run length.
         return True
+
+
+def are_pairs(mask: object) -> bool:
+    """Whether polygons are lists of points, each [x, y]."""
+    return isinstance(mask, list) and all(
+        isinstance(polygon, list)
+        and all(isinstance(x, list) and len(x) == 2 for x in polygon)
+        for polygon in mask
+    )
 
 
 def check_segmentations(split: Split) -> list[Finding]:
@@ -98,10 +107,18 @@ def check_segmentations(split: Split) -> list[Finding]:
             'train boxes only: model.roi_head=None, no with_mask=True, and '
             "metric='bbox' of both evaluators",
         )
-    broken = [
-        ids[at] for at, mask in enumerate(masks) if mask and not readable[at]
+    lost_at = [
+        at for at, mask in enumerate(masks) if mask and not readable[at]
     ]
-    if broken:
+    broken = [ids[at] for at in lost_at]
+    if broken and all(map(are_pairs, map(masks.__getitem__, lost_at))):
+        findings += split.fail(
+            f'{clause(len(broken), "annotation", "have")} polygons of [x, y] '
+            f'pairs, not of numbers: ids {some(broken)}',
+            'write [[x1, y1, x2, y2, …], …]: [c for point in polygon '
+            'for c in point]',
+        )
+    elif broken:
         findings += split.fail(
             f'{clause(len(broken), "annotation", "have")} a segmentation that '
             f'is neither polygons nor run lengths: ids {some(broken)}',

@@ -6,8 +6,10 @@ from . import (
     loss_settings,
     mask_settings,
     model_fit,
+    optimizer_settings,
     pipeline_settings,
     preprocessor_settings,
+    reach,
 )
 
 CHECKS = (
@@ -18,4 +20,6 @@ CHECKS = (
     *loader_settings.CHECKS,
     *pipeline_settings.CHECKS,
     *preprocessor_settings.CHECKS,
+    *optimizer_settings.CHECKS,
+    *reach.CHECKS,
 )

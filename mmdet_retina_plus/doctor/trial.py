@@ -1,11 +1,13 @@
 """One loss step and one prediction on samples, on the CPU."""
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from mmdet_retina_plus.common.config_tree import walk
+from mmdet_retina_plus.common.text import quantity
 
 from .data_sets import silence
 from .explanations import META_KEYS, explained
@@ -18,13 +20,23 @@ HUGE = 300
 FULL = 255
 WHOLE = 640
 """Longest side in the trial that decides whether a failure is one."""
+PATIENCE = 30
+"""Seconds of failed trials after which there is no larger one."""
+OF_SIZE = re.compile(
+    r'size|shape|dimension|out of range|stack expects|Expected more than 1|'
+    r'^$'
+)
+"""In the texts of errors that larger images may not have."""
 
 
 def shrunk(sample: Mapping, longest: float) -> dict[str, Any]:
     """A sample, scaled down where its image is larger."""
     from torch.nn.functional import interpolate
 
-    image, shown = sample['inputs'], sample['data_samples'].clone()
+    image, shown = sample['inputs'], sample['data_samples']
+    if not hasattr(image, 'shape'):  # Several inputs by name.
+        return {'inputs': image, 'data_samples': shown}
+    shown = shown.clone()
     height, width = image.shape[-2:]
     factor = longest / max(height, width)
     if factor >= 1:
@@ -68,16 +80,26 @@ def collated(samples: Sequence[Mapping], longest: float) -> Any:
     return pseudo_collate([shrunk(sample, longest) for sample in samples])
 
 
-def small_or_whole(run: Callable[[float], Any]) -> Any:
-    """Try with small images; a failure counts with larger ones, too.
+def small_or_whole(
+    run: Callable[[float], Any], samples: Sequence[Mapping]
+) -> Any:
+    """Try with small images; a failure of sizes counts with larger ones.
 
     Some detectors take images of one size only.
     """
-    with silence():
+    sides = [max(getattr(x['inputs'], 'shape', (0,))[-2:]) for x in samples]
+    start = time.monotonic()
+    for longest in (LARGEST, 2 * LARGEST):
         try:
-            return run(LARGEST)
-        except Exception:
-            return run(WHOLE)
+            with silence():
+                return run(longest)
+        except Exception as error:
+            late = time.monotonic() - start > PATIENCE
+            same = max(sides) <= longest
+            if late or same or not OF_SIZE.search(str(error)):
+                raise
+    with silence():
+        return run(WHOLE)
 
 
 def check_loss_step(model: Any, samples: Sequence[Any]) -> list[Finding]:
@@ -91,16 +113,24 @@ def check_loss_step(model: Any, samples: Sequence[Any]) -> list[Finding]:
     key = 'loss step'
     start = time.monotonic()
     pair = [samples[0], samples[-1]]
+    # Semi-supervised training steps its student by the labelled branch.
+    branch = samples[0].get('branch')
+    stepped = model if branch is None else getattr(model, 'student', None)
+    if stepped is None:
+        message = 'not tried: samples of several branches'
+        return [Finding('ok', key, message)]
 
     def step(longest: float) -> tuple[Any, Mapping]:
         batch = collated(pair, longest)
-        batch = model.train().data_preprocessor(batch, True)
-        total, values = model.parse_losses(model(**batch, mode='loss'))
+        # As training data it would have to have all branches.
+        model.train()
+        batch = model.data_preprocessor(batch, branch is None)
+        total, values = model.parse_losses(stepped(**batch, mode='loss'))
         total.backward()
         return total, values
 
     try:
-        total, values = small_or_whole(step)
+        total, values = small_or_whole(step, pair)
     except Exception as error:  # Of any part of the model.
         return [explained(key, error, fix=fix_of_step(error, samples))]
     finally:
@@ -153,7 +183,8 @@ def with_defaults(model: Any, names: Sequence[str]) -> str:
 
 def check_range(model: Any, samples: Sequence[Any]) -> list[Finding]:
     """Values of the images as the backbone gets them."""
-    batch = model.data_preprocessor(collated(samples[:1], LARGEST), True)
+    whole = samples[0].get('branch') is None
+    batch = model.data_preprocessor(collated(samples[:1], LARGEST), whole)
     if not hasattr(batch['inputs'], 'abs'):
         return []
     largest = float(batch['inputs'].abs().max())
@@ -242,13 +273,14 @@ def check_prediction(
 
     def predict(longest: float) -> Any:
         batch = collated(samples[:1], longest)
-        batch = model.eval().data_preprocessor(batch, False)
+        model.eval()
+        batch = model.data_preprocessor(batch, False)
         with every_score(model):
             return model(**batch, mode='predict')
 
     try:
         with torch.no_grad():
-            (result,) = small_or_whole(predict)
+            (result,) = small_or_whole(predict, samples[:1])
     except Exception as error:  # Of any part of the model.
         if 'scale_factor' not in samples[0]['data_samples']:
             message = (
@@ -263,4 +295,4 @@ def check_prediction(
         message = 'scores masks, which the detector does not predict'
         fix = "val_evaluator.metric='bbox'"
         return [Finding('error', 'val_evaluator', message, fix)]
-    return [Finding('ok', key, f'{number} boxes with random weights')]
+    return [Finding('ok', key, quantity(number, 'box'))]

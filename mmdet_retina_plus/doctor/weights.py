@@ -8,18 +8,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from mmdet_retina_plus.common.config_tree import kind, part, walk
-from mmdet_retina_plus.common.text import some
+from mmdet_retina_plus.common.config_tree import (
+    dotted_items,
+    kind,
+    part,
+    walk,
+)
+from mmdet_retina_plus.common.text import quantity, some, verb
 
 from .findings import Finding, any_error
 from .schedules import length_of
 
-FROM_SCRATCH = 'model.backbone.frozen_stages=-1 model.backbone.norm_eval=False'
 FITS = 0.9
 """Fraction of weights beyond which the rest may be a new head's."""
 HALF = 0.5
 """Fraction of weights below which a checkpoint is of another model."""
 STAGES = 4
+PRETRAINED = ('model.backbone.pretrained', 'model.pretrained')
 BATCH_NORMS = ('BN', 'BN2d', 'SyncBN', 'MMSyncBN')
 
 
@@ -89,22 +94,24 @@ def check_frozen(cfg: Mapping) -> list[Finding]:
         return []
     frozen = setting(backbone, 'frozen_stages', -1)
     norm = kind(setting(backbone, 'norm_cfg', None)) in BATCH_NORMS
-    fixed = []
+    fixed: dict[str, str] = {}
     # More stages than there are is an error of its own.
     if isinstance(frozen, int) and 0 <= frozen <= STAGES:
-        fixed.append(f'frozen_stages={frozen}')
+        fixed[f'frozen_stages={frozen}'] = 'frozen_stages=-1'
     if norm and setting(backbone, 'norm_eval', False) is True:
-        fixed.append('norm_eval=True')
+        fixed['norm_eval=True'] = 'norm_eval=False'
     affine = part(backbone, 'norm_cfg').get('requires_grad', True)
     if norm and affine is False:
-        fixed.append('norm_cfg.requires_grad=False')
+        given = 'norm_cfg.requires_grad=False'
+        fixed[given] = 'norm_cfg.requires_grad=True'
     if not fixed:
         return []
     message = (
         f'{" and ".join(fixed)} without pretrained weights: what is frozen '
         'keeps its random initial weights'
     )
-    return [Finding('warning', 'backbone', message, FROM_SCRATCH)]
+    fix = ' '.join(f'model.backbone.{right}' for right in fixed.values())
+    return [Finding('warning', 'backbone', message, fix)]
 
 
 def is_local(name: object) -> TypeGuard[str]:
@@ -113,9 +120,24 @@ def is_local(name: object) -> TypeGuard[str]:
 
 
 def compare_weights(
-    key: str, path: str, module: Any, prefix: str = ''
+    key: str,
+    path: str,
+    module: Any,
+    prefix: str = '',
+    converts: bool | None = None,
 ) -> list[Finding]:
-    """How many weights of a module a checkpoint has, in name and shape."""
+    """How many weights of a module a checkpoint has, in name and shape.
+
+    Where nearly all fit the module takes them, as training would.
+
+    Args:
+        key: Of the setting that names the checkpoint.
+        path: Of the checkpoint.
+        module: That they are for, None where it is not built.
+        prefix: Of the names of its weights.
+        converts: `convert_weights` of a backbone that reads checkpoints of
+            other libraries; None: it does not.
+    """
     from mmengine.runner import CheckpointLoader
     from torch import is_tensor
     from torch.nn.modules.utils import (
@@ -133,6 +155,8 @@ def compare_weights(
         ]
     try:
         loaded = CheckpointLoader.load_checkpoint(path, 'cpu', 'silent')
+        if converts is not None and 'state_dict' not in loaded:
+            loaded = {'state_dict': loaded.get('model', loaded)}
         weights = dict(loaded.get('state_dict', loaded))
         strip(weights, 'module.')
         strip(weights, prefix)
@@ -156,6 +180,27 @@ def compare_weights(
                 f'{key}=None, or the path of a checkpoint',
             )
         ]
+    floats = {
+        name: value
+        for name, value in weights.items()
+        if is_tensor(value) and value.is_floating_point()
+    }
+    spoilt = [x for x, value in floats.items() if not value.isfinite().all()]
+    if spoilt:
+        number = quantity(len(floats), 'weight')
+        return [
+            Finding(
+                'error',
+                key,
+                f'{len(spoilt)} of {number} in {os.path.basename(path)} '
+                f'{verb(len(spoilt), "have")} values that are not finite: '
+                f'{some(spoilt)}',
+                f'{key}=… an earlier checkpoint, of before the loss was NaN',
+            )
+        ]
+    if converts:
+        message = f'{os.path.basename(path)} can be read; names are converted'
+        return [Finding('ok', key, message)]
     if module is None:
         return []
     wanted = {
@@ -173,6 +218,8 @@ def compare_weights(
         f'{len(wanted)}) are in {os.path.basename(path)}'
     )
     if share > FITS:
+        fitting = {x: weights[x] for x in wanted if x not in missing}
+        module.load_state_dict(fitting, strict=False)
         if missing:
             message += f'; new are {some(missing)}'
         return [Finding('ok', key, message)]
@@ -298,8 +345,11 @@ def check_resumed_from(cfg: Mapping, path: str) -> list[Finding]:
                 'weights',
             )
         ]
-    # Training by iterations saves epoch 0.
-    if step > 0 and by_epoch == (epoch == 0):
+    # Training by iterations saves epoch 0, and by epochs within the first.
+    of_iterations = epoch == 0
+    if by_epoch and epoch == 0:
+        of_iterations = 'max_iters' in str(given.get('cfg'))
+    if step > 0 and by_epoch == of_iterations:
         other = 'iterations' if by_epoch else 'epochs'
         return [
             Finding(
@@ -386,9 +436,64 @@ def check_style(cfg: Mapping) -> list[Finding]:
     return []
 
 
-def check_weights(cfg: Mapping, model: Any) -> list[Finding]:
-    """Local checkpoints: they exist, and fit; none is downloaded."""
+def submodule(model: Any, path: str) -> Any:
+    """A part of a model, None if it has none of that name."""
+    try:
+        return None if model is None else model.get_submodule(path)
+    except AttributeError:
+        return None
+
+
+def check_initial(cfg: Mapping, model: Any) -> list[Finding]:
+    """Weights of `init_cfg` and `pretrained`, of a model and its parts."""
     findings: list[Finding] = []
+    for path, value in dotted_items({'model': cfg.get('model')}):
+        owner, _, name = path.rpartition('.')
+        key, mark, _ = path.partition('.init_cfg')
+        file = part({'x': value}, 'x').get('checkpoint') if mark else None
+        if is_local(file):
+            findings += compare_weights(
+                f'{path}.checkpoint',
+                file,
+                submodule(model, key.partition('.')[2]),
+                value.get('prefix') or '',
+                setting(part(cfg, key), 'convert_weights', None),
+            )
+        if not is_local(value):
+            continue
+        if name == 'teacher_ckpt':
+            findings += compare_weights(path, value, None)
+        if path not in PRETRAINED:
+            continue
+        if os.path.isfile(value):
+            built = submodule(model, owner.partition('.')[2])
+            findings += compare_weights(path, value, built)
+            continue
+        findings.append(
+            Finding(
+                'error',
+                path,
+                f'there is no file {value}',
+                f"{owner}.init_cfg=dict(type='Pretrained', "
+                "checkpoint='torchvision://resnet50')",
+            )
+        )
+    return findings
+
+
+def check_weights(
+    cfg: Mapping, model: Any, config: str | None = None
+) -> list[Finding]:
+    """Local checkpoints: they exist, and fit; none is downloaded.
+
+    Args:
+        cfg: Of the run.
+        model: Detector, which gets the weights that training would start
+            from; None if it cannot be built.
+        config: File of the config, after which `mim train` names the folder
+            of a run.
+    """
+    findings = check_initial(cfg, model)
     path = cfg.get('load_from')
     if isinstance(cfg.get('resume'), str):
         findings.append(
@@ -408,7 +513,8 @@ def check_weights(cfg: Mapping, model: Any) -> list[Finding]:
                 found += check_resumed_from(cfg, path)
         findings += found
     elif path is None and cfg.get('resume') is True:
-        folder = cfg.get('work_dir') or 'work_dirs'
+        stem = Path(config or '').stem
+        folder = cfg.get('work_dir') or os.path.join('work_dirs', stem)
         last = Path(folder, 'last_checkpoint')
         if last.is_file():
             found = compare_weights('resume', last.read_text().strip(), model)
@@ -423,32 +529,6 @@ def check_weights(cfg: Mapping, model: Any) -> list[Finding]:
                     f'no last_checkpoint lies in {folder}: training starts '
                     'anew',
                     "resume=False, or load_from='FILE'",
-                )
-            )
-    for key, owner, module in (
-        ('model.backbone', part(cfg, 'model.backbone'), 'backbone'),
-        ('model', part(cfg, 'model'), ''),
-    ):
-        for settings in walk(owner.get('init_cfg')):
-            name = settings.get('checkpoint')
-            if not is_local(name):
-                continue
-            built = getattr(model, module, None) if module else model
-            findings += compare_weights(
-                f'{key}.init_cfg.checkpoint',
-                name,
-                built,
-                settings.get('prefix') or '',
-            )
-        name = owner.get('pretrained')
-        if is_local(name) and not os.path.isfile(name):
-            findings.append(
-                Finding(
-                    'error',
-                    f'{key}.pretrained',
-                    f'there is no file {name}',
-                    f"{key}.init_cfg=dict(type='Pretrained', "
-                    "checkpoint='torchvision://resnet50')",
                 )
             )
     return findings

@@ -2,7 +2,11 @@
 
 import pytest
 
-from mmdet_retina_plus.common.suggestions import did_you_mean
+from mmdet_retina_plus.common.suggestions import (
+    did_you_mean,
+    hint,
+    near_name,
+)
 
 KNOWN = ('model', 'mode', 'train_dataloader', 'val_dataloader')
 
@@ -26,6 +30,14 @@ def test_always_gives_names_that_are_not_similar():
     assert did_you_mean('zzz', KNOWN) == ''
     hint = did_you_mean('zzz', KNOWN, most=3, always=True)
     assert hint.count(',') == 2
+
+
+def test_one_name_to_put_into_a_fix():
+    assert near_name('modell', KNOWN) == 'model'
+    assert near_name('zzz', KNOWN) == ''
+    assert near_name('zzz', KNOWN, always=True) in KNOWN
+    assert hint(near_name('modell', KNOWN)) == did_you_mean('modell', KNOWN)
+    assert hint(near_name('zzz', KNOWN)) == ''
 
 
 def test_of_nothing_there_is_no_hint():

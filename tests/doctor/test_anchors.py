@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mmdet.models.task_modules import AnchorGenerator
 
-from mmdet_retina_plus.doctor.anchors import check_anchors
+from mmdet_retina_plus.doctor.anchors import check_anchors, has_threshold
 from mmdet_retina_plus.doctor.split import Split
 
 RETINANET = AnchorGenerator(
@@ -45,6 +45,19 @@ def test_misfits_are_counted_by_size():
     assert '2 of 4 objects' in finding.message
     assert '(1 of 1 small, 1 of 2 medium, 0 of 1 large)' in finding.message
     assert 'octave_base_scale' in finding.fix
+
+
+def test_an_assigner_by_rank_wants_no_iou():
+    split = split_of((9, 9, 5, 5), (9, 9, 40, 40))
+    for kind, level in (
+        ('MaxIoUAssigner', 'warning'),
+        ('ATSSAssigner', 'ok'),
+        ('TaskAlignedAssigner', 'ok'),
+        ('of another package', 'warning'),
+    ):
+        by_iou = has_threshold({'assigner': {'type': kind}})
+        (finding,) = check_anchors(split, RETINANET, by_iou=by_iou)
+        assert finding.level == level
 
 
 def test_a_threshold_that_leaves_objects_out_is_named():

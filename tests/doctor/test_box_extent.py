@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmdet_retina_plus.doctor.annotations import check_boxes
 from mmdet_retina_plus.doctor.box_extent import check_extent
 from mmdet_retina_plus.doctor.split import Split
 
@@ -20,7 +21,7 @@ def boxes_of(number=120, largest=60, low=0.0, high=1.0):
     return np.hstack([low * SIDE + draw.random((number, 2)) * room, extent])
 
 
-def findings(boxes):
+def split_of(boxes):
     images = [
         {'id': n, 'file_name': f'{n}.png', 'width': SIDE, 'height': SIDE}
         for n in range(40)
@@ -42,9 +43,11 @@ def findings(boxes):
         'categories': [{'id': 1, 'name': 'cat'}],
     }
     # As read from a file.
-    return check_extent(
-        Split('train', json.loads(json.dumps(coco)), Path(), ('cat',))
-    )
+    return Split('train', json.loads(json.dumps(coco)), Path(), ('cat',))
+
+
+def findings(boxes):
+    return check_extent(split_of(boxes))
 
 
 def centres(boxes):
@@ -71,9 +74,16 @@ FAULTS = {
     'boxes of images of twice the side': (
         boxes_of() * 2,
         'error',
-        'divide the four numbers of bbox by 1.99',
+        'divide the four numbers of bbox by some 2',
     ),
 }
+
+
+def test_boxes_that_leave_images_are_one_finding_with_their_format():
+    boxes = centres(boxes_of(600, 20, high=0.97))
+    boxes[0] = [SIDE - 10, 20, 14, 14]
+    (finding,) = check_boxes(split_of(boxes))
+    assert 'bbox may be [centre x' in finding.message
 
 
 @pytest.mark.parametrize('name', FAULTS)
@@ -84,10 +94,19 @@ def test_boxes_of_another_format(name):
     assert fix in finding.fix
 
 
+def overflowing():
+    """A few boxes cross the right side by 3 pixels, and one lies outside."""
+    boxes = boxes_of()
+    boxes[:4, 0] = SIDE - boxes[:4, 2] + 3
+    boxes[5] = [300, 10, 40, 40]
+    return boxes
+
+
 @pytest.mark.parametrize(
     'boxes',
     [
         boxes_of(),
+        overflowing(),
         boxes_of(largest=200),
         boxes_of(number=20) / 2,
         boxes_of(low=0.3, high=0.7),

@@ -223,9 +223,8 @@ def test_no_value_anywhere_gives_a_traceback(monkeypatch, shapes, value):
         [f'{loader}.dataset.data_root={shapes}' for loader in loaders],
     )
     settings = cfg.to_dict()
-    loaded = SimpleNamespace(text='', to_dict=lambda: settings)
+    loaded = SimpleNamespace(text='', filename='', to_dict=lambda: settings)
     monkeypatch.setattr(module, 'check_run', lambda *_: [])
-    monkeypatch.setattr(module.run_parts, 'check_hooks', lambda *_: [])
     monkeypatch.setattr(module.images, 'look_at_images', lambda *_: {})
     monkeypatch.setattr(module, 'load_config', lambda *_: loaded)
     for *parents, last in list(paths_in(settings)):

@@ -4,6 +4,7 @@ One fault is one finding, whose fix can be pasted.
 """
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import cv2
@@ -107,6 +108,16 @@ EVALUATORS = {
         'keeps the lowest',
         "rule='greater'",
     ),
+    'no objects to score against': (
+        "val_evaluator = test_evaluator = dict(type='CocoMetric')",
+        'without ann_file',
+        "/val.json'",
+    ),
+    'two metrics of one name': (
+        'val_evaluator = test_evaluator = [val_evaluator, val_evaluator]',
+        'two of its metrics are called coco/bbox_mAP',
+        "val_evaluator.1.prefix='other'",
+    ),
     'a schedule that waits for no metric': (
         "param_scheduler = [dict(type='ReduceOnPlateauLR', "
         "monitor='bbox_mAP')]",
@@ -119,6 +130,16 @@ EVALUATORS = {
 @pytest.mark.parametrize('name', EVALUATORS)
 def test_a_fault_of_an_evaluator(case, name):
     expect(case, *EVALUATORS[name])
+
+
+def test_objects_that_the_samples_hold_need_no_file(case):
+    case.add("""
+test_pipeline[-1]['meta_keys'] = (
+    'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor',
+    'instances')
+val_dataloader['dataset']['pipeline'] = test_pipeline
+val_evaluator = test_evaluator = dict(type='CocoMetric')""")
+    assert case.problems() == []
 
 
 def test_an_evaluator_of_voc_is_fine(case):
@@ -1320,3 +1341,140 @@ ODDITIES = {
 @pytest.mark.parametrize('name', ODDITIES)
 def test_an_oddity_has_its_fix(case, name):
     expect(case, *ODDITIES[name])
+
+
+def without_crowds(coco):
+    for one in coco['annotations']:
+        del one['iscrowd']
+
+
+def test_scoring_that_stops_at_wrong_annotations_is_no_finding(case):
+    case.change('val', without_crowds)
+    assert case.problem().fix == 'add "iscrowd": 0 to every annotation'
+
+
+def as_points(coco):
+    for one in coco['annotations']:
+        (flat,) = one['segmentation']
+        points = zip(flat[::2], flat[1::2], strict=True)
+        one['segmentation'] = [list(map(list, points))]
+
+
+def test_polygons_of_points_are_one_finding(case):
+    case.add(LOAD_MASKS)
+    case.change('train', as_points)
+    assert 'polygons of [x, y] pairs' in case.problem().message
+
+
+def test_boxes_that_a_wrong_order_spoils_are_no_finding(case):
+    case.add("""
+train_pipeline.insert(1, dict(type='Resize', scale=(48, 40)))
+train_dataloader['dataset']['pipeline'] = train_pipeline""")
+    assert 'comes before LoadAnnotations' in case.problem().message
+
+
+def test_the_scale_of_validation_can_be_pasted(case):
+    case.add("""
+test_pipeline[1]['scale'] = (768, 640)
+val_dataloader['dataset']['pipeline'] = test_pipeline""")
+    key = 'val_dataloader.dataset.pipeline.1.scale'
+    assert case.problem().fix == f'{key}=(96, 80)'
+    assert case.problems(f'{key}=(96,80)') == []
+
+
+def paint(case, names, value):
+    for name in names:
+        path = str(case.folder / 'images' / name)
+        cv2.imwrite(path, np.full((HEIGHT, WIDTH, 3), value, 'B'))
+
+
+@pytest.mark.parametrize('value', [0, 255])
+def test_images_of_one_colour_have_no_objects(case, value):
+    paint(case, ['0.png', '3.png'], value)
+    finding = case.problem()
+    assert '2 of 6 decoded images are of one colour' in finding.message
+    assert '0.png' in finding.message
+    assert '3.png' in finding.message
+
+
+def test_an_image_of_one_colour_without_objects_is_fine(case):
+    paint(case, ['0.png'], 0)
+    case.change('train', lambda coco: drop_objects(coco, 1))
+    assert not any('colour' in x.message for x in case.problems())
+
+
+def drop_objects(coco, image):
+    coco['annotations'] = [
+        x for x in coco['annotations'] if x['image_id'] != image
+    ]
+
+
+def test_a_folder_of_training_under_names_of_validation(case):
+    """Two folders number their pictures alike, and one is read twice."""
+    shutil.copytree(case.folder / 'images', case.folder / 'val')
+    for number in range(6):
+        (case.folder / f'val/{number + 6}.png').replace(
+            case.folder / f'val/{number}.png'
+        )
+    case.change('val', renamed_and_moved)
+    finding = case.problem()
+    assert finding.level == 'error'
+    assert '6 of 6 images are files of the training data' in finding.message
+    folder = case.folder / 'val'
+    right = f"val_dataloader.dataset.data_prefix.img='{folder}/'"
+    assert finding.fix == right
+    fixed = right.replace("'", '')
+    assert case.problems(fixed, fixed.replace('val_', 'test_')) == []
+
+
+def renamed_and_moved(coco):
+    for number, image in enumerate(coco['images']):
+        image['file_name'] = f'{number}.png'
+    for one in coco['annotations']:
+        one['bbox'][0] += 5
+        one['segmentation'] = polygon(*one['bbox'])
+
+
+SWITCH = """
+custom_hooks = [dict(
+    type='PipelineSwitchHook', switch_epoch=6, switch_pipeline=[
+        dict(type='LoadImageFromFile'), {}
+        dict(type='Resize', scale=(96, 80)), dict(type='PackDetInputs')])]
+"""
+LOADING = "dict(type='LoadAnnotations', with_bbox=True),"
+
+
+def test_a_pipeline_that_a_hook_switches_to_is_tried(case):
+    case.add(SWITCH.format(LOADING))
+    assert case.problems() == []
+    case.add(SWITCH.format(''))
+    finding = case.problem()
+    assert finding.subject == 'custom_hooks.0.switch_pipeline'
+    assert 'with_bbox=True' in finding.fix
+    case.add(SWITCH.format(LOADING.replace('Load', 'Loda')))
+    finding = case.problem()
+    assert finding.subject == 'custom_hooks.0.switch_pipeline[1]'
+    assert finding.fix == "type='LoadAnnotations'"
+
+
+def test_a_wrapper_has_no_pipeline_to_switch(case):
+    case.add(SWITCH.format(LOADING))
+    case.add("""
+train_dataloader['dataset'] = dict(
+    type='RepeatDataset', times=2, dataset=train_dataloader['dataset'])""")
+    assert 'nothing is switched' in case.problem().message
+
+
+def test_a_hook_for_another_data_set_is_tried(case):
+    case.add("""
+custom_hooks = [dict(type='YOLOXModeSwitchHook', num_last_epochs=2)]""")
+    assert 'MultiImageMixDataset' in case.problem().fix
+
+
+def test_a_part_that_its_base_has_as_none_is_replaced(case, tmp_path):
+    path = tmp_path / 'child.py'
+    own = "dict({}type='Pretrained', checkpoint='x.pth')"
+    text = "_base_ = 'config.py'\nmodel = dict(backbone=dict(init_cfg={}))"
+    path.write_text(text.format(own.format('')))
+    (finding,) = check_config(path)
+    assert finding.fix == f'init_cfg={own.format("_delete_=True, ")}'

@@ -11,7 +11,12 @@ from pycocotools import mask as api
 from torch import nn
 
 from mmdet_retina_plus.common.config_file import load_config
-from mmdet_retina_plus.doctor import image_files, images, run_parts
+from mmdet_retina_plus.doctor import (
+    hook_settings,
+    image_files,
+    images,
+    run_parts,
+)
 from mmdet_retina_plus.doctor.annotations import check_kept, shift_of
 from mmdet_retina_plus.doctor.consistency import (
     check_num_classes,
@@ -85,8 +90,7 @@ def test_a_typo_that_a_run_meets_as_it_starts(key):
     cfg = nested(key, value)
     (finding,) = [
         x
-        for check in run_parts.CHECKS
-        if check is not run_parts.check_triples
+        for check in (run_parts.check_loops, *hook_settings.CHECKS)
         for x in check(cfg)
     ]
     assert fix in finding.fix
@@ -100,7 +104,7 @@ def test_loops_and_levels_that_are_right():
         'env_cfg': {'mp_cfg': {'mp_start_method': 'spawn'}},
         'default_hooks': {'timer': None},
     }
-    checks = (run_parts.check_loops, run_parts.check_process)
+    checks = (run_parts.check_loops, hook_settings.check_process)
     assert [x for check in checks for x in check(cfg)] == []
 
 

@@ -21,6 +21,7 @@ def split(tmp_path):
     for number in range(8):
         name = f'{number}.png'
         image = np.full((20 + number, 30, 3), number, np.uint8)
+        image[:9] = number ^ 1
         cv2.imwrite(str(tmp_path / name), image)
         images.append(
             {
@@ -96,6 +97,7 @@ def test_one_bright_pixel_makes_a_photograph(split, tmp_path):
 def with_copies(split, folder, number):
     """As many files of one image, each with another number of objects."""
     image = np.full((20, 30, 3), 200, np.uint8)
+    image[3, 4] = 0
     annotations = []
     for name in range(number):
         cv2.imwrite(str(folder / f'{name}.png'), image)

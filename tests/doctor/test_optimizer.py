@@ -6,9 +6,13 @@ from torch import nn
 from mmdet_retina_plus.doctor.optimizer_settings import (
     CHECKS,
     check_accumulation,
+    check_averages,
+    check_multipliers,
     check_scaling,
     check_trained,
 )
+from mmdet_retina_plus.doctor.reach import hooks_of
+from mmdet_retina_plus.doctor.run_parts import check_run
 
 SGD = {'type': 'SGD', 'lr': 0.01, 'momentum': 0.9, 'weight_decay': 0.0001}
 ADAMW = {'type': 'AdamW', 'lr': 0.0001, 'weight_decay': 0.05}
@@ -135,8 +139,44 @@ def test_what_trains():
     assert 'freezes the whole backbone' in finding.message
 
 
+def test_a_multiplier_of_a_name_with_dots_can_be_pasted():
+    others = {'norm': {'decay_mult': 0.0}}
+    keys = {'backbone.layer4': {'lr_mult': 10, 'decay_mult': 1}, **others}
+    (finding,) = findings(paramwise_cfg={'custom_keys': keys})
+    key, _, fix = finding.fix.partition('=')
+    assert key == 'optim_wrapper.paramwise_cfg.custom_keys'
+    right = {'backbone.layer4': {'lr_mult': 0.1, 'decay_mult': 1}, **others}
+    assert eval(fix) == right
+
+
+def test_hooks_in_parentheses_are_looked_at():
+    hooks = ({'type': 'EMAHook', 'momentum': 0.9},)
+    assert len(check_averages({'custom_hooks': hooks})) == 1
+    assert hooks_of({'custom_hooks': hooks}) == {'custom_hooks.0': hooks[0]}
+
+
+def test_a_wrapper_without_an_optimizer():
+    cfg = {
+        'train_cfg': {'type': 'EpochBasedTrainLoop', 'max_epochs': 12},
+        'optim_wrapper': {'type': 'OptimWrapper'},
+    }
+    (finding,) = check_run(cfg, model(), None)
+    assert finding.level == 'error'
+    assert finding.fix.startswith('optim_wrapper.optimizer=dict(')
+    assert check_multipliers(cfg) == []
+
+
 def test_a_scaling_without_its_batch_size():
     cfg = {'auto_scale_lr': {'enable': True}}
     assert check_scaling(cfg)[0].level == 'error'
     cfg['auto_scale_lr']['base_batch_size'] = 16
     assert check_scaling(cfg) == []
+
+
+@pytest.mark.parametrize(
+    ('lr', 'decay', 'level'),
+    [(0.01, 0.5, 'error'), (0.001, 0.1, 'warning')],
+)
+def test_weights_that_vanish_are_an_error(lr, decay, level):
+    (finding,) = findings({**SGD, 'lr': lr, 'weight_decay': decay})
+    assert finding.level == level

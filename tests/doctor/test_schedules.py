@@ -224,7 +224,23 @@ def test_a_schedule_that_stops_training():
     assert findings({**cycle, 'total_steps': 1200}) == []
 
 
+def test_a_factor_an_iteration_is_that_of_all_of_long_training():
+    decay = {'type': 'ExponentialLR', **BY_ITERATION}
+    assert findings({**decay, 'gamma': 0.99997}, batches=7330) == []
+    (finding,) = findings({**decay, 'gamma': 0.999}, batches=7330)
+    assert 'at most 1% of its highest value in 95%' in finding.message
+
+
 def test_long_training_is_simulated_as_short():
     schedule = [warm_up(end=80_000, **BY_ITERATION), steps(milestones=[11])]
     (finding,) = findings(*schedule, batches=7330)
     assert 'after 82% of training' in finding.message
+
+
+def test_milestones_of_epochs_where_training_counts_iterations():
+    given = steps(milestones=[8, 11], **BY_ITERATION)
+    (finding,) = findings(given, loop=ITERATIONS)
+    assert 'milestones 8, 11 of 1200 iterations look like' in finding.message
+    assert finding.fix == 'param_scheduler.0.milestones=[800, 1100]'
+    given = steps(milestones=[800, 1100], **BY_ITERATION)
+    assert findings(given, loop=ITERATIONS) == []

@@ -269,10 +269,6 @@ TRAPS = {
         },
         ('error', 'data_preprocessor', 'pad_seg=True'),
     ),
-    'batch size': (
-        {'auto_scale_lr.base_batch_size': 16},
-        ('warning', 'schedule', '8 devices'),
-    ),
 }
 
 
@@ -320,10 +316,6 @@ FINE = {
     'scaled boxes': {
         f'{HEAD}.loss_bbox': {'type': 'SelfAdjustingSmoothL1Loss'},
         f'{HEAD}.bbox_coder': {'target_stds': [0.1, 0.1, 0.2, 0.2]},
-    },
-    'scaled learning rate': {
-        'auto_scale_lr.base_batch_size': 16,
-        'auto_scale_lr.enable': True,
     },
     'a sampler with cross entropy': {
         SAMPLER: {'type': 'RandomSampler', 'add_gt_as_proposals': False},
@@ -435,6 +427,21 @@ def test_stock_configs_raise_no_false_alarm(name):
     assert [x for x in found if x.level == 'error'] == []
 
 
+MEANT = {
+    'fsaf/fsaf_r50_fpn_1x_coco': 'reduction=',
+    'panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco': 'score_thr=',
+    'masktrack_rcnn/masktrack-rcnn_mask-rcnn_r50_fpn_8xb1-12e_'
+    'youtubevis2019': 'first validation',
+}
+
+
+@pytest.mark.parametrize('name', MEANT)
+def test_what_stock_configs_mean_raises_no_alarm(name):
+    cfg = get_config(f'mmdet::{name}.py').to_dict()
+    found = [finding for check in CHECKS for finding in check(cfg)]
+    assert [x for x in found if MEANT[name] in x.message] == []
+
+
 SUPPRESSION = {
     'copies': ({'nms': {'iou_threshold': 1.0}}, 'keeps copies', 'nms.iou'),
     'neighbours': ({'nms': {'iou_threshold': 0.01}}, 'neighbours', 'nms.iou'),
@@ -457,6 +464,9 @@ def test_distances_in_pixels():
     head = {'reg_decoded_bbox': True, 'loss_bbox': {'type': 'SmoothL1Loss'}}
     cfg = {'model': {'bbox_head': head}}
     assert 'boxes in pixels' in check_pixel_losses(cfg)[0].message
+    for weight, level in ((1.0, 'error'), (0.01, 'warning')):
+        head['loss_bbox']['loss_weight'] = weight
+        assert check_pixel_losses(cfg)[0].level == level
     head['loss_bbox']['type'] = 'GIoULoss'
     assert check_pixel_losses(cfg) == []
 

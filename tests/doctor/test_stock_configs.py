@@ -18,7 +18,12 @@ from mmdet_retina_plus.common.config_file import load_config
 from mmdet_retina_plus.common.config_tree import datasets_in, walk
 from mmdet_retina_plus.doctor.config import check_config
 from mmdet_retina_plus.doctor.findings import any_error, is_error
-from mmdet_retina_plus.doctor.model import build_model, check_features
+from mmdet_retina_plus.doctor.model import (
+    build_model,
+    check_features,
+    check_strides,
+    prior_generator,
+)
 from tests.helpers.case_files import write_set
 
 STOCK = Path(mmdet.__file__).parent / '.mim/configs'
@@ -103,6 +108,29 @@ def test_a_detector_of_one_size_is_judged_at_it(config, name):
     generator.strides = [(2 * x, 2 * x) for x, _ in generator.strides]
     (finding,) = check_features(model, samples)[1]
     assert 'the features have strides' in finding.message
+
+
+STRIDES = {
+    'fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py': 'model.bbox_head.strides',
+    'reppoints/reppoints-moment_r50_fpn-gn_head-gn_1x_coco.py': (
+        'model.bbox_head.point_strides'
+    ),
+    'atss/atss_r50_fpn_1x_coco.py': 'model.bbox_head.anchor_generator.strides',
+    'rpn/rpn_r50_fpn_1x_coco.py': 'model.rpn_head.anchor_generator.strides',
+}
+
+
+@pytest.mark.parametrize('name', STRIDES)
+def test_the_strides_of_a_head_stand_where_its_config_has_them(config, name):
+    model, _ = build_model(load_config(config(name)))
+    generator = prior_generator(model)
+    given = [x for x, _ in generator.strides]
+    generator.strides = [(2 * x, 2 * x) for x in given]
+    (finding,) = check_strides(
+        model, model.extract_feat(torch.zeros(1, 3, 256, 256)), 256
+    )
+    assert finding.fix.startswith(f'{STRIDES[name]}={given}')
+    assert 'model.neck.start_level=' in finding.fix
 
 
 @pytest.mark.parametrize('name', CONFIGS)

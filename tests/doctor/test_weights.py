@@ -4,8 +4,13 @@ import sys
 
 import pytest
 import torch
+from mmengine.runner import CheckpointLoader
 from torch import nn
 
+from mmdet_retina_plus.doctor.model import (
+    without_downloads,
+    without_pretrained,
+)
 from mmdet_retina_plus.doctor.weights import (
     CHECKS,
     check_weights,
@@ -51,8 +56,9 @@ def test_random_weights_should_not_be_frozen(backbone, words):
     (finding,) = findings(init_cfg=None, **backbone)
     assert finding.level == 'warning'
     assert words in finding.message
-    assert 'model.backbone.frozen_stages=-1' in finding.fix
-    assert 'model.backbone.norm_eval=False' in finding.fix
+    for key, right in (('frozen_stages', -1), ('norm_eval', False)):
+        named = f'{key}=' in finding.message
+        assert (f'model.backbone.{key}={right}' in finding.fix) is named
 
 
 @pytest.mark.parametrize(
@@ -118,6 +124,8 @@ def test_a_prefix_is_that_of_most_names():
 
 
 EPOCHS, ITERATIONS = {'max_epochs': 12}, {'max_iters': 700}
+OF_EPOCHS = 'train_cfg = dict(max_epochs=12)'
+OF_ITERATIONS = 'train_cfg = dict(max_iters=700)'
 RESUMED = {
     'nothing is left': (ITERATIONS, (0, 700), 'nothing is left to train'),
     'all epochs are done': (EPOCHS, (12, 84), 'training ends at 12'),
@@ -135,7 +143,11 @@ def test_where_training_resumes(detector, tmp_path, name, by_folder):
     state = {
         'state_dict': detector.state_dict(),
         'optimizer': {},
-        'meta': {'epoch': epoch, 'iter': step},
+        'meta': {
+            'epoch': epoch,
+            'iter': step,
+            'cfg': OF_EPOCHS if epoch else OF_ITERATIONS,
+        },
     }
     torch.save(state, path)
     (tmp_path / 'last_checkpoint').write_text(str(path))
@@ -154,6 +166,68 @@ def test_where_training_resumes(detector, tmp_path, name, by_folder):
     assert 'starts anew' in check_weights(cfg, detector)[1].message
 
 
+def test_a_run_resumes_within_its_first_epoch(detector, tmp_path):
+    folder = tmp_path / 'work_dirs' / 'mine'
+    folder.mkdir(parents=True)
+    path = folder / 'iter_2.pth'
+    (folder / 'last_checkpoint').write_text(str(path))
+    state = {'state_dict': detector.state_dict(), 'optimizer': {}}
+    state['meta'] = {'epoch': 0, 'iter': 2, 'cfg': OF_EPOCHS}
+    torch.save(state, path)
+    cfg = {'resume': True, 'train_cfg': EPOCHS}
+    found = check_weights(cfg, detector, 'configs/mine.py')
+    assert [x.level for x in found] == ['ok', 'ok']
+
+
+def test_weights_of_every_part_are_looked_for(detector):
+    init = {'type': 'Pretrained', 'checkpoint': 'absent.pth'}
+    model = {'bbox_head': [{'init_cfg': [init]}], 'teacher_ckpt': 'gone.pth'}
+    assert [
+        x.fix.partition('=')[0]
+        for x in check_weights({'model': model}, detector)
+    ] == ['model.bbox_head.0.init_cfg.0.checkpoint', 'model.teacher_ckpt']
+
+
+def test_a_backbone_may_convert_the_weights_of_others(detector, tmp_path):
+    path = str(tmp_path / 'x.pth')
+    torch.save({'model': {'layers.0': torch.zeros(1)}}, path)
+    init = {'type': 'Pretrained', 'checkpoint': path}
+    backbone = {'type': 'SwinTransformer', 'init_cfg': init}
+    cfg = {'model': {'backbone': backbone}}
+    assert [x.level for x in check_weights(cfg, detector)] == ['error']
+    backbone['convert_weights'] = True
+    assert [x.level for x in check_weights(cfg, detector)] == ['ok']
+
+
+def test_a_model_is_built_without_weights_of_other_machines():
+    loaded: list = []
+
+    def build():
+        name = 'http://127.0.0.1:9/weights.pth'
+        loaded.append(CheckpointLoader.load_checkpoint(name))
+
+    with without_downloads():
+        build()
+    assert loaded == [{'state_dict': {}}]
+    with pytest.raises(OSError):
+        build()
+
+
+def test_weights_are_left_out_by_the_keys_that_name_them():
+    config = {
+        'pretrained': 'torchvision://resnet50',
+        'backbone': {'pretrained': True},
+        'neck': {'pretrained': False},
+        'teacher_ckpt': 'http://127.0.0.1:9/weights.pth',
+    }
+    assert without_pretrained(config) == {
+        'pretrained': None,
+        'backbone': {'pretrained': False},
+        'neck': {'pretrained': False},
+        'teacher_ckpt': None,
+    }
+
+
 def test_weights_of_another_style(monkeypatch):
     monkeypatch.setitem(sys.modules, 'torchvision', sys)
     (finding,) = findings(init_cfg=PRETRAINED, style='caffe')
@@ -163,3 +237,49 @@ def test_weights_of_another_style(monkeypatch):
     init = {'type': 'Pretrained', 'checkpoint': caffe}
     assert findings(init_cfg=init, style='caffe') == []
     assert findings(init_cfg=init)[0].fix == "model.backbone.style='caffe'"
+
+
+@pytest.mark.parametrize('key', ['load_from', 'resume', 'init_cfg'])
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_weights_that_are_not_finite(tmp_path, key, value):
+    model = nn.ModuleDict({'backbone': nn.Conv2d(2, 2, 1), 'neck': nn.ReLU()})
+    state = {x: y.clone() for x, y in model.state_dict().items()}
+    state['backbone.weight'][0] = value
+    path = tmp_path / 'x.pth'
+    torch.save({'state_dict': state}, path)
+    (tmp_path / 'last_checkpoint').write_text(str(path))
+    init = {'type': 'Pretrained', 'checkpoint': str(path)}
+    cfg = {
+        'load_from': {'load_from': str(path)},
+        'resume': {'resume': True, 'work_dir': str(tmp_path)},
+        'init_cfg': {
+            'model': {'backbone': {'init_cfg': init | {'prefix': 'backbone.'}}}
+        },
+    }[key]
+    (finding,) = check_weights(cfg, model)
+    assert finding.level == 'error'
+    assert '1 of 2 weights in x.pth has values that are not' in finding.message
+    assert 'an earlier checkpoint' in finding.fix
+    assert all(x.isfinite().all() for x in model.parameters())
+
+
+def test_the_trials_start_from_the_weights_that_training_starts_from(tmp_path):
+    files = []
+    for number, value in enumerate((1.0, 2.0)):
+        given = nn.ModuleDict({'backbone': nn.Conv2d(1, 1, 1)})
+        nn.init.constant_(given['backbone'].weight, value)
+        files.append(str(tmp_path / f'{number}.pth'))
+        torch.save({'state_dict': given.state_dict()}, files[-1])
+    init = {'checkpoint': files[0], 'prefix': 'backbone.'}
+    cfg = {'model': {'backbone': {'init_cfg': init}}}
+    for expected, load_from in ((1.0, None), (2.0, files[1])):
+        model = nn.ModuleDict({'backbone': nn.Conv2d(1, 1, 1)})
+        check_weights(cfg | {'load_from': load_from}, model)
+        assert model['backbone'].weight.item() == expected
+
+
+def test_affine_weights_of_random_norms_are_to_train():
+    norm = {'type': 'BN', 'requires_grad': False}
+    settings = {'frozen_stages': -1, 'norm_eval': False, 'norm_cfg': norm}
+    (finding,) = findings(init_cfg=None, **settings)
+    assert finding.fix == 'model.backbone.norm_cfg.requires_grad=True'

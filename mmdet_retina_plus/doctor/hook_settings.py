@@ -1,0 +1,165 @@
+"""Hooks, logs, views and the process of a run, each by itself."""
+
+import copy
+import logging
+import multiprocessing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from mmdet_retina_plus.common.config_tree import part
+from mmdet_retina_plus.common.suggestions import near_name
+
+from .building import attempt, known_type
+from .findings import Finding
+
+
+def check_hooks(cfg: Mapping) -> list[Finding]:
+    """Hooks, the log processor and the visualizer, each by itself."""
+    from mmengine.registry import HOOKS, LOG_PROCESSORS, VISUALIZERS
+
+    findings: list[Finding] = []
+    visualizer = dict(cfg.get('visualizer') or {'type': 'Visualizer'})
+    backends = visualizer.pop('vis_backends', None) or ()
+    visualizer['name'] = 'doctor'
+    _, problems = attempt('visualizer', lambda: VISUALIZERS.build(visualizer))
+    findings += problems + check_backends(backends)
+    hooks = {
+        f'default_hooks.{name}': hook
+        for name, hook in (cfg.get('default_hooks') or {}).items()
+    }
+    for number, hook in enumerate(cfg.get('custom_hooks') or ()):
+        hooks[f'custom_hooks[{number}]'] = hook
+    for key, hook in hooks.items():
+        if hook is not None:
+            # The runner reads the priority itself.
+            own = {x: hook[x] for x in hook if x != 'priority'}
+            _, problems = attempt(key, partial(HOOKS.build, own))
+            findings += problems + check_priority(key, hook)
+    if cfg.get('log_processor') is not None:
+        settings = {'type': 'LogProcessor'} | dict(cfg['log_processor'])
+        _, problems = attempt(
+            'log_processor', lambda: LOG_PROCESSORS.build(settings)
+        )
+        findings += problems
+    return findings
+
+
+def check_backends(backends: Any) -> list[Finding]:
+    """Only their names: some connect to a server as they are built."""
+    from mmengine.registry import VISBACKENDS
+
+    return [
+        finding
+        for number, backend in enumerate(backends)
+        for finding in attempt(
+            f'visualizer.vis_backends[{number}]',
+            partial(known_type, VISBACKENDS, 'mmengine::vis_backend', backend),
+        )[1]
+    ]
+
+
+def check_priority(key: str, hook: Any) -> list[Finding]:
+    """The runner reads it after the constructor of the hook."""
+    from mmengine.runner.priority import Priority, get_priority
+
+    priority = part({'hook': hook}, 'hook').get('priority')
+    if priority is None:
+        return []
+    try:
+        get_priority(priority)
+    except (KeyError, ValueError, TypeError):
+        return check_choice(
+            f'{key}.priority', priority, [x.name for x in Priority], 'NORMAL'
+        )
+    return []
+
+
+def check_choice(
+    key: str, value: Any, known: Iterable[str], usual: str
+) -> list[Finding]:
+    """One of few texts, which a run looks up as it starts."""
+    if value in (names := list(known)):
+        return []
+    near = near_name(str(value), names) or usual
+    message = f'{value!r} is none of {", ".join(names)}'
+    return [Finding('error', key, message, f'{key}={near!r}')]
+
+
+def check_absent_hooks(cfg: Mapping) -> list[Finding]:
+    """Hooks of mmengine that None takes away."""
+    hooks = part(cfg, 'default_hooks')
+    absent = {
+        'param_scheduler': (
+            cfg.get('param_scheduler'),
+            'no hook steps param_scheduler: the learning rate stays as it is',
+            'ParamSchedulerHook',
+        ),
+        'checkpoint': (
+            cfg.get('train_cfg'),
+            'no hook saves a checkpoint: the weights are lost',
+            'CheckpointHook',
+        ),
+    }
+    return [
+        Finding(
+            'warning',
+            f'default_hooks.{name}',
+            message,
+            f"default_hooks.{name}=dict(type='{hook}')",
+        )
+        for name, (needs, message, hook) in absent.items()
+        if needs and hooks.get(name, hook) is None
+    ]
+
+
+def check_process(cfg: Mapping) -> list[Finding]:
+    """Settings of the process, which a run reads first of all."""
+    key = 'env_cfg.mp_cfg'
+    method = part(cfg, key).get('mp_start_method', 'fork')
+    methods = multiprocessing.get_all_start_methods()
+    findings = check_choice(f'{key}.mp_start_method', method, methods, 'fork')
+    level = cfg.get('log_level', 'INFO')
+    if isinstance(level, str):
+        names = logging.getLevelNamesMapping()
+        findings += check_choice('log_level', level, names, 'INFO')
+    return findings
+
+
+def check_seed(cfg: Mapping) -> list[Finding]:
+    seed = part(cfg, 'randomness').get('seed')
+    if seed is None or (isinstance(seed, int) and 0 <= seed < 2**32):
+        return []
+    message = f'seed={seed!r} is no whole number of 0 to 2 ** 32 - 1'
+    return [Finding('error', 'randomness', message, 'randomness.seed=0')]
+
+
+def check_tta(cfg: Mapping) -> list[Finding]:
+    """What only `--tta` builds: no training stops there."""
+    from mmdet.registry import MODELS, TRANSFORMS
+
+    builds: dict[str, Callable[[], Any]] = {}
+    model = cfg.get('tta_model')
+    if model is not None:
+        builds['tta_model'] = partial(
+            known_type, MODELS, 'mmdet::model', model
+        )
+    for number, step in enumerate(cfg.get('tta_pipeline') or ()):
+        builds[f'tta_pipeline[{number}]'] = partial(
+            TRANSFORMS.build, copy.deepcopy(step)
+        )
+    return [
+        replace(finding, level='warning')
+        for key, build in builds.items()
+        for finding in attempt(key, build)[1]
+    ]
+
+
+CHECKS = (
+    check_hooks,
+    check_absent_hooks,
+    check_process,
+    check_seed,
+    check_tta,
+)

@@ -1,0 +1,167 @@
+"""Variables of a config that its bases used before it changed them."""
+
+import ast
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmdet_retina_plus.common.config_file import READ_BY_MMDET, parts_read
+from mmdet_retina_plus.common.config_tree import (
+    dotted_items,
+    without_scopes,
+)
+from mmdet_retina_plus.common.numbers import is_number
+from mmdet_retina_plus.common.text import some
+
+from .findings import Finding, Level
+
+BASE = '_base_'
+
+
+def bases_of(file: str) -> list[str]:
+    """Files that a config inherits from, in order."""
+    from mmengine.config import Config
+
+    if not file.endswith('.py'):
+        return []
+    return [
+        Config._get_cfg_path(base, file)[0]
+        for base in Config._get_base_files(file)
+    ]
+
+
+def root_of(node: ast.AST) -> str:
+    """Variable that an expression such as x[0].y begins with, '' if none."""
+    while isinstance(node, ast.Attribute | ast.Subscript | ast.Call):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.id if isinstance(node, ast.Name) else ''
+
+
+def names_in(node: ast.AST) -> set[str]:
+    """Variables that code reads, those of a base too."""
+    found = {
+        x.id
+        for x in ast.walk(node)
+        if isinstance(x, ast.Name) and isinstance(x.ctx, ast.Load)
+    }
+    for x in ast.walk(node):
+        if isinstance(x, ast.Attribute) and root_of(x) == BASE:
+            found.add(x.attr)
+        if isinstance(x, ast.Constant) and isinstance(x.value, str):
+            found |= set(re.findall(rf'{BASE}\.(\w+)', x.value))
+    return found
+
+
+def changed_by(statement: ast.stmt) -> set[str]:
+    """Variables that a statement sets, or only changes.
+
+    Such as `x = x + y`, `x['key'] = y` or `x.insert(0, y)`.
+    """
+    if isinstance(statement, ast.Assign | ast.Delete):
+        return {root_of(x) for x in statement.targets}
+    if isinstance(statement, ast.AugAssign | ast.AnnAssign):
+        return {root_of(statement.target)}
+    if isinstance(statement, ast.Expr):
+        return {root_of(statement.value)}
+    return set()
+
+
+def own_variables(file: str) -> tuple[set[str], set[str]]:
+    """Variables that a file assigns, and those that it uses elsewhere."""
+    assigned: set[str] = set()
+    used: set[str] = set()
+    for statement in ast.parse(Path(file).read_text()).body:
+        own = changed_by(statement)
+        if isinstance(statement, ast.Assign):
+            assigned |= own
+        used |= names_in(statement) - own
+    return assigned - {'', BASE}, used
+
+
+def check_variables(file: str, cfg: Mapping) -> list[Finding]:
+    """Variables that a config sets anew and that only its bases used.
+
+    mmengine reads a base to its end before the config that inherits from it,
+    so what the base made of a variable keeps the old value.
+
+    Args:
+        file: Of the config.
+        cfg: Its values, merged.
+    """
+    from mmengine.config import Config
+
+    bases = bases_of(file)
+    assigned, used = own_variables(file) if bases else (set(), set())
+    read = {*parts_read(), *READ_BY_MMDET}
+    lonely = sorted((assigned - used - read) & cfg.keys())
+    if not lonely:
+        return []
+    old = {
+        key: value
+        for base in bases
+        for key, value in Config.fromfile(base).to_dict().items()
+    }
+    settings = {x: without_scopes(cfg[x]) for x in cfg if x in read}
+    findings = []
+    for name in lonely:
+        now, before = without_scopes(cfg[name]), without_scopes(old.get(name))
+        if before is None or before == now:
+            continue
+        places = list(dotted_items(settings))
+        kept = [key for key, value in places if same(name, key, value, before)]
+        if kept and not any(same(name, key, x, now) for key, x in places):
+            # A number may be of the same name by chance.
+            level: Level = 'warning' if is_number(now) else 'error'
+            findings.append(unused(level, name, outermost(kept)))
+    return findings
+
+
+def same(name: str, key: str, value: Any, wanted: Any) -> bool:
+    """Whether a key holds the value of a variable, not by chance."""
+    if type(value) is not type(wanted) or value != wanted:
+        return False
+    texts = isinstance(value, str | list | tuple | dict) and bool(value)
+    return texts or key.rpartition('.')[2] == name
+
+
+def outermost(keys: list[str]) -> list[str]:
+    """Keys that do not lie below another of them."""
+    return [
+        key
+        for key in keys
+        if not any(key.startswith(f'{other}.') for other in keys)
+    ]
+
+
+def unused(level: Level, name: str, keys: list[str]) -> Finding:
+    verb = 'keeps' if len(keys) == 1 else 'keep'
+    return Finding(
+        level,
+        name,
+        f'nothing reads this {name}: {some(keys)} {verb} the value of the '
+        'base',
+        ' and '.join(f'{key}={name}' for key in keys),
+    )
+
+
+def is_set_later(file: str, key: str, than: str, cfg: Mapping) -> bool:
+    """Whether a config sets a value after a base has set another one.
+
+    Args:
+        file: Of the config.
+        key: Dotted, of the value.
+        than: Of the other one, which the config leaves as it is.
+        cfg: Its values, merged.
+    """
+    from mmengine.config import Config
+
+    values = dict(dotted_items(cfg))
+    for base in bases_of(file):
+        old = Config.fromfile(base).to_dict()
+        before = dict(dotted_items(old))
+        if before.get(than) == values.get(than):
+            return before.get(key) != values.get(key) or is_set_later(
+                base, key, than, old
+            )
+    return False

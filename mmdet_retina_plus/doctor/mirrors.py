@@ -1,0 +1,94 @@
+"""Classes that a flip of the image turns into each other."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mmdet_retina_plus.common.config_tree import dotted_items, kind
+from mmdet_retina_plus.common.numbers import is_number
+
+from .findings import Finding
+from .split import Split
+
+OPPOSITES = {
+    'horizontal': (('left', 'right'), ('l', 'r')),
+    'vertical': (('up', 'down'), ('top', 'bottom'), ('upper', 'lower')),
+}
+DIRECTIONS = {
+    'HorizontalFlip': ('horizontal',),
+    'VerticalFlip': ('vertical',),
+    'Flip': tuple(OPPOSITES),
+}
+"""What albumentations' steps flip."""
+
+
+def words(name: str) -> tuple[str, ...]:
+    """Words of a class name: arrow_left, ArrowLeft and 'arrow left' alike."""
+    parts = re.findall(r'[A-Z]?[a-z]+|[A-Z]+|\d+', name)
+    return tuple(part.casefold() for part in parts)
+
+
+def twins(classes: Sequence[str], direction: str) -> tuple[str, str] | None:
+    """Two classes that are each other's mirror image, by their names."""
+    swap = {
+        one: other
+        for pair in OPPOSITES[direction]
+        for one, other in (pair, pair[::-1])
+    }
+    known = {words(x): x for x in classes if isinstance(x, str)}
+    for parts, name in known.items():
+        mirror = tuple(swap.get(part, part) for part in parts)
+        if mirror != parts and mirror in known:
+            return name, known[mirror]
+    return None
+
+
+def directions(step: Mapping) -> set[str]:
+    """Directions in which a step may flip."""
+    chance = step.get('prob', step.get('p'))
+    chances = chance if isinstance(chance, list | tuple) else [chance]
+    if not any(x is None or (is_number(x) and x > 0) for x in chances):
+        return set()
+    if kind(step) in DIRECTIONS:
+        return set(DIRECTIONS[kind(step)])
+    if kind(step) != 'RandomFlip':
+        return set()
+    given = step.get('direction', 'horizontal')
+    given = [given] if isinstance(given, str) else given or []
+    both = 'diagonal' in given
+    return {x for x in OPPOSITES if both or x in given}
+
+
+def flips(cfg: Mapping) -> Iterator[tuple[str, Mapping]]:
+    """Key of each step of training and of test-time augmentation; it."""
+    read: dict[str, Any] = {
+        name: cfg.get(name) for name in ('train_dataloader', 'tta_pipeline')
+    }
+    for key, value in dotted_items(read):
+        if isinstance(value, Mapping):
+            yield key, value
+
+
+def check_mirrors(cfg: Mapping, splits: Sequence[Split]) -> list[Finding]:
+    """Flips that turn the objects of a class into those of another."""
+    classes = next((x.classes for x in splits if x.trains), ())
+    if isinstance(classes, str):
+        return []
+    found = {x: twins(classes, x) for x in OPPOSITES}
+    findings = []
+    for key, step in flips(cfg):
+        for direction in sorted(directions(step)):
+            pair = found[direction]
+            if pair is None:
+                continue
+            name = 'p' if 'p' in step else 'prob'
+            findings.append(
+                Finding(
+                    'warning',
+                    key,
+                    f'a {direction} flip turns {pair[0]} into {pair[1]}, and '
+                    'keeps the label',
+                    f'{key}.{name}=0.0, if these are the sides of the image',
+                )
+            )
+    return findings

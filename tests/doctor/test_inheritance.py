@@ -1,0 +1,114 @@
+"""What a config changes, and what its bases made of it before."""
+
+import pytest
+from mmengine.config import Config
+
+from mmdet_retina_plus.doctor.inheritance import check_variables
+from mmdet_retina_plus.doctor.loader_settings import check_learning_rate
+
+BASE = """
+data_root = 'old/'
+batch = 4
+train_pipeline = [dict(type='LoadImageFromFile')]
+train_dataloader = dict(
+    batch_size=2,
+    dataset=dict(data_root=data_root, pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(data_root=data_root))
+train_cfg = dict(max_epochs=12)
+max_epochs = 12
+optim_wrapper = dict(optimizer=dict(lr=0.01))
+auto_scale_lr = dict(base_batch_size=16)
+"""
+STEPS = "[dict(type='LoadImageFromFile'), dict(type='RandomFlip')]"
+LOADER = 'train_dataloader = dict(dataset=dict(pipeline=train_pipeline))'
+
+
+@pytest.fixture
+def inherit(tmp_path):
+    """A config with a base, and with another between them where given."""
+
+    def write(*texts):
+        (tmp_path / '0.py').write_text(BASE)
+        for number, text in enumerate(texts, 1):
+            path = tmp_path / f'{number}.py'
+            path.write_text(f"_base_ = '{number - 1}.py'\n{text}\n")
+        return str(path), Config.fromfile(path).to_dict()
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ('text', 'name', 'keys'),
+    [
+        (
+            f'train_pipeline = {STEPS}',
+            'train_pipeline',
+            ['train_dataloader.dataset.pipeline'],
+        ),
+        (
+            "train_pipeline = [*_base_.train_pipeline, dict(type='Pad')]\n"
+            "train_pipeline.insert(1, dict(type='RandomFlip'))",
+            'train_pipeline',
+            ['train_dataloader.dataset.pipeline'],
+        ),
+        (
+            "data_root = 'new/'",
+            'data_root',
+            [
+                'train_dataloader.dataset.data_root',
+                'val_dataloader.dataset.data_root',
+            ],
+        ),
+        ('max_epochs = 24', 'max_epochs', ['train_cfg.max_epochs']),
+    ],
+)
+def test_a_variable_that_only_the_base_used_changes_nothing(
+    inherit, text, name, keys
+):
+    (finding,) = check_variables(*inherit(text))
+    level = 'warning' if name == 'max_epochs' else 'error'
+    assert (finding.level, finding.subject) == (level, name)
+    assert finding.fix == ' and '.join(f'{key}={name}' for key in keys)
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        f'train_pipeline = {STEPS}\n{LOADER}',
+        f'train_pipeline = {STEPS}\ntrain_dataloader = _base_.'
+        'train_dataloader\n'
+        "train_dataloader['dataset']['pipeline'] = train_pipeline",
+        # The value is the same, or a part that nothing kept.
+        "data_root = 'old/'",
+        'batch = 8',
+        'mine = 3',
+        f'train_dataloader = dict(dataset=dict(pipeline={STEPS}))\n'
+        f'train_pipeline = {STEPS}',
+    ],
+)
+def test_a_variable_that_is_used_or_that_nothing_kept_is_fine(inherit, text):
+    assert check_variables(*inherit(text)) == []
+
+
+def test_a_config_without_base_has_variables_of_its_own(inherit, tmp_path):
+    inherit('')
+    path = tmp_path / '0.py'
+    assert check_variables(str(path), Config.fromfile(path).to_dict()) == []
+
+
+def test_a_rate_for_other_batches_may_be_scaled_or_declared(inherit):
+    (finding,) = check_learning_rate(*inherit('mine = 3'))
+    assert 'train on 8' in finding.fix
+    for fix in finding.fix.split(', or ')[0], finding.fix.split()[2]:
+        key, _, value = fix.partition('=')
+        file, cfg = inherit('mine = 3')
+        cfg['auto_scale_lr'][key.removeprefix('auto_scale_lr.')] = eval(value)
+        assert check_learning_rate(file, cfg) == []
+
+
+@pytest.mark.parametrize('above', [(), ('mine = 3',)])
+def test_a_rate_that_the_config_set_anew_is_meant(inherit, above):
+    own = 'optim_wrapper = dict(optimizer=dict(lr=0.00125))'
+    assert check_learning_rate(*inherit(own, *above)) == []
+    size = 'auto_scale_lr = dict(base_batch_size=8)'
+    assert check_learning_rate(*inherit(f'{own}\n{size}', *above)) != []
