@@ -72,7 +72,8 @@ def flips(cfg: Mapping) -> Iterator[tuple[str, Mapping]]:
 def check_mirrors(cfg: Mapping, splits: Sequence[Split]) -> list[Finding]:
     """Flips that turn the objects of a class into those of another."""
     classes = next((x.classes for x in splits if x.trains), ())
-    if isinstance(classes, str):
+    # Of names that are none another check tells.
+    if not all(isinstance(x, str) for x in classes):
         return []
     found = {x: twins(classes, x) for x in OPPOSITES}
     findings = []

@@ -121,7 +121,8 @@ def test_another_pipeline_of_the_same_images_is_tried(case):
     case.add("""
 test_dataloader = dict(val_dataloader, dataset=dict(
     val_dataloader['dataset'], pipeline=test_pipeline[:-1] + [
-        dict(type='RandomCrop', crop_size=(32, 32)), test_pipeline[-1]]))
+        dict(type='RandomCrop', crop_size=(32, 32), allow_negative_crop=True),
+        test_pipeline[-1]]))
 """)
     problem = case.problem()
     assert 'test_dataloader.dataset.pipeline[3]' in problem.subject
