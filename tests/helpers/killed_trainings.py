@@ -179,12 +179,7 @@ def train(
     config.update(
         work_dir=str(work_dir), experiment_name=f'training {next(numbers)}'
     )
-    runner = Runner.from_cfg(config)
-    if torch.distributed.is_initialized():
-        # As the runner does where it starts the processes itself.
-        runner.model = MMDistributedDataParallel(
-            runner.model, broadcast_buffers=False
-        )
+    runner = build_runner(config)
     if killer is not None:
         runner.register_hook(killer)
     try:
@@ -194,6 +189,17 @@ def train(
     end_workers(runner)
     pointer = work_dir / 'last_checkpoint'
     return torch.load(pointer.read_text(), weights_only=True)
+
+
+def build_runner(config: Config) -> Runner:
+    """A runner whose model trains along with other processes."""
+    runner = Runner.from_cfg(config)
+    if torch.distributed.is_initialized():
+        # As the runner does where it starts the processes itself.
+        runner.model = MMDistributedDataParallel(
+            runner.model, broadcast_buffers=False
+        )
+    return runner
 
 
 def end_workers(runner: Runner) -> None:

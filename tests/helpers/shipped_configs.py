@@ -52,7 +52,8 @@ def shrink(config: Config) -> None:
     if config.model.backbone.depth == 18:
         return
     config.model.backbone.update(depth=18, base_channels=16)
-    config.model.neck.in_channels = [16, 32, 64, 128]
+    # One more in front is that of a stem.
+    config.model.neck.in_channels[-4:] = [16, 32, 64, 128]
 
 
 def build_detector(config: Config) -> BaseDetector:
