@@ -13,8 +13,8 @@ Two questions to each, answered by small images on a CPU:
 """
 
 import functools
+import logging
 import tempfile
-from collections import Counter
 from pathlib import Path
 
 import click
@@ -23,6 +23,7 @@ import torch
 from mmengine.config import Config
 
 import mmdet_retina_plus
+from benchmarks.drills.count import Count
 from tests.helpers.distributed_steps import (
     distance,
     joined_gradient,
@@ -61,6 +62,7 @@ SUMS = ('yolo',)
 @click.option('--processes', default=2, help='Number of processes.')
 def main(names: tuple[str, ...], processes: int) -> None:
     torch.set_num_threads(1)
+    logging.disable(logging.INFO)
     # mmengine reads a hundred files for each base of mmdet.
     for module, name in (
         (mmengine.config.config, 'is_installed'),
@@ -68,23 +70,17 @@ def main(names: tuple[str, ...], processes: int) -> None:
     ):
         setattr(module, name, functools.cache(getattr(module, name)))
     names = names or tuple(NAMES)
-    tried: Counter[str] = Counter()
-    survived: Counter[str] = Counter()
+    count = Count()
     for name in names:
         answers = answer(name, drill_config(name), processes)
         for question, said in answers.items():
-            tried[question] += not said.startswith('not asked')
-            survived[question] += said.startswith('yes')
+            if not said.startswith('not asked'):
+                count.add(question, [] if said.startswith('yes') else [name])
         click.echo(
             f'{name}: '
             + '; '.join(f'{key} {said}' for key, said in answers.items())
         )
-    for question in tried:
-        click.echo(
-            f'{question}: tried {tried[question]}, '
-            f'survived {survived[question]}'
-        )
-    raise SystemExit(tried != survived)
+    count.conclude()
 
 
 def drill_config(name: str) -> Config:

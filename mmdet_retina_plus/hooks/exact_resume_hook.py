@@ -51,8 +51,8 @@ class ExactResumeHook(Hook):
     A training resumes with a warning, and not exactly, from a checkpoint
     without these states, with another number of processes, of workers, of
     images or batch size, or from the middle of an epoch of an
-    EpochBasedTrainLoop. With other processes, workers or batch size the order
-    of images still goes on where it stopped; random states start anew. What
+    EpochBasedTrainLoop. With other processes, workers or batch size the images
+    still continue in order; random states start anew. What
     transforms or data preprocessors keep from batch to batch, such as the
     images of CachedMosaic, is not saved.
     """
@@ -165,13 +165,14 @@ class ExactResumeHook(Hook):
             if before.get(name) != value
         ]
         in_epochs = not hasattr(loop, 'dataloader_iterator')
-        first = self.saved['processes'][0]['data']
         if changes:
             order = None
+            first = self.saved['processes'][0]['data']
             kept = 'the training resumes, but not exactly'
             if all(before.get(name) == now[name] for name in SAME_ORDER):
                 order = order_of(first, before, now)
-                kept += ': the order of images goes on, random states do not'
+                if not in_epochs:
+                    kept += ': images continue in order, random states not'
             warn(f'The checkpoint was saved with {"; ".join(changes)}: {kept}')
             return None, order
         if in_epochs and loop.iter != loop.epoch * len(loop.dataloader):

@@ -272,4 +272,4 @@ def test_one_process_goes_on_in_the_order_of_two(
     assert NoisyData.read[10] == order[6 * 4 :][:images]
     output = capsys.readouterr().out
     assert 'saved with world_size=2, this training has 1' in output
-    assert 'the order of images goes on, random states do not' in output
+    assert 'images continue in order, random states not' in output
