@@ -47,7 +47,6 @@ WHY_NOT = {
     'libra-retinanet': 'the sampler draws',
     'shem': 'the policy draws',
     'donuts': 'the policy draws',
-    'imbalanced': 'the policy draws',
     'shapes-demo': 'the sampler of masks draws',
     'sapd': 'a divisor below 1 is 1',
     'ohem': 'the divisor is the number of anchors that NMS leaves',

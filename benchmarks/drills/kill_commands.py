@@ -1,20 +1,25 @@
 """Kill predict, export and sweep run, run them again; count how it ends.
 
     python -m benchmarks.drills.kill_commands
-    python -m benchmarks.drills.kill_commands --kills 5 predict
+    python -m benchmarks.drills.kill_commands --kills 3 trained-sweep
 
 SIGKILL before each write, flush, removal and renaming of a file, one after the
 other, and at random times. Survived is: what lies under a final name is whole,
 of one run and never of half of each; run again, the command ends with the
 result of an uninterrupted one. A sweep has lost no trial and trained none
-twice; stand-ins train there, at a second each.
+twice; stand-ins train there, at a second each. In a trained-sweep detectors
+do, and checkpoints have to be those of an uninterrupted one, bit for bit.
 """
 
 import logging
 import random
 import signal
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +29,15 @@ import torch
 from mmdet.registry import MODELS
 
 from benchmarks.drills.count import Count
+from benchmarks.drills.kill_resume import drill_config
 from mmdet_retina_plus.cli.export import main as export
+from mmdet_retina_plus.inference.shards import COMMAND
+from mmdet_retina_plus.synthetic.shapes import make_shapes
 from tests.helpers.commands import invoke
 from tests.helpers.detector_files import CLASSES, retinanet, write_config
 from tests.helpers.image_files import noise
 from tests.helpers.killed_predicts import KilledPredict
+from tests.helpers.killed_trainings import differences
 from tests.helpers.killed_writes import run_killed
 from tests.helpers.seeing_detector import SeeingDetector
 
@@ -47,7 +56,7 @@ def main(commands: tuple[str, ...], kills: int, seed: int) -> None:
     logging.disable(logging.INFO)
     count = Count()
     with tempfile.TemporaryDirectory() as name:
-        for command in commands or ('predict', 'export', 'sweep'):
+        for command in commands or SCENES:
             folder = Path(name) / command
             folder.mkdir()
             for kind, faults in SCENES[command](folder, kills, draws):
@@ -156,9 +165,62 @@ def killed_sweeps(
             yield 'sweep run, a worker', found
 
 
-SCENES = dict(
-    predict=killed_predicts, export=killed_exports, sweep=killed_sweeps
-)
+def trained_sweep(
+    folder: Path, kills: int, draws: random.Random
+) -> Iterator[tuple[str, list[str]]]:
+    """Kind and faults of a command that is killed over and over."""
+    make_shapes(folder / 'data', num=10, num_val=4, size=96)
+    drill_config(folder, 0, 9).dump(folder / 'config.py')
+    spec = folder / 'spec.py'
+    spec.write_text(
+        "config = './config.py'\n"
+        "prefix = 'model.bbox_head.loss_cls.'\n"
+        'points = [dict(gamma=1.0), dict(gamma=2.0)]\n'
+    )
+
+    def start(name: str) -> subprocess.Popen:
+        with (folder / f'{name}.txt').open('a') as log:
+            return subprocess.Popen(
+                [
+                    *(sys.executable, '-c', COMMAND),
+                    *('sweep', 'run', spec, '--work-dir', folder / name),
+                ],
+                stdout=log,
+                stderr=log,
+            )
+
+    began = time.monotonic()
+    assert start('whole').wait() == 0
+    seconds = time.monotonic() - began
+    killed = 0
+    while (process := start('killed')).poll() is None:
+        with suppress(subprocess.TimeoutExpired):
+            # Most of a run is its start.
+            left = None if killed == kills else draws.uniform(0, seconds / 2)
+            process.wait(left)
+            break
+        process.kill()
+        killed += 1
+    whole, found = (
+        {
+            path.parent.parent.name.rpartition('_')[0]: torch.load(path)
+            for path in (folder / name).glob('*/*/iter_9.pth')
+        }
+        for name in ('whole', 'killed')
+    )
+    faults = [*differences(found, whole)]
+    if len(found) != 2 or process.returncode:
+        faults.append(f'{len(found)} of 2 trials are complete')
+    for _ in range(killed):
+        yield 'sweep run, trained', faults
+
+
+SCENES = {
+    'predict': killed_predicts,
+    'export': killed_exports,
+    'sweep': killed_sweeps,
+    'trained-sweep': trained_sweep,
+}
 
 if __name__ == '__main__':
     main()
