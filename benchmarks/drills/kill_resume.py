@@ -9,6 +9,9 @@ come to its end must have the uninterrupted one's last checkpoint, bit for bit:
 weights, EMA, optimizer, schedulers, log history, metrics, random states and
 the position in the data. Its kills count as survived then. Only the newest
 checkpoint is kept.
+
+With --processes 2, one of two that train together is killed. The other has to
+end by itself, with an error.
 """
 
 import multiprocessing
@@ -29,7 +32,8 @@ from mmengine.runner import Runner
 import mmdet_retina_plus
 from mmdet_retina_plus.common import output_files
 from mmdet_retina_plus.synthetic.shapes import make_shapes
-from tests.helpers.killed_trainings import differences
+from tests.helpers.killed_trainings import build_runner, differences
+from tests.helpers.processes import exit_codes
 
 MOMENTS = ('step', 'evaluation', 'write')
 SECONDS = 0.5
@@ -40,8 +44,15 @@ SECONDS = 0.5
 @click.option('--kills', default=20, help='Number of kills.')
 @click.option('--steps', default=24, help='Length of a training.')
 @click.option('--workers', default=(0, 2), multiple=True)
+@click.option('--processes', default=1, help='That train together.')
 @click.option('--seed', default=0, help='Of the moments.')
-def main(kills: int, steps: int, workers: tuple[int, ...], seed: int) -> None:
+def main(
+    kills: int,
+    steps: int,
+    workers: tuple[int, ...],
+    processes: int,
+    seed: int,
+) -> None:
     draws = random.Random(seed)
     torch.set_num_threads(1)
     tried: Counter[str] = Counter()
@@ -52,7 +63,7 @@ def main(kills: int, steps: int, workers: tuple[int, ...], seed: int) -> None:
         configs = {n: drill_config(root, n, steps) for n in set(workers)}
         whole = {}
         for num, config in configs.items():
-            assert run(config, root / f'whole-{num}') == 0
+            assert run(config, root / f'whole-{num}', processes) == 0
             whole[num] = last_checkpoint(root / f'whole-{num}')
         trainings = 0
         while tried.total() < kills:
@@ -60,12 +71,12 @@ def main(kills: int, steps: int, workers: tuple[int, ...], seed: int) -> None:
             work_dir = root / f'killed-{trainings}'
             trainings += 1
             of_this: Counter[str] = Counter()
-            code = None
-            while code is None or code == -signal.SIGKILL:
+            code: int | None = -signal.SIGKILL
+            while code == -signal.SIGKILL:
                 killer = None
                 if (tried + of_this).total() < kills:
-                    killer = KillAt(draws)
-                code = run(configs[num], work_dir, killer)
+                    killer = KillAt(draws, processes)
+                code = run(configs[num], work_dir, processes, killer)
                 if code and killer is not None:
                     of_this[killer.moment] += 1
             tried += of_this
@@ -118,8 +129,10 @@ class KillAt(Hook):
 
     priority = 'LOWEST'
 
-    def __init__(self, draws: random.Random) -> None:
+    def __init__(self, draws: random.Random, processes: int) -> None:
         self.moment = draws.choice(MOMENTS)
+        # Only the first writes.
+        self.rank = draws.randrange(processes) if self.moment != 'write' else 0
         self.count = draws.randrange(3)
         self.delay = draws.uniform(0, SECONDS)
 
@@ -151,28 +164,47 @@ def kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run(config: Config, work_dir: Path, killer: KillAt | None = None) -> int:
-    """Exit code of a process that trains, or resumes if there is something."""
-    # A fork, which has imported everything.
-    process = multiprocessing.get_context('fork').Process(
-        target=train, args=(config, work_dir, killer)
-    )
-    process.start()
-    process.join()
-    assert process.exitcode is not None
-    return process.exitcode
+def run(
+    config: Config,
+    work_dir: Path,
+    processes: int,
+    killer: KillAt | None = None,
+) -> int | None:
+    """Exit code of processes that train, or resume if there is something.
 
-
-def train(config: Config, work_dir: Path, killer: KillAt | None) -> None:
+    SIGKILL's where one was killed and others ended with an error, which is
+    None where they did not end.
+    """
     work_dir.mkdir(exist_ok=True)
+    if processes == 1:
+        # A fork, which has imported everything.
+        process = multiprocessing.get_context('fork').Process(
+            target=train, args=(0, config, work_dir, killer)
+        )
+        process.start()
+        process.join()
+        return process.exitcode
+    with tempfile.TemporaryDirectory() as folder:
+        codes = exit_codes(
+            processes, Path(folder), train, config, work_dir, killer
+        )
+    ended = [code for code in codes if code is not None]
+    if len(ended) < processes:
+        return None
+    return min(ended) or max(ended)
+
+
+def train(
+    rank: int, config: Config, work_dir: Path, killer: KillAt | None
+) -> None:
     # Its messages tell what a training did that has not survived.
     log = os.open(work_dir / 'log.txt', os.O_CREAT | os.O_APPEND | os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(log, stream)
     config.update(work_dir=str(work_dir), resume=True)
     config.experiment_name = f'drill-{os.getpid()}'
-    runner = Runner.from_cfg(config)
-    if killer is not None:
+    runner = build_runner(config)
+    if killer is not None and killer.rank == rank:
         runner.register_hook(killer)
     runner.train()
 

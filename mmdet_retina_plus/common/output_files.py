@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from shlex import quote
 from types import TracebackType
@@ -36,17 +36,41 @@ def check_out(out: Path, inputs: Iterable[str | Path]) -> None:
 
 def replace(file: Path, content: str | bytes) -> None:
     """Write a file whole or not at all; text as UTF-8."""
-    if isinstance(content, str):
-        content = content.encode()
     part = part_of(file)
     try:
-        part.write_bytes(content)
-        # Else a power cut may leave the new name without the content.
-        with part.open('rb+') as stream:
-            os.fsync(stream.fileno())
+        write_part(part, content)
         os.replace(part, file)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing(file: Path, content: str | bytes) -> Iterator[None]:
+    """Write a file whole, which gets its name at the end of the block.
+
+    During the block there is none of that name, so that what the block writes
+    is never beside an earlier one, even where a kill ends it.
+
+    Raises:
+        OSError: It cannot be written; an earlier one stays.
+    """
+    part = part_of(file)
+    try:
+        write_part(part, content)
+        file.unlink(missing_ok=True)
+        yield
+        os.replace(part, file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_part(part: Path, content: str | bytes) -> None:
+    if isinstance(content, str):
+        content = content.encode()
+    part.write_bytes(content)
+    # Else a power cut may leave the new name without the content.
+    with part.open('rb+') as stream:
+        os.fsync(stream.fileno())
 
 
 def part_of(file: Path) -> Path:
@@ -108,7 +132,7 @@ class RowsFile:
         self.stream.truncate()
         self.stream.write(b']' if self.count else b'[]')
         self.stream.flush()
-        # As in `replace`.
+        # As of `write_part`.
         os.fsync(self.stream.fileno())
         self.stream.close()
         os.replace(self.part, file)

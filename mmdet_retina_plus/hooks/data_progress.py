@@ -62,11 +62,13 @@ class DataProgress:
 
         Args:
             state: Of the training that resumes at the same iteration; None to
-                leave the position to mmengine.
+                leave the position to mmengine. Its ``workers`` are None where
+                they begin anew.
         """
         self.workers.listen()
-        if state is not None:
-            self.workers.restore(state['workers'])
+        workers = state and state['workers']
+        if workers is not None:
+            self.workers.restore(workers)
         if self.by_iteration:
             self.iterator = self.loop.dataloader_iterator
             if self.loader.num_workers or state is not None:
@@ -74,7 +76,8 @@ class DataProgress:
             self.loop.dataloader_iterator = self
         elif state is not None:
             rewind(self.loader, self.config, state['sampler_seed'])
-            self.workers.resume_persistent()
+            if workers is not None:
+                self.workers.resume_persistent()
 
     def restart(self, state: dict[str, Any] | None) -> Iterator:
         """The loop's iterator anew, without what was read ahead.

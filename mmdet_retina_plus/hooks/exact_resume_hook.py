@@ -4,12 +4,13 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmdet.registry import HOOKS
 from mmengine.dist import all_gather_object, get_rank, get_world_size
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner, find_latest_checkpoint
-from torch import Tensor
+from torch import Tensor, nn
 
 from .checkpoint_files import BACKEND, checkpoint_to_resume, is_broken
 from .data_progress import DataProgress, Loader, Workers
@@ -17,6 +18,8 @@ from .random_states import random_states, restore_random_states
 
 KEY = 'exact_resume'
 """Of a checkpoint."""
+SAME_ORDER = ('train_loop', 'num_images')
+"""Of a ``setting``: what the order of images needs."""
 
 
 @HOOKS.register_module()
@@ -32,6 +35,8 @@ class ExactResumeHook(Hook):
       loop reaches without loading the images before it;
     - the random states and the seed of the data loaders' workers;
     - gradients that wait for more, under ``accumulative_counts``;
+    - buffers of the model and of its EMA, where they differ between processes:
+      mmengine saves those of the first;
     - whether the validation of this iteration is done. If not, the resumed
       training begins with it.
 
@@ -46,8 +51,10 @@ class ExactResumeHook(Hook):
     A training resumes with a warning, and not exactly, from a checkpoint
     without these states, with another number of processes, of workers, of
     images or batch size, or from the middle of an epoch of an
-    EpochBasedTrainLoop. What transforms or data preprocessors keep from batch
-    to batch, such as the images of CachedMosaic, is not saved.
+    EpochBasedTrainLoop. With other processes, workers or batch size the images
+    still continue in order; random states start anew. What
+    transforms or data preprocessors keep from batch to batch, such as the
+    images of CachedMosaic, is not saved.
     """
 
     # After what changes a step's states, before CheckpointHook saves them.
@@ -118,12 +125,12 @@ class ExactResumeHook(Hook):
             self.val_workers = Workers(runner.val_dataloader)
             self.val_workers.listen()
         before = random_states()
-        state = self.restored(runner)
+        state, order = self.restored(runner)
         if self.saved is not None:
             self.owes_validation = not self.saved['is_validated']
             self.is_validated = self.saved['is_validated']
             self.has_validated = self.saved['has_validated']
-        self.progress.start(state and state['data'])
+        self.progress.start(order)
         if state is None:
             # Building iterators has drawn from them.
             restore_random_states(before)
@@ -136,33 +143,47 @@ class ExactResumeHook(Hook):
             if name in state['gradients']:
                 gradient = state['gradients'][name]
                 parameter.grad = gradient.to(parameter.device)
+        buffers = named_buffers(runner)
+        for name, value in state.get('buffers', {}).items():
+            buffers[name].copy_(value)
         restore_random_states(state['random'])
 
-    def restored(self, runner: Runner) -> dict[str, Any] | None:
-        """State of this process, None if an exact resume is impossible."""
+    def restored(self, runner: Runner) -> tuple[dict | None, dict | None]:
+        """What this process and its data begin with.
+
+        Returns:
+            State of this process, None if an exact resume is impossible; and
+            that of its data, None if their order is lost as well.
+        """
         if self.saved is None:
-            return None
+            return None, None
         loop = runner.train_loop
+        now, before = setting(runner), self.saved['setting']
         changes = [
-            f'{name}={value}, this training has {now}'
-            for name, now in setting(runner).items()
-            if (value := self.saved['setting'].get(name)) != now
+            f'{name}={before.get(name)}, this training has {value}'
+            for name, value in now.items()
+            if before.get(name) != value
         ]
-        if changes:
-            warn(
-                f'The checkpoint was saved with {"; ".join(changes)}: the '
-                'training resumes, but not exactly'
-            )
-            return None
         in_epochs = not hasattr(loop, 'dataloader_iterator')
+        if changes:
+            order = None
+            first = self.saved['processes'][0]['data']
+            kept = 'the training resumes, but not exactly'
+            if all(before.get(name) == now[name] for name in SAME_ORDER):
+                order = order_of(first, before, now)
+                if not in_epochs:
+                    kept += ': images continue in order, random states not'
+            warn(f'The checkpoint was saved with {"; ".join(changes)}: {kept}')
+            return None, order
         if in_epochs and loop.iter != loop.epoch * len(loop.dataloader):
             warn(
                 'The checkpoint was saved in the middle of an epoch, which '
                 f'{type(loop).__name__} begins anew: to resume exactly, save '
                 'with by_epoch=True or train with IterBasedTrainLoop'
             )
-            return None
-        return self.saved['processes'][get_rank()]
+            return None, None
+        state = self.saved['processes'][get_rank()]
+        return state, state['data']
 
     def before_train_epoch(self, runner: Runner) -> None:
         if self.owes_validation:
@@ -236,7 +257,15 @@ class ExactResumeHook(Hook):
     def collect(self, runner: Runner) -> None:
         """Bring the states of all processes together."""
         if self.progress is not None:
-            self.collected = all_gather_object(self.state(runner))
+            states = all_gather_object(self.state(runner))
+            saved = states[0]['buffers']
+            for state in states:
+                state['buffers'] = {
+                    name: value
+                    for name, value in state['buffers'].items()
+                    if not torch.equal(value, saved[name])
+                }
+            self.collected = states
 
     def state(self, runner: Runner) -> dict[str, Any]:
         """State of this process between two iterations."""
@@ -246,6 +275,12 @@ class ExactResumeHook(Hook):
             data=self.progress.state(),
             val_workers=self.val_workers and self.val_workers.state(),
             gradients=waiting_gradients(runner),
+            buffers={
+                name: value.cpu().clone()
+                for name, value in named_buffers(runner).items()
+            }
+            if get_world_size() > 1
+            else {},
         )
 
     def validate_if_owed(self, runner: Runner) -> None:
@@ -298,6 +333,33 @@ def waiting_gradients(runner: Runner) -> dict[str, Tensor]:
         for name, parameter in runner.model.named_parameters()
         if parameter.grad is not None
     }
+
+
+def named_buffers(runner: Runner) -> dict[str, Tensor]:
+    """Buffers of the model and of its EMA."""
+    modules = dict(model=runner.model)
+    for hook in runner.hooks:
+        if isinstance(hook, EMAHook):
+            modules['ema'] = hook.ema_model
+    return dict(nn.ModuleDict(modules).named_buffers())
+
+
+def order_of(
+    data: dict[str, Any], before: dict[str, Any], now: dict[str, Any]
+) -> dict[str, Any]:
+    """State of data that goes on after the images that were trained on.
+
+    Args:
+        data: State of a process when the checkpoint was saved.
+        before: The ``setting`` at that time.
+        now: The ``setting`` of this training.
+    """
+    seen, images = (
+        setting['world_size'] * setting['batch_size']
+        for setting in (before, now)
+    )
+    position = data['position'] * seen // images
+    return dict(data, position=position, workers=None)
 
 
 def checkpoint_hooks(runner: Runner) -> list[CheckpointHook]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from mmdet_retina_plus.common.label_names import (
     unknown_categories,
     unused_names,
 )
-from mmdet_retina_plus.common.output_files import RowsFile, replace
+from mmdet_retina_plus.common.output_files import RowsFile, replacing
 from mmdet_retina_plus.common.result_records import check_replaceable
 from mmdet_retina_plus.common.text import quantity, some, verb
 
@@ -249,6 +250,9 @@ def detect_images(
         beside: dict[str, Any] = {}
         if shard is not None or ann_file is None:
             beside = dict(results.coco(coco['categories']))
+        elif not is_same(images_file(out), ann_file):
+            # Of an earlier run without an annotation file.
+            images_file(out).unlink(missing_ok=True)
         if shard:
             seen = len(results.images) + len(results.failures)
             origin = Origin(run, seen, len(whole_list))
@@ -271,6 +275,10 @@ def detect_images(
     return outcome
 
 
+def is_same(file: Path, other: Path) -> bool:
+    return file.exists() and file.samefile(other)
+
+
 def numbered(classes: Sequence[str]) -> list[dict[str, Any]]:
     """Categories in COCO's format, with ids from 1."""
     return [dict(id=i, name=name) for i, name in enumerate(classes, 1)]
@@ -287,11 +295,14 @@ def write_results(outcome: Outcome, out: Path, beside: dict[str, Any]) -> None:
     Raises:
         UnwrittenError: A file cannot be written.
     """
+    listed = images_file(out)
     try:
-        outcome.results.boxes.finish(out)
-        outcome.files.append(out)
+        with (
+            replacing(listed, json.dumps(beside)) if beside else nullcontext()
+        ):
+            outcome.results.boxes.finish(out)
+            outcome.files.append(out)
         if beside:
-            replace(images_file(out), json.dumps(beside))
-            outcome.files.append(images_file(out))
+            outcome.files.append(listed)
     except OSError as error:
         raise UnwrittenError(error, outcome) from error

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from mmdet_retina_plus.common.output_files import (
     RowsFile,
     read_rows,
-    replace,
+    replacing,
 )
 from mmdet_retina_plus.common.text import some
 
@@ -134,8 +134,8 @@ def merge_shards(
                 file.extend([text for _, text in group])
             coco = dict(sets[0], images=images)
             del coco['origin']
-            replace(images_file(out), json.dumps(coco))
-            file.finish(out)
+            with replacing(images_file(out), json.dumps(coco)):
+                file.finish(out)
     except FileNotFoundError as error:
         if Path(error.filename) not in (*parts, *listed):
             raise
@@ -232,7 +232,9 @@ def run_jobs(
 def missing_parts(out: Path, count: int) -> list[Shard]:
     """Parts to repeat, where others are waiting to be joined."""
     parts = [Shard(number, count) for number in range(1, count + 1)]
-    missing = [part for part in parts if not part.file(out).exists()]
+    missing = [
+        part for part in parts if not images_file(part.file(out)).exists()
+    ]
     return missing if len(missing) < count else []
 
 

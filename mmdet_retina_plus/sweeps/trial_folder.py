@@ -122,14 +122,25 @@ def read_progress(folder: Path, cfg: Mapping, metric: str) -> Progress:
 
 
 def find_checkpoint(
-    folder: Path, progress: Progress, by_epoch: bool = False
+    folder: Path, progress: Progress, cfg: Mapping
 ) -> Path | None:
     """The checkpoint that an interrupted run resumes from.
 
     mmengine saves one before it validates, and a run that resumes at its last
-    step validates no more: unless that was done, an earlier one has to do. One
-    that a kill cut short is left out, and None is the beginning.
+    step validates no more, but by ExactResumeHook. Without that, an earlier
+    one has to do unless the validation was done. One that a kill cut short is
+    left out, and None is the beginning.
+
+    Args:
+        folder: Work dir.
+        progress: How far the run is.
+        cfg: Config that `write_config` wrote.
     """
+    by_epoch = counts_epochs(cfg)
+    validates = any(
+        hook['type'] == 'ExactResumeHook'
+        for hook in cfg.get('custom_hooks') or []
+    )
     unit = 'epoch' if by_epoch else 'iter'
     checkpoints = {
         int(number[1]): path
@@ -137,6 +148,6 @@ def find_checkpoint(
         if (number := re.fullmatch(rf'{unit}_(\d+)', path.stem))
         and is_zipfile(path)
     }
-    if progress.steps not in progress.curve:
+    if progress.steps not in progress.curve and not validates:
         checkpoints.pop(progress.steps, None)
     return checkpoints[max(checkpoints)] if checkpoints else None

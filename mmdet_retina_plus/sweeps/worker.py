@@ -115,7 +115,7 @@ class Worker:
         config = write_config(base, changes, claim.seed, folder)
         watch = Watch(claim, folder, config)
         before = watch.look()
-        resume = find_checkpoint(folder, before, claim.plan.by_epoch)
+        resume = find_checkpoint(folder, before, watch.cfg)
         event = replace(event, before=before.step if resume else 0)
         self.tell(replace(event, progress=before))
         began = moved = time.monotonic()

@@ -12,6 +12,7 @@ from mmdet_retina_plus.common.output_files import (
     check_out,
     read_rows,
     replace,
+    replacing,
 )
 
 
@@ -86,6 +87,29 @@ def test_a_reader_sees_no_half_of_a_file(tmp_path, monkeypatch):
     monkeypatch.setattr(os, 'replace', look)
     replace(file, 'after')
     assert seen == ['before', 'after']
+
+
+def test_a_file_about_another_is_away_while_that_is_written(
+    tmp_path, monkeypatch
+):
+    """It is written before, as long as a full disk harms neither."""
+    file = tmp_path / 'a'
+    file.write_text('before')
+    with replacing(file, 'after'):
+        assert not file.exists()
+    assert file.read_text() == 'after'
+
+    def fill_the_disk(handle):
+        raise OSError('No space left')
+
+    with monkeypatch.context() as context:
+        context.setattr(os, 'fsync', fill_the_disk)
+        with pytest.raises(OSError, match='No space left'):
+            replacing(file, '').__enter__()
+    assert [path.read_text() for path in tmp_path.iterdir()] == ['after']
+    with pytest.raises(KeyboardInterrupt), replacing(file, 'never'):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_is_checked_and_not_made(tmp_path):

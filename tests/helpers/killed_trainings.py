@@ -2,10 +2,11 @@
 
 import copy
 import random
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -32,7 +33,13 @@ def draw() -> float:
 
 @DATASETS.register_module()
 class NoisyData(Dataset):
-    """Numbers with noise, as of transforms that draw."""
+    """Numbers with noise, as of transforms that draw.
+
+    Attributes:
+        read: What this process has read of the data of each length.
+    """
+
+    read: ClassVar[dict[int, list[int]]] = defaultdict(list)
 
     def __init__(self, length: int = 10) -> None:
         self.length = length
@@ -41,6 +48,7 @@ class NoisyData(Dataset):
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
+        self.read[self.length].append(index)
         return dict(inputs=torch.tensor([index + draw(), 1.0]))
 
     def get_data_info(self, index: int) -> dict[str, int]:
@@ -171,12 +179,7 @@ def train(
     config.update(
         work_dir=str(work_dir), experiment_name=f'training {next(numbers)}'
     )
-    runner = Runner.from_cfg(config)
-    if torch.distributed.is_initialized():
-        # As the runner does where it starts the processes itself.
-        runner.model = MMDistributedDataParallel(
-            runner.model, broadcast_buffers=True
-        )
+    runner = build_runner(config)
     if killer is not None:
         runner.register_hook(killer)
     try:
@@ -186,6 +189,17 @@ def train(
     end_workers(runner)
     pointer = work_dir / 'last_checkpoint'
     return torch.load(pointer.read_text(), weights_only=True)
+
+
+def build_runner(config: Config) -> Runner:
+    """A runner whose model trains along with other processes."""
+    runner = Runner.from_cfg(config)
+    if torch.distributed.is_initialized():
+        # As the runner does where it starts the processes itself.
+        runner.model = MMDistributedDataParallel(
+            runner.model, broadcast_buffers=False
+        )
+    return runner
 
 
 def end_workers(runner: Runner) -> None:

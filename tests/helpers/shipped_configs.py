@@ -52,7 +52,10 @@ def shrink(config: Config) -> None:
     if config.model.backbone.depth == 18:
         return
     config.model.backbone.update(depth=18, base_channels=16)
-    config.model.neck.in_channels = [16, 32, 64, 128]
+    # A UNetFPN has two more in front, of which the second is the stem's.
+    first = config.model.neck.in_channels[:-4][:1]
+    stem = [*first, 16] if first else []
+    config.model.neck.in_channels = [*stem, 16, 32, 64, 128]
 
 
 def build_detector(config: Config) -> BaseDetector:

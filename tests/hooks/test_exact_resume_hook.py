@@ -15,6 +15,7 @@ from mmdet_retina_plus.synthetic.shapes import make_shapes
 from tests.helpers.killed_trainings import (
     Killed,
     Killer,
+    NoisyData,
     differences,
     noisy_config,
     train,
@@ -220,28 +221,56 @@ def test_a_shipped_config_resumes_exactly(tmp_path):
     assert list(differences(resumed, whole)) == []
 
 
-def train_twice(rank: int, folder: Path) -> list[str]:
-    """Where a training of two processes differs once it was resumed."""
-    config = noisy_config(randomness__diff_rank_seed=True)
+def train_twice(rank: int, folder: Path) -> tuple[list[int], list[str]]:
+    """Images of a training of two processes, and where its resume differs."""
+    config = noisy_config(
+        randomness__diff_rank_seed=True,
+        val_dataloader__dataset__length=4,
+    )
+    NoisyData.read.clear()
     whole = train(config, folder / 'whole')
+    order = NoisyData.read.pop(10)
     train(config, folder / 'parts', Killer('before_train_iter', 5))
     resumed = train(config, folder / 'parts', resume=True)
-    states = [
-        state['random'] for state in resumed['exact_resume']['processes']
+    states = resumed['exact_resume']['processes']
+    assert list(differences(*(state['random'] for state in states)))
+    # DistributedDataParallel leaves them to each process.
+    assert {*states[1]['buffers']} == {
+        'model.module.drawn',
+        'ema.module.drawn',
+    }
+    return order, list(differences(resumed, whole))
+
+
+@pytest.fixture(scope='module')
+def two_processes(tmp_path_factory):
+    """Folder of a training of two, and the order of its images."""
+    folder = tmp_path_factory.mktemp('two')
+    ranks = in_two_processes(folder, train_twice, folder)
+    assert [found for _, found in ranks] == [[], []]
+    orders = [order for order, _ in ranks]
+    return folder / 'whole', [
+        i for pair in zip(*orders, strict=True) for i in pair
     ]
-    assert list(differences(*states))
-    return list(differences(resumed, whole))
 
 
-def test_two_processes_resume_each_its_own_state(tmp_path, capfd):
-    assert in_two_processes(tmp_path, train_twice, tmp_path) == [[], []]
-    # One process cannot take the states of both.
-    config = noisy_config(log_level='WARNING')
-    (tmp_path / 'parts' / 'last_checkpoint').write_text(
-        str(tmp_path / 'parts' / 'iter_6.pth')
+@pytest.mark.parametrize(('batch_size', 'images'), [(4, 8), (2, 4), (3, 6)])
+def test_one_process_goes_on_in_the_order_of_two(
+    two_processes, batch_size, images, tmp_path, capsys
+):
+    """After 6 steps with 4 images; random states are those of a start."""
+    folder, order = two_processes
+    config = noisy_config(
+        log_level='WARNING',
+        train_dataloader__batch_size=batch_size,
+        val_dataloader__dataset__length=4,
     )
-    capfd.readouterr()
-    resumed = train(config, tmp_path / 'parts', resume=True)
+    NoisyData.read.clear()
+    resumed = train(
+        config, tmp_path, resume=True, load_from=str(folder / 'iter_6.pth')
+    )
     assert resumed['meta']['iter'] == 8
-    message = 'saved with world_size=2, this training has 1'
-    assert message in capfd.readouterr().out
+    assert NoisyData.read[10] == order[6 * 4 :][:images]
+    output = capsys.readouterr().out
+    assert 'saved with world_size=2, this training has 1' in output
+    assert 'images continue in order, random states not' in output

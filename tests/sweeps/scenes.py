@@ -136,10 +136,14 @@ def check_done(study: SweepStudy, work_dir: Path) -> None:
 
 
 def kill_at_random(
-    study: SweepStudy, storage: str, work_dir: Path, kills: int = 4
+    study: SweepStudy,
+    storage: str,
+    work_dir: Path,
+    kills: int = 4,
+    draw: random.Random | None = None,
 ) -> None:
     """Keep two workers alive, kill some, until every trial is complete."""
-    draw = random.Random(0)
+    draw = draw or random.Random(0)
     workers = [start_worker(storage, study.name, work_dir) for _ in range(2)]
     deadline = time.monotonic() + 200
     killed = 0

@@ -74,13 +74,17 @@ def test_the_last_checkpoint_counts_once_it_was_validated(tmp_path):
         ZipFile(tmp_path / f'{name}.pth', 'w').close()
     # Cut short by a kill.
     (tmp_path / 'iter_11.pth').write_bytes(b'PK')
+    cfg = dict(train_cfg=dict(max_iters=10))
     done = Progress(10, 10, {5: 0.1, 10: 0.2})
-    assert find_checkpoint(tmp_path, done) == tmp_path / 'iter_10.pth'
+    assert find_checkpoint(tmp_path, done, cfg) == tmp_path / 'iter_10.pth'
     lost = Progress(10, 10, {5: 0.1})
-    assert find_checkpoint(tmp_path, lost) == tmp_path / 'iter_5.pth'
+    assert find_checkpoint(tmp_path, lost, cfg) == tmp_path / 'iter_5.pth'
     (tmp_path / 'iter_5.pth').unlink()
-    assert find_checkpoint(tmp_path, lost) is None
-    assert find_checkpoint(tmp_path / 'none', lost) is None
+    assert find_checkpoint(tmp_path, lost, cfg) is None
+    assert find_checkpoint(tmp_path / 'none', lost, cfg) is None
+    # It validates before anything else.
+    cfg |= dict(custom_hooks=[dict(type='ExactResumeHook')])
+    assert find_checkpoint(tmp_path, lost, cfg) == tmp_path / 'iter_10.pth'
 
 
 def test_steps_are_those_of_the_log_over_all_resumptions(tmp_path):

@@ -1,0 +1,206 @@
+"""Fill a disk while a checkpoint, a result or an export is written.
+
+    sudo python -m benchmarks.drills.full_disk
+    python -m benchmarks.drills.full_disk --folder /mnt/small
+
+On a tmpfs of 64 MB, which root may mount, or in a folder on another small file
+system. A filler leaves less than the new file needs. Survived is: the file
+that was there is the same, no piece of the new one is left, the error says
+that there is no space, and with room again the command ends as it should.
+"""
+
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import torch
+
+from benchmarks.drills.count import Count
+from mmdet_retina_plus.cli.export import main as export
+from tests.helpers.commands import invoke, predict
+from tests.helpers.detector_files import retinanet
+from tests.helpers.image_files import noise
+from tests.helpers.killed_trainings import (
+    Killer,
+    differences,
+    noisy_config,
+    train,
+)
+from tests.helpers.killed_writes import run_killed
+
+PARTS = (0, 0.1, 0.3, 0.5, 0.7, 0.9)
+"""Of the space that the new file needs."""
+Write = Callable[[], object]
+Check = Callable[[], bool]
+
+
+@click.command()
+@click.option(
+    '--folder',
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help='On a small file system.  [default: a tmpfs is mounted]',
+)
+def main(folder: Path | None) -> None:
+    torch.set_num_threads(1)
+    logging.disable(logging.INFO)
+    count = Count()
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        with (
+            small_disk(root / 'disk')
+            if folder is None
+            else given(folder) as disk
+        ):
+            for kind, prepare in SCENES.items():
+                place = disk / kind
+                place.mkdir()
+                beside = root / kind
+                beside.mkdir()
+                file, size, write, check = prepare(place, beside)
+                for part in PARTS:
+                    faults = list(
+                        attempt(file, int(part * size), write, check, beside)
+                    )
+                    count.add(kind, faults, f', {part} of the space')
+    count.conclude()
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    folder.mkdir()
+    subprocess.run(
+        ['mount', '-t', 'tmpfs', '-o', 'size=64m', 'tmpfs', str(folder)],
+        check=True,
+    )
+    try:
+        yield folder
+    finally:
+        subprocess.run(['umount', str(folder)], check=True)
+
+
+@contextmanager
+def given(folder: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        yield Path(name)
+
+
+def attempt(
+    file: Path, left: int, write: Write, check: Check, beside: Path
+) -> Iterator[str]:
+    """Faults of a write onto a disk that is nearly full.
+
+    Args:
+        file: Is there before, and has to stay.
+        left: Bytes that are free.
+        write: Is tried in a process of its own.
+        check: Whether all is well once there was room.
+        beside: Folder on another disk, for the output.
+    """
+    place = file.parent
+    kept = beside / 'kept'
+    shutil.copytree(place, kept)
+    log = beside / 'log.txt'
+    with (place / 'filler').open('wb') as filler:
+        disk = os.statvfs(place)
+        size = disk.f_bavail * disk.f_frsize - left
+        os.posix_fallocate(filler.fileno(), 0, size)
+    code = run_killed(write, log=log)
+    (place / 'filler').unlink()
+    if code != 1:
+        yield f'exit code {code}'
+    if 'No space left' not in log.read_text():
+        yield f'the error does not say so: {log.read_text()[-200:]}'
+    before = (kept / file.name).read_bytes()
+    if not file.exists() or file.read_bytes() != before:
+        yield 'the earlier file is lost'
+    if list(place.glob('*.part')):
+        yield 'a piece is left'
+    if run_killed(write, log=log) or not check():
+        yield 'another result once there is room'
+    shutil.rmtree(place)
+    shutil.move(kept, place)
+    log.unlink()
+
+
+def checkpoint(place: Path, beside: Path) -> tuple[Path, int, Write, Check]:
+    config = noisy_config(default_hooks__checkpoint__max_keep_ckpts=1)
+    run_killed(lambda: train(config, beside / 'whole'))
+    run_killed(lambda: train(config, place, Killer('before_train_iter', 3)))
+    file = place / 'iter_2.pth'
+
+    def check() -> bool:
+        whole, found = (
+            torch.load(folder / 'iter_8.pth')
+            for folder in (beside / 'whole', place)
+        )
+        return not list(differences(found, whole))
+
+    size = file.stat().st_size
+    return file, size, lambda: train(config, place, resume=True), check
+
+
+def result(place: Path, beside: Path) -> tuple[Path, int, Write, Check]:
+    detector = retinanet(beside)
+    for number in range(6):
+        noise(beside / 'images' / f'{number}.png', number)
+    file = place / 'out.json'
+    whole = beside / 'whole.json'
+
+    def run(out: Path, *options: str) -> None:
+        images = beside / 'images'
+        predict(images, *detector, '--out', out, *options)
+
+    run_killed(lambda: run(file, '--score-thr', '0.5'))
+    return written(run, file, whole)
+
+
+def exported(place: Path, beside: Path) -> tuple[Path, int, Write, Check]:
+    detector = retinanet(beside)
+    image = noise(beside / 'a.png', 0)
+    file, whole = place / 'out.onnx', beside / 'whole.onnx'
+
+    def run(out: Path, *options: str) -> None:
+        arguments = *detector, '--out', out, '--images', image, '--overwrite'
+        invoke(export, *arguments, *options)
+
+    run_killed(lambda: run(file, '--raw'))
+    return written(run, file, whole)
+
+
+def written(
+    run: Callable[[Path], None], file: Path, whole: Path
+) -> tuple[Path, int, Write, Check]:
+    """What a command writes, once it has written it to another disk.
+
+    Args:
+        run: Writes to a file, and asserts that all went well.
+        file: On the small disk.
+        whole: On the other.
+    """
+
+    def write() -> None:
+        try:
+            run(file)
+        except AssertionError as error:
+            click.echo(error)  # Output of the command.
+            raise SystemExit(1) from error
+
+    run_killed(lambda: run(whole))
+    return (
+        file,
+        whole.stat().st_size,
+        write,
+        lambda: file.read_bytes() == whole.read_bytes(),
+    )
+
+
+SCENES = dict(checkpoint=checkpoint, predict=result, export=exported)
+
+if __name__ == '__main__':
+    main()
