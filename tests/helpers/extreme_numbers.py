@@ -156,10 +156,10 @@ def prediction_problems(
     samples: Sequence[DetDataSample],
     precision: str = 'single',
 ) -> list[str]:
-    """What of the predictions is not finite, or outside of its range.
+    """Boxes that are not finite, and scores outside of [0, 1].
 
     Args:
-        model: Leaves evaluation mode in the end.
+        model: It is in training mode afterwards.
         samples: Of images of one size.
         precision: Name of it.
     """
@@ -172,8 +172,8 @@ def prediction_problems(
     found = []
     for result in results:
         instances = result.pred_instances
-        for key, high in (('bboxes', max(shape)), ('scores', 1)):
-            values = instances[key]
-            if not ((values >= 0) & (values <= high + 1e-3)).all():
-                found.append(key)
+        if not instances.bboxes.isfinite().all():
+            found.append('bboxes')
+        if not ((instances.scores >= 0) & (instances.scores <= 1)).all():
+            found.append('scores')
     return found
