@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
+from functools import cache
 
 import numpy as np
 import torch
@@ -41,6 +42,7 @@ def random_objects(
     return [(box, index % 3) for index, box in enumerate(boxes)]
 
 
+@cache
 def scenes(
     precision: str = 'single', many: int = 2000
 ) -> dict[str, list[DetDataSample]]:
