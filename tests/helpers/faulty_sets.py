@@ -309,7 +309,11 @@ def verdict(folder: Path, train: Split, val: Split) -> str:
     findings = check_config(path)
     if any(finding.level == 'error' for finding in findings):
         return 'named'
-    warned = [x for x in findings if x.level == 'warning']
+    warned = {
+        x.subject.partition('_')[0].partition(' ')[0]
+        for x in findings
+        if x.level == 'warning' and 'never learnt' not in x.message
+    }
     try:
         config = Config.fromfile(path)
         with silence():
@@ -335,13 +339,15 @@ def verdict(folder: Path, train: Split, val: Split) -> str:
         if metrics[key] < 0.99
     ]
     lost = sum(map(len, val.truth.values())) - scored
-    if (wrong or low) and not warned:
-        return f'silent: {wrong or low}'
+    if wrong and 'train' not in warned:
+        return f'silent in training: {wrong}'
+    if low and not lost and 'val' not in warned:
+        return f'silent in scoring: {low}'
     for split, number in ((train, len(seen)), (val, scored)):
         said = counted(findings, split.name)
         if said != (number, len(split.coco['annotations'])):
             return f'{split.name} has {number} objects, doctor says {said}'
-    if wrong or low:
+    if wrong or low and not lost:
         return 'warned'
     return 'counted' if left or lost else 'equal'
 
