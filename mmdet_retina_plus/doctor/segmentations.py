@@ -28,6 +28,8 @@ APART = 0.3
 """IoU of a box and the bounds of its polygons below which they are apart."""
 BETTER = 0.1
 """IoU by which a mask fits another object's box better than the own."""
+THIN = 1.0
+"""Square pixels of polygons below which they may cover no pixel."""
 CORNERS = 3
 """Fewest corners of a polygon; mmdet leaves out those with less."""
 
@@ -145,6 +147,8 @@ def check_segmentations(split: Split) -> list[Finding]:
     ]
     if not misfits:
         findings += check_places(split, masks, readable)
+        if loads:
+            findings += check_blank(split, masks, readable)
     if misfits:
         findings += split.fail(
             f'{clause(len(misfits), "run-length mask", "have")} another size '
@@ -168,6 +172,57 @@ def bounds_of_mask(mask: Any) -> tuple[float, ...]:
 
     left, top, width, height = toBbox(compressed(mask, *mask['size']))
     return left, top, left + width, top + height
+
+
+def is_blank(mask: Any, height: float, width: float) -> bool:
+    """Whether an object trains with a mask that has no pixel.
+
+    Args:
+        mask: Readable polygons or run lengths.
+        height: Of the image.
+        width: Of the image.
+    """
+    if not has_pixels(mask):
+        # Objects without a polygon of three corners do not train.
+        return isinstance(mask, Mapping)
+    if isinstance(mask, Mapping):
+        return False
+    polygons = [x for x in mask if len(x) >= 2 * CORNERS and len(x) % 2 == 0]
+    if sum(map(polygon_area, polygons)) >= THIN:
+        return False
+    from pycocotools.mask import area
+
+    return bool(area(compressed(polygons, int(height), int(width))) == 0)
+
+
+def polygon_area(polygon: Sequence[float]) -> float:
+    """Area of a polygon x1, y1, x2, y2, ... by the shoelace formula."""
+    x, y = np.array(polygon, float).reshape(-1, 2).T
+    return abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2
+
+
+def check_blank(
+    split: Split, masks: Sequence, readable: Sequence[bool]
+) -> list[Finding]:
+    """Masks without a pixel, which teach that the object is not there."""
+    step = len(masks) // LOOKED_AT + 1
+    blank = []
+    for at in range(0, len(masks), step):
+        if readable[at] and split.usable[at]:
+            width, height = split.sizes[at]
+            try:
+                found = is_blank(masks[at], height, width)
+            except Exception:  # Another check names what is no run length.
+                continue
+            if found:
+                blank.append(split.ids[at])
+    if not blank:
+        return []
+    return split.warn(
+        f'{clause(len(blank), "mask", "have")} no pixel, so their boxes are '
+        f'learnt, and an empty mask: ids {some(blank)}',
+        'write polygons around the objects, or delete these annotations',
+    )
 
 
 def check_places(

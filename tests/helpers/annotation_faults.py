@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as mask_api
 
+from tests.helpers.case_files import polygon
 from tests.helpers.faulty_sets import (
     Split,
     layouts,
@@ -232,6 +233,49 @@ def flat(thing: dict, image: dict) -> list:
     return thing['segmentation'][0]
 
 
+def line(thing: dict, image: dict) -> list:
+    """Three corners without an area."""
+    x, y = thing['bbox'][:2]
+    return [[x, y, x + 10, y + 10, x + 20, y + 20]]
+
+
+def far_part(thing: dict, image: dict) -> list:
+    """A part in the opposite corner of the image."""
+    right, bottom = image['width'], image['height']
+    if thing['bbox'][0] > right / 2:
+        right = 12
+    if thing['bbox'][1] > bottom / 2:
+        bottom = 12
+    return [*thing['segmentation'], *polygon(right - 12, bottom - 12, 11, 11)]
+
+
+def odd_numbers(thing: dict, image: dict) -> list:
+    return [part[:-1] for part in thing['segmentation']]
+
+
+def texts(thing: dict, image: dict) -> list:
+    return [[str(x) for x in part] for part in thing['segmentation']]
+
+
+def short_counts(thing: dict, image: dict) -> dict:
+    """Run lengths that end before the image does."""
+    return dict(size=[image['height'], image['width']], counts=[5, 10])
+
+
+def no_pixel(thing: dict, image: dict) -> dict:
+    height, width = image['height'], image['width']
+    return dict(size=[height, width], counts=[height * width])
+
+
+def shuffled(split: Split, draws: Random) -> None:
+    for name in ('images', 'annotations'):
+        draws.shuffle(split.coco[name])
+
+
+def half_outside(box: list, image: dict) -> list:
+    return [image['width'] - 5, *box[1:]]
+
+
 def nothing(thing: dict, image: dict) -> None:
     return None
 
@@ -265,16 +309,6 @@ def rename_file(
     image['file_name'] = change(image['file_name'])
 
 
-def other_files(split: Split, draws: Random) -> None:
-    """The names of two files are exchanged."""
-    images = split.coco['images']
-    first, last = images[0], images[-1]
-    first['file_name'], last['file_name'] = (
-        last['file_name'],
-        first['file_name'],
-    )
-
-
 def encode(
     change: Callable[[str], bytes], split: Split, draws: Random
 ) -> None:
@@ -295,9 +329,9 @@ def jpeg(image: Image.Image, path: Any) -> None:
     image.save(path, 'JPEG', quality=95)
 
 
-def turned(image: Image.Image, path: Any) -> None:
+def turned(orientation: int, image: Image.Image, path: Any) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6
+    exif[0x0112] = orientation
     image.save(path, 'JPEG', quality=95, exif=exif)
 
 
@@ -325,10 +359,6 @@ def halved(image: Image.Image, path: Any) -> None:
     image.reduce(2).save(path)
 
 
-def flipped(image: Image.Image, path: Any) -> None:
-    image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(path)
-
-
 def grey(image: Image.Image, path: Any) -> None:
     image.convert('L').save(path)
 
@@ -350,6 +380,8 @@ def deep(image: Image.Image, path: Any) -> None:
     Image.fromarray(values).save(path)
 
 
+# Labels and boxes that are wrong and well formed, with masks that agree, are
+# not among them: no check can see these.
 FAULTS: dict[str, Fault] = {
     'crowd': partial(set_one, 'iscrowd', [1]),
     'all crowds': partial(set_all, 'iscrowd', [1]),
@@ -375,6 +407,9 @@ FAULTS: dict[str, Fault] = {
     'rows first': partial(change_boxes, rows_first),
     'fractions': partial(change_boxes, fractions),
     'boxes of twice the size': partial(change_boxes, twice_as_large),
+    'a box of rows first': partial(change_box, rows_first),
+    'a box of its centre': partial(change_box, centres),
+    'half outside': partial(change_box, half_outside),
     'negative size': partial(change_box, backwards),
     'outside': partial(change_box, far_away),
     'no such box': partial(
@@ -408,6 +443,12 @@ FAULTS: dict[str, Fault] = {
     'polygon rows first': partial(other_segmentation, polygon_rows_first),
     'run lengths': partial(other_segmentation, run_lengths),
     'turned run lengths': partial(other_segmentation, turned_run_lengths),
+    'line as polygon': partial(other_segmentation, line),
+    'far part': partial(other_segmentation, far_part),
+    'odd numbers': partial(other_segmentation, odd_numbers),
+    'numbers as texts': partial(other_segmentation, texts),
+    'short counts': partial(other_segmentation, short_counts),
+    'no pixel': partial(other_segmentation, no_pixel),
     'masks exchanged': exchange_masks,
     'object ids twice': partial(same_id, 'annotations'),
     'image ids twice': partial(same_id, 'images'),
@@ -423,6 +464,7 @@ FAULTS: dict[str, Fault] = {
     'categories reversed': reversed_categories,
     'a category more': one_category_more,
     'a category less': one_category_less,
+    'shuffled': shuffled,
     'no images': partial(empty, 'images'),
     'no annotations': partial(empty, 'annotations'),
     'no categories': partial(empty, 'categories'),
@@ -440,7 +482,6 @@ FAULTS: dict[str, Fault] = {
     'another ending': partial(
         rename_file, lambda name: name.replace('.png', '.jpg')
     ),
-    'files exchanged': other_files,
     'byte order mark': partial(
         encode, lambda text: codecs.BOM_UTF8 + text.encode()
     ),
@@ -450,12 +491,14 @@ FAULTS: dict[str, Fault] = {
         encode, lambda text: f'{text}\n{json.dumps({})}'.encode()
     ),
     'JPEG named PNG': partial(change_image, jpeg),
-    'EXIF orientation': partial(change_image, turned),
+    'EXIF quarter turn': partial(change_image, partial(turned, 6)),
+    'EXIF half turn': partial(change_image, partial(turned, 3)),
+    'EXIF mirror': partial(change_image, partial(turned, 2)),
+    'EXIF upright': partial(change_image, partial(turned, 1)),
     'image truncated': partial(change_image, truncated),
     'image empty': partial(change_image, emptied),
     'LFS pointer': partial(change_image, pointer),
     'image removed': partial(change_image, removed),
-    'image mirrored': partial(change_image, flipped),
     'image of half the size': partial(change_image, halved),
     'grey image': partial(change_image, grey),
     'alpha': partial(change_image, with_alpha),

@@ -347,7 +347,7 @@ def verdict(folder: Path, train: Split, val: Split) -> str:
         said = counted(findings, split.name)
         if said != (number, len(split.coco['annotations'])):
             return f'{split.name} has {number} objects, doctor says {said}'
-    if wrong or low and not lost:
+    if wrong or (low and not lost):
         return 'warned'
     return 'counted' if left or lost else 'equal'
 
