@@ -218,7 +218,9 @@ def check_blank(
                 blank.append(split.ids[at])
     if not blank:
         return []
-    return split.warn(
+    looked_at = split.usable[::step].sum()
+    tell = split.fail if 2 * len(blank) > looked_at else split.warn
+    return tell(
         f'{clause(len(blank), "mask", "have")} no pixel, so their boxes are '
         f'learnt, and an empty mask: ids {some(blank)}',
         'write polygons around the objects, or delete these annotations',

@@ -131,7 +131,9 @@ def test_masks_without_a_pixel_train_as_empty_ones(mask):
         x for x in check_segmentations(split) if 'no pixel' in x.message
     ]
     assert finding.message.endswith('ids 2')
+    assert finding.level == 'warning'
     assert split.usable.all()
+    assert 'error' in {x.level for x in findings([mask], BITMAPS)}
     assert findings([mask], []) == []
 
 
