@@ -267,7 +267,7 @@ def try_family(drill: Drill, name: str) -> None:
     batches = scenes(many=20)
     without, mixed = batches['no object'], batches['an empty image']
     for scale in SCALES:
-        args = name, [mixed] * 10, 'float16', scale
+        args = name, [mixed] * 20, 'float16', scale
         drill.run('loss scales', f'{name} from {scale:,.0f}', train, *args)
     args = name, [*[without] * 100, mixed], 'float16'
     drill.run('100 steps without a positive', name, train, *args)
