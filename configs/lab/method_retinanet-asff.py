@@ -9,7 +9,8 @@ _base_ = './method_retinanet.py'
 model = dict(
     neck=dict(
         type='ASFFFPN',
-        # Batches are small for BatchNorm.
-        asff=dict(norm_cfg=dict(type='GN', num_groups=16)),
+        # Batches are small for BatchNorm. Groups of one of the 16 compressed
+        # channels would have a single value on a map of 1 x 1.
+        asff=dict(norm_cfg=dict(type='GN', num_groups=8)),
     )
 )

@@ -19,15 +19,20 @@ from .box_formats import (
     iou_of_pairs,
     other_format,
 )
-from .findings import Finding
+from .findings import Finding, any_error
 from .split import Split
 
 LOOKED_AT = 20_000
 """Objects whose polygons are compared with their boxes, at most."""
-APART = 0.3
+APART = 0.5
 """IoU of a box and the bounds of its polygons below which they are apart."""
+FAR = 0.3
+"""The same, below which most of a set are wrong: boxes of hidden parts, too,
+overlap the masks of what is seen by more."""
 BETTER = 0.1
 """IoU by which a mask fits another object's box better than the own."""
+THIN = 1.0
+"""Square pixels of polygons below which they may cover no pixel."""
 CORNERS = 3
 """Fewest corners of a polygon; mmdet leaves out those with less."""
 
@@ -161,7 +166,11 @@ def check_segmentations(split: Split) -> list[Finding]:
         and tuple(masks[at]['size'][::-1]) != tuple(split.sizes[at])
     ]
     if not misfits:
-        findings += check_places(split, masks, readable)
+        places = check_places(split, masks, readable)
+        findings += places
+        # Fractions of the image have no pixel, either.
+        if loads and not any_error(places):
+            findings += check_blank(split, masks, readable)
     if misfits:
         findings += split.fail(
             f'{clause(len(misfits), "run-length mask", "have")} another size '
@@ -185,6 +194,59 @@ def bounds_of_mask(mask: Any) -> tuple[float, ...]:
 
     left, top, width, height = toBbox(compressed(mask, *mask['size']))
     return left, top, left + width, top + height
+
+
+def is_blank(mask: Any, height: float, width: float) -> bool:
+    """Whether an object trains with a mask that has no pixel.
+
+    Args:
+        mask: Readable polygons or run lengths.
+        height: Of the image.
+        width: Of the image.
+    """
+    if not has_pixels(mask):
+        # Objects without a polygon of three corners do not train.
+        return isinstance(mask, Mapping)
+    if isinstance(mask, Mapping):
+        return False
+    polygons = [x for x in mask if len(x) >= 2 * CORNERS and len(x) % 2 == 0]
+    if sum(map(polygon_area, polygons)) >= THIN:
+        return False
+    from pycocotools.mask import area
+
+    return bool(area(compressed(polygons, int(height), int(width))) == 0)
+
+
+def polygon_area(polygon: Sequence[float]) -> float:
+    """Area of a polygon x1, y1, x2, y2, ... by the shoelace formula."""
+    x, y = np.array(polygon, float).reshape(-1, 2).T
+    return abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2
+
+
+def check_blank(
+    split: Split, masks: Sequence, readable: Sequence[bool]
+) -> list[Finding]:
+    """Masks without a pixel, which teach that the object is not there."""
+    step = len(masks) // LOOKED_AT + 1
+    blank = []
+    for at in range(0, len(masks), step):
+        if readable[at] and split.usable[at]:
+            width, height = split.sizes[at]
+            try:
+                found = is_blank(masks[at], height, width)
+            except Exception:  # Another check names what is no run length.
+                continue
+            if found:
+                blank.append(split.ids[at])
+    if not blank:
+        return []
+    looked_at = split.usable[::step].sum()
+    tell = split.fail if 2 * len(blank) > looked_at else split.warn
+    return tell(
+        f'{clause(len(blank), "mask", "have")} no pixel, so their boxes are '
+        f'learnt, and an empty mask: ids {some(blank)}',
+        'write polygons around the objects, or delete these annotations',
+    )
 
 
 def check_places(
@@ -218,7 +280,8 @@ def check_places(
     apart = [at for at, iou in zip(places, own, strict=True) if iou < APART]
     if not apart:
         return []
-    if 2 * len(apart) > len(places):
+    most = 2 * (own < FAR).sum() > len(places)
+    if most:
         transposed = iou_of_pairs(boxes, bounds[:, [1, 0, 3, 2]])
         if (transposed > SAME).mean() > MAJORITY:
             return split.fail(
@@ -230,7 +293,7 @@ def check_places(
             'polygons are fractions of the image, their boxes are in pixels',
             'multiply x of polygons by width of the image, and y by height',
         )
-    if 2 * len(apart) > len(places):
+    if most:
         with np.errstate(divide='ignore', invalid='ignore'):
             ratios = bounds / boxes
         factors = np.nanmedian(ratios[:, 2:], axis=0)
@@ -249,7 +312,7 @@ def check_places(
         f'{some(split.ids[apart].tolist())}'
     )
     fix = 'write polygons as x1, y1, x2, y2, … in pixels, each to its object'
-    if 2 * len(apart) > len(places):
+    if most:
         return split.fail(message, fix)
     return split.warn(message, fix)
 

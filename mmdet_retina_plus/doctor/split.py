@@ -80,7 +80,8 @@ class Split(CocoColumns):
         if not self.loads_masks:
             return np.zeros(len(self.annotations), bool)
         masks = self.column('segmentation')
-        return ~np.fromiter(map(has_pixels, masks), bool, len(masks))
+        lost = (isinstance(x, list) and not has_pixels(x) for x in masks)
+        return np.fromiter(lost, bool, len(masks))
 
     def warn(self, message: str, fix: str) -> list[Finding]:
         return [Finding('warning', self.subject, message, fix)]

@@ -145,11 +145,14 @@ class SAPDHead(AnchorFreeHead):
     def forward(self, x: Sequence[Tensor]) -> tuple[list, list]:
         """Logits (N, C, H, W) and distances (N, 4, H, W) of each level.
 
-        Distances to the left, top, right and bottom side are in pixels.
+        Distances to the left, top, right and bottom side are in pixels, and
+        in single precision at least: a float16 ends at 65504 pixels, and
+        beyond 256 bfloat16 has steps of 2.
         """
         cls_scores, bbox_preds = super().forward(x)
         return cls_scores, [
-            pred.relu() * (self.normalizer * stride)
+            pred.to(torch.promote_types(pred.dtype, torch.float32)).relu()
+            * (self.normalizer * stride)
             for pred, stride in zip(bbox_preds, self.strides, strict=True)
         ]
 
@@ -198,10 +201,6 @@ class SAPDHead(AnchorFreeHead):
         targets = self.get_targets(sizes, batch_gt_instances)
         scores = join_levels(cls_scores, self.cls_out_channels).flatten(0, 1)
         distances = join_levels(bbox_preds, 4).flatten(0, 1)
-        # Beyond 256 pixels bfloat16 has steps of 2.
-        distances = distances.to(
-            torch.promote_types(distances.dtype, torch.float32)
-        )
         gt_labels = torch.cat([gt.labels for gt in batch_gt_instances])
         gt_bboxes = all_boxes(batch_gt_instances)
 

@@ -106,6 +106,18 @@ class YOLOV3PlusHead(YOLOV3Head):
                     "normalizer='positives'"
                 )
 
+    def predict_by_feat(
+        self, pred_maps: Sequence[Tensor], *args, **kwargs
+    ) -> InstanceList:
+        # As in training: beyond 88 a size is infinite, in float16 beyond 11.
+        maps = []
+        for pred_map in pred_maps:
+            priors = pred_map.float().unflatten(1, (-1, self.num_attrib))
+            parts = priors.split([2, 2, self.num_attrib - 4], dim=2)
+            parts = parts[0], clamp_log(parts[1]), parts[2]
+            maps.append(torch.cat(parts, dim=2).flatten(1, 2))
+        return super().predict_by_feat(maps, *args, **kwargs)
+
     def loss_by_feat(
         self,
         pred_maps: Sequence[Tensor],

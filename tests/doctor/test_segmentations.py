@@ -107,15 +107,34 @@ def test_crowds_may_be_run_lengths_but_not_without_mask():
     [
         [[5, 5, 25, 5]],
         [[5, 5, 25, 5, 25, 15, 9]],
-        EMPTY_RUN_LENGTHS,
-        {'size': [48, 64], 'counts': [3072]},
     ],
 )
-def test_masks_without_a_pixel_do_not_train(mask):
+def test_objects_without_a_polygon_of_three_corners_do_not_train(mask):
     split = split_of([POLYGON, mask], BITMAPS)
     assert check_segmentations(split) == []
     assert split.lost_by['without a mask'].tolist() == [False, True]
     assert split_of([mask], []).usable.all()
+
+
+@pytest.mark.parametrize(
+    'mask',
+    [
+        [[5, 5, 15, 10, 25, 15]],
+        [[5, 5, 5, 15, 5, 9, 5, 8]],
+        EMPTY_RUN_LENGTHS,
+        {'size': [48, 64], 'counts': [3072]},
+    ],
+)
+def test_masks_without_a_pixel_train_as_empty_ones(mask):
+    split = split_of([POLYGON, mask], BITMAPS)
+    (finding,) = [
+        x for x in check_segmentations(split) if 'no pixel' in x.message
+    ]
+    assert finding.message.endswith('ids 2')
+    assert finding.level == 'warning'
+    assert split.usable.all()
+    assert 'error' in {x.level for x in findings([mask], BITMAPS)}
+    assert findings([mask], []) == []
 
 
 def test_scoring_stops_at_a_polygon_of_two_corners():

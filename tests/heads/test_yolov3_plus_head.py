@@ -176,7 +176,7 @@ def test_regions_to_ignore_train_no_objectness():
     assert (weight == 0).any() and positive.sum() == len(HEAD_OBJECTS)
 
 
-def test_predicted_sizes_that_overflow_train_on():
+def test_predicted_sizes_that_overflow_train_on_and_are_boxes():
     """A logarithm of 100 is beyond single precision."""
     head = build(loss_bbox=dict(type='IoULoss', mode='square'))
     for conv in head.convs_pred:
@@ -184,6 +184,15 @@ def test_predicted_sizes_that_overflow_train_on():
         conv.bias.data.fill_(100.0)
     losses = head.loss(features(), [data_sample(HEAD_OBJECTS)])
     assert losses['loss_bbox'].isfinite()
+    head.test_cfg = ConfigDict(
+        nms_pre=9,
+        conf_thr=0.1,
+        score_thr=0.1,
+        nms=dict(type='nms', iou_threshold=0.5),
+        max_per_img=9,
+    )
+    (found,) = head.predict(features(), [data_sample()])
+    assert len(found) and found.bboxes.isfinite().all()
 
 
 def test_the_box_loss_is_of_the_positives_boxes():
