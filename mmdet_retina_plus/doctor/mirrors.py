@@ -35,7 +35,7 @@ def twins(classes: Sequence[str], direction: str) -> tuple[str, str] | None:
         for pair in OPPOSITES[direction]
         for one, other in (pair, pair[::-1])
     }
-    known = {words(x): x for x in classes if isinstance(x, str)}
+    known = {words(name): name for name in classes}
     for parts, name in known.items():
         mirror = tuple(swap.get(part, part) for part in parts)
         if mirror != parts and mirror in known:
