@@ -10,7 +10,7 @@ from tests.helpers.faulty_sets import HARMLESS
 
 
 @settings(
-    max_examples=12,
+    max_examples=6,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],
