@@ -1,8 +1,14 @@
 """Settings of assigner and sampler that training accepts and suffers from."""
 
 from collections.abc import Mapping
+from typing import Any
 
-from mmdet_retina_plus.common.config_tree import kind, part, walk
+from mmdet_retina_plus.common.config_tree import (
+    dotted_items,
+    kind,
+    part,
+    walk,
+)
 from mmdet_retina_plus.common.numbers import is_number
 
 from .findings import Finding
@@ -202,8 +208,50 @@ def check_sampler(cfg: Mapping) -> list[Finding]:
     return [Finding('warning', 'sampler', message, OUR_SAMPLER)]
 
 
+def check_ranges(cfg: Mapping) -> list[Finding]:
+    """Distances that points take, of which no level may leave some out."""
+    findings = []
+    for key, ranges in dotted_items(part(cfg, 'model'), 'model.'):
+        if not key.endswith('.regress_ranges') or not are_pairs(ranges):
+            continue
+        ends = [-1, *(high for _, high in sorted(ranges))]
+        starts = [*(low for low, _ in sorted(ranges)), 1e8]
+        gaps = [
+            f'{end:g} to {start:g}'
+            for end, start in zip(ends, starts, strict=True)
+            # The last range may end at any size that no image has.
+            if start > max(end, 0) and end < 1e4
+        ]
+        if gaps:
+            message = (
+                f'no level takes distances of {", ".join(gaps)} px: such '
+                'objects have no positive, or those of another level'
+            )
+            closed = [(-1, ranges[0][1])]
+            for low, high in ranges[1:]:
+                closed.append((min(low, closed[-1][1]), high))
+            closed[-1] = (closed[-1][0], 1e8)
+            fix = f'{key}={tuple(closed)}'
+            findings.append(Finding('error', key, message, fix))
+    return findings
+
+
+def are_pairs(ranges: Any) -> bool:
+    return (
+        isinstance(ranges, list | tuple)
+        and len(ranges) > 0
+        and all(
+            isinstance(x, list | tuple)
+            and len(x) == 2
+            and all(map(is_number, x))
+            for x in ranges
+        )
+    )
+
+
 CHECKS = (
     check_misfits,
+    check_ranges,
     check_negative_threshold,
     check_threshold_order,
     check_low_quality,

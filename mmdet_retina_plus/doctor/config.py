@@ -41,6 +41,7 @@ from .consistency import (
     check_num_classes,
     check_objects,
     check_registration,
+    check_shifted_ids,
     join_labels,
     respelt,
 )
@@ -251,6 +252,7 @@ def check_data(
     others = [x for x in data.bare.values() if is_other(x)]
     findings = guarded(check_num_classes, values, data.splits, others)
     findings += guarded(check_labels, data.splits)
+    findings += guarded(check_shifted_ids, data.splits)
     findings += guarded(check_mirrors, values, data.splits)
     labelled = {x.name for x in data.splits if x.trains and x.usable.any()}
     for split in data.splits:

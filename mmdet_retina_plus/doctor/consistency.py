@@ -240,6 +240,40 @@ def check_labels(splits: Sequence[Split]) -> list[Finding]:
     ]
 
 
+def check_shifted_ids(splits: Sequence[Split]) -> list[Finding]:
+    """Ids of categories that are those of another file, and one more or less.
+
+    A file may number its categories as it likes. But where no object has the
+    id that is new, the objects seem to be numbered as in the other file.
+    """
+    ids = [
+        {
+            x.get('name'): x['id']
+            for x in split.coco['categories']
+            if isinstance(x.get('id'), int)
+        }
+        for split in splits
+    ]
+    findings = []
+    for split, own in zip(splits[1:], ids[1:], strict=True):
+        shifts = {own[name] - ids[0][name] for name in own if name in ids[0]}
+        there = set(ids[0].values())
+        if shifts not in ({1}, {-1}) or not all(
+            isinstance(x, int) and x in there
+            for x in split.column('category_id')
+        ):
+            continue
+        (shift,) = shifts
+        findings += split.warn(
+            f'its categories have the ids of {splits[0].path} {shift:+d}, '
+            'and no object the id that is new: objects may be numbered as '
+            'there, and then each is of another class',
+            f'compare pictures of --show; if so, write the categories of '
+            f'{splits[0].path} into {split.path}',
+        )
+    return findings
+
+
 def renamings(names: Sequence[str], right: Sequence[str]) -> str:
     """Names of categories to write, and those that they replace."""
     return ', '.join(

@@ -5,6 +5,7 @@ One fault is one finding, whose fix can be pasted.
 
 import json
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -17,11 +18,18 @@ from mmengine.config import Config
 from mmengine.dataset import default_collate
 from pycocotools import mask as api
 
-from mmdet_retina_plus.doctor.assignment_settings import check_low_quality
+from mmdet_retina_plus.doctor.assignment_settings import (
+    check_low_quality,
+    check_ranges,
+)
 from mmdet_retina_plus.doctor.config import check_config
-from mmdet_retina_plus.doctor.consistency import check_exchanged
+from mmdet_retina_plus.doctor.consistency import (
+    check_exchanged,
+    check_shifted_ids,
+)
 from mmdet_retina_plus.doctor.mask_settings import check_mask_loading
 from mmdet_retina_plus.doctor.run_parts import check_batch
+from mmdet_retina_plus.doctor.split import Split
 from tests.helpers.case_files import HEIGHT, WIDTH, Case, polygon
 
 
@@ -736,6 +744,43 @@ def test_a_loss_step_of_a_detector_without_an_assigner_is_taken(case):
     problem = case.problem()
     assert problem.subject == 'loss step'
     assert problem.fix.startswith('model.bbox_head.regress_ranges')
+
+
+@pytest.mark.parametrize(
+    ('ranges', 'gap', 'closed'),
+    [
+        (((-1, 24), (64, 1e8)), '24 to 64', '((-1, 24), (24, 100000000.0))'),
+        (((32, 64), (64, 1e8)), '-1 to 32', '((-1, 64), (64, 100000000.0))'),
+        (((-1, 64), (64, 128)), '128 to 1e+08', '((-1, 64), (64, 1'),
+    ],
+)
+def test_distances_that_no_level_takes(ranges, gap, closed):
+    head = dict(regress_ranges=ranges)
+    (finding,) = check_ranges(dict(model=dict(bbox_head=head)))
+    assert f'{gap} px' in finding.message
+    assert finding.fix.startswith(f'model.bbox_head.regress_ranges={closed}')
+    head['regress_ranges'] = ((-1, 64), (64, 128), (96, 1e8))
+    assert check_ranges(dict(model=dict(bbox_head=head))) == []
+
+
+def test_categories_numbered_otherwise_than_the_objects():
+    def split_of(first, used):
+        coco = dict(
+            images=[],
+            categories=[
+                dict(id=first + i, name=x) for i, x in enumerate(['a', 'b'])
+            ],
+            annotations=[dict(id=1, image_id=1, category_id=x) for x in used],
+        )
+        return Split('val', coco, Path(), ('a', 'b'), path='val.json')
+
+    train = split_of(1, [1, 2])
+    (finding,) = check_shifted_ids([train, split_of(0, [1])])
+    assert finding.level == 'warning'
+    assert 'val.json' in finding.fix
+    # A file that numbers by itself, or as the other does.
+    assert check_shifted_ids([train, split_of(0, [0, 1])]) == []
+    assert check_shifted_ids([train, split_of(1, [1])]) == []
 
 
 PREPROCESSOR = "model['data_preprocessor'].update({})"

@@ -214,7 +214,8 @@ def turned_run_lengths(thing: dict, image: dict) -> dict:
 
 def polygon_rows_first(thing: dict, image: dict) -> list:
     return [
-        np.reshape(part, (-1, 2))[:, ::-1].ravel().tolist()
+        # Another fault may have left an odd number.
+        [x for pair in zip(part[1::2], part[::2], strict=False) for x in pair]
         for part in thing['segmentation']
     ]
 

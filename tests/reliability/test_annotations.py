@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 
 from tests.helpers.annotation_faults import FAULTS, Plan, plans
 from tests.helpers.faulty_sets import HARMLESS
@@ -13,6 +13,7 @@ from tests.helpers.faulty_sets import HARMLESS
     max_examples=6,
     deadline=None,
     derandomize=True,
+    phases=[Phase.generate],  # a failure is small, and shrinking takes minutes
     suppress_health_check=[HealthCheck.too_slow],
 )
 @given(plans(list(FAULTS)))
