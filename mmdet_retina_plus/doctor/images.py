@@ -485,7 +485,33 @@ def check_shared(splits: Sequence[Split], looks: Looks) -> list[Finding]:
             findings += check_contradictions(split, shared) or split.warn(
                 *leaked(split, list(shared))
             )
+        else:
+            findings += check_twins(split, [x for x in splits if x.trains])
     return findings
+
+
+def check_twins(split: Split, training: Sequence[Split]) -> list[Finding]:
+    """Images with the boxes of one of training, as re-encoded copies have.
+
+    A box alone may be equal by chance, such as that of the whole image.
+    """
+
+    def several(split: Split) -> list[frozenset]:
+        boxes = boxes_at(split, range(len(split.images)))
+        return [frozenset(x) for x in boxes.values() if len(x) > 1]
+
+    known = {boxes for split in training for boxes in several(split)}
+    own = several(split)
+    twins = sum(boxes in known for boxes in own)
+    if twins < 3 or twins < len(own) / 2:
+        return []
+    return split.warn(
+        f'{twins} of its {len(own)} images with several objects have the '
+        'boxes of an image of training, as copies under other names have: '
+        'AP is too high',
+        'compare such images, and delete the copies from the annotation file '
+        'of training or of validation',
+    )
 
 
 def leaked(split: Split, shared: Sequence[int]) -> tuple[str, str]:

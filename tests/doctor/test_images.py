@@ -137,3 +137,42 @@ def test_copies_of_all_of_training_have_a_fix_that_leaves_images(
     looks = look_at_images([train], fast=False)
     (finding,) = check_shared([train, val], looks)
     assert finding.fix.startswith('val_dataloader.dataset.ann_file=')
+
+
+def test_copies_in_another_format_have_the_boxes_of_training(split, tmp_path):
+    def in_folder(name, shift):
+        (tmp_path / name).mkdir()
+        rng = np.random.default_rng(len(name))
+        for number in range(4):
+            image = rng.integers(255, size=(20 + number, 30, 3), dtype='B')
+            cv2.imwrite(str(tmp_path / name / f'{number}.png'), image)
+        annotations = [
+            {
+                'id': 1 + 2 * number + at,
+                'image_id': number,
+                'category_id': 1,
+                'bbox': [2 + at + number + shift, 2, 9, 9],
+                'area': 81,
+                'iscrowd': 0,
+            }
+            for number in range(4)
+            for at in range(2)
+        ]
+        coco = {
+            'images': split.images[:4],
+            'annotations': annotations,
+            'categories': [{'id': 1, 'name': 'x'}],
+        }
+        folder = tmp_path / name
+        return Split(
+            name, coco, folder, ('x',), pipeline=split.pipeline, key='val'
+        )
+
+    train, val, other = [
+        in_folder(name, shift)
+        for name, shift in [('train', 0), ('val', 0), ('test', 9)]
+    ]
+    looks = look_at_images([train, val, other], fast=False)
+    (finding,) = check_shared([train, val, other], looks)
+    assert finding.subject == 'val data'
+    assert '4 of its 4 images with several objects' in finding.message
