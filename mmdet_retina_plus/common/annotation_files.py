@@ -2,7 +2,6 @@
 
 import json
 import os
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +61,9 @@ def instead_of(path: Path) -> str:
     folder = existing_parent(path)
     if path.parent.is_dir():
         names = [x.stem for x in folder.glob(f'*{path.suffix}')]
-        near = get_close_matches(path.stem, names, n=1)
+        near = near_name(path.stem, names)
         if near:
-            return f'did you mean {path.with_stem(near[0])}?'
+            return f'did you mean {path.with_stem(near)}?'
     return contents(folder)
 
 

@@ -3,6 +3,7 @@
 import pytest
 from mmdet.registry import MODELS
 
+from tests.helpers.assigned_heads import SAPD
 from tests.helpers.extreme_numbers import (
     PRECISIONS,
     prediction_problems,
@@ -24,14 +25,7 @@ def model(request):
     config.bbox_head.loss_bbox.type = 'SelfAdjustingSmoothL1Loss'
     if request.param == 'points':
         del config.roi_head
-        config.bbox_head = dict(
-            type='SAPDHead',
-            num_classes=3,
-            in_channels=8,
-            feat_channels=8,
-            stacked_convs=1,
-            norm_cfg=None,
-        )
+        config.bbox_head = dict(SAPD)
     model = MODELS.build(config)
     model.init_weights()
     return model.train()
