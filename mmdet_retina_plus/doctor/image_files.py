@@ -21,6 +21,10 @@ FEW = 500
 CHUNK = 256
 END = 4096
 """Bytes that tell files of one length apart."""
+THUMBNAIL = 16
+"""Pixels along a side that tell pictures apart."""
+SAME = 0.9
+"""Lowest correlation of the thumbnails of one picture."""
 DEEP_MODES = ('I', 'I;16', 'I;16B', 'I;16L', 'F')
 BITS_PER_SAMPLE = 258
 """Tag of TIFF."""
@@ -123,7 +127,7 @@ def look(path: str, load: Callable[[dict], Any] | None) -> Look:
         seen = read_header(path, length)
     except Exception as error:  # Decoders raise what they like.
         seen = Look(error=f'{error}', bytes=length)
-        load = load or cannot_tell
+        load = load or any_image
     if load is None:
         return seen
     try:
@@ -154,11 +158,34 @@ def is_flat(image: Any) -> bool:
     return all(bool((x == first).all()) for x in (image[::16, ::16], image))
 
 
-def cannot_tell(results: dict) -> dict:
-    """Stands for a loader where only headers are wanted."""
+def any_image(results: dict) -> dict:
+    """Stands for a loader where there is none, or only headers are wanted."""
     import mmcv
 
     return {'img': mmcv.imread(results['img_path'], 'unchanged')}
+
+
+def show_the_same(first: str, second: str) -> bool:
+    """Whether two files are one picture, in whatever format and size."""
+    import cv2
+    import numpy as np
+
+    try:
+        with quiet_decoders():
+            small = [
+                cv2.resize(
+                    any_image({'img_path': path})['img'],
+                    (THUMBNAIL, THUMBNAIL),
+                    interpolation=cv2.INTER_AREA,
+                )
+                for path in (first, second)
+            ]
+    except Exception:  # Decoders raise what they like; others report it.
+        return False
+    one, two = [x.reshape(THUMBNAIL**2, -1).mean(1) for x in small]
+    one, two = one - one.mean(), two - two.mean()
+    length = float(np.linalg.norm(one) * np.linalg.norm(two))
+    return length > 0 and float(one @ two) > SAME * length
 
 
 def look_at_many(

@@ -26,6 +26,7 @@ from .image_files import (
     copies_among,
     follows_orientation,
     look_at_all,
+    show_the_same,
 )
 from .split import Split
 
@@ -491,24 +492,30 @@ def check_shared(splits: Sequence[Split], looks: Looks) -> list[Finding]:
 
 
 def check_twins(split: Split, training: Sequence[Split]) -> list[Finding]:
-    """Images with the boxes of one of training, as re-encoded copies have.
+    """Copies of images of training in another format: by boxes, then looks.
 
     A box alone may be equal by chance, such as that of the whole image.
     """
 
-    def several(split: Split) -> list[frozenset]:
-        boxes = boxes_at(split, range(len(split.images)))
-        return [frozenset(x) for x in boxes.values() if len(x) > 1]
+    def several(split: Split) -> list[tuple[frozenset, str]]:
+        paths = paths_of(split)
+        boxes = boxes_at(split, range(len(paths)))
+        return [
+            (frozenset(x), paths[at]) for at, x in boxes.items() if len(x) > 1
+        ]
 
-    known = {boxes for split in training for boxes in several(split)}
+    known = dict(pair for split in training for pair in several(split))
     own = several(split)
-    twins = sum(boxes in known for boxes in own)
-    if twins < 3 or twins < len(own) / 2:
+    pairs = [(path, known[boxes]) for boxes, path in own if boxes in known]
+    if len(pairs) < 3 or len(pairs) < len(own) / 2:
+        return []
+    shown = pairs[:: len(pairs) // TRIALS + 1]
+    if sum(show_the_same(*pair) for pair in shown) < len(shown) / 2:
         return []
     return split.warn(
-        f'{twins} of its {len(own)} images with several objects have the '
-        'boxes of an image of training, as copies under other names have: '
-        'AP is too high',
+        f'{len(pairs)} of its {len(own)} images with several objects have the '
+        'boxes of an image of training, and look like it, as copies in '
+        'another format do: AP is too high',
         'compare such images, and delete the copies from the annotation file '
         'of training or of validation',
     )

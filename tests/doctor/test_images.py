@@ -139,13 +139,19 @@ def test_copies_of_all_of_training_have_a_fix_that_leaves_images(
     assert finding.fix.startswith('val_dataloader.dataset.ann_file=')
 
 
-def test_copies_in_another_format_have_the_boxes_of_training(split, tmp_path):
-    def in_folder(name, shift):
+def test_copies_in_another_format_are_told_by_boxes_and_pictures(
+    split, tmp_path
+):
+    def in_folder(name, seed, shift, ending='png'):
         (tmp_path / name).mkdir()
-        rng = np.random.default_rng(len(name))
-        for number in range(4):
+        rng = np.random.default_rng(seed)
+        images = [
+            dict(x, file_name=f'{at}.{ending}')
+            for at, x in enumerate(split.images[:4])
+        ]
+        for number, entry in enumerate(images):
             image = rng.integers(255, size=(20 + number, 30, 3), dtype='B')
-            cv2.imwrite(str(tmp_path / name / f'{number}.png'), image)
+            cv2.imwrite(str(tmp_path / name / entry['file_name']), image)
         annotations = [
             {
                 'id': 1 + 2 * number + at,
@@ -159,7 +165,7 @@ def test_copies_in_another_format_have_the_boxes_of_training(split, tmp_path):
             for at in range(2)
         ]
         coco = {
-            'images': split.images[:4],
+            'images': images,
             'annotations': annotations,
             'categories': [{'id': 1, 'name': 'x'}],
         }
@@ -168,11 +174,11 @@ def test_copies_in_another_format_have_the_boxes_of_training(split, tmp_path):
             name, coco, folder, ('x',), pipeline=split.pipeline, key='val'
         )
 
-    train, val, other = [
-        in_folder(name, shift)
-        for name, shift in [('train', 0), ('val', 0), ('test', 9)]
-    ]
-    looks = look_at_images([train, val, other], fast=False)
-    (finding,) = check_shared([train, val, other], looks)
+    train = in_folder('train', 1, 0)
+    copies = in_folder('val', 1, 0, 'jpg')
+    other_boxes = in_folder('test', 1, 9, 'jpg')
+    other_pictures = in_folder('fixed', 2, 0)
+    splits = [train, copies, other_boxes, other_pictures]
+    (finding,) = check_shared(splits, look_at_images(splits, fast=False))
     assert finding.subject == 'val data'
     assert '4 of its 4 images with several objects' in finding.message
