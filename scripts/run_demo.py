@@ -57,7 +57,7 @@ def follow(command: list[str | Path], log: Path) -> float:
             '{task.completed:.0f}/{task.total:.0f} {task.fields[left]}'
         ),
     )
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, refresh_per_second=2) as progress:
         bars: dict[str, int] = {}
 
         def show(line: str) -> None:
