@@ -57,7 +57,7 @@ class StreamingMaxIoUAssigner(BaseAssigner):
         ignore_wrt_candidates: The share is one of the prior, else one of the
             region.
         match_low_quality: Whether there are low-quality matches.
-        gpu_assign_thr: Of no effect; accepted since stock configs carry it.
+        gpu_assign_thr: Ignored; accepted because stock configs set it.
             It moved a large matrix to the CPU, and there is none here.
         iou_calculator: Any other one than BboxOverlaps2D, or that one in half
             precision, sees whole rows for blocks of objects, which takes its
