@@ -21,10 +21,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from mmengine.config import Config
 
+from benchmarks.result_tables import DOCS, RESULTS, fill
 from mmdet_retina_plus.common.output_files import replace
 
-DOCS = Path(__file__).parent.parent / 'docs'
-RESULTS = DOCS / 'results'
 SCORES = dict(
     AP='bbox_mAP',
     AP50='bbox_mAP_50',
@@ -36,7 +35,6 @@ SCORES = dict(
 KEY = ['data', 'strategy', 'seed']
 STRATEGY = r'((?:assigner|method)_[\w-]+)'
 BASELINES = dict(assigner='assigner_max-iou', method='method_retinanet')
-BLOCK = re.compile(r'(<!-- table (\S+) (\S+) -->\n).*?(<!-- end -->)', re.S)
 
 
 def rows_of(work_dir: Path, commit: str) -> Iterator[dict]:
@@ -241,16 +239,6 @@ def picture(data: str) -> bytes:
     return buffer.getvalue()
 
 
-def page(text: str) -> str:
-    """A page with its tables filled in."""
-    return BLOCK.sub(
-        lambda block: (
-            f'{block[1]}\n{markdown(block[2], block[3])}\n{block[4]}'
-        ),
-        text,
-    )
-
-
 def add(name: str, rows: list[dict], key: list[str]) -> None:
     """Put rows into data, in place of those with the same key."""
     table = pd.DataFrame(rows)
@@ -326,7 +314,7 @@ def positives(file: Path, data: str) -> None:
 def tables() -> None:
     """Write tables and pictures of docs/league.md."""
     file = DOCS / 'league.md'
-    replace(file, page(file.read_text()))
+    replace(file, fill(file.read_text(), 'table', markdown))
     for data in read('league').data.unique():
         replace(DOCS / 'images' / f'league_{data}.png', picture(data))
 
