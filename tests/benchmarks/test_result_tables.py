@@ -1,8 +1,9 @@
-"""Pages are what their data say."""
+"""Pages are what their data say, and data say where they come from."""
 
+import pandas as pd
 import pytest
 
-from benchmarks.result_tables import DOCS, fill, results
+from benchmarks.result_tables import DOCS, RESULTS, fill, results
 
 PAGES = [
     page for page in DOCS.glob('*.md') if '<!-- results ' in page.read_text()
@@ -13,6 +14,20 @@ PAGES = [
 def test_the_pages_tables_are_those_of_the_data(page):
     text = page.read_text()
     assert fill(text, 'results', results) == text
+
+
+@pytest.mark.parametrize(
+    'file', list(RESULTS.glob('*.csv')), ids=lambda file: file.stem
+)
+def test_each_run_has_its_source(file):
+    runs = pd.read_csv(file, dtype=str, na_filter=False)
+    assert len(runs)
+    assert (runs[['command', 'device']] != '').all(axis=None)
+    assert runs.date.str.fullmatch(r'\d{4}-\d\d-\d\d').all()
+    # Of old runs the commit is known to a day.
+    assert runs.commit.str.fullmatch(
+        r'[0-9a-f]{7}|commits of \d{4}-\d\d-\d\d'
+    ).all()
 
 
 def test_a_table_shows_means_over_seeds_and_leaves_out_what_is_alike(
