@@ -154,7 +154,7 @@ Every sub-command of `retina-plus` with its arguments and options, as
     :module: retina_plus_command
     :command: main
     :prog_name: retina-plus
-    :style: table
+    :style: plain
     :depth: 1
 """
 
@@ -169,33 +169,36 @@ What a script or a config may import beside the registered modules.
 
 
 def rooms_of_modules() -> list[str]:
-    """Folders of the package whose `__init__.py` lists public names."""
+    """Rooms whose `__init__.py` imports what configs name."""
     return [
         path.parent.name
         for path in sorted((ROOT / PACKAGE).glob('*/__init__.py'))
-        if public_names(path)
+        if public_names(path.parent)
     ]
 
 
-def public_names(path: Path) -> list[str]:
-    """What a module's `__all__` lists."""
-    for node in ast.parse(path.read_text(encoding='utf-8')).body:
-        if isinstance(node, ast.Assign) and any(
-            isinstance(target, ast.Name) and target.id == '__all__'
-            for target in node.targets
-        ):
-            return ast.literal_eval(node.value)
-    return []
+def public_names(room: Path) -> list[str]:
+    """Names that a room exports, each with the module that defines it.
+
+    A module may have the name of its function, which the room's name alone
+    does not tell apart.
+    """
+    return [
+        f'{node.module}.{name.name}'
+        for node in parse(room / '__init__.py').body
+        if isinstance(node, ast.ImportFrom) and node.level
+        for name in node.names
+    ]
 
 
 def room_page(room: str) -> str:
     """Reference of a room, one section per public name."""
-    path = ROOT / PACKAGE / room / '__init__.py'
+    folder = ROOT / PACKAGE / room
     blocks = '\n'.join(
-        f'::: {PACKAGE}.{room}.{name}\n' for name in public_names(path)
+        f'::: {PACKAGE}.{room}.{name}\n' for name in public_names(folder)
     )
-    title = room.replace('_', ' ').capitalize()
-    return f'# {title}\n\n{docstring(path)}\n\n{blocks}'
+    title = room.capitalize()
+    return f'# {title}\n\n{docstring(folder / "__init__.py")}\n\n{blocks}'
 
 
 def rooms_page() -> str:
@@ -226,8 +229,11 @@ def module_rows(folder: Path) -> Iterator[str]:
 
 
 def docstring(path: Path) -> str:
-    module = ast.parse(path.read_text(encoding='utf-8'))
-    return ast.get_docstring(module) or ''
+    return ast.get_docstring(parse(path)) or ''
+
+
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding='utf-8'))
 
 
 def config_page(folder: str, purpose: str) -> str:
@@ -277,9 +283,15 @@ def as_markdown(header: str) -> str:
 
 
 def escape(line: str) -> str:
-    """Keep underscores, stars and angle brackets outside of code."""
+    """Text that Markdown shows as it is; pages that it names become links."""
     pieces = re.split(r'(`[^`]*`)', line)
     return ''.join(
-        piece if piece.startswith('`') else re.sub(r'([_*<])', r'\\\1', piece)
+        piece
+        if piece.startswith('`')
+        else re.sub(
+            r'\bdocs/([\w-]+\.md)',
+            r'[docs/\1](../\1)',
+            re.sub(r'([_*<])', r'\\\1', piece),
+        )
         for piece in pieces
     )
