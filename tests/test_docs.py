@@ -15,33 +15,17 @@ import click
 import pytest
 import yaml
 from click.testing import CliRunner
-from mmdet.registry import (
-    DATASETS,
-    HOOKS,
-    METRICS,
-    MODELS,
-    TASK_UTILS,
-    TRANSFORMS,
-    VISBACKENDS,
-    VISUALIZERS,
-)
+from mmdet import registry
+from mmdet.registry import MODELS
 from mmengine.config import Config
+from mmengine.registry import Registry
 
 from mmdet_retina_plus.cli.main import main as retina_plus
 from mmdet_retina_plus.cli.options import InputFile
 from scripts import docs_hooks
 from tests.helpers.documents import PAGES, ROOT, Block, blocks, prose
 
-REGISTRIES = (
-    DATASETS,
-    HOOKS,
-    METRICS,
-    MODELS,
-    TASK_UTILS,
-    TRANSFORMS,
-    VISBACKENDS,
-    VISUALIZERS,
-)
+REGISTRIES = [x for x in vars(registry).values() if isinstance(x, Registry)]
 PYTHON = blocks('python')
 SHELL = blocks('bash', 'sh')
 GENERATED = docs_hooks.pages()
@@ -68,7 +52,7 @@ def test_python_names_what_there_is(block):
         for name in re.findall(r'^class (\w+)', other.code, re.M)
     }
     for name in calls_with_type(block) - here:
-        assert any(registry.get(name) for registry in REGISTRIES), name
+        assert any(known.get(name) for known in REGISTRIES), name
     for node in ast.walk(ast.parse(block.code)):
         module = getattr(node, 'module', None) or ''
         if module.startswith('mmdet_retina_plus'):
@@ -336,8 +320,8 @@ def test_every_config_and_class_is_on_a_page_of_the_reference():
     text = '\n'.join(GENERATED.values())
     for path in (ROOT / 'configs').rglob('*.py'):
         assert f'"{path.relative_to(ROOT).as_posix()}"' in text
-    for registry in (*REGISTRIES,):
-        for name, member in registry.module_dict.items():
+    for known in REGISTRIES:
+        for name, member in known.module_dict.items():
             if member.__module__.startswith(docs_hooks.PACKAGE):
                 assert f'.{name}\n' in text, name
 
