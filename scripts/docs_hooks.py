@@ -273,7 +273,7 @@ def split_header(text: str) -> tuple[str, str]:
 def as_markdown(header: str) -> str:
     """A comment as Markdown: what it indents is code, the rest is text."""
     lines = [
-        f'    {line}' if line.startswith('  ') else escape(line)
+        f'    {line[2:]}' if line.startswith('  ') else escape(line)
         for line in header.split('\n')
     ]
     # Without a blank line before it, such code would continue the paragraph.

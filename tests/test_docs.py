@@ -333,5 +333,5 @@ def test_the_header_of_a_config_is_text_with_code_and_links():
     assert code.strip() == 'a = 1'
     assert docs_hooks.as_markdown(header) == (
         r'From \_base\_, see [docs/start.md](../start.md):'
-        '\n\n      mim train\nEnds.'
+        '\n\n    mim train\nEnds.'
     )
