@@ -29,14 +29,7 @@ data/shapes/instances_val.json: | setup
 # than ten times as slow.
 demo: export GOMP_SPINCOUNT ?= 1000
 demo: setup data/shapes/instances_val.json
-	@begin=$$(date +%s) && \
-	mim train $(MMDET) $(CONFIG) --work-dir $(DEMO) && \
-	trained=$$(date +%s) && \
-	mim test $(MMDET) $(CONFIG) --checkpoint "$$(cat $(DEMO)/last_checkpoint)" \
-		--work-dir $(DEMO)/test --show-dir predictions && \
-	retina-plus report $(DEMO) && \
-	echo "Training took $$((trained - begin)) s," \
-		"test and pictures $$(($$(date +%s) - trained)) s."
+	@python scripts/run_demo.py $(MMDET) $(CONFIG) $(DEMO)
 
 JOBS ?= 2
 test: setup

@@ -103,7 +103,7 @@ def spread_of(runs: pd.DataFrame) -> float:
     """Standard deviation of one run's AP over seeds, pooled over strategies.
 
     Args:
-        runs: Of one data set. NaN where no strategy has two seeds.
+        runs: Runs on one data set. NaN where no strategy has two seeds.
     """
     groups = runs.groupby('strategy').AP
     degrees = (groups.size() - 1).sum()
