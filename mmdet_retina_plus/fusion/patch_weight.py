@@ -1,4 +1,4 @@
-"""How much to trust a box, by the place of its centre in its tile.
+"""How much to trust a box, by the position of its centre in its tile.
 
 What ``weighted_box_clustering`` takes as ``patch_weight``. It is the place in
 the tile that counts, before the box is moved to the image.

@@ -92,7 +92,7 @@ def weighted_box_clustering(
     - score sum(s * w) / sum(w) * n / (n + missing_weight * missing), which is
       the paper's sum(s * w) / (sum(w) + missing * mean(w)).
 
-    Equal scores keep their order, and results repeat to the bit. Where all
+    Equal scores keep their order, and results repeat bit for bit. Where all
     weights or scores are 0, the leader counts alone.
 
     Args:

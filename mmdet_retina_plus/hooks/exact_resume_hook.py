@@ -347,7 +347,7 @@ def named_buffers(runner: Runner) -> dict[str, Tensor]:
 def order_of(
     data: dict[str, Any], before: dict[str, Any], now: dict[str, Any]
 ) -> dict[str, Any]:
-    """State of data that goes on after the images that were trained on.
+    """State of data that continues after the images that were trained on.
 
     Args:
         data: State of a process when the checkpoint was saved.

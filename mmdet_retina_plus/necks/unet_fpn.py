@@ -1,4 +1,4 @@
-"""FPN whose top-down path goes on to the image's size, for Retina U-Net.
+"""FPN whose top-down path continues to the image's size, for Retina U-Net.
 
 Retina U-Net: https://arxiv.org/abs/1811.08661, section 2
 """
@@ -21,7 +21,7 @@ class UNetFPN(FPN):
     upsample(reduce(T_i+1)), bilinear to the size of C_i, so that odd sizes
     fit. P0 is a 3x3 convolution of T_0. The paper keeps the pyramid's channels
     all the way; here a 1x1 convolution reduces them, since 256 channels at
-    800 x 1344 px take 1.1 GB an image. Convolutions whose output nobody reads,
+    800 x 1344 px take 1.1 GB an image. Convolutions whose output is not used,
     as P1's in the authors' code, do not exist.
 
     Attributes:
