@@ -343,10 +343,8 @@ def check_run(
             continue
 
         def check_scoring(name: str = name) -> list[Finding]:
-            first = next(iter(samples.get(name) or ()), None)
-            packed = None if first is None else first['data_samples']
             scores[name], found = check_evaluator(
-                values, name, built.get(name), packed
+                values, name, built.get(name), samples.get(name) or ()
             )
             read = any(x.name.startswith(name) for x in data.splits)
             return without_causes(found, name if read else 'val', known)

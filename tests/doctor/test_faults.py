@@ -150,9 +150,15 @@ val_evaluator = test_evaluator = dict(type='CocoMetric')""")
     assert case.problems() == []
 
 
-def test_an_evaluator_of_voc_is_fine(case):
+def test_an_evaluator_of_voc_reads_the_boxes_of_the_pipeline(case):
     case.add("val_evaluator = test_evaluator = dict(type='VOCMetric')")
     assert case.problems() == []
+    case.add("""
+test_pipeline[1]['scale'] = (192, 160)
+test_pipeline[1:3] = test_pipeline[2:0:-1]
+val_dataloader['dataset']['pipeline'] = test_pipeline""")
+    (problem,) = (x for x in case.problems() if 'pascal_voc' in x.message)
+    assert 'after Resize in val_dataloader' in problem.fix
 
 
 LOAD_MASKS = """
@@ -1322,6 +1328,8 @@ def test_a_key_of_paramwise_cfg_that_no_parameter_has(case):
     problem = case.problem()
     assert "no parameter has 'norm' in its name" in problem.message
     assert problem.fix == 'optim_wrapper.paramwise_cfg.norm_decay_mult=0.0'
+    case.add(key + '{"backbone.layers": dict(lr_mult=0.1)})')
+    assert "'backbone' in place of 'backbone.layers'" in case.problem().fix
 
 
 def test_samples_that_make_no_batch():
@@ -1501,10 +1509,18 @@ train_dataloader['dataset'] = dict(
     assert 'nothing is switched' in case.problem().message
 
 
-def test_a_hook_for_another_data_set_is_tried(case):
-    case.add("""
-custom_hooks = [dict(type='YOLOXModeSwitchHook', num_last_epochs=2)]""")
-    assert 'MultiImageMixDataset' in case.problem().fix
+@pytest.mark.parametrize(
+    ('hook', 'fix'),
+    [
+        ("'YOLOXModeSwitchHook', num_last_epochs=2", 'MultiImageMixDataset'),
+        ("'MeanTeacherHook'", 'a teacher and a student'),
+        ("'EMAHook', ema_type='ExpMomentumEMA', gama=9", 'gamma=…'),
+    ],
+)
+def test_a_hook_for_another_model_is_tried(case, hook, fix):
+    case.add(f'custom_hooks = [dict(type={hook})]')
+    (problem,) = (x for x in case.problems() if x.level == 'error')
+    assert fix in problem.fix
 
 
 def test_a_part_that_its_base_has_as_none_is_replaced(case, tmp_path):
