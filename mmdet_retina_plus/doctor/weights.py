@@ -180,9 +180,13 @@ def compare_weights(
                 f'{key}=None, or the path of a checkpoint',
             )
         ]
+    # Weights before they were averaged, and what the optimizer remembers.
+    others = {
+        name: loaded.get(name) for name in ('ema_state_dict', 'optimizer')
+    }
     floats = {
         name: value
-        for name, value in weights.items()
+        for name, value in [*weights.items(), *dotted_items(others)]
         if is_tensor(value) and value.is_floating_point()
     }
     spoilt = [x for x, value in floats.items() if not value.isfinite().all()]

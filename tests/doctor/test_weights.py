@@ -261,6 +261,10 @@ def test_weights_that_are_not_finite(tmp_path, key, value):
     assert '1 of 2 weights in x.pth has values that are not' in finding.message
     assert 'an earlier checkpoint' in finding.fix
     assert all(x.isfinite().all() for x in model.parameters())
+    ema = {'state_dict': model.state_dict(), 'ema_state_dict': state}
+    torch.save(ema, path)
+    (finding,) = check_weights(cfg, model)
+    assert 'ema_state_dict.backbone.weight' in finding.message
 
 
 def test_the_trials_start_from_the_weights_that_training_starts_from(tmp_path):
