@@ -7,7 +7,7 @@ from mmdet_retina_plus.common.text import clause, quantity
 from .findings import Finding
 from .split import Split
 
-ENOUGH = 30
+ENOUGH = 20
 """Objects from which their distribution tells something."""
 SEVERAL = 10
 """Images from which it does."""
