@@ -29,6 +29,8 @@ from . import (
 )
 from .anchors import (
     check_anchors,
+    check_batch_scales,
+    check_channels,
     check_distinct,
     check_scales,
     has_threshold,
@@ -263,6 +265,7 @@ def check_data(
     findings += guarded(
         annotations.check_unused_classes, data.splits, findings
     )
+    findings += guarded(annotations.check_scored_classes, data.splits)
     configs = datasets_in(part(values, 'train_dataloader.dataset'))
     training = [data.bare.get(id(config)) for config in configs]
     if training and all(x in others for x in training):
@@ -402,6 +405,9 @@ def check_model(
     if samples.get('train') != []:
         findings += guarded(check_priors, cfg, model, data)
         findings += guarded(check_scales, data.splits, samples)
+        findings += guarded(check_batch_scales, values, samples)
+    channels = guarded(check_channels, samples)
+    findings += channels
     if any_error(strides):
         return findings
     batch = samples.get('train')
@@ -434,7 +440,7 @@ def check_model(
         tried.append(Finding('ok', 'prediction', message))
     if any_error(tried):
         tried = guarded(explain_heads, model, features) or tried
-    return findings + without_consequences(tried, known)
+    return findings + without_consequences(tried, [*known, *channels])
 
 
 def check_priors(cfg: Any, model: Any, data: DataSets) -> list[Finding]:

@@ -167,7 +167,8 @@ def check_num_classes(
         key = [x for x in head.split('.') if not x.isdigit()][-1]
         number = head.rpartition('.')[2]
         subject = f'{key}[{number}]' if number.isdigit() else key
-        counts = name == 'num_classes' and key in COUNTING
+        ours = kind(part(cfg, head)) == 'UNetSemanticHead'
+        counts = name == 'num_classes' and (key in COUNTING or ours)
         if not counts and name != 'num_things_classes':
             continue
         if not classes - {value}:

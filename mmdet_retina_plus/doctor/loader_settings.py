@@ -46,10 +46,10 @@ def check_learning_rate(file: str, cfg: Mapping) -> list[Finding]:
         return []
     optimizer = part(cfg, 'optim_wrapper.optimizer')
     rate, highest = optimizer.get('lr'), OF_RECIPES.get(kind(optimizer), 0)
-    if not bases_of(file) and is_number(rate):
-        # In a config of one file only its values tell whether it is scaled.
-        if rate * meant / batch <= highest:
-            return []
+    # In a config of one file only its values tell whether it is scaled.
+    scaled = is_number(rate) and rate * meant / batch <= highest
+    if scaled and not bases_of(file):
+        return []
     message = (
         f'the learning rate is meant for batches of {meant}, on one device '
         f'they are of {batch}'

@@ -220,7 +220,7 @@ def check_coder(cfg: Mapping) -> list[Finding]:
     return findings
 
 
-STEEP, ONE_SIDED, HEAVY = 6, 0.03, 100
+STEEP, ONE_SIDED, HEAVY, BLUNT = 6, 0.03, 100, 2
 """A gamma, an alpha's distance from 0 or 1 and a weight beyond meaning."""
 
 
@@ -270,6 +270,13 @@ def check_focal(cfg: Mapping) -> list[Finding]:
                 f'reduction={loss.get("reduction")!r}: the loss is divided by '
                 'the number of all priors, not of objects',
                 "reduction='mean'",
+            ),
+            (
+                kind(loss) == 'SmoothL1Loss' and loss.get('beta', 1) > BLUNT,
+                'warning',
+                f'beta={loss.get("beta")}: nearly all errors of deltas are '
+                'squared, and small ones learn next to nothing',
+                'beta=0.11',
             ),
             (
                 is_number(weight) and weight > HEAVY,

@@ -1,6 +1,7 @@
 """Settings of the optimizer and its wrapper that cannot be meant."""
 
 import inspect
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -27,6 +28,8 @@ SLOW = 0.99
 EMA = 0.5
 """Momentum of an average over which it follows the weights at once."""
 FEW_STEPS = 10
+LARGEST_SCALE = 2**24
+"""Of a loss, from which gradients of float16 are infinite in any case."""
 MULTIPLIERS = ('lr_mult', 'decay_mult')
 PARAMWISE = (
     'custom_keys',
@@ -157,7 +160,11 @@ def check_precision(cfg: Mapping) -> list[Finding]:
                 f'optim_wrapper.dtype={near!r}',
             )
         )
-    if scale != 'dynamic' and not isinstance(scale, float | Mapping):
+    if is_number(scale) and scale > LARGEST_SCALE:
+        message = f'loss_scale={scale} is beyond the range of float16'
+        fix = "optim_wrapper.loss_scale='dynamic'"
+        findings.append(Finding('error', 'optim_wrapper', message, fix))
+    elif scale != 'dynamic' and not isinstance(scale, float | Mapping):
         findings.append(
             Finding(
                 'error',
@@ -282,7 +289,7 @@ def check_odd_multipliers(cfg: Mapping) -> list[Finding]:
     for name, given in part(cfg, key).items():
         factor = part({'x': given}, 'x').get('lr_mult')
         message = ''
-        if 'head' in name and factor == 0:
+        if re.search('head|neck', name) and factor == 0:
             message = f'lr_mult=0: {name} keeps its initial weights'
         elif 'backbone' in name and is_number(factor) and factor > 1:
             message = (

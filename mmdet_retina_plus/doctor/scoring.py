@@ -285,7 +285,9 @@ def score_perfect(
             scoring_failed(cfg, name, error)
         ]
     findings = check_scores(key, scores, infos)
-    if own and findings:
+    if findings and len({x['img_id'] for x in infos}) < len(infos):
+        findings = [replace(x, **repeated(name)) for x in findings]
+    elif own and findings:
         findings = [replace(x, fix=loaded_late(name)) for x in findings]
     return dict(scores), subset_instead(cfg, name, findings)
 
@@ -297,6 +299,17 @@ def loaded_late(name: str) -> str:
         f'{name}_dataloader.dataset.pipeline: predictions are in the pixels '
         'of the image files, and loaded before it boxes are not'
     )
+
+
+def repeated(name: str) -> dict[str, str]:
+    """Message and fix where images come more than once."""
+    return {
+        'message': 'images of the data set come more than once, and the '
+        'objects of an image once: the predictions of the others count as '
+        'wrong',
+        'fix': f'{name}_dataloader.dataset without RepeatDataset, and each '
+        'file once in a ConcatDataset',
+    }
 
 
 def chooses(cfg: Mapping, name: str) -> bool:

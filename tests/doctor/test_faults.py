@@ -5,6 +5,7 @@ One fault is one finding, whose fix can be pasted.
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,10 +19,15 @@ from mmengine.config import Config
 from mmengine.dataset import default_collate
 from pycocotools import mask as api
 
+from mmdet_retina_plus.doctor.annotations import (
+    check_kept,
+    check_scored_classes,
+)
 from mmdet_retina_plus.doctor.assignment_settings import (
     check_low_quality,
     check_ranges,
 )
+from mmdet_retina_plus.doctor.box_formats import check_whole_images
 from mmdet_retina_plus.doctor.config import check_config
 from mmdet_retina_plus.doctor.consistency import (
     check_exchanged,
@@ -30,7 +36,7 @@ from mmdet_retina_plus.doctor.consistency import (
 from mmdet_retina_plus.doctor.mask_settings import check_mask_loading
 from mmdet_retina_plus.doctor.run_parts import check_batch
 from mmdet_retina_plus.doctor.split import Split
-from tests.helpers.case_files import HEIGHT, WIDTH, Case, polygon
+from tests.helpers.case_files import HEIGHT, WIDTH, Case, coco_set, polygon
 
 
 @pytest.fixture
@@ -972,6 +978,56 @@ def test_boxes_that_are_all_the_whole_image(case):
     problem = case.problem()
     assert problem.level == 'error'
     assert 'bbox of 12 objects is the whole image' in problem.message
+
+
+def objects_of(labels, boxes, name='train'):
+    """A file of ten images, with as many objects in each."""
+    coco = coco_set(number=10)
+    coco['annotations'] = [
+        {
+            'id': 1 + number,
+            'image_id': 1 + number // len(boxes),
+            'category_id': labels[number % len(labels)],
+            'bbox': boxes[number % len(boxes)],
+            'area': 100.0,
+            'iscrowd': 0,
+        }
+        for number in range(10 * len(boxes))
+    ]
+    return Split(name, coco, Path(), ('cat', 'dog'))
+
+
+def test_a_class_of_whole_images_is_the_background():
+    boxes = [[0, 0, WIDTH, HEIGHT], [8, 12, 10, 10], [30, 12, 10, 10]]
+    (finding,) = check_whole_images(objects_of((2, 1, 1), boxes))
+    assert 'all 10 boxes of dog are the whole image' in finding.message
+    assert check_whole_images(objects_of((1, 2), boxes)) == []
+
+
+def test_validation_of_one_class_of_three():
+    boxes = [[8, 12, 10, 10], [30, 12, 10, 10]]
+    splits = [objects_of((1, 2), boxes), objects_of((1,), boxes, 'val')]
+    assert check_scored_classes(splits) == []
+    trained = replace(splits[0], classes=('cat', 'dog', 'cow'))
+    trained.coco['categories'].append({'id': 3, 'name': 'cow'})
+    trained.coco['annotations'][0]['category_id'] = 3
+    (finding,) = check_scored_classes([trained, splits[1]])
+    assert '20 objects are of 1 of the 3 classes' in finding.message
+
+
+def test_images_that_nobody_marked():
+    split = objects_of((1,), [[8, 12, 10, 10]])
+    assert check_kept(split)[0].level == 'ok'
+    del split.coco['annotations'][3:]
+    (finding,) = check_kept(replace(split))
+    assert 'filter_empty_gt=True' in finding.fix
+
+
+def test_images_of_validation_that_come_twice(case):
+    case.add("""
+val_dataloader['dataset'] = dict(
+    type='RepeatDataset', times=2, dataset=val_dataloader['dataset'])""")
+    assert 'without RepeatDataset' in case.problem().fix
 
 
 def test_polygons_that_are_wrong_leave_the_boxes_right(case):
