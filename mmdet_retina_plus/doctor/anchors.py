@@ -89,7 +89,8 @@ def check_batch_scales(
     sides = [max(x['inputs'].shape[-2:]) for x in samples.get('val') or ()]
     if not ranges or not sides:
         return []
-    low, high, side = *ranges[0], float(np.median(sides))
+    low, high = ranges[0]
+    side = float(np.median(sides))
     if low / APART < side < high * APART:
         return []
     return [

@@ -36,7 +36,7 @@ NUMBERS = {
         'in strides: objects have no point, or all, as positives',
         1.5,
     ),
-    'momentum': (
+    'norm_cfg.momentum': (
         0,
         0.5,
         'of batch norms is the weight of the newest batch, not of the rest',
@@ -162,14 +162,13 @@ def check_numbers(cfg: Mapping) -> list[Finding]:
         Finding(
             'warning',
             path.rpartition('.')[0],
-            f'{name}={value} {message}',
+            f'{name.rpartition(".")[2]}={value} {message}',
             f'{path}={usual}',
         )
         for path, value in dotted_items(cfg.get('model'), 'model.')
-        for name in [path.rpartition('.')[2]]
-        if name in NUMBERS and is_number(value)
-        for low, high, message, usual in [NUMBERS[name]]
-        if not low <= value <= high
+        if is_number(value)
+        for name, (low, high, message, usual) in NUMBERS.items()
+        if path.endswith(f'.{name}') and not low <= value <= high
     ]
 
 

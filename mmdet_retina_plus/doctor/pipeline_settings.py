@@ -22,6 +22,8 @@ from .unread_settings import source_of
 
 MOVES = ('Resize', *FOR_GOOD)
 """Ends of the names of transforms that move pixels and boxes."""
+FILTERS = ('filter_empty_gt', 'min_size', 'bbox_min_size')
+"""What one of mmdet's data sets or another filters by."""
 HIGH_SCORE = 0.15
 LOOSE, STRICT = 0.9, 0.15
 """IoU thresholds of NMS at which copies stay, or neighbours go."""
@@ -132,7 +134,7 @@ def check_filters(cfg: Mapping) -> list[Finding]:
                 guess = did_you_mean(name, known, always=True)
                 findings.append(
                     Finding(
-                        'error',
+                        'warning' if name in FILTERS else 'error',
                         'train_dataloader.dataset.filter_cfg',
                         f'nothing reads {name}{guess}',
                         'filter_cfg=dict(filter_empty_gt=True, min_size=32)',

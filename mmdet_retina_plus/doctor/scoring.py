@@ -105,7 +105,8 @@ def plain(instances: Any) -> Any:
 
 def reads_samples(metric: Any) -> bool:
     """Whether it scores against the objects that the pipeline hands on."""
-    return 'gt_instances' in source_of(type(metric))
+    built: Any = type(metric)
+    return 'gt_instances' in source_of(built)
 
 
 def some_infos(dataset: Any, ids: Container | None) -> list[Mapping]:
@@ -286,7 +287,7 @@ def score_perfect(
         ]
     findings = check_scores(key, scores, infos)
     if findings and len({x['img_id'] for x in infos}) < len(infos):
-        findings = [replace(x, **repeated(name)) for x in findings]
+        findings = [repeated(x, name) for x in findings]
     elif own and findings:
         findings = [replace(x, fix=loaded_late(name)) for x in findings]
     return dict(scores), subset_instead(cfg, name, findings)
@@ -301,15 +302,15 @@ def loaded_late(name: str) -> str:
     )
 
 
-def repeated(name: str) -> dict[str, str]:
-    """Message and fix where images come more than once."""
-    return {
-        'message': 'images of the data set come more than once, and the '
-        'objects of an image once: the predictions of the others count as '
-        'wrong',
-        'fix': f'{name}_dataloader.dataset without RepeatDataset, and each '
-        'file once in a ConcatDataset',
-    }
+def repeated(finding: Finding, name: str) -> Finding:
+    """Low scores, explained by images that come more than once."""
+    return replace(
+        finding,
+        message='images of the data set come more than once, and the objects '
+        'of an image once: the predictions of the others count as wrong',
+        fix=f'{name}_dataloader.dataset without RepeatDataset, and each file '
+        'once in a ConcatDataset',
+    )
 
 
 def chooses(cfg: Mapping, name: str) -> bool:

@@ -140,7 +140,7 @@ TRAPS = {
             }
         },
         (
-            'error',
+            'warning',
             'train_dataloader.dataset.filter_cfg',
             'filter_empty_gt=True',
         ),
