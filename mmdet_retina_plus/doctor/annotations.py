@@ -108,12 +108,14 @@ def check_classes(split: Split) -> list[Finding]:
             f'none of its {len(absent)} classes ({some(absent)}) is a '
             'category of the annotation file, so AP stays 0',
             fix,
+            'classes',
         )
     if absent:
         return split.fail(
             f'no category of the annotation file is called {some(absent)}, '
             'which moves the labels of the classes after it',
             f'{fix}, or add the category to the file',
+            'classes',
         )
     used = [name for name in split.categories if name in split.classes]
     if used != list(split.classes):
@@ -121,6 +123,7 @@ def check_classes(split: Split) -> list[Finding]:
             'labels follow the order of the annotation file, names those '
             'of classes, and the orders differ: results get wrong names',
             f'metainfo=dict(classes={tuple_of(used)})',
+            'classes',
         )
     palette = split.metainfo.get('palette')
     if isinstance(palette, list | tuple) and len(palette) < len(used):
@@ -197,6 +200,7 @@ def check_spelling(split: Split) -> list[Finding]:
         f'the class {wanted[folded(name)]!r} is called {name!r} in the '
         'annotation file; names have to be equal',
         f'metainfo=dict(classes={tuple_of(right)})',
+        'spelling',
     )
 
 

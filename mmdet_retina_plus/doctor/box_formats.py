@@ -171,6 +171,17 @@ def other_format(split: Split) -> tuple[str, str]:
                 f'where not, {fix}',
             )
         return f'bbox is {name}{BY_MASKS}', fix
+    across, down = (sizes - (as_said[:, :2] + as_said[:, 2:])).T
+    for axis, moved in (
+        ('y from the bottom', (0, down)),
+        ('x from the right', (across, 0)),
+    ):
+        mirrored = as_said + np.stack(np.broadcast_arrays(*moved * 2), -1)
+        if (iou_of_pairs(mirrored, bounds) > SAME).mean() > MAJORITY:
+            right = axis.replace('y from the bottom', 'height - y - h')
+            right = right.replace('x from the right', 'width - x - w')
+            fix = f'write {right} of the image in place of {axis[0]}'
+            return f'bbox counts {axis}{BY_MASKS}', fix
     with np.errstate(divide='ignore', invalid='ignore'):
         factors = np.median((bounds / as_said)[:, 2:], axis=0)
     if not np.isfinite(factors).all() or (factors <= 0).any():

@@ -94,6 +94,13 @@ def check_start(cfg: Mapping) -> list[Finding]:
     loss = part(cfg, 'model.bbox_head.loss_cls')
     # Without its exponent it is a cross entropy, which starts lower.
     focal = 'Focal' in kind(loss) and loss.get('gamma', 2) > 0
+    priors = [x['bias_prob'] for x in given if is_number(x.get('bias_prob'))]
+    if priors and max(priors) > HALF:
+        message = (
+            f'bias_prob={max(priors)}: all anchors start as objects, and '
+            'nearly all are background'
+        )
+        return [Finding('warning', 'bbox_head', message, f'{key}={right}')]
     if not focal or any('bias_prob' in x for x in given):
         return []
     if any(kind(x) == 'Pretrained' for x in given):
@@ -105,6 +112,8 @@ def check_start(cfg: Mapping) -> list[Finding]:
     return [Finding('warning', 'bbox_head', message, f'{key}={right}')]
 
 
+HALF = 0.5
+"""Score of an anchor that is to be background, at most."""
 SPREAD = 0.1
 """Standard deviation of a head's initial weights that is too large."""
 

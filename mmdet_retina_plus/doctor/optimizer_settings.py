@@ -27,6 +27,8 @@ SLOW = 0.99
 """Momentum beyond which it cannot be meant."""
 EMA = 0.5
 """Momentum of an average over which it follows the weights at once."""
+LARGE = 0.001
+"""What Adam adds to the size of gradients, at most."""
 FEW_STEPS = 10
 LARGEST_SCALE = 2**24
 """Of a loss, from which gradients of float16 are infinite in any case."""
@@ -81,6 +83,7 @@ def check_optimizer_options(cfg: Mapping) -> list[Finding]:
     optimizer = part(cfg, KEY)
     name = kind(optimizer)
     findings = []
+    epsilon = optimizer.get('eps')
     decay, momentum = optimizer.get('weight_decay'), optimizer.get('momentum')
     high, usual = DECAYS.get(name, (1.0, 0.0001))
     if is_number(decay) and decay > high:
@@ -112,6 +115,16 @@ def check_optimizer_options(cfg: Mapping) -> list[Finding]:
                 f'momentum={momentum} averages {1 / (1 - momentum):,.0f} '
                 'gradients, so steps overshoot',
                 f'{KEY}.momentum=0.9',
+            )
+        )
+    elif name.startswith('Adam') and is_number(epsilon) and epsilon > LARGE:
+        findings.append(
+            Finding(
+                'warning',
+                KEY,
+                f'eps={epsilon} is larger than most gradients, so {name} '
+                'learns slowly',
+                f'{KEY}.eps=1e-8',
             )
         )
     elif name == 'SGD' and 'lr' in optimizer and not momentum:

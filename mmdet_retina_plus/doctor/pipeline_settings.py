@@ -170,6 +170,17 @@ def check_thresholds(cfg: Mapping) -> list[Finding]:
                     f'{path}.score_thr=0.05',
                 )
             )
+        score = part(cfg, f'{path}.nms').get('min_score')
+        if is_number(score) and score >= HIGH_SCORE:
+            findings.append(
+                Finding(
+                    'warning',
+                    f'{path}.nms',
+                    f'min_score={score} of {kind(part(cfg, f"{path}.nms"))} '
+                    'drops most boxes, AP is too low',
+                    f'{path}.nms.min_score=0.001',
+                )
+            )
     return findings
 
 

@@ -286,6 +286,9 @@ def score_perfect(
             scoring_failed(cfg, name, error)
         ]
     findings = check_scores(key, scores, infos)
+    # Where CocoMetric has no AP at all it answers -1.
+    if findings and min(scores.values()) < 0:
+        findings = explain_arguments(key, cfg[key]) or findings
     if findings and len({x['img_id'] for x in infos}) < len(infos):
         findings = [repeated(x, name) for x in findings]
     elif own and findings:

@@ -132,6 +132,12 @@ EVALUATORS = {
         'two of its metrics are called coco/bbox_mAP',
         "val_evaluator.1.prefix='other'",
     ),
+    'no number that AP is of': (
+        'val_evaluator.update(proposal_nums=(1, 10, 50))\n'
+        'test_evaluator = val_evaluator',
+        '100 among them',
+        'proposal_nums=(100, 300, 1000)',
+    ),
     'a schedule that waits for no metric': (
         "param_scheduler = [dict(type='ReduceOnPlateauLR', "
         "monitor='bbox_mAP')]",
@@ -311,6 +317,11 @@ BOXES = {
         lambda x: [x[1], x[0], x[3], x[2]],
         '[top, left, height, width]',
         '[left, top, width, height]',
+    ),
+    'from the bottom': (
+        lambda x: [x[0], HEIGHT - x[1] - x[3], x[2], x[3]],
+        'y from the bottom',
+        'height - y - h',
     ),
     'another size': (
         lambda x: [2 * value for value in x],

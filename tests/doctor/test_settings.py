@@ -128,6 +128,10 @@ TRAPS = {
             'custom_keys.neck.lr_mult=1.0',
         ),
     ),
+    'a soft NMS that drops': (
+        {'model.test_cfg': {'nms': {'type': 'soft_nms', 'min_score': 0.5}}},
+        ('warning', 'model.test_cfg.nms', 'nms.min_score=0.001'),
+    ),
     'a loss beyond float16': (
         {'optim_wrapper': {'type': 'AmpOptimWrapper', 'loss_scale': 1e30}},
         ('error', 'optim_wrapper', "loss_scale='dynamic'"),
@@ -533,6 +537,7 @@ def test_distances_in_pixels():
     [
         ({'type': 'Normal', 'std': 1.0, 'bias_prob': 0.01}, 'start huge'),
         ({'type': 'Normal', 'std': 0.01}, 'a score of 0.5'),
+        ({'type': 'Normal', 'std': 0.01, 'bias_prob': 0.99}, 'as objects'),
         ({'type': 'Normal', 'std': 0.01, 'bias_prob': 0.01}, ''),
     ],
 )
