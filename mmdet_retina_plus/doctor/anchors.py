@@ -11,13 +11,14 @@ from mmdet_retina_plus.common.anchor_iou import (
     generator_iou,
     size_group,
 )
-from mmdet_retina_plus.common.config_tree import kind
+from mmdet_retina_plus.common.config_tree import kind, part, walk
 from mmdet_retina_plus.common.network_boxes import (
     is_resize,
     middle_scale,
     network_boxes,
     resized,
 )
+from mmdet_retina_plus.common.text import quantity
 
 from .explanations import parameters_of
 from .findings import Finding, Level
@@ -42,6 +43,65 @@ def same_in_samples(split: Split, longest: Mapping[str, float]) -> bool:
     ours = longest.get(split.name.partition(' ')[0], 0)
     train = longest.get('train', 0)
     return bool(ours and train) and not are_apart(ours, train)
+
+
+def check_channels(samples: Mapping[str, Sequence[Any]]) -> list[Finding]:
+    """Images of validation with other channels than those of training.
+
+    Args:
+        samples: What was loaded, by 'train', 'val' or 'test'.
+    """
+    channels = {
+        name: len(loaded[0]['inputs'])
+        for name, loaded in samples.items()
+        if loaded and hasattr(loaded[0]['inputs'], 'shape')
+    }
+    wanted = channels.get('train')
+    return [
+        Finding(
+            'error',
+            f'{name}_dataloader.dataset.pipeline',
+            f'its images have {quantity(number, "channel")}, those of '
+            f'training {wanted}',
+            'the same LoadImageFromFile in all pipelines: color_type and '
+            'imdecode_backend',
+        )
+        for name, number in channels.items()
+        if wanted and number != wanted
+    ]
+
+
+def check_batch_scales(
+    cfg: Mapping, samples: Mapping[str, Sequence[Any]]
+) -> list[Finding]:
+    """Sizes that a batch is scaled to, and those of validation.
+
+    Args:
+        cfg: Of the run.
+        samples: What was loaded, by 'train', 'val' or 'test'.
+    """
+    key = 'model.data_preprocessor.batch_augments'
+    ranges = [
+        step['random_size_range']
+        for step in walk(part(cfg, 'model.data_preprocessor'))
+        if isinstance(step.get('random_size_range'), list | tuple)
+    ]
+    sides = [max(x['inputs'].shape[-2:]) for x in samples.get('val') or ()]
+    if not ranges or not sides:
+        return []
+    low, high = ranges[0]
+    side = float(np.median(sides))
+    if low / APART < side < high * APART:
+        return []
+    return [
+        Finding(
+            'warning',
+            key,
+            f'batches are scaled to {low} to {high} pixels, and validation '
+            f'has images of {side:.0f}: objects have other sizes',
+            f'{key} with random_size_range=({side / 2:.0f}, {side:.0f})',
+        )
+    ]
 
 
 def check_scales(

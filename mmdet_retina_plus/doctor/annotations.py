@@ -16,6 +16,8 @@ from .split import Split
 
 FEW = 0.02
 """Fraction of objects or images that a set may lose without a warning."""
+MOST_EMPTY = 2 / 3
+"""Fraction of the images without objects from which they may be unmarked."""
 NAMED = ('of an unknown image', 'without a bbox', BEYOND)
 """Reasons that are findings by themselves."""
 FIXES = {
@@ -106,12 +108,14 @@ def check_classes(split: Split) -> list[Finding]:
             f'none of its {len(absent)} classes ({some(absent)}) is a '
             'category of the annotation file, so AP stays 0',
             fix,
+            'classes',
         )
     if absent:
         return split.fail(
             f'no category of the annotation file is called {some(absent)}, '
             'which moves the labels of the classes after it',
             f'{fix}, or add the category to the file',
+            'classes',
         )
     used = [name for name in split.categories if name in split.classes]
     if used != list(split.classes):
@@ -119,6 +123,7 @@ def check_classes(split: Split) -> list[Finding]:
             'labels follow the order of the annotation file, names those '
             'of classes, and the orders differ: results get wrong names',
             f'metainfo=dict(classes={tuple_of(used)})',
+            'classes',
         )
     palette = split.metainfo.get('palette')
     if isinstance(palette, list | tuple) and len(palette) < len(used):
@@ -195,6 +200,7 @@ def check_spelling(split: Split) -> list[Finding]:
         f'the class {wanted[folded(name)]!r} is called {name!r} in the '
         'annotation file; names have to be equal',
         f'metainfo=dict(classes={tuple_of(right)})',
+        'spelling',
     )
 
 
@@ -415,6 +421,12 @@ def check_kept(split: Split, others: bool = False) -> list[Finding]:
         return split.warn(
             f'{where} {message}; {worst}: ids {some(lost)}', fixes[worst]
         )
+    if split.trains and kept - len(taken) > MOST_EMPTY * kept:
+        return split.warn(
+            f'{where} {message}: what they show is learnt as background',
+            f'{split.key}.filter_cfg.filter_empty_gt=True, unless they show '
+            'no object of any class',
+        )
     dropped = dropped_by_size(split)
     if dropped:
         return split.warn(
@@ -522,6 +534,33 @@ def check_unused_classes(
         for label in np.unique(split.label_of).tolist()
     }
     return unused_classes(classes, seen)
+
+
+def check_scored_classes(splits: Sequence[Split]) -> list[Finding]:
+    """Files of validation with objects of few of the classes of training."""
+    seen = {
+        split.name: {*np.unique(split.label_of[split.usable]).tolist()}
+        for split in splits
+    }
+    trained = {x for split in splits if split.trains for x in seen[split.name]}
+    return [
+        finding
+        for split in splits
+        if not split.trains
+        for own in [seen[split.name]]
+        if 0 < 2 * len(own) < len(trained)
+        and split.usable.sum() >= OBJECTS * len(trained)
+        for finding in split.warn(
+            f'its {split.usable.sum()} objects are of {len(own)} of the '
+            f'{quantity(len(trained), "class")} of training: AP leaves the '
+            'others out',
+            f'"category_id" of {split.path}, if it has objects of the others',
+        )
+    ]
+
+
+OBJECTS = 5
+"""Objects a class from which classes are missing not by chance."""
 
 
 def unused_classes(

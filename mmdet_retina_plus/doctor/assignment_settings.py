@@ -20,6 +20,30 @@ CROPS = ('Crop', 'Affine', 'Shift', 'Translate', 'TranslateX', 'TranslateY')
 OUR_SAMPLER = "model.train_cfg.sampler=dict(type='PseudoSampler')"
 CHOOSE_AGAIN = ('FreeAnchorRetinaHead', 'PAAHead')
 """Heads that take few or none of the positives of their assigner."""
+HIGHEST = 0.8
+"""IoU of positives that no recipe goes beyond."""
+NUMBERS = {
+    'pos_fraction': (0.01, 1, 'is no fraction of the samples', 0.25),
+    'finest_scale': (
+        14,
+        224,
+        'sends the boxes of nearly all sizes to one level',
+        56,
+    ),
+    'center_sample_radius': (
+        0.5,
+        10,
+        'in strides: objects have no point, or all, as positives',
+        1.5,
+    ),
+    'norm_cfg.momentum': (
+        0,
+        0.5,
+        'of batch norms is the weight of the newest batch, not of the rest',
+        0.1,
+    ),
+}
+"""Lowest and highest that may be meant, what others do, a usual one."""
 WIDE = 0.45
 """Range of IoU that is ignored, beyond that of recipes."""
 IOUS = {'pos_iou_thr': 0.5, 'neg_iou_thr': 0.4, 'min_pos_iou': 0.0}
@@ -77,8 +101,17 @@ def check_negative_threshold(cfg: Mapping) -> list[Finding]:
 
 
 def check_threshold_order(cfg: Mapping) -> list[Finding]:
+    """Thresholds of the assigners of all stages."""
+    return [
+        finding
+        for path, value in dotted_items(cfg.get('model'), 'model.')
+        if path.endswith('.assigner') and isinstance(value, Mapping)
+        for finding in wrong_thresholds(path, value)
+    ]
+
+
+def wrong_thresholds(key: str, assigner: Mapping) -> list[Finding]:
     """Anchors between the thresholds are ignored, not both at once."""
-    assigner = part(cfg, 'model.train_cfg.assigner')
     positive, negative = (
         assigner.get(f'{name}_iou_thr') for name in ('pos', 'neg')
     )
@@ -86,8 +119,18 @@ def check_threshold_order(cfg: Mapping) -> list[Finding]:
         given = assigner.get(name)
         if is_number(given) and not 0 <= given <= 1:
             message = f'{name}={given} is no IoU in [0, 1]'
-            fix = f'model.train_cfg.assigner.{name}={usual}'
+            fix = f'{key}.{name}={usual}'
             return [Finding('error', 'assigner', message, fix)]
+    if is_number(positive) and positive > HIGHEST:
+        return [
+            Finding(
+                'warning',
+                'assigner',
+                f'pos_iou_thr={positive}: hardly any anchor overlaps an '
+                'object as much, so few are positive',
+                f'{key}.pos_iou_thr=0.5 {key}.neg_iou_thr=0.4',
+            )
+        ]
     if not (is_number(positive) and is_number(negative)):
         return []
     # An int is a finding of its own.
@@ -98,7 +141,7 @@ def check_threshold_order(cfg: Mapping) -> list[Finding]:
                 'assigner',
                 f'anchors of an IoU from {negative} to {positive} are neither '
                 'objects nor background: most of those near objects',
-                f'{KEY}.pos_iou_thr=0.5 {KEY}.neg_iou_thr=0.4',
+                f'{key}.pos_iou_thr=0.5 {key}.neg_iou_thr=0.4',
             )
         ]
     if positive >= negative:
@@ -108,8 +151,24 @@ def check_threshold_order(cfg: Mapping) -> list[Finding]:
             'error',
             'assigner',
             f'pos_iou_thr={positive} lies below neg_iou_thr={negative}',
-            f'{KEY}.pos_iou_thr=0.5 {KEY}.neg_iou_thr=0.4',
+            f'{key}.pos_iou_thr=0.5 {key}.neg_iou_thr=0.4',
         )
+    ]
+
+
+def check_numbers(cfg: Mapping) -> list[Finding]:
+    """Numbers of a model out of the range that can be meant."""
+    return [
+        Finding(
+            'warning',
+            path.rpartition('.')[0],
+            f'{name.rpartition(".")[2]}={value} {message}',
+            f'{path}={usual}',
+        )
+        for path, value in dotted_items(cfg.get('model'), 'model.')
+        if is_number(value)
+        for name, (low, high, message, usual) in NUMBERS.items()
+        if path.endswith(f'.{name}') and not low <= value <= high
     ]
 
 
@@ -254,6 +313,7 @@ CHECKS = (
     check_ranges,
     check_negative_threshold,
     check_threshold_order,
+    check_numbers,
     check_low_quality,
     check_ignore_regions,
     check_candidates,

@@ -7,7 +7,7 @@ from mmdet_retina_plus.common.text import clause, quantity
 from .findings import Finding
 from .split import Split
 
-ENOUGH = 30
+ENOUGH = 20
 """Objects from which their distribution tells something."""
 SEVERAL = 10
 """Images from which it does."""
@@ -69,6 +69,7 @@ def leaving(
     inside = (numbers[:, 2:] <= sizes + 1).all()
     if inside and (numbers[:, 2:] > numbers[:, :2]).all():
         what, fix = CORNERS
+        fix += '; where --show then has them off their objects, y stands first'
         return split.fail(f'{what}: so all lie in the image{message}', fix)
     half = numbers[:, 2:] / 2
     inside = (numbers[:, :2] >= half - 1).all()
@@ -87,7 +88,7 @@ def leaving(
         'beyond): they are of larger images',
         f'divide the four numbers of bbox by some {factor:.2g}, or write the '
         'size that they were drawn at into "width" and "height" and take the '
-        'images of that size',
+        'images of that size; of tiles subtract left and top of the tile',
     )
 
 

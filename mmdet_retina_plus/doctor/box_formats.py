@@ -171,6 +171,17 @@ def other_format(split: Split) -> tuple[str, str]:
                 f'where not, {fix}',
             )
         return f'bbox is {name}{BY_MASKS}', fix
+    across, down = (sizes - (as_said[:, :2] + as_said[:, 2:])).T
+    for axis, moved in (
+        ('y from the bottom', (0, down)),
+        ('x from the right', (across, 0)),
+    ):
+        mirrored = as_said + np.stack(np.broadcast_arrays(*moved * 2), -1)
+        if (iou_of_pairs(mirrored, bounds) > SAME).mean() > MAJORITY:
+            right = axis.replace('y from the bottom', 'height - y - h')
+            right = right.replace('x from the right', 'width - x - w')
+            fix = f'write {right} of the image in place of {axis[0]}'
+            return f'bbox counts {axis}{BY_MASKS}', fix
     with np.errstate(divide='ignore', invalid='ignore'):
         factors = np.median((bounds / as_said)[:, 2:], axis=0)
     if not np.isfinite(factors).all() or (factors <= 0).any():
@@ -217,13 +228,27 @@ def check_whole_images(split: Split) -> list[Finding]:
     extent = split.boxes[used, 2:] - split.boxes[used, :2]
     whole = (extent > WHOLE * split.sizes[used]).all(axis=1)
     several = np.bincount(split.image_of[used])[split.image_of[used]] > 1
-    if (whole & several).sum() <= len(used) / 2:
-        return []
-    return split.fail(
-        f'bbox of {quantity(int((whole & several).sum()), "object")} is the '
-        'whole image, of several in an image',
-        'write the box of each object into bbox: [left, top, width, height]',
-    )
+    found = whole & several
+    if found.sum() > len(used) / 2:
+        return split.fail(
+            f'bbox of {quantity(int(found.sum()), "object")} is the whole '
+            'image, of several in an image',
+            'write the box of each object into bbox: [left, top, width, '
+            'height]',
+        )
+    labels = split.label_of[used]
+    for label in np.unique(labels[found]):
+        own = labels == label
+        # Of one class alone, its box stands for the rest of the image.
+        if found[own].sum() >= MANY and whole[own].all():
+            name = split.classes[label]
+            return split.warn(
+                f'all {own.sum()} boxes of {name} are the whole image, beside '
+                'other objects: mmdet has no class of the background',
+                f'delete {name} and its boxes from the annotation file, and '
+                'from classes',
+            )
+    return []
 
 
 def check_areas(split: Split) -> list[Finding]:

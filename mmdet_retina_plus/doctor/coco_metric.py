@@ -9,6 +9,8 @@ from mmdet_retina_plus.common.suggestions import near_name
 from .findings import Finding
 
 METRICS = ('bbox', 'segm', 'proposal', 'proposal_fast')
+OF_PRECISION = 100
+"""Boxes an image, of which pycocotools takes the AP."""
 PROPOSALS = 3
 """Numbers of proposals that pycocotools summarizes for."""
 ITEMS = (
@@ -28,6 +30,7 @@ def are_proposals(value: Any) -> bool:
         isinstance(value, list | tuple)
         and len(value) == PROPOSALS
         and all(isinstance(x, int) and x > 0 for x in value)
+        and OF_PRECISION in value
     )
 
 
@@ -39,7 +42,7 @@ WANTED: dict[str, tuple[Callable[[Any], bool], str, str]] = {
     'metric': (names_metrics, f'one or a list of {", ".join(METRICS)}', ''),
     'proposal_nums': (
         are_proposals,
-        'three numbers of boxes',
+        'three numbers of boxes, 100 among them, with which AP is taken',
         '(100, 300, 1000)',
     ),
     'metric_items': (are_items, 'a list of names of its metrics', ''),

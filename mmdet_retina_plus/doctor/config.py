@@ -29,6 +29,8 @@ from . import (
 )
 from .anchors import (
     check_anchors,
+    check_batch_scales,
+    check_channels,
     check_distinct,
     check_scales,
     has_threshold,
@@ -263,6 +265,7 @@ def check_data(
     findings += guarded(
         annotations.check_unused_classes, data.splits, findings
     )
+    findings += guarded(annotations.check_scored_classes, data.splits)
     configs = datasets_in(part(values, 'train_dataloader.dataset'))
     training = [data.bare.get(id(config)) for config in configs]
     if training and all(x in others for x in training):
@@ -343,10 +346,8 @@ def check_run(
             continue
 
         def check_scoring(name: str = name) -> list[Finding]:
-            first = next(iter(samples.get(name) or ()), None)
-            packed = None if first is None else first['data_samples']
             scores[name], found = check_evaluator(
-                values, name, built.get(name), packed
+                values, name, built.get(name), samples.get(name) or ()
             )
             read = any(x.name.startswith(name) for x in data.splits)
             return without_causes(found, name if read else 'val', known)
@@ -404,6 +405,9 @@ def check_model(
     if samples.get('train') != []:
         findings += guarded(check_priors, cfg, model, data)
         findings += guarded(check_scales, data.splits, samples)
+        findings += guarded(check_batch_scales, values, samples)
+    channels = guarded(check_channels, samples)
+    findings += channels
     if any_error(strides):
         return findings
     batch = samples.get('train')
@@ -436,7 +440,7 @@ def check_model(
         tried.append(Finding('ok', 'prediction', message))
     if any_error(tried):
         tried = guarded(explain_heads, model, features) or tried
-    return findings + without_consequences(tried, known)
+    return findings + without_consequences(tried, [*known, *channels])
 
 
 def check_priors(cfg: Any, model: Any, data: DataSets) -> list[Finding]:

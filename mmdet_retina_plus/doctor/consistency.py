@@ -167,7 +167,8 @@ def check_num_classes(
         key = [x for x in head.split('.') if not x.isdigit()][-1]
         number = head.rpartition('.')[2]
         subject = f'{key}[{number}]' if number.isdigit() else key
-        counts = name == 'num_classes' and key in COUNTING
+        ours = kind(part(cfg, head)) == 'UNetSemanticHead'
+        counts = name == 'num_classes' and (key in COUNTING or ours)
         if not counts and name != 'num_things_classes':
             continue
         if not classes - {value}:
@@ -196,7 +197,7 @@ def check_labels(splits: Sequence[Split]) -> list[Finding]:
         if isinstance(split.classes, str) or not split.categories:
             continue
         # Of other spellings `check_spelling` tells.
-        if any(SPELT in x.message for x in guarded(check_spelling, split)):
+        if is_respelt(split):
             continue
         # A name twice in one file is a finding of its own.
         names = tuple(
@@ -236,6 +237,7 @@ def check_labels(splits: Sequence[Split]) -> list[Finding]:
             'write the same categories into all files, and their ids into '
             f'the annotations: "categories": {json.dumps(listed)}, with '
             f'metainfo=dict(classes={tuple_of(union)}) in all data sets',
+            'lists',
         )
     ]
 
@@ -291,11 +293,7 @@ def respelt(
     Labels of a concatenated set are right only with equal names in all files,
     so the file changes and not the classes.
     """
-    odd = {
-        split.subject: split
-        for split in splits
-        if any(SPELT in x.message for x in guarded(check_spelling, split))
-    }
+    odd = {split.subject: split for split in splits if is_respelt(split)}
     if all(x.subject in odd for x in splits):
         return list(findings)
     renamed = {}
@@ -308,26 +306,25 @@ def respelt(
         renamed[subject] = f'write {pairs} into categories of {split.path}'
     return [
         replace(x, fix=renamed[x.subject])
-        if x.subject in renamed and renamed[x.subject] and SPELT in x.message
+        if x.subject in renamed
+        and renamed[x.subject]
+        and x.cause == 'spelling'
         else x
         for x in findings
     ]
 
 
-SPELT = 'names have to be equal'
-OF_CLASSES = ('labels follow', 'no category of', 'none of its')
+def is_respelt(split: Split) -> bool:
+    found = guarded(check_spelling, split)
+    return any(x.cause == 'spelling' for x in found)
 
 
 def join_labels(findings: Sequence[Finding]) -> list[Finding]:
     """One piece of advice where files list categories differently."""
-    if not any(
-        x.subject == 'data' and 'list the categories' in x.message
-        for x in findings
-    ):
+    if not any(x.cause == 'lists' for x in findings):
         return list(findings)
     return [
         x
         for x in findings
-        if not (x.message.startswith(OF_CLASSES) and 'data' in x.subject)
-        and 'meta information' not in x.message
+        if x.cause != 'classes' and 'meta information' not in x.message
     ]

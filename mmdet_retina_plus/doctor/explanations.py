@@ -251,6 +251,11 @@ PHRASES = (
     ('should be a integer number', 'train_cfg.max_epochs=12'),
     ("'sampler'", "sampler=dict(type='DefaultSampler', shuffle=True)"),
     ('assert 0 <= prob <= 1', 'prob=0.5'),
+    ('assert beta > 0', "beta=0.11, or type='L1Loss'"),
+    (
+        'batch_sampler option is mutually exclusive',
+        '{key} without drop_last: batch_sampler has its own',
+    ),
     ('probs must be float', 'prob=0.5'),
     ('Scale must be a number or tuple of int', 'scale=(1333, 800)'),
     ('inv_scale_x > 0', 'scale=(1333, 800), whole numbers above 0'),

@@ -24,8 +24,10 @@ class Finding:
         subject: What was looked at, in a word or two.
         message: What was seen.
         fix: What to do about it; only an 'ok' needs none.
-        cause: What is at fault: 'annotations', '' for the subject. Trials drop
-            what they find of a cause that other findings tell of.
+        cause: What is at fault: '' for the subject, 'annotations', of which
+            trials drop what they find where other findings tell of them; and
+            'spelling' of categories, 'classes', 'lists' of categories that
+            differ, which explain each other.
     """
 
     level: Level

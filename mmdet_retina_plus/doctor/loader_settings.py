@@ -3,11 +3,15 @@
 from collections.abc import Mapping
 
 from mmdet_retina_plus.common.config_tree import kind, part, walk
+from mmdet_retina_plus.common.numbers import is_number
 
 from .findings import Finding
-from .inheritance import is_set_later
+from .inheritance import bases_of, is_set_later
 from .model_traits import is_retina, scored_sets
 from .weights import BATCH_NORMS, setting
+
+OF_RECIPES = {'SGD': 0.02, 'AdamW': 0.0001}
+"""Highest learning rates of usual recipes, for batches of 16."""
 
 
 def check_test_resize(cfg: Mapping) -> list[Finding]:
@@ -39,6 +43,12 @@ def check_learning_rate(file: str, cfg: Mapping) -> list[Finding]:
     if not meant or not batch or meant == batch or scaling.get('enable'):
         return []
     if is_set_later(file, 'optim_wrapper.optimizer.lr', size, cfg):
+        return []
+    optimizer = part(cfg, 'optim_wrapper.optimizer')
+    rate, highest = optimizer.get('lr'), OF_RECIPES.get(kind(optimizer), 0)
+    # In a config of one file only its values tell whether it is scaled.
+    scaled = is_number(rate) and rate * meant / batch <= highest
+    if scaled and not bases_of(file):
         return []
     message = (
         f'the learning rate is meant for batches of {meant}, on one device '

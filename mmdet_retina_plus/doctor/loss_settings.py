@@ -94,6 +94,13 @@ def check_start(cfg: Mapping) -> list[Finding]:
     loss = part(cfg, 'model.bbox_head.loss_cls')
     # Without its exponent it is a cross entropy, which starts lower.
     focal = 'Focal' in kind(loss) and loss.get('gamma', 2) > 0
+    priors = [x['bias_prob'] for x in given if is_number(x.get('bias_prob'))]
+    if priors and max(priors) > HALF:
+        message = (
+            f'bias_prob={max(priors)}: all anchors start as objects, and '
+            'nearly all are background'
+        )
+        return [Finding('warning', 'bbox_head', message, f'{key}={right}')]
     if not focal or any('bias_prob' in x for x in given):
         return []
     if any(kind(x) == 'Pretrained' for x in given):
@@ -105,6 +112,8 @@ def check_start(cfg: Mapping) -> list[Finding]:
     return [Finding('warning', 'bbox_head', message, f'{key}={right}')]
 
 
+HALF = 0.5
+"""Score of an anchor that is to be background, at most."""
 SPREAD = 0.1
 """Standard deviation of a head's initial weights that is too large."""
 
@@ -220,7 +229,7 @@ def check_coder(cfg: Mapping) -> list[Finding]:
     return findings
 
 
-STEEP, ONE_SIDED, HEAVY = 6, 0.03, 100
+STEEP, ONE_SIDED, HEAVY, BLUNT = 6, 0.03, 100, 2
 """A gamma, an alpha's distance from 0 or 1 and a weight beyond meaning."""
 
 
@@ -270,6 +279,13 @@ def check_focal(cfg: Mapping) -> list[Finding]:
                 f'reduction={loss.get("reduction")!r}: the loss is divided by '
                 'the number of all priors, not of objects',
                 "reduction='mean'",
+            ),
+            (
+                kind(loss) == 'SmoothL1Loss' and loss.get('beta', 1) > BLUNT,
+                'warning',
+                f'beta={loss.get("beta")}: nearly all errors of deltas are '
+                'squared, and small ones learn next to nothing',
+                'beta=0.11',
             ),
             (
                 is_number(weight) and weight > HEAVY,

@@ -90,6 +90,13 @@ def explain_heads(model: Any, features: Sequence[Any]) -> list[Finding]:
         if isinstance(taken, int) and taken != wanted:
             owner, giver = f'{key}.{name}_head', f'{name}_roi_extractor'
             return [misfit(f'{owner}.in_channels', taken, giver, wanted)]
+        pooled = extractor.roi_layers[0].output_size
+        size = getattr(head, 'roi_feat_size', pooled)
+        if tuple(size) != tuple(pooled):
+            right = f'{key}.{name}_head.roi_feat_size={pooled[0]}'
+            message = f'{name}_roi_extractor pools {tuple(pooled)} cells, the '
+            message += f'head takes {tuple(size)}'
+            return [Finding('error', 'model', message, right)]
     return []
 
 

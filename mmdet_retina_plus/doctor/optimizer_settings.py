@@ -1,6 +1,7 @@
 """Settings of the optimizer and its wrapper that cannot be meant."""
 
 import inspect
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -26,7 +27,11 @@ SLOW = 0.99
 """Momentum beyond which it cannot be meant."""
 EMA = 0.5
 """Momentum of an average over which it follows the weights at once."""
+LARGE = 0.001
+"""What Adam adds to the size of gradients, at most."""
 FEW_STEPS = 10
+LARGEST_SCALE = 2**24
+"""Of a loss, from which gradients of float16 are infinite in any case."""
 MULTIPLIERS = ('lr_mult', 'decay_mult')
 PARAMWISE = (
     'custom_keys',
@@ -78,6 +83,7 @@ def check_optimizer_options(cfg: Mapping) -> list[Finding]:
     optimizer = part(cfg, KEY)
     name = kind(optimizer)
     findings = []
+    epsilon = optimizer.get('eps')
     decay, momentum = optimizer.get('weight_decay'), optimizer.get('momentum')
     high, usual = DECAYS.get(name, (1.0, 0.0001))
     if is_number(decay) and decay > high:
@@ -109,6 +115,16 @@ def check_optimizer_options(cfg: Mapping) -> list[Finding]:
                 f'momentum={momentum} averages {1 / (1 - momentum):,.0f} '
                 'gradients, so steps overshoot',
                 f'{KEY}.momentum=0.9',
+            )
+        )
+    elif name.startswith('Adam') and is_number(epsilon) and epsilon > LARGE:
+        findings.append(
+            Finding(
+                'warning',
+                KEY,
+                f'eps={epsilon} is larger than most gradients, so {name} '
+                'learns slowly',
+                f'{KEY}.eps=1e-8',
             )
         )
     elif name == 'SGD' and 'lr' in optimizer and not momentum:
@@ -157,7 +173,11 @@ def check_precision(cfg: Mapping) -> list[Finding]:
                 f'optim_wrapper.dtype={near!r}',
             )
         )
-    if scale != 'dynamic' and not isinstance(scale, float | Mapping):
+    if is_number(scale) and scale > LARGEST_SCALE:
+        message = f'loss_scale={scale} is beyond the range of float16'
+        fix = "optim_wrapper.loss_scale='dynamic'"
+        findings.append(Finding('error', 'optim_wrapper', message, fix))
+    elif scale != 'dynamic' and not isinstance(scale, float | Mapping):
         findings.append(
             Finding(
                 'error',
@@ -282,7 +302,7 @@ def check_odd_multipliers(cfg: Mapping) -> list[Finding]:
     for name, given in part(cfg, key).items():
         factor = part({'x': given}, 'x').get('lr_mult')
         message = ''
-        if 'head' in name and factor == 0:
+        if re.search('head|neck', name) and factor == 0:
             message = f'lr_mult=0: {name} keeps its initial weights'
         elif 'backbone' in name and is_number(factor) and factor > 1:
             message = (

@@ -1,5 +1,6 @@
 """Pipelines that run and spoil what they hand on."""
 
+import re
 from collections.abc import Iterator, Mapping
 from math import inf
 from typing import Any
@@ -17,10 +18,12 @@ from mmdet_retina_plus.common.suggestions import did_you_mean, hint, near_name
 from .findings import Finding
 from .model_traits import scored_sets
 from .pipeline_trials import FOR_GOOD
+from .unread_settings import source_of
 
 MOVES = ('Resize', *FOR_GOOD)
 """Ends of the names of transforms that move pixels and boxes."""
 FILTERS = ('filter_empty_gt', 'min_size', 'bbox_min_size')
+"""What one of mmdet's data sets or another filters by."""
 HIGH_SCORE = 0.15
 LOOSE, STRICT = 0.9, 0.15
 """IoU thresholds of NMS at which copies stay, or neighbours go."""
@@ -76,7 +79,25 @@ def check_order(cfg: Mapping) -> list[Finding]:
 
 
 def check_normalized_twice(cfg: Mapping) -> list[Finding]:
+    """`Normalize` beside the data preprocessor, or in one pipeline alone."""
     preprocessor = part(cfg, 'model.data_preprocessor')
+    has = {
+        name: any('Normalize' in steps for _, steps in kinds_of(cfg, name))
+        for name in ('train', *scored_sets(cfg))
+        if any(True for _ in pipelines_of(cfg, name))
+    }
+    if preprocessor.get('mean') is None and len({*has.values()}) > 1:
+        without = next(name for name in has if not has[name])
+        return [
+            Finding(
+                'error',
+                f'{without}_dataloader.dataset.pipeline',
+                'images are not normalised here, and those of '
+                f'{next(name for name in has if has[name])} are',
+                'the same Normalize in all pipelines, or mean and std in '
+                'model.data_preprocessor in place of it',
+            )
+        ]
     return [
         Finding(
             'error',
@@ -91,28 +112,29 @@ def check_normalized_twice(cfg: Mapping) -> list[Finding]:
     ]
 
 
-def filters_as_mmdet(config: Mapping) -> bool:
-    """Whether a data set's class leaves `filter_data` to one of mmdet's."""
+def filters_of(config: Mapping) -> list[str]:
+    """What a data set filters by, as far as mmdet does that; or nothing."""
     from mmdet.registry import DATASETS
 
     # Not `get`, which takes no unknown name quietly.
     built = DATASETS.module_dict.get(kind(config))
     method = getattr(built, 'filter_data', None)
-    return getattr(method, '__module__', '').startswith('mmdet.')
+    if not getattr(method, '__module__', '').startswith('mmdet.'):
+        return []
+    return re.findall(r"filter_cfg\.get\('(\w+)'", source_of(built))
 
 
 def check_filters(cfg: Mapping) -> list[Finding]:
     """Filters that nothing reads."""
     findings = []
     for parent in walk(part(cfg, 'train_dataloader')):
-        if not filters_as_mmdet(parent):
-            continue
+        known = filters_of(parent)
         for name in part(parent, 'filter_cfg'):
-            if name not in FILTERS:
-                guess = did_you_mean(name, FILTERS, always=True)
+            if known and name not in known:
+                guess = did_you_mean(name, known, always=True)
                 findings.append(
                     Finding(
-                        'error',
+                        'warning' if name in FILTERS else 'error',
                         'train_dataloader.dataset.filter_cfg',
                         f'nothing reads {name}{guess}',
                         'filter_cfg=dict(filter_empty_gt=True, min_size=32)',
@@ -146,6 +168,17 @@ def check_thresholds(cfg: Mapping) -> list[Finding]:
                     f'score_thr={score} drops most boxes before they are '
                     'scored, AP is too low',
                     f'{path}.score_thr=0.05',
+                )
+            )
+        score = part(cfg, f'{path}.nms').get('min_score')
+        if is_number(score) and score >= HIGH_SCORE:
+            findings.append(
+                Finding(
+                    'warning',
+                    f'{path}.nms',
+                    f'min_score={score} of {kind(part(cfg, f"{path}.nms"))} '
+                    'drops most boxes, AP is too low',
+                    f'{path}.nms.min_score=0.001',
                 )
             )
     return findings
@@ -239,6 +272,8 @@ def check_cut_results(cfg: Mapping) -> list[Finding]:
         'model.test_cfg',
         'model.test_cfg.rcnn',
         'model.roi_head.test_cfg',
+        'model.test_cfg.rpn',
+        'model.train_cfg.rpn_proposal',
     ):
         settings, nms = part(cfg, path), part(cfg, f'{path}.nms')
         threshold, smallest = (
@@ -266,10 +301,13 @@ def check_cut_results(cfg: Mapping) -> list[Finding]:
         ]
         for name, usual in (('max_per_img', 100), ('nms_pre', 1000)):
             count = settings.get(name)
+            what, times = 'predictions', 1
+            if 'rpn' in path:
+                what, times, usual = 'proposals', 5, 1000
             problems.append(
                 (
-                    within(count, 0, FEWEST[name]),
-                    f'{name}={count} cuts predictions, so AP is too low',
+                    within(count, 0, times * FEWEST[name]),
+                    f'{name}={count} cuts {what}, so AP is too low',
                     f'{name}={usual}',
                 )
             )

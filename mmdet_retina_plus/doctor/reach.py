@@ -20,6 +20,8 @@ EMA_MOMENTUM = 0.0002
 """What mmengine's EMAHook takes."""
 VAL_INTERVAL = {'IterBasedTrainLoop': 1000}
 """Default of `val_interval`, 1 of other loops."""
+OFTEN = 300
+"""Validations of a run beyond which they take most of its time."""
 AP_RISE = 0.02
 """Rise of AP that counts, beyond which few validations have it."""
 Found = Iterator[tuple[str, str]]
@@ -192,6 +194,13 @@ def intervals(loop: Mapping, length: Length) -> Found:
         yield (
             f'training of {limit} ends before its first validation, for '
             f'{kind(loop)} has val_interval={usual}',
+            f'train_cfg.val_interval={max(limit // 10, 1)}',
+        )
+    interval = loop.get('val_interval', usual)
+    if not by_epoch and is_number(interval) and limit / interval > OFTEN:
+        yield (
+            f'val_interval={interval} counts iterations: '
+            f'{limit // interval:.0f} validations in {limit}',
             f'train_cfg.val_interval={max(limit // 10, 1)}',
         )
     pairs: Any = loop.get('dynamic_intervals')

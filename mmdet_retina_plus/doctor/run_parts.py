@@ -286,7 +286,10 @@ def check_parameter_names(cfg: Mapping, model: Any) -> list[Finding]:
         message = (
             f'no parameter has {missing!r} in its name, so it does nothing'
         )
-        near = next(iter(get_close_matches(missing, steps, 1, ALMOST)), '')
+        above = [missing[:at] for at, x in enumerate(missing) if x == '.']
+        there = [x for x in above if any(x in name for name in names)]
+        close = get_close_matches(missing, steps, 1, ALMOST)
+        near = next(iter([*there[-1:], *close]), '')
         fix = f'leave {missing!r} out of {key}'
         decay = part({'given': given}, 'given').get('decay_mult')
         if near:

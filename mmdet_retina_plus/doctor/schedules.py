@@ -242,7 +242,13 @@ def step_problem(schedule: Mapping, length: Length) -> Problem | None:
     if limit is None:
         return None
     marks = sorted(x for x in schedule.get('milestones') or () if is_number(x))
-    every = schedule.get('step_size')
+    every, total = schedule.get('step_size'), schedule.get('total_steps')
+    if is_number(total) and total > SHORTER * limit:
+        return (
+            f'total_steps={total} of {name} are more than the {limit} {unit} '
+            'of training: the learning rate never falls',
+            {'total_steps': limit},
+        )
     fix = {'milestones': [limit * 2 // 3, limit * 11 // 12]}
     if marks and marks[0] >= limit:
         return (

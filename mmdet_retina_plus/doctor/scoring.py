@@ -29,10 +29,13 @@ from .explanations import explained
 from .findings import Finding
 from .pipelines import META
 from .run_parts import Parts
+from .unread_settings import source_of
 
 IMAGES = 300
 """Images to score; more take longer and tell no more."""
 PERFECT = 0.99
+OF_PRECISION = re.compile(r'(mAP|(^|/|_)AP\d*)$')
+"""Names of scores that are 1 at most."""
 TOLD = (*META, 'pred_instances')
 """What samples have, or lack and have a finding of their own."""
 MANY = 100
@@ -42,14 +45,15 @@ TRUSTED = ('mmdet', 'mmengine', 'mmdet_retina_plus')
 
 
 def perfect_sample(
-    info: Mapping, masks: bool, packed: Container[str] | None = None
+    info: Mapping, masks: bool, packed: Any = None
 ) -> dict[str, Any]:
     """What a detector would return that finds every object.
 
     Args:
         info: Of an image.
         masks: Whether masks are scored.
-        packed: What the pipeline hands on; None: all that a metric may read.
+        packed: What the pipeline hands on, of this image where a metric reads
+            its objects; None: all that a metric may read.
     """
     import torch
 
@@ -66,18 +70,22 @@ def perfect_sample(
     size = (info['height'], info['width'])
     if masks:
         found['masks'] = [compressed(x['mask'], *size) for x in instances]
-    read = {
+    given = {
+        'gt_instances': found,
+        'ignored_instances': {
+            'bboxes': torch.zeros(0, 4),
+            'labels': torch.zeros(0).long(),
+        },
+    }
+    if packed is not None and packed.get('img_id') == info['img_id']:
+        given = {x: plain(packed.get(x)) for x in given if x in packed}
+    read = given | {
         'img_id': info['img_id'],
         'img_path': info.get('img_path', ''),
         'ori_shape': size,
         'img_shape': size,
         'instances': info.get('instances') or [],
         'pred_instances': found,
-        'gt_instances': found,
-        'ignored_instances': {
-            'bboxes': torch.zeros(0, 4),
-            'labels': torch.zeros(0).long(),
-        },
     }
     return {
         key: value
@@ -86,8 +94,26 @@ def perfect_sample(
     }
 
 
-def some_infos(dataset: Any) -> list[Mapping]:
-    """Images that are scored, spread over the data set."""
+def plain(instances: Any) -> Any:
+    """Objects of a sample, their boxes as the model hands them on."""
+    instances = instances.clone()
+    if 'bboxes' in instances:
+        boxes = instances.bboxes
+        instances.bboxes = getattr(boxes, 'tensor', boxes)
+    return instances
+
+
+def reads_samples(metric: Any) -> bool:
+    """Whether it scores against the objects that the pipeline hands on."""
+    built: Any = type(metric)
+    return 'gt_instances' in source_of(built)
+
+
+def some_infos(dataset: Any, ids: Container | None) -> list[Mapping]:
+    """Images that are scored, of these ids or spread over the data set."""
+    if ids is not None:
+        infos = map(dataset.get_data_info, range(len(dataset)))
+        return [info for info in infos if info['img_id'] in ids]
     number = min(len(dataset), IMAGES)
     indices = np.unique(np.linspace(0, len(dataset) - 1, number).astype(int))
     return [dataset.get_data_info(int(index)) for index in indices]
@@ -178,7 +204,7 @@ def check_evaluator(
     cfg: Mapping,
     name: str,
     dataset: Any,
-    packed: Container[str] | None = None,
+    samples: Sequence[Any] = (),
 ) -> tuple[dict[str, float], list[Finding]]:
     """Scores of perfect predictions, and findings about the evaluator.
 
@@ -186,17 +212,17 @@ def check_evaluator(
         cfg: Of the run.
         name: 'val' or 'test'.
         dataset: As the runner builds it; None if that failed.
-        packed: A sample that went through its pipeline; None if none did.
+        samples: Those that went through its pipeline.
     """
     with TemporaryDirectory() as folder:
-        return score_perfect(cfg, name, dataset, packed, folder)
+        return score_perfect(cfg, name, dataset, samples, folder)
 
 
 def score_perfect(
     cfg: Mapping,
     name: str,
     dataset: Any,
-    packed: Container[str] | None,
+    samples: Sequence[Any],
     folder: str,
 ) -> tuple[dict[str, float], list[Finding]]:
     """As `check_evaluator`, with a folder for files of metrics."""
@@ -225,7 +251,12 @@ def score_perfect(
     if not hasattr(dataset, 'get_data_info'):
         return {}, []
     evaluator.dataset_meta = dataset.metainfo
-    infos = some_infos(dataset)
+    packed = {
+        x['data_samples'].get('img_id'): x['data_samples'] for x in samples
+    }
+    first = next(iter(packed.values()), None)
+    own = bool(packed) and any(map(reads_samples, evaluator.metrics))
+    infos = some_infos(dataset, packed if own else None)
     masks = any('segm' in metrics_of(x) for x in evaluator.metrics)
     if not any(info.get('instances') for info in infos):
         return {}, []
@@ -235,12 +266,15 @@ def score_perfect(
         return {}, left_out
     try:
         with silence():
-            samples = [perfect_sample(info, masks, packed) for info in infos]
+            perfect = [
+                perfect_sample(info, masks, packed.get(info['img_id'], first))
+                for info in infos
+            ]
             if len(infos) < len(dataset):
                 for metric in evaluator.metrics:
                     metric.img_ids = [info['img_id'] for info in infos]
-            evaluator.process(samples)
-            scores = evaluator.evaluate(len(samples))
+            evaluator.process(perfect)
+            scores = evaluator.evaluate(len(perfect))
     except KeyError as error:
         if error.args == ('mask',):  # Named by the annotations' check.
             return {}, []
@@ -252,7 +286,34 @@ def score_perfect(
             scoring_failed(cfg, name, error)
         ]
     findings = check_scores(key, scores, infos)
+    # Where CocoMetric has no AP at all it answers -1.
+    if findings and min(scores.values()) < 0:
+        findings = explain_arguments(key, cfg[key]) or findings
+    if findings and len({x['img_id'] for x in infos}) < len(infos):
+        findings = [repeated(x, name) for x in findings]
+    elif own and findings:
+        findings = [replace(x, fix=loaded_late(name)) for x in findings]
     return dict(scores), subset_instead(cfg, name, findings)
+
+
+def loaded_late(name: str) -> str:
+    """Where boxes are loaded that a metric reads of the samples."""
+    return (
+        f"dict(type='LoadAnnotations', with_bbox=True) after Resize in "
+        f'{name}_dataloader.dataset.pipeline: predictions are in the pixels '
+        'of the image files, and loaded before it boxes are not'
+    )
+
+
+def repeated(finding: Finding, name: str) -> Finding:
+    """Low scores, explained by images that come more than once."""
+    return replace(
+        finding,
+        message='images of the data set come more than once, and the objects '
+        'of an image once: the predictions of the others count as wrong',
+        fix=f'{name}_dataloader.dataset without RepeatDataset, and each file '
+        'once in a ConcatDataset',
+    )
 
 
 def chooses(cfg: Mapping, name: str) -> bool:
@@ -378,7 +439,7 @@ def check_scores(
     low = {
         name: value
         for name, value in scores.items()
-        if name.endswith(('bbox_mAP', 'segm_mAP')) and value < PERFECT
+        if OF_PRECISION.search(name) and value < PERFECT
     }
     if crowded or not low:
         return []

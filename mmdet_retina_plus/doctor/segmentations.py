@@ -33,6 +33,8 @@ BETTER = 0.1
 """IoU by which a mask fits another object's box better than the own."""
 THIN = 1.0
 """Square pixels of polygons below which they may cover no pixel."""
+ENOUGH = 20
+"""Objects from which rectangles are no chance."""
 CORNERS = 3
 """Fewest corners of a polygon; mmdet leaves out those with less."""
 
@@ -171,6 +173,7 @@ def check_segmentations(split: Split) -> list[Finding]:
         # Fractions of the image have no pixel, either.
         if loads and not any_error(places):
             findings += check_blank(split, masks, readable)
+            findings += check_rectangles(split, masks, readable)
     if misfits:
         findings += split.fail(
             f'{clause(len(misfits), "run-length mask", "have")} another size '
@@ -315,6 +318,32 @@ def check_places(
     if most:
         return split.fail(message, fix)
     return split.warn(message, fix)
+
+
+def check_rectangles(
+    split: Split, masks: Sequence, readable: Sequence[bool]
+) -> list[Finding]:
+    """Polygons of all objects that are their boxes."""
+    step = len(masks) // LOOKED_AT + 1
+    places = [
+        at
+        for at in range(0, len(masks), step)
+        if readable[at] and split.usable[at]
+    ]
+    if len(places) < ENOUGH or not all(
+        isinstance(masks[at], list) and len(masks[at]) == 1 for at in places
+    ):
+        return []
+    areas = [polygon_area(masks[at][0]) for at in places]
+    left, top, right, bottom = split.boxes[places].T
+    if not np.allclose(areas, (right - left) * (bottom - top), rtol=0.01):
+        return []
+    return split.warn(
+        f'the polygons of all {len(places)} objects are their boxes, so the '
+        'mask head learns rectangles',
+        'write the outlines of the objects, or train boxes alone: '
+        "model.roi_head=None, no with_mask=True, and metric='bbox'",
+    )
 
 
 def exchanged_masks(

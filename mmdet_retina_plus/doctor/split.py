@@ -86,8 +86,8 @@ class Split(CocoColumns):
     def warn(self, message: str, fix: str) -> list[Finding]:
         return [Finding('warning', self.subject, message, fix)]
 
-    def fail(self, message: str, fix: str) -> list[Finding]:
-        return [Finding('error', self.subject, message, fix)]
+    def fail(self, message: str, fix: str, cause: str = '') -> list[Finding]:
+        return [Finding('error', self.subject, message, fix, cause)]
 
     def say(self, message: str) -> list[Finding]:
         return [Finding('ok', self.subject, message)]

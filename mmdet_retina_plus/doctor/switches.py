@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+from mmdet_retina_plus.common.config_tree import kind
+
 from .data_sets import silence
 from .explanations import explained
 from .findings import Finding, any_error, is_error
@@ -14,6 +16,21 @@ from .trial import check_loss_step
 
 LATE = 10**6
 """Epochs after which every hook has switched."""
+ACTING = {
+    'YOLOXModeSwitchHook': (
+        ('before_train_epoch',),
+        'leave {key} out: it is for YOLOX and MultiImageMixDataset',
+    ),
+    'EMAHook': (
+        ('before_run', 'after_train_iter'),
+        'leave out of {key} what its ema_type does not take',
+    ),
+    'MeanTeacherHook': (
+        ('before_train',),
+        'leave {key} out: it is for a model of a teacher and a student',
+    ),
+}
+"""Hooks that change a model: when they do, and what a failure says."""
 
 
 def steps_in(hook: Mapping) -> dict[str, Sequence]:
@@ -47,16 +64,14 @@ def check_switches(
             findings += replaced(where, changed, steps) or step_after(
                 where, model, changed, there
             )
-        if hook.get('type') in CLOSING:
-            changed, other = copy.copy(dataset), copy.deepcopy(model)
-            findings += closed(key, hook, changed, other) or step_after(
-                key, other, changed, there
-            )
+        if kind(hook) not in ACTING:
+            continue
+        changed, other = copy.copy(dataset), copy.deepcopy(model)
+        found = acted(key, hook, changed, other)
+        if not found and kind(hook) == 'YOLOXModeSwitchHook':
+            found = step_after(key, other, changed, there)
+        findings += found
     return findings
-
-
-CLOSING = ('YOLOXModeSwitchHook', 'mmdet.YOLOXModeSwitchHook')
-"""Hooks that leave steps out and add a loss."""
 
 
 def without_pipeline(key: str, dataset: Any) -> Finding:
@@ -83,13 +98,15 @@ def replaced(key: str, dataset: Any, steps: Sequence) -> list[Finding]:
     return []
 
 
-def closed(key: str, hook: Mapping, dataset: Any, model: Any) -> list[Finding]:
-    """Change a data set and a model as the hook does at its epoch."""
+def acted(key: str, hook: Mapping, dataset: Any, model: Any) -> list[Finding]:
+    """Change a data set and a model as the hook does in its turn."""
     from mmdet.registry import HOOKS
 
+    methods, fix = ACTING[kind(hook)]
     settings = {x: hook[x] for x in hook if x != 'priority'}
     runner = SimpleNamespace(
         epoch=LATE,
+        iter=LATE,
         max_epochs=LATE,
         model=model,
         logger=SimpleNamespace(info=lambda *_: None),
@@ -97,10 +114,12 @@ def closed(key: str, hook: Mapping, dataset: Any, model: Any) -> list[Finding]:
     )
     try:
         with silence():
-            HOOKS.build(settings).before_train_epoch(runner)
+            built = HOOKS.build(settings)
+            for name in methods:
+                arguments = (0,) if name.endswith('_iter') else ()
+                getattr(built, name)(runner, *arguments)
     except Exception as error:  # Of a data set or a model of another kind.
-        fix = f'leave {key} out: it is for YOLOX and MultiImageMixDataset'
-        return [explained(key, error, fix=fix)]
+        return [explained(key, error, fix=fix.replace('{key}', key))]
     return []
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from mmdet_retina_plus.common.config_tree import (
+    datasets_in,
     dotted_items,
     kind,
     part,
     walk,
 )
+from mmdet_retina_plus.common.numbers import is_number
 from mmdet_retina_plus.common.text import quantity, some, verb
 
 from .findings import Finding, any_error
@@ -180,9 +182,13 @@ def compare_weights(
                 f'{key}=None, or the path of a checkpoint',
             )
         ]
+    # Weights before they were averaged, and what the optimizer remembers.
+    others = {
+        name: loaded.get(name) for name in ('ema_state_dict', 'optimizer')
+    }
     floats = {
         name: value
-        for name, value in weights.items()
+        for name, value in [*weights.items(), *dotted_items(others)]
         if is_tensor(value) and value.is_floating_point()
     }
     spoilt = [x for x, value in floats.items() if not value.isfinite().all()]
@@ -370,8 +376,54 @@ def check_resumed_from(cfg: Mapping, path: str) -> list[Finding]:
                 'resume=False',
             )
         ]
+    rate = part(cfg, 'optim_wrapper.optimizer').get('lr')
+    saved = [
+        group.get('initial_lr', group.get('lr'))
+        for group in part(loaded, 'optimizer').get('param_groups') or ()
+    ]
+    scales = part(cfg, 'auto_scale_lr').get('enable')
+    plain = not (scales or part(cfg, 'optim_wrapper').get('paramwise_cfg'))
+    if plain and is_number(rate) and saved and rate not in saved:
+        return [
+            Finding(
+                'warning',
+                'resume',
+                f'training goes on with lr={saved[0]} of {file}, and nothing '
+                f'reads lr={rate} of the config',
+                f'optim_wrapper.optimizer.lr={saved[0]}, or resume=False with '
+                'load_from to train these weights with another',
+            )
+        ]
     message = f'resumes after {unit} {done} of {total}'
     return [Finding('ok', 'resume', message)]
+
+
+def check_saved_classes(cfg: Mapping, path: str) -> list[Finding]:
+    """Classes of a checkpoint that stand in another order.
+
+    Args:
+        cfg: Of the run.
+        path: Of a checkpoint that can be read.
+    """
+    from mmengine.runner import CheckpointLoader
+
+    loaded = CheckpointLoader.load_checkpoint(path, 'cpu', 'silent')
+    theirs = list(part(loaded, 'meta.dataset_meta').get('classes') or ())
+    data = datasets_in(part(cfg, 'train_dataloader').get('dataset'))
+    ours = next((part(x, 'metainfo').get('classes') for x in data), None) or ()
+    if theirs == list(ours) or {*theirs} != {*ours}:
+        return []
+    file = os.path.basename(path)
+    return [
+        Finding(
+            'warning',
+            'load_from',
+            f'{file} has the classes {some(theirs)}, and the config '
+            f'{some(list(ours))}: the weights of each are those of another',
+            'the order of the checkpoint for classes, and for the categories '
+            'of the annotation files',
+        )
+    ]
 
 
 def resumed(findings: list[Finding]) -> list[Finding]:
@@ -507,6 +559,8 @@ def check_weights(
         )
     if is_local(path):
         found = compare_weights('load_from', path, model)
+        if not any_error(found):
+            found += check_saved_classes(cfg, path)
         if cfg.get('resume') is True:
             found = resumed(found)
             if not any_error(found):

@@ -2,9 +2,15 @@
 
 from pathlib import Path
 
+import torch
 from mmdet.models.task_modules import AnchorGenerator
 
-from mmdet_retina_plus.doctor.anchors import check_anchors, has_threshold
+from mmdet_retina_plus.doctor.anchors import (
+    check_anchors,
+    check_batch_scales,
+    check_channels,
+    has_threshold,
+)
 from mmdet_retina_plus.doctor.split import Split
 
 RETINANET = AnchorGenerator(
@@ -36,6 +42,23 @@ def split_of(*boxes, size=(512, 512), **fields):
         'categories': [{'id': 1, 'name': 'x'}],
     }
     return Split('train', coco, Path(), ('x',), **fields)
+
+
+def sample(side, channels=3):
+    return [{'inputs': torch.zeros(channels, side, side)}]
+
+
+def test_validation_unlike_training():
+    samples = {'train': sample(256), 'val': sample(256)}
+    augment = {'random_size_range': (64, 96)}
+    cfg = {'model': {'data_preprocessor': {'batch_augments': [augment]}}}
+    (finding,) = check_batch_scales(cfg, samples)
+    assert 'random_size_range=(128, 256)' in finding.fix
+    augment['random_size_range'] = (192, 320)
+    assert check_batch_scales(cfg, samples) == []
+    assert check_channels(samples) == []
+    (finding,) = check_channels(samples | {'val': sample(256, 1)})
+    assert 'its images have 1 channel, those of training 3' in finding.message
 
 
 def test_misfits_are_counted_by_size():

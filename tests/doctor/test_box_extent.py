@@ -108,7 +108,7 @@ def overflowing():
         boxes_of(),
         overflowing(),
         boxes_of(largest=200),
-        boxes_of(number=20) / 2,
+        boxes_of(number=19) / 2,
         boxes_of(low=0.3, high=0.7),
         boxes_of(low=0.0, high=0.8),
         boxes_of() + np.array([-4, -4, 8, 8]),

@@ -5,6 +5,7 @@ One fault is one finding, whose fix can be pasted.
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,10 +19,15 @@ from mmengine.config import Config
 from mmengine.dataset import default_collate
 from pycocotools import mask as api
 
+from mmdet_retina_plus.doctor.annotations import (
+    check_kept,
+    check_scored_classes,
+)
 from mmdet_retina_plus.doctor.assignment_settings import (
     check_low_quality,
     check_ranges,
 )
+from mmdet_retina_plus.doctor.box_formats import check_whole_images
 from mmdet_retina_plus.doctor.config import check_config
 from mmdet_retina_plus.doctor.consistency import (
     check_exchanged,
@@ -30,7 +36,7 @@ from mmdet_retina_plus.doctor.consistency import (
 from mmdet_retina_plus.doctor.mask_settings import check_mask_loading
 from mmdet_retina_plus.doctor.run_parts import check_batch
 from mmdet_retina_plus.doctor.split import Split
-from tests.helpers.case_files import HEIGHT, WIDTH, Case, polygon
+from tests.helpers.case_files import HEIGHT, WIDTH, Case, coco_set, polygon
 
 
 @pytest.fixture
@@ -126,6 +132,12 @@ EVALUATORS = {
         'two of its metrics are called coco/bbox_mAP',
         "val_evaluator.1.prefix='other'",
     ),
+    'no number that AP is of': (
+        'val_evaluator.update(proposal_nums=(1, 10, 50))\n'
+        'test_evaluator = val_evaluator',
+        '100 among them',
+        'proposal_nums=(100, 300, 1000)',
+    ),
     'a schedule that waits for no metric': (
         "param_scheduler = [dict(type='ReduceOnPlateauLR', "
         "monitor='bbox_mAP')]",
@@ -150,9 +162,15 @@ val_evaluator = test_evaluator = dict(type='CocoMetric')""")
     assert case.problems() == []
 
 
-def test_an_evaluator_of_voc_is_fine(case):
+def test_an_evaluator_of_voc_reads_the_boxes_of_the_pipeline(case):
     case.add("val_evaluator = test_evaluator = dict(type='VOCMetric')")
     assert case.problems() == []
+    case.add("""
+test_pipeline[1]['scale'] = (192, 160)
+test_pipeline[1:3] = test_pipeline[2:0:-1]
+val_dataloader['dataset']['pipeline'] = test_pipeline""")
+    (problem,) = (x for x in case.problems() if 'pascal_voc' in x.message)
+    assert 'after Resize in val_dataloader' in problem.fix
 
 
 LOAD_MASKS = """
@@ -299,6 +317,11 @@ BOXES = {
         lambda x: [x[1], x[0], x[3], x[2]],
         '[top, left, height, width]',
         '[left, top, width, height]',
+    ),
+    'from the bottom': (
+        lambda x: [x[0], HEIGHT - x[1] - x[3], x[2], x[3]],
+        'y from the bottom',
+        'height - y - h',
     ),
     'another size': (
         lambda x: [2 * value for value in x],
@@ -968,6 +991,56 @@ def test_boxes_that_are_all_the_whole_image(case):
     assert 'bbox of 12 objects is the whole image' in problem.message
 
 
+def objects_of(labels, boxes, name='train'):
+    """A file of ten images, with as many objects in each."""
+    coco = coco_set(number=10)
+    coco['annotations'] = [
+        {
+            'id': 1 + number,
+            'image_id': 1 + number // len(boxes),
+            'category_id': labels[number % len(labels)],
+            'bbox': boxes[number % len(boxes)],
+            'area': 100.0,
+            'iscrowd': 0,
+        }
+        for number in range(10 * len(boxes))
+    ]
+    return Split(name, coco, Path(), ('cat', 'dog'))
+
+
+def test_a_class_of_whole_images_is_the_background():
+    boxes = [[0, 0, WIDTH, HEIGHT], [8, 12, 10, 10], [30, 12, 10, 10]]
+    (finding,) = check_whole_images(objects_of((2, 1, 1), boxes))
+    assert 'all 10 boxes of dog are the whole image' in finding.message
+    assert check_whole_images(objects_of((1, 2), boxes)) == []
+
+
+def test_validation_of_one_class_of_three():
+    boxes = [[8, 12, 10, 10], [30, 12, 10, 10]]
+    splits = [objects_of((1, 2), boxes), objects_of((1,), boxes, 'val')]
+    assert check_scored_classes(splits) == []
+    trained = replace(splits[0], classes=('cat', 'dog', 'cow'))
+    trained.coco['categories'].append({'id': 3, 'name': 'cow'})
+    trained.coco['annotations'][0]['category_id'] = 3
+    (finding,) = check_scored_classes([trained, splits[1]])
+    assert '20 objects are of 1 of the 3 classes' in finding.message
+
+
+def test_images_that_nobody_marked():
+    split = objects_of((1,), [[8, 12, 10, 10]])
+    assert check_kept(split)[0].level == 'ok'
+    del split.coco['annotations'][3:]
+    (finding,) = check_kept(replace(split))
+    assert 'filter_empty_gt=True' in finding.fix
+
+
+def test_images_of_validation_that_come_twice(case):
+    case.add("""
+val_dataloader['dataset'] = dict(
+    type='RepeatDataset', times=2, dataset=val_dataloader['dataset'])""")
+    assert 'without RepeatDataset' in case.problem().fix
+
+
 def test_polygons_that_are_wrong_leave_the_boxes_right(case):
     def shrink(coco):
         for annotation in coco['annotations']:
@@ -1322,6 +1395,8 @@ def test_a_key_of_paramwise_cfg_that_no_parameter_has(case):
     problem = case.problem()
     assert "no parameter has 'norm' in its name" in problem.message
     assert problem.fix == 'optim_wrapper.paramwise_cfg.norm_decay_mult=0.0'
+    case.add(key + '{"backbone.layers": dict(lr_mult=0.1)})')
+    assert "'backbone' in place of 'backbone.layers'" in case.problem().fix
 
 
 def test_samples_that_make_no_batch():
@@ -1501,10 +1576,18 @@ train_dataloader['dataset'] = dict(
     assert 'nothing is switched' in case.problem().message
 
 
-def test_a_hook_for_another_data_set_is_tried(case):
-    case.add("""
-custom_hooks = [dict(type='YOLOXModeSwitchHook', num_last_epochs=2)]""")
-    assert 'MultiImageMixDataset' in case.problem().fix
+@pytest.mark.parametrize(
+    ('hook', 'fix'),
+    [
+        ("'YOLOXModeSwitchHook', num_last_epochs=2", 'MultiImageMixDataset'),
+        ("'MeanTeacherHook'", 'a teacher and a student'),
+        ("'EMAHook', ema_type='ExpMomentumEMA', gama=9", 'gamma=…'),
+    ],
+)
+def test_a_hook_for_another_model_is_tried(case, hook, fix):
+    case.add(f'custom_hooks = [dict(type={hook})]')
+    (problem,) = (x for x in case.problems() if x.level == 'error')
+    assert fix in problem.fix
 
 
 def test_a_part_that_its_base_has_as_none_is_replaced(case, tmp_path):

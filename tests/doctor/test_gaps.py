@@ -24,7 +24,10 @@ from mmdet_retina_plus.doctor.consistency import (
 )
 from mmdet_retina_plus.doctor.data_sets import ids_of
 from mmdet_retina_plus.doctor.loss_settings import check_box_losses
-from mmdet_retina_plus.doctor.model_fit import explain_features
+from mmdet_retina_plus.doctor.model_fit import (
+    explain_features,
+    explain_heads,
+)
 from mmdet_retina_plus.doctor.pipeline_settings import check_order
 from mmdet_retina_plus.doctor.scoring import check_evaluator, check_left_out
 from mmdet_retina_plus.doctor.split import Split
@@ -348,6 +351,21 @@ def test_a_neck_of_one_level_that_does_not_fit():
     )
     finding = explain_features(model, torch.zeros(1, 3, 4, 4), ValueError())
     assert finding.fix == 'model.neck.in_channels=512'
+
+
+def test_a_head_that_takes_another_number_of_cells():
+    extractor = SimpleNamespace(
+        featmap_strides=[4],
+        out_channels=8,
+        roi_layers=[SimpleNamespace(output_size=(14, 14))],
+    )
+    head = SimpleNamespace(in_channels=8, roi_feat_size=(7, 7))
+    parts = SimpleNamespace(bbox_head=head, bbox_roi_extractor=extractor)
+    model = SimpleNamespace(roi_head=parts)
+    (finding,) = explain_heads(model, [torch.zeros(1, 8, 1, 1)])
+    assert finding.fix == 'model.roi_head.bbox_head.roi_feat_size=14'
+    head.roi_feat_size = (14, 14)
+    assert explain_heads(model, [torch.zeros(1, 8, 1, 1)]) == []
 
 
 def test_masks_that_are_ignored_explain_samples_without_objects(case):

@@ -106,6 +106,17 @@ def test_a_rate_for_other_batches_may_be_scaled_or_declared(inherit):
         assert check_learning_rate(file, cfg) == []
 
 
+@pytest.mark.parametrize(('rate', 'told'), [(0.01, 1), (0.00125, 0)])
+def test_a_config_of_one_file_may_have_scaled_its_rate(tmp_path, rate, told):
+    (tmp_path / 'x.py').touch()
+    cfg = {
+        'auto_scale_lr': {'base_batch_size': 16},
+        'train_dataloader': {'batch_size': 2},
+        'optim_wrapper': {'optimizer': {'type': 'SGD', 'lr': rate}},
+    }
+    assert len(check_learning_rate(str(tmp_path / 'x.py'), cfg)) == told
+
+
 @pytest.mark.parametrize('above', [(), ('mine = 3',)])
 def test_a_rate_that_the_config_set_anew_is_meant(inherit, above):
     own = 'optim_wrapper = dict(optimizer=dict(lr=0.00125))'

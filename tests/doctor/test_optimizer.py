@@ -74,6 +74,11 @@ FAULTS = {
         'too high for AdamW',
         f'{KEY}.lr=0.0001',
     ),
+    'more than gradients': (
+        {'optimizer': {'type': 'AdamW', 'lr': 0.0001, 'eps': 0.1}},
+        'larger than most gradients',
+        f'{KEY}.eps=1e-8',
+    ),
     'a head that never learns': (
         {'paramwise_cfg': {'custom_keys': {'bbox_head': {'lr_mult': 0}}}},
         'bbox_head keeps its initial weights',

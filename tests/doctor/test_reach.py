@@ -101,6 +101,7 @@ def test_a_hook_that_does_not_do_what_it_is_for(name):
             {'type': 'IterBasedTrainLoop', 'max_iters': 700},
             'has val_interval=1000',
         ),
+        ({**ITERATIONS, 'val_interval': 1}, '1200 validations in 1200'),
     ],
 )
 def test_a_validation_that_never_comes(loop, message):

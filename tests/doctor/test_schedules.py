@@ -222,6 +222,8 @@ def test_a_schedule_that_stops_training():
     assert finding.level == 'error'
     assert 'training stops: step' in finding.message
     assert findings({**cycle, 'total_steps': 1200}) == []
+    (finding,) = findings({**cycle, 'total_steps': 90000})
+    assert finding.fix == 'param_scheduler.0.total_steps=1200'
 
 
 def test_a_factor_an_iteration_is_that_of_all_of_long_training():

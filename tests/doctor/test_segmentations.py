@@ -58,6 +58,16 @@ def loads(**options):
 
 
 BITMAPS = loads()
+
+
+def test_polygons_that_are_boxes_teach_rectangles():
+    box = [[5, 5, 25, 5, 25, 15, 5, 15]]
+    (finding,) = findings([box] * 20, loads())
+    assert 'of all 20 objects are their boxes' in finding.message
+    outline = [[5, 5, 25, 5, 25, 15, 9, 15]]
+    assert findings([box] * 19 + [outline], loads()) == []
+
+
 POLYGONS = loads(poly2mask=False)
 
 

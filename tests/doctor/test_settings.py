@@ -81,6 +81,7 @@ HEAD = 'model.bbox_head'
 NINE_ANCHORS = {'ratios': [0.5, 1.0, 2.0], 'scales_per_octave': 3}
 ONE_ANCHOR = {'ratios': [1.0], 'scales': [8]}
 LOAD_MASKS = {'type': 'LoadAnnotations', 'with_mask': True}
+FIXED = {'neck': {'lr_mult': 0.0}}
 PAINT = [{'type': 'PaintInstances'}, {'type': 'PackDetInputs'}]
 SEMANTIC = {
     'model.semantic_head': {'type': 'UNetSemanticHead'},
@@ -94,6 +95,66 @@ TRAPS = {
     'negative threshold as an int': (
         {f'{ASSIGNER}.neg_iou_thr': 0},
         ('error', 'assigner', '0.4'),
+    ),
+    'a high threshold of a second stage': (
+        {
+            'model.train_cfg.rcnn': {
+                'assigner': {'pos_iou_thr': 0.9, 'neg_iou_thr': 0.9}
+            }
+        },
+        ('warning', 'assigner', 'rcnn.assigner.pos_iou_thr=0.5'),
+    ),
+    'percent of positives': (
+        {'model.train_cfg.rcnn': {'sampler': {'pos_fraction': 25}}},
+        (
+            'warning',
+            'model.train_cfg.rcnn.sampler',
+            'sampler.pos_fraction=0.25',
+        ),
+    ),
+    'errors that are squared': (
+        {f'{HEAD}.loss_bbox': {'type': 'SmoothL1Loss', 'beta': 11.0}},
+        ('warning', 'loss_bbox', 'loss_bbox.beta=0.11'),
+    ),
+    'few proposals': (
+        {'model.train_cfg.rpn_proposal': {'max_per_img': 10}},
+        ('warning', 'model.train_cfg.rpn_proposal', 'max_per_img=1000'),
+    ),
+    'a neck that never learns': (
+        {'optim_wrapper': {'paramwise_cfg': {'custom_keys': FIXED}}},
+        (
+            'warning',
+            'optim_wrapper.paramwise_cfg.custom_keys',
+            'custom_keys.neck.lr_mult=1.0',
+        ),
+    ),
+    'a soft NMS that drops': (
+        {'model.test_cfg': {'nms': {'type': 'soft_nms', 'min_score': 0.5}}},
+        ('warning', 'model.test_cfg.nms', 'nms.min_score=0.001'),
+    ),
+    'a loss beyond float16': (
+        {'optim_wrapper': {'type': 'AmpOptimWrapper', 'loss_scale': 1e30}},
+        ('error', 'optim_wrapper', "loss_scale='dynamic'"),
+    ),
+    'a filter of VOC': (
+        {
+            'train_dataloader.dataset': {
+                'type': 'CocoDataset',
+                'filter_cfg': {'bbox_min_size': 8},
+            }
+        },
+        (
+            'warning',
+            'train_dataloader.dataset.filter_cfg',
+            'filter_empty_gt=True',
+        ),
+    ),
+    'training alone normalises': (
+        {
+            'model.data_preprocessor': {},
+            'train_dataloader.dataset': {'pipeline': [{'type': 'Normalize'}]},
+        },
+        ('error', 'test_dataloader.dataset.pipeline', 'all pipelines'),
     ),
     'objects without overlap': (
         {
@@ -476,6 +537,7 @@ def test_distances_in_pixels():
     [
         ({'type': 'Normal', 'std': 1.0, 'bias_prob': 0.01}, 'start huge'),
         ({'type': 'Normal', 'std': 0.01}, 'a score of 0.5'),
+        ({'type': 'Normal', 'std': 0.01, 'bias_prob': 0.99}, 'as objects'),
         ({'type': 'Normal', 'std': 0.01, 'bias_prob': 0.01}, ''),
     ],
 )

@@ -161,9 +161,30 @@ def test_where_training_resumes(detector, tmp_path, name, by_folder):
     torch.save(state, path)
     levels = [x.level for x in check_weights(cfg, detector)]
     assert levels == ['ok', 'ok']
+    state['optimizer'] = {'param_groups': [{'lr': 0.01, 'initial_lr': 0.02}]}
+    torch.save(state, path)
+    for rate, count in ((0.02, 0), (0.1, 1)):
+        cfg['optim_wrapper'] = {'optimizer': {'lr': rate}}
+        found = [x.fix for x in check_weights(cfg, detector) if x.fix]
+        assert len(found) == count
+        assert all('optimizer.lr=0.02' in fix for fix in found)
     state.pop('optimizer')
     torch.save(state, path)
     assert 'starts anew' in check_weights(cfg, detector)[1].message
+
+
+@pytest.mark.parametrize(
+    ('classes', 'told'),
+    [(('cat', 'dog'), 0), (('dog', 'cat'), 1), (('dog', 'cow'), 0)],
+)
+def test_classes_of_a_checkpoint_in_another_order(tmp_path, classes, told):
+    path = tmp_path / 'x.pth'
+    meta = {'dataset_meta': {'classes': ('cat', 'dog')}}
+    torch.save({'state_dict': {}, 'meta': meta}, path)
+    dataset = {'type': 'CocoDataset', 'metainfo': {'classes': classes}}
+    cfg = {'load_from': str(path), 'train_dataloader': {'dataset': dataset}}
+    found = check_weights(cfg, None)
+    assert ['of another' in x.message for x in found] == [True] * told
 
 
 def test_a_run_resumes_within_its_first_epoch(detector, tmp_path):
@@ -261,6 +282,10 @@ def test_weights_that_are_not_finite(tmp_path, key, value):
     assert '1 of 2 weights in x.pth has values that are not' in finding.message
     assert 'an earlier checkpoint' in finding.fix
     assert all(x.isfinite().all() for x in model.parameters())
+    ema = {'state_dict': model.state_dict(), 'ema_state_dict': state}
+    torch.save(ema, path)
+    (finding,) = check_weights(cfg, model)
+    assert 'ema_state_dict.backbone.weight' in finding.message
 
 
 def test_the_trials_start_from_the_weights_that_training_starts_from(tmp_path):
