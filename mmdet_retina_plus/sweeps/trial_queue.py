@@ -7,10 +7,14 @@ a storage lets one of them turn a waiting trial into a running one.
 """
 
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from mmdet_retina_plus.common.numbers import is_finite
+
 from .plan import Job, Plan, differences
+from .spec import Point
 from .storage import open_storage, patient
 from .summary import is_meaningful
 from .sweep_result import SweepResult
@@ -195,17 +199,20 @@ class SweepStudy:
         import optuna
 
         study = optuna.load_study(storage=self.storage, study_name=self.name)
-        owners = self.owners()
-        for job in self.plan().jobs:
+        owners, plan = self.owners(), self.plan()
+        ranges = parameter_ranges(plan.sweep.points)
+        for job, point in plan.jobs.items():
             owner = owners.get(job)
             if owner is not None and not is_over(owner, retry_failed):
                 continue
-            point, seed = job
+            numbers = numbers_of(point)
             study.add_trial(
                 optuna.trial.create_trial(
                     state=optuna.trial.TrialState.WAITING,
+                    params=numbers,
+                    distributions={key: ranges[key] for key in numbers},
                     user_attrs=dict(
-                        job=[point, seed],
+                        job=list(job),
                         instead_of=None if owner is None else owner.number,
                     ),
                 )
@@ -314,3 +321,22 @@ class SweepStudy:
                 if job in jobs
             ],
         )
+
+
+def numbers_of(point: Point) -> dict[str, float]:
+    """Values of a point that Optuna can hold as float parameters."""
+    return {key: float(x) for key, x in point.items() if is_finite(x)}
+
+
+def parameter_ranges(points: Sequence[Point]) -> dict[str, Any]:
+    """Optuna's distribution of each key that has numbers.
+
+    It spans the numbers of all points; nothing is drawn from it.
+    """
+    from optuna.distributions import FloatDistribution
+
+    values: dict[str, list[float]] = {}
+    for point in points:
+        for key, value in numbers_of(point).items():
+            values.setdefault(key, []).append(value)
+    return {key: FloatDistribution(min(x), max(x)) for key, x in values.items()}
