@@ -4,16 +4,11 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from mmdet_retina_plus.sweeps.find_study import find_study
-from mmdet_retina_plus.sweeps.plan import make_plan
-from mmdet_retina_plus.sweeps.progress import summary_line, work_and_show
-from mmdet_retina_plus.sweeps.report import write_report
-from mmdet_retina_plus.sweeps.slurm import submit_array
-from mmdet_retina_plus.sweeps.spec import LAST_SEED
-from mmdet_retina_plus.sweeps.trial_queue import SweepStudy
+from mmdet_retina_plus.common.config_tree import LAST_SEED
 
 from .errors import errors_as_messages
 from .options import (
@@ -22,6 +17,9 @@ from .options import (
     cfg_options_option,
     is_pair,
 )
+
+if TYPE_CHECKING:
+    from mmdet_retina_plus.sweeps.trial_queue import SweepStudy
 
 
 class ManySeeds(ManyValues):
@@ -140,6 +138,9 @@ def run(
     if sbatch and launcher != 'slurm':
         raise click.UsageError('--sbatch needs --launcher slurm')
     with errors_as_messages():
+        from mmdet_retina_plus.sweeps.find_study import find_study
+        from mmdet_retina_plus.sweeps.plan import make_plan
+
         plan = make_plan(spec, config, seeds, cfg_options, prune)
         work_dir = work_dir.absolute()
         work_dir.mkdir(parents=True, exist_ok=True)
@@ -184,6 +185,8 @@ def worker(
     """
     work_dir = (work_dir or Path(study)).absolute()
     with errors_as_messages():
+        from mmdet_retina_plus.sweeps.find_study import find_study
+
         try:
             found = find_study(Path(study), storage, study_name, grace)
             os.chdir(folder or found.plan().folder)
@@ -214,6 +217,9 @@ def report(
     """
     out = out or study / 'report'
     with errors_as_messages():
+        from mmdet_retina_plus.sweeps.find_study import find_study
+        from mmdet_retina_plus.sweeps.report import write_report
+
         result = find_study(study, storage, study_name).result()
         files = write_report(result, out)
     for file in files:
@@ -224,14 +230,18 @@ def submit(
     work_dir: Path, storage: str | None, study_name: str | None, **options
 ) -> None:
     """Write a job script for Slurm and submit it."""
+    from mmdet_retina_plus.sweeps.slurm import submit_array
+
     with errors_as_messages():
         answer = submit_array(work_dir, storage, study_name, **options)
     click.echo(answer)
     click.echo(f'`retina-plus sweep report {work_dir}` shows how it goes')
 
 
-def work(study: SweepStudy, work_dir: Path, jobs: int, nproc: int) -> None:
+def work(study: 'SweepStudy', work_dir: Path, jobs: int, nproc: int) -> None:
     """Work until no trial waits, and say what came of it."""
+    from mmdet_retina_plus.sweeps.progress import summary_line, work_and_show
+
     # Slurm and `kill` end a worker like Ctrl-C: it gives its trials back.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)

@@ -8,12 +8,7 @@ from typing import Any
 
 from .point_labels import clip
 from .slots import make_slots, visible_gpus
-from .summary import (
-    best_mean,
-    count_states,
-    show_counts,
-    summarize_points,
-)
+from .summary import summarize
 from .sweep_result import SweepResult
 from .trial_queue import SweepStudy
 from .units import metric_unit, show_seconds
@@ -152,25 +147,17 @@ def summary_line(result: SweepResult, jobs: int) -> str:
         result: Result of the study so far.
         jobs: Runs at a time on this machine; others are seen running.
     """
-    points = summarize_points(result)
-    parts = [show_counts(points)]
-    states = count_states(points)
-    left = states['waiting'] + states['running']
-    times = [
-        trial.seconds
-        for trial in result.trials
-        if trial.state == 'complete' and trial.seconds
-    ]
-    if times and left:
-        at_once = max(jobs, states['running'])
-        seconds = sum(times) / len(times) * left / at_once
+    summary = summarize(result)
+    points = summary.points
+    parts = [summary.counts]
+    left = points[['waiting', 'running']].sum()
+    seconds = summary.trials.time.mean()
+    if seconds > 0 and left.sum():
+        seconds *= left.sum() / max(jobs, left.running)
         parts.append(f'about {show_seconds(seconds)} left')
-    best = best_mean(points)
-    if best is not None:
-        name = next(
-            x.label for x in points if x.metric and x.metric.mean == best
-        )
-        so_far = ' so far' if left else ''
-        shown = metric_unit(result.metric).name(best)
+    if summary.best is not None:
+        name = points.label[points['mean'].idxmax()]
+        so_far = ' so far' if left.sum() else ''
+        shown = metric_unit(result.metric).name(summary.best)
         parts.append(f'best mean{so_far} {shown} by {name}')
     return ', '.join(parts)

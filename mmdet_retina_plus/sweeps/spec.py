@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mmdet_retina_plus.common.config_tree import LAST_SEED
 from mmdet_retina_plus.common.numbers import is_number
 from mmdet_retina_plus.common.suggestions import did_you_mean
 
@@ -20,8 +21,6 @@ from .point_labels import CONFIG, identity
 Point = dict[str, Any]
 """Dotted key, without the sweep's prefix, to value."""
 FIELDS = ('config', 'metric', 'points', 'prefix', 'product', 'seeds')
-LAST_SEED = 2**31 - 1
-"""Numpy's is 2**32 - 1, and loaders add the numbers of their workers."""
 
 
 @dataclass(frozen=True)

@@ -339,4 +339,6 @@ def parameter_ranges(points: Sequence[Point]) -> dict[str, Any]:
     for point in points:
         for key, value in numbers_of(point).items():
             values.setdefault(key, []).append(value)
-    return {key: FloatDistribution(min(x), max(x)) for key, x in values.items()}
+    return {
+        key: FloatDistribution(min(x), max(x)) for key, x in values.items()
+    }

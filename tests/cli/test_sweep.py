@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import re
 import signal
+import sys
 import time
 from contextlib import redirect_stderr
 from pathlib import Path
@@ -330,6 +331,13 @@ def test_an_unknown_study_names_the_way_out(
     monkeypatch.chdir(tmp_path)
     assert error in run(*words, code=1)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_missing_is_named_with_the_extra(tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, 'mmdet_retina_plus.sweeps')
+    monkeypatch.setitem(sys.modules, 'altair', None)
+    said = ' '.join(run('report', tmp_path, code=1).split())
+    assert 'need altair: pip install "mmdet_retina_plus[sweep]"' in said
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
