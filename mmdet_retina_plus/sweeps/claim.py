@@ -4,7 +4,8 @@ import os
 import socket
 import time
 from pathlib import Path
-from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
 
 from .plan import Plan
 from .storage import patient
@@ -25,7 +26,9 @@ class Claim:
         seed: Seed of the training run.
     """
 
-    def __init__(self, study: SweepStudy, trial: Any, plan: Plan) -> None:
+    def __init__(
+        self, study: SweepStudy, trial: FrozenTrial, plan: Plan
+    ) -> None:
         self.study = study
         self.trial = trial
         self.plan = plan
@@ -52,8 +55,6 @@ class Claim:
         return self.study.is_behind(self.trial)
 
     def complete(self, value: float) -> bool:
-        from optuna.trial import TrialState
-
         # `sweep run` may have corrected the config since.
         if not self.study.is_current(self.plan):
             self.give_back()
@@ -61,21 +62,15 @@ class Claim:
         return self.study.end(self.trial, TrialState.COMPLETE, value)
 
     def prune(self) -> bool:
-        from optuna.trial import TrialState
-
         return self.study.end(self.trial, TrialState.PRUNED)
 
     def fail(self, error: str) -> bool:
-        from optuna.trial import TrialState
-
         return self.study.end(
             self.trial, TrialState.FAIL, reason=FAILED, error=error
         )
 
     def give_back(self) -> None:
         """Queue it again, for this worker or another."""
-        from optuna.trial import TrialState
-
         if self.study.end(self.trial, TrialState.FAIL, reason=LOST):
             self.study.fill()
 
@@ -83,8 +78,6 @@ class Claim:
 @patient
 def claim_trial(study: SweepStudy) -> Claim | None:
     """Take a waiting trial of the study's plan; None if there is none."""
-    from optuna.trial import TrialState
-
     plan = study.plan()
     jobs = plan.jobs
     for trial in study.trials(states=(TrialState.WAITING,)):

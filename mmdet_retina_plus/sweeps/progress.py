@@ -4,7 +4,11 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
 
 from .point_labels import clip
 from .slots import make_slots, visible_gpus
@@ -36,8 +40,6 @@ def work_and_show(
         ValueError: The GPUs do not suffice, or the storage is unreachable.
         KeyboardInterrupt: See `work_all`.
     """
-    from rich.console import Console
-
     slots = make_slots(jobs, nproc, visible_gpus())
     with Display(study, Console(), jobs) as display:
         work_all(
@@ -55,9 +57,7 @@ class Display:
         jobs: Runs at a time, for the time that is left.
     """
 
-    def __init__(self, study: SweepStudy, console: Any, jobs: int) -> None:
-        from rich.live import Live
-
+    def __init__(self, study: SweepStudy, console: Console, jobs: int) -> None:
         self.study = study
         self.console = console
         self.jobs = jobs
@@ -99,12 +99,8 @@ class Display:
                 line, markup=False, highlight=False, soft_wrap=True
             )
 
-    def render(self) -> Any:
+    def render(self) -> Group:
         """The table: what runs, what is done, what is best so far."""
-        from rich.console import Group
-        from rich.table import Table
-        from rich.text import Text
-
         unit = metric_unit(self.result.metric)
         table = Table('trial', 'step', unit.label, 'time left', box=None)
         with self.lock:

@@ -9,7 +9,12 @@ a storage lets one of them turn a waiting trial into a running one.
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from functools import cached_property
+
+import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mmdet_retina_plus.common.numbers import is_finite
 
@@ -46,7 +51,7 @@ class SweepStudy:
 
     Raises:
         ValueError: The storage cannot be reached.
-        ImportError: Optuna, or a database's driver, is missing.
+        ImportError: The database's driver is missing.
     """
 
     def __init__(self, storage: str, name: str, grace: float = GRACE) -> None:
@@ -54,7 +59,6 @@ class SweepStudy:
         self.name = name
         self.grace = grace
         self.stop = threading.Event()
-        self.known_id: int | None = None
 
     def create(self, plan: Plan) -> bool:
         """Make the study, or reuse the one of this name.
@@ -71,8 +75,6 @@ class SweepStudy:
             ValueError: The study has results of another config, prefix,
                 metric or folder.
         """
-        import optuna
-
         study = optuna.create_study(
             storage=self.storage,
             study_name=self.name,
@@ -108,8 +110,6 @@ class SweepStudy:
 
     def has_results(self) -> bool:
         """Whether there are any, or a worker is about to have some."""
-        from optuna.trial import TrialState
-
         metric = self.plan().sweep.metric
         return any(
             any(
@@ -129,7 +129,7 @@ class SweepStudy:
         Raises:
             ValueError: There is no such study.
         """
-        attributes = self.storage.get_study_user_attrs(self.study_id())
+        attributes = self.storage.get_study_user_attrs(self.study_id)
         if 'plan' not in attributes:
             raise ValueError(
                 f'The study {self.name} is no sweep of ours, or not yet set '
@@ -146,42 +146,41 @@ class SweepStudy:
         """Whether results by a plan are what the study compares."""
         return not differences(plan, self.plan())
 
+    @cached_property
     def study_id(self) -> int:
         """The storage's key of the study, looked up once.
 
         Raises:
             ValueError: There is no such study.
         """
-        if self.known_id is None:
-            try:
-                self.known_id = self.storage.get_study_id_from_name(self.name)
-            except KeyError:
-                raise ValueError(
-                    f'The storage has no study {self.name}: start one by '
-                    '`retina-plus sweep run`, or name another'
-                ) from None
-        return self.known_id
+        try:
+            return self.storage.get_study_id_from_name(self.name)
+        except KeyError:
+            raise ValueError(
+                f'The storage has no study {self.name}: start one by '
+                '`retina-plus sweep run`, or name another'
+            ) from None
 
-    def trials(self, **which) -> list[Any]:
+    def trials(self, **which) -> list[FrozenTrial]:
         """All trials, or those in `states`. They are shared: do not write."""
         return self.storage.get_all_trials(
-            self.study_id(), deepcopy=False, **which
+            self.study_id, deepcopy=False, **which
         )
 
-    def trial_id(self, trial: Any) -> int:
+    def trial_id(self, trial: FrozenTrial) -> int:
         """The storage's key of a trial."""
         return self.storage.get_trial_id_from_study_id_trial_number(
-            self.study_id(), trial.number
+            self.study_id, trial.number
         )
 
-    def owners(self) -> dict[Job, Any]:
+    def owners(self) -> dict[Job, FrozenTrial]:
         """The trial that counts, for each job that has one.
 
         That is the first of a job's trials, or the one that was queued in its
         place when it was lost. Two workers may queue for the same at once;
         then the earlier counts, and the other is never run.
         """
-        owners: dict[Job, Any] = {}
+        owners: dict[Job, FrozenTrial] = {}
         for trial in sorted(self.trials(), key=lambda trial: trial.number):
             job = job_of(trial)
             owner = owners.get(job)
@@ -196,9 +195,6 @@ class SweepStudy:
         Args:
             retry_failed: Whether to queue failed ones, too.
         """
-        import optuna
-
-        study = optuna.load_study(storage=self.storage, study_name=self.name)
         owners, plan = self.owners(), self.plan()
         ranges = parameter_ranges(plan.sweep.points)
         for job, point in plan.jobs.items():
@@ -206,23 +202,22 @@ class SweepStudy:
             if owner is not None and not is_over(owner, retry_failed):
                 continue
             numbers = numbers_of(point)
-            study.add_trial(
-                optuna.trial.create_trial(
-                    state=optuna.trial.TrialState.WAITING,
-                    params=numbers,
-                    distributions={key: ranges[key] for key in numbers},
-                    user_attrs=dict(
-                        job=list(job),
-                        instead_of=None if owner is None else owner.number,
-                    ),
-                )
+            trial = create_trial(
+                state=TrialState.WAITING,
+                params=numbers,
+                distributions={key: ranges[key] for key in numbers},
+                user_attrs=dict(
+                    job=list(job),
+                    instead_of=None if owner is None else owner.number,
+                ),
             )
+            self.storage.create_new_trial(self.study_id, trial)
 
     @patient
-    def turn(self, trial: Any, state: Any, value: float | None = None) -> bool:
+    def turn(
+        self, trial: FrozenTrial, state: TrialState, value: float | None = None
+    ) -> bool:
         """Change a trial's state; False if another worker was first."""
-        from optuna.exceptions import UpdateFinishedTrialError
-
         values = None if value is None else [value]
         try:
             return self.storage.set_trial_state_values(
@@ -232,10 +227,8 @@ class SweepStudy:
             return False
 
     @patient
-    def note(self, trial: Any, **attributes) -> bool:
+    def note(self, trial: FrozenTrial, **attributes) -> bool:
         """Set attributes; False if the trial is finished."""
-        from optuna.exceptions import UpdateFinishedTrialError
-
         trial_id = self.trial_id(trial)
         try:
             for name, value in attributes.items():
@@ -245,10 +238,8 @@ class SweepStudy:
         return True
 
     @patient
-    def report(self, trial: Any, step: int, value: float) -> None:
+    def report(self, trial: FrozenTrial, step: int, value: float) -> None:
         """Set the metric of a validation."""
-        from optuna.exceptions import UpdateFinishedTrialError
-
         # If it is finished, the next `note` tells the worker so.
         with suppress(UpdateFinishedTrialError):
             self.storage.set_trial_intermediate_value(
@@ -256,18 +247,16 @@ class SweepStudy:
             )
 
     @patient
-    def is_behind(self, trial: Any) -> bool:
+    def is_behind(self, trial: FrozenTrial) -> bool:
         """Whether Optuna's median pruner would end a running trial."""
-        import optuna
-
         study = optuna.load_study(storage=self.storage, study_name=self.name)
         trial = self.storage.get_trial(self.trial_id(trial))
         return optuna.pruners.MedianPruner().prune(study, trial)
 
     def end(
         self,
-        trial: Any,
-        state: Any,
+        trial: FrozenTrial,
+        state: TrialState,
         value: float | None = None,
         **attributes,
     ) -> bool:
@@ -284,8 +273,6 @@ class SweepStudy:
             Whether there may be something to do, now or when a worker that
             has not been heard of for a while turns out to be gone.
         """
-        from optuna.trial import TrialState
-
         jobs = self.plan().jobs
         silent = False
         for job, trial in self.owners().items():
@@ -328,13 +315,11 @@ def numbers_of(point: Point) -> dict[str, float]:
     return {key: float(x) for key, x in point.items() if is_finite(x)}
 
 
-def parameter_ranges(points: Sequence[Point]) -> dict[str, Any]:
+def parameter_ranges(points: Sequence[Point]) -> dict[str, BaseDistribution]:
     """Optuna's distribution of each key that has numbers.
 
     It spans the numbers of all points; nothing is drawn from it.
     """
-    from optuna.distributions import FloatDistribution
-
     values: dict[str, list[float]] = {}
     for point in points:
         for key, value in numbers_of(point).items():

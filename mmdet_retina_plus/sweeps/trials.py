@@ -5,7 +5,8 @@ import time
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
 
 from .plan import Job
 from .spec import Point
@@ -14,21 +15,26 @@ from .trial_folder import is_locked
 
 # Reasons of Optuna's state FAIL.
 LOST, FAILED, DUPLICATE = 'lost', 'failed', 'duplicate'
+STATES = {
+    TrialState.WAITING: 'waiting',
+    TrialState.RUNNING: 'running',
+    TrialState.COMPLETE: 'complete',
+    TrialState.PRUNED: 'pruned',
+    TrialState.FAIL: 'failed',
+}
 BEAT = 20.0
 """Seconds between two signs of life."""
 UNSIGNED = 30.0
 """Seconds that a worker has to sign a trial it took."""
 
 
-def job_of(trial: Any) -> Job:
+def job_of(trial: FrozenTrial) -> Job:
     point, seed = trial.user_attrs['job']
     return point, seed
 
 
-def is_over(trial: Any, retry_failed: bool) -> bool:
+def is_over(trial: FrozenTrial, retry_failed: bool) -> bool:
     """Whether a finished trial leaves its job to be done again."""
-    from optuna.trial import TrialState
-
     reasons = (LOST, FAILED) if retry_failed else (LOST,)
     return (
         trial.state == TrialState.FAIL
@@ -36,7 +42,7 @@ def is_over(trial: Any, retry_failed: bool) -> bool:
     )
 
 
-def life(trial: Any, grace: float) -> str:
+def life(trial: FrozenTrial, grace: float) -> str:
     """Whether the worker of a running trial is 'alive', 'silent' or 'gone'.
 
     Its lock tells where the file can be seen, the age of the last sign of
@@ -62,21 +68,19 @@ def life(trial: Any, grace: float) -> str:
     return 'alive' if worker and age < 3 * BEAT else 'silent'
 
 
-def is_work(trial: Any) -> bool:
+def is_work(trial: FrozenTrial) -> bool:
     """Whether a trial's time was spent on its job and not for nothing.
 
     Failed attempts do not count, which another one made up for, nor trials
     that were queued twice.
     """
-    from optuna.trial import TrialState
-
     return (
         trial.state != TrialState.FAIL
         or trial.user_attrs.get('reason') == LOST
     )
 
 
-def seconds_of_jobs(trials: Iterable[Any]) -> dict[Job, float]:
+def seconds_of_jobs(trials: Iterable[FrozenTrial]) -> dict[Job, float]:
     """Time of each job that was begun, over all its interruptions."""
     seconds: dict[Job, float] = {}
     for trial in trials:
@@ -86,8 +90,9 @@ def seconds_of_jobs(trials: Iterable[Any]) -> dict[Job, float]:
     return seconds
 
 
-def seconds_of(trial: Any) -> float:
+def seconds_of(trial: FrozenTrial) -> float:
     """Time of a trial that was begun, up to now where it still runs."""
+    assert trial.datetime_start is not None
     start = trial.datetime_start.timestamp()
     end = (trial.datetime_complete or datetime.now()).timestamp()
     if trial.user_attrs.get('reason') == LOST:
@@ -97,19 +102,10 @@ def seconds_of(trial: Any) -> float:
 
 
 def trial_result(
-    trial: Any, point: Point, seconds: float | None
+    trial: FrozenTrial, point: Point, seconds: float | None
 ) -> TrialResult:
     """One of Optuna's trials as a report wants it."""
-    from optuna.trial import TrialState
-
-    states = {
-        TrialState.WAITING: 'waiting',
-        TrialState.RUNNING: 'running',
-        TrialState.COMPLETE: 'complete',
-        TrialState.PRUNED: 'pruned',
-        TrialState.FAIL: 'failed',
-    }
-    state = states[trial.state]
+    state = STATES[trial.state]
     if is_over(trial, retry_failed=False):
         state = 'waiting'  # Whoever looks next queues it.
     curve = dict(sorted(trial.intermediate_values.items()))
