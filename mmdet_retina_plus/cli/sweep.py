@@ -63,7 +63,7 @@ grace_option = click.option(
 
 @click.group()
 def main() -> None:
-    """Train a config at many points, and compare."""
+    """Train a config at many points and compare them."""
 
 
 @main.command(cls=ManySeeds)
@@ -72,14 +72,14 @@ def main() -> None:
 @click.option(
     '--config',
     type=InputFile(Path),
-    help="Of your own, in place of the spec's.",
+    help="Your own config, in place of the spec's.",
 )
 @click.option(
     '--seeds',
     multiple=True,
     type=click.IntRange(0, LAST_SEED),
     metavar='INTEGER ...',
-    help="Of each point.  [default: the spec's, or 0]",
+    help="Seeds of each point.  [default: the spec's, or 0]",
 )
 @jobs_option
 @nproc_option
@@ -106,7 +106,8 @@ def main() -> None:
     '--sbatch',
     multiple=True,
     metavar='OPTION',
-    help='For Slurm, such as --sbatch=--partition=gpu; may be repeated.',
+    help='Option of sbatch, such as --sbatch=--partition=gpu; may be '
+    'repeated.',
 )
 @cfg_options_option
 def run(
@@ -129,10 +130,10 @@ def run(
     before the first training starts. Each training is a process of its own,
     with a folder of its own.
 
-    The same command goes on where an earlier one stopped, however it ended:
+    The same command resumes where an earlier one stopped, however it ended:
     finished trials stay, interrupted ones resume from their last checkpoint.
     More points and seeds may be added. A failed trial is recorded and the
-    rest goes on.
+    others run on.
     """
     sbatch, grace = options['sbatch'], options['grace']
     if sbatch and launcher != 'slurm':
@@ -155,13 +156,15 @@ def run(
 @main.command()
 @click.argument('study', metavar='STUDY')
 @click.option(
-    '--work-dir', type=FOLDER, help='For the trials.  [default: STUDY]'
+    '--work-dir',
+    type=FOLDER,
+    help='Folder of the trials.  [default: STUDY]',
 )
 @click.option(
     '--folder',
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help='That paths in the config are relative to.  [default: where `sweep '
-    'run` was started]',
+    help='Folder that paths in the config are relative to.  [default: where '
+    '`sweep run` was started]',
 )
 @jobs_option
 @nproc_option
@@ -239,7 +242,7 @@ def submit(
 
 
 def work(study: 'SweepStudy', work_dir: Path, jobs: int, nproc: int) -> None:
-    """Work until no trial waits, and say what came of it."""
+    """Work until no trial waits, then print the summary."""
     from mmdet_retina_plus.sweeps.progress import summary_line, work_and_show
 
     # Slurm and `kill` end a worker like Ctrl-C: it gives its trials back.

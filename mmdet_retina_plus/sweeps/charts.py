@@ -240,42 +240,40 @@ def metric_lines(
     x = alt.X('x:Q', title=name).scale(
         type=scale, zero=False, nice=False, padding=10
     )
-    encoding = dict(x=x, color=colors(list(dict.fromkeys(lines.values()))))
     chosen = alt.selection_point(fields=['line'], bind='legend')
-    faint = alt.when(chosen).then(alt.value(1)).otherwise(alt.value(0.1))
+    encoding = dict(
+        x=x,
+        color=colors(list(dict.fromkeys(lines.values()))),
+        opacity=alt.when(chosen).then(alt.value(1)).otherwise(alt.value(0.1)),
+    )
     mean = alt.Y('mean(value):Q', title=unit.label)
     line = alt.Chart(shown).mark_line().encode(y=mean, **encoding)
-    chart = marks(shown, unit, False, False, opacity=faint, **encoding) + line
+    chart = marks(shown, unit, False, False, **encoding) + line
     chart = chart.add_params(chosen).interactive()
     return titled(chart, f'{unit.label} over {name}', SPREADS)
 
 
 def metric_dots(values: pd.DataFrame, unit: Unit) -> alt.LayerChart:
     """The metric of each point, the best at the top."""
-    means = values.groupby('short_label', sort=False).value.mean()
-    best_first = means.sort_values(ascending=False, kind='stable').index
-    return titled(
-        dots(values, unit, list(best_first), zero=False),
-        f'{unit.label} of each point, best first',
-        SPREADS,
-    )
+    means = values.groupby('row').value.transform('mean')
+    order = means.sort_values(ascending=False, kind='stable').index
+    text = f'{unit.label} of each point, best first'
+    return titled(dots(values.loc[order], unit, zero=False), text, SPREADS)
 
 
 def time_dots(summary: Summary) -> alt.LayerChart:
     """The time of finished trials of each point."""
     unit = time_unit(summary.trials.time.max())
-    values = values_of(summary, 'time', unit)
     return titled(
-        dots(values, unit, list(values.short_label.unique()), zero=True),
+        dots(values_of(summary, 'time', unit), unit, zero=True),
         'Time of a trial',
         'Means of finished trials; small marks below are single trials.',
     )
 
 
-def dots(
-    values: pd.DataFrame, unit: Unit, labels: list[str], zero: bool
-) -> alt.LayerChart:
-    """One line per point, from top to bottom in the order of the labels."""
+def dots(values: pd.DataFrame, unit: Unit, zero: bool) -> alt.LayerChart:
+    """One row per point, from top to bottom as the points come."""
+    labels = list(values.short_label.unique())
     y = alt.Y('short_label:N', title=None, sort=labels)
     color = alt.value(PALETTE[0])
     chart = marks(values, unit, True, zero, y=y, color=color)
@@ -294,7 +292,7 @@ def cells_of(
     if len(keys) < 2:
         return values[:0]
     x, y = (values.row.map(places(points, key)) for key in keys[:2])
-    cells = values.assign(x=x, y=y).dropna()
+    cells = values.assign(x=x, y=y).dropna(subset=['x', 'y'])
     sizes = cells.x.nunique(), cells.y.nunique()
     fits = 2 <= min(sizes) <= max(sizes) <= MOST_CELLS
     return cells if fits else values[:0]

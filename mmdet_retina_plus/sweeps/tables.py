@@ -8,10 +8,9 @@ from typing import Any
 import pandas as pd
 
 from .point_labels import (
-    config_names,
     keys_of,
     short_keys,
-    show_point,
+    show_points,
     show_value,
 )
 from .summary import Summary, error_lines
@@ -95,11 +94,11 @@ def point_table(summary: Summary) -> tuple[list[str], pd.DataFrame]:
     points = summary.points
     keys = keys_of(points.point)
     names = short_keys(keys)
-    configs = config_names(points.point)
     unit = metric_unit(summary.sweep.metric)
     rows = []
-    for row in points.to_dict('records'):
-        shown = show_point(row['point'], configs)
+    for row, shown in zip(
+        points.to_dict('records'), show_points(points.point), strict=True
+    ):
         rows.append(
             [
                 *(shown.get(key, '') for key in keys),

@@ -35,19 +35,14 @@ class Unit:
 
 
 def metric_unit(metric: str) -> Unit:
-    """One decimal of a percent for an mAP, four digits of anything else."""
+    """One decimal of a percent for an mAP, four digits of anything else.
+
+    `coco/bbox_mAP`, `coco/segm_mAP_50` and `pascal_voc/mAP` are mAP.
+    """
     name = metric.rpartition('/')[2]
-    if is_percent(metric):
+    if 'mAP' in metric:
         return Unit(f'{name} (%)', 100.0, '.1f')
     return Unit(name, 1.0, '.4g')
-
-
-def is_percent(metric: str) -> bool:
-    """Whether a metric is an mAP, from 0 to 1 and shown in percent.
-
-    `coco/bbox_mAP`, `coco/segm_mAP_50` and `pascal_voc/mAP` are.
-    """
-    return 'mAP' in metric
 
 
 def time_unit(longest: float) -> Unit:
