@@ -19,22 +19,22 @@ from .units import metric_unit, show_seconds
 from .worker import Event, Worker, work_all
 
 REFRESH = 5.0
-"""Seconds between two looks at the whole study."""
+"""Seconds between two reads of the whole study."""
 
 
 def work_and_show(
     study: SweepStudy, work_dir: Path, jobs: int, nproc: int
 ) -> SweepResult:
-    """Run workers in this process, with their progress on the terminal.
+    """Run workers in this process and show their progress.
 
     Args:
         study: Queue of the trials.
-        work_dir: Folders of the trials are made here.
-        jobs: Training runs at a time.
-        nproc: Processes of each run.
+        work_dir: Parent of the trials' folders.
+        jobs: Number of simultaneous training runs.
+        nproc: Processes per run.
 
     Returns:
-        The result once no trial waits.
+        Result when no trial waits any more.
 
     Raises:
         ValueError: The GPUs do not suffice, or the storage is unreachable.
@@ -53,8 +53,8 @@ class Display:
 
     Args:
         study: Study that is worked on.
-        console: Console of rich.
-        jobs: Runs at a time, for the time that is left.
+        console: Console to print to.
+        jobs: Number of simultaneous runs, for the remaining time.
     """
 
     def __init__(self, study: SweepStudy, console: Console, jobs: int) -> None:
@@ -81,7 +81,7 @@ class Display:
         self.live.stop()
 
     def tell(self, event: Event) -> None:
-        """Take up what a worker tells, in any thread."""
+        """Show an event of a worker; may be called in any thread."""
         with self.lock:
             if event.kind in ('start', 'progress'):
                 self.running[event.slot] = event
@@ -100,7 +100,7 @@ class Display:
             )
 
     def render(self) -> Group:
-        """The table: what runs, what is done, what is best so far."""
+        """The running trials, and a summary of the whole study."""
         unit = metric_unit(self.result.metric)
         table = Table('trial', 'step', unit.label, 'time left', box=None)
         with self.lock:
@@ -115,7 +115,7 @@ class Display:
                 '?' if left is None else show_seconds(left),
             )
         if time.monotonic() - self.looked > REFRESH:
-            # A storage that is away leaves the old numbers.
+            # While the storage is unreachable, old numbers stay.
             with suppress(Exception):
                 self.result = self.study.result()
             self.looked = time.monotonic()
@@ -123,9 +123,9 @@ class Display:
 
 
 def time_left(event: Event) -> float | None:
-    """Seconds until a run ends, at the speed it had so far.
+    """Seconds until a run ends, at its speed so far.
 
-    Between two lines of its log it makes steps that are not seen.
+    Between two lines of its log the run makes steps that are not seen.
     """
     done = event.progress
     new = done.step - event.before
@@ -137,11 +137,11 @@ def time_left(event: Event) -> float | None:
 
 
 def summary_line(result: SweepResult, jobs: int) -> str:
-    """One line: counts, the time that is left, the best point so far.
+    """One line with counts, the remaining time and the best point so far.
 
     Args:
         result: Result of the study so far.
-        jobs: Runs at a time on this machine; others are seen running.
+        jobs: Number of simultaneous runs on this machine.
     """
     summary = summarize(result)
     points = summary.points

@@ -19,7 +19,7 @@ def write_report(sweep: SweepResult, out: Path) -> list[Path]:
     Args:
         sweep: Sweep in any state; a chart without any value is left out.
         out: Folder, made if it is missing. Files of an earlier report are
-            replaced, each as a whole, and charts that are no more go.
+            replaced, each as a whole; obsolete charts are removed.
 
     Returns:
         The files.

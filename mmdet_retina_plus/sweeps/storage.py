@@ -1,4 +1,4 @@
-"""Open Optuna's storages, wait for them, and repair journals after a kill."""
+"""Open Optuna's storages, wait for them, repair journals after a kill."""
 
 import logging
 import os
@@ -25,10 +25,10 @@ class StorageError(ValueError):
 
 
 def open_storage(storage: str) -> BaseStorage:
-    """Optuna's storage for the URL of a database or the path of a journal.
+    """Open the storage at a database's URL or a journal's path.
 
     Raises:
-        ValueError: It cannot be reached.
+        ValueError: The storage cannot be reached.
         ImportError: The database's driver is missing.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -75,7 +75,7 @@ class WholeLinesBackend(JournalFileBackend):
 
 
 def is_whole(journal: Path) -> bool:
-    """Whether the last line has an end."""
+    """Whether the last line of a journal is complete."""
     with journal.open('rb') as file:
         if not file.seek(0, os.SEEK_END):
             return True
@@ -86,8 +86,8 @@ def is_whole(journal: Path) -> bool:
 def patient(method: Method) -> Method:
     """Repeat a method while the storage is unreachable.
 
-    A database that restarts, or a disk that is away for a minute, must not
-    cost a training its result.
+    A restart of the database, or a disk that is unreachable for a minute, must
+    not cost a training its result.
 
     Args:
         method: Method of an object, or function whose first argument is one,

@@ -1,4 +1,4 @@
-"""A sweep as two tables: its trials, and what those of each point came to."""
+"""A sweep as two tables, of its trials and of its points."""
 
 import math
 import re
@@ -63,7 +63,7 @@ class Summary:
 def summarize(sweep: SweepResult) -> Summary:
     """Tables of a sweep.
 
-    A spec may have lost points since the study began.
+    Points that left the spec since the study began are kept.
     """
     points: dict[str, dict[str, Any]] = {}
     for point in [*sweep.points, *(trial.point for trial in sweep.trials)]:
@@ -107,7 +107,7 @@ def summarize(sweep: SweepResult) -> Summary:
         spread=by_point.metric.std(),
         time=by_point.time.mean(),
     )
-    # Seeds that nothing has begun wait, too.
+    # Seeds without a trial wait, too.
     tried = by_point.seed.nunique().reindex(table.index, fill_value=0)
     table['waiting'] += table.planned - tried
     return Summary(sweep, trials, table)
@@ -116,7 +116,7 @@ def summarize(sweep: SweepResult) -> Summary:
 def is_meaningful(value: float | None, metric: str) -> TypeGuard[float]:
     """Whether a value says how good a model is.
 
-    pycocotools answers -1 where no object has the size that an mAP is of.
+    pycocotools returns -1 for an mAP of a size that no object has.
     """
     return (
         value is not None

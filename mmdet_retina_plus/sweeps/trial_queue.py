@@ -1,9 +1,9 @@
 """The queue of a sweep's trials, on Optuna's storages.
 
-A training run of one point with one seed is a *job*. Each attempt at a job is
-a trial of Optuna's, whose state only ever goes from waiting over running to
-finished, so that any number of workers on any machine can share the queue:
-a storage lets one of them turn a waiting trial into a running one.
+A *job* is the training of one point with one seed. Each attempt at a job is an
+Optuna trial, whose state only moves from waiting to running to finished. The
+storage lets exactly one worker turn a waiting trial into a running one, so any
+number of workers on any machine can share the queue.
 """
 
 import threading
@@ -44,7 +44,8 @@ class SweepStudy:
             file.
         name: Name of the study.
         grace: Seconds without a sign of life after which the trial of a
-            worker on another machine counts as lost.
+            worker on another machine counts as lost; also the longest wait
+            for the storage.
 
     Attributes:
         stop: Event that ends every wait for the storage.
@@ -61,15 +62,15 @@ class SweepStudy:
         self.stop = threading.Event()
 
     def create(self, plan: Plan) -> bool:
-        """Make the study, or reuse the one of this name.
+        """Create the study, or reuse the one of this name.
 
-        Points and seeds may differ from those of earlier runs. Config, prefix,
-        metric, and the folder that paths are relative to may not, once there
-        are results: they would not compare.
+        Points and seeds may change at any time. Config, prefix, metric and
+        the start folder may not change once there are results, which would
+        not compare.
 
         Returns:
-            Whether one of these was changed, so that what failed should be
-            tried again.
+            Whether one of the latter changed, so that failed trials should
+            be retried.
 
         Raises:
             ValueError: The study has results of another config, prefix,
@@ -83,7 +84,7 @@ class SweepStudy:
         )
         old = study.user_attrs.get('plan')
         changed = old is not None and differences(Plan.load(old), plan)
-        # Without results a mistake may still be corrected.
+        # Without results a mistake can still be corrected.
         if changed and self.has_results():
             raise ValueError(
                 f'The study {self.name} has results already, which would not '
@@ -95,10 +96,10 @@ class SweepStudy:
         return bool(changed)
 
     def start(self, plan: Plan, retry_failed: bool = False) -> None:
-        """Create or extend the study, and queue what is left to do.
+        """Create or extend the study and queue the missing jobs.
 
         Args:
-            plan: What is to be trained.
+            plan: Plan of the sweep.
             retry_failed: Whether to queue failed trials again.
 
         Raises:
@@ -109,7 +110,7 @@ class SweepStudy:
         self.fill(retry_failed or changed)
 
     def has_results(self) -> bool:
-        """Whether there are any, or a worker is about to have some."""
+        """Whether a trial has a score, or a worker is about to report one."""
         metric = self.plan().sweep.metric
         return any(
             any(
@@ -143,12 +144,12 @@ class SweepStudy:
 
     @patient
     def is_current(self, plan: Plan) -> bool:
-        """Whether results by a plan are what the study compares."""
+        """Whether results of a plan compare with those of the study."""
         return not differences(plan, self.plan())
 
     @cached_property
     def study_id(self) -> int:
-        """The storage's key of the study, looked up once.
+        """Id of the study in the storage.
 
         Raises:
             ValueError: There is no such study.
@@ -162,23 +163,23 @@ class SweepStudy:
             ) from None
 
     def trials(self, **which) -> list[FrozenTrial]:
-        """All trials, or those in `states`. They are shared: do not write."""
+        """All trials, or those in `states`; shared objects, not to change."""
         return self.storage.get_all_trials(
             self.study_id, deepcopy=False, **which
         )
 
     def trial_id(self, trial: FrozenTrial) -> int:
-        """The storage's key of a trial."""
+        """Id of a trial in the storage."""
         return self.storage.get_trial_id_from_study_id_trial_number(
             self.study_id, trial.number
         )
 
     def owners(self) -> dict[Job, FrozenTrial]:
-        """The trial that counts, for each job that has one.
+        """The trial that counts for each job that has one.
 
-        That is the first of a job's trials, or the one that was queued in its
-        place when it was lost. Two workers may queue for the same at once;
-        then the earlier counts, and the other is never run.
+        That is the first trial of a job, or the one queued in place of it
+        when it was lost. Where two workers queue the same job at once, the
+        earlier trial counts and the other never runs.
         """
         owners: dict[Job, FrozenTrial] = {}
         for trial in sorted(self.trials(), key=lambda trial: trial.number):
@@ -193,7 +194,7 @@ class SweepStudy:
         """Queue every job that has no trial, or whose trial was lost.
 
         Args:
-            retry_failed: Whether to queue failed ones, too.
+            retry_failed: Whether to queue failed trials, too.
         """
         owners, plan = self.owners(), self.plan()
         ranges = parameter_ranges(plan.sweep.points)
@@ -240,7 +241,7 @@ class SweepStudy:
     @patient
     def report(self, trial: FrozenTrial, step: int, value: float) -> None:
         """Set the metric of a validation."""
-        # If it is finished, the next `note` tells the worker so.
+        # If the trial is finished, the next `note` says so.
         with suppress(UpdateFinishedTrialError):
             self.storage.set_trial_intermediate_value(
                 self.trial_id(trial), step, value
@@ -270,8 +271,7 @@ class SweepStudy:
         """Queue the trials of lost workers again.
 
         Returns:
-            Whether there may be something to do, now or when a worker that
-            has not been heard of for a while turns out to be gone.
+            Whether a trial waits, or may soon because a worker is silent.
         """
         jobs = self.plan().jobs
         silent = False
@@ -281,7 +281,7 @@ class SweepStudy:
                 silent |= seen == 'silent'
                 if seen == 'gone':
                     self.end(trial, TrialState.FAIL, reason=LOST)
-        # Also what another worker found lost and did not get to queue.
+        # Also jobs that another worker found lost but did not queue.
         self.fill()
         return silent or any(
             trial.state == TrialState.WAITING
