@@ -196,12 +196,12 @@ REFUSED = {
         ['randomness.seed=3'],
         'give --seeds',
     ),
-    'an option with a slip at its end': (
+    'an option with a typo at its end': (
         'points = [dict(lr=1.0)]',
         ['train_cfg.max_itrs=4'],
         'did you mean train_cfg.max_iters?',
     ),
-    'an option with a slip at its beginning': (
+    'an option with a typo at its beginning': (
         'points = [dict(lr=1.0)]',
         ['trian_cfg.max_iters=4'],
         'did you mean train_cfg?',
@@ -277,7 +277,7 @@ def test_a_sweep_goes_on_in_a_folder_of_another_name(data, tmp_path, stand_in):
     assert 'has the studies sweep, b: name one by --study-name' in said
 
 
-def test_a_mistake_in_the_config_is_mended_in_the_same_work_dir(
+def test_a_mistake_in_the_config_is_corrected_in_the_same_work_dir(
     data, tmp_path, stand_in
 ):
     own = tmp_path / 'own.py'
@@ -325,9 +325,7 @@ def test_a_worker_joins_from_another_folder(
         (['report', '.'], 'study.log: name the work dir'),
     ],
 )
-def test_an_unknown_study_names_the_way_out(
-    tmp_path, monkeypatch, words, error
-):
+def test_an_unknown_study_names_the_fix(tmp_path, monkeypatch, words, error):
     monkeypatch.chdir(tmp_path)
     assert error in run(*words, code=1)
     assert not list(tmp_path.iterdir())

@@ -42,7 +42,7 @@ def colors_of(chart: dict[str, Any]) -> dict[str, str]:
     return dict(zip(scale['domain'], scale['range'], strict=True))
 
 
-def test_the_metric_is_drawn_over_gamma_with_a_line_an_alpha():
+def test_the_metric_is_drawn_over_gamma_with_a_line_per_alpha():
     points = [dict(gamma=gamma, alpha=alpha) for gamma, alpha in PAIRS[::-1]]
     chart = charts_of(one_trial_each(points))['metric']
     assert channel(chart, 'x')['title'] == 'gamma'

@@ -52,7 +52,7 @@ def test_who_was_thought_lost_cannot_record_a_result(journal):
     assert (trial.state, trial.curve) == ('complete', {})
 
 
-def test_a_result_of_a_config_that_was_mended_meanwhile_does_not_count(
+def test_a_result_of_a_config_that_was_corrected_meanwhile_does_not_count(
     journal,
 ):
     """A worker may take a trial in the very moment."""

@@ -58,7 +58,7 @@ def test_new_points_and_seeds_join_and_old_ones_stay(journal):
 def test_another_config_is_refused_with_what_differs(journal):
     study = make_study(journal, make_plan(POINTS))
     other = replace(make_plan(POINTS), base=BASE.replace('10', '11'))
-    # Nothing is lost yet by a mistake that is mended.
+    # Nothing is lost yet by a mistake that is corrected.
     study.create(other)
     study.create(make_plan(POINTS))
     claim = claim_trial(study)
@@ -178,7 +178,7 @@ def test_a_validation_that_is_no_score_is_no_result(journal):
     assert study.create(replace(plan, sweep=other))
 
 
-def test_an_unknown_study_names_the_way_out(journal):
+def test_an_unknown_study_names_the_fix(journal):
     with pytest.raises(ValueError, match='sweep run'):
         SweepStudy(journal, 'nothing').plan()
 
