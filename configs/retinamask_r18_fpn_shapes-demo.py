@@ -65,6 +65,10 @@ train_pipeline[2:3] = [
     dict(type='FilterAnnotations', min_gt_bbox_wh=(10, 10), keep_empty=False),
 ]
 train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))
+# Boxes are drawn in the colours that the classes are named after.
+palette = [(224, 48, 48), (240, 208, 32), (32, 168, 64), (48, 80, 240)]
+val_dataloader = dict(dataset=dict(metainfo=dict(palette=palette)))
+test_dataloader = val_dataloader
 
 # The mean of the last hundred steps' weights, so that steps may stay large.
 custom_hooks = [

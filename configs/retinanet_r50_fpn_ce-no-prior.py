@@ -8,7 +8,6 @@ _base_ = './retinanet_r50_fpn_ce.py'
 
 model = dict(
     bbox_head=dict(
-        loss_cls=dict(alpha=None),
         init_cfg=dict(type='Normal', layer='Conv2d', std=0.01, override=None),
     )
 )

@@ -1,5 +1,6 @@
 """Every shipped config is built and stepped."""
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -15,7 +16,12 @@ from torch.testing import assert_close
 import mmdet_retina_plus
 from benchmarks.training import STOCK
 from tests.helpers.samples import BATCHES, OBJECTS, data_sample
-from tests.helpers.shipped_configs import build_detector, check_step, load
+from tests.helpers.shipped_configs import (
+    build_detector,
+    check_step,
+    differences,
+    load,
+)
 
 FOLDER = Path(mmdet_retina_plus.config('retinanet_r50_fpn_fl')).parent
 CONFIGS = sorted(path.stem for path in FOLDER.glob('*.py'))
@@ -56,6 +62,39 @@ def test_a_config_is_a_delta_that_says_what_it_is(name):
     assert text.startswith('# ')
     assert f'mim train mmdet configs/{name}.py' in text
     assert '_base_ =' in text
+
+
+NAME = re.compile(
+    r'(?P<algorithm>retinanet|retinamask|retinaunet(-mask)?)'
+    r'_(?P<backbone>(r|x)\d+(-[\w-]+?)?)'
+    r'_fpn(-p\d-p\d)?'
+    r'(_(?P<news>[a-z0-9][a-z0-9.-]*(_mmdet)?))?'
+)
+"""The rule of configs/README.md."""
+HEADS = dict(
+    retinanet=set(),
+    retinamask={'roi_head'},
+    retinaunet={'semantic_head'},
+    **{'retinaunet-mask': {'roi_head', 'semantic_head'}},
+)
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_a_name_says_algorithm_backbone_and_neck(name):
+    match = NAME.fullmatch(name)
+    assert match
+    model = load(name).model
+    heads = {key for key in ('roi_head', 'semantic_head') if key in model}
+    assert heads == HEADS[match['algorithm']]
+    kind, depth = re.match(r'(r|x)(\d+)', match['backbone']).groups()
+    assert model.backbone.depth == int(depth)
+    assert (model.backbone.type == 'ResNeXt') == (kind == 'x')
+
+
+def test_no_prior_differs_by_the_prior_only():
+    ours = load('retinanet_r50_fpn_ce-no-prior').to_dict()
+    theirs = load('retinanet_r50_fpn_ce').to_dict()
+    assert set(differences(ours, theirs)) == {'model.bbox_head.init_cfg'}
 
 
 @pytest.mark.parametrize('name', CONFIGS)

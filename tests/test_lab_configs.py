@@ -118,7 +118,7 @@ def test_one_line_chooses_data_and_schedule(data, monkeypatch):
 @pytest.mark.parametrize('preset', ['tiny', 'crowded'])
 def test_a_preset_differs_by_its_data_only(preset, monkeypatch):
     plain = shipped('assigner_atss').to_dict()
-    monkeypatch.setenv('LAB_DATA', f'../_base_/lab_shapes-{preset}.py')
+    monkeypatch.setenv('LAB_SHAPES', f'lab-{preset}')
     other = load('lab/assigner_atss').to_dict()
     assert other != plain
     text = json.dumps(other).replace(f'data/lab-{preset}/', 'data/lab/')

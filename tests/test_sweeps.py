@@ -76,7 +76,7 @@ SMALL = [
 
 @pytest.mark.parametrize(('name', 'index'), SMALL)
 def test_a_point_fits_the_small_benchmark_as_well(name, index):
-    config = apply(name, index, '../retinanet_r18_fpn_shapes-imbalanced.py')
+    config = apply(name, index, '../retinanet_r18_fpn-p2-p4_imbalanced.py')
     check_step(build_detector(config), BATCHES['one-empty'])
 
 
@@ -91,7 +91,7 @@ def test_cells_come_after_the_points():
 def test_the_prior_is_in_the_bias_of_every_other_point():
     for index, prior in enumerate([0.5, 0.01] * 2):
         config = apply(
-            'prior', index, '../retinanet_r18_fpn_shapes-imbalanced.py'
+            'prior', index, '../retinanet_r18_fpn-p2-p4_imbalanced.py'
         )
         bias = build_detector(config).bbox_head.retina_cls.bias
         assert_close(bias.sigmoid(), torch.full_like(bias, prior))
@@ -102,7 +102,6 @@ def test_points_equal_the_shipped_configs_of_the_same_content():
         ('focal_gamma_alpha', 0): 'retinanet_r50_fpn_ce',
         ('focal_gamma_alpha', 5): 'retinanet_r50_fpn_fl',
         ('ce_alpha', 3): 'retinanet_r50_fpn_ce',
-        ('prior', 0): 'retinanet_r50_fpn_ce-no-prior',
         ('anchor_density', 6): 'retinanet_r50_fpn_fl',
         ('ohem', 9): 'retinanet_r101_fpn_fl',
         ('scale_depth', 4): 'retinanet_r50_fpn_fl',

@@ -3,9 +3,15 @@
 #
 #   retina-plus make-data shapes data/lab --size 192
 #
-# lab_shapes-tiny.py and lab_shapes-crowded.py have other presets. Configs read
-# the variables below as `_base_.lab_backbone` etc.; a data file of your own
-# for configs/lab/data.py must set the same ones.
+# The environment variable LAB_SHAPES names another folder in data/, of another
+# preset: lab-tiny has objects of 4 to 9 px in images of 96 px, which detectors
+# see at twice that, lab-crowded some eighty objects per image.
+#
+#   retina-plus make-data shapes data/lab-tiny --preset tiny --size 96
+#   retina-plus make-data shapes data/lab-crowded --preset crowded --size 192
+#
+# Configs read the variables below as `_base_.lab_backbone` etc.; a data file
+# of your own for configs/lab/data.py must set the same ones.
 _base_ = [
     './coco_folder.py',
     './cpu_schedule.py',
@@ -36,7 +42,7 @@ lab_rois = 128
 lab_square = 4
 lab_ranges = [(-1, 32), (32, 64), (64, 128), (128, 256), (256, 1e8)]
 
-data_root = 'data/lab/'
+data_root = 'data/{{$LAB_SHAPES:lab}}/'
 ann_file = data_root + 'instances_val.json'
 metainfo = dict(classes=('red', 'yellow', 'green', 'blue'))
 train_pipeline = _base_.train_pipeline

@@ -43,7 +43,7 @@ def draw_pictures(records: list[dict], work_dir: Path) -> list[Path]:
     """Draw the losses, and the predictions that a test has left.
 
     Args:
-        records: Of `read_scalars`.
+        records: What `read_scalars` returned.
         work_dir: Pictures are looked for below it, and written into it.
 
     Returns:
@@ -109,19 +109,32 @@ def contact_sheet(folder: Path, path: Path) -> Path | None:
         `path`, or None where the folder has no picture.
     """
     import cv2
-    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
     files = sorted(folder.iterdir())[:TILES]
     loaded = [cv2.imread(str(file)) for file in files]
-    images = [image for image in loaded if image is not None]
+    images = [image[..., ::-1] for image in loaded if image is not None]
     if not images:
         return None
-    height = max(image.shape[0] for image in images) + 8
-    width = max(image.shape[1] for image in images) + 8
     rows = -(-len(images) // 3)
-    sheet = np.full((rows * height, 3 * width, 3), 255, np.uint8)
-    for number, image in enumerate(images):
-        top, left = number // 3 * height, number % 3 * width
-        sheet[top : top + image.shape[0], left : left + image.shape[1]] = image
-    cv2.imwrite(str(path), sheet)
+    height, width = [max(x.shape[side] for x in images) for side in (0, 1)]
+    figure = Figure(
+        figsize=(15, rows * (0.3 + 5 * height / width)), layout='constrained'
+    )
+    FigureCanvasAgg(figure)
+    for axes in figure.subplots(rows, 3, squeeze=False).flat:
+        axes.set_axis_off()
+    for axes, image in zip(figure.axes, images, strict=False):
+        axes.imshow(image)
+        for at, title in ((0.25, 'truth'), (0.75, 'prediction, score in %')):
+            axes.text(
+                at,
+                1.02,
+                title,
+                ha='center',
+                va='bottom',
+                transform=axes.transAxes,
+            )
+    figure.savefig(path, dpi=110)
     return path

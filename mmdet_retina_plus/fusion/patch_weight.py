@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 SIGMA = 0.8
-"""Of the normal distribution, in halves of the tile's side."""
+"""Standard deviation of the Gaussian, in halves of the tile's side."""
 PLATEAU = 0.5
 """Where the fall starts, as a share of the way from centre to corner."""
 

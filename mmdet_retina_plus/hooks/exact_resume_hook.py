@@ -17,9 +17,9 @@ from .data_progress import DataProgress, Loader, Workers
 from .random_states import random_states, restore_random_states
 
 KEY = 'exact_resume'
-"""Of a checkpoint."""
+"""Key of a checkpoint."""
 SAME_ORDER = ('train_loop', 'num_images')
-"""Of a ``setting``: what the order of images needs."""
+"""Keys of a ``setting`` that decide the order of the images."""
 
 
 @HOOKS.register_module()

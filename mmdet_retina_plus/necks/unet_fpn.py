@@ -28,15 +28,15 @@ class UNetFPN(FPN):
         can_skip_decoder: Tells a detector that ``forward`` knows ``decode``.
 
     Args:
-        in_channels: Of the inputs, the finest first.
-        out_channels: Of the pyramid's levels.
+        in_channels: Number of channels of each input, finest first.
+        out_channels: Number of channels of the pyramid's levels.
         num_outs: Number of the pyramid's levels.
         start_level: Input of the pyramid's finest level. Those before it are
             the decoder's.
         decoder_channels: Channels of P0, T1, ..., one for each input before
             ``start_level``. Where two neighbours agree, as with all equal to
             ``out_channels`` in the paper, no 1x1 convolution stands between.
-        norm_cfg: Of all convolutions.
+        norm_cfg: Normalization of all convolutions.
         kwargs: As ``FPN``, for the inputs from ``start_level`` on.
 
     Raises:

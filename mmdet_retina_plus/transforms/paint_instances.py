@@ -98,7 +98,7 @@ def paint_instances(
     """Map (H, W) uint8 of n objects, see ``PaintInstances``.
 
     Args:
-        masks: Of n objects, H and W are theirs.
+        masks: Masks of the n objects, which set H and W.
         values: What to paint, at least 1, shape (n,).
         ignored: Whether nobody knows what the object is, shape (n,) bool.
         boxes: Corners x1, y1, x2, y2 in pixels, shape (n, 4).

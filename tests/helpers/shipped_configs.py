@@ -15,16 +15,18 @@ from mmengine.registry import DefaultScope
 import mmdet_retina_plus
 from tests.helpers.samples import Objects, data_sample
 
+LAB_VARIABLES = ('LAB_DATA', 'LAB_SHAPES')
+
 
 def load(name: str) -> Config:
     """A shipped config, by name, to be changed at will."""
     path = mmdet_retina_plus.config(name)
-    return deepcopy(read(path, os.environ.get('LAB_DATA')))
+    return deepcopy(read(path, *map(os.environ.get, LAB_VARIABLES)))
 
 
 @functools.cache
-def read(path: str, lab_data: str | None = None) -> Config:
-    """A config that every test shares; the lab's depend on LAB_DATA."""
+def read(path: str, *lab_variables: str | None) -> Config:
+    """A config that every test shares; the lab's depend on variables."""
     return Config.fromfile(path)
 
 

@@ -5,7 +5,7 @@
 #
 #   retina-plus make-data shapes data/imbalanced \
 #     --preset imbalanced --num-val 120
-#   mim train mmdet configs/retinanet_r18_fpn_shapes-imbalanced.py
+#   mim train mmdet configs/retinanet_r18_fpn-p2-p4_imbalanced.py
 #
 # Colour is the class, so that telling them apart needs no texture.
 _base_ = './retinanet_r18_fpn_shapes.py'
