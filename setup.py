@@ -25,13 +25,16 @@ ONEDL = [
     'onedl-mmcv>=2.3',
     'onedl-mim>=0.5.1',
 ]
-# Its script is written into the page, no network needed.
-PLOTLY = 'plotly>=5.24'
 SWEEP = [
     'optuna>=4.5,<6',  # journal storage as we use it
     'psutil>=5.9',  # ends what torchrun started
-    PLOTLY,
+    'pandas>=2.1',  # DataFrame.map
+    'tabulate>=0.9',  # its Markdown
+    'jinja2>=3',
+    'altair>=6,<7',  # Vega-Lite 6, which vl-convert draws without a browser
+    'vl-convert-python>=1.9',  # a bundle with Vega's interpreter
 ]
+EVALUATE = ['plotly>=5.24']  # its script is written into the page
 FAST = ['faster-coco-eval>=1.7']  # torch-free COCO evaluation
 EXPORT = [
     'onnx>=1.16',
@@ -79,7 +82,10 @@ setup(
     # Configs live beside the package in a checkout and inside of it in a
     # wheel; `mmdet_retina_plus.config` finds them in both.
     package_dir={'mmdet_retina_plus.configs': 'configs'},
-    package_data={'mmdet_retina_plus.configs': ['*.md', '*/*.py']},
+    package_data={
+        'mmdet_retina_plus.configs': ['*.md', '*/*.py'],
+        'mmdet_retina_plus.sweeps': ['*.html'],
+    },
     install_requires=[
         'click>=8',
         'matplotlib>=3.7',
@@ -92,11 +98,11 @@ setup(
         'upstream': UPSTREAM,
         'onedl': ONEDL,
         'sweep': SWEEP,
-        'evaluate': [PLOTLY],
+        'evaluate': EVALUATE,
         'fast': FAST,
         'export': EXPORT,
         'docs': DOCS,
-        'test': [*SWEEP, *FAST, *EXPORT, *TEST],
+        'test': [*SWEEP, *EVALUATE, *FAST, *EXPORT, *TEST],
     },
     entry_points={
         'console_scripts': ['retina-plus = retina_plus_command:main']

@@ -152,6 +152,7 @@ def test_the_wheel_carries_modules_and_configs(tmp_path):
         for path in (ROOT / 'mmdet_retina_plus').rglob('*.py')
     }
     assert shipped == expected
+    assert (installed / 'mmdet_retina_plus/sweeps/page.html').is_file()
     # -I leaves the checkout off the path, so this is the wheel's own copy.
     result = python(
         f'import sys; sys.path.insert(0, {str(installed)!r})\n'

@@ -4,16 +4,11 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from mmdet_retina_plus.sweeps.find_study import find_study
-from mmdet_retina_plus.sweeps.plan import make_plan
-from mmdet_retina_plus.sweeps.progress import summary_line, work_and_show
-from mmdet_retina_plus.sweeps.report import write_report
-from mmdet_retina_plus.sweeps.slurm import submit_array
-from mmdet_retina_plus.sweeps.spec import LAST_SEED
-from mmdet_retina_plus.sweeps.trial_queue import SweepStudy
+from mmdet_retina_plus.common.config_tree import LAST_SEED
 
 from .errors import errors_as_messages
 from .options import (
@@ -22,6 +17,9 @@ from .options import (
     cfg_options_option,
     is_pair,
 )
+
+if TYPE_CHECKING:
+    from mmdet_retina_plus.sweeps.trial_queue import SweepStudy
 
 
 class ManySeeds(ManyValues):
@@ -65,7 +63,7 @@ grace_option = click.option(
 
 @click.group()
 def main() -> None:
-    """Train a config at many points, and compare."""
+    """Train a config at many points and compare them."""
 
 
 @main.command(cls=ManySeeds)
@@ -74,14 +72,14 @@ def main() -> None:
 @click.option(
     '--config',
     type=InputFile(Path),
-    help="Of your own, in place of the spec's.",
+    help="Your own config, in place of the spec's.",
 )
 @click.option(
     '--seeds',
     multiple=True,
     type=click.IntRange(0, LAST_SEED),
     metavar='INTEGER ...',
-    help="Of each point.  [default: the spec's, or 0]",
+    help="Seeds of each point.  [default: the spec's, or 0]",
 )
 @jobs_option
 @nproc_option
@@ -108,7 +106,8 @@ def main() -> None:
     '--sbatch',
     multiple=True,
     metavar='OPTION',
-    help='For Slurm, such as --sbatch=--partition=gpu; may be repeated.',
+    help='Option of sbatch, such as --sbatch=--partition=gpu; may be '
+    'repeated.',
 )
 @cfg_options_option
 def run(
@@ -131,15 +130,18 @@ def run(
     before the first training starts. Each training is a process of its own,
     with a folder of its own.
 
-    The same command goes on where an earlier one stopped, however it ended:
+    The same command resumes where an earlier one stopped, however it ended:
     finished trials stay, interrupted ones resume from their last checkpoint.
     More points and seeds may be added. A failed trial is recorded and the
-    rest goes on.
+    others run on.
     """
     sbatch, grace = options['sbatch'], options['grace']
     if sbatch and launcher != 'slurm':
         raise click.UsageError('--sbatch needs --launcher slurm')
     with errors_as_messages():
+        from mmdet_retina_plus.sweeps.find_study import find_study
+        from mmdet_retina_plus.sweeps.plan import make_plan
+
         plan = make_plan(spec, config, seeds, cfg_options, prune)
         work_dir = work_dir.absolute()
         work_dir.mkdir(parents=True, exist_ok=True)
@@ -154,13 +156,15 @@ def run(
 @main.command()
 @click.argument('study', metavar='STUDY')
 @click.option(
-    '--work-dir', type=FOLDER, help='For the trials.  [default: STUDY]'
+    '--work-dir',
+    type=FOLDER,
+    help='Folder of the trials.  [default: STUDY]',
 )
 @click.option(
     '--folder',
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help='That paths in the config are relative to.  [default: where `sweep '
-    'run` was started]',
+    help='Folder that paths in the config are relative to.  [default: where '
+    '`sweep run` was started]',
 )
 @jobs_option
 @nproc_option
@@ -184,6 +188,8 @@ def worker(
     """
     work_dir = (work_dir or Path(study)).absolute()
     with errors_as_messages():
+        from mmdet_retina_plus.sweeps.find_study import find_study
+
         try:
             found = find_study(Path(study), storage, study_name, grace)
             os.chdir(folder or found.plan().folder)
@@ -214,6 +220,9 @@ def report(
     """
     out = out or study / 'report'
     with errors_as_messages():
+        from mmdet_retina_plus.sweeps.find_study import find_study
+        from mmdet_retina_plus.sweeps.report import write_report
+
         result = find_study(study, storage, study_name).result()
         files = write_report(result, out)
     for file in files:
@@ -224,14 +233,18 @@ def submit(
     work_dir: Path, storage: str | None, study_name: str | None, **options
 ) -> None:
     """Write a job script for Slurm and submit it."""
+    from mmdet_retina_plus.sweeps.slurm import submit_array
+
     with errors_as_messages():
         answer = submit_array(work_dir, storage, study_name, **options)
     click.echo(answer)
     click.echo(f'`retina-plus sweep report {work_dir}` shows how it goes')
 
 
-def work(study: SweepStudy, work_dir: Path, jobs: int, nproc: int) -> None:
-    """Work until no trial waits, and say what came of it."""
+def work(study: 'SweepStudy', work_dir: Path, jobs: int, nproc: int) -> None:
+    """Work until no trial waits, then print the summary."""
+    from mmdet_retina_plus.sweeps.progress import summary_line, work_and_show
+
     # Slurm and `kill` end a worker like Ctrl-C: it gives its trials back.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)

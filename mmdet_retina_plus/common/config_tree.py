@@ -4,6 +4,9 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+LAST_SEED = 2**31 - 1
+"""Numpy's is 2**32 - 1, and loaders add the numbers of their workers."""
+
 
 def kind(config: Any) -> str:
     """Class name of a config's `type`, without its scope; '' if none."""

@@ -1,14 +1,18 @@
-"""Charts of a sweep as data, which `pictures` and `plotly_figures` draw."""
+"""Charts of a sweep by Altair, for its page and as files."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeGuard
+from collections.abc import Iterable, Sequence
+from math import isnan, nan
+from typing import Any
+
+import altair as alt
+import pandas as pd
 
 from mmdet_retina_plus.common.numbers import is_number
 from mmdet_retina_plus.common.palette import PALETTE
 
 from .point_labels import (
     UNCHANGED,
+    clip,
     column,
     identity,
     keys_of,
@@ -16,12 +20,8 @@ from .point_labels import (
     short_labels,
     telling_keys,
 )
-from .summary import (
-    PointResult,
-    Summary,
-    is_meaningful,
-)
-from .sweep_result import SweepResult, TrialResult
+from .summary import Summary, is_meaningful
+from .sweep_result import SweepResult
 from .units import Unit, metric_unit, time_unit
 
 CHARTS = ('metric', 'points', 'heat_map', 'curves', 'time')
@@ -31,154 +31,80 @@ MOST_LINES = 12
 """Largest number of lines in a chart; more cannot be told apart."""
 MOST_CELLS = 24
 """Largest number of cells on a side of a heat map."""
+WIDTH = 680
+"""Pixels."""
+SPREADS = (
+    'Means of finished seeds, bars of one sample standard deviation; small '
+    'marks beside them are single seeds.'
+)
+TRIAL = (alt.Tooltip('seed:Q'), alt.Tooltip('number:Q', title='trial'))
+STYLE: dict[str, Any] = dict(
+    axis=dict(gridColor='#e6e6e6', domainColor='#888888', titleLimit=WIDTH),
+    axisY=dict(labelLimit=WIDTH),
+    legend=dict(orient='bottom', columns=2, labelLimit=WIDTH, symbolLimit=0),
+    point=dict(filled=True),
+    title=dict(anchor='start', fontSize=15, subtitleColor='#555555'),
+    view=dict(stroke=None),
+)
 
 
-@dataclass(frozen=True)
-class Chart:
-    """Attributes that all charts share.
+def make_charts(summary: Summary) -> dict[str, dict[str, Any]]:
+    """Every chart that the sweep has the values for by now.
 
-    Attributes:
-        name: Stem of its file.
-        title: One line.
-        note: How to read it, one line.
-        x_label: Name of the axis, with the unit.
-        y_label: Name of the axis, with the unit.
+    Returns:
+        Specification of Vega-Lite, with its data, by name.
     """
-
-    name: str
-    title: str
-    note: str
-    x_label: str
-    y_label: str
-
-
-@dataclass(frozen=True)
-class Spot:
-    """A mean with its spread and each value.
-
-    Attributes:
-        position: On the axis of the points.
-        beside: A little further on that axis, where the values are not
-            hidden by the bar.
-        mean: Mean in the unit of the other axis.
-        spread: Half the length of the bar, 0 for no bar.
-        values: One a seed.
-        hover: Lines on the mean.
-        value_hovers: Lines on each value.
-    """
-
-    position: float
-    beside: float
-    mean: float
-    spread: float
-    values: list[float]
-    hover: list[str]
-    value_hovers: list[list[str]]
-
-
-@dataclass(frozen=True)
-class Line:
-    """Spots in order of their positions; an empty label for the only line."""
-
-    label: str
-    color: str
-    spots: list[Spot]
-
-
-@dataclass(frozen=True)
-class Lines(Chart):
-    """A number over a numeric key."""
-
-    log_x: bool
-    lines: list[Line]
-
-
-@dataclass(frozen=True)
-class Dots(Chart):
-    """A number for each point, the points from top to bottom.
-
-    The position of a spot is the index of its label.
-    """
-
-    from_zero: bool
-    labels: list[str]
-    spots: list[Spot]
-
-
-@dataclass(frozen=True)
-class HeatMap(Chart):
-    """A number over two keys.
-
-    Attributes:
-        x_ticks: Tick labels from left to right.
-        y_ticks: Tick labels from bottom to top.
-        cells: [y][x], None where nothing is known.
-        texts: Text in each cell, as `cells`.
-        hovers: Lines on each cell.
-    """
-
-    x_ticks: list[str]
-    y_ticks: list[str]
-    cells: list[list[float | None]]
-    texts: list[list[str]]
-    hovers: list[list[list[str]]]
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Values of one trial over training steps.
-
-    Attributes:
-        label: The same for trials that share a colour.
-        color: Colour of the line.
-        minor: Whether the point is one of those without a colour.
-        dotted: The trial is not complete.
-        steps: Training steps, ascending.
-        values: One a step.
-        hovers: Lines on each value.
-    """
-
-    label: str
-    color: str
-    minor: bool
-    dotted: bool
-    steps: list[int]
-    values: list[float]
-    hovers: list[list[str]]
-
-
-@dataclass(frozen=True)
-class Curves(Chart):
-    """Learning curves, those of one label in a row and with one colour.
-
-    Attributes:
-        whole_x: Ticks are whole numbers.
-        curves: Curves in the order of drawing.
-    """
-
-    whole_x: bool
-    curves: list[Curve]
-
-
-def make_charts(sweep: SweepResult, results: list[PointResult]) -> list[Chart]:
-    """Every chart that the sweep has the values for by now."""
+    sweep, points = summary.sweep, list(summary.points.point)
     unit = metric_unit(sweep.metric)
-    lines = metric_lines(results, unit)
-    on_lines = sum(len(line.spots) for line in lines.lines) if lines else 0
-    measured = sum(result.metric is not None for result in results)
-    charts = [
-        lines,
-        metric_dots(results, unit) if on_lines < measured else None,
-        heat_map(results, unit),
-        learning_curves(sweep, results, unit),
-        time_dots(results),
-    ]
-    return [chart for chart in charts if chart]
+    values = values_of(summary, 'metric', unit)
+    x_key, lines = lines_of(points, values.row.unique())
+    charts = {}
+    if lines:
+        charts['metric'] = metric_lines(values, points, x_key, lines, unit)
+    if len(lines) < values.row.nunique():
+        charts['points'] = metric_dots(values, unit)
+    cells = cells_of(values, points)
+    if not cells.empty:
+        charts['heat_map'] = heat_map(cells, points, unit)
+    curves = curves_of(summary, unit)
+    if not curves.empty:
+        charts['curves'] = learning_curves(curves, sweep, unit)
+    if summary.trials.time.notna().any():
+        charts['time'] = time_dots(summary)
+    # Altair's limit is for data that a notebook keeps.
+    with alt.data_transformers.disable_max_rows():
+        return {
+            name: chart.configure(**STYLE).to_dict()
+            for name, chart in charts.items()
+        }
 
 
-def has_place(value: Any) -> TypeGuard[int | float]:
-    """Whether a value can be a position on an axis."""
-    return is_number(value) and abs(value) < 1e15
+def values_of(summary: Summary, name: str, unit: Unit) -> pd.DataFrame:
+    """Values of finished trials, one row each, with those of their points.
+
+    Args:
+        summary: Summary of the sweep.
+        name: Column of its trials, `metric` or `time`.
+        unit: Unit in which values are drawn.
+    """
+    trials = summary.trials.dropna(subset=name)
+    values = trials.groupby('row')[name]
+    means = summary.points[['label', 'short_label']].assign(
+        seeds=values.count(),
+        mean=values.agg(lambda x: unit.show_mean(x.mean(), x.std())),
+    )
+    return trials.assign(
+        value=unit.factor * trials[name], shown=trials[name].map(unit.show)
+    )[['row', 'seed', 'number', 'value', 'shown']].join(means, on='row')
+
+
+def places(points: Sequence[dict[str, Any]], key: str) -> pd.Series:
+    """Position of each point on the axis of a key, NaN where it has none."""
+    values = [point.get(key) for point in points]
+    return pd.Series(
+        [float(x) if is_number(x) and abs(x) < 1e15 else nan for x in values],
+        dtype=float,
+    )
 
 
 def numeric_keys(points: Sequence[dict[str, Any]]) -> list[str]:
@@ -186,358 +112,310 @@ def numeric_keys(points: Sequence[dict[str, Any]]) -> list[str]:
 
     Values that are no numbers may be among them.
     """
-    counts = {
-        key: len({identity(p[key]) for p in points if has_place(p.get(key))})
-        for key in telling_keys(points)
-    }
+    counts = {k: places(points, k).nunique() for k in telling_keys(points)}
     keys = [key for key, count in counts.items() if count > 1]
     return sorted(keys, key=lambda key: -counts[key])
 
 
-def colors(count: int) -> list[str]:
-    """Colours of lines in an order, all different."""
-    if count <= len(PALETTE):
-        return list(PALETTE[:count])
-    from matplotlib import colormaps
-    from matplotlib.colors import to_hex
+def lines_of(
+    points: Sequence[dict[str, Any]], rows: Iterable[int]
+) -> tuple[str, dict[int, str]]:
+    """The numeric key with most values, and lines over it.
 
-    scale = colormaps['viridis']
-    return [to_hex(scale(0.92 * i / (count - 1))) for i in range(count)]
-
-
-def make_spot(
-    position: float,
-    beside: float,
-    summary: Summary,
-    unit: Unit,
-    text: str,
-) -> Spot:
-    count = len(summary.values)
-    noun = 'seed' if count == 1 else 'seeds'
-    return Spot(
-        position=position,
-        beside=beside,
-        mean=unit.factor * summary.mean,
-        spread=unit.factor * (summary.spread or 0.0),
-        values=[unit.factor * value for value in summary.values],
-        hover=[
-            text,
-            f'{unit.label}: {unit.show_summary(summary)}',
-            f'{count} {noun}',
-        ],
-        value_hovers=[
-            [
-                text,
-                f'{unit.label}: {unit.show(value)}',
-                f'seed {trial.seed}, trial {trial.number}',
-            ]
-            for trial, value in zip(
-                summary.trials, summary.values, strict=True
-            )
-        ],
-    )
-
-
-def metric_lines(results: list[PointResult], unit: Unit) -> Lines | None:
-    """The metric over the numeric key with most values, where lines can tell.
-
-    All the other keys that differ make the lines.
-    """
-    points = [result.point for result in results]
-    numeric = numeric_keys(points)
-    if not numeric:
-        return None
-    x_key = numeric[0]
-    names = short_keys(keys_of(points))
-    lines = group_lines(results, x_key)
-    # One spot a line is a list of points: `Dots` is better at that.
-    if not lines or len(lines) > MOST_LINES:
-        return None
-    if len(lines) > 1 and max(map(len, lines)) == 1:
-        return None
-    positions = [result.point[x_key] for line in lines for result in line]
-    log = min(positions) > 0 and max(positions) / min(positions) >= 100
-    rest = [key for key in telling_keys(points) if key != x_key]
-    texts = short_labels([line[0].point for line in lines], rest)
-    return Lines(
-        name='metric',
-        title=f'{unit.label} over {names[x_key]}',
-        note='Means of finished seeds, bars of one sample standard '
-        'deviation; small marks beside them are single seeds.',
-        x_label=names[x_key],
-        y_label=unit.label,
-        log_x=log,
-        lines=[
-            Line(
-                text if texts != [UNCHANGED] else '',
-                color,
-                make_spots(line, x_key, beside(positions, log), unit),
-            )
-            for text, color, line in zip(
-                texts, colors(len(lines)), lines, strict=True
-            )
-        ],
-    )
-
-
-def group_lines(
-    results: list[PointResult], x_key: str
-) -> list[list[PointResult]]:
-    """Points with the metric and a number for a key, by their other keys."""
-    keys = telling_keys([result.point for result in results])
-    rest = [key for key in keys if key != x_key]
-    lines: dict[str, list[PointResult]] = {}
-    seen = {
-        key: list(dict.fromkeys(column([r.point for r in results], key)))
-        for key in rest
-    }
-    for result in sorted(results, key=lambda result: line_order(result, seen)):
-        point = result.point
-        if result.metric and has_place(point.get(x_key)):
-            others = {key: point[key] for key in rest if key in point}
-            lines.setdefault(identity(others), []).append(result)
-    return list(lines.values())
-
-
-def beside(positions: list[float], log: bool) -> Callable[[float], float]:
-    """Where on the axis, a hundredth of its length further, values go."""
-    low, high = min(positions), max(positions)
-    if log:
-        return lambda x: x * (high / low) ** 0.01
-    return lambda x: x + 0.01 * (high - low)
-
-
-def make_spots(
-    results: list[PointResult],
-    x_key: str,
-    beside: Callable[[float], float],
-    unit: Unit,
-) -> list[Spot]:
-    """One spot a point, from left to right."""
-    spots = []
-    for result in results:
-        assert result.metric is not None
-        x = float(result.point[x_key])
-        spots.append(
-            make_spot(x, beside(x), result.metric, unit, result.label)
-        )
-    return sorted(spots, key=lambda spot: spot.position)
-
-
-def line_order(
-    result: PointResult, seen: dict[str, list[str]]
-) -> list[tuple[int, float]]:
-    """Numbers in order, then other values, then points without the key.
+    All the other keys that differ make the lines. There are none where they
+    would be too many, or have one value each: dots are better at that.
 
     Args:
-        result: Result of a point.
-        seen: Identities of the values of each key, in the spec's order.
+        points: All points.
+        rows: Indices of those that have a value to be drawn.
+
+    Returns:
+        The key, and the label of each row's line, lines in order.
     """
-    order: list[tuple[int, float]] = []
-    for key, values in seen.items():
-        value = result.point.get(key)
-        if has_place(value):
-            order.append((0, float(value)))
-        elif key in result.point:
-            order.append((1, values.index(identity(value))))
-        else:
-            order.append((2, 0))
-    return order
+    x_key = next(iter(numeric_keys(points)), '')
+    drawn = places(points, x_key).notna()
+    rest = [key for key in telling_keys(points) if key != x_key]
+    orders = [order_of(points, key) for key in rest]
+    lines: dict[str, list[int]] = {}
+    for row in sorted(rows, key=lambda row: [order[row] for order in orders]):
+        if drawn[row]:
+            others = {k: points[row][k] for k in rest if k in points[row]}
+            lines.setdefault(identity(others), []).append(row)
+    most = max(map(len, lines.values()), default=0)
+    if len(lines) > MOST_LINES or (len(lines) > 1 and most == 1):
+        return x_key, {}
+    labels = short_labels([points[line[0]] for line in lines.values()], rest)
+    return x_key, {
+        row: label
+        for label, line in zip(labels, lines.values(), strict=True)
+        for row in line
+    }
 
 
-def dots(
-    pairs: list[tuple[PointResult, Summary]],
+def order_of(
+    points: Sequence[dict[str, Any]], key: str
+) -> list[tuple[int, float]]:
+    """Sort key of each point: numbers, other values as they come, none."""
+    values = column(points, key)
+    return [
+        (2 - bool(value), values.index(value)) if isnan(place) else (0, place)
+        for place, value in zip(places(points, key), values, strict=True)
+    ]
+
+
+def colors(labels: Sequence[str]) -> alt.Color:
+    """A colour for each line, all different, in a legend if there are many."""
+    scale = alt.Scale(domain=labels, range=PALETTE[: len(labels)])
+    if len(labels) > len(PALETTE):
+        scale = alt.Scale(domain=labels, scheme='viridis')
+    legend = None if labels == [UNCHANGED] else alt.Legend(title=None)
+    return alt.Color('line:N', scale=scale, legend=legend)
+
+
+def titled(chart: Any, text: str, note: str) -> Any:
+    """A chart that says what it shows and how to read it."""
+    title = alt.Title(clip(text, 90), subtitle=note)
+    return chart.properties(title=title, width=WIDTH)
+
+
+def tooltip(unit: Unit, text: str, *more: alt.Tooltip) -> list[alt.Tooltip]:
+    """What the pointer shows: the point, a text of its value, and more."""
+    return [
+        alt.Tooltip('label:N', title='point'),
+        alt.Tooltip(text, title=unit.label),
+        *more,
+    ]
+
+
+def marks(
+    values: pd.DataFrame, unit: Unit, sideways: bool, zero: bool, **encoding
+) -> Any:
+    """Means with bars of their spread, and a small mark per seed beside them.
+
+    Args:
+        values: See `values_of`.
+        unit: Unit of the values.
+        sideways: Whether values go to the right and not up.
+        zero: Whether their axis begins at 0.
+        **encoding: The other channels.
+    """
+    up, axis, offset = ('x', alt.X, 'y') if sideways else ('y', alt.Y, 'x')
+
+    def along(value: str) -> dict[str, Any]:
+        scale = alt.Scale(zero=zero, padding=0 if zero else 10)
+        return {up: axis(value, title=unit.label, scale=scale)}
+
+    base: Any = alt.Chart(values).encode(**encoding)
+    seeds = base.mark_point(size=14, opacity=0.6, **{f'{offset}Offset': 7})
+    layers = [
+        # First, since zooming goes by the first layer, and not by means.
+        seeds.encode(
+            **along('value:Q'), tooltip=tooltip(unit, 'shown:N', *TRIAL)
+        ),
+        base.mark_point(size=60).encode(
+            **along('mean(value):Q'),
+            tooltip=tooltip(unit, 'mean:N', alt.Tooltip('seeds:Q')),
+        ),
+    ]
+    if values.seeds.max() > 1:
+        bars = base.mark_errorbar(extent='stdev', ticks=dict(size=8))
+        layers.append(bars.encode(**along('value:Q'), tooltip=alt.value(None)))
+    return alt.layer(*layers)
+
+
+def metric_lines(
+    values: pd.DataFrame,
+    points: Sequence[dict[str, Any]],
+    x_key: str,
+    lines: dict[int, str],
     unit: Unit,
-    **text: Any,
-) -> Dots | None:
-    """One row a point, None without points."""
-    if not pairs:
-        return None
-    return Dots(
-        labels=[result.short_label for result, _ in pairs],
-        spots=[
-            make_spot(row, row + 0.25, summary, unit, result.label)
-            for row, (result, summary) in enumerate(pairs)
-        ],
-        x_label=unit.label,
-        y_label='',
-        **text,
+) -> alt.LayerChart:
+    """The metric over a key, with the lines of `lines_of`."""
+    shown = values[values.row.isin(lines)].assign(
+        x=values.row.map(places(points, x_key)), line=values.row.map(lines)
+    )
+    name = short_keys(keys_of(points))[x_key]
+    low, high = shown.x.min(), shown.x.max()
+    scale: Any = 'log' if low > 0 and high >= 100 * low else 'linear'
+    x = alt.X('x:Q', title=name).scale(
+        type=scale, zero=False, nice=False, padding=10
+    )
+    chosen = alt.selection_point(fields=['line'], bind='legend')
+    encoding = dict(
+        x=x,
+        color=colors(list(dict.fromkeys(lines.values()))),
+        opacity=alt.when(chosen).then(alt.value(1)).otherwise(alt.value(0.1)),
+    )
+    mean = alt.Y('mean(value):Q', title=unit.label)
+    line = alt.Chart(shown).mark_line().encode(y=mean, **encoding)
+    chart = marks(shown, unit, False, False, **encoding) + line
+    chart = chart.add_params(chosen).interactive()
+    return titled(chart, f'{unit.label} over {name}', SPREADS)
+
+
+def metric_dots(values: pd.DataFrame, unit: Unit) -> alt.LayerChart:
+    """The metric of each point, the best at the top."""
+    means = values.groupby('row').value.transform('mean')
+    order = means.sort_values(ascending=False, kind='stable').index
+    text = f'{unit.label} of each point, best first'
+    return titled(dots(values.loc[order], unit, zero=False), text, SPREADS)
+
+
+def time_dots(summary: Summary) -> alt.LayerChart:
+    """The time of finished trials of each point."""
+    unit = time_unit(summary.trials.time.max())
+    return titled(
+        dots(values_of(summary, 'time', unit), unit, zero=True),
+        'Time of a trial',
+        'Means of finished trials; small marks below are single trials.',
     )
 
 
-def metric_dots(results: list[PointResult], unit: Unit) -> Dots | None:
-    pairs = [(result, result.metric) for result in results if result.metric]
-    return dots(
-        sorted(pairs, key=lambda pair: -pair[1].mean),
-        unit,
-        name='points',
-        title=f'{unit.label} of each point, best first',
-        note='Means of finished seeds, bars of one sample standard '
-        'deviation; small marks beside them are single seeds.',
-        from_zero=False,
+def dots(values: pd.DataFrame, unit: Unit, zero: bool) -> alt.LayerChart:
+    """One row per point, from top to bottom as the points come."""
+    labels = list(values.short_label.unique())
+    y = alt.Y('short_label:N', title=None, sort=labels)
+    color = alt.value(PALETTE[0])
+    chart = marks(values, unit, True, zero, y=y, color=color)
+    return chart.properties(height=alt.Step(26)).interactive(bind_y=False)
+
+
+def cells_of(
+    values: pd.DataFrame, points: Sequence[dict[str, Any]]
+) -> pd.DataFrame:
+    """Values with the places of their points on the axes of two numeric keys.
+
+    Returns:
+        No rows where there are no two keys, or not 2 x 2 cells at least.
+    """
+    keys = numeric_keys(points)
+    if len(keys) < 2:
+        return values[:0]
+    x, y = (values.row.map(places(points, key)) for key in keys[:2])
+    cells = values.assign(x=x, y=y).dropna(subset=['x', 'y'])
+    sizes = cells.x.nunique(), cells.y.nunique()
+    fits = 2 <= min(sizes) <= max(sizes) <= MOST_CELLS
+    return cells if fits else values[:0]
+
+
+def heat_map(
+    values: pd.DataFrame, points: Sequence[dict[str, Any]], unit: Unit
+) -> alt.LayerChart:
+    """The mean metric in each cell of `cells_of`."""
+    x_name, y_name = (
+        short_keys(keys_of(points))[key] for key in numeric_keys(points)[:2]
     )
-
-
-def time_dots(results: list[PointResult]) -> Dots | None:
-    pairs = [(result, result.seconds) for result in results if result.seconds]
-    unit = time_unit(value for _, summary in pairs for value in summary.values)
-    return dots(
-        pairs,
-        unit,
-        name='time',
-        title='Time of a trial',
-        note='Means of finished trials; small marks below are single trials.',
-        from_zero=True,
+    cells = values.groupby(['x', 'y'], as_index=False).agg(
+        value=('value', 'mean'),
+        seeds=('value', 'count'),
+        points=('row', 'nunique'),
+        label=('label', lambda labels: '; '.join(labels.unique())),
     )
-
-
-def heat_map(results: list[PointResult], unit: Unit) -> HeatMap | None:
-    """Mean metric over two numeric keys, where there are 2 x 2 cells."""
-    points = [result.point for result in results]
-    if len(numeric_keys(points)) < 2:
-        return None
-    x_key, y_key = numeric_keys(points)[:2]
-    cells: dict[tuple[float, float], list[PointResult]] = {}
-    for result in results:
-        x, y = result.point.get(x_key), result.point.get(y_key)
-        if result.metric and has_place(x) and has_place(y):
-            cells.setdefault((float(y), float(x)), []).append(result)
-    ys = sorted({y for y, _ in cells})
-    xs = sorted({x for _, x in cells})
-    if not 2 <= min(len(xs), len(ys)) <= max(len(xs), len(ys)) <= MOST_CELLS:
-        return None
-    names = short_keys(keys_of(points))
-    shared = any(len(cell) > 1 for cell in cells.values())
-    grid = [[cells.get((y, x), []) for x in xs] for y in ys]
-    means = [[cell_mean(cell) for cell in row] for row in grid]
-    return HeatMap(
-        name='heat_map',
-        title=f'{unit.label} over {names[x_key]} and {names[y_key]}',
-        note='Means of finished seeds'
+    cells['shown'] = [format(value, unit.pattern) for value in cells.value]
+    base = alt.Chart(cells).encode(
+        x=alt.X('x:O', title=x_name, axis=alt.Axis(format='~g', labelAngle=0)),
+        y=alt.Y('y:O', title=y_name, axis=alt.Axis(format='~g')).sort(
+            'descending'
+        ),
+        tooltip=tooltip(unit, 'shown:N', alt.Tooltip('seeds:Q')),
+    )
+    color = alt.Color('value:Q', legend=None).scale(scheme='cividis')
+    rects = base.mark_rect(stroke='white').encode(color=color)
+    is_light = alt.datum.value > (cells.value.min() + cells.value.max()) / 2
+    texts = base.mark_text(fontSize=min(11, 110 / cells.x.nunique())).encode(
+        text='shown:N',
+        color=alt.when(is_light)
+        .then(alt.value('black'))
+        .otherwise(alt.value('white')),
+    )
+    shared = cells.points.max() > 1
+    return titled(
+        (rects + texts).properties(height=alt.Step(40)),
+        f'{unit.label} over {x_name} and {y_name}',
+        'Means of finished seeds'
         + (' and of points that share a cell' if shared else '')
         + '; empty cells have none.',
-        x_label=names[x_key],
-        y_label=names[y_key],
-        x_ticks=[f'{x:.6g}' for x in xs],
-        y_ticks=[f'{y:.6g}' for y in ys],
-        cells=[
-            [None if mean is None else unit.factor * mean for mean in row]
-            for row in means
-        ],
-        texts=[
-            ['' if mean is None else unit.show(mean) for mean in row]
-            for row in means
-        ],
-        hovers=[
-            [[line for r in cell for line in hover(r, unit)] for cell in row]
-            for row in grid
-        ],
     )
 
 
-def cell_mean(cell: list[PointResult]) -> float | None:
-    values = [v for r in cell if r.metric for v in r.metric.values]
-    return sum(values) / len(values) if values else None
+def curves_of(summary: Summary, unit: Unit) -> pd.DataFrame:
+    """Validations with a score of all trials, one row each.
 
-
-def hover(result: PointResult, unit: Unit) -> list[str]:
-    assert result.metric is not None
-    return make_spot(0, 0, result.metric, unit, result.label).hover
+    The column `line` has the label of the point. Where there are more points
+    than colours, all but the best are `minor` and share a line.
+    """
+    curves = pd.DataFrame(
+        [
+            (trial.row, trial.number, trial.seed, trial.state, step, value)
+            for trial in summary.trials.itertuples()
+            for step, value in sorted(trial.curve.items())
+            if is_meaningful(value, summary.sweep.metric)
+        ],
+        columns=['row', 'number', 'seed', 'state', 'step', 'value'],
+    ).join(summary.points[['label', 'short_label']], on='row')
+    best = curves.groupby('row').value.max()
+    ranks = summary.points['mean'].combine_first(best)[best.index]
+    count = len(ranks)
+    if count > len(PALETTE):
+        ranks = ranks.nlargest(len(PALETTE) - 1)
+    minor = ~curves.row.isin(ranks.index)
+    others = f'{count - len(ranks)} other points'
+    return curves.assign(
+        value=unit.factor * curves.value,
+        shown=curves.value.map(unit.show),
+        finished=curves.state == 'complete',
+        minor=minor,
+        line=curves.short_label.mask(minor, others),
+    )
 
 
 def learning_curves(
-    sweep: SweepResult, results: list[PointResult], unit: Unit
-) -> Curves | None:
-    """The metric of every trial over its steps, coloured by point.
-
-    Beyond the colours there are, all but the best points are grey.
-    """
-    begun = [
-        result
-        for result in results
-        if any(usable_curve(trial, sweep.metric) for trial in result.trials)
-    ]
-    if not begun:
-        return None
-    shown = begun
-    if len(begun) > len(PALETTE):
-        shown = sorted(begun, key=lambda r: -height(r, sweep.metric))
-        shown = shown[: len(PALETTE) - 1]
-    styles = {
-        id(result): (result.short_label, color)
-        for result, color in zip(shown, PALETTE, strict=False)
-    }
-    others = (f'{len(begun) - len(shown)} other points', GREY)
-    # The grey ones first, below the others; finished ones first, so that the
-    # legend has them.
-    ordered = [r for r in begun if id(r) not in styles] + shown
-    curves = [
-        make_curve(result, trial, sweep, unit, *styles.get(id(result), others))
-        for result in ordered
-        for trial in sorted(result.trials, key=lambda t: t.state != 'complete')
-        if usable_curve(trial, sweep.metric)
-    ]
-    best = f' The {len(shown)} best points have colours.'
-    return Curves(
-        name='curves',
-        title='Learning curves',
-        note='One line a trial, dotted where it is not finished.'
-        + (best if len(shown) < len(begun) else ''),
-        x_label=step_unit(sweep),
-        whole_x=sweep.by_epoch,
-        y_label=unit.label,
-        curves=curves,
+    curves: pd.DataFrame, sweep: SweepResult, unit: Unit
+) -> alt.LayerChart:
+    """The curves of `curves_of` over steps, coloured by their lines."""
+    # Grey ones first, below the others.
+    curves = curves.sort_values('minor', ascending=False, kind='stable')
+    best = list(curves.line[~curves.minor].unique())
+    rest = list(curves.line[curves.minor].unique())
+    step = 'epoch' if sweep.by_epoch else 'training step'
+    base = alt.Chart(curves).encode(
+        x=alt.X(
+            'step:Q',
+            title=step,
+            axis=alt.Axis(tickMinStep=1),
+            scale=alt.Scale(zero=False, nice=False, padding=10),
+        ),
+        y=alt.Y(
+            'value:Q',
+            title=unit.label,
+            scale=alt.Scale(zero=False, padding=10),
+        ),
+        color=alt.Color(
+            'line:N',
+            title=None,
+            scale=alt.Scale(
+                domain=best + rest,
+                range=[*PALETTE[: len(best)], *[GREY] * len(rest)],
+            ),
+        ),
+        detail='number:N',
     )
-
-
-def step_unit(sweep: SweepResult) -> str:
-    """What the runs of a sweep count."""
-    return 'epoch' if sweep.by_epoch else 'training step'
-
-
-def usable_curve(trial: TrialResult, metric: str) -> dict[int, float]:
-    """Validations with a score, in order of their steps."""
-    return {
-        step: value
-        for step, value in sorted(trial.curve.items())
-        if is_meaningful(value, metric)
-    }
-
-
-def height(result: PointResult, metric: str) -> float:
-    """What points are ranked by: their mean, else their best validation."""
-    if result.metric:
-        return result.metric.mean
-    return max(
-        max(curve.values())
-        for curve in (usable_curve(trial, metric) for trial in result.trials)
-        if curve
+    minor = alt.when(alt.datum.minor)
+    dashes = alt.Scale(domain=[True, False], range=[[1, 0], [2, 3]])
+    chart = base.mark_line().encode(
+        strokeDash=alt.StrokeDash('finished:N', scale=dashes, legend=None),
+        strokeWidth=minor.then(alt.value(0.7)).otherwise(alt.value(1.6)),
+    ) + base.mark_point().encode(
+        size=minor.then(alt.value(4)).otherwise(alt.value(20)),
+        tooltip=tooltip(
+            unit,
+            'shown:N',
+            alt.Tooltip('step:Q', title=step),
+            *TRIAL,
+            alt.Tooltip('state:N'),
+        ),
     )
-
-
-def make_curve(
-    result: PointResult,
-    trial: TrialResult,
-    sweep: SweepResult,
-    unit: Unit,
-    text: str,
-    color: str,
-) -> Curve:
-    curve = usable_curve(trial, sweep.metric)
-    return Curve(
-        label=text,
-        color=color,
-        minor=color == GREY,
-        dotted=trial.state != 'complete',
-        steps=list(curve),
-        values=[unit.factor * value for value in curve.values()],
-        hovers=[
-            [
-                result.label,
-                f'{unit.label}: {unit.show(value)}',
-                f'{step_unit(sweep)} {step}',
-                f'seed {trial.seed}, trial {trial.number}, {trial.state}',
-            ]
-            for step, value in curve.items()
-        ],
-    )
+    note = 'One line per trial, dotted where it is not finished.'
+    if rest:
+        note += f' The {len(best)} best points have colours.'
+    return titled(chart.interactive(), 'Learning curves', note)

@@ -1,10 +1,11 @@
-"""Claim a trial from the queue, and report on it."""
+"""Claim a trial from the queue and report on it."""
 
 import os
 import socket
 import time
 from pathlib import Path
-from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
 
 from .plan import Plan
 from .storage import patient
@@ -13,19 +14,21 @@ from .trials import DUPLICATE, FAILED, LOST, job_of
 
 
 class Claim:
-    """A claimed trial and what its worker reports.
+    """A claimed trial, on which its worker reports.
 
     Args:
         study: Study of the trial.
-        trial: The trial as the storage has it.
-        plan: Plan of the study when the trial was taken.
+        trial: Trial in the storage.
+        plan: Plan of the study at the time of the claim.
 
     Attributes:
         point: Changes of the config.
         seed: Seed of the training run.
     """
 
-    def __init__(self, study: SweepStudy, trial: Any, plan: Plan) -> None:
+    def __init__(
+        self, study: SweepStudy, trial: FrozenTrial, plan: Plan
+    ) -> None:
         self.study = study
         self.trial = trial
         self.plan = plan
@@ -33,14 +36,14 @@ class Claim:
         _, self.seed = job_of(trial)
 
     def sign(self, lock: Path, folder: Path) -> bool:
-        """Record its worker and its folder; False if it is finished."""
+        """Record worker and folder; False if the trial is finished."""
         worker = dict(
             host=socket.gethostname(), pid=os.getpid(), lock=str(lock)
         )
         return self.study.note(self.trial, worker=worker, folder=str(folder))
 
     def seen(self) -> bool:
-        """Give a sign of life; False if the trial was given to another."""
+        """Give a sign of life; False if the trial is finished."""
         return self.study.note(self.trial, seen=time.time())
 
     def report(self, step: int, value: float) -> None:
@@ -48,43 +51,33 @@ class Claim:
         self.study.report(self.trial, step, value)
 
     def is_behind(self) -> bool:
-        """Whether its best is below the median of the others at that step."""
+        """Whether its best metric is below the median at the same step."""
         return self.study.is_behind(self.trial)
 
     def complete(self, value: float) -> bool:
-        from optuna.trial import TrialState
-
-        # `sweep run` may have corrected the config since.
+        # `sweep run` may have corrected the config meanwhile.
         if not self.study.is_current(self.plan):
             self.give_back()
             return False
         return self.study.end(self.trial, TrialState.COMPLETE, value)
 
     def prune(self) -> bool:
-        from optuna.trial import TrialState
-
         return self.study.end(self.trial, TrialState.PRUNED)
 
     def fail(self, error: str) -> bool:
-        from optuna.trial import TrialState
-
         return self.study.end(
             self.trial, TrialState.FAIL, reason=FAILED, error=error
         )
 
     def give_back(self) -> None:
-        """Queue it again, for this worker or another."""
-        from optuna.trial import TrialState
-
+        """Queue the job again, for this worker or another."""
         if self.study.end(self.trial, TrialState.FAIL, reason=LOST):
             self.study.fill()
 
 
 @patient
 def claim_trial(study: SweepStudy) -> Claim | None:
-    """Take a waiting trial of the study's plan; None if there is none."""
-    from optuna.trial import TrialState
-
+    """Claim a waiting trial of the plan; None if there is none."""
     plan = study.plan()
     jobs = plan.jobs
     for trial in study.trials(states=(TrialState.WAITING,)):

@@ -1,4 +1,4 @@
-"""Look up keys in a config, in its classes' arguments and in mmengine."""
+"""Look up keys in a config, its classes' arguments and mmengine."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -16,14 +16,14 @@ FREE = (
     'optim_wrapper.paramwise_cfg.custom_keys',
     'randomness',
 )
-"""Parts that mmengine reads, and looks for more names in than classes tell."""
+"""Parts in which mmengine reads more names than its classes take."""
 
 
 def is_free(key: str, cfg: Any) -> bool:
     """Whether mmengine may read a key that neither config nor class has.
 
-    That depends on the first part that is missing: a hook may have any name,
-    but not any argument.
+    The first missing part decides: a hook may have any name, but not any
+    argument.
     """
     above, missing, part = '', '', cfg
     for name in key.split('.'):
@@ -37,7 +37,7 @@ def is_free(key: str, cfg: Any) -> bool:
 
 
 def parameters(config: Mapping) -> dict[str, Any]:
-    """Arguments of a config's class and their defaults, None where none is."""
+    """Arguments of a config's class with their defaults, None without one."""
     return {
         name: None if x.default is x.empty else x.default
         for name, x in arguments_of(config).items()
@@ -45,9 +45,9 @@ def parameters(config: Mapping) -> dict[str, Any]:
 
 
 def arguments_of(config: Mapping) -> dict[str, inspect.Parameter]:
-    """Arguments of a config's class, and of the parents that it passes to.
+    """Arguments of a config's class and of the parents it passes them to.
 
-    Nothing where the type is none, or no class.
+    Empty where there is no type, or the type is not a class.
     """
     kind = config.get('type')
     module = find(kind) if isinstance(kind, str) else kind
@@ -71,14 +71,14 @@ def arguments_of(config: Mapping) -> dict[str, inspect.Parameter]:
 
 
 def find(name: str) -> Any:
-    """The class of a name in any of mmdet's registries, None if in none."""
-    # They look below in the scopes of mmcv and mmengine, too.
+    """The class of a name in mmdet's registries, None if there is none."""
+    # mmdet's registries search those of mmengine, too.
     found = (registry.get(name) for registry in registries())
     return next((x for x in found if x is not None), None)
 
 
 def registries() -> list[Any]:
-    """Those of mmdet."""
+    """All registries of mmdet."""
     from mmdet import registry
     from mmengine.registry import Registry
 
@@ -86,7 +86,7 @@ def registries() -> list[Any]:
 
 
 def names_of(registries: Sequence[Any]) -> list[str]:
-    """Every name in registries and in those above."""
+    """Every name in registries and in their parents."""
     names: dict[str, None] = {}
     for registry in registries:
         level = registry

@@ -15,25 +15,25 @@ def find_study(
     grace: float | None = None,
     new: bool = False,
 ) -> SweepStudy:
-    """Open the study of a work dir, in its journal if no storage is named.
+    """Open the study of a work dir, from its journal without a storage.
 
     Args:
-        work_dir: Gives the study its name, unless the journal has another
-            one only.
+        work_dir: Work dir, whose name is that of the study unless its
+            journal holds a single study of another name.
         storage: URL of a database, or path of a journal.
         name: Name of the study.
         grace: See `SweepStudy`; None is its default.
         new: Whether the journal may be missing, as before the first run.
 
     Raises:
-        ValueError: There is no such folder or journal.
+        ValueError: The folder or the journal is missing.
     """
     if storage is None and not work_dir.is_dir():
         raise ValueError(
             f'{work_dir} is no folder: name the work dir of a sweep, or say '
             'by --storage where the study is kept'
         )
-    # A worker may change its folder later.
+    # A worker may change its current folder later.
     journal = Path(storage or work_dir / JOURNAL).absolute()
     url = storage if storage and '://' in storage else None
     if not url and not new and not journal.is_file():

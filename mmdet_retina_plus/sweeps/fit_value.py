@@ -18,10 +18,10 @@ COUNTS = re.compile(
 
 
 def fit(cfg: Any, key: str, value: Any) -> Any:
-    """A value as the config's type wants it.
+    """Convert a value to the type that the config has for its key.
 
     Raises:
-        ValueError: Nothing has this key, or the types differ.
+        ValueError: The key is unknown, or the types differ.
     """
     try:
         return fit_known(cfg, key, value)
@@ -32,10 +32,10 @@ def fit(cfg: Any, key: str, value: Any) -> Any:
 
 
 def fit_known(cfg: Any, key: str, value: Any) -> Any:
-    """A value for a key that the config or a class has.
+    """Convert a value for a key that the config or a class has.
 
     Raises:
-        ValueError: Neither has it, or the types differ.
+        ValueError: Neither has the key, or the types differ.
     """
     *path, name = key.split('.')
     parent = cfg
@@ -64,10 +64,10 @@ def fit_known(cfg: Any, key: str, value: Any) -> Any:
 
 
 def check_inside(cfg: Any, key: str, current: Any, value: Any) -> None:
-    """Refuse keys in a mapping that is to be merged into another of its type.
+    """Check the keys of a mapping that is merged into one of its type.
 
     Raises:
-        ValueError: Nothing has such a key, or the types differ.
+        ValueError: A key is unknown, or the types differ.
     """
     if not isinstance(current, Mapping) or not isinstance(value, Mapping):
         return
@@ -83,13 +83,13 @@ def check_inside(cfg: Any, key: str, current: Any, value: Any) -> None:
 
 
 def check_whole(parent: Mapping, name: str, value: Any, key: str) -> None:
-    """Refuse a fraction where things are counted.
+    """Refuse a fraction for a count.
 
-    Elsewhere it may take the place of a whole number, as mmdet writes 0, 1 or
-    35 for many a float.
+    Other whole numbers may become fractions, as mmdet writes 0, 1 or 35 for
+    many floats.
 
     Raises:
-        ValueError: It is one.
+        ValueError: The value is a fraction.
     """
     if not is_number(value) or float(value).is_integer():
         return
@@ -108,11 +108,11 @@ def check_whole(parent: Mapping, name: str, value: Any, key: str) -> None:
 
 
 def convert(current: Any, value: Any, key: str) -> Any:
-    """A value of the type of the current one.
+    """Convert a value to the type of the current one.
 
-    A whole number becomes a float where the config has one, and the other way
-    round. A fraction may take the place of a whole number, since mmdet writes
-    0 for many a 0.0. None and parts with a type of their own fit anywhere.
+    A whole number becomes a float where the config has a float, and the
+    reverse. A fraction may replace a whole number, see `check_whole`. None and
+    parts with a type fit anywhere.
 
     Raises:
         ValueError: The types differ.
@@ -128,7 +128,7 @@ def convert(current: Any, value: Any, key: str) -> Any:
         if isinstance(current, float):
             return float(value)
         return int(value) if float(value).is_integer() else value
-    # A number for all is often as good as one for each, and the reverse.
+    # One number for all often replaces one for each, and the reverse.
     if many_or_number(current) and many_or_number(value):
         return value
     if type(value) is type(current):
@@ -144,9 +144,9 @@ def many_or_number(value: Any) -> bool:
 
 
 def child(parent: Any, part: str, cfg: Any, key: str) -> Any:
-    """What a key of a mapping or an index of a list leads to.
+    """The part at a key of a mapping or an index of a list.
 
-    An argument that is None, or not set, is an empty mapping still.
+    An argument that is None or not set counts as an empty mapping.
     """
     if isinstance(parent, Mapping):
         if parent.get(part) is not None:
@@ -160,7 +160,7 @@ def child(parent: Any, part: str, cfg: Any, key: str) -> Any:
 
 
 class UnknownKeyError(ValueError):
-    """Neither the config nor a class has it."""
+    """Neither the config nor a class has a key."""
 
 
 def unknown(key: str, cfg: Any, more: Sequence[str] = ()) -> UnknownKeyError:

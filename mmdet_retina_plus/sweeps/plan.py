@@ -1,4 +1,4 @@
-"""The plan of a sweep, on which all its workers agree."""
+"""The plan of a sweep, which all its workers share."""
 
 import os
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from .trial_config import counts_epochs, parse_config
 from .value_checks import check_sweep, merge
 
 Job = tuple[str, int]
-"""Identity of a point, and seed."""
+"""Identity of a point, and a seed."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,12 @@ class Plan:
     """Settings that all workers of a study share.
 
     Attributes:
-        sweep: Points with the values that the config's types want.
-        base: Text of the whole config, which the points change.
+        sweep: Sweep with values of the config's types.
+        base: Text of the whole config that points change.
         others: Texts of the configs that points name, by path.
-        folder: Paths in the config are relative to it.
-        prune: Whether trials that fall behind are ended.
-        by_epoch: Whether the runs count epochs, and not steps.
+        folder: Folder that paths in the config are relative to.
+        prune: Whether trials below the median are ended.
+        by_epoch: Whether the runs count epochs instead of steps.
     """
 
     sweep: Sweep
@@ -39,7 +39,7 @@ class Plan:
     others: dict[str, str] = field(default_factory=dict)
 
     def dump(self) -> dict[str, Any]:
-        """The plan as values that JSON can hold."""
+        """The plan as JSON values."""
         sweep = vars(self.sweep) | dict(
             config=str(self.sweep.config),
             points=[point_text(point) for point in self.sweep.points],
@@ -58,12 +58,12 @@ class Plan:
         return self.others[point[CONFIG]] if CONFIG in point else self.base
 
     def identity_of(self, point: Point) -> str:
-        """Text of the settings that must be equal for a run to resume."""
+        """Text that must be equal for a run to resume."""
         return f'{self.folder}\n{self.sweep.prefix}\n{self.base_of(point)}'
 
     @property
     def jobs(self) -> dict[Job, Point]:
-        """Point of each job, all points before the next seed."""
+        """Point of each job; all points come before the next seed."""
         return {
             (identity(point), seed): point
             for seed in self.sweep.seeds
@@ -78,17 +78,17 @@ def make_plan(
     cfg_options: Sequence[str],
     prune: bool,
 ) -> Plan:
-    """Read and check what is to be trained.
+    """Read and check a sweep.
 
     Args:
         spec: Path of the file that `read_sweep` reads.
         config: Path of a config in place of the spec's.
-        seeds: Seeds in place of the spec's, if there are any.
+        seeds: Seeds in place of the spec's; empty for those of the spec.
         cfg_options: Changes of the config, each KEY=VALUE.
-        prune: Whether trials that fall behind are ended.
+        prune: Whether trials below the median are ended.
 
     Raises:
-        ValueError: The spec, the config or a value does not fit.
+        ValueError: The spec, the config or a value is wrong.
         ImportError: The environment is broken.
     """
     sweep = read_sweep(spec, config)
@@ -126,7 +126,7 @@ def make_plan(
 
 
 def differences(old: Plan, new: Plan) -> list[str]:
-    """Settings that make two plans incomparable, a line each."""
+    """Settings whose results do not compare, one line each."""
     lines = [
         f'{name}: then {then!r}, now {now!r}'
         for name, then, now in (
@@ -146,7 +146,7 @@ def differences(old: Plan, new: Plan) -> list[str]:
 
 
 def first_difference(old: str, new: str) -> str:
-    """The first key in which the texts of two configs differ."""
+    """The first key in which two config texts differ."""
     then, now = (
         dict(dotted_items(parse_config(text).to_dict())) for text in (old, new)
     )
@@ -161,7 +161,7 @@ def first_difference(old: str, new: str) -> str:
 
 
 def are_parts(old: Any, new: Any) -> bool:
-    """Whether two values are of one kind and differ in what is inside."""
+    """Whether two values are containers of one type, which differ inside."""
     kinds = dict | list | tuple
     alike = isinstance(old, kinds) and type(old) is type(new)
     return alike and bool(old) and bool(new)

@@ -1,9 +1,8 @@
 """Names for the points of a sweep, whatever their keys and values are."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any
 
 CONFIG = 'config'
@@ -61,21 +60,34 @@ def telling_keys(points: Sequence[dict[str, Any]]) -> list[str]:
     return list(seen.values()) or keys
 
 
+def short_ends(names: Sequence[str], separator: str) -> dict[str, str]:
+    """The shortest end of each name that no other name has.
+
+    An index alone says nothing: `pipeline.2`, not `2`.
+    """
+    ends = {}
+    for name in names:
+        others = [separator + other for other in names if other != name]
+        parts = name.split(separator)
+        candidates = [
+            separator.join(parts[-count:])
+            for count in range(1, len(parts))
+            if parts[-count] and not parts[-count].isdigit()
+        ]
+        ends[name] = next(
+            (
+                end
+                for end in candidates
+                if not any(x.endswith(separator + end) for x in others)
+            ),
+            name,
+        )
+    return ends
+
+
 def short_keys(keys: Sequence[str]) -> dict[str, str]:
     """The shortest end of each dotted key that no other key has."""
-    return {key: shorten(key, [k for k in keys if k != key]) for key in keys}
-
-
-def shorten(key: str, others: Sequence[str]) -> str:
-    parts = key.split('.')
-    for count in range(1, len(parts)):
-        end = '.'.join(parts[-count:])
-        # An index alone says nothing: `pipeline.2`, not `2`.
-        if not parts[-count].isidentifier():
-            continue
-        if not any(f'.{other}'.endswith(f'.{end}') for other in others):
-            return end
-    return key
+    return short_ends(keys, '.')
 
 
 def show_value(value: Any) -> str:
@@ -85,33 +97,18 @@ def show_value(value: Any) -> str:
     return repr(value)
 
 
-def config_names(points: Iterable[dict[str, Any]]) -> dict[str, str]:
-    """The shortest end of each config's path that no other config has."""
-    paths = {point[CONFIG] for point in points if CONFIG in point}
-    parts = {path: Path(path).with_suffix('').parts for path in paths}
-    names = {}
-    for path, own in parts.items():
-        others = [other for other in parts.values() if other != own]
-        count = 1
-        while any(other[-count:] == own[-count:] for other in others):
-            count += 1
-        names[path] = '/'.join(own[-count:])
-    return names
-
-
-def show_point(
-    point: dict[str, Any], names: Mapping[str, str]
-) -> dict[str, str]:
-    """A point's values, each on one line.
-
-    Args:
-        point: Key to value.
-        names: Of configs, by `config_names`.
-    """
-    return {
-        key: show_value(names[value] if key == CONFIG else value)
-        for key, value in point.items()
-    }
+def show_points(points: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """The values of points, each on one line; configs by a short name."""
+    configs = {point[CONFIG] for point in points if CONFIG in point}
+    stems = {config: config.removesuffix('.py') for config in configs}
+    names = short_ends(list(stems.values()), '/')
+    return [
+        {
+            key: show_value(names[stems[value]] if key == CONFIG else value)
+            for key, value in point.items()
+        }
+        for point in points
+    ]
 
 
 def join(
@@ -127,22 +124,21 @@ def join(
 
 def full_label(point: dict[str, Any]) -> str:
     """All of a point, its keys as they are."""
-    values = show_point(point, config_names([point]))
+    (values,) = show_points([point])
     return join(values, point, {key: key for key in point})
 
 
 def label_points(points: Sequence[dict[str, Any]]) -> list[str]:
-    """A label a point, of any length, from what tells them apart."""
+    """One label per point, of any length, from what tells them apart."""
     keys = telling_keys(points)
     names = short_keys(keys_of(points))
-    configs = config_names(points)
-    return [join(show_point(point, configs), keys, names) for point in points]
+    return [join(shown, keys, names) for shown in show_points(points)]
 
 
 def short_labels(
     points: Sequence[dict[str, Any]], keys: Sequence[str] | None = None
 ) -> list[str]:
-    """A label a point for pictures, another one for each label.
+    """One label per point for pictures, unique where `label_points` is.
 
     Args:
         points: Points in any order.
@@ -151,15 +147,13 @@ def short_labels(
     """
     keys = telling_keys(points) if keys is None else keys
     names = short_keys(keys_of(points))
-    configs = config_names(points)
-    shown = [show_point(point, configs) for point in points]
-    values: list[dict[str, str]] = [{} for _ in points]
+    values = show_points(points)
     for key in keys:
-        owners = [i for i, point in enumerate(points) if key in point]
-        texts = without_shared([shown[i][key] for i in owners])
-        for i, text in zip(owners, texts, strict=True):
-            values[i][key] = text
-    return clip_labels([join(part, keys, names) for part in values])
+        having = [shown for shown in values if key in shown]
+        texts = without_shared([shown[key] for shown in having])
+        for shown, text in zip(having, texts, strict=True):
+            shown[key] = text
+    return clip_labels([join(shown, keys, names) for shown in values])
 
 
 def without_shared(texts: list[str]) -> list[str]:
@@ -169,16 +163,19 @@ def without_shared(texts: list[str]) -> list[str]:
     words = [re.findall(r'[\w.]+|[^\w.]', text) for text in texts]
     start = count_shared(words)
     end = count_shared([one[start:][::-1] for one in words])
+    parts = cut(words, start, end)
     # A sign alone, or nothing, would not tell much.
-    while end and not all(is_told(one[start:-end]) for one in words):
-        end -= 1
-    parts = [one[start : len(one) - end] for one in words]
-    while start and not all(map(is_told, parts)):
-        start -= 1
-        parts = [one[start : len(one) - end] for one in words]
+    while (start or end) and not all(map(is_told, parts)):
+        start, end = (start, end - 1) if end else (start - 1, end)
+        parts = cut(words, start, end)
     return [
         '…' * bool(start) + ''.join(part) + '…' * bool(end) for part in parts
     ]
+
+
+def cut(lists: list[list[str]], start: int, end: int) -> list[list[str]]:
+    """Lists without so many items at their start and end."""
+    return [items[start : len(items) - end] for items in lists]
 
 
 def is_told(words: list[str]) -> bool:
@@ -187,7 +184,7 @@ def is_told(words: list[str]) -> bool:
 
 
 def count_shared(lists: list[list[str]]) -> int:
-    """How many items all begin with, of lists that are not all alike."""
+    """Number of items that all lists begin with; not all lists are equal."""
     columns = enumerate(zip_longest(*lists))
     return next(i for i, items in columns if len(set(items)) > 1)
 

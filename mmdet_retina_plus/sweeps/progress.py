@@ -4,45 +4,42 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
 
 from .point_labels import clip
 from .slots import make_slots, visible_gpus
-from .summary import (
-    best_mean,
-    count_states,
-    show_counts,
-    summarize_points,
-)
+from .summary import summarize
 from .sweep_result import SweepResult
 from .trial_queue import SweepStudy
 from .units import metric_unit, show_seconds
 from .worker import Event, Worker, work_all
 
 REFRESH = 5.0
-"""Seconds between two looks at the whole study."""
+"""Seconds between two reads of the whole study."""
 
 
 def work_and_show(
     study: SweepStudy, work_dir: Path, jobs: int, nproc: int
 ) -> SweepResult:
-    """Run workers in this process, with their progress on the terminal.
+    """Run workers in this process and show their progress.
 
     Args:
         study: Queue of the trials.
-        work_dir: Folders of the trials are made here.
-        jobs: Training runs at a time.
-        nproc: Processes of each run.
+        work_dir: Parent of the trials' folders.
+        jobs: Number of simultaneous training runs.
+        nproc: Processes per run.
 
     Returns:
-        The result once no trial waits.
+        Result when no trial waits any more.
 
     Raises:
         ValueError: The GPUs do not suffice, or the storage is unreachable.
         KeyboardInterrupt: See `work_all`.
     """
-    from rich.console import Console
-
     slots = make_slots(jobs, nproc, visible_gpus())
     with Display(study, Console(), jobs) as display:
         work_all(
@@ -56,13 +53,11 @@ class Display:
 
     Args:
         study: Study that is worked on.
-        console: Console of rich.
-        jobs: Runs at a time, for the time that is left.
+        console: Console to print to.
+        jobs: Number of simultaneous runs, for the remaining time.
     """
 
-    def __init__(self, study: SweepStudy, console: Any, jobs: int) -> None:
-        from rich.live import Live
-
+    def __init__(self, study: SweepStudy, console: Console, jobs: int) -> None:
         self.study = study
         self.console = console
         self.jobs = jobs
@@ -86,7 +81,7 @@ class Display:
         self.live.stop()
 
     def tell(self, event: Event) -> None:
-        """Take up what a worker tells, in any thread."""
+        """Show an event of a worker; may be called in any thread."""
         with self.lock:
             if event.kind in ('start', 'progress'):
                 self.running[event.slot] = event
@@ -104,12 +99,8 @@ class Display:
                 line, markup=False, highlight=False, soft_wrap=True
             )
 
-    def render(self) -> Any:
-        """The table: what runs, what is done, what is best so far."""
-        from rich.console import Group
-        from rich.table import Table
-        from rich.text import Text
-
+    def render(self) -> Group:
+        """The running trials, and a summary of the whole study."""
         unit = metric_unit(self.result.metric)
         table = Table('trial', 'step', unit.label, 'time left', box=None)
         with self.lock:
@@ -124,7 +115,7 @@ class Display:
                 '?' if left is None else show_seconds(left),
             )
         if time.monotonic() - self.looked > REFRESH:
-            # A storage that is away leaves the old numbers.
+            # While the storage is unreachable, old numbers stay.
             with suppress(Exception):
                 self.result = self.study.result()
             self.looked = time.monotonic()
@@ -132,9 +123,9 @@ class Display:
 
 
 def time_left(event: Event) -> float | None:
-    """Seconds until a run ends, at the speed it had so far.
+    """Seconds until a run ends, at its speed so far.
 
-    Between two lines of its log it makes steps that are not seen.
+    Between two lines of its log the run makes steps that are not seen.
     """
     done = event.progress
     new = done.step - event.before
@@ -146,31 +137,23 @@ def time_left(event: Event) -> float | None:
 
 
 def summary_line(result: SweepResult, jobs: int) -> str:
-    """One line: counts, the time that is left, the best point so far.
+    """One line with counts, the remaining time and the best point so far.
 
     Args:
         result: Result of the study so far.
-        jobs: Runs at a time on this machine; others are seen running.
+        jobs: Number of simultaneous runs on this machine.
     """
-    points = summarize_points(result)
-    parts = [show_counts(points)]
-    states = count_states(points)
-    left = states['waiting'] + states['running']
-    times = [
-        trial.seconds
-        for trial in result.trials
-        if trial.state == 'complete' and trial.seconds
-    ]
-    if times and left:
-        at_once = max(jobs, states['running'])
-        seconds = sum(times) / len(times) * left / at_once
+    summary = summarize(result)
+    points = summary.points
+    parts = [summary.counts]
+    left = points[['waiting', 'running']].sum()
+    seconds = summary.trials.time.mean()
+    if seconds > 0 and left.sum():
+        seconds *= left.sum() / max(jobs, left.running)
         parts.append(f'about {show_seconds(seconds)} left')
-    best = best_mean(points)
-    if best is not None:
-        name = next(
-            x.label for x in points if x.metric and x.metric.mean == best
-        )
-        so_far = ' so far' if left else ''
-        shown = metric_unit(result.metric).name(best)
+    if summary.best is not None:
+        name = points.label[points['mean'].idxmax()]
+        so_far = ' so far' if left.sum() else ''
+        shown = metric_unit(result.metric).name(summary.best)
         parts.append(f'best mean{so_far} {shown} by {name}')
     return ', '.join(parts)

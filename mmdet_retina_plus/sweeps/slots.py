@@ -34,12 +34,12 @@ class Slot:
 
 
 def make_slots(jobs: int, nproc: int, gpus: Sequence[str]) -> list[Slot]:
-    """Shares of a machine for so many runs at a time.
+    """Divide a machine among simultaneous runs.
 
     Args:
-        jobs: Runs at a time.
-        nproc: Processes of each, one GPU each.
-        gpus: Names of the GPUs, empty on a machine without.
+        jobs: Number of simultaneous runs.
+        nproc: Processes per run, with one GPU each.
+        gpus: Names of the GPUs; empty on a machine without GPUs.
 
     Raises:
         ValueError: The GPUs do not suffice for `nproc`.
@@ -60,7 +60,7 @@ def make_slots(jobs: int, nproc: int, gpus: Sequence[str]) -> list[Slot]:
     return [
         Slot(
             number,
-            # Single processes may share one, where there are more of them.
+            # Single processes may share a GPU.
             ','.join(
                 gpus[(number * nproc + process) % len(gpus)]
                 for process in range(nproc)
@@ -73,7 +73,7 @@ def make_slots(jobs: int, nproc: int, gpus: Sequence[str]) -> list[Slot]:
 
 
 def visible_gpus() -> list[str]:
-    """Names of the GPUs that torch sees, as CUDA_VISIBLE_DEVICES has them."""
+    """Names of visible GPUs, as in CUDA_VISIBLE_DEVICES."""
     import torch
 
     count = torch.cuda.device_count()

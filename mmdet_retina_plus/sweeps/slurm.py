@@ -22,23 +22,23 @@ def submit_array(
 ) -> str:
     """Write the job script into the work dir and submit it.
 
-    The address of a database may hold a password, so it is left to the job's
-    environment, which Slurm copies, and not written down.
+    A database's URL may hold a password, so it is passed by the job's
+    environment, which Slurm copies, and not written to a file.
 
     Args:
-        work_dir: On a disk that the nodes share.
+        work_dir: Folder on a disk that the nodes share.
         storage: Option of `sweep run`; None is the journal in the work dir.
         study_name: Option of `sweep run`.
-        jobs: Tasks of the array, one worker each.
+        jobs: Number of tasks in the array, one worker each.
         nproc: Processes of a training.
-        grace: Passed on to the workers.
-        sbatch: Options of sbatch, each of its own line in the script.
+        grace: Option of the workers.
+        sbatch: Options of sbatch, each on its own line in the script.
 
     Returns:
         Slurm's answer.
 
     Raises:
-        ValueError: There is no sbatch, or it refused; the script stays.
+        ValueError: sbatch is missing or refused the script, which stays.
     """
     work_dir = work_dir.resolve()
     worker = ['sweep', 'worker', str(work_dir)]
@@ -83,13 +83,13 @@ def job_script(
         f'--array=0-{jobs - 1}',
         # Slurm takes quotes here as a shell would.
         f'--output="{work_dir}/slurm-%A_%a.log"',
-        # Nobody's work is lost: a worker that is asked to end, here a minute
-        # before its time is up, gives its trial back to the queue.
+        # A minute before its time is up, a worker returns its trial to the
+        # queue, so that no work is lost.
         '--signal=B:TERM@60',
         *sbatch,
     ]
     lines = [f'#SBATCH {option}' for option in options]
-    # `exec`, so that the signal meets the worker and not a shell around it.
+    # `exec`, so that the worker gets the signal and not a shell around it.
     return '\n'.join(['#!/bin/sh', *lines, f'exec {shlex.join(worker)}', ''])
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mmdet_retina_plus.common.config_tree import LAST_SEED
 from mmdet_retina_plus.common.numbers import is_number
 from mmdet_retina_plus.common.suggestions import did_you_mean
 
@@ -20,8 +21,6 @@ from .point_labels import CONFIG, identity
 Point = dict[str, Any]
 """Dotted key, without the sweep's prefix, to value."""
 FIELDS = ('config', 'metric', 'points', 'prefix', 'product', 'seeds')
-LAST_SEED = 2**31 - 1
-"""Numpy's is 2**32 - 1, and loaders add the numbers of their workers."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +29,12 @@ class Sweep:
 
     Attributes:
         name: Stem of the file.
-        config: Path of the config that points change which name none, or the
-            first that is named.
+        config: Path of the config for points that name none, otherwise the
+            first that a point names.
         prefix: Prefix of every key of a point.
         points: Points of the file, then the cells of its product, each once.
         seeds: Seeds of the training runs.
-        metric: Name in the log of what is compared; more is better.
+        metric: Name of the compared metric in the log; higher is better.
     """
 
     name: str
@@ -73,11 +72,11 @@ def read_sweep(path: Path, config: Path | None = None) -> Sweep:
     """Read a file that sets some of `FIELDS`, as those in configs/sweeps do.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         config: Config in place of the file's, which then needs none.
 
     Raises:
-        ValueError: It sets something else, or not what a sweep needs.
+        ValueError: The file sets an unknown name or a value of another form.
     """
     try:
         content = runpy.run_path(str(path))
@@ -101,14 +100,15 @@ def read_sweep(path: Path, config: Path | None = None) -> Sweep:
     points = plain(given.pop('points', []))
     given['seeds'] = plain(given.get('seeds', [0]))
     check_form(path, points, product, given)
-    points = [
-        point | {CONFIG: place_of(path, point[CONFIG])}
-        if CONFIG in point
-        else point
-        for point in distinct([*points, *expand(product)])
-    ]
+    points = distinct([*points, *expand(product)])
     if not points:
         raise ValueError(f'{path} must set points or product')
+    for point in points:
+        if not isinstance(point.get(CONFIG, ''), str):
+            raise ValueError(f'{path} must set config of a point to a text')
+        if CONFIG in point:
+            # The same from wherever the spec is named.
+            point[CONFIG] = os.path.abspath(path.parent / point[CONFIG])
     named = [point[CONFIG] for point in points if CONFIG in point]
     own = given.pop('config', None)
     if config is not None and named:
@@ -128,18 +128,13 @@ def read_sweep(path: Path, config: Path | None = None) -> Sweep:
     return Sweep(path.stem, config, points, **given)
 
 
-def place_of(spec: Path, config: str) -> str:
-    """A config's path, the same from wherever its spec is named."""
-    return os.path.abspath(spec.parent / config)
-
-
 def check_form(
     path: Path, points: Any, product: Any, others: Mapping[str, Any]
 ) -> None:
-    """Refuse what would otherwise fail somewhere later.
+    """Refuse values that would fail later.
 
     Raises:
-        ValueError: Something has another form than a sweep needs.
+        ValueError: A value has another form than a sweep needs.
     """
     seeds = others['seeds']
     wanted = ''
@@ -157,20 +152,12 @@ def check_form(
         for name in ('config', 'prefix', 'metric')
     ):
         wanted = 'config, prefix and metric to texts'
-    elif not all(
-        isinstance(config, str)
-        for config in [
-            *(point[CONFIG] for point in points if CONFIG in point),
-            *product.get(CONFIG, []),
-        ]
-    ):
-        wanted = 'config of a point to a text'
     if wanted:
         raise ValueError(f'{path} must set {wanted}')
 
 
 def plain(value: Any) -> Any:
-    """Python's own numbers and lists in place of numpy's and of ranges."""
+    """Replace numpy's numbers and arrays, and ranges, by Python's own."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, range):
@@ -205,18 +192,16 @@ def expand(product: Mapping[str, Sequence[Any]]) -> list[Point]:
     """All cells of a grid, the last key changing fastest."""
     if not product:
         return []
-    return [
-        dict(zip(product, values, strict=True))
-        for values in cells(*product.values())
-    ]
+    rows = cells(*product.values())
+    return [dict(zip(product, row, strict=True)) for row in rows]
 
 
 def distinct(points: Sequence[Point]) -> list[Point]:
-    """Each point once, the first of equals."""
+    """Copies of the points without later duplicates."""
     first: dict[str, Point] = {}
     for point in points:
-        point_text(point)  # It refuses what is no plain value.
-        first.setdefault(identity(point), point)
+        point_text(point)  # Refuses values that are not plain.
+        first.setdefault(identity(point), dict(point))
     return list(first.values())
 
 
@@ -224,7 +209,7 @@ def point_text(point: Point) -> str:
     """A point as text that `read_point` takes.
 
     Raises:
-        ValueError: A value is no plain Python value.
+        ValueError: A value is not a plain Python value.
     """
     text = repr(point)
     try:

@@ -1,4 +1,4 @@
-"""Open Optuna's storages, wait for them, and repair journals after a kill."""
+"""Open Optuna's storages, wait for them, repair journals after a kill."""
 
 import logging
 import os
@@ -7,6 +7,12 @@ from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from sqlalchemy.exc import DBAPIError
 
 logger = logging.getLogger(__name__)
 Method = TypeVar('Method', bound=Callable[..., Any])
@@ -18,20 +24,13 @@ class StorageError(ValueError):
     """Storage still unreachable after `grace` seconds, or at a stop."""
 
 
-def open_storage(storage: str) -> Any:
-    """Optuna's storage for the URL of a database or the path of a journal.
+def open_storage(storage: str) -> BaseStorage:
+    """Open the storage at a database's URL or a journal's path.
 
     Raises:
-        ValueError: It cannot be reached.
-        ImportError: Optuna, or a database's driver, is missing.
+        ValueError: The storage cannot be reached.
+        ImportError: The database's driver is missing.
     """
-    try:
-        import optuna
-        from optuna.storages import RDBStorage
-    except ImportError as error:
-        raise ImportError(
-            'Sweeps need Optuna: pip install "mmdet_retina_plus[sweep]"'
-        ) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if '://' in storage:
         try:
@@ -43,46 +42,40 @@ def open_storage(storage: str) -> Any:
     file = Path(storage)
     if not file.parent.is_dir():
         raise ValueError(f'There is no folder {file.parent} for a journal')
-    return open_journal(file)
+    return JournalStorage(WholeLinesBackend(file))
 
 
-def open_journal(file: Path) -> Any:
-    """A journal that survives a writer which was killed inside of a line.
+class WholeLinesBackend(JournalFileBackend):
+    """A journal file that survives a writer killed inside a line.
 
-    What it left is half a line. Optuna's own backend would write the next
-    line behind it, and the whole study could not be read any more.
+    The writer leaves half a line. Optuna's own backend would append the next
+    line to it, and the whole study would be unreadable.
     """
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import (
-        JournalFileBackend,
-        JournalFileSymlinkLock,
-    )
 
-    lock = JournalFileSymlinkLock(str(file))
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.lock = JournalFileSymlinkLock(str(file))
+        super().__init__(str(file), self.lock)
 
-    class Backend(JournalFileBackend):
-        def append_logs(self, logs: list[dict[str, Any]]) -> None:
-            if not is_whole(file):
-                cut_off_half(file, lock)
-            super().append_logs(logs)
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        if not is_whole(self.file):
+            self.cut_off_half()
+        super().append_logs(logs)
 
-    return JournalStorage(Backend(str(file), lock))
-
-
-def cut_off_half(journal: Path, lock: Any) -> None:
-    """Cut off the half of a line at the end."""
-    lock.acquire()
-    try:
-        # Not if a writer that lives has finished it meanwhile.
-        if not is_whole(journal):
-            content = journal.read_bytes()
-            os.truncate(journal, content.rfind(b'\n') + 1)
-    finally:
-        lock.release()
+    def cut_off_half(self) -> None:
+        """Cut off the half line at the end."""
+        self.lock.acquire()
+        try:
+            # Not if a living writer has finished it meanwhile.
+            if not is_whole(self.file):
+                content = self.file.read_bytes()
+                os.truncate(self.file, content.rfind(b'\n') + 1)
+        finally:
+            self.lock.release()
 
 
 def is_whole(journal: Path) -> bool:
-    """Whether the last line has an end."""
+    """Whether the last line of a journal is complete."""
     with journal.open('rb') as file:
         if not file.seek(0, os.SEEK_END):
             return True
@@ -93,8 +86,8 @@ def is_whole(journal: Path) -> bool:
 def patient(method: Method) -> Method:
     """Repeat a method while the storage is unreachable.
 
-    A database that restarts, or a disk that is away for a minute, must not
-    cost a training its result.
+    A restart of the database, or a disk that is unreachable for a minute, must
+    not cost a training its result.
 
     Args:
         method: Method of an object, or function whose first argument is one,
@@ -108,9 +101,6 @@ def patient(method: Method) -> Method:
 
     @wraps(method)
     def repeated(self, *args, **kwargs):
-        from optuna.exceptions import StorageInternalError
-        from sqlalchemy.exc import DBAPIError
-
         deadline = time.monotonic() + self.grace
         told = False
         while True:

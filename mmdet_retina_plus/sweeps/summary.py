@@ -1,11 +1,11 @@
-"""Means and spreads of the trials of each point of a sweep."""
+"""A sweep as two tables, of its trials and of its points."""
 
 import math
 import re
-import statistics
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, TypeGuard
+
+import pandas as pd
 
 from .point_labels import identity, label_points, short_labels
 from .sweep_result import SweepResult, TrialResult
@@ -15,162 +15,114 @@ STATES = ('complete', 'running', 'waiting', 'pruned', 'failed')
 
 @dataclass(frozen=True)
 class Summary:
-    """Mean and spread of a number over trials.
+    """Tables of a sweep in any state.
 
     Attributes:
-        trials: At least one.
-        values: One a trial.
-        mean: Mean of the values.
-        spread: Sample standard deviation; None for one value.
+        sweep: The sweep that they summarise.
+        trials: One row per trial, by point, seed and number. Columns: the
+            attributes of `TrialResult`; `row`, the index of its point in
+            `points`; `metric` and `time`, the value and the seconds of a
+            complete trial, NaN where it has none.
+        points: One row per point, those of the spec first, then others that
+            were tried. Columns: `point`, its changes of the config; `label`,
+            of any length; `short_label`, unique too; `planned`, the number of
+            seeds planned or tried; the number of trials in each of `STATES`;
+            `mean` and `spread`, the sample standard deviation, of the metric,
+            and `time`, the mean in seconds; all NaN without a value.
     """
 
-    trials: list[TrialResult]
-    values: list[float]
-    mean: float
-    spread: float | None
+    sweep: SweepResult
+    trials: pd.DataFrame
+    points: pd.DataFrame
+
+    @property
+    def counts(self) -> str:
+        """`12 of 21 trials finished, 2 running, 1 failed, 6 waiting`."""
+        counts = self.points[list(STATES)].sum()
+        parts = [f'{counts[state]} {state}' for state in STATES[1:]]
+        return ', '.join(
+            [
+                f'{counts["complete"]} of {self.points.planned.sum()} trials '
+                'finished',
+                *(part for part in parts if not part.startswith('0 ')),
+            ]
+        )
+
+    @property
+    def best(self) -> float | None:
+        """The highest mean of the metric.
+
+        None where nothing is finished, or all of several are alike.
+        """
+        means = self.points['mean'].dropna()
+        if means.empty or (len(means) > 1 and means.nunique() == 1):
+            return None
+        return means.max()
 
 
-@dataclass(frozen=True)
-class PointResult:
-    """The trials of one point.
+def summarize(sweep: SweepResult) -> Summary:
+    """Tables of a sweep.
 
-    Attributes:
-        point: Changes of the config.
-        label: What tells it from the other points, of any length.
-        short_label: No other point has it either.
-        planned: Seeds that were planned or tried.
-        trials: Trials in order of their seeds.
-        metric: Over the complete trials that have a value; None without any.
-        seconds: Over the complete trials.
+    Points that left the spec since the study began are kept.
     """
-
-    point: dict[str, Any]
-    label: str
-    short_label: str
-    planned: int
-    trials: list[TrialResult]
-    metric: Summary | None
-    seconds: Summary | None
-
-    def count(self, state: str) -> int:
-        """Number of trials in a state."""
-        return sum(trial.state == state for trial in self.trials)
+    points: dict[str, dict[str, Any]] = {}
+    for point in [*sweep.points, *(trial.point for trial in sweep.trials)]:
+        points.setdefault(identity(point), point)
+    rows = {name: row for row, name in enumerate(points)}
+    trials = pd.DataFrame(
+        [vars(trial) for trial in sweep.trials],
+        columns=[field.name for field in fields(TrialResult)],
+    )
+    complete = trials.state == 'complete'
+    scores = pd.Series(
+        [is_meaningful(value, sweep.metric) for value in trials.value],
+        dtype=bool,
+    )
+    trials = trials.assign(
+        row=[rows[identity(point)] for point in trials.point],
+        metric=trials.value.where(complete & scores).astype(float),
+        time=trials.seconds.where(complete).astype(float),
+    ).sort_values(['row', 'seed', 'number'])
+    changes = list(points.values())
+    table = pd.DataFrame(
+        dict(
+            point=pd.Series(changes, dtype=object),
+            label=label_points(changes),
+            short_label=short_labels(changes),
+        )
+    )
+    states = pd.crosstab(trials.row, trials.state)
+    seeds = {
+        *((rows[identity(p)], s) for p in sweep.points for s in sweep.seeds),
+        *zip(trials.row, trials.seed, strict=True),
+    }
+    by_point = trials.groupby('row')
+    table = table.join(
+        states.reindex(index=table.index, columns=STATES, fill_value=0)
+    ).assign(
+        planned=pd.Series([row for row, _ in seeds], dtype=int)
+        .value_counts()
+        .reindex(table.index, fill_value=0),
+        mean=by_point.metric.mean(),
+        spread=by_point.metric.std(),
+        time=by_point.time.mean(),
+    )
+    # Seeds without a trial wait, too.
+    tried = by_point.seed.nunique().reindex(table.index, fill_value=0)
+    table['waiting'] += table.planned - tried
+    return Summary(sweep, trials, table)
 
 
 def is_meaningful(value: float | None, metric: str) -> TypeGuard[float]:
     """Whether a value says how good a model is.
 
-    pycocotools answers -1 where no object has the size that an mAP is of.
+    pycocotools returns -1 for an mAP of a size that no object has.
     """
     return (
         value is not None
         and math.isfinite(value)
         and not (value < 0 and re.search('A[PR]', metric))
     )
-
-
-def summarize(pairs: list[tuple[TrialResult, float]]) -> Summary | None:
-    """Mean and spread of the trials' values, None without trials."""
-    if not pairs:
-        return None
-    values = [value for _, value in pairs]
-    return Summary(
-        trials=[trial for trial, _ in pairs],
-        values=values,
-        mean=statistics.mean(values),
-        spread=statistics.stdev(values) if len(values) > 1 else None,
-    )
-
-
-def summarize_points(sweep: SweepResult) -> list[PointResult]:
-    """One result a point: those of the spec, then any other that was tried.
-
-    A spec may have lost points since the study began.
-    """
-    points: dict[str, dict[str, Any]] = {}
-    for point in [*sweep.points, *(trial.point for trial in sweep.trials)]:
-        points.setdefault(identity(point), point)
-    trials: dict[str, list[TrialResult]] = {name: [] for name in points}
-    for trial in sorted(sweep.trials, key=lambda t: (t.seed, t.number)):
-        trials[identity(trial.point)].append(trial)
-    planned = {identity(point) for point in sweep.points}
-    labels = label_points(list(points.values()))
-    return [
-        PointResult(
-            point=points[name],
-            label=label,
-            short_label=short_label,
-            planned=len(
-                {trial.seed for trial in trials[name]}
-                | set(sweep.seeds if name in planned else [])
-            ),
-            trials=trials[name],
-            metric=summarize(complete_values(trials[name], sweep.metric)),
-            seconds=summarize(complete_seconds(trials[name])),
-        )
-        for name, label, short_label in zip(
-            points, labels, short_labels(list(points.values())), strict=True
-        )
-    ]
-
-
-def complete_values(
-    trials: list[TrialResult], metric: str
-) -> list[tuple[TrialResult, float]]:
-    """Complete trials with what their last validation says, if anything."""
-    return [
-        (trial, trial.value)
-        for trial in trials
-        if trial.state == 'complete' and is_meaningful(trial.value, metric)
-    ]
-
-
-def complete_seconds(
-    trials: list[TrialResult],
-) -> list[tuple[TrialResult, float]]:
-    return [
-        (trial, trial.seconds)
-        for trial in trials
-        if trial.state == 'complete' and trial.seconds is not None
-    ]
-
-
-def best_mean(results: Iterable[PointResult]) -> float | None:
-    """The highest mean of the metric.
-
-    None where nothing is finished, or all of several are alike.
-    """
-    means = [result.metric.mean for result in results if result.metric]
-    if not means or (len(means) > 1 and min(means) == max(means)):
-        return None
-    return max(means)
-
-
-def is_best(result: PointResult, best: float | None) -> bool:
-    return result.metric is not None and result.metric.mean == best
-
-
-def count_states(results: Iterable[PointResult]) -> dict[str, int]:
-    """Trials in each state; those that nothing has begun are waiting."""
-    results = list(results)
-    counts = {
-        state: sum(result.count(state) for result in results)
-        for state in STATES
-    }
-    counts['waiting'] += sum(
-        result.planned - len({trial.seed for trial in result.trials})
-        for result in results
-    )
-    return counts
-
-
-def show_counts(results: list[PointResult]) -> str:
-    """`12 of 21 trials finished, 2 running, 1 failed, 6 waiting`."""
-    counts = count_states(results)
-    planned = sum(result.planned for result in results)
-    parts = [f'{counts.pop("complete")} of {planned} trials finished']
-    parts += [f'{count} {state}' for state, count in counts.items() if count]
-    return ', '.join(parts)
 
 
 def error_lines(error: str) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class TrialResult:
-    """One training run of a sweep, at any time of its life.
+    """One training run of a sweep in any state.
 
     Attributes:
         number: Number of the trial in the study.
@@ -14,10 +14,10 @@ class TrialResult:
             without the spec's prefix.
         seed: Seed of the training run.
         state: `waiting`, `running`, `complete`, `pruned` or `failed`.
-        value: Metric of the last validation; None if there was none yet.
-        curve: Training step, or epoch, to metric; one item a validation.
-        seconds: Training time so far; None if it has not started.
-        error: Last lines of a failed run, empty otherwise.
+        value: Metric of the last validation; None before the first.
+        curve: Training step, or epoch, to metric, for every validation.
+        seconds: Training time so far; None before the start.
+        error: Last lines of a failed run; empty otherwise.
         folder: Work dir of the trial.
     """
 
@@ -34,7 +34,7 @@ class TrialResult:
 
 @dataclass(frozen=True)
 class SweepResult:
-    """All that a report knows of a sweep.
+    """Everything that a report needs to know about a sweep.
 
     Attributes:
         name: Name of the spec.
@@ -43,9 +43,8 @@ class SweepResult:
         prefix: Prefix of every key of a point; ends with a dot or is empty.
         points: Planned points in the order of the spec.
         seeds: Planned seeds of each point.
-        trials: That the study has heard of, in any order; a planned one may
-            be missing.
-        by_epoch: Whether runs count epochs, and not steps.
+        trials: Queued trials in any order; planned ones may be missing.
+        by_epoch: Whether runs count epochs instead of steps.
     """
 
     name: str

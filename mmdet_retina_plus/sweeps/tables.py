@@ -1,26 +1,20 @@
-"""A sweep as CSV, a row a trial, and as Markdown, a row a point."""
+"""A sweep as CSV, a row per trial, and as Markdown, a row per point."""
 
 import ast
-import csv
-import io
+import math
 import re
 from typing import Any
 
+import pandas as pd
+
 from .point_labels import (
-    config_names,
     keys_of,
     short_keys,
-    show_point,
+    show_points,
     show_value,
 )
-from .summary import (
-    PointResult,
-    best_mean,
-    error_lines,
-    is_best,
-    show_counts,
-)
-from .sweep_result import SweepResult, TrialResult
+from .summary import Summary, error_lines
+from .sweep_result import SweepResult
 from .units import metric_unit, show_seconds
 
 COLUMNS = ('trial', 'seed', 'state', 'metric', 'seconds', 'error', 'folder')
@@ -69,39 +63,104 @@ def key_columns(keys: list[str]) -> dict[str, str]:
 
 
 def trials_csv(sweep: SweepResult) -> str:
-    """One row a trial in order of their numbers, a column a key."""
+    """One row per trial in order of their numbers, one column per key."""
     columns = key_columns(
         keys_of([*sweep.points, *(trial.point for trial in sweep.trials)])
     )
-    text = io.StringIO()
-    writer = csv.DictWriter(
-        text,
-        [COLUMNS[0], *columns.values(), *COLUMNS[1:]],
-        lineterminator='\n',
-    )
-    writer.writeheader()
-    for trial in sorted(sweep.trials, key=lambda trial: trial.number):
-        writer.writerow(trial_row(trial, columns))
-    return text.getvalue()
+    rows = [
+        {
+            **{columns[key]: write_value(x) for key, x in trial.point.items()},
+            'trial': trial.number,
+            'seed': trial.seed,
+            'state': trial.state,
+            'metric': trial.value,
+            'seconds': trial.seconds,
+            'error': ' / '.join(error_lines(trial.error)),
+            'folder': show_value(trial.folder),
+        }
+        for trial in sorted(sweep.trials, key=lambda trial: trial.number)
+    ]
+    names = [COLUMNS[0], *columns.values(), *COLUMNS[1:]]
+    table = pd.DataFrame(rows, columns=names)
+    return table.to_csv(index=False, lineterminator='\n')
 
 
-def trial_row(trial: TrialResult, columns: dict[str, str]) -> dict[str, Any]:
-    return {
-        'trial': trial.number,
-        **{
-            columns[key]: write_value(value)
-            for key, value in trial.point.items()
-        },
-        'seed': trial.seed,
-        'state': trial.state,
-        'metric': trial.value,
-        'seconds': trial.seconds,
-        'error': ' / '.join(error_lines(trial.error)),
-        'folder': show_value(trial.folder),
-    }
+def point_table(summary: Summary) -> tuple[list[str], pd.DataFrame]:
+    """The keys of the points, and a table of texts, one row per point.
+
+    Its columns are the keys, then metric, finished, failed, pruned and time; a
+    cell is empty where there is nothing to say.
+    """
+    points = summary.points
+    keys = keys_of(points.point)
+    names = short_keys(keys)
+    unit = metric_unit(summary.sweep.metric)
+    rows = []
+    for row, shown in zip(
+        points.to_dict('records'), show_points(points.point), strict=True
+    ):
+        rows.append(
+            [
+                *(shown.get(key, '') for key in keys),
+                unit.show_mean(row['mean'], row['spread']),
+                f'{row["complete"]} of {row["planned"]}',
+                str(row['failed'] or ''),
+                str(row['pruned'] or ''),
+                '' if math.isnan(row['time']) else show_seconds(row['time']),
+            ]
+        )
+    heads = [show_value(names[key]) for key in keys]
+    heads += [unit.label, 'finished', 'failed', 'pruned', 'time']
+    return keys, pd.DataFrame(rows, columns=heads, dtype=str)
 
 
-def cell(text: str) -> str:
+def summary_markdown(summary: Summary) -> str:
+    """Table of the points, and why trials failed."""
+    sweep = summary.sweep
+    keys, table = point_table(summary)
+    notes = [
+        f'{code(show_value(sweep.config))}: {summary.counts}. Mean ± '
+        f'sample standard deviation of {code(show_value(sweep.metric))} over '
+        'finished seeds, the best mean in bold; mean time of a trial.'
+    ]
+    if any(key not in point for point in summary.points.point for key in keys):
+        notes.append('An empty cell is as in the config.')
+    if sweep.prefix:
+        notes.append(f'Before each key: {code(show_value(sweep.prefix))}')
+    cells = table.map(cell)
+    best = summary.points['mean'] == summary.best
+    cells.iloc[best, len(keys)] = '**' + cells.iloc[best, len(keys)] + '**'
+    lines = [
+        f'# {code(show_value(sweep.name))}',
+        '',
+        ' '.join(notes),
+        '',
+        cells.to_markdown(
+            index=False,
+            headers=list(map(cell, table.columns)),
+            colalign=['left'] * len(keys) + ['right'] * 5,
+            disable_numparse=True,
+        ),
+    ]
+    failed = failures(summary)
+    if not failed.empty:
+        lines += ['', '## Failures', '']
+    for trial in failed.itertuples():
+        reason = ' / '.join(error_lines(trial.error)) or 'no message'
+        lines.append(
+            f'- Trial {trial.number} ({code(trial.label)}, seed '
+            f'{trial.seed}): {code(reason)}'
+        )
+    return '\n'.join([*lines, ''])
+
+
+def failures(summary: Summary) -> pd.DataFrame:
+    """Failed trials, with the labels of their points."""
+    trials = summary.trials.join(summary.points.label, on='row')
+    return trials[trials.state == 'failed']
+
+
+def code(text: str) -> str:
     """Text for Markdown, as code unless every character is harmless."""
     if re.fullmatch(r'[\w ().,:+=/%±-]*', text) and '__' not in text:
         return text
@@ -110,85 +169,6 @@ def cell(text: str) -> str:
     return f'{fence}{space}{text}{space}{fence}'
 
 
-def table_row(cells: list[str]) -> str:
-    escaped = [text.replace('|', r'\|') for text in cells]
-    return f'| {" | ".join(escaped)} |'
-
-
-def table_head(sweep: SweepResult, keys: list[str]) -> list[str]:
-    """Titles of the columns that `table_cells` fills."""
-    names = short_keys(keys)
-    return [
-        *(show_value(names[key]) for key in keys),
-        metric_unit(sweep.metric).label,
-        'finished',
-        'failed',
-        'pruned',
-        'time',
-    ]
-
-
-def table_cells(
-    sweep: SweepResult, result: PointResult, keys: list[str]
-) -> list[str]:
-    """A point's row as plain text; empty where there is nothing to say."""
-    names = config_names([*sweep.points, result.point])
-    shown = show_point(result.point, names)
-    return [
-        *(shown.get(key, '') for key in keys),
-        metric_unit(sweep.metric).show_summary(result.metric),
-        f'{result.count("complete")} of {result.planned}',
-        str(result.count('failed') or ''),
-        str(result.count('pruned') or ''),
-        show_seconds(result.seconds.mean) if result.seconds else '',
-    ]
-
-
-def failures(
-    results: list[PointResult],
-) -> list[tuple[PointResult, TrialResult]]:
-    """Failed trials with their points."""
-    return [
-        (result, trial)
-        for result in results
-        for trial in result.trials
-        if trial.state == 'failed'
-    ]
-
-
-def summary_markdown(sweep: SweepResult, results: list[PointResult]) -> str:
-    """Table of the points, and why trials failed."""
-    keys = keys_of(result.point for result in results)
-    best = best_mean(results)
-    notes = [
-        f'{cell(show_value(sweep.config))}: {show_counts(results)}. Mean ± '
-        f'sample standard deviation of {cell(show_value(sweep.metric))} over '
-        'finished seeds, the best mean in bold; mean time of a trial.'
-    ]
-    if any(key not in result.point for result in results for key in keys):
-        notes.append('An empty cell is as in the config.')
-    if sweep.prefix:
-        notes.append(f'Before each key: {cell(show_value(sweep.prefix))}')
-    lines = [
-        f'# {cell(show_value(sweep.name))}',
-        '',
-        ' '.join(notes),
-        '',
-        table_row([cell(text) for text in table_head(sweep, keys)]),
-        table_row([*['---'] * len(keys), *['---:'] * 5]),
-    ]
-    for result in results:
-        cells = [cell(text) for text in table_cells(sweep, result, keys)]
-        if is_best(result, best):
-            cells[len(keys)] = f'**{cells[len(keys)]}**'
-        lines.append(table_row(cells))
-    failed = failures(results)
-    if failed:
-        lines += ['', '## Failures', '']
-    for result, trial in failed:
-        reason = ' / '.join(error_lines(trial.error)) or 'no message'
-        lines.append(
-            f'- Trial {trial.number} ({cell(result.label)}, seed '
-            f'{trial.seed}): {cell(reason)}'
-        )
-    return '\n'.join([*lines, ''])
+def cell(text: str) -> str:
+    """Text for a cell of a Markdown table."""
+    return code(text).replace('|', r'\|')

@@ -1,4 +1,4 @@
-"""One training run of a sweep, as `mim train` does it, in its own process."""
+"""One training run of a sweep in its own process, as `mim train` does it."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from .slots import Slot
 
 END_WITH_PARENT = Path(__file__).with_name('end_with_parent.py')
 ERROR_LINES = 3
-"""Last lines of a failed run that are recorded, its exception beside them."""
+"""Number of last lines recorded of a failed run, beside its exception."""
 TRACEBACK = 'Traceback (most recent call last)'
 LOGGED = re.compile(r'\d\d/\d\d \d\d:\d\d:\d\d - ')
 """How mmengine's lines begin."""
@@ -29,8 +29,8 @@ class Training:
     Args:
         config: Config file of the trial.
         folder: Work dir.
-        slot: What it may use.
-        lock: Open lock file of the trial, which the process holds, too.
+        slot: Share of the machine.
+        lock: Descriptor of the trial's lock, which the process inherits.
         resume: Checkpoint to resume from.
     """
 
@@ -59,7 +59,7 @@ class Training:
         os.close(reading)
 
     def has_ended(self, seconds: float) -> bool:
-        """Wait for the end, so many seconds at most."""
+        """Wait for the end, at most this many seconds."""
         try:
             self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -67,16 +67,16 @@ class Training:
         return True
 
     def stop(self) -> None:
-        """End the process and all that it started, and free the pipe."""
+        """End the process and its children, and close the pipe."""
         if not self.has_ended(0):
             self.signal(signal.SIGTERM)
             self.has_ended(PATIENCE)
-        # Now it ends itself and its children, if it has not yet.
+        # Closing the pipe makes it end itself and its children.
         os.close(self.pipe)
         if not self.has_ended(PATIENCE):
             self.signal(signal.SIGKILL)
             self.process.wait()
-        # Of its group something may be left, such as loaders of data.
+        # Its group may have survivors, such as data loaders.
         self.signal(signal.SIGKILL)
 
     def signal(self, number: int) -> None:
@@ -95,10 +95,10 @@ class Training:
 def last_words(output: Iterable[str]) -> list[str]:
     """The exception of the last traceback, then the end of the log.
 
-    Frames are left out. What stands before a traceback is often more than its
-    last line: mmdet stops at a loss that is not finite by an assertion without
-    a text. Where an exception has many lines, its first says what it is. And
-    what torchrun says when its processes failed says nothing about them.
+    Frames are left out. The lines before a traceback often say more than its
+    last line: mmdet stops at a non-finite loss with an assertion without text.
+    Of an exception of many lines the first counts. Torchrun's own report on
+    failed processes is ignored.
     """
     lines: deque[str] = deque(maxlen=ERROR_LINES)
     raised: list[str] = []
@@ -123,7 +123,7 @@ def last_words(output: Iterable[str]) -> list[str]:
 def train_command(
     config: Path, folder: Path, nproc: int, resume: Path | None = None
 ) -> list[str]:
-    """What runs `mmdet`'s train script, with a launcher where it takes one."""
+    """Arguments that run mmdet's train script, with torchrun if needed."""
     script = [str(train_script()), str(config), '--work-dir', str(folder)]
     if resume is not None:
         script += ['--resume', str(resume)]
@@ -141,7 +141,7 @@ def train_script() -> Path:
     """The train script of the installed mmdet.
 
     Raises:
-        ValueError: It is in none of the places where mim looks.
+        ValueError: The script is in none of the places where mim looks.
     """
     import mmdet
 

@@ -12,16 +12,16 @@ from .trial_config import total_steps
 
 
 def check_run(cfg: Any, metric: str, prune: bool = False) -> None:
-    """Refuse a config whose trials would all fail, or have nothing to compare.
+    """Refuse a config whose trials would all fail or could not be compared.
 
     Args:
         cfg: Config of a trial.
-        metric: Name in the log of what is compared.
-        prune: Whether it is compared before the end.
+        metric: Name of the compared metric in the log.
+        prune: Whether trials are compared before their end.
 
     Raises:
-        ValueError: No validation, no such metric, no data; or with pruning
-            only one validation.
+        ValueError: The validation, the metric or the data is missing, or
+            pruning has only one validation to go by.
     """
     loop = cfg.get('train_cfg') or {}
     if not cfg.get('val_dataloader') or not cfg.get('val_evaluator'):
@@ -63,10 +63,12 @@ COCO_ITEMS = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
 
 
 def check_metric(evaluator: Any, metric: str) -> None:
-    """Refuse a name that mmdet's COCO metric will not log; others may.
+    """Refuse a name that mmdet's COCO metric does not log.
+
+    Other evaluators, and extra items, may log any name.
 
     Raises:
-        ValueError: It will not be there.
+        ValueError: The metric is not logged.
     """
     if not isinstance(evaluator, Mapping):
         return

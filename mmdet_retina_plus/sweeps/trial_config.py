@@ -14,12 +14,12 @@ def write_config(
 ) -> Path:
     """Write the config of a trial for `mim train mmdet`.
 
-    Two settings are ours: validations are logged by what the run counts, and
-    the package is imported, without which torch refuses mmengine's
+    Adds two settings: validations are logged by the run's own unit, epochs or
+    steps, and the package is imported, without which torch refuses mmengine's
     checkpoints.
 
     Args:
-        base: Text of the whole config that the changes apply to.
+        base: Text of the whole config.
         changes: Dotted key to value.
         seed: Seed of the run.
         folder: Work dir.
@@ -36,15 +36,15 @@ def write_config(
         custom = cfg.get('custom_imports') or {}
         cfg.custom_imports = {**custom, 'imports': [*imports, OURS]}
     path = folder / 'trial.py'
-    with PARSING:  # It formats what it writes.
+    with PARSING:  # `dump` formats, which parses.
         cfg.dump(path)
     return path
 
 
 def parse_config(text: str) -> Any:
-    """A config from its text, in one thread at a time.
+    """Parse a config in one thread at a time.
 
-    Python 3.11's parser, now and then, fails where two threads are in it
+    Python 3.11's parser sometimes fails with several threads in it
     (SystemError: AST constructor recursion depth mismatch).
     """
     from mmengine.config import Config

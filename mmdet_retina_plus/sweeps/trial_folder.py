@@ -1,4 +1,4 @@
-"""The folder of a trial: its name, its lock, and what a run leaves in it."""
+"""The folder of a trial: its name, lock, log and checkpoints."""
 
 import fcntl
 import hashlib
@@ -18,18 +18,18 @@ from .spec import Point
 from .trial_config import counts_epochs, total_steps
 
 TIMES = {'data_time', 'time', 'step', 'memory'}
-"""What a validation logs beside its metrics."""
+"""Keys that a validation logs beside its metrics."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is.
+    """Progress of a run.
 
     Attributes:
-        step: Last step that was logged.
-        steps: Steps of the whole run; 0 if the config does not say.
+        step: Last logged step.
+        steps: Steps of the whole run; 0 if unknown.
         curve: Step, or epoch where the run counts epochs, to metric.
-        others: What validations logged that have no such metric.
+        others: Names that were logged instead of the metric.
     """
 
     step: int = 0
@@ -41,9 +41,14 @@ class Progress:
 def folder_name(study: str, point: Point, seed: int) -> str:
     """Path below the work dir: `gamma-2.0_alpha-0.25_1f09c3/seed-0`.
 
-    It stays when other points come before. The digits are those of the point,
-    whose text may be cut off, and of the study, all that tells it from others,
-    so that no run resumes from what another left.
+    It does not depend on other points. The digest is that of the point, whose
+    text may be cut off, and of the study, so that no run resumes from another
+    run's checkpoints.
+
+    Args:
+        study: Text that distinguishes the study from others.
+        point: Point of the trial.
+        seed: Seed of the trial.
     """
     text = re.sub(r'[^\w.+-]+', '-', full_label(point).replace(', ', '_'))
     whole = study + identity(point)
@@ -53,15 +58,15 @@ def folder_name(study: str, point: Point, seed: int) -> str:
 
 @contextmanager
 def locked(file: Path) -> Iterator[int]:
-    """Hold a lock, which the kernel frees when its last holder ends.
+    """Hold a lock, which the kernel releases when its last holder ends.
 
-    Another holder has `training.PATIENCE` seconds to end.
+    Waits up to `training.PATIENCE` seconds for another holder to end.
 
     Args:
-        file: Lock file, made where there is none.
+        file: Lock file, created if it is missing.
 
     Raises:
-        ValueError: Another process still holds it.
+        ValueError: Another process holds the lock.
     """
     with file.open('a') as lock:
         deadline = time.monotonic() + training.PATIENCE
@@ -86,18 +91,18 @@ def try_lock(file: int) -> bool:
 
 def is_locked(lock: Path) -> bool:
     """Whether a process holds the lock of a trial."""
-    # To write, since NFS locks no file that is open to be read.
+    # NFS only locks files that are open for writing.
     with lock.open('a') as file:
         return not try_lock(file.fileno())
 
 
 def read_progress(folder: Path, cfg: Mapping, metric: str) -> Progress:
-    """What the run in a folder has logged so far, over all its resumptions.
+    """Progress that a run has logged so far, over all its resumptions.
 
     Args:
         folder: Work dir.
         cfg: Config that `write_config` wrote.
-        metric: Name in the log.
+        metric: Name of the metric in the log.
     """
     files = sorted(folder.glob('*/vis_data/scalars.json'))
     records = [record for file in files for record in read_records(file)]
@@ -126,14 +131,14 @@ def find_checkpoint(
 ) -> Path | None:
     """The checkpoint that an interrupted run resumes from.
 
-    mmengine saves one before it validates, and a run that resumes at its last
-    step validates no more, but by ExactResumeHook. Without that, an earlier
-    one has to do unless the validation was done. One that a kill cut short is
-    left out, and None is the beginning.
+    mmengine saves before it validates, and a run that resumes at its last step
+    validates again only with ExactResumeHook. Without the hook, the last
+    checkpoint is skipped unless its validation is logged. Truncated files are
+    skipped. None means the beginning.
 
     Args:
         folder: Work dir.
-        progress: How far the run is.
+        progress: Progress of the run.
         cfg: Config that `write_config` wrote.
     """
     by_epoch = counts_epochs(cfg)

@@ -1,16 +1,25 @@
 """The queue of a sweep's trials, on Optuna's storages.
 
-A training run of one point with one seed is a *job*. Each attempt at a job is
-a trial of Optuna's, whose state only ever goes from waiting over running to
-finished, so that any number of workers on any machine can share the queue:
-a storage lets one of them turn a waiting trial into a running one.
+A *job* is the training of one point with one seed. Each attempt at a job is an
+Optuna trial, whose state only moves from waiting to running to finished. The
+storage lets exactly one worker turn a waiting trial into a running one, so any
+number of workers on any machine can share the queue.
 """
 
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from functools import cached_property
+
+import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from mmdet_retina_plus.common.numbers import is_finite
 
 from .plan import Job, Plan, differences
+from .spec import Point
 from .storage import open_storage, patient
 from .summary import is_meaningful
 from .sweep_result import SweepResult
@@ -35,14 +44,15 @@ class SweepStudy:
             file.
         name: Name of the study.
         grace: Seconds without a sign of life after which the trial of a
-            worker on another machine counts as lost.
+            worker on another machine counts as lost; also the longest wait
+            for the storage.
 
     Attributes:
         stop: Event that ends every wait for the storage.
 
     Raises:
         ValueError: The storage cannot be reached.
-        ImportError: Optuna, or a database's driver, is missing.
+        ImportError: The database's driver is missing.
     """
 
     def __init__(self, storage: str, name: str, grace: float = GRACE) -> None:
@@ -50,25 +60,22 @@ class SweepStudy:
         self.name = name
         self.grace = grace
         self.stop = threading.Event()
-        self.known_id: int | None = None
 
     def create(self, plan: Plan) -> bool:
-        """Make the study, or reuse the one of this name.
+        """Create the study, or reuse the one of this name.
 
-        Points and seeds may differ from those of earlier runs. Config, prefix,
-        metric, and the folder that paths are relative to may not, once there
-        are results: they would not compare.
+        Points and seeds may change at any time. Config, prefix, metric and
+        the start folder may not change once there are results, which would
+        not compare.
 
         Returns:
-            Whether one of these was changed, so that what failed should be
-            tried again.
+            Whether one of the latter changed, so that failed trials should
+            be retried.
 
         Raises:
             ValueError: The study has results of another config, prefix,
                 metric or folder.
         """
-        import optuna
-
         study = optuna.create_study(
             storage=self.storage,
             study_name=self.name,
@@ -77,7 +84,7 @@ class SweepStudy:
         )
         old = study.user_attrs.get('plan')
         changed = old is not None and differences(Plan.load(old), plan)
-        # Without results a mistake may still be corrected.
+        # Without results a mistake can still be corrected.
         if changed and self.has_results():
             raise ValueError(
                 f'The study {self.name} has results already, which would not '
@@ -89,10 +96,10 @@ class SweepStudy:
         return bool(changed)
 
     def start(self, plan: Plan, retry_failed: bool = False) -> None:
-        """Create or extend the study, and queue what is left to do.
+        """Create or extend the study and queue the missing jobs.
 
         Args:
-            plan: What is to be trained.
+            plan: Plan of the sweep.
             retry_failed: Whether to queue failed trials again.
 
         Raises:
@@ -103,9 +110,7 @@ class SweepStudy:
         self.fill(retry_failed or changed)
 
     def has_results(self) -> bool:
-        """Whether there are any, or a worker is about to have some."""
-        from optuna.trial import TrialState
-
+        """Whether a trial has a score, or a worker is about to report one."""
         metric = self.plan().sweep.metric
         return any(
             any(
@@ -125,7 +130,7 @@ class SweepStudy:
         Raises:
             ValueError: There is no such study.
         """
-        attributes = self.storage.get_study_user_attrs(self.study_id())
+        attributes = self.storage.get_study_user_attrs(self.study_id)
         if 'plan' not in attributes:
             raise ValueError(
                 f'The study {self.name} is no sweep of ours, or not yet set '
@@ -139,45 +144,44 @@ class SweepStudy:
 
     @patient
     def is_current(self, plan: Plan) -> bool:
-        """Whether results by a plan are what the study compares."""
+        """Whether results of a plan compare with those of the study."""
         return not differences(plan, self.plan())
 
+    @cached_property
     def study_id(self) -> int:
-        """The storage's key of the study, looked up once.
+        """Id of the study in the storage.
 
         Raises:
             ValueError: There is no such study.
         """
-        if self.known_id is None:
-            try:
-                self.known_id = self.storage.get_study_id_from_name(self.name)
-            except KeyError:
-                raise ValueError(
-                    f'The storage has no study {self.name}: start one by '
-                    '`retina-plus sweep run`, or name another'
-                ) from None
-        return self.known_id
+        try:
+            return self.storage.get_study_id_from_name(self.name)
+        except KeyError:
+            raise ValueError(
+                f'The storage has no study {self.name}: start one by '
+                '`retina-plus sweep run`, or name another'
+            ) from None
 
-    def trials(self, **which) -> list[Any]:
-        """All trials, or those in `states`. They are shared: do not write."""
+    def trials(self, **which) -> list[FrozenTrial]:
+        """All trials, or those in `states`; shared objects, not to change."""
         return self.storage.get_all_trials(
-            self.study_id(), deepcopy=False, **which
+            self.study_id, deepcopy=False, **which
         )
 
-    def trial_id(self, trial: Any) -> int:
-        """The storage's key of a trial."""
+    def trial_id(self, trial: FrozenTrial) -> int:
+        """Id of a trial in the storage."""
         return self.storage.get_trial_id_from_study_id_trial_number(
-            self.study_id(), trial.number
+            self.study_id, trial.number
         )
 
-    def owners(self) -> dict[Job, Any]:
-        """The trial that counts, for each job that has one.
+    def owners(self) -> dict[Job, FrozenTrial]:
+        """The trial that counts for each job that has one.
 
-        That is the first of a job's trials, or the one that was queued in its
-        place when it was lost. Two workers may queue for the same at once;
-        then the earlier counts, and the other is never run.
+        That is the first trial of a job, or the one queued in place of it
+        when it was lost. Where two workers queue the same job at once, the
+        earlier trial counts and the other never runs.
         """
-        owners: dict[Job, Any] = {}
+        owners: dict[Job, FrozenTrial] = {}
         for trial in sorted(self.trials(), key=lambda trial: trial.number):
             job = job_of(trial)
             owner = owners.get(job)
@@ -190,32 +194,31 @@ class SweepStudy:
         """Queue every job that has no trial, or whose trial was lost.
 
         Args:
-            retry_failed: Whether to queue failed ones, too.
+            retry_failed: Whether to queue failed trials, too.
         """
-        import optuna
-
-        study = optuna.load_study(storage=self.storage, study_name=self.name)
-        owners = self.owners()
-        for job in self.plan().jobs:
+        owners, plan = self.owners(), self.plan()
+        ranges = parameter_ranges(plan.sweep.points)
+        for job, point in plan.jobs.items():
             owner = owners.get(job)
             if owner is not None and not is_over(owner, retry_failed):
                 continue
-            point, seed = job
-            study.add_trial(
-                optuna.trial.create_trial(
-                    state=optuna.trial.TrialState.WAITING,
-                    user_attrs=dict(
-                        job=[point, seed],
-                        instead_of=None if owner is None else owner.number,
-                    ),
-                )
+            numbers = numbers_of(point)
+            trial = create_trial(
+                state=TrialState.WAITING,
+                params=numbers,
+                distributions={key: ranges[key] for key in numbers},
+                user_attrs=dict(
+                    job=list(job),
+                    instead_of=None if owner is None else owner.number,
+                ),
             )
+            self.storage.create_new_trial(self.study_id, trial)
 
     @patient
-    def turn(self, trial: Any, state: Any, value: float | None = None) -> bool:
+    def turn(
+        self, trial: FrozenTrial, state: TrialState, value: float | None = None
+    ) -> bool:
         """Change a trial's state; False if another worker was first."""
-        from optuna.exceptions import UpdateFinishedTrialError
-
         values = None if value is None else [value]
         try:
             return self.storage.set_trial_state_values(
@@ -225,10 +228,8 @@ class SweepStudy:
             return False
 
     @patient
-    def note(self, trial: Any, **attributes) -> bool:
+    def note(self, trial: FrozenTrial, **attributes) -> bool:
         """Set attributes; False if the trial is finished."""
-        from optuna.exceptions import UpdateFinishedTrialError
-
         trial_id = self.trial_id(trial)
         try:
             for name, value in attributes.items():
@@ -238,29 +239,25 @@ class SweepStudy:
         return True
 
     @patient
-    def report(self, trial: Any, step: int, value: float) -> None:
+    def report(self, trial: FrozenTrial, step: int, value: float) -> None:
         """Set the metric of a validation."""
-        from optuna.exceptions import UpdateFinishedTrialError
-
-        # If it is finished, the next `note` tells the worker so.
+        # If the trial is finished, the next `note` says so.
         with suppress(UpdateFinishedTrialError):
             self.storage.set_trial_intermediate_value(
                 self.trial_id(trial), step, value
             )
 
     @patient
-    def is_behind(self, trial: Any) -> bool:
+    def is_behind(self, trial: FrozenTrial) -> bool:
         """Whether Optuna's median pruner would end a running trial."""
-        import optuna
-
         study = optuna.load_study(storage=self.storage, study_name=self.name)
         trial = self.storage.get_trial(self.trial_id(trial))
         return optuna.pruners.MedianPruner().prune(study, trial)
 
     def end(
         self,
-        trial: Any,
-        state: Any,
+        trial: FrozenTrial,
+        state: TrialState,
         value: float | None = None,
         **attributes,
     ) -> bool:
@@ -274,11 +271,8 @@ class SweepStudy:
         """Queue the trials of lost workers again.
 
         Returns:
-            Whether there may be something to do, now or when a worker that
-            has not been heard of for a while turns out to be gone.
+            Whether a trial waits, or may soon because a worker is silent.
         """
-        from optuna.trial import TrialState
-
         jobs = self.plan().jobs
         silent = False
         for job, trial in self.owners().items():
@@ -287,7 +281,7 @@ class SweepStudy:
                 silent |= seen == 'silent'
                 if seen == 'gone':
                     self.end(trial, TrialState.FAIL, reason=LOST)
-        # Also what another worker found lost and did not get to queue.
+        # Also jobs that another worker found lost but did not queue.
         self.fill()
         return silent or any(
             trial.state == TrialState.WAITING
@@ -314,3 +308,22 @@ class SweepStudy:
                 if job in jobs
             ],
         )
+
+
+def numbers_of(point: Point) -> dict[str, float]:
+    """Values of a point that Optuna can hold as float parameters."""
+    return {key: float(x) for key, x in point.items() if is_finite(x)}
+
+
+def parameter_ranges(points: Sequence[Point]) -> dict[str, BaseDistribution]:
+    """Optuna's distribution of each key that has numbers.
+
+    It spans the numbers of all points; nothing is drawn from it.
+    """
+    values: dict[str, list[float]] = {}
+    for point in points:
+        for key, value in numbers_of(point).items():
+            values.setdefault(key, []).append(value)
+    return {
+        key: FloatDistribution(min(x), max(x)) for key, x in values.items()
+    }

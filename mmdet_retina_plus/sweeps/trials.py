@@ -1,11 +1,12 @@
-"""One of Optuna's trials: its job, its worker, its time and its result."""
+"""Job, worker, time and result of an Optuna trial."""
 
 import socket
 import time
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
 
 from .plan import Job
 from .spec import Point
@@ -14,21 +15,26 @@ from .trial_folder import is_locked
 
 # Reasons of Optuna's state FAIL.
 LOST, FAILED, DUPLICATE = 'lost', 'failed', 'duplicate'
+STATES = {
+    TrialState.WAITING: 'waiting',
+    TrialState.RUNNING: 'running',
+    TrialState.COMPLETE: 'complete',
+    TrialState.PRUNED: 'pruned',
+    TrialState.FAIL: 'failed',
+}
 BEAT = 20.0
 """Seconds between two signs of life."""
 UNSIGNED = 30.0
-"""Seconds that a worker has to sign a trial it took."""
+"""Seconds that a worker has to sign a claimed trial."""
 
 
-def job_of(trial: Any) -> Job:
+def job_of(trial: FrozenTrial) -> Job:
     point, seed = trial.user_attrs['job']
     return point, seed
 
 
-def is_over(trial: Any, retry_failed: bool) -> bool:
-    """Whether a finished trial leaves its job to be done again."""
-    from optuna.trial import TrialState
-
+def is_over(trial: FrozenTrial, retry_failed: bool) -> bool:
+    """Whether the job of a finished trial has to be queued again."""
     reasons = (LOST, FAILED) if retry_failed else (LOST,)
     return (
         trial.state == TrialState.FAIL
@@ -36,22 +42,22 @@ def is_over(trial: Any, retry_failed: bool) -> bool:
     )
 
 
-def life(trial: Any, grace: float) -> str:
+def life(trial: FrozenTrial, grace: float) -> str:
     """Whether the worker of a running trial is 'alive', 'silent' or 'gone'.
 
-    Its lock tells where the file can be seen, the age of the last sign of
-    life elsewhere.
+    The lock decides where its file is visible, otherwise the age of the last
+    sign of life.
 
     Args:
         trial: A running trial.
-        grace: Seconds without a sign of life after which it is gone.
+        grace: Seconds without a sign of life after which the worker is gone.
     """
     worker = trial.user_attrs.get('worker', {})
     lock = Path(worker.get('lock', ''))
     if lock.is_file():
         if is_locked(lock):
             return 'alive'
-        # On a disk that is shared without its locks this says nothing.
+        # A disk that is shared without its locks says nothing.
         if worker['host'] == socket.gethostname():
             return 'gone'
     started = trial.datetime_start or datetime.now()
@@ -62,22 +68,20 @@ def life(trial: Any, grace: float) -> str:
     return 'alive' if worker and age < 3 * BEAT else 'silent'
 
 
-def is_work(trial: Any) -> bool:
-    """Whether a trial's time was spent on its job and not for nothing.
+def is_work(trial: FrozenTrial) -> bool:
+    """Whether a trial's time counts for its job.
 
-    Failed attempts do not count, which another one made up for, nor trials
-    that were queued twice.
+    Failed attempts and duplicates do not count, lost trials do: their job
+    resumes from a checkpoint.
     """
-    from optuna.trial import TrialState
-
     return (
         trial.state != TrialState.FAIL
         or trial.user_attrs.get('reason') == LOST
     )
 
 
-def seconds_of_jobs(trials: Iterable[Any]) -> dict[Job, float]:
-    """Time of each job that was begun, over all its interruptions."""
+def seconds_of_jobs(trials: Iterable[FrozenTrial]) -> dict[Job, float]:
+    """Time of each started job, over all its interruptions."""
     seconds: dict[Job, float] = {}
     for trial in trials:
         if trial.datetime_start is not None and is_work(trial):
@@ -86,32 +90,24 @@ def seconds_of_jobs(trials: Iterable[Any]) -> dict[Job, float]:
     return seconds
 
 
-def seconds_of(trial: Any) -> float:
-    """Time of a trial that was begun, up to now where it still runs."""
+def seconds_of(trial: FrozenTrial) -> float:
+    """Time of a started trial, up to now if it still runs."""
+    assert trial.datetime_start is not None
     start = trial.datetime_start.timestamp()
     end = (trial.datetime_complete or datetime.now()).timestamp()
     if trial.user_attrs.get('reason') == LOST:
-        # It may have been found only days later.
+        # The loss may have been found only days later.
         end = min(end, trial.user_attrs.get('seen', start) + BEAT)
     return end - start
 
 
 def trial_result(
-    trial: Any, point: Point, seconds: float | None
+    trial: FrozenTrial, point: Point, seconds: float | None
 ) -> TrialResult:
-    """One of Optuna's trials as a report wants it."""
-    from optuna.trial import TrialState
-
-    states = {
-        TrialState.WAITING: 'waiting',
-        TrialState.RUNNING: 'running',
-        TrialState.COMPLETE: 'complete',
-        TrialState.PRUNED: 'pruned',
-        TrialState.FAIL: 'failed',
-    }
-    state = states[trial.state]
+    """An Optuna trial as data for progress and reports."""
+    state = STATES[trial.state]
     if is_over(trial, retry_failed=False):
-        state = 'waiting'  # Whoever looks next queues it.
+        state = 'waiting'  # The next worker queues it.
     curve = dict(sorted(trial.intermediate_values.items()))
     value = next(reversed(curve.values()), None)
     return TrialResult(

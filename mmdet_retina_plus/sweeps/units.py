@@ -1,9 +1,7 @@
 """Units in which metrics and times are shown."""
 
-from collections.abc import Iterable
+import math
 from dataclasses import dataclass
-
-from .summary import Summary
 
 
 @dataclass(frozen=True)
@@ -27,35 +25,28 @@ class Unit:
         """`bbox_mAP (%) 28.8`."""
         return f'{self.label} {self.show(value)}'
 
-    def show_summary(self, summary: 'Summary | None') -> str:
-        """`28.8 ± 5.4`, without a spread where there is none."""
-        if summary is None:
-            return ''
-        mean = self.show(summary.mean)
-        if summary.spread is None:
-            return mean
-        return f'{mean} ± {self.show(summary.spread)}'
+    def show_mean(self, mean: float, spread: float) -> str:
+        """`28.8 ± 5.4`; a part that is NaN is left out."""
+        return ' ± '.join(
+            self.show(value)
+            for value in (mean, spread)
+            if not math.isnan(value)
+        )
 
 
 def metric_unit(metric: str) -> Unit:
-    """One decimal of a percent for an mAP, four digits of anything else."""
+    """One decimal of a percent for an mAP, four digits of anything else.
+
+    `coco/bbox_mAP`, `coco/segm_mAP_50` and `pascal_voc/mAP` are mAP.
+    """
     name = metric.rpartition('/')[2]
-    if is_percent(metric):
+    if 'mAP' in metric:
         return Unit(f'{name} (%)', 100.0, '.1f')
     return Unit(name, 1.0, '.4g')
 
 
-def is_percent(metric: str) -> bool:
-    """Whether a metric is an mAP, from 0 to 1 and shown in percent.
-
-    `coco/bbox_mAP`, `coco/segm_mAP_50` and `pascal_voc/mAP` are.
-    """
-    return 'mAP' in metric
-
-
-def time_unit(seconds: Iterable[float]) -> Unit:
+def time_unit(longest: float) -> Unit:
     """Seconds, minutes or hours: what the longest time calls for."""
-    longest = max(seconds, default=0.0)
     if longest < 180:
         return Unit('seconds', 1.0, '.3g')
     if longest < 180 * 60:

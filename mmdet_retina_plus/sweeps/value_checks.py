@@ -22,20 +22,20 @@ from .training_checks import check_run
 def check_sweep(
     sweep: Sweep, configs: Mapping[str, Any], prune: bool = False
 ) -> list[Point]:
-    """The points with values of the config's types.
+    """Convert the points to values of the config's types.
 
     The model of every point is built once, so that a value that its class
-    refuses is found here and not hours later.
+    refuses is found now and not hours later.
 
     Args:
-        sweep: What is to be trained.
-        configs: Each of `sweep.configs`, as mmengine loads it.
-        prune: Whether trials that fall behind are to be ended.
+        sweep: Sweep to check.
+        configs: Config of each of `sweep.configs`, as mmengine loads it.
+        prune: Whether trials below the median are ended.
 
     Raises:
-        ValueError: A key that neither the config nor a class knows, a value
-            of another type than the config's, a model that cannot be built,
-            or a run that would have nothing to compare.
+        ValueError: Neither the config nor a class has a key, a value has
+            another type than the config's, a model cannot be built, or there
+            would be nothing to compare.
     """
     checked = []
     built = set()
@@ -61,7 +61,7 @@ def apply_point(sweep: Sweep, point: Point, cfg: Any) -> tuple[Point, Any]:
     """The point with values of the config's types, and the changed config.
 
     Raises:
-        ValueError: A key that nothing knows, or a value of another type.
+        ValueError: A key is unknown, or a value has another type.
     """
     changes = sweep.changes(point)
     try:
@@ -84,10 +84,10 @@ def merge(changes: Mapping[str, Any], cfg: Any) -> tuple[dict[str, Any], Any]:
 
     Args:
         changes: Dotted key to value.
-        cfg: Stays as it is.
+        cfg: Config, which is not changed.
 
     Raises:
-        ValueError: A key that nothing knows, or a value of another type.
+        ValueError: A key is unknown, or a value has another type.
     """
     changed = cfg.copy()
     fitting = dict(changes)
@@ -99,7 +99,7 @@ def merge(changes: Mapping[str, Any], cfg: Any) -> tuple[dict[str, Any], Any]:
                 f'{key} contains another key, so which of them counts is not '
                 'clear: set one'
             )
-    # What a class accepts is known when its type is.
+    # Types come first: they decide which arguments are accepted.
     for key in sorted(changes, key=lambda name: not name.endswith('type')):
         settings = changed.to_dict()
         check_read(key, cfg)
@@ -107,10 +107,10 @@ def merge(changes: Mapping[str, Any], cfg: Any) -> tuple[dict[str, Any], Any]:
         try:
             fitting[key] = fit(settings, key, changes[key])
         except UnknownKeyError:
-            # Beside another key of a part that was None before.
+            # The part was None before another key of this point set it.
             fitting[key] = fit(cfg.to_dict(), key, changes[key])
         try:
-            # It takes `_delete_` out of what it is given.
+            # It pops `_delete_` from its argument.
             changed.merge_from_dict({key: deepcopy(fitting[key])})
         except AttributeError:
             raise ValueError(
@@ -128,15 +128,15 @@ def merge(changes: Mapping[str, Any], cfg: Any) -> tuple[dict[str, Any], Any]:
 
 
 def check_type(key: str, value: Any, settings: Mapping) -> None:
-    """Refuse a type that the registries of the config's own do not have.
+    """Refuse a type that is not registered beside the config's own type.
 
     Args:
-        key: Dotted.
-        value: A type where the key ends with it, or a part with one.
-        settings: The config.
+        key: Dotted key.
+        value: A type if the key ends with `type`, or a part with a type.
+        settings: Config as a dict.
 
     Raises:
-        ValueError: The type is not registered; names the nearest.
+        ValueError: The type is not registered; the nearest is named.
     """
     if isinstance(value, Mapping):
         key, value = f'{key}.type', value.get('type')
@@ -155,10 +155,10 @@ def check_type(key: str, value: Any, settings: Mapping) -> None:
 
 
 def check_model_builds(cfg: Any) -> None:
-    """Build the model of a point.
+    """Check that the model of a point can be built.
 
     Raises:
-        ValueError: It cannot be built.
+        ValueError: The model cannot be built.
     """
     from mmdet.registry import MODELS
 

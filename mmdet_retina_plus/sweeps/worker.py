@@ -1,4 +1,4 @@
-"""A worker: takes trials from a study, one after the other, and trains."""
+"""A worker claims trials of a study, one after the other, and trains."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -36,12 +36,12 @@ class Event:
         slot: Index of the slot that the trial runs in.
         name: Name of the trial.
         kind: `start`, `progress`, `complete`, `pruned`, `failed`, `returned`
-            or `taken`, where another worker thought this one lost.
-        progress: How far the run is.
-        text: The value at the end, or the error.
-        seconds: Since the start.
-        waited: Seconds since the run was last seen to make a step.
-        before: Steps that were done at the start.
+            to the queue, or `taken` over by another worker.
+        progress: Progress of the run.
+        text: Final value, or the error.
+        seconds: Seconds since the start.
+        waited: Seconds since the last step was seen.
+        before: Steps done before the start.
     """
 
     slot: int
@@ -62,10 +62,10 @@ class Worker:
     """Works on a study until no trial waits or it is told to stop.
 
     Attributes:
-        study: Queue of the trials; its `stop` ends the run, which goes back
-            to the queue.
-        work_dir: Folders of the trials are made here.
-        slot: What a training run may use.
+        study: Queue of the trials; its `stop` ends the run and returns the
+            trial to the queue.
+        work_dir: Parent of the trials' folders.
+        slot: Share of the machine for a training run.
         tell: Called with every event, in the worker's thread.
     """
 
@@ -109,7 +109,7 @@ class Worker:
     def train(
         self, claim: Claim, folder: Path, lock: int, event: Event
     ) -> Event:
-        """Run a trial to its end, whatever that is, and record it."""
+        """Run a trial until it ends or has to end, and record the outcome."""
         changes = claim.plan.sweep.changes(claim.point)
         base = claim.plan.base_of(claim.point)
         config = write_config(base, changes, claim.seed, folder)
@@ -153,7 +153,7 @@ class Worker:
 
 
 def conclude(claim: Claim, training: Training, event: Event) -> Event:
-    """Record a run that ended by itself."""
+    """Record the outcome of a run that ended by itself."""
     progress, sweep = event.progress, claim.plan.sweep
     value = None
     if progress.curve:
@@ -186,12 +186,12 @@ def conclude(claim: Claim, training: Training, event: Event) -> Event:
 
 
 class Watch:
-    """Follows the log of a run and passes it on to the study.
+    """Follows the log of a run and reports it to the study.
 
     Args:
-        claim: The trial.
-        folder: Its work dir.
-        config: Its config file.
+        claim: Claimed trial.
+        folder: Work dir of the trial.
+        config: Config file of the trial.
     """
 
     def __init__(self, claim: Claim, folder: Path, config: Path) -> None:
@@ -204,7 +204,7 @@ class Watch:
         self.behind = False
 
     def look(self) -> Progress:
-        """How far the run is; tells the study of validations and of life."""
+        """Progress of the run; reports validations and signs of life."""
         plan = self.claim.plan
         progress = read_progress(self.folder, self.cfg, plan.sweep.metric)
         for step, value in sorted(progress.curve.items()):
@@ -213,7 +213,7 @@ class Watch:
                 continue
             self.claim.report(step, value)
             self.reported[step] = value
-            # After the last validation nothing is left to be saved.
+            # After the last validation there is no time to save.
             if plan.prune and step < progress.steps:
                 self.behind = self.claim.is_behind()
         if time.monotonic() - self.beat > BEAT:
@@ -222,7 +222,7 @@ class Watch:
         return progress
 
     def verdict(self) -> str:
-        """Why the run should end now, '' if it should not."""
+        """Why the run should end now; '' if it should go on."""
         if not self.ours:
             return 'taken'
         return 'pruned' if self.behind else ''
@@ -231,16 +231,16 @@ class Watch:
 def work_all(workers: Sequence[Worker]) -> None:
     """Run workers side by side until all are done.
 
-    Ctrl-C, or SIGTERM where the caller turned it into KeyboardInterrupt, ends
-    their runs, gives the trials back to the queue and is raised again.
+    KeyboardInterrupt, which callers may raise on SIGTERM, ends the runs,
+    returns the trials to the queue and is raised again.
 
     Raises:
-        Exception: What ended a worker, such as a storage that is gone.
+        Exception: The error that ended a worker, such as a lost storage.
     """
     with ThreadPoolExecutor(len(workers)) as pool:
         try:
             futures = [pool.submit(worker.run) for worker in workers]
-            # Not Thread.join: interrupted, it takes a thread for ended.
+            # Not Thread.join, which takes an interrupted thread for ended.
             wait(futures)
         except KeyboardInterrupt:
             for worker in workers:

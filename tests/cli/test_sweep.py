@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import re
 import signal
+import sys
 import time
 from contextlib import redirect_stderr
 from pathlib import Path
@@ -84,7 +85,7 @@ def test_a_sweep_from_its_spec_to_its_report(data, tmp_path):
     assert time.monotonic() - began < 30
     run('report', work_dir)
     summary = (work_dir / 'report/summary.md').read_text()
-    assert re.search(r'\| 0.001 \| .* \| 1 of 1 \|', summary)
+    assert re.search(r'\| 0.001 +\| .* +1 of 1 \|', summary)
     assert 'loss become infinite or NaN!' in summary
     trial = work_dir.glob('lr-0.001*/seed-0/trial.py')
     assert 'lr=0.001' in next(trial).read_text()
@@ -195,12 +196,12 @@ REFUSED = {
         ['randomness.seed=3'],
         'give --seeds',
     ),
-    'an option with a slip at its end': (
+    'an option with a typo at its end': (
         'points = [dict(lr=1.0)]',
         ['train_cfg.max_itrs=4'],
         'did you mean train_cfg.max_iters?',
     ),
-    'an option with a slip at its beginning': (
+    'an option with a typo at its beginning': (
         'points = [dict(lr=1.0)]',
         ['trian_cfg.max_iters=4'],
         'did you mean train_cfg?',
@@ -276,7 +277,7 @@ def test_a_sweep_goes_on_in_a_folder_of_another_name(data, tmp_path, stand_in):
     assert 'has the studies sweep, b: name one by --study-name' in said
 
 
-def test_a_mistake_in_the_config_is_mended_in_the_same_work_dir(
+def test_a_mistake_in_the_config_is_corrected_in_the_same_work_dir(
     data, tmp_path, stand_in
 ):
     own = tmp_path / 'own.py'
@@ -324,12 +325,19 @@ def test_a_worker_joins_from_another_folder(
         (['report', '.'], 'study.log: name the work dir'),
     ],
 )
-def test_an_unknown_study_names_the_way_out(
-    tmp_path, monkeypatch, words, error
-):
+def test_an_unknown_study_names_the_fix(tmp_path, monkeypatch, words, error):
     monkeypatch.chdir(tmp_path)
     assert error in run(*words, code=1)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_missing_is_named_with_the_extra(tmp_path, monkeypatch):
+    for name in [*sys.modules]:
+        if name.startswith('mmdet_retina_plus.sweeps'):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, 'altair', None)
+    said = ' '.join(run('report', tmp_path, code=1).split())
+    assert 'need altair: pip install "mmdet_retina_plus[sweep]"' in said
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import pandas as pd
 from hypothesis import strategies as st
 
-from mmdet_retina_plus.sweeps.charts import Chart, make_charts
-from mmdet_retina_plus.sweeps.summary import summarize_points
+from mmdet_retina_plus.sweeps.charts import make_charts
+from mmdet_retina_plus.sweeps.summary import summarize
 from mmdet_retina_plus.sweeps.sweep_result import SweepResult, TrialResult
 
 PAIRS = [(0.0, 0.75), (0.1, 0.75), (0.5, 0.5), (1.0, 0.25), (2.0, 0.25)]
@@ -103,7 +104,23 @@ def unfinished_sweep() -> SweepResult:
     return make_sweep(points, trials)
 
 
-def charts_of(sweep: SweepResult) -> dict[str, Chart]:
+def charts_of(sweep: SweepResult) -> dict[str, dict[str, Any]]:
     """Every chart of a sweep by its name."""
-    charts = make_charts(sweep, summarize_points(sweep))
-    return {chart.name: chart for chart in charts}
+    return make_charts(summarize(sweep))
+
+
+def data_of(chart: dict[str, Any]) -> pd.DataFrame:
+    """What a chart draws, which all its layers share."""
+    (rows,) = chart['datasets'].values()
+    return pd.DataFrame(rows)
+
+
+def channel(chart: dict[str, Any], name: str) -> dict[str, Any]:
+    """How the first layer with a channel has it."""
+    layers = [chart]
+    while layers:
+        layer = layers.pop(0)
+        if name in layer.get('encoding', {}):
+            return layer['encoding'][name]
+        layers = layer.get('layer', []) + layers
+    raise KeyError(name)

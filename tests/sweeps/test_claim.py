@@ -52,14 +52,14 @@ def test_who_was_thought_lost_cannot_record_a_result(journal):
     assert (trial.state, trial.curve) == ('complete', {})
 
 
-def test_a_result_of_a_config_that_was_mended_meanwhile_does_not_count(
+def test_a_result_of_a_config_that_was_corrected_meanwhile_does_not_count(
     journal,
 ):
     """A worker may take a trial in the very moment."""
     study = make_study(journal, make_plan(POINTS[:1]))
     claim = claim_trial(study)
     other = replace(make_plan(POINTS[:1]), base=BASE.replace('10', '11'))
-    study.storage.set_study_user_attr(study.study_id(), 'plan', other.dump())
+    study.storage.set_study_user_attr(study.study_id, 'plan', other.dump())
     assert not claim.complete(0.5)
     claim = claim_trial(study)
     assert claim.plan.base == other.base

@@ -17,23 +17,16 @@ from tests.sweeps.sweep_results import (
 )
 
 HOVER = """<script>addEventListener('load', () => setTimeout(() => {
-  for (const plot of document.querySelectorAll('.js-plotly-plot')) {
-    const trace = plot.data[0], {xaxis, yaxis} = plot._fullLayout;
-    const drag = plot.querySelector('.nsewdrag');
-    const box = drag.getBoundingClientRect();
-    const place = {
-      clientX: box.left + xaxis.d2p(trace.z ? 0 : trace.x[0]),
-      clientY: box.top + yaxis.d2p(trace.z ? trace.z.length - 1 : trace.y[0]),
-      bubbles: true,
-    };
-    for (const kind of ['mouseover', 'mousemove'])
-      drag.dispatchEvent(new MouseEvent(kind, place));
+  for (const chart of document.querySelectorAll('.vega-embed')) {
+    const mark = ['seeds', 'trial']
+      .map((name) => chart.querySelector(`path[aria-label*="${name}:"]`))
+      .find(Boolean);
+    mark.dispatchEvent(new PointerEvent('pointermove', {bubbles: true}));
+    const tip = document.querySelector('.vg-tooltip');
+    chart.dataset.hover = tip.innerText.replace(/\\s+/g, ' ');
   }
 }, 500));</script>"""
-"""A pointer over the first mark, or the top left cell, of every plot.
-
-`_fullLayout` is plotly's own: no public name maps values to pixels.
-"""
+"""A pointer over a mark of every chart, and what it shows."""
 FETCH = """<script>fetch('https://example.org/').catch(() => 0);</script>
 <img src="https://example.org/x.png">"""
 
@@ -128,33 +121,29 @@ def test_markup_from_outside_stays_text(folder, tmp_path):
 
 
 @needs_browser
-def test_a_browser_draws_every_plot_and_shows_values_under_the_pointer(
+def test_a_browser_draws_every_chart_and_shows_values_under_the_pointer(
     folder, tmp_path
 ):
     page = (folder / 'index.html').read_text()
-    dom, console = browse(page.replace('</body>', f'{HOVER}</body>'), tmp_path)
+    dom, console = browse(page.replace('</main>', f'{HOVER}</main>'), tmp_path)
     assert console == []
-    plots = re.split(r'<div id="\w+" class="plotly-graph-div', dom)[1:]
-    assert len(plots) == len(list(folder.glob('*.png'))) == 4
-    hovers = [
-        'gamma=1.0, alpha=0.25bbox_mAP (%): 30.31 seed',
-        'gamma=0.0, alpha=0.75bbox_mAP (%): 31.0 ± 1.42 seeds',
-        'bbox_mAP (%): 10.0training step 100seed 0',
-        'minutes: 10 ± 0.05892 seeds',
+    hovers = re.findall('data-hover="([^"]*)"', dom)
+    assert hovers == [
+        'point gamma=0.0, alpha=0.75 bbox_mAP (%) 31.0 ± 1.4 seeds 2',
+        'point gamma=0.0, alpha=0.75 bbox_mAP (%) 31.0 seeds 2',
+        'point gamma=0.0, alpha=0.75 bbox_mAP (%) 10.0 training step 100 '
+        'seed 0 trial 0 state complete',
+        'point gamma=0.0, alpha=0.75 minutes 10 ± 0.0589 seeds 2',
     ]
-    for plot, text in zip(plots, hovers, strict=True):
-        assert 'main-svg' in plot
-        assert '<path class="point"' in plot or 'class="hm"' in plot
-        label = plot.partition('class="hoverlayer"')[2]
-        assert text in re.sub('<[^>]*>', '', label)
+    assert len(list(folder.glob('*.png'))) == dom.count('class="marks"') == 4
 
 
 @needs_browser
 def test_a_browser_takes_markup_for_text_and_fetches_nothing(tmp_path):
     page = page_of(nasty_sweep(), tmp_path)
-    dom, console = browse(page.replace('</body>', f'{FETCH}</body>'), tmp_path)
+    dom, console = browse(page.replace('</main>', f'{FETCH}</main>'), tmp_path)
     assert 'src="x"' not in dom
-    assert dom.count('plotly-graph-div') == len(list(tmp_path.glob('*.png')))
+    assert dom.count('class="marks"') == len(list(tmp_path.glob('*.png')))
     assert len(console) >= 2
     for line in console:
         assert 'Content Security Policy' in line

@@ -1,9 +1,5 @@
 """Laws of the files of a report."""
 
-import sys
-
-import pytest
-
 from mmdet_retina_plus.sweeps.report import write_report
 from tests.sweeps.sweep_results import make_sweep, unfinished_sweep
 
@@ -29,15 +25,3 @@ def test_a_chart_that_is_no_more_leaves_no_file(tmp_path):
     files = write_report(make_sweep([], []), tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted([*files, other])
     assert not [file for file in files if file.suffix == '.png']
-
-
-def test_without_plotly_an_error_names_the_extra_and_keeps_old_files(
-    tmp_path, monkeypatch
-):
-    write_report(unfinished_sweep(), tmp_path)
-    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
-    monkeypatch.setitem(sys.modules, 'plotly', None)
-    monkeypatch.setitem(sys.modules, 'plotly.offline', None)
-    with pytest.raises(ImportError, match=r'mmdet_retina_plus\[sweep\]'):
-        write_report(make_sweep([], []), tmp_path)
-    assert before == {file: file.read_bytes() for file in tmp_path.iterdir()}

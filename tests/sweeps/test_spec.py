@@ -127,7 +127,7 @@ BAD = {
 
 
 @pytest.mark.parametrize('text', BAD)
-def test_a_bad_spec_names_the_way_out(tmp_path, text):
+def test_a_bad_spec_names_the_fix(tmp_path, text):
     with pytest.raises(ValueError, match=BAD[text]):
         read_sweep(write(tmp_path, text))
 

@@ -13,7 +13,7 @@ def test_half_a_line_of_a_killed_writer_is_cut_off(journal):
     study = make_study(journal, make_plan(POINTS))
     with open(journal, 'ab') as file:
         file.write(b'{"op_code":6,"half')
-    # A storage that is open goes on, and one that is opened now can read.
+    # An open storage continues, and one that is opened now can read.
     assert claim_trial(study).complete(0.5)
     later = SweepStudy(journal, 'scene')
     assert [trial.state for trial in later.result().trials] == [

@@ -11,11 +11,7 @@ import pytest
 from hypothesis import given, settings
 
 from mmdet_retina_plus.sweeps.point_labels import identity
-from mmdet_retina_plus.sweeps.summary import (
-    error_lines,
-    show_counts,
-    summarize_points,
-)
+from mmdet_retina_plus.sweeps.summary import error_lines, summarize
 from mmdet_retina_plus.sweeps.tables import (
     read_value,
     summary_markdown,
@@ -36,7 +32,7 @@ def rows_of(sweep) -> list[dict[str, str]]:
 
 
 def markdown(sweep) -> str:
-    return summary_markdown(sweep, summarize_points(sweep))
+    return summary_markdown(summarize(sweep))
 
 
 def table_of(sweep) -> list[list[str]]:
@@ -84,7 +80,7 @@ def test_what_says_nothing_about_the_model_is_not_in_the_mean():
 
 def test_states_of_an_unfinished_sweep_are_counted():
     sweep = unfinished_sweep()
-    assert show_counts(summarize_points(sweep)) == (
+    assert summarize(sweep).counts == (
         '6 of 15 trials finished, 2 running, 5 waiting, 1 pruned, 1 failed'
     )
     finished = [row[3:6] for row in table_of(sweep)[1:]]

@@ -3,6 +3,7 @@
 import time
 from dataclasses import replace
 
+import optuna
 import pytest
 from optuna.trial import TrialState
 
@@ -57,7 +58,7 @@ def test_new_points_and_seeds_join_and_old_ones_stay(journal):
 def test_another_config_is_refused_with_what_differs(journal):
     study = make_study(journal, make_plan(POINTS))
     other = replace(make_plan(POINTS), base=BASE.replace('10', '11'))
-    # Nothing is lost yet by a mistake that is mended.
+    # Nothing is lost yet by a mistake that is corrected.
     study.create(other)
     study.create(make_plan(POINTS))
     claim = claim_trial(study)
@@ -177,6 +178,47 @@ def test_a_validation_that_is_no_score_is_no_result(journal):
     assert study.create(replace(plan, sweep=other))
 
 
-def test_an_unknown_study_names_the_way_out(journal):
+def test_an_unknown_study_names_the_fix(journal):
     with pytest.raises(ValueError, match='sweep run'):
         SweepStudy(journal, 'nothing').plan()
+
+
+def test_numbers_of_a_point_are_parameters_to_optunas_own_tools(journal):
+    points = [dict(gamma=g, type='A', flag=True) for g in (0, 1, 2, 4)]
+    study = make_study(journal, make_plan(points))
+    for value in (0.1, 0.2, 0.3):
+        claim_trial(study).complete(value)
+    # A point that joins later has a number of its own.
+    study.create(make_plan([*points, dict(gamma=3.0)]))
+    study.fill()
+    claims = claim_all(study)
+    assert [claim.point for claim in claims] == [
+        points[3],
+        dict(gamma=3.0),
+    ]
+    for claim in claims:
+        claim.complete(0.4)
+    theirs = optuna.load_study(storage=study.storage, study_name='scene')
+    table = theirs.trials_dataframe()
+    assert table.params_gamma.tolist() == [0, 1, 2, 4, 3]
+    assert not {'params_type', 'params_flag'} & {*table.columns}
+    importances = optuna.importance.get_param_importances(theirs)
+    assert importances['gamma'] > 0
+
+
+def test_a_study_of_before_numbers_were_parameters_is_resumed(journal):
+    plan = make_plan(POINTS[:2])
+    study = SweepStudy(journal, 'scene')
+    study.create(plan)
+    theirs = optuna.load_study(storage=study.storage, study_name='scene')
+    for point, seed in list(plan.jobs)[:1]:
+        attributes = dict(job=[point, seed], instead_of=None)
+        theirs.add_trial(
+            optuna.trial.create_trial(
+                state=TrialState.WAITING, user_attrs=attributes
+            )
+        )
+    study.fill()
+    for claim, value in zip(claim_all(study), (0.1, 0.2), strict=True):
+        assert claim.complete(value)
+    assert [x.value for x in study.result().trials] == [0.1, 0.2]

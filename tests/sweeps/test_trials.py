@@ -42,7 +42,7 @@ def test_on_another_machine_silence_tells(journal, tmp_path, monkeypatch):
 def test_a_lock_that_is_seen_tells_more_than_silence(
     journal, tmp_path, monkeypatch
 ):
-    """Of another machine that sleeps, on a disk that shares its locks."""
+    """The machine sleeps, on a disk that shares its locks."""
     study = make_study(journal, make_plan(POINTS[:1]), grace=0.01)
     claim = claim_trial(study)
     lock = tmp_path / 'lock'

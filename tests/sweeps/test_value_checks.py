@@ -113,7 +113,7 @@ def test_what_is_free_in_a_part_is_free_in_a_dict_for_it(cfg):
     'key',
     ['default_hooks.checkpoint.intervall', 'optim_wrapper.clip_gard.max_norm'],
 )
-def test_a_slip_beside_what_is_free_is_found(cfg, key):
+def test_a_typo_beside_what_is_free_is_found(cfg, key):
     with pytest.raises(ValueError, match='did you mean'):
         merge({key: 5}, cfg)
 

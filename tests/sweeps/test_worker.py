@@ -70,7 +70,7 @@ def test_a_metric_of_no_object_is_no_score(tmp_path):
     assert 'set `metric` of the sweep to another' in failed.text
 
 
-def test_a_run_without_validation_fails_with_the_way_out(tmp_path):
+def test_a_run_without_validation_fails_with_the_fix(tmp_path):
     base = BASE.replace('val_interval=5', 'val_interval=50')
     plan = make_plan(GAMMAS[:1], base=base)
     study = make_study(str(tmp_path / 'study.log'), plan)
