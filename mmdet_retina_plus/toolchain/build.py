@@ -28,6 +28,10 @@ PROVIDERS = ('mmcv', 'mmcv-full', 'mmcv-lite', 'onedl-mmcv')
 PROOF = Path(__file__).with_name('proof.py')
 PYTHON_OPERATORS = Path(__file__).with_name('python_ext.py')
 FLAGS = '-O2 -DNDEBUG -g0 -w'
+FEWER_JOBS = (
+    ": run fewer compilers at once by --jobs 1 (make setup BUILD_MMCV='--jobs "
+    "1')"
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ class Build:
         *command: str | Path,
         env: Mapping[str, str] | None = None,
         on_line: Callable[[str], object] = bool,
+        if_killed: str = '',
     ) -> None:
         """Run a Python program.
 
@@ -72,6 +77,7 @@ class Build:
             command: Arguments of Python.
             env: Environment variables besides those of this process.
             on_line: Is given each line of its output.
+            if_killed: Fix for the error if memory ran out.
 
         Raises:
             ValueError: It failed; with the reason.
@@ -87,8 +93,9 @@ class Build:
                 {**os.environ, 'PATH': path, **(env or {})},
             )
         except CommandFailed as error:
+            hint = if_killed * error.out_of_memory
             raise ValueError(
-                f'{what} failed: {error} (whole output: {self.log})'
+                f'{what} failed: {error}{hint} (whole output: {self.log})'
             ) from error
 
     def pip(self, what: str, *arguments: str | Path) -> None:
@@ -240,6 +247,7 @@ def make_wheel(build: Build, folder: Path) -> Path:
         *('-w', folder, source),
         env=build_variables(target, build.jobs),
         on_line=Progress(build.say),
+        if_killed=FEWER_JOBS,
     )
     (wheel,) = folder.glob('*.whl')
     return wheel

@@ -36,6 +36,7 @@ class Commands:
         failing: Words of commands that fail, and how often.
         env: Environment of the compilation.
         setup: The setup.py that was built.
+        status: Exit code of a command that fails.
     """
 
     def __init__(self, tmp_path: Path) -> None:
@@ -53,6 +54,7 @@ class Commands:
             archive.add(source, source.name)
         self.words: list[str] = []
         self.failing: dict[str, int] = {}
+        self.status = 1
 
     def run(self, command, log, on_line, env):
         word = next(
@@ -64,7 +66,7 @@ class Commands:
         self.words.append(word)
         if self.failing.get(word, 0):
             self.failing[word] -= 1
-            raise CommandFailed([f'{word} met an error\n'], 1)
+            raise CommandFailed([f'{word} met an error\n'], self.status)
         if word == 'download':
             folder = Path(command[command.index('-d') + 1])
             (folder / self.sdist.name).write_bytes(self.sdist.read_bytes())
@@ -101,6 +103,14 @@ def test_a_build_downloads_compiles_installs_and_checks(commands, tmp_path):
     assert commands.words == BUILT
     assert said[-1] == 'All is well'
     assert not logs(tmp_path)
+
+
+@pytest.mark.parametrize('word', ['wheel', 'download'])
+def test_only_a_killed_compiler_calls_for_fewer_jobs(commands, word):
+    commands.failing, commands.status = {word: 1}, -9
+    with pytest.raises(ValueError, match='memory ran out') as error:
+        build_mmcv(UPSTREAM, CPU, say=str)
+    assert ('--jobs 1' in str(error.value)) == (word == 'wheel')
 
 
 def test_both_standards_reach_the_compilers(commands):
