@@ -22,7 +22,7 @@ from mmdet_retina_plus.common.cores import cores
 from . import sources
 from .machine import check_compiler, check_disk, check_nvcc, check_writable
 from .processes import CommandFailed, run
-from .target import Release, Target
+from .target import Release, Target, find_cuda_home
 
 PROVIDERS = ('mmcv', 'mmcv-full', 'mmcv-lite', 'onedl-mmcv')
 PROOF = Path(__file__).with_name('proof.py')
@@ -186,7 +186,7 @@ def check_tools(release: Release, target: Target | None) -> None:
     if target:
         check_compiler(target.standard)
     if target and cuda:
-        check_nvcc(cuda, target.cuda_home)
+        check_nvcc(cuda, find_cuda_home())
 
 
 def version_of(distribution: str) -> str | None:
@@ -269,7 +269,7 @@ def build_variables(target: Target | None, jobs: int) -> dict[str, str]:
         variables['FORCE_CUDA'] = str(int(bool(target.cuda)))
     if target and target.cuda:
         variables |= {
-            'CUDA_HOME': str(target.cuda_home),
+            'CUDA_HOME': str(find_cuda_home()),
             'TORCH_CUDA_ARCH_LIST': ';'.join(target.archs),
             'MMCV_CUDA_ARGS': '-w',
         }

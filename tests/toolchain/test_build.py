@@ -7,6 +7,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from mmdet_retina_plus.cli.build_mmcv import main
@@ -23,7 +24,7 @@ from mmdet_retina_plus.toolchain.target import RELEASES, Target
 
 UPSTREAM = RELEASES['openmmlab']
 CPU = Target('2.13.0+cpu', 17)
-GPU = Target('2.14.1+cu130', 20, '13.0', ('8.0', '9.0'), '/cuda')
+GPU = Target('2.14.1+cu130', 20, '13.0', ('8.0', '9.0'))
 TOOLS = {'pip': '26.3', 'setuptools': '81.0.0', 'ninja': '1.13.2'}
 WHEEL = 'mmcv-2.1.0+torch2.13.0.cpu-py3-none-any.whl'
 
@@ -204,7 +205,8 @@ def test_no_debug_information_and_all_jobs():
     assert 'TORCH_CUDA_ARCH_LIST' not in variables
 
 
-def test_gpu_code_is_for_the_cards_named():
+def test_gpu_code_is_for_the_cards_named(monkeypatch):
+    monkeypatch.setattr(build, 'find_cuda_home', lambda: '/cuda')
     variables = build_variables(GPU, 1)
     assert variables['FORCE_CUDA'] == '1'
     assert variables['TORCH_CUDA_ARCH_LIST'] == '8.0;9.0'
@@ -240,6 +242,18 @@ def test_packages_that_are_in_the_way_are_named(
         build_mmcv(UPSTREAM, target, say=str)
     assert hint in str(error.value)
     assert not commands.words
+
+
+def test_a_gpu_build_without_setuptools_is_told_so(monkeypatch):
+    """torch.utils.cpp_extension, which knows the CUDA toolkit, needs it."""
+    monkeypatch.setattr(torch.version, 'cuda', '13.0')
+    monkeypatch.setitem(sys.modules, 'setuptools', None)
+    monkeypatch.delitem(sys.modules, 'torch.utils.cpp_extension', False)
+    monkeypatch.setattr(build, 'version_of', {'pip': '26.3'}.get)
+    result = CliRunner().invoke(main, ['--cuda', '--arch', '9.0'])
+    assert result.exit_code == 1
+    assert "pip install 'setuptools>=77,<82'" in result.output
+    assert result.output.count('\n') == 1
 
 
 def test_the_fork_builds_with_a_new_setuptools(commands, monkeypatch):
