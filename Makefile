@@ -14,11 +14,12 @@ VENV := $(word 1,$($(STACK)))
 MMDET := $(word 2,$($(STACK)))
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: setup demo test lint bench
+.PHONY: setup options demo test lint bench
 
 setup: $(VENV)/complete
 
-$(VENV)/complete: setup.py constraints.txt scripts/setup_environment.py
+# Options are looked at again: they may come too late, which set-up says.
+$(VENV)/complete: $(if $(BUILD_MMCV),options) setup.py constraints.txt scripts/setup_environment.py
 	@$(PYTHON) scripts/setup_environment.py $(BUILD_MMCV)
 	@touch $@
 
