@@ -172,20 +172,17 @@ def check_disks() -> None:
         os.environ.get(f'PIP_{name}', '')
         for name in ('INDEX_URL', 'EXTRA_INDEX_URL')
     )
+    (environment, temporary), hint = (
+        FREE_GIGABYTES_CUDA,
+        ', or name an index of CPU builds of torch by PIP_EXTRA_INDEX_URL',
+    )
     # Elsewhere, and on an index of CPU builds, torch has no CUDA libraries.
-    small = (
+    if (
         not sys.platform.startswith('linux')
         or re.search(r'\bcpu\b', index)
         or os.environ.get('PIP_FIND_LINKS')
-    )
-    environment, temporary = FREE_GIGABYTES if small else FREE_GIGABYTES_CUDA
-    hint = (
-        ''
-        if small
-        else (
-            ', or name an index of CPU builds of torch by PIP_EXTRA_INDEX_URL'
-        )
-    )
+    ):
+        (environment, temporary), hint = FREE_GIGABYTES, ''
     try:
         machine.check_disk(ROOT, environment)
         machine.check_disk(Path(tempfile.gettempdir()), temporary)
