@@ -63,8 +63,8 @@ SIGNAL = 'died with <Signals.SIG{}>.'
             '  Traceback (most recent call last):\n'
             '  RuntimeError: The current installed version of c++ (15.2) is '
             'greater than the maximum required version by CUDA 12.4.\n'
-            "  Building wheel for mmcv (setup.py): finished with status 'error'"
-            '\n  error: subprocess-exited-with-error\n'
+            "  Building wheel for mmcv: finished with status 'error'\n"
+            '  error: subprocess-exited-with-error\n'
             '  note: This error originates from a subprocess, and is likely '
             'not a problem with pip.\n'
             '  ERROR: Failed building wheel for mmcv',
