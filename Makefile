@@ -26,8 +26,8 @@ $(VENV)/complete: $(if $(BUILD_MMCV),options) setup.py constraints.txt scripts/s
 data/shapes/instances_val.json: | setup
 	retina-plus make-data shapes data/shapes
 
-# Spinning for long, libgomp's default, beside a busy process makes a step more
-# than ten times as slow.
+# Spinning for long, libgomp's default, made a step nearly ten times as slow
+# beside other jobs (docs/results.md).
 demo: export GOMP_SPINCOUNT ?= 1000
 demo: setup data/shapes/instances_val.json
 	@python scripts/run_demo.py $(MMDET) $(CONFIG) $(DEMO)
