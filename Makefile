@@ -14,7 +14,7 @@ VENV := $(word 1,$($(STACK)))
 MMDET := $(word 2,$($(STACK)))
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: setup options demo test lint bench
+.PHONY: setup options demo test lint docs bench
 
 setup: $(VENV)/complete
 
@@ -40,6 +40,17 @@ lint: setup
 	ruff check .
 	ruff format --check .
 	mypy
+
+# Only the first time needs a network. Material for MkDocs, which is fixed until
+# May 2027, would advertise its successor.
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(VENV)/docs-complete
+	mkdocs build --strict
+
+$(VENV)/docs-complete: $(VENV)/complete
+	python -m pip install --quiet --disable-pip-version-check \
+		--no-build-isolation -c constraints.txt -e '.[docs]'
+	@touch $@
 
 DEVICE ?= cpu
 bench: setup

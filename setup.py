@@ -37,6 +37,11 @@ EXPORT = [
     'onnx>=1.16',
     'onnxruntime>=1.18',  # what compares the file with the checkpoint
 ]
+DOCS = [
+    'mkdocs-material>=9.6,<10',  # MkDocs itself comes with it
+    'mkdocstrings[python]>=1',
+    'mkdocs-click>=0.9',
+]
 TEST = [
     'pytest>=8',
     'pytest-xdist>=3.6',  # `make test` on two cores
@@ -90,6 +95,7 @@ setup(
         'evaluate': [PLOTLY],
         'fast': FAST,
         'export': EXPORT,
+        'docs': DOCS,
         'test': [*SWEEP, *FAST, *EXPORT, *TEST],
     },
     entry_points={

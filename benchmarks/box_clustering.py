@@ -128,7 +128,7 @@ SCENES = {
     ),
     'all stray': dict(objects=0, classes=1, views=1, stray=5000),
 }
-"""Of 10,000 boxes and of 5,000."""
+"""Sets of 10,000 and of 5,000 boxes, by what is special about them."""
 GOALS = {'100 classes': '>= 20x'}
 GOAL_MEGABYTES = {'one class': '<= 64', 'all stray': '<= 64'}
 

@@ -143,10 +143,10 @@ class Methods:
     The views of a tile, and the four of the canvas, are the same for both.
 
     Args:
-        cfg: Of the detector.
+        cfg: Config of the detector.
         checkpoint: Its weights.
         tile: Side of tiles in pixels of the canvas.
-        overlap: Of tiles.
+        overlap: Overlap of the tiles.
         device: Where to compute.
     """
 
@@ -225,7 +225,7 @@ def average_precision(
 
     Args:
         truth: COCO's images, annotations and categories.
-        found: Of each image, in order.
+        found: Detections of each image, in order.
         labels: Category of each label.
     """
     results = []

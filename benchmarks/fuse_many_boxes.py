@@ -22,7 +22,7 @@ def write_files(folder: Path, images: int, boxes: int) -> list[Path]:
     Args:
         folder: To write into.
         images: Number of images.
-        boxes: Of an image in a file.
+        boxes: Boxes of an image in a file.
     """
     random = np.random.default_rng(0)
     corner = random.uniform(0, 900, (images * boxes, 2))

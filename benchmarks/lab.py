@@ -31,7 +31,7 @@ class Trial:
     """A trained detector and the images of its data loaders.
 
     Attributes:
-        name: Of its config.
+        name: Name of its config.
         model: The detector.
         train: A batch, as the data loader has it.
         image: One image of the validation set.

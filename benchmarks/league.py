@@ -12,7 +12,7 @@ python -m benchmarks.league tables
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -21,10 +21,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from mmengine.config import Config
 
+from benchmarks.result_tables import DOCS, RESULTS, fill
 from mmdet_retina_plus.common.output_files import replace
 
-DOCS = Path(__file__).parent.parent / 'docs'
-RESULTS = DOCS / 'results'
 SCORES = dict(
     AP='bbox_mAP',
     AP50='bbox_mAP_50',
@@ -36,7 +35,6 @@ SCORES = dict(
 KEY = ['data', 'strategy', 'seed']
 STRATEGY = r'((?:assigner|method)_[\w-]+)'
 BASELINES = dict(assigner='assigner_max-iou', method='method_retinanet')
-BLOCK = re.compile(r'(<!-- table (\S+) (\S+) -->\n).*?(<!-- end -->)', re.S)
 
 
 def rows_of(work_dir: Path, commit: str) -> Iterator[dict]:
@@ -76,7 +74,16 @@ def rows_of(work_dir: Path, commit: str) -> Iterator[dict]:
             **place_of(next(run.glob('*.log'))),
             date=pd.to_datetime(run.name.split('_')[0]).date().isoformat(),
             commit=commit,
+            command=f'retina-plus sweep run {sweep_of(Path(trial.config))}',
         )
+
+
+def sweep_of(config: Path) -> str:
+    """The sweep that has a config of the lab."""
+    name = f'lab_{config.stem.split("_")[0]}s'
+    if '_a1' in config.stem:
+        name = 'lab_atss_table'
+    return f'configs/sweeps/{name}.py'
 
 
 def place_of(log: Path) -> dict[str, str]:
@@ -103,7 +110,7 @@ def spread_of(runs: pd.DataFrame) -> float:
     """Standard deviation of one run's AP over seeds, pooled over strategies.
 
     Args:
-        runs: Of one data set. NaN where no strategy has two seeds.
+        runs: Runs on one data set. NaN where no strategy has two seeds.
     """
     groups = runs.groupby('strategy').AP
     degrees = (groups.size() - 1).sum()
@@ -241,16 +248,6 @@ def picture(data: str) -> bytes:
     return buffer.getvalue()
 
 
-def page(text: str) -> str:
-    """A page with its tables filled in."""
-    return BLOCK.sub(
-        lambda block: (
-            f'{block[1]}\n{markdown(block[2], block[3])}\n{block[4]}'
-        ),
-        text,
-    )
-
-
 def add(name: str, rows: list[dict], key: list[str]) -> None:
     """Put rows into data, in place of those with the same key."""
     table = pd.DataFrame(rows)
@@ -260,6 +257,17 @@ def add(name: str, rows: list[dict], key: list[str]) -> None:
     table = table.drop_duplicates(key, keep='last').sort_values(key)
     file.parent.mkdir(exist_ok=True)
     replace(file, table.to_csv(index=False))
+
+
+def source(command: Callable) -> Callable:
+    """Add the options that say where data come from."""
+    for name, text in (
+        ('date', 'Day of the measurement, 2026-11-28.'),
+        ('commit', 'What was measured.'),
+        ('command', 'What measured it.'),
+    ):
+        command = click.option(f'--{name}', required=True, help=text)(command)
+    return command
 
 
 @click.group()
@@ -284,24 +292,24 @@ def collect(work_dirs: tuple[Path, ...], commit: str) -> None:
 @main.command()
 @click.argument('file', type=click.Path(exists=True, path_type=Path))
 @click.option('--device', required=True, help='As benchmarks.lab names it.')
-@click.option('--commit', required=True, help='What was timed.')
-def costs(file: Path, device: str, commit: str) -> None:
+@source
+def costs(file: Path, device: str, **source: str) -> None:
     """Add what `benchmarks.lab --out FILE` measured."""
     table = pd.read_csv(file).rename(
         columns=lambda name: name.replace(' ', '_').lower()
     )
     # Of a trial's folder, named after its config.
     table.strategy = table.strategy.str.extract(STRATEGY, expand=False)
-    table = table.assign(
-        reference=table.strategy[0], device=device, commit=commit
-    )
+    table = table.assign(reference=table.strategy[0], device=device, **source)
     add('league_costs', table.to_dict('records'), ['device', 'strategy'])
 
 
 @main.command()
 @click.argument('file', type=click.Path(exists=True, path_type=Path))
 @click.option('--data', required=True, help='Name of the data set.')
-def positives(file: Path, data: str) -> None:
+@click.option('--device', default='CPU', show_default=True)
+@source
+def positives(file: Path, data: str, **source: str) -> None:
     """Add the counts of `retina-plus assignments`, FILE its JSON."""
     rows = []
     for name, counts in json.loads(file.read_text())['strategies'].items():
@@ -317,6 +325,7 @@ def positives(file: Path, data: str) -> None:
                 negatives_per_positive=round(
                     counts['negatives_per_positive'], 1
                 ),
+                **source,
             )
         )
     add('league_positives', rows, ['data', 'strategy'])
@@ -326,7 +335,7 @@ def positives(file: Path, data: str) -> None:
 def tables() -> None:
     """Write tables and pictures of docs/league.md."""
     file = DOCS / 'league.md'
-    replace(file, page(file.read_text()))
+    replace(file, fill(file.read_text(), 'table', markdown))
     for data in read('league').data.unique():
         replace(DOCS / 'images' / f'league_{data}.png', picture(data))
 

@@ -41,7 +41,7 @@ def register_all_modules() -> None:
     except (ImportError, AssertionError) as error:
         raise ImportError(
             f'mmdet_retina_plus needs a working mmdetection 3.x: {error}. '
-            '`retina-plus doctor` says what is wrong and how to mend it.'
+            '`retina-plus doctor` says what is wrong and how to fix it.'
         ) from error
 
 

@@ -51,7 +51,7 @@ class NumberType:
     """Stand-in for ``numpy.dtype``, which a file could change at will.
 
     Args:
-        code: Of a number, such as ``f8``.
+        code: Type code of a number, such as ``f8``.
         align: What numpy writes.
         copy: What numpy writes.
 

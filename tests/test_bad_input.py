@@ -1,4 +1,4 @@
-"""What the README's table of bad input says, from the data set to the run."""
+"""What docs/bad-input.md says, from the data set to the run."""
 
 import json
 import os

@@ -35,7 +35,7 @@ from tests.helpers.killed_trainings import (
 from tests.helpers.killed_writes import run_killed
 
 PARTS = (0, 0.1, 0.3, 0.5, 0.7, 0.9)
-"""Of the space that the new file needs."""
+"""Fractions of the space that the new file needs."""
 Write = Callable[[], object]
 Check = Callable[[], bool]
 

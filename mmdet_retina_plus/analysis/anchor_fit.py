@@ -19,7 +19,7 @@ from .loss_data import bare_datasets
 MOST = 50_000
 """Objects to look at, drawn where there are more."""
 RATIO_EDGES = (1 / 3, 2 / 3, 3 / 2, 3)
-"""Of height over width."""
+"""Bin edges of height over width."""
 RATIOS = ('over 3:1', '3:1 to 3:2', 'square', '2:3 to 1:3', 'under 1:3')
 """Names of what lies between the edges, as width : height."""
 
@@ -30,7 +30,7 @@ class Objects(NamedTuple):
     Attributes:
         boxes: In pixels of the network's input, shape (N, 4).
         sizes: Width and height of each box's padded image, shape (N, 2).
-        areas: Of the boxes in the original image, shape (N,).
+        areas: Areas of the boxes in the original image, shape (N,).
         seen: Number of objects from which these were drawn.
     """
 

@@ -19,7 +19,7 @@ def fit_report(
     """Measure the anchors of a config, and search better ones; plain data.
 
     Args:
-        config: Of mmdet.
+        config: An mmdet config.
         cfg_options: Changes of the config.
         progress: Passes candidates on and shows how many are done.
         enough: Fraction of the objects below an IoU of .5 up to which nothing
@@ -111,8 +111,8 @@ def overrides(
     """What a config's `model` changes.
 
     Args:
-        key: Of the head.
-        options: Of its generator.
+        key: Key of the head.
+        options: Arguments of its anchor generator.
         changes: Those of them that are new.
         finer: First level of the neck if there is a finer one.
     """

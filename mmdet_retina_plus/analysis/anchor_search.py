@@ -97,7 +97,7 @@ def ratio_choices(objects: Objects, now: Sequence[float]) -> list[tuple]:
 
 
 def distinct(ratios: Sequence[float]) -> tuple[float, ...]:
-    """Of ascending ratios those that differ by `APART` from the one before."""
+    """Those of ascending ratios that differ by `APART` from the one before."""
     kept = [ratios[0]]
     for ratio in ratios[1:]:
         if ratio >= APART * kept[-1]:
@@ -131,7 +131,7 @@ def search(
     1 - IoU, plus `PER_DOUBLING` for twice the anchors.
 
     Args:
-        objects: Of the training data.
+        objects: Objects of the training data.
         generator: That of the config.
         finer: Whether the neck can have a finer level.
         progress: Passes candidates on and shows how many are done.

@@ -130,7 +130,7 @@ def check_call(
     """Refuse what is not a row of logits and a label for each anchor.
 
     Raises:
-        ValueError: With the way out.
+        ValueError: With the fix.
     """
     name = type(loss).__name__
     labelled = (

@@ -34,7 +34,7 @@ class Subject(NamedTuple):
     Attributes:
         model: The detector, in evaluation mode.
         dataset: Its data.
-        seed: Of all generators, for pipelines with chance.
+        seed: Seed of all generators, for random pipelines.
     """
 
     model: Any
@@ -54,11 +54,11 @@ def prepare(
     """Build model and data, and find mistakes before any work.
 
     Args:
-        config: Of mmdet.
+        config: An mmdet config.
         cfg_options: Changes of the config.
         checkpoint: File or address.
         split: 'train' or 'val'.
-        gammas: Of the losses.
+        gammas: Gammas of the losses.
         out: Folder for the results.
         device: None: the first GPU, or else the CPU.
 
@@ -93,7 +93,7 @@ def measure(
     """Count the losses of the first images, one at a time.
 
     Args:
-        subject: Of `prepare`.
+        subject: What `prepare` returned.
         total: Number of images to take.
         gammas: Gammas of the losses.
         progress: Passes image numbers on and shows how many are done.
@@ -160,7 +160,7 @@ def write(
         images: Their number.
         split: That they are of.
         out: Folder, made where there is none.
-        name: Of the files; `NAME` takes the place of `PARTIAL`.
+        name: Name of the files; `NAME` takes the place of `PARTIAL`.
 
     Returns:
         The files.

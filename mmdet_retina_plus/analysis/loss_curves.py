@@ -58,7 +58,7 @@ def draw_loss_curves(
     Args:
         families: Focal losses and FL*s, by their labels.
         alpha: What scales them, the left ordinate too.
-        format: Of the picture, such as 'png'.
+        format: Format of the picture, such as 'png'.
     """
     import torch
 

@@ -65,7 +65,7 @@ def bare_datasets(
     """Data sets of a dataloader, without wrappers and pipelines.
 
     Args:
-        cfg: Of mmengine.
+        cfg: The config.
         split: 'train' or 'val'.
 
     Returns:
@@ -98,7 +98,7 @@ def build_dataset(cfg: Any, split: str) -> Any:
     """Data set of a config's dataloader, which is left as it was.
 
     Args:
-        cfg: Of mmengine.
+        cfg: The config.
         split: 'train', whose pipeline stays, or 'val'.
 
     Raises:

@@ -99,7 +99,7 @@ class LossSpread:
     """Distributions of the focal loss of positives and of negatives.
 
     Args:
-        gammas: Of the losses that are compared.
+        gammas: Gammas of the losses that are compared.
 
     Attributes:
         positives, negatives: A `LogHistogram` for each gamma.

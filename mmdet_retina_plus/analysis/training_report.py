@@ -43,7 +43,7 @@ def draw_pictures(records: list[dict], work_dir: Path) -> list[Path]:
     """Draw the losses, and the predictions that a test has left.
 
     Args:
-        records: Of `read_scalars`.
+        records: What `read_scalars` returned.
         work_dir: Pictures are looked for below it, and written into it.
 
     Returns:

@@ -113,7 +113,7 @@ def to_result(
         max_overlaps: Shape (N,).
         gt_labels: Shape (G,).
     """
-    # With a label for "none" in front, nobody need search for positives.
+    # A label for "none" in front saves the search for positives.
     labels = F.pad(gt_labels.long(), (1, 0), value=-1)
     return AssignResult(
         len(gt_labels), gt_inds, max_overlaps, labels[gt_inds.clamp(min=0)]

@@ -95,7 +95,7 @@ class Level:
         """Chunks (B, C) in which the k nearest priors are, and others.
 
         Rounding is monotonic, so that the distances of a chunk's hull bound
-        those of its priors to the bit.
+        those of its priors bit for bit.
         """
         below = self.low[:2, None] - centres
         above = centres - self.high[:2, None]

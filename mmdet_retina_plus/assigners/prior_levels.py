@@ -1,4 +1,4 @@
-"""What a list of anchors tells about its generator: levels and places."""
+"""What a list of anchors tells about its generator: levels and locations."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-class _Places(NamedTuple):
+class _Locations(NamedTuple):
     """Where anchors lie and how large they are, shape (n, 2) and (n,).
 
     Attributes:
@@ -23,7 +23,7 @@ class _Places(NamedTuple):
     slack: Tensor
 
     @classmethod
-    def of(cls, priors: Tensor) -> '_Places':
+    def of(cls, priors: Tensor) -> '_Locations':
         precise = torch.promote_types(priors.dtype, torch.float32)
         boxes = priors[:, :4].to(precise)
         noise = (
@@ -44,26 +44,26 @@ class _Places(NamedTuple):
 
 
 def level_sizes(priors: Tensor) -> list[int]:
-    """Number of priors of each pyramid level, with a look at the values.
+    """Number of priors of each pyramid level, read off their values.
 
     The priors of a level cover a grid row by row with one set of shapes, all
-    of the set at each place, and sets grow from level to level.
+    of the set at each location, and sets grow from level to level.
 
     Args:
         priors: Boxes of all levels, shape (N, 4), N > 0.
 
     Raises:
         ValueError: The list is not of this kind, or it starts with a level of
-            one place only, whose set cannot be told from the next level's.
+            one location only, whose set cannot be told from the next level's.
     """
     if len(priors) == 1:
         return [1]
-    places = _Places.of(priors)
-    per_place = int(places.at_first().sum())
-    if per_place == len(priors) or len(priors) % per_place:
+    locations = _Locations.of(priors)
+    per_location = int(locations.at_first().sum())
+    if per_location == len(priors) or len(priors) % per_location:
         raise _unreadable()
     centre, size, slack = (
-        values.unflatten(0, (-1, per_place)) for values in places
+        values.unflatten(0, (-1, per_location)) for values in locations
     )
     spread = (centre - centre[:, :1]).abs().amax(dim=2)
     slack, size = slack.amin(dim=1), size.mean(dim=1)
@@ -75,7 +75,7 @@ def level_sizes(priors: Tensor) -> list[int]:
     if odd.any() or (spread > slack[:, None]).any():
         raise _unreadable()
     starts = [0, *(grows.nonzero().squeeze(1) + 1).tolist(), len(size)]
-    return [(stop - start) * per_place for start, stop in pairwise(starts)]
+    return [(stop - start) * per_location for start, stop in pairwise(starts)]
 
 
 class Grid(NamedTuple):
@@ -132,12 +132,12 @@ def grids(
             each location.
     """
     levels = [
-        (_Places.of(level), level)
+        (_Locations.of(level), level)
         for level in priors.split(list(num_level_priors))
         if len(level)
     ]
     if featmap_sizes is None:
-        pairs = _read_counts([places for places, _ in levels])
+        pairs = _read_counts([locations for locations, _ in levels])
     else:
         pairs = [
             (size // (rows * columns), size // rows)
@@ -147,74 +147,75 @@ def grids(
             if size
         ]
     found, start = [], 0
-    for (places, level), (per_place, per_row) in zip(
+    for (locations, level), (per_location, per_row) in zip(
         levels, pairs, strict=True
     ):
-        if per_row % per_place or len(level) % per_row:
+        if per_row % per_location or len(level) % per_row:
             raise ValueError(
                 f'A level of {len(level)} priors is not a grid: it has '
-                f'{per_place} at the first location and {per_row} in the '
+                f'{per_location} at the first location and {per_row} in the '
                 'first row. Keep all priors with `allowed_border=-1`'
             )
-        first = level[:per_place]
+        first = level[:per_location]
         found.append(
             Grid(
                 start,
                 first[:, 2:4] - first[:, :2],
-                places.centre[:per_row:per_place, 0].contiguous(),
-                places.centre[::per_row, 1].contiguous(),
+                locations.centre[:per_row:per_location, 0].contiguous(),
+                locations.centre[::per_row, 1].contiguous(),
             )
         )
         start += len(level)
     return found
 
 
-def _read_counts(levels: Sequence[_Places]) -> list[tuple[int, int]]:
+def _read_counts(levels: Sequence[_Locations]) -> list[tuple[int, int]]:
     """Priors at the first location and in the first row of each level."""
     counts = []
-    for places in levels:
-        y = places.centre[:, 1]
-        same_row = (y - y[0]).abs() <= places.slack[0]
+    for locations in levels:
+        y = locations.centre[:, 1]
+        same_row = (y - y[0]).abs() <= locations.slack[0]
         counts += [
-            places.at_first().sum(),
+            locations.at_first().sum(),
             same_row.long().cumprod(dim=0).sum(),
         ]
     # One read for all levels.
     pairs = torch.stack(counts).view(-1, 2).tolist()
-    return [(per_place, per_row) for per_place, per_row in pairs]
+    return [(per_location, per_row) for per_location, per_row in pairs]
 
 
 def _unreadable() -> ValueError:
     return ValueError(
         'Cannot read the sizes of the levels off these priors: they must run '
         'from fine to coarse levels, be neither clipped nor filtered '
-        '(`allowed_border=-1`) and start with a level of several places. Pass '
+        '(`allowed_border=-1`) and start with a level of several locations. '
+        'Pass '
         '`num_level_priors` instead'
     )
 
 
-def priors_per_place(
+def priors_per_location(
     priors: Tensor, num_level_priors: Sequence[int]
 ) -> list[int]:
-    """Number of anchors at a place of each level, with a look at the values.
+    """Number of anchors per location of each level, read off their values.
 
     Args:
         priors: Boxes of all levels, shape (N, 4).
         num_level_priors: Number of priors of each level, above 0.
 
     Raises:
-        ValueError: A level cannot hold equally many at each place.
+        ValueError: A level cannot hold equally many at each location.
     """
     counts = torch.stack(
         [
-            _Places.of(level).at_first().sum()
+            _Locations.of(level).at_first().sum()
             for level in priors.split(list(num_level_priors))
         ]
     ).tolist()
     for size, count in zip(num_level_priors, counts, strict=True):
         if size % count:
             raise ValueError(
-                f'A level of {size} priors has {count} at its first place. '
+                f'A level of {size} priors has {count} at its first location. '
                 '`topk_per_location` needs equally many at each, which '
                 '`allowed_border=-1` keeps'
             )

@@ -20,7 +20,7 @@ from mmdet_retina_plus.kernels.boxes import (
 
 from .assign_io import Inputs, Levels
 from .nearest_priors import LAST, Level, pack, unpack
-from .prior_levels import level_sizes, priors_per_place
+from .prior_levels import level_sizes, priors_per_location
 from .streaming_assigner import StreamingAssigner
 
 # Ground truths that look for candidates together, on a CPU.
@@ -56,10 +56,10 @@ class StreamingATSSAssigner(StreamingAssigner):
 
     Args:
         topk: Candidates on each level, as far as it has so many priors.
-        topk_per_location: ``topk`` counts places instead of priors, as in
-            the authors' code: with A priors at a place it is A times as many.
+        topk_per_location: ``topk`` counts locations instead of priors, as in
+            the authors' code: A priors per location make it A times as many.
         min_positives: A ground truth that is left with fewer positives takes
-            candidates that nobody has, the highest IoU first and none of IoU
+            unassigned candidates, the highest IoU first and none of IoU
             0, whatever the threshold and wherever their centres. Where two
             want the same the above rule decides, and the other one takes its
             next, in up to four rounds.
@@ -100,9 +100,9 @@ class StreamingATSSAssigner(StreamingAssigner):
         blocks = _candidates(
             gts, priors, ignored, self._levels(priors, ignored, levels.sizes)
         )
-        nobody = torch.zeros_like(ignored, dtype=torch.long)
-        claims = _settle(blocks, nobody, self.min_positives)
-        return torch.where(claims > 0, _holders(claims)[1] + 1, 0)
+        unassigned = torch.zeros_like(ignored, dtype=torch.long)
+        winners = _settle(blocks, unassigned, self.min_positives)
+        return torch.where(winners > 0, _holders(winners)[1] + 1, 0)
 
     def _by_kernels(self, inputs: Inputs) -> AssignResult:
         """As ``assign``, on a GPU, with some priors and ground truths."""
@@ -116,16 +116,16 @@ class StreamingATSSAssigner(StreamingAssigner):
             )
             ignored = shares > self.ignore_iof_thr
         sizes = inputs.num_level_priors or level_sizes(priors)
-        *block, claims = atss.find_candidates(
+        *block, winners = atss.find_candidates(
             gt_bboxes, priors, ignored, self._counts(priors, sizes)
         )
         if self.min_positives:
             gt = torch.arange(len(gt_bboxes), device=priors.device)
-            claims = _settle(
-                [_Candidates(gt, *block)], claims, self.min_positives
+            winners = _settle(
+                [_Candidates(gt, *block)], winners, self.min_positives
             )
         result = atss.resolve(
-            gt_bboxes, inputs.gt_labels, priors, ignored, claims
+            gt_bboxes, inputs.gt_labels, priors, ignored, winners
         )
         return AssignResult(len(gt_bboxes), *result)
 
@@ -153,12 +153,12 @@ class StreamingATSSAssigner(StreamingAssigner):
             sizes: Number of priors of each level.
         """
         sizes = [size for size in sizes if size]
-        per_place = [1] * len(sizes)
+        per_location = [1] * len(sizes)
         if self.topk_per_location:
-            per_place = priors_per_place(priors, sizes)
+            per_location = priors_per_location(priors, sizes)
         return [
             (size, min(self.topk * factor, size))
-            for size, factor in zip(sizes, per_place, strict=True)
+            for size, factor in zip(sizes, per_location, strict=True)
         ]
 
 
@@ -177,21 +177,23 @@ class _Candidates(NamedTuple):
     overlap: Tensor
     positive: Tensor
 
-    def claim(self, claims: Tensor, wanted: Tensor) -> None:
-        """Enter what is ``wanted``, flags (K, B), into ``claims``.
+    def enter(self, winners: Tensor, wanted: Tensor) -> None:
+        """Enter what is ``wanted``, flags (K, B), into ``winners``.
 
         Args:
-            claims: Per prior the highest IoU and, in reverse order, the first
-                ground truth, packed; 0 for nobody, shape (N,).
+            winners: Per prior the highest IoU and, in reverse order, the first
+                ground truth, packed; 0 for none, shape (N,).
             wanted: Shape (K, B).
         """
         keys = pack(self.overlap, LAST - self.gt).mul_(wanted)
-        claims.scatter_reduce_(0, self.prior.flatten(), keys.flatten(), 'amax')
+        winners.scatter_reduce_(
+            0, self.prior.flatten(), keys.flatten(), 'amax'
+        )
 
 
-def _holders(claims: Tensor) -> tuple[Tensor, Tensor]:
-    """IoU and ground truth of each prior, without meaning for nobody's."""
-    overlap, order = unpack(claims)
+def _holders(winners: Tensor) -> tuple[Tensor, Tensor]:
+    """IoU and ground truth of each prior, meaningless where it has none."""
+    overlap, order = unpack(winners)
     return overlap, LAST - order
 
 
@@ -237,30 +239,30 @@ def _candidates(
 
 
 def _settle(
-    blocks: Iterable[_Candidates], claims: Tensor, min_positives: int
+    blocks: Iterable[_Candidates], winners: Tensor, min_positives: int
 ) -> Tensor:
-    """Claims (N,) after all ground truths had their turn.
+    """Winners (N,) after all ground truths had their turn.
 
     Args:
         blocks: Candidates of all ground truths, some at a time.
-        claims: Zeros (N,), or those after the turn of all.
+        winners: Zeros (N,), or those after the turn of all.
         min_positives: Ground truths with fewer take unassigned candidates.
     """
     kept = []
     for block in blocks:
-        block.claim(claims, block.positive)
+        block.enter(winners, block.positive)
         if min_positives:
             kept.append(block)
     for _ in range(ROUNDS if kept else 0):
-        extra = torch.zeros_like(claims)
-        holder = _holders(claims)[1]
+        extra = torch.zeros_like(winners)
+        holder = _holders(winners)[1]
         for block in kept:
             missing = min_positives - (holder[block.prior] == block.gt).sum(0)
-            free = (claims[block.prior] == 0) & (block.overlap > 0)
+            free = (winners[block.prior] == 0) & (block.overlap > 0)
             best_first = (block.overlap * free).argsort(
                 dim=0, descending=True, stable=True
             )
             rank = best_first.argsort(dim=0)
-            block.claim(extra, free & (rank < missing))
-        claims = torch.where(claims > 0, claims, extra)
-    return claims
+            block.enter(extra, free & (rank < missing))
+        winners = torch.where(winners > 0, winners, extra)
+    return winners

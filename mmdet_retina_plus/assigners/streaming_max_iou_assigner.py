@@ -23,7 +23,7 @@ from mmdet_retina_plus.kernels.boxes import (
     share_of_first,
     share_of_second,
 )
-from mmdet_retina_plus.kernels.overlap_matching import Claims, Matches
+from mmdet_retina_plus.kernels.overlap_matching import LowQuality, Matches
 
 from .assign_io import Inputs, read_inputs, to_result
 
@@ -57,7 +57,7 @@ class StreamingMaxIoUAssigner(BaseAssigner):
         ignore_wrt_candidates: The share is one of the prior, else one of the
             region.
         match_low_quality: Whether there are low-quality matches.
-        gpu_assign_thr: Of no effect; accepted since stock configs carry it.
+        gpu_assign_thr: Ignored; accepted because stock configs set it.
             It moved a large matrix to the CPU, and there is none here.
         iou_calculator: Any other one than BboxOverlaps2D, or that one in half
             precision, sees whole rows for blocks of objects, which takes its
@@ -102,8 +102,8 @@ class StreamingMaxIoUAssigner(BaseAssigner):
             )
         self.pos_iou_thr = pos_iou_thr
         self.neg_interval = _interval(neg_iou_thr)
-        self.claims = (
-            Claims(min_pos_iou, gt_max_assign_all)
+        self.low_quality = (
+            LowQuality(min_pos_iou, gt_max_assign_all)
             if match_low_quality
             else None
         )
@@ -155,7 +155,7 @@ class StreamingMaxIoUAssigner(BaseAssigner):
             return self._assign_by_kernels(inputs, ignored)
         if some:
             matches = self._match(
-                gt_bboxes, priors, 'iou', ignored, self.claims
+                gt_bboxes, priors, 'iou', ignored, self.low_quality
             )
             gt_inds, overlaps = self._decide(matches), matches.overlaps
         else:
@@ -174,7 +174,7 @@ class StreamingMaxIoUAssigner(BaseAssigner):
         priors: Tensor,
         mode: str,
         ignored: Tensor | None = None,
-        claims: Claims | None = None,
+        low_quality: LowQuality | None = None,
         name: str = 'Ground truths',
     ) -> Matches:
         if self._by_kernels(boxes, priors):
@@ -192,7 +192,7 @@ class StreamingMaxIoUAssigner(BaseAssigner):
                 ),
                 OVERLAPS[mode],
                 ignored,
-                claims,
+                low_quality,
             )
 
         def overlap_rows(rows: Tensor) -> Tensor:
@@ -202,7 +202,7 @@ class StreamingMaxIoUAssigner(BaseAssigner):
 
         ids = torch.arange(len(boxes), device=boxes.device)
         return overlap_matching.match_rows(
-            overlap_rows, ids, len(priors), ignored, claims
+            overlap_rows, ids, len(priors), ignored, low_quality
         )
 
     @property
@@ -223,8 +223,8 @@ class StreamingMaxIoUAssigner(BaseAssigner):
         rule = max_iou.Rule(
             self.pos_iou_thr,
             *self.neg_interval,
-            self.claims is not None,
-            *(self.claims or Claims(0.0, True)),
+            self.low_quality is not None,
+            *(self.low_quality or LowQuality(0.0, True)),
             to_nearest=self.best_match == 'own_argmax',
         )
         result = max_iou.assign(
@@ -233,14 +233,14 @@ class StreamingMaxIoUAssigner(BaseAssigner):
         return AssignResult(len(inputs.gt_bboxes), *result)
 
     def _decide(self, matches: Matches) -> Tensor:
-        overlaps, nearest, claimed_by = matches
+        overlaps, nearest, matched_by = matches
         low, high = self.neg_interval
         background = (overlaps >= low) & (overlaps < high)
         gt_inds = torch.where(background, 0, -1)
         positive = overlaps >= self.pos_iou_thr
         gt_inds = torch.where(positive, nearest + 1, gt_inds)
-        claimant = nearest if self.best_match == 'own_argmax' else claimed_by
-        return torch.where(claimed_by >= 0, claimant + 1, gt_inds)
+        owner = nearest if self.best_match == 'own_argmax' else matched_by
+        return torch.where(matched_by >= 0, owner + 1, gt_inds)
 
 
 OVERLAPS = dict(

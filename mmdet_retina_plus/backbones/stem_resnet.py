@@ -23,8 +23,9 @@ class StemResNet(ResNet):
         args: As ``ResNet``.
         c0_channels: Channels of C0. Two maps of that many channels at the
             image's size are kept for the backward pass.
-        c0_norm_cfg: Of C0's convolutions. Images that are not divided by
-            their deviation, as for Detectron's weights, need one.
+        c0_norm_cfg: Normalization of C0's convolutions. Images that are not
+            divided by their standard deviation, as for Detectron's weights,
+            need one.
         kwargs: As ``ResNet``. ``in_channels`` is the image's, for C0 too;
             ``out_indices`` chooses among C2 to C5, C0 and C1 always come.
     """

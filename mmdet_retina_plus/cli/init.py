@@ -134,7 +134,7 @@ def may_write(
     """Refuse files that are there, or that are read.
 
     Raises:
-        ValueError: With the way out.
+        ValueError: With the fix.
     """
     for path in files:
         check_out(path, [x for x in (annotations, val) if x is not None])

@@ -38,7 +38,10 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = cmd_name.replace('-', '_')
-        return import_module(f'mmdet_retina_plus.cli.{module}').main
+        command = import_module(f'mmdet_retina_plus.cli.{module}').main
+        # What lists commands, as the docs do, asks a command for its name.
+        command.name = cmd_name
+        return command
 
 
 @click.group(cls=LazyGroup)

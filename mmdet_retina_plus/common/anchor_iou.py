@@ -19,21 +19,21 @@ BLOCK = 2048
 def best_overlap(
     spans: np.ndarray, anchors: np.ndarray, stride: float, counts: np.ndarray
 ) -> np.ndarray:
-    """Most that spans share with an anchor at any place of an axis.
+    """Largest overlap of spans with an anchor at any location of an axis.
 
     Args:
         spans: First and last coordinate, shape (N, 2).
-        anchors: The same of the anchors at place 0, shape (A, 2).
-        stride: Distance between places.
-        counts: Number of places in the image of each span, shape (N,).
+        anchors: The same of the anchors at location 0, shape (A, 2).
+        stride: Distance between locations.
+        counts: Number of locations in the image of each span, shape (N,).
 
     Returns:
         Shape (N, A).
     """
     # What two spans share falls with the distance between their centres.
     distance = spans.sum(axis=1)[:, None] - anchors.sum(axis=1)
-    places = np.clip(np.rint(distance / 2 / stride), 0, counts[:, None] - 1)
-    moved = anchors + places[..., None] * stride
+    locations = np.clip(np.rint(distance / 2 / stride), 0, counts[:, None] - 1)
+    moved = anchors + locations[..., None] * stride
     low = np.maximum(moved[..., 0], spans[:, None, 0])
     high = np.minimum(moved[..., 1], spans[:, None, 1])
     return np.maximum(high - low, 0)
@@ -47,7 +47,7 @@ def level_iou(
 ) -> np.ndarray:
     """IoU of boxes (N, 4) with a level's anchors (A, 4), best placed: (N, A).
 
-    The image sizes (N, 2), width and height, limit the places.
+    The image sizes (N, 2), width and height, limit the locations.
     """
     shared = np.ones((len(boxes), len(anchors)))
     for axis in (0, 1):
@@ -75,7 +75,7 @@ def best_anchor_iou(
     Args:
         boxes: Left, top, right, bottom, shape (N, 4).
         sizes: Width and height of each box's padded image, shape (N, 2).
-        base_anchors: Anchors at the first place of each level, shape (A, 4).
+        base_anchors: Anchors at each level's first location, shape (A, 4).
         strides: In x and y, of each level.
 
     Returns:

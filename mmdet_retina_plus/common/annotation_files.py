@@ -99,9 +99,9 @@ def not_utf8(
     """What a file is; only JSON is offered to be rewritten.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         begin: Its first three bytes.
-        error: Of Python.
+        error: The exception that Python raised.
     """
     try:
         json.loads(Path(path).read_text('latin-1'))

@@ -22,7 +22,8 @@ def model_of(text: str) -> dict[str, Any]:
     """The model's settings in a config as mmengine dumps it.
 
     Args:
-        text: Of the config. It is not run: a checkpoint may come from anyone.
+        text: The config's text, which is not run: a checkpoint may come from
+            anyone.
 
     Returns:
         Empty where there is no model of literals.

@@ -65,7 +65,7 @@ class CocoColumns:
 
     @cached_property
     def ids(self) -> np.ndarray:
-        """Of the annotations; they may be texts."""
+        """Ids of the annotations; they may be strings."""
         ids = np.empty(len(self.annotations), object)
         ids[:] = self.column('id')
         return ids

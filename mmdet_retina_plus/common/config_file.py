@@ -36,7 +36,7 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> Any:
     """Read a config as `mim train` does, and run its custom imports.
 
     Args:
-        path: Of the config.
+        path: Path of the config.
         options: Changes, each 'key.of.the.config=value', see `read_value`.
 
     Raises:
@@ -72,7 +72,7 @@ def read_config(path: str | Path, options: Sequence[str] = ()) -> Any:
     """Read a config for a command, which shows every error as one line.
 
     Args:
-        path: Of the config.
+        path: Path of the config.
         options: Changes of keys that it has.
 
     Raises:

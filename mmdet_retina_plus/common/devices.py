@@ -5,7 +5,7 @@ def chosen_device(name: str | None) -> str:
     """A device that works.
 
     Args:
-        name: Of torch. None: the first GPU, or else the CPU.
+        name: A device as torch names it. None: the first GPU, else the CPU.
 
     Raises:
         ValueError: There is none of this name here; with those that are.

@@ -70,7 +70,7 @@ def picture(data: bytes, text: str, kind: str = 'png') -> str:
     Args:
         data: Content of a picture file.
         text: What it shows, for those who do not see it.
-        kind: Of the file, 'png' or 'jpeg'.
+        kind: Format of the file, 'png' or 'jpeg'.
     """
     code = b64encode(data).decode()
     source = f'data:image/{kind};base64,{code}'

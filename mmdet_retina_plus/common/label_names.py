@@ -47,7 +47,7 @@ def unused_names(cfg: Any, classes: Sequence[str]) -> list[str]:
 
     Args:
         cfg: With the test data's `metainfo`, or without.
-        classes: Of the checkpoint if it names any, or else of the config.
+        classes: Classes of the checkpoint if it names any, else of the config.
     """
     dataset = next(datasets_in(cfg.test_dataloader.dataset))
     named = part(dataset, 'metainfo').get('classes') or ()
@@ -107,7 +107,7 @@ def category_ids(
 
     Args:
         coco: A COCO file.
-        names: Of the labels, in their order.
+        names: Names of the labels, in their order.
 
     Raises:
         ValueError: The file lacks one, or has two categories of a name.

@@ -18,7 +18,7 @@ def check_out(out: Path, inputs: Iterable[str | Path]) -> None:
         inputs: Files, or addresses, that the command reads.
 
     Raises:
-        ValueError: With the way out.
+        ValueError: With the fix.
     """
     if not out.parent.is_dir():
         raise ValueError(

@@ -19,7 +19,7 @@ def plotly_script(what: str, extra: str) -> str:
 
     Args:
         what: What needs it, for the error.
-        extra: Of this package, which brings it.
+        extra: The extra of this package that installs it.
 
     Raises:
         ImportError: plotly is missing.

@@ -49,7 +49,7 @@ def as_code(value: Any, indent: int = 0, taken: int = 0) -> str:
     Args:
         value: Numbers, texts, and containers of them; mappings have names as
             keys, and `**name` stands for itself.
-        indent: Of the line on which it begins.
+        indent: Indentation of the line on which it begins.
         taken: Length of what else is on that line.
     """
     flat = one_line(value)

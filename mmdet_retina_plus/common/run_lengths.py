@@ -9,8 +9,8 @@ def compressed(segmentation: Any, height: int, width: int) -> dict[str, Any]:
 
     Args:
         segmentation: Polygons, or run lengths, compressed or not.
-        height: Of the image, for polygons.
-        width: Of the image, for polygons.
+        height: Height of the image, for polygons.
+        width: Width of the image, for polygons.
     """
     # Doctor imports this where mmdet, which brings it, may be missing.
     from pycocotools import mask as mask_util

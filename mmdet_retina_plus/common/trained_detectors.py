@@ -126,7 +126,7 @@ def load_weights(model: BaseDetector, weights: dict, name: str) -> None:
         model: Takes them.
         weights: By name. Those of losses, and of parts that the model does
             not have at all, such as a mask branch, are left out.
-        name: Of the checkpoint, for the error.
+        name: Name of the checkpoint, for the error.
 
     Raises:
         ValueError: Some are missing, of another shape, or left over.
@@ -163,8 +163,8 @@ def check_settings(cfg: Config, meta: dict[str, Any], name: str) -> None:
 
     Args:
         cfg: The config.
-        meta: Of the checkpoint.
-        name: Of the checkpoint.
+        meta: Meta information of the checkpoint.
+        name: Name of the checkpoint.
 
     Raises:
         ValueError: Anchors, box coding or normalisation are not those of the
@@ -202,7 +202,7 @@ def check_classes(
 
     Args:
         model: With the classes in its `dataset_meta`.
-        name: Of the checkpoint.
+        name: Name of the checkpoint.
         from_checkpoint: Whether it names the classes, or else the config.
 
     Raises:

@@ -66,8 +66,8 @@ def check_ids(kind: str, ids: Iterable, least: int = -(2**63)) -> None:
     """Refuse ids that C++ cannot hold, or takes for unmatched objects.
 
     Args:
-        kind: Of what, for the message.
-        ids: Of whatever type.
+        kind: What the ids name, for the message.
+        ids: Ids of any type.
         least: The smallest id.
 
     Raises:

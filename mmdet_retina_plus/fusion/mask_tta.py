@@ -132,7 +132,7 @@ class MaskTTAModel(DetTTAModel):
         Args:
             levels_of_views: Levels of each view to pool from.
             predictions: Samples of each view.
-            boxes: Of each image, shape (n, 4), in the original image.
+            boxes: Boxes of each image, shape (n, 4), in the original image.
         """
         views = []
         for levels, samples in zip(levels_of_views, predictions, strict=True):

@@ -1,4 +1,4 @@
-"""How much to trust a box, by the place of its centre in its tile.
+"""How much to trust a box, by the position of its centre in its tile.
 
 What ``weighted_box_clustering`` takes as ``patch_weight``. It is the place in
 the tile that counts, before the box is moved to the image.
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 SIGMA = 0.8
-"""Of the normal distribution, in halves of the tile's side."""
+"""Standard deviation of the Gaussian, in halves of the tile's side."""
 PLATEAU = 0.5
 """Where the fall starts, as a share of the way from centre to corner."""
 

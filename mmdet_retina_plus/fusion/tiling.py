@@ -131,12 +131,12 @@ def merge_tiles(
         views: Each view's `bboxes` in its window's coordinates, `scores` and
             `labels`; perhaps `masks`, a list of any values for masks in the
             image's coordinates, None for a box without one.
-        windows: Of each view, shape (v, 4).
+        windows: Windows of the views, shape (v, 4).
         image_shape: Height and width.
         fuse: How.
         patch_weight: Key of `PATCH_WEIGHTS`, for 'wbc'. None, or a window that
             is the whole image: 1.
-        options: Of `weighted_box_clustering`, or of mmcv's `nms`.
+        options: Arguments of `weighted_box_clustering`, or of mmcv's `nms`.
 
     Returns:
         `bboxes` in the image's coordinates, `scores` and `labels`, by falling

@@ -92,7 +92,7 @@ def weighted_box_clustering(
     - score sum(s * w) / sum(w) * n / (n + missing_weight * missing), which is
       the paper's sum(s * w) / (sum(w) + missing * mean(w)).
 
-    Equal scores keep their order, and results repeat to the bit. Where all
+    Equal scores keep their order, and results repeat bit for bit. Where all
     weights or scores are 0, the leader counts alone.
 
     Args:
@@ -242,11 +242,11 @@ def _weighted_means(
     """Boxes (C, 4) and scores (C,) of clusters where nothing is missing.
 
     Args:
-        clusters: Of N boxes.
+        clusters: Clusters of the N boxes.
         boxes: Shape (N, 4).
         scores: Shape (N,).
         coords: The boxes' coordinates for their IoU, shape (5, N).
-        weight: Of each box but for its IoU with the leader, shape (N,).
+        weight: Weight of each box without its IoU with the leader, shape (N,).
     """
     top, total, box = clusters.top, clusters.total, clusters.box
     # From here on a value of a box stands at its place in `clusters.box`.

@@ -50,9 +50,9 @@ def find_positive_points(
     Args:
         gt_bboxes: Shape (G, 4).
         gt_images: Image of each object, shape (G,).
-        num_images: Of the batch.
+        num_images: Number of images in the batch.
         featmap_sizes: (H, W) of each level.
-        strides: Of each level. Cell (i, j) has its point at
+        strides: Stride of each level. Cell (i, j) has its point at
             ((j + 0.5) stride, (i + 0.5) stride).
         shrink_factor: Sides of the shrunk box over those of the box.
         whole_cells: Whether cells count that the shrunk box only touches, and

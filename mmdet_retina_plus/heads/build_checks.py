@@ -67,7 +67,7 @@ def check_assigner(assigner: Any, prior_generator: Any) -> None:
         assigner: Assigner, None without a training config. An attribute
             ``strides``, one number for each level, must be those of the
             priors.
-        prior_generator: Of the head.
+        prior_generator: Prior generator of the head.
 
     Raises:
         ValueError: It is mmdet's PointAssigner, which reads the columns of
@@ -111,8 +111,8 @@ def check_anchors(prior_generator: Any) -> None:
     """Refuse a generator with two equal anchors at a location.
 
     Args:
-        prior_generator: Of mmdet. One without ``base_anchors``, of shape
-            (A, 4) for each level, is not checked.
+        prior_generator: A prior generator of mmdet. One without
+            ``base_anchors``, of shape (A, 4) for each level, is not checked.
 
     Raises:
         ValueError: Some are equal, as those of nested ``ratios``.

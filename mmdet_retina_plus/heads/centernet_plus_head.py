@@ -1,4 +1,4 @@
-"""CenterNet's head for images that nobody cropped.
+"""CenterNet's head for images that were not cropped.
 
 CenterNet: https://arxiv.org/abs/1904.07850
 """

@@ -32,8 +32,8 @@ class WidthHeightAdaption(nn.Module):
     no ReLU.
 
     Args:
-        channels: Of the features, which stay as many; num_shapes divides it.
-        num_shapes: Of a location.
+        channels: Number of input and output channels, divisible by num_shapes.
+        num_shapes: Number of shapes per location.
     """
 
     def __init__(self, channels: int, num_shapes: int) -> None:
@@ -261,7 +261,7 @@ def choose_free(
     Args:
         places: Objects of the other priors, counted from 1, of all P
             locations of the batch, (P, S - 1).
-        free: Of the free ones before objects choose them, 0 or -1, (P,).
+        free: Assignment of free anchors before objects choose, 0 or -1, (P,).
         place: Location of each positive, shape (M,).
         prior: Prior of each, shape (M,).
         better: Whether it prefers the free one, shape (M,).
@@ -282,7 +282,7 @@ def with_labels(gt_inds: Tensor, labels: Tensor) -> AssignResult:
 
     Args:
         gt_inds: Objects counted from 1, shape (A,).
-        labels: Of the objects, shape (G,).
+        labels: Labels of the objects, shape (G,).
     """
     return AssignResult(
         num_gts=len(labels),

@@ -24,9 +24,9 @@ class LevelSelector(BaseModule):
     convolutions without padding make one of the 49.
 
     Args:
-        in_channels: Of each level.
-        strides: Of each level.
-        feat_channels: Of the convolutions.
+        in_channels: Number of channels of each level.
+        strides: Stride of each level.
+        feat_channels: Number of channels of the convolutions.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class LevelSelector(BaseModule):
 
         Args:
             x: Levels of the pyramid, each (N, C, H_l, W_l).
-            batch_gt_instances: Of each image.
+            batch_gt_instances: Ground truth of each image.
         """
         levels = for_roi_align(x)
         rois = bbox2roi(

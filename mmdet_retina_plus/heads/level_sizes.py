@@ -37,10 +37,10 @@ def count_inside(
     mmdet leaves out those in padding and those across the image's border.
 
     Args:
-        anchors: Of each image and level, shape (A_l, 4).
-        valid_flags: Of each image and level, shape (A_l,).
-        batch_img_metas: Of each image.
-        allowed_border: Of the head's ``train_cfg``.
+        anchors: Anchors of each image and level, shape (A_l, 4).
+        valid_flags: Valid flags of each image and level, shape (A_l,).
+        batch_img_metas: Meta information of each image.
+        allowed_border: ``allowed_border`` of the head's ``train_cfg``.
     """
     counts = [
         anchor_inside_flags(

@@ -199,7 +199,7 @@ class MaskRoIHead(StandardRoIHead):
 
         Args:
             levels: Those of ``pooled_levels``.
-            boxes: Of each image, shape (n, 4), in network coordinates.
+            boxes: Boxes of each image, shape (n, 4), in network coordinates.
         """
         results = self._mask_forward(levels, bbox2roi(boxes))
         return results['mask_preds'].split([len(box) for box in boxes])

@@ -94,7 +94,7 @@ def apply_policies(
         boxes: What policies need, by name, each of shape (N, A, 4).
         labels: Shape (N, A).
         label_weights: Shape (N, A).
-        batch_gt_instances: Of each image.
+        batch_gt_instances: Ground truth of each image.
     """
     mined = []
     for image, gt_instances in enumerate(batch_gt_instances):

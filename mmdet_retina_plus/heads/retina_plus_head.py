@@ -310,7 +310,7 @@ def join_levels(levels: Sequence[Tensor], channels: int) -> Tensor:
 
     Args:
         levels: Maps of shape (N, A * channels, H_l, W_l).
-        channels: Of an anchor.
+        channels: Number of channels per anchor.
 
     Returns:
         Shape (N, L, channels) with L the sum of A * H_l * W_l, contiguous.

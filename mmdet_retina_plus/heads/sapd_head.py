@@ -184,9 +184,9 @@ class SAPDHead(AnchorFreeHead):
 
         Args:
             cls_scores, bbox_preds: As ``forward`` returns them.
-            batch_gt_instances: Of each image.
+            batch_gt_instances: Ground truth of each image.
             batch_img_metas, batch_gt_instances_ignore: Not used.
-            level_logits: Of the selector, shape (G, L).
+            level_logits: Logits of the level selector, shape (G, L).
 
         Raises:
             ValueError: There are no logits; mmdet's ``loss_and_predict``
@@ -261,7 +261,7 @@ class SAPDHead(AnchorFreeHead):
 
         Args:
             featmap_sizes: (H, W) of each level.
-            batch_gt_instances: Of each image.
+            batch_gt_instances: Ground truth of each image.
         """
         counts = [len(gt) for gt in batch_gt_instances]
         bboxes = all_boxes(batch_gt_instances)
@@ -296,7 +296,7 @@ class SAPDHead(AnchorFreeHead):
         """Weight of each level for each object, shape (G, L).
 
         Args:
-            level_logits: Of the selector, shape (G, L).
+            level_logits: Logits of the level selector, shape (G, L).
             best: Level of least loss, shape (G,).
         """
         if training_progress() < self.soft_start:
@@ -345,7 +345,7 @@ def mean_by_level(
     Where an object has no point that counts it is ``NO_POINTS``.
 
     Args:
-        losses: Of the positive points, shape (M,).
+        losses: Loss of each positive point, shape (M,).
         targets: The points.
         counted: Flags (M,) of those that can have a weight.
     """
@@ -364,7 +364,7 @@ def weighted_mean(
 
     Args:
         background: Sum over all background points.
-        losses: Of positive points, shape (M,).
+        losses: Loss of each positive point, shape (M,).
         weights: Shape (M,).
         total: Sum of all positives' weights; at least 1 divides.
     """

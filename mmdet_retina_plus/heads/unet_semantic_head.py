@@ -27,7 +27,7 @@ class UNetSemanticHead(BaseSemanticHead):
 
     Args:
         num_classes: Classes of the objects, without background.
-        in_channels: Of the finest level.
+        in_channels: Number of channels of the finest level.
         class_specific: A channel for each class; otherwise one for all
             objects, as in the paper.
         loss_seg: Called with logits (N, C, H, W) and labels (N, H, W). It has

@@ -175,7 +175,7 @@ class YOLOV3PlusHead(YOLOV3Head):
 
         Args:
             featmap_sizes: (H, W) of each level.
-            batch_gt_instances: Of each image.
+            batch_gt_instances: Ground truth of each image.
             batch_gt_instances_ignore: Regions of each image; None for none.
             num_shapes: Assign only the first priors of each location, as if
                 there were no others; None for all.

@@ -95,7 +95,7 @@ def checkpoint_to_resume(
 
     Args:
         pointer: What the file ``last_checkpoint`` names; None without one.
-        work_dir: Of the training.
+        work_dir: Work directory of the training.
         templates: As of ``newest_whole``.
 
     Returns:

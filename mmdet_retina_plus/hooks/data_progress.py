@@ -61,9 +61,9 @@ class DataProgress:
         """Begin to read, before the loop does.
 
         Args:
-            state: Of the training that resumes at the same iteration; None to
-                leave the position to mmengine. Its ``workers`` are None where
-                they begin anew.
+            state: State of the training that resumes at the same iteration;
+                None to leave the position to mmengine. Its ``workers`` are
+                None where they begin anew.
         """
         self.workers.listen()
         workers = state and state['workers']
@@ -278,7 +278,7 @@ def rewind(loader: Loader, config: dict, seed: int | None) -> None:
     Args:
         loader: Built from the config.
         config: A ``train_dataloader``.
-        seed: Of the sampler.
+        seed: Seed of the sampler.
     """
     batches = loader.batch_sampler
     sampler = batches.sampler

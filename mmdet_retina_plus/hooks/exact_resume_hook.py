@@ -17,9 +17,9 @@ from .data_progress import DataProgress, Loader, Workers
 from .random_states import random_states, restore_random_states
 
 KEY = 'exact_resume'
-"""Of a checkpoint."""
+"""Key of a checkpoint."""
 SAME_ORDER = ('train_loop', 'num_images')
-"""Of a ``setting``: what the order of images needs."""
+"""Keys of a ``setting`` that decide the order of the images."""
 
 
 @HOOKS.register_module()
@@ -347,7 +347,7 @@ def named_buffers(runner: Runner) -> dict[str, Tensor]:
 def order_of(
     data: dict[str, Any], before: dict[str, Any], now: dict[str, Any]
 ) -> dict[str, Any]:
-    """State of data that goes on after the images that were trained on.
+    """State of data that continues after the images that were trained on.
 
     Args:
         data: State of a process when the checkpoint was saved.

@@ -44,7 +44,7 @@ class LossStatisticsHook(Hook):
     ``positive_share``: Part of the classification loss, as weighed but before
         the division by ``avg_factor``, that positive terms cost.
     ``beta_dx``, ``beta_dy``, ``beta_dw``, ``beta_dh``: Where the square turns
-        into a line, if ``loss_bbox`` has a ``knee()``, as
+        into a line, if ``loss_bbox`` has a ``transition()``, as
         SelfAdjustingSmoothL1Loss does.
 
     Each is the value of a single iteration over all processes, the betas
@@ -126,8 +126,8 @@ class LossStatisticsHook(Hook):
         nothing = torch.zeros((1, 8), dtype=torch.float64)
         sums = torch.stack(self.calls or [*nothing]).sum(0)
         counts = sums.new_tensor([len(data_batch['data_samples']), 1])
-        knee = find_knee(require_bbox_head(runner.model)).to(sums)
-        values = torch.cat([sums, counts, knee])
+        transition = find_transition(require_bbox_head(runner.model)).to(sums)
+        values = torch.cat([sums, counts, transition])
         all_reduce(values)
         # The only read, since each stops a GPU's queue.
         numbers = values.tolist()
@@ -306,17 +306,19 @@ def statistics(
 
 
 def name_betas(betas: Sequence[float]) -> dict[str, float]:
-    """Knees by coordinate, or by number for other than four."""
+    """Transition points by coordinate, or by number for other than four."""
     names: Iterable = COORDINATES if len(betas) == 4 else count()
     return {
         f'beta_{name}': beta for name, beta in zip(names, betas, strict=False)
     }
 
 
-def find_knee(bbox_head: nn.Module) -> Tensor:
-    """Knee of the box loss per coordinate, shape (0,) if it has none."""
-    knee = getattr(getattr(bbox_head, 'loss_bbox', None), 'knee', None)
-    return knee() if callable(knee) else torch.empty(0)
+def find_transition(bbox_head: nn.Module) -> Tensor:
+    """Transition points of the box loss, shape (0,) where it has none."""
+    transition = getattr(
+        getattr(bbox_head, 'loss_bbox', None), 'transition', None
+    )
+    return transition() if callable(transition) else torch.empty(0)
 
 
 def require_bbox_head(model: nn.Module) -> nn.Module:

@@ -47,7 +47,7 @@ class Candidates(NamedTuple):
             then by index.
         overlap: Their IoU, 0 in an ignore region, shape (K, G).
         positive: Whether the ground truth wants the prior, shape (K, G).
-        claims: Per prior the highest IoU of those who want it and, in reverse
+        winners: Per prior the highest IoU of those who want it and, in reverse
             order, the first of these ground truths, packed as by ``pack``; 0
             for none, shape (N,).
     """
@@ -55,7 +55,7 @@ class Candidates(NamedTuple):
     prior: Tensor
     overlap: Tensor
     positive: Tensor
-    claims: Tensor
+    winners: Tensor
 
 
 def find_candidates(
@@ -132,7 +132,7 @@ def resolve(
     gt_labels: Tensor,
     priors: Tensor,
     ignored: Tensor | None,
-    claims: Tensor,
+    winners: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """What each prior is assigned: ground truths, overlaps and labels (N,).
 
@@ -141,7 +141,7 @@ def resolve(
         gt_labels: Shape (G,).
         priors: Shape (N, 4), N > 0.
         ignored: Flags (N,) or None.
-        claims: As in ``Candidates``.
+        winners: As in ``Candidates``.
     """
     overlaps, gt_inds = best_overlaps(gt_bboxes, priors)
     labels = torch.empty_like(gt_inds)
@@ -149,7 +149,7 @@ def resolve(
         _resolve_kernel[(triton.cdiv(len(priors), PRIORS),)](
             gt_labels.long().contiguous(),
             priors if ignored is None else ignored,
-            claims,
+            winners,
             gt_inds,
             overlaps,
             labels,
@@ -312,14 +312,14 @@ def _decide_kernel(
     nearest,
     overlaps,
     positives,
-    claims,
+    winners,
     num_candidates,
     num_gts,
     CANDIDATES: tl.constexpr,
     GTS: tl.constexpr,
     SOME_IGNORED: tl.constexpr,
 ):
-    """Thresholds of ground truths, and what they claim."""
+    """Thresholds of ground truths, and the priors that they want."""
     gt = tl.program_id(0) * GTS + tl.arange(0, GTS)[:, None]
     candidate = tl.arange(0, CANDIDATES)[None]
     inside = (candidate < num_candidates) & (gt < num_gts)
@@ -351,7 +351,7 @@ def _decide_kernel(
         wanted = wanted & (some == 0)
         value = tl.where(some, 0.0, value)
     key = pack(value, LAST - gt.to(tl.int64))
-    tl.atomic_max(claims + prior, key, mask=wanted)
+    tl.atomic_max(winners + prior, key, mask=wanted)
     tl.store(overlaps + place, value, mask=inside)
     tl.store(positives + place, wanted, mask=inside)
 
@@ -360,7 +360,7 @@ def _decide_kernel(
 def _resolve_kernel(
     gt_labels,
     ignored,
-    claims,
+    winners,
     gt_inds,
     overlaps,
     labels,
@@ -370,11 +370,11 @@ def _resolve_kernel(
 ):
     prior = tl.program_id(0) * PRIORS + tl.arange(0, PRIORS)
     inside = prior < num_priors
-    claim = tl.load(claims + prior, mask=inside, other=0)
-    value, order = unpack(claim)
-    taken = claim > 0
+    winner = tl.load(winners + prior, mask=inside, other=0)
+    value, order = unpack(winner)
+    taken = winner > 0
     gt = tl.where(taken, LAST - order, 0)
-    other = tl.zeros_like(claim)
+    other = tl.zeros_like(winner)
     if SOME_IGNORED:
         some = tl.load(ignored + prior, mask=inside, other=0) != 0
         other = tl.where(some, -1, other)

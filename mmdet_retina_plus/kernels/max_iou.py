@@ -18,7 +18,7 @@ PRIORS, BOXES = 64, 16
 WARPS = 4
 # Names of box_tiles.UNION, FIRST and SECOND.
 MODES = ('iou', 'iof', 'iof_prior')
-NOBODY = tl.constexpr(2**31 - 1)
+NO_PRIOR = tl.constexpr(2**31 - 1)
 
 
 def best_overlaps(
@@ -178,11 +178,11 @@ def _best_kernel(
         if WITH_PEAKS:
             tile = tl.where(inside, tile, -1.0)
             top = tl.max(tile, axis=0)
-            at = tl.where(tile == top[None], prior[:, None], NOBODY)
+            at = tl.where(tile == top[None], prior[:, None], NO_PRIOR)
             key = pack(top, LAST - tl.min(at, axis=0).to(tl.int64))
             tl.atomic_max(peaks + box, key, mask=exists & (top > 0))
     top = tl.max(best, axis=1)
-    first = tl.min(tl.where(best == top[:, None], which, NOBODY), axis=1)
+    first = tl.min(tl.where(best == top[:, None], which, NO_PRIOR), axis=1)
     tl.store(overlaps + prior, top, mask=prior < num_priors)
     tl.store(nearest + prior, first, mask=prior < num_priors)
 

@@ -26,12 +26,12 @@ MAX_BLOCK = 1024
 Overlap = Callable[[Tensor, Tensor], Tensor]
 
 
-class Claims(NamedTuple):
-    """Which priors a box claims: those where its own overlap is highest.
+class LowQuality(NamedTuple):
+    """Low-quality matches: each box with the priors it overlaps most.
 
     Attributes:
-        min_overlap: It claims none below this overlap, and none at 0.
-        all_ties: Claim all priors of equal overlap, else the first.
+        min_overlap: No match below this overlap, and none at 0.
+        all_ties: Match all priors of equal overlap, else the first.
     """
 
     min_overlap: float
@@ -44,12 +44,13 @@ class Matches(NamedTuple):
     Attributes:
         overlaps: Best overlap of each prior, -1 if ignored, shape (N,).
         nearest: First box with this overlap, shape (N,).
-        claimed_by: Last box that claims this prior, -1 for none, shape (N,).
+        matched_by: Last box with a low-quality match to this prior, -1 for
+            none, shape (N,).
     """
 
     overlaps: Tensor
     nearest: Tensor
-    claimed_by: Tensor
+    matched_by: Tensor
 
 
 def rows_per_launch(num_priors: int) -> int:
@@ -131,7 +132,7 @@ def match(
     priors: Tensor,
     overlap: Overlap = iou,
     ignored: Tensor | None = None,
-    claims: Claims | None = None,
+    low_quality: LowQuality | None = None,
 ) -> Matches:
     """Best box of each prior and, if asked for, best priors of each box.
 
@@ -140,16 +141,16 @@ def match(
         priors: Coordinates (5, N), N > 0.
         overlap: Overlap of two coordinates, 0 where boxes do not touch.
         ignored: Flags (N,) of priors that take no part.
-        claims: What boxes claim; None: nothing.
+        low_quality: Which low-quality matches to find; None: none.
     """
     if devices.may_wait(priors.device):
-        return _match_touching(boxes, priors, overlap, ignored, claims)
+        return _match_touching(boxes, priors, overlap, ignored, low_quality)
     return match_rows(
         lambda rows: overlap(boxes[:, rows, None], priors[:, None]),
         torch.arange(boxes.size(1), device=priors.device),
         priors.size(1),
         ignored,
-        claims,
+        low_quality,
     )
 
 
@@ -158,7 +159,7 @@ def match_rows(
     ids: Tensor,
     num_priors: int,
     ignored: Tensor | None = None,
-    claims: Claims | None = None,
+    low_quality: LowQuality | None = None,
 ) -> Matches:
     """As ``match``, in whole rows, without a look at any value.
 
@@ -168,40 +169,43 @@ def match_rows(
         ids: 0 to G - 1.
         num_priors: N.
         ignored: As in ``match``.
-        claims: As in ``match``.
+        low_quality: As in ``match``.
     """
     overlaps = torch.full((num_priors,), -torch.inf, device=ids.device)
     nearest = ids.new_zeros(num_priors)
-    claimed_by = ids.new_full((num_priors,), -1)
+    matched_by = ids.new_full((num_priors,), -1)
     for rows in ids.split(rows_per_launch(num_priors)):
-        block = _summary(overlap_rows(rows), rows, ignored, claims)
+        block = _summary(overlap_rows(rows), rows, ignored, low_quality)
         nearer = block.overlaps > overlaps
         nearest = torch.where(nearer, block.nearest, nearest)
         overlaps = torch.maximum(block.overlaps, overlaps)
-        claimed_by = torch.maximum(block.claimed_by, claimed_by)
-    return Matches(overlaps, nearest, claimed_by)
+        matched_by = torch.maximum(block.matched_by, matched_by)
+    return Matches(overlaps, nearest, matched_by)
 
 
 def _summary(
-    tile: Tensor, rows: Tensor, ignored: Tensor | None, claims: Claims | None
+    tile: Tensor,
+    rows: Tensor,
+    ignored: Tensor | None,
+    low_quality: LowQuality | None,
 ) -> Matches:
     """Matches of some boxes, with their whole rows (B, N) at hand."""
     if ignored is not None:
         tile.masked_fill_(ignored, -1)
     best, which = tile.max(dim=0)
-    claimed_by = torch.full_like(which, -1)
-    if claims is not None:
+    matched_by = torch.full_like(which, -1)
+    if low_quality is not None:
         top, first = tile.max(dim=1)
-        strong = (top > 0) & (top >= claims.min_overlap)
-        claimant = torch.where(strong, rows, -1)
-        if claims.all_ties:
+        strong = (top > 0) & (top >= low_quality.min_overlap)
+        owner = torch.where(strong, rows, -1)
+        if low_quality.all_ties:
             # Half as wide as indices, for the sake of the tile's size.
-            claimant = claimant.int()[:, None]
+            owner = owner.int()[:, None]
             ties = tile == top[:, None]
-            claimed_by = torch.where(ties, claimant, -1).amax(dim=0)
+            matched_by = torch.where(ties, owner, -1).amax(dim=0)
         else:
-            claimed_by.scatter_reduce_(0, first, claimant, 'amax')
-    return Matches(best, rows[which], claimed_by)
+            matched_by.scatter_reduce_(0, first, owner, 'amax')
+    return Matches(best, rows[which], matched_by)
 
 
 def _match_touching(
@@ -209,17 +213,17 @@ def _match_touching(
     priors: Tensor,
     overlap: Overlap,
     ignored: Tensor | None,
-    claims: Claims | None,
+    low_quality: LowQuality | None,
 ) -> Matches:
     """As ``match``, leaving out the chunks of priors that a box misses."""
     chunks = _Chunks(boxes, priors, overlap, ignored)
     overlaps = boxes.new_zeros(chunks.shape)
     nearest = torch.zeros(chunks.shape, dtype=torch.long)
-    # A box that claims nothing, or not its first prior only, leaves it at an
-    # index behind the last prior.
+    # An index past the last prior stands for boxes without a match, and for
+    # all boxes where every tie matches.
     nowhere = overlaps.numel()
     first = torch.full((boxes.size(1),), nowhere)
-    claimed_by = torch.full((nowhere + 1,), -1)
+    matched_by = torch.full((nowhere + 1,), -1)
     for ids in torch.arange(boxes.size(1)).split(MAX_BLOCK):
         pairs = chunks.touched_by(ids)
         for at, rows, peaks in pairs.by_chunk():
@@ -229,19 +233,19 @@ def _match_touching(
             nearer = best > overlaps[at]
             nearest[at] = torch.where(nearer, rows[which], nearest[at])
             overlaps[at] = torch.maximum(best, overlaps[at])
-        if claims is None:
+        if low_quality is None:
             continue
-        for box, prior in chunks.maxima(pairs, claims.min_overlap):
-            if claims.all_ties:
-                claimed_by.scatter_reduce_(0, prior, box, 'amax')
+        for box, prior in chunks.maxima(pairs, low_quality.min_overlap):
+            if low_quality.all_ties:
+                matched_by.scatter_reduce_(0, prior, box, 'amax')
             else:
                 first.scatter_reduce_(0, box, prior, 'amin')
-    claimed_by.scatter_reduce_(0, first, torch.arange(len(first)), 'amax')
+    matched_by.scatter_reduce_(0, first, torch.arange(len(first)), 'amax')
     count = priors.size(1)
     overlaps = overlaps.flatten()[:count]
     if ignored is not None:
         overlaps.masked_fill_(ignored, -1)
-    return Matches(overlaps, nearest.flatten()[:count], claimed_by[:count])
+    return Matches(overlaps, nearest.flatten()[:count], matched_by[:count])
 
 
 class _Pairs(NamedTuple):

@@ -61,7 +61,7 @@ class BatchDiceCELoss(nn.Module):
         Args:
             pred: Logits of shape (N, C, H, W), background is class 0.
             target: Labels of shape (N, H, W), integers.
-            weight: Of the pixels in both terms, shape (N, H, W).
+            weight: Weight of each pixel in both terms, shape (N, H, W).
             avg_factor: Divisor of the cross entropy's sum, the number of
                 pixels that take part if not given.
             reduction_override: Nothing but ``'mean'``: a batch has one dice.

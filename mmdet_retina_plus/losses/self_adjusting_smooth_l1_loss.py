@@ -13,11 +13,11 @@ from .input_checks import check_reduction, weight_matrix
 
 @MODELS.register_module()
 class SelfAdjustingSmoothL1Loss(nn.Module):
-    """Smooth L1 whose knee follows the errors of training, per coordinate.
+    """Smooth L1 whose beta follows the training errors, per coordinate.
 
     Each training forward first moves running mean and variance of the
     absolute error towards those of the batch, then uses ``mean - variance``,
-    clipped to [beta_min, beta], as the knee. That follows the authors' code;
+    clipped to [beta_min, beta], as its beta. That follows the authors' code;
     the paper clips at 0. As with BatchNorm the mode decides and not the
     gradient: ``eval()`` freezes the statistics, ``no_grad`` does not, and a
     forward that gradient checkpointing repeats counts again.
@@ -26,8 +26,8 @@ class SelfAdjustingSmoothL1Loss(nn.Module):
     in units of stds (.1, .1, .2, .2).
 
     Args:
-        beta: Largest knee, and the running mean to start from.
-        beta_min: Smallest knee, above 0.
+        beta: Largest transition point, and the initial running mean.
+        beta_min: Smallest transition point, above 0.
         momentum: Share of the old statistics that a step keeps.
         num_features: Coordinates of a box.
         reduction: ``'none'``, ``'mean'`` or ``'sum'``.
@@ -55,8 +55,8 @@ class SelfAdjustingSmoothL1Loss(nn.Module):
         super().__init__()
         if not 0 < beta_min <= beta < math.inf:
             raise ValueError(
-                f'beta_min is {beta_min} and beta is {beta}: the knee moves '
-                'between them, use 0 < beta_min <= beta'
+                f'beta_min is {beta_min} and beta is {beta}: the transition '
+                'point moves between them, use 0 < beta_min <= beta'
             )
         if not 0 <= momentum <= 1:
             raise ValueError(
@@ -111,17 +111,17 @@ class SelfAdjustingSmoothL1Loss(nn.Module):
         error = (pred.to(dtype) - target.to(dtype)).abs()
         if self.training:
             self.observe(error.detach(), (weight != 0).expand_as(error))
-        loss = smooth_l1(error, self.knee().to(dtype))
+        loss = smooth_l1(error, self.transition().to(dtype))
         if not len(loss) and reduction == 'mean' and avg_factor is None:
             reduction = 'sum'  # the mean of nothing is NaN
         return self.loss_weight * weight_reduce_loss(
             loss, weight, reduction, avg_factor
         )
 
-    def knee(self) -> Tensor:
+    def transition(self) -> Tensor:
         """Error at which the square turns into a line, per coordinate."""
-        knee = self.running_mean - self.running_var
-        return knee.clamp(self.beta_min, self.beta)
+        transition = self.running_mean - self.running_var
+        return transition.clamp(self.beta_min, self.beta)
 
     @torch.no_grad()
     def observe(self, error: Tensor, counted: Tensor) -> None:
@@ -144,10 +144,10 @@ class SelfAdjustingSmoothL1Loss(nn.Module):
             running.copy_(torch.where(moves, moved, running))
 
 
-def smooth_l1(error: Tensor, knee: Tensor) -> Tensor:
-    """``e^2 / 2 knee`` below the knee, ``e - knee / 2`` from there on."""
+def smooth_l1(error: Tensor, beta: Tensor) -> Tensor:
+    """``e^2 / 2 beta`` below beta, ``e - beta / 2`` from there on."""
     return torch.where(
-        error < knee, error.square() / (2 * knee), error - knee / 2
+        error < beta, error.square() / (2 * beta), error - beta / 2
     )
 
 

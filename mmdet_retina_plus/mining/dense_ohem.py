@@ -28,7 +28,7 @@ class DenseOHEM:
 
     Args:
         num: Anchors per image, the table's batch size.
-        iou_threshold: Of NMS, in [0, 1].
+        iou_threshold: IoU threshold of NMS, in [0, 1].
         neg_pos_ratio: Negatives per positive, 3 in the table's rows of 1:3;
             None leaves it to the losses. Of the ``num`` hardest, a ratio
             keeps all positives and at most ``ratio`` times as many of the
@@ -115,7 +115,7 @@ class DenseOHEM:
 def cross_entropy(
     cls_score: Tensor, labels: Tensor, use_sigmoid: bool
 ) -> Tensor:
-    """Of each anchor, shape (A,); with sigmoids summed over the classes.
+    """Loss of each anchor, shape (A,); with sigmoids summed over the classes.
 
     Args:
         cls_score: Logits of shape (A, K), of whatever precision.

@@ -225,12 +225,12 @@ class Resize(BaseModule):
     """A level in the size and the channels of another.
 
     Args:
-        in_channels: Of the level.
-        out_channels: Of the other.
+        in_channels: Number of channels of the level.
+        out_channels: Number of channels of the other level.
         hop: Octaves from the level to the other; below 0 to a finer one.
         always_conv: Whether a coarser level has its convolution also where
             channels agree.
-        norm_cfg: Of the convolution.
+        norm_cfg: Normalization of the convolution.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""FPN whose top-down path goes on to the image's size, for Retina U-Net.
+"""FPN whose top-down path continues to the image's size, for Retina U-Net.
 
 Retina U-Net: https://arxiv.org/abs/1811.08661, section 2
 """
@@ -21,22 +21,22 @@ class UNetFPN(FPN):
     upsample(reduce(T_i+1)), bilinear to the size of C_i, so that odd sizes
     fit. P0 is a 3x3 convolution of T_0. The paper keeps the pyramid's channels
     all the way; here a 1x1 convolution reduces them, since 256 channels at
-    800 x 1344 px take 1.1 GB an image. Convolutions whose output nobody reads,
+    800 x 1344 px take 1.1 GB an image. Convolutions whose output is not used,
     as P1's in the authors' code, do not exist.
 
     Attributes:
         can_skip_decoder: Tells a detector that ``forward`` knows ``decode``.
 
     Args:
-        in_channels: Of the inputs, the finest first.
-        out_channels: Of the pyramid's levels.
+        in_channels: Number of channels of each input, finest first.
+        out_channels: Number of channels of the pyramid's levels.
         num_outs: Number of the pyramid's levels.
         start_level: Input of the pyramid's finest level. Those before it are
             the decoder's.
         decoder_channels: Channels of P0, T1, ..., one for each input before
             ``start_level``. Where two neighbours agree, as with all equal to
             ``out_channels`` in the paper, no 1x1 convolution stands between.
-        norm_cfg: Of all convolutions.
+        norm_cfg: Normalization of all convolutions.
         kwargs: As ``FPN``, for the inputs from ``start_level`` on.
 
     Raises:

@@ -144,7 +144,7 @@ def with_fast_settings(cfg: Config) -> Config:
 
 
 def autocast_settings() -> dict:
-    """Of an ``optim_wrapper``."""
+    """Autocast options of an ``optim_wrapper``."""
     # Older GPUs have bfloat16 in software only.
     if torch.cuda.get_device_capability() >= (8, 0):
         # bfloat16 has float32's range. Scaling would make each step wait for

@@ -112,7 +112,7 @@ def write_set(
         draw: Makes an image and its objects of a random generator.
         style: What `draw` draws. Its classes are the labels 0, 1, ...
         counts: Training and validation images.
-        seed: Of the whole set, at least 0.
+        seed: Seed of the whole set, at least 0.
         description: What the set is, for the JSON files.
         progress: Wraps the image numbers of a split, given its name.
 

@@ -78,7 +78,7 @@ class DonutPreset:
     Attributes:
         size: Height and width of an image where none is asked for.
         classes: Names of the two labels.
-        diameters: Of the discs of each class.
+        diameters: Diameters of each class's discs.
         holes: Diameters of the holes of each class, 0 is none. A hole and
             its disc are both odd or both even, so that they share a centre.
         hole_in_mask: Whether an object's mask covers its hole.

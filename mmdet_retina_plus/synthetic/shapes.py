@@ -147,7 +147,7 @@ def make_shapes(
         num: Training images.
         num_val: Validation images, a quarter of `num` where not given.
         size: Height and width in pixels, the preset's where not given.
-        seed: Of the whole set, at least 0.
+        seed: Seed of the whole set, at least 0.
         preset: A name in `PRESETS`.
         progress: Wraps the image numbers of a split, given its name.
 

@@ -100,8 +100,8 @@ def softnms(
         boxes: Shape (N, 4), xyxy.
         scores: Shape (N,).
         dets: Gets the boxes and their lowered scores, shape (N, 5).
-        iou_threshold: Of method 0 and 1.
-        sigma: Of method 2.
+        iou_threshold: IoU threshold of methods 0 and 1.
+        sigma: Width of the Gaussian of method 2.
         min_score: A box whose score falls below this is left out.
         method: 0 is NMS, 1 lowers scores linearly, 2 by a Gaussian.
         offset: Added to widths and heights; 1 is the old convention.
@@ -156,8 +156,8 @@ def roi_align_forward(
         input: Features, shape (B, C, H, W).
         rois: Shape (N, 5): image index, xyxy in pixels of the image.
         output: Shape (N, C, aligned_height, aligned_width).
-        argmax_y: Of max pooling, unused.
-        argmax_x: Of max pooling, unused.
+        argmax_y: For max pooling; unused.
+        argmax_x: For max pooling; unused.
         aligned_height: Rows of bins.
         aligned_width: Columns of bins.
         spatial_scale: Pixels of the features per pixel of the image.

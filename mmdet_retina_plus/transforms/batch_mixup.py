@@ -65,7 +65,7 @@ class BatchMixUp(nn.Module):
 
         Args:
             inputs: Normalised images, shape (N, 3, H, W).
-            data_samples: Of the N images; they are changed.
+            data_samples: Samples of the N images, changed in place.
         """
         if len(inputs) < 2 or training_progress() >= self.stop_at:
             return inputs, data_samples
@@ -99,7 +99,7 @@ def mix_samples(
     """Instances of both samples by name, and the sizes that cover both.
 
     Args:
-        weight: Of the sample's image.
+        weight: Weight of the sample's image.
     """
     both = [(sample.gt_instances, weight), (other.gt_instances, 1 - weight)]
     both.sort(key=itemgetter(1))

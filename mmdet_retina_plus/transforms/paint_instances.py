@@ -20,7 +20,7 @@ class PaintInstances(BaseTransform):
 
     Background is 0, an object its label + 1. Larger objects are painted
     first, so that smaller ones stay visible; of equal ones the later is on
-    top. Below all objects lie the pixels that nobody knows, and are 255:
+    top. Below all objects lie the unknown pixels, which are 255:
     those of ignored objects, and the box of an object whose mask has no pixel
     left. An image without masks is unknown all over, so it supervises boxes
     only. One without objects is background.
@@ -98,9 +98,9 @@ def paint_instances(
     """Map (H, W) uint8 of n objects, see ``PaintInstances``.
 
     Args:
-        masks: Of n objects, H and W are theirs.
+        masks: Masks of the n objects, which set H and W.
         values: What to paint, at least 1, shape (n,).
-        ignored: Whether nobody knows what the object is, shape (n,) bool.
+        ignored: Whether the object's class is unknown, shape (n,) bool.
         boxes: Corners x1, y1, x2, y2 in pixels, shape (n, 4).
 
     Raises:

@@ -31,7 +31,7 @@ RANGES = ((-1, 16), (16, 32), (32, 64), (64, 128), (128, math.inf))
 
 def squares() -> list[Tensor]:
     """One square anchor a location, about FCOS's points."""
-    return anchor_levels(HEIGHT, WIDTH, per_place=1, center_offset=0.5)
+    return anchor_levels(HEIGHT, WIDTH, per_location=1, center_offset=0.5)
 
 
 def fcos_labels(boxes: Tensor, radius: float | None) -> Tensor:
@@ -92,7 +92,7 @@ def test_targets_are_those_of_mmdets_fcos(
 def test_the_defaults_are_those_of_the_paper():
     """Objects of 100 and 300 pixels around the same point."""
     boxes = torch.tensor([[78.0, 78, 178, 178], [0, 0, 300, 300]])
-    levels = anchor_levels(512, 512, per_place=1, center_offset=0.5)
+    levels = anchor_levels(512, 512, per_location=1, center_offset=0.5)
     gt_inds = assign(
         PointRangeAssigner(), torch.cat(levels), boxes
     ).gt_inds.split([len(level) for level in levels])
@@ -108,7 +108,7 @@ def test_the_defaults_are_those_of_the_paper():
 
 def test_a_radius_counts_strides_of_its_level():
     box = torch.tensor([[0.0, 0, 60, 60]])
-    levels = anchor_levels(64, 64, per_place=1, center_offset=0.5)
+    levels = anchor_levels(64, 64, per_location=1, center_offset=0.5)
     gt_inds = assign(
         PointRangeAssigner(center_sample_radius=1.5), torch.cat(levels), box
     ).gt_inds
@@ -121,9 +121,9 @@ def test_a_radius_counts_strides_of_its_level():
 def test_all_priors_of_a_location_are_assigned_alike():
     levels, boxes = anchor_levels(), random_boxes(9)
     gt_inds = assign(PointRangeAssigner(), torch.cat(levels), boxes).gt_inds
-    per_place = gt_inds.view(-1, 9)
-    assert torch.equal(per_place, per_place[:, :1].expand(-1, 9))
-    assert per_place.any()
+    per_location = gt_inds.view(-1, 9)
+    assert torch.equal(per_location, per_location[:, :1].expand(-1, 9))
+    assert per_location.any()
 
 
 def test_overlaps_are_with_the_assigned_or_else_the_best():

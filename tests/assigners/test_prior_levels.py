@@ -6,7 +6,7 @@ from torch import Tensor
 from mmdet_retina_plus.assigners.prior_levels import (
     grids,
     level_sizes,
-    priors_per_place,
+    priors_per_location,
 )
 from tests.helpers.assigning import anchor_levels
 
@@ -36,11 +36,11 @@ def test_levels_are_read_off_their_anchors(
     levels = anchor_levels(*image, **changes)
     sizes = [len(level) for level in levels]
     assert level_sizes(torch.cat(levels)) == sizes
-    per_place = len(changes.get('ratios', [0.5, 1, 2])) * (
+    per_location = len(changes.get('ratios', [0.5, 1, 2])) * (
         changes.get('scales_per_octave', 3) or 1
     )
-    counts = priors_per_place(torch.cat(levels), sizes)
-    assert counts == [per_place] * len(levels)
+    counts = priors_per_location(torch.cat(levels), sizes)
+    assert counts == [per_location] * len(levels)
 
 
 def test_half_precision_anchors_are_read_as_well() -> None:
@@ -66,7 +66,7 @@ def filtered(priors: Tensor) -> Tensor:
     'priors',
     [
         clipped(torch.cat(anchor_levels(128, 128))),
-        clipped(torch.cat(anchor_levels(128, 128, per_place=1))),
+        clipped(torch.cat(anchor_levels(128, 128, per_location=1))),
         filtered(torch.cat(anchor_levels(128, 128))),
         torch.cat(anchor_levels(128, 128)[::-1]),
         torch.cat(anchor_levels(8, 8)),
@@ -111,4 +111,4 @@ def test_a_grid_whose_size_is_told_is_the_one_read_off() -> None:
 def test_uneven_places_cannot_be_counted() -> None:
     priors = torch.cat(anchor_levels(64, 64))
     with pytest.raises(ValueError, match='equally many'):
-        priors_per_place(priors[:-1], [len(priors) - 1])
+        priors_per_location(priors[:-1], [len(priors) - 1])

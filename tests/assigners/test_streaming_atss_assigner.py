@@ -93,7 +93,7 @@ def test_oracle() -> None:
 def test_equals_mmdet_where_no_distances_tie(
     seed: int, count: int, topk: int, repeated: bool, on_gpu: bool
 ) -> None:
-    levels = anchor_levels(96, 128, per_place=1)
+    levels = anchor_levels(96, 128, per_location=1)
     boxes = random_boxes(count, seed, 96, 128)
     if repeated:
         boxes = torch.cat([boxes, boxes])
@@ -167,7 +167,7 @@ def test_a_single_candidate_is_its_own_threshold() -> None:
 
 
 def test_priors_in_regions_are_never_positive() -> None:
-    levels = anchor_levels(per_place=1)
+    levels = anchor_levels(per_location=1)
     priors, boxes = torch.cat(levels), random_boxes(5)
     sizes = [len(level) for level in levels]
     everywhere = torch.tensor([[-999.0, -999, 999, 999]])
@@ -242,7 +242,7 @@ def test_counts_below_their_least_are_refused(options: dict) -> None:
 
 
 def test_a_ground_truth_without_positives_takes_its_best_candidate() -> None:
-    priors = torch.cat(anchor_levels(per_place=1))
+    priors = torch.cat(anchor_levels(per_location=1))
     assert positives(assign(StreamingATSSAssigner(9), priors, TINY)) == [0]
     result = assign(StreamingATSSAssigner(9, min_positives=2), priors, TINY)
     chosen = (result.gt_inds > 0).nonzero().squeeze(1)
@@ -259,7 +259,7 @@ def test_none_is_taken_at_overlap_0() -> None:
 
 @pytest.mark.parametrize('count', [20, 400])
 def test_filling_up_takes_nothing_from_anybody(count: int) -> None:
-    priors = torch.cat(anchor_levels(per_place=1))
+    priors = torch.cat(anchor_levels(per_location=1))
     boxes = random_boxes(count)
     before = assign(StreamingATSSAssigner(9), priors, boxes)
     after = assign(StreamingATSSAssigner(9, min_positives=2), priors, boxes)
@@ -270,7 +270,7 @@ def test_filling_up_takes_nothing_from_anybody(count: int) -> None:
 
 
 def test_filling_up_leaves_few_without() -> None:
-    priors = torch.cat(anchor_levels(per_place=1))
+    priors = torch.cat(anchor_levels(per_location=1))
     boxes = random_boxes(100)
     before = positives(assign(StreamingATSSAssigner(9), priors, boxes))
     assigner = StreamingATSSAssigner(9, min_positives=1)
@@ -280,7 +280,7 @@ def test_filling_up_leaves_few_without() -> None:
 
 
 def test_filling_up_does_not_depend_on_blocks() -> None:
-    priors = torch.cat(anchor_levels(per_place=1))
+    priors = torch.cat(anchor_levels(per_location=1))
     boxes = random_boxes(100)
     assigner = StreamingATSSAssigner(9, min_positives=2)
     with as_on_gpu(), tiles(GPU_TILE=1):
@@ -289,7 +289,7 @@ def test_filling_up_does_not_depend_on_blocks() -> None:
 
 
 def test_the_first_of_two_equal_ground_truths_has_all() -> None:
-    priors = torch.cat(anchor_levels(per_place=1))
+    priors = torch.cat(anchor_levels(per_location=1))
     twins = torch.tensor([[60.0, 60, 140, 130]]).repeat(2, 1)
     first, second = positives(assign(StreamingATSSAssigner(9), priors, twins))
     assert first > 0
@@ -305,7 +305,7 @@ def test_an_object_does_not_care_how_many_others_there_are(
 ) -> None:
     """All IoUs are equal here, so the threshold's last bit decides."""
     generator = torch.Generator().manual_seed(seed)
-    priors = anchor_levels(per_place=1)[0]
+    priors = anchor_levels(per_location=1)[0]
     centre = 80 + 96 * torch.rand(1, 2, generator=generator)
     side = 60 + 60 * torch.rand(1, 2, generator=generator)
     box = torch.cat([centre - side, centre + side], dim=1)

@@ -20,11 +20,11 @@ from tests.helpers.samples import STRIDES
 
 
 def anchor_levels(
-    height: int = 256, width: int = 256, per_place: int = 9, **changes
+    height: int = 256, width: int = 256, per_location: int = 9, **changes
 ) -> list[Tensor]:
     """Anchors of P3 to P7 as RetinaNet has them, one tensor per level."""
     shapes = dict(ratios=[0.5, 1.0, 2.0], scales_per_octave=3)
-    if per_place == 1:
+    if per_location == 1:
         shapes = dict(ratios=[1.0], scales_per_octave=1)
     generator = AnchorGenerator(
         **{'strides': STRIDES, 'octave_base_scale': 4, **shapes, **changes}

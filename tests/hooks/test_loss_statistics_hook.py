@@ -177,13 +177,13 @@ def test_positives_are_those_that_our_head_counts():
     assert log['positives'] == losses['num_positive'] > 0
 
 
-def test_the_knee_is_logged_by_coordinate():
+def test_the_transition_is_logged_by_coordinate():
     head = build_head(loss_bbox=dict(type='SelfAdjustingSmoothL1Loss'))
     log = log_of(head)
     assert log.keys() == STATISTICS | BETAS
-    knee = head.loss_bbox.knee()
+    transition = head.loss_bbox.transition()
     assert [log[f'beta_{name}'] for name in ('dx', 'dy', 'dw', 'dh')] == (
-        pytest.approx(knee.tolist())
+        pytest.approx(transition.tolist())
     )
 
 

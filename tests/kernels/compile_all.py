@@ -137,7 +137,7 @@ def launch_matchers(max_iou: ModuleType, atss: ModuleType) -> None:
             )
             max_iou.assign(boxes, labels[:count], priors, some, rule)
         found = atss.find_candidates(boxes, priors, some, [(200, 9), (100, 9)])
-        atss.resolve(boxes, labels, priors, some, found.claims)
+        atss.resolve(boxes, labels, priors, some, found.winners)
     for mode in max_iou.MODES:
         max_iou.best_overlaps(priors.half(), priors, mode)
 

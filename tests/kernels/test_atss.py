@@ -23,15 +23,15 @@ from tests.helpers.kernels import by_kernels, to, to_cpu
     seed=st.integers(0, 10_000),
     count=st.integers(1, 20),
     topk=st.integers(1, 30),
-    per_place=st.sampled_from([1, 9]),
+    per_location=st.sampled_from([1, 9]),
     integers=st.booleans(),
     min_positives=st.integers(0, 2),
     thr=st.sampled_from([-1, 0.3, 0.9]),
 )
 def test_equals_the_torch_path(
-    device, seed, count, topk, per_place, integers, min_positives, thr
+    device, seed, count, topk, per_location, integers, min_positives, thr
 ):
-    levels = anchor_levels(64, 96, per_place)
+    levels = anchor_levels(64, 96, per_location)
     boxes = random_boxes(count, seed, 64, 96, integers)
     regions = random_boxes(seed % 3, seed + 1, 64, 96)
     sizes = [len(level) for level in levels]
@@ -50,7 +50,7 @@ def test_equals_the_torch_path(
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 10_000), count=st.integers(1, 12))
 def test_equals_mmdet_on_the_same_device(device, seed, count):
-    levels = anchor_levels(96, 128, per_place=1)
+    levels = anchor_levels(96, 128, per_location=1)
     boxes = random_boxes(count, seed, 96, 128)
     sizes = [len(level) for level in levels]
     scenery = to(device, torch.cat(levels), boxes)

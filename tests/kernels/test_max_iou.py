@@ -70,7 +70,7 @@ def test_any_number_of_boxes(device, num_boxes, num_priors, all_ties):
         coordinates(boxes),
         coordinates(priors),
         ignored=ignored,
-        claims=overlap_matching.Claims(0.1, all_ties),
+        low_quality=overlap_matching.LowQuality(0.1, all_ties),
     )
     # Nothing is positive but by a low-quality match.
     rule = max_iou.Rule(2.0, 0.0, 2.0, True, 0.1, all_ties, False)
@@ -78,11 +78,11 @@ def test_any_number_of_boxes(device, num_boxes, num_priors, all_ties):
         inds, overlaps, found = max_iou.assign(
             *to(device, boxes, labels, priors, ignored), rule
         )
-    matched = matches.claimed_by >= 0
+    matched = matches.matched_by >= 0
     assert torch.equal(overlaps.cpu(), matches.overlaps)
-    assert torch.equal(inds.cpu()[matched], matches.claimed_by[matched] + 1)
+    assert torch.equal(inds.cpu()[matched], matches.matched_by[matched] + 1)
     assert torch.equal(inds.cpu()[~matched], -ignored[~matched].long())
-    expected = torch.where(matched, labels[matches.claimed_by], -1)
+    expected = torch.where(matched, labels[matches.matched_by], -1)
     assert torch.equal(found.cpu(), expected)
 
 

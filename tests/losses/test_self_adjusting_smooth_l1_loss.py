@@ -43,7 +43,7 @@ def test_oracle(steps, ignored_rows):
         )
         expected = {
             'sum': value,
-            'knee': loss.knee(),
+            'transition': loss.transition(),
             'mean': loss.running_mean,
             'var': loss.running_var,
             'first_gradient': gradient[:1].squeeze(0),
@@ -58,7 +58,7 @@ def test_oracle(steps, ignored_rows):
             )
 
 
-def test_equals_smooth_l1_of_the_stock_while_the_knee_is_at_its_cap():
+def test_equals_smooth_l1_of_the_stock_while_the_transition_is_at_its_cap():
     ours = SelfAdjustingSmoothL1Loss(beta=0.11, loss_weight=0.25).eval()
     stock = SmoothL1Loss(beta=0.11, loss_weight=0.25)
     pred, target = torch.randn(2, 20, 4) * 0.2
@@ -253,4 +253,4 @@ def test_inputs_that_do_not_fit_are_refused(loss, changes, message):
 def test_other_numbers_of_coordinates():
     loss = SelfAdjustingSmoothL1Loss(num_features=5)
     assert loss(torch.randn(3, 5), torch.zeros(3, 5)).isfinite()
-    assert loss.knee().shape == (5,)
+    assert loss.transition().shape == (5,)

@@ -67,7 +67,7 @@ def prepare(
     """Build detectors and data, and find mistakes before any work.
 
     Args:
-        configs: Of mmdet.
+        configs: mmdet configs.
         cfg_options: Changes of all configs.
         checkpoints: None, or one for each config, `NO_CHECKPOINT` for none.
         data: Config whose images to take; None: the first of `configs`.
@@ -119,7 +119,7 @@ def compare(
     An image counts for all of them or for none.
 
     Args:
-        subject: Of `prepare`.
+        subject: What `prepare` returned.
         progress: Passes pairs of image and strategy on and shows how many are
             done.
 

@@ -31,7 +31,7 @@ COLOURS = {
     128: '#7b3294',
     256: '#5c4033',
 }
-"""Of Okabe and Ito and darker, by the stride that is nearest."""
+"""Okabe and Ito's colors, darkened, by the nearest stride."""
 SMALL = 12
 """Area of the smallest dot, in square points."""
 GREY, RED = '#555555', '#e00000'
@@ -89,7 +89,7 @@ def draw_sheet(
 
     Args:
         rows: Name of each image, and what each strategy makes of it.
-        names: Of the strategies, titles of the columns.
+        names: Names of the strategies, the titles of the columns.
     """
     lines = lines_of(rows, names)
     across = max(map(len, lines))

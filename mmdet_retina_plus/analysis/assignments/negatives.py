@@ -22,9 +22,9 @@ class NegativeOverlaps(NamedTuple):
     """Largest IoU of negatives with any object.
 
     Attributes:
-        random: Of negatives that are drawn.
-        hardest: Of those with the highest foreground score; None for a model
-            that is not trained.
+        random: IoUs of randomly drawn negatives.
+        hardest: IoUs of those with the highest foreground score; None for an
+            untrained model.
     """
 
     random: np.ndarray

@@ -22,8 +22,8 @@ def read_centernet(
     it is.
 
     Args:
-        head: Of a detector, in training mode.
-        features: Of the neck, for one image.
+        head: Head of a detector in training mode.
+        features: Output of the neck for one image.
         samples: One, as the data preprocessor leaves it.
     """
     with (

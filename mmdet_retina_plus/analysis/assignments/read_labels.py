@@ -51,8 +51,8 @@ def read_labels(
     """Assignment of one image, as the loss of a head gets it.
 
     Args:
-        head: Of a detector, in training mode.
-        features: Of the neck, for one image.
+        head: Head of a detector in training mode.
+        features: Output of the neck for one image.
         samples: One, as the data preprocessor leaves it.
 
     Raises:

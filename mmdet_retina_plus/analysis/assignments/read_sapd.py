@@ -27,8 +27,8 @@ def read_sapd(
     A point's weight is its centrality times the weight of its level.
 
     Args:
-        head: Of a detector, in training mode.
-        features: Of the neck, for one image.
+        head: Head of a detector in training mode.
+        features: Output of the neck for one image.
         samples: One, as the data preprocessor leaves it.
     """
     with (

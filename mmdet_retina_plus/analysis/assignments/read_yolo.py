@@ -28,8 +28,8 @@ def read_yolo(
     A prior of weight 0 there is ignored.
 
     Args:
-        head: Of a detector, in training mode.
-        features: Of the neck, for one image.
+        head: Head of a detector in training mode.
+        features: Output of the neck for one image.
         samples: One, as the data preprocessor leaves it.
     """
     counted: list[tuple[Tensor, Tensor, Tensor]] = []

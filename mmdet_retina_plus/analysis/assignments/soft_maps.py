@@ -32,8 +32,8 @@ def soft_maps(
     """Maps of a head for one image.
 
     Args:
-        head: Of a detector.
-        features: Of the neck, for one image.
+        head: Head of a detector.
+        features: Output of the neck for one image.
         sample: As the data preprocessor leaves it.
         trained: Whether predictions mean something; else only targets.
 

@@ -19,8 +19,8 @@ class Counts(NamedTuple):
     Attributes:
         sides: Square root of each object's box area, shape (G,).
         labels: Shape (G,).
-        positives: Of each object, shape (G,).
-        strides: Of each level.
+        positives: Number of positives of each object, shape (G,).
+        strides: Stride of each level.
         by_state: Priors of each level, by `STATES`.
     """
 

@@ -30,7 +30,7 @@ class Strategy(NamedTuple):
     """A config, ready to be asked.
 
     Attributes:
-        name: Of the config, a column's title.
+        name: Name of the config, the title of its column.
         model: The detector.
         pipeline: Steps without chance.
         left_out: Random steps of the pipeline.
@@ -143,11 +143,11 @@ def scene_of(strategy: Strategy, info: dict) -> Scene:
     """Ask a strategy about an image.
 
     Args:
-        strategy: Of `build_strategy`.
+        strategy: What `build_strategy` returned.
         info: What its pipeline starts from.
 
     Raises:
-        Exception: Of files, pipelines and heads.
+        Exception: Whatever files, pipelines and heads raise.
     """
     model = strategy.model
     item = strategy.pipeline(info)

@@ -52,7 +52,7 @@ def load(cfg: Any, model: BaseDetector, split: str) -> Loaded:
     """Data of a split with its objects, categories matched by name.
 
     Args:
-        cfg: Of mmengine.
+        cfg: The config.
         model: Detector of the config.
         split: 'val', 'test' or 'train', which is loaded as 'val' is.
 

@@ -52,7 +52,7 @@ class Collector:
         """Match an image.
 
         Args:
-            number: Of the image; detections of equal scores are in this
+            number: Number of the image; detections of equal scores are in this
                 order.
             truth: Objects of the image.
             found: Detections in the image.

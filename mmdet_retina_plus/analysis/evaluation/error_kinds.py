@@ -48,7 +48,7 @@ def kinds_of(
     """Kind of each detection of an image, and the object it should have met.
 
     Args:
-        matches: Of the image.
+        matches: Matches of the image.
         truth: Objects of the image; a crowd is none.
         labels: Class of each detection of `matches`, shape (D,).
 

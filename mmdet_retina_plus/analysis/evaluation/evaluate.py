@@ -250,7 +250,7 @@ def write(
 
     Args:
         subject: What was evaluated.
-        evaluated: Of `evaluate`.
+        evaluated: What `evaluate` returned.
         out: Folder, made where there is none.
         score: Least score of confusions and on the sheet. None: where F1 of
             all classes together is largest.

@@ -28,8 +28,8 @@ def run_lengths(
 
     Args:
         segmentations: Each polygons, or run lengths, compressed or not.
-        height: Of the image.
-        width: Of the image.
+        height: Height of the image.
+        width: Width of the image.
 
     Raises:
         MaskError: One is of another size, or not a segmentation.

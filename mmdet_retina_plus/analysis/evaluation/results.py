@@ -25,7 +25,7 @@ class Found(NamedTuple):
     """Detections in an image.
 
     Attributes:
-        image_id: Of the image.
+        image_id: Id of the image.
         path: Its file, None where that is not known.
         by_metric: Detections with boxes, and those with masks.
     """

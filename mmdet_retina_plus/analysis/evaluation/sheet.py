@@ -41,16 +41,16 @@ COLOURS = {
     Kind.MISSED: '#e00000',
     Kind.IGNORED: '#777777',
 }
-"""Of detections by kind, and of objects that are missed."""
+"""Colors of detections by kind, and of missed objects."""
 
 
 class Worst(NamedTuple):
     """An image of the sheet; compared by how bad it is.
 
     Attributes:
-        badness: Of `Collector.add`.
+        badness: As `Collector.add` rates it.
         order: Falls from one image to the next.
-        image_id: Of the image.
+        image_id: Id of the image.
         path: Its file, None where that is not known.
         found: Detections as they were matched.
     """
@@ -68,7 +68,7 @@ class Shape(NamedTuple):
     Attributes:
         outline: Box x, y, width, height, or a run-length encoded mask.
         kind: What it is.
-        style: Of its line.
+        style: Line style.
         text: Beside it.
     """
 
