@@ -14,19 +14,20 @@ VENV := $(word 1,$($(STACK)))
 MMDET := $(word 2,$($(STACK)))
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: setup demo test lint docs bench
+.PHONY: setup options demo test lint docs bench
 
 setup: $(VENV)/complete
 
-$(VENV)/complete: setup.py constraints.txt scripts/setup_environment.py
+# Options are looked at again: they may come too late, which set-up says.
+$(VENV)/complete: $(if $(BUILD_MMCV),options) setup.py constraints.txt scripts/setup_environment.py
 	@$(PYTHON) scripts/setup_environment.py $(BUILD_MMCV)
 	@touch $@
 
 data/shapes/instances_val.json: | setup
 	retina-plus make-data shapes data/shapes
 
-# Spinning for long, libgomp's default, beside a busy process makes a step more
-# than ten times as slow.
+# Spinning for long, libgomp's default, made a step nearly ten times as slow
+# beside other jobs (docs/results.md).
 demo: export GOMP_SPINCOUNT ?= 1000
 demo: setup data/shapes/instances_val.json
 	@python scripts/run_demo.py $(MMDET) $(CONFIG) $(DEMO)

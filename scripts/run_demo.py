@@ -12,43 +12,63 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from mmdet_retina_plus.analysis.training_report import (
-    draw_pictures,
-    metric_table,
-    read_scalars,
-)
-from mmdet_retina_plus.toolchain import processes
+# By its folder: importing the package takes seconds, all of mmdet's.
+TOOLCHAIN = 'mmdet_retina_plus/toolchain'
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / TOOLCHAIN))
+import processes  # noqa: E402
 
-STEP = re.compile(r'Iter\((\w+)\) +\[ *(\d+)/(\d+)\].*? eta: ([\d:]+)')
-"""A line of mmengine's log: what it does, step, steps and time left."""
+STEP = re.compile(
+    r'Iter\((\w+)\) +\[ *(\d+)/(\d+)\]'
+    r'(?:.*? eta: ((?:\d+ days?, )?[\d:]+))?'
+)
+"""A line of mmengine's log: what it does, step, steps and time left.
+
+The last line of a validation has the metrics in place of the time.
+"""
 EVERY = 100
-"""Steps between two lines where the output is no terminal."""
+"""Steps between two lines where no bar can be drawn."""
 console = Console()
 
 
 def main(mmdet: str, config: str, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     log = folder / 'demo.log'
+    begin = f'Training {config}; the whole log is in {log}.'
+    console.print(begin, soft_wrap=True)
+    folder.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
-    console.print(f'Training {config}; the whole log is in {log}.')
     train = ['mim', 'train', mmdet, config, '--work-dir', folder]
     training = follow(train, log)
     checkpoint = (folder / 'last_checkpoint').read_text()
     test = ['mim', 'test', mmdet, config, '--checkpoint', checkpoint]
     results = ['--work-dir', folder / 'test', '--show-dir', 'predictions']
     testing = follow([*test, *results], log)
-    records = read_scalars(folder)
-    console.print(metric_table(records))
-    for picture in draw_pictures(records, folder):
-        console.print(f'{picture}', soft_wrap=True)
+    show_report(folder)
     console.print(f'{checkpoint}', soft_wrap=True)
     console.print(
         f'Training took {training:.0f} s, test and pictures {testing:.0f} s.'
     )
 
 
+def show_report(folder: Path) -> None:
+    """The metrics as a table, and the paths of the pictures."""
+    from mmdet_retina_plus.analysis.training_report import (
+        draw_pictures,
+        metric_table,
+        read_scalars,
+    )
+
+    records = read_scalars(folder)
+    console.print(metric_table(records))
+    for picture in draw_pictures(records, folder):
+        console.print(f'{picture}', soft_wrap=True)
+
+
 def follow(command: list[str | Path], log: Path) -> float:
-    """Run a command with its steps as a bar; returns the seconds it took."""
+    """Run a command with its steps as a bar, or in lines where none is drawn.
+
+    Returns:
+        The seconds that it took.
+    """
     begin = time.monotonic()
     columns = (
         TextColumn('{task.description:>5}'),
@@ -57,17 +77,25 @@ def follow(command: list[str | Path], log: Path) -> float:
             '{task.completed:.0f}/{task.total:.0f} {task.fields[left]}'
         ),
     )
-    with Progress(*columns, console=console, refresh_per_second=2) as progress:
+    drawn = console.is_interactive and not console.is_dumb_terminal
+    with Progress(
+        *columns, console=console, refresh_per_second=2, disable=not drawn
+    ) as progress:
         bars: dict[str, int] = {}
+        printed = set()
 
         def show(line: str) -> None:
             match = STEP.search(line)
             if not match:
                 return
             what, step, steps, left = match.groups()
-            text = f'{left} left'
-            if not console.is_terminal and int(step) % EVERY == 0:
-                console.print(f'{what} {step}/{steps}, {text}')
+            text = f'{left} left' if left else ''
+            chosen = (
+                what not in bars or step == steps or int(step) % EVERY == 0
+            )
+            if not drawn and chosen and (what, step) not in printed:
+                printed.add((what, step))
+                console.print(f'{what} {step}/{steps} {text}'.rstrip())
             if what not in bars:
                 bars[what] = progress.add_task(
                     what, total=int(steps), left=text
@@ -84,5 +112,7 @@ if __name__ == '__main__':
         main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
     except processes.CommandFailed as error:
         sys.exit(f'demo: {error} (whole output: {sys.argv[3]}/demo.log)')
+    except (OSError, ValueError) as error:
+        sys.exit(f'demo: {error}')
     except KeyboardInterrupt:
         sys.exit('demo: interrupted; `make demo` begins it anew')

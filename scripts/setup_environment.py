@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
+import shlex
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,15 +33,17 @@ class Stack(NamedTuple):
 
     venv: str
     mmdet: tuple[str, ...]
+    mmcv: str
     mim: str
     build_options: tuple[str, ...] = ()
 
 
 STACKS = {
-    'upstream': Stack('.venv', ('mmengine', 'mmdet'), 'openmim'),
+    'upstream': Stack('.venv', ('mmengine', 'mmdet'), 'mmcv', 'openmim'),
     'onedl': Stack(
         '.venv-onedl',
         ('onedl-mmengine', 'onedl-mmdetection'),
+        'onedl-mmcv',
         'onedl-mim',
         ('--fork', 'onedl'),
     ),
@@ -52,7 +57,9 @@ LOG = VENV / 'setup.log'
 CONSTRAINTS = ROOT / 'constraints.txt'
 CACHE = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
 WHEELS = CACHE / 'mmdet_retina_plus'
-FREE_GIGABYTES = 4
+# Free space for the environment and, while pip downloads, for TMPDIR.
+FREE_GIGABYTES = (4, 1)
+FREE_GIGABYTES_CUDA = (10, 4)
 BUILD_TOOLS = ('torch', 'setuptools', 'ninja', 'numpy')
 MIM_NEEDS = ('click', 'colorama', 'model-index', 'pandas', 'requests', 'rich')
 
@@ -74,6 +81,12 @@ def main(build_options: list[str]) -> None:
         pip('opencv-python-headless', what='opencv without libGL')
     if not python_runs('import mmcv.ops'):
         build_mmcv(build_options)
+    elif build_options:
+        command = ['build-mmcv', *STACK.build_options, *build_options]
+        say(
+            'mmcv is there already, so BUILD_MMCV changes nothing; to rebuild '
+            f'it: {STACK.venv}/bin/retina-plus {shlex.join(command)}'
+        )
     if not python_runs('import mmcv.ops, mmdet_retina_plus'):
         fail('The environment is complete but does not import', LOG)
     minutes = (time.monotonic() - begin) / 60
@@ -116,13 +129,65 @@ def check_machine(build_options: list[str]) -> None:
             "another folder by BUILD_MMCV='--wheel-dir FOLDER', or by "
             'XDG_CACHE_HOME',
         )
-        kept = any(options.wheel_dir.glob('*mmcv-*.whl'))
+        kept = any(options.wheel_dir.glob(wheel_pattern(options.cuda)))
         if not options.no_compiler and not kept:
             machine.check_compiler(17, '`make setup BUILD_MMCV=--no-compiler`')
         if not VENV.is_dir():
-            machine.check_disk(ROOT, FREE_GIGABYTES)
+            check_disks()
     except ValueError as error:
         fail(str(error))
+
+
+def wheel_pattern(cuda: bool) -> str:
+    """Matches a compiled wheel of mmcv that fits Python and torch here.
+
+    Whether torch is to see a GPU, which asks for another wheel, is not known
+    before it is installed.
+
+    Args:
+        cuda: Only one for GPUs.
+    """
+    python = 'cp{}{}'.format(*sys.version_info[:2])
+    name = STACK.mmcv.replace('-', '_')
+    return (
+        f'{name}-{pinned(STACK.mmcv)}+torch{pinned("torch")}.'
+        f'{"cu" * cuda}*-{python}-*.whl'
+    )
+
+
+def pinned(distribution: str) -> str:
+    pattern = rf'^{distribution}==([^\s#]+)'
+    found = re.search(pattern, CONSTRAINTS.read_text(), re.M)
+    assert found, f'{CONSTRAINTS} does not name {distribution}'
+    return found[1]
+
+
+def check_disks() -> None:
+    """Refuse disks on which the environment does not fit.
+
+    Raises:
+        ValueError: With the fix.
+    """
+    index = ''.join(
+        os.environ.get(f'PIP_{name}', '')
+        for name in ('INDEX_URL', 'EXTRA_INDEX_URL')
+    )
+    (environment, temporary), hint = (
+        FREE_GIGABYTES_CUDA,
+        ', or name an index of CPU builds of torch by PIP_EXTRA_INDEX_URL',
+    )
+    # Elsewhere, and on an index of CPU builds, torch has no CUDA libraries.
+    if (
+        not sys.platform.startswith('linux')
+        or re.search(r'\bcpu\b', index)
+        or os.environ.get('PIP_FIND_LINKS')
+    ):
+        (environment, temporary), hint = FREE_GIGABYTES, ''
+    try:
+        machine.check_disk(ROOT, environment)
+        machine.check_disk(Path(tempfile.gettempdir()), temporary)
+    except ValueError as error:
+        raise ValueError(f'{error}{hint}') from error
 
 
 def make_venv() -> None:
@@ -131,9 +196,9 @@ def make_venv() -> None:
         command = [sys.executable, '-m', 'venv', '--clear', VENV]
         try:
             processes.run(command, Path(os.devnull))
-        except processes.CommandFailed:
+        except processes.CommandFailed as error:
             fail(
-                'Python cannot make a virtual environment: install '
+                f'Python cannot make a virtual environment ({error}): install '
                 f'python3.{sys.version_info[1]}-venv, or see '
                 f'`{sys.executable} -m venv {VENV}`'
             )
@@ -198,5 +263,7 @@ if __name__ == '__main__':
     processes.interrupt_on_signals()
     try:
         main(sys.argv[1:])
+    except OSError as error:
+        fail(str(error))
     except KeyboardInterrupt:
         sys.exit('setup: interrupted; `make setup` resumes here')

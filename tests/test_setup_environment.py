@@ -3,7 +3,9 @@
 import ast
 import importlib.util
 import signal
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +23,7 @@ TOOLCHAIN = ROOT / 'mmdet_retina_plus' / 'toolchain'
 def environment(tmp_path, monkeypatch):
     monkeypatch.setenv('STACK', 'upstream')
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    monkeypatch.setenv('PIP_FIND_LINKS', str(tmp_path))
 
 
 @pytest.fixture
@@ -107,15 +110,68 @@ def test_operators_that_load_are_left_alone(steps):
     assert not [step for step in steps(None) if step.startswith('mmcv')]
 
 
+def test_options_that_come_too_late_are_named(steps, capsys):
+    steps(None, '--jobs', '1')
+    assert 'retina-plus build-mmcv --jobs 1\n' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('options', ['', '--jobs 1'])
+def test_only_options_run_a_finished_set_up_again(tmp_path, options):
+    names = ('setup.py', 'constraints.txt', 'scripts/setup_environment.py')
+    for name in (*names, '.venv/complete'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    result = subprocess.run(
+        [
+            'make',
+            '-n',
+            '-f',
+            ROOT / 'Makefile',
+            'setup',
+            f'BUILD_MMCV={options}',
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    again = 'scripts/setup_environment.py --jobs 1' in result.stdout
+    assert again == bool(options), result.stdout
+
+
 def test_a_missing_compiler_is_named(setup, tmp_path, monkeypatch):
     monkeypatch.setenv('CXX', 'no-such-compiler')
     text = reason(setup.check_machine, [])
     assert 'install g++' in text
     assert 'make setup BUILD_MMCV=--no-compiler' in text
     setup.check_machine(['--no-compiler'])
-    # A kept wheel may make it needless.
-    (tmp_path / 'mmcv-2.1.0+torch2.13.0.cpu-cp311-any.whl').touch()
-    setup.check_machine(['--wheel-dir', str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ('torch', 'label', 'python', 'options', 'kept'),
+    [
+        ('torch{}', 'cpu', 'cp{}{}', [], True),
+        ('torch{}', 'cu130.sm90', 'cp{}{}', [], True),
+        ('torch{}', 'cu130.sm90', 'cp{}{}', ['--cuda'], True),
+        ('torch{}', 'cpu', 'cp{}{}', ['--cuda'], False),
+        ('torch9.{}', 'cpu', 'cp{}{}', [], False),
+        ('torch{}', 'cpu', 'cp9{}{}', [], False),
+        ('python', '1234abcd', 'py3', [], False),
+    ],
+)
+def test_only_a_wheel_that_fits_makes_a_compiler_needless(
+    setup, tmp_path, monkeypatch, torch, label, python, options, kept
+):
+    monkeypatch.setenv('CXX', 'no-such-compiler')
+    version = setup.pinned('torch')
+    tag = python.format(*sys.version_info[:2])
+    name = f'mmcv-2.1.0+{torch.format(version)}.{label}-{tag}-{tag}-any.whl'
+    (tmp_path / name).touch()
+    options = [*options, '--wheel-dir', str(tmp_path)]
+    if kept:
+        setup.check_machine(options)
+    else:
+        assert 'install g++' in reason(setup.check_machine, options)
 
 
 @pytest.mark.parametrize(
@@ -151,9 +207,24 @@ def test_set_up_takes_the_options_of_the_build(setup):
 
 
 def test_a_small_disk_is_named(setup, monkeypatch):
-    usage = SimpleNamespace(free=1e9)
-    monkeypatch.setattr(setup.machine.shutil, 'disk_usage', lambda path: usage)
-    assert '1.0 GB are free' in reason(setup.check_machine, [])
+    free = {setup.ROOT: 5e9, Path(tempfile.gettempdir()): 1.5e9}
+    monkeypatch.setattr(
+        setup.machine.shutil,
+        'disk_usage',
+        lambda path: SimpleNamespace(free=free[path]),
+    )
+    monkeypatch.setattr(setup.sys, 'platform', 'linux')
+    setup.check_machine([])
+    # PyPI's torch for Linux brings CUDA's libraries.
+    monkeypatch.delenv('PIP_FIND_LINKS')
+    text = reason(setup.check_machine, [])
+    assert '5.0 GB are free' in text
+    assert '10 GB are needed' in text
+    assert 'PIP_EXTRA_INDEX_URL' in text
+    free[setup.ROOT] = 12e9
+    assert '1.5 GB are free' in reason(setup.check_machine, [])
+    monkeypatch.setenv('PIP_EXTRA_INDEX_URL', 'https://example.org/whl/cpu')
+    setup.check_machine([])
 
 
 def test_a_failing_step_ends_with_its_reason(setup):
@@ -164,25 +235,50 @@ def test_a_failing_step_ends_with_its_reason(setup):
     assert 'no matching distribution' in setup.LOG.read_text()
 
 
+@pytest.fixture
+def copied(tmp_path):
+    """Set-up in a copy of the checkout, its Python replaced by a script."""
+
+    def copy(script: str) -> Path:
+        for path in (
+            PATH,
+            ROOT / 'constraints.txt',
+            TOOLCHAIN / 'machine.py',
+            TOOLCHAIN / 'processes.py',
+        ):
+            other = tmp_path / path.relative_to(ROOT)
+            other.parent.mkdir(parents=True, exist_ok=True)
+            other.write_text(path.read_text())
+        python = tmp_path / '.venv' / 'bin' / 'python'
+        python.parent.mkdir(parents=True)
+        python.write_text(f'#!/bin/sh\n{script}\n')
+        python.chmod(0o755)
+        return tmp_path / PATH.relative_to(ROOT)
+
+    return copy
+
+
+def test_a_log_that_cannot_be_opened_ends_in_one_line(copied):
+    program = copied('exit 0')
+    (program.parent.parent / '.venv' / 'setup.log').mkdir()
+    result = subprocess.run(
+        [sys.executable, program], capture_output=True, text=True
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith('setup: ')
+    assert 'setup.log' in result.stderr
+    assert result.stderr.count('\n') == 1
+
+
 @pytest.mark.parametrize(
     ('number', 'waiting'),
     [(signal.SIGTERM, '!='), (signal.SIGINT, '!='), (signal.SIGTERM, '=')],
 )
-def test_a_signal_to_set_up_alone_ends_its_children(tmp_path, number, waiting):
-    """Set-up in a copy of the checkout, its pip replaced by one that waits."""
-    for path in (PATH, TOOLCHAIN / 'machine.py', TOOLCHAIN / 'processes.py'):
-        copy = tmp_path / path.relative_to(ROOT)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_text(path.read_text())
-    pip = tmp_path / '.venv' / 'bin' / 'python'
-    pip.parent.mkdir(parents=True)
-    # `python -c` is a check of set-up's, all else is pip.
-    pip.write_text(
-        f'#!/bin/sh\nif [ "$1" {waiting} -c ]; then sleep 600 & wait; fi\n'
-    )
-    pip.chmod(0o755)
+def test_a_signal_to_set_up_alone_ends_its_children(copied, number, waiting):
+    """Its pip waits, or a check by `python -c` does."""
+    script = f'if [ "$1" {waiting} -c ]; then sleep 600 & wait; fi'
     program, descendants = start_tree(
-        [sys.executable, tmp_path / PATH.relative_to(ROOT)], 'sleep'
+        [sys.executable, copied(script)], 'sleep'
     )
     program.send_signal(number)
     assert 'interrupted' in program.communicate(timeout=60)[1]

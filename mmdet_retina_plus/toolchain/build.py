@@ -22,12 +22,16 @@ from mmdet_retina_plus.common.cores import cores
 from . import sources
 from .machine import check_compiler, check_disk, check_nvcc, check_writable
 from .processes import CommandFailed, run
-from .target import Release, Target
+from .target import Release, Target, find_cuda_home
 
 PROVIDERS = ('mmcv', 'mmcv-full', 'mmcv-lite', 'onedl-mmcv')
 PROOF = Path(__file__).with_name('proof.py')
 PYTHON_OPERATORS = Path(__file__).with_name('python_ext.py')
 FLAGS = '-O2 -DNDEBUG -g0 -w'
+FEWER_JOBS = (
+    ": run fewer compilers at once by --jobs 1 (make setup BUILD_MMCV='--jobs "
+    "1')"
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ class Build:
         *command: str | Path,
         env: Mapping[str, str] | None = None,
         on_line: Callable[[str], object] = bool,
+        if_killed: str = '',
     ) -> None:
         """Run a Python program.
 
@@ -72,6 +77,7 @@ class Build:
             command: Arguments of Python.
             env: Environment variables besides those of this process.
             on_line: Is given each line of its output.
+            if_killed: Fix for the error if memory ran out.
 
         Raises:
             ValueError: It failed; with the reason.
@@ -87,8 +93,9 @@ class Build:
                 {**os.environ, 'PATH': path, **(env or {})},
             )
         except CommandFailed as error:
+            hint = if_killed * error.out_of_memory
             raise ValueError(
-                f'{what} failed: {error} (whole output: {self.log})'
+                f'{what} failed: {error}{hint} (whole output: {self.log})'
             ) from error
 
     def pip(self, what: str, *arguments: str | Path) -> None:
@@ -179,7 +186,7 @@ def check_tools(release: Release, target: Target | None) -> None:
     if target:
         check_compiler(target.standard)
     if target and cuda:
-        check_nvcc(cuda, target.cuda_home)
+        check_nvcc(cuda, find_cuda_home())
 
 
 def version_of(distribution: str) -> str | None:
@@ -240,6 +247,7 @@ def make_wheel(build: Build, folder: Path) -> Path:
         *('-w', folder, source),
         env=build_variables(target, build.jobs),
         on_line=Progress(build.say),
+        if_killed=FEWER_JOBS,
     )
     (wheel,) = folder.glob('*.whl')
     return wheel
@@ -261,7 +269,7 @@ def build_variables(target: Target | None, jobs: int) -> dict[str, str]:
         variables['FORCE_CUDA'] = str(int(bool(target.cuda)))
     if target and target.cuda:
         variables |= {
-            'CUDA_HOME': str(target.cuda_home),
+            'CUDA_HOME': str(find_cuda_home()),
             'TORCH_CUDA_ARCH_LIST': ';'.join(target.archs),
             'MMCV_CUDA_ARGS': '-w',
         }

@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from io import RawIOBase
 from pathlib import Path
 
 PATIENCE = 10
@@ -22,17 +23,28 @@ NO_NETWORK = 'after connection broken by'
 NO_CERTIFICATE = 'CERTIFICATE_VERIFY_FAILED'
 NO_SPACE = re.compile('No space left on device|Disk quota exceeded', re.I)
 READ_ONLY = re.compile("Read-only file system(: '[^'\n]*')?")
-# What gcc and nvcc print, mostly since memory ran out.
+# What gcc, nvcc, Python and torch print, mostly since memory ran out.
 NO_MEMORY = re.compile(
     'Killed signal terminated program|compiler error: Killed|died due to '
-    'signal 9|memory exhausted|Cannot allocate memory'
+    'signal 9|memory exhausted|Cannot allocate memory|died with '
+    '<Signals.SIGKILL|is killed by signal: Killed'
 )
+OUT_OF_MEMORY = 'A process was killed, usually since memory ran out'
+# What subprocess.CalledProcessError says of a child that crashed.
+CRASHED = re.compile(r'died with <Signals\.(\w+)')
 COMPILER_ERROR = re.compile(
     r'(:\d+:|\(\d+\):) (fatal )?error: |internal compiler error: |'
     r'^nvcc (fatal|error)|\bld: '
 )
-# What pip ends with, whatever the cause.
-NO_CAUSE = re.compile('failed to build|failed building wheel', re.I)
+# Last line of a traceback.
+EXCEPTION = re.compile(r'[\w.]*\w(Error|Exception)(: |$)')
+# What pip, torch and subprocess end with, whatever the cause.
+NO_CAUSE = re.compile(
+    "failed to build|failed building wheel|finished with status 'error'|"
+    'subprocess-exited-with-error|^note: |CalledProcessError|'
+    'error compiling objects for extension',
+    re.I,
+)
 
 
 class CommandFailed(Exception):
@@ -46,17 +58,18 @@ class CommandFailed(Exception):
     def __init__(self, output: Sequence[str], status: int) -> None:
         super().__init__(reason(output, status))
 
+    @property
+    def out_of_memory(self) -> bool:
+        return str(self) == OUT_OF_MEMORY
+
 
 def reason(output: Sequence[str], status: int) -> str:
     """Why a command failed, and the fix where it is known."""
     text = ''.join(output)
     if NO_SPACE.search(text):
         return 'The disk is full: free some space and run again'
-    if NO_MEMORY.search(text):
-        return (
-            'A compiler ended, usually since memory ran out: use fewer at '
-            "once by --jobs 1 (make setup BUILD_MMCV='--jobs 1')"
-        )
+    if NO_MEMORY.search(text) or status == -signal.SIGKILL:
+        return OUT_OF_MEMORY
     lines = [line.strip() for line in output if line.strip()]
     for line in lines:
         # What comes after a compiler's first error is only its consequence.
@@ -77,12 +90,13 @@ def reason(output: Sequence[str], status: int) -> str:
         )
     if status < 0:
         return f'crashed with {signal_name(-status)}'
-    errors = [
-        line
-        for line in lines
-        if 'error' in line.lower() and not NO_CAUSE.search(line)
-    ]
-    last = (errors or lines or ['no output'])[-1]
+    crashed = CRASHED.search(text)
+    if crashed:
+        return f'crashed with {crashed[1]}'
+    causes = [line for line in lines if not NO_CAUSE.search(line)]
+    exceptions = [line for line in causes if EXCEPTION.match(line)]
+    errors = [line for line in causes if 'error' in line.lower()]
+    last = (exceptions or errors or causes or lines or ['no output'])[-1]
     return last.removeprefix('Error: ')
 
 
@@ -103,15 +117,18 @@ def run(
 
     Args:
         command: Program and arguments.
-        log: File to append the output to.
+        log: File to append the output to. What a full disk does not take is
+            left out.
         on_line: Is given each line of output as it comes.
         env: Environment variables, those of this process by default.
 
     Raises:
         CommandFailed: With the reason.
+        OSError: The program or the log cannot be opened.
     """
-    with log.open('a') as file:
-        print('$', *command, file=file, flush=True)
+    # Unbuffered, so that a failing write is not tried again when it is closed.
+    with log.open('ab', buffering=0) as file:
+        append(file, f'$ {" ".join(map(str, command))}\n')
         # A group of its own, so that all of it can be ended.
         process = subprocess.Popen(
             list(map(str, command)),
@@ -127,7 +144,7 @@ def run(
         output = []
         try:
             for line in process.stdout:
-                file.write(line)
+                append(file, line)
                 output.append(line)
                 on_line(line)
             status = process.wait()
@@ -136,6 +153,15 @@ def run(
             raise
     if status:
         raise CommandFailed(output, status)
+
+
+def append(file: RawIOBase, text: str) -> None:
+    """Write a line of a log, unless its disk is full.
+
+    The command's own output says why the command failed.
+    """
+    with suppress(OSError):
+        file.write(text.encode())
 
 
 def end_group(process: subprocess.Popen) -> None:

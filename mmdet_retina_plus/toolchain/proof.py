@@ -50,9 +50,12 @@ def check_roi_align(device: str) -> None:
     """Features f and gradients g of a linear operator: <Af, g> = <f, A'g>.
 
     So the backward pass needs no other reference than the forward pass, which
-    is compared with the values of a plane at the centres of the bins.
+    is compared with the values of a plane at the centres of the bins, and on
+    RoIs of two images with products of matrices.
     """
     from mmcv.ops import roi_align
+
+    from mmdet_retina_plus.toolchain.python_ext import torch_roi_align
 
     y, x = torch.meshgrid(*[torch.arange(40.0)] * 2, indexing='ij')
     plane = torch.stack([x, y])[None].to(device).requires_grad_()
@@ -66,6 +69,10 @@ def check_roi_align(device: str) -> None:
     features = torch.rand(2, 3, 40, 40, device=device, requires_grad=True)
     rois = some_rois(50).to(device)
     pooled = roi_align(features, rois, 7, 0.5, 0, 'avg', True)
+    expected = torch.empty(pooled.shape)
+    with torch.no_grad():
+        torch_roi_align(features.cpu(), rois.cpu(), expected, 0.5, 0, True)
+    assert_close(pooled.detach().cpu(), expected)
     weights = torch.rand_like(pooled)
     (grad,) = torch.autograd.grad((pooled * weights).sum(), features)
     assert_close(

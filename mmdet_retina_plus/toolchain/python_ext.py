@@ -175,8 +175,22 @@ def roi_align_forward(
             )
         )
         return
+    torch_roi_align(
+        input, rois, output, spatial_scale, sampling_ratio, aligned
+    )
+
+
+def torch_roi_align(
+    input: Tensor,
+    rois: Tensor,
+    output: Tensor,
+    spatial_scale: float,
+    sampling_ratio: int,
+    aligned: bool,
+) -> None:
+    """`roi_align_forward` by products of matrices."""
     for n, image, rows, columns, by_row, by_column in bilinear_weights(
-        *(rois, input.shape[2:], (aligned_height, aligned_width)),
+        *(rois, input.shape[2:], output.shape[2:]),
         *(spatial_scale, sampling_ratio, aligned),
     ):
         patch = input[image, :, rows, columns].to(by_row.dtype)
@@ -214,7 +228,7 @@ def roi_align_backward(
 def bilinear_weights(
     rois: Tensor,
     shape: Sequence[int],
-    bins: tuple[int, int],
+    bins: Sequence[int],
     spatial_scale: float,
     sampling_ratio: int,
     aligned: bool,

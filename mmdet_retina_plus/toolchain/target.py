@@ -41,14 +41,12 @@ class Target:
         standard: The C++ standard that torch's headers need, 17 or 20.
         cuda: CUDA version of torch, or '' to compile for the CPU only.
         archs: Compute capabilities to compile for, such as '9.0'.
-        cuda_home: The CUDA toolkit that torch found.
     """
 
     torch: str
     standard: int
     cuda: str = ''
     archs: tuple[str, ...] = ()
-    cuda_home: str | None = None
 
     @property
     def label(self) -> str:
@@ -104,15 +102,16 @@ def find_target(cuda: bool = False, archs: Sequence[str] = ()) -> Target:
             'torch sees no GPU here: name the compute capability of the card '
             'to compile for, such as --arch 8.0 (A100) or --arch 9.0 (H100)'
         )
+    return Target(
+        torch.__version__, standard, torch.version.cuda, tuple(archs)
+    )
+
+
+def find_cuda_home() -> str | None:
+    """The CUDA toolkit that torch found; the import needs setuptools."""
     from torch.utils.cpp_extension import CUDA_HOME
 
-    return Target(
-        torch.__version__,
-        standard,
-        torch.version.cuda,
-        tuple(archs),
-        CUDA_HOME,
-    )
+    return CUDA_HOME
 
 
 def cpp_standard(torch_folder: Path) -> int:

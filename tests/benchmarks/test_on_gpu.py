@@ -27,6 +27,15 @@ def test_the_rehearsal_fails_nowhere_and_writes_every_section(tmp_path):
     assert 'passed' in tests['summary'][0]
 
 
+def test_the_name_of_a_side_says_what_it_sets():
+    for name, side in on_gpu.SIDES.items():
+        assert side.stock == name.startswith('stock')
+        assert ('fast' in name) == ('runner_type' in side.options)
+        searches = 'env_cfg.cudnn_benchmark' in side.options
+        assert ('cudnn_benchmark' in name) == searches
+        assert name.removesuffix(', cudnn_benchmark') in on_gpu.SIDES
+
+
 @pytest.mark.parametrize(
     ('ending', 'error'),
     [('exit 1', 'ValueError: pytest'), ('exec sleep 60', 'TimeoutExpired')],

@@ -7,6 +7,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from mmdet_retina_plus.cli.build_mmcv import main
@@ -23,7 +24,7 @@ from mmdet_retina_plus.toolchain.target import RELEASES, Target
 
 UPSTREAM = RELEASES['openmmlab']
 CPU = Target('2.13.0+cpu', 17)
-GPU = Target('2.14.1+cu130', 20, '13.0', ('8.0', '9.0'), '/cuda')
+GPU = Target('2.14.1+cu130', 20, '13.0', ('8.0', '9.0'))
 TOOLS = {'pip': '26.3', 'setuptools': '81.0.0', 'ninja': '1.13.2'}
 WHEEL = 'mmcv-2.1.0+torch2.13.0.cpu-py3-none-any.whl'
 
@@ -36,6 +37,7 @@ class Commands:
         failing: Words of commands that fail, and how often.
         env: Environment of the compilation.
         setup: The setup.py that was built.
+        status: Exit code of a command that fails.
     """
 
     def __init__(self, tmp_path: Path) -> None:
@@ -53,6 +55,7 @@ class Commands:
             archive.add(source, source.name)
         self.words: list[str] = []
         self.failing: dict[str, int] = {}
+        self.status = 1
 
     def run(self, command, log, on_line, env):
         word = next(
@@ -64,7 +67,7 @@ class Commands:
         self.words.append(word)
         if self.failing.get(word, 0):
             self.failing[word] -= 1
-            raise CommandFailed([f'{word} met an error\n'], 1)
+            raise CommandFailed([f'{word} met an error\n'], self.status)
         if word == 'download':
             folder = Path(command[command.index('-d') + 1])
             (folder / self.sdist.name).write_bytes(self.sdist.read_bytes())
@@ -101,6 +104,14 @@ def test_a_build_downloads_compiles_installs_and_checks(commands, tmp_path):
     assert commands.words == BUILT
     assert said[-1] == 'All is well'
     assert not logs(tmp_path)
+
+
+@pytest.mark.parametrize('word', ['wheel', 'download'])
+def test_only_a_killed_compiler_calls_for_fewer_jobs(commands, word):
+    commands.failing, commands.status = {word: 1}, -9
+    with pytest.raises(ValueError, match='memory ran out') as error:
+        build_mmcv(UPSTREAM, CPU, say=str)
+    assert ('--jobs 1' in str(error.value)) == (word == 'wheel')
 
 
 def test_both_standards_reach_the_compilers(commands):
@@ -194,7 +205,8 @@ def test_no_debug_information_and_all_jobs():
     assert 'TORCH_CUDA_ARCH_LIST' not in variables
 
 
-def test_gpu_code_is_for_the_cards_named():
+def test_gpu_code_is_for_the_cards_named(monkeypatch):
+    monkeypatch.setattr(build, 'find_cuda_home', lambda: '/cuda')
     variables = build_variables(GPU, 1)
     assert variables['FORCE_CUDA'] == '1'
     assert variables['TORCH_CUDA_ARCH_LIST'] == '8.0;9.0'
@@ -230,6 +242,18 @@ def test_packages_that_are_in_the_way_are_named(
         build_mmcv(UPSTREAM, target, say=str)
     assert hint in str(error.value)
     assert not commands.words
+
+
+def test_a_gpu_build_without_setuptools_is_told_so(monkeypatch):
+    """torch.utils.cpp_extension, which knows the CUDA toolkit, needs it."""
+    monkeypatch.setattr(torch.version, 'cuda', '13.0')
+    monkeypatch.setitem(sys.modules, 'setuptools', None)
+    monkeypatch.delitem(sys.modules, 'torch.utils.cpp_extension', False)
+    monkeypatch.setattr(build, 'version_of', {'pip': '26.3'}.get)
+    result = CliRunner().invoke(main, ['--cuda', '--arch', '9.0'])
+    assert result.exit_code == 1
+    assert "pip install 'setuptools>=77,<82'" in result.output
+    assert result.output.count('\n') == 1
 
 
 def test_the_fork_builds_with_a_new_setuptools(commands, monkeypatch):

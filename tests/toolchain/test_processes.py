@@ -20,6 +20,16 @@ def test_output_is_logged_and_seen_line_by_line(tmp_path):
     assert (tmp_path / 'log').read_text().endswith('one\ntwo\n')
 
 
+# How mim ends, whose own traceback comes after that of the training.
+MIM = """Traceback (most recent call last):
+{0}
+Traceback (most recent call last):
+  File "mim/commands/train.py", line 100, in cli
+    raise CalledProcessError(retcode, cmd)
+subprocess.CalledProcessError: Command '['python', 'train.py']' {1}"""
+SIGNAL = 'died with <Signals.SIG{}>.'
+
+
 @pytest.mark.parametrize(
     ('output', 'expected'),
     [
@@ -31,14 +41,14 @@ def test_output_is_logged_and_seen_line_by_line(tmp_path):
             'a.h:10:10: fatal error: cusparse.h',
         ),
         ('a.cuh(11): error: defined\nERROR: no wheel', 'a.cuh(11): error:'),
-        ('c++: fatal error: Killed signal terminated program cc1plus', 'A co'),
-        ('cc1plus: virtual memory exhausted\nERROR: no wheel', 'A compiler'),
+        ('c++: fatal error: Killed signal terminated program cc1plus', 'A pr'),
+        ('cc1plus: virtual memory exhausted\nERROR: no wheel', 'A process'),
         (
             "nvcc error   : 'cicc' died due to signal 9 (Kill signal)\n"
             'ERROR: Failed to build one or more wheels',
-            'A compiler ended',
+            'A process was killed',
         ),
-        ('c++: internal compiler error: Killed (program cc1plus)', 'A co'),
+        ('c++: internal compiler error: Killed (program cc1plus)', 'A pr'),
         (
             'c++: internal compiler error: Segmentation fault\n'
             'ERROR: Failed building wheel for mmcv',
@@ -47,7 +57,33 @@ def test_output_is_logged_and_seen_line_by_line(tmp_path):
         (
             'error: subprocess-exited-with-error\n'
             '  ERROR: Failed building wheel for mmcv',
-            'error: subprocess-exited-with-error',
+            'ERROR: Failed building wheel for mmcv',
+        ),
+        (
+            '  Traceback (most recent call last):\n'
+            '  RuntimeError: The current installed version of c++ (15.2) is '
+            'greater than the maximum required version by CUDA 12.4.\n'
+            "  Building wheel for mmcv: finished with status 'error'\n"
+            '  error: subprocess-exited-with-error\n'
+            '  note: This error originates from a subprocess, and is likely '
+            'not a problem with pip.\n'
+            '  ERROR: Failed building wheel for mmcv',
+            'RuntimeError: The current installed version of c++ (15.2)',
+        ),
+        (
+            'ImportError: cannot import name a\n'
+            'RuntimeError: Error compiling objects for extension\n'
+            'ERROR: Failed to build one or more wheels',
+            'ImportError: cannot import name a',
+        ),
+        (MIM.format("KeyError: 'a'", 'returned 1'), "KeyError: 'a'"),
+        (MIM.format('AssertionError', 'returned 1'), 'AssertionError'),
+        (MIM.format('step 10', SIGNAL.format('KILL: 9')), 'A process was'),
+        (MIM.format('', SIGNAL.format('SEGV: 11')), 'crashed with SIGSEGV'),
+        (
+            'RuntimeError: DataLoader worker (pid 1) is killed by signal: '
+            'Killed. ',
+            'A process was killed',
         ),
         (
             "OSError: [Errno 30] Read-only file system: '/a/b'\nERROR: no",
@@ -94,6 +130,21 @@ def test_a_crash_is_named(tmp_path):
     command = [sys.executable, '-c', 'import os; os.abort()']
     with pytest.raises(CommandFailed, match='SIGABRT'):
         run(command, tmp_path / 'log')
+
+
+def test_a_killed_command_ran_out_of_memory(tmp_path):
+    command = ['sh', '-c', 'kill -9 $$']
+    with pytest.raises(CommandFailed, match='memory') as failure:
+        run(command, tmp_path / 'log')
+    assert failure.value.out_of_memory
+
+
+@pytest.mark.skipif(
+    not Path('/dev/full').exists(), reason='only Linux has /dev/full'
+)
+def test_a_log_on_a_full_disk_does_not_hide_the_reason():
+    with pytest.raises(CommandFailed, match='no such key'):
+        run(['sh', '-c', 'echo no such key; exit 1'], Path('/dev/full'))
 
 
 def test_an_index_out_of_reach_is_named(tmp_path):

@@ -3,6 +3,7 @@
 import mmcv.ops
 import pytest
 import torch
+from mmcv.ops import roi_align as mmcv_roi_align
 
 from mmdet_retina_plus.toolchain import proof
 
@@ -34,12 +35,22 @@ def test_a_wrong_score_of_soft_nms_is_seen(monkeypatch):
         proof.check_soft_nms()
 
 
+def one_image(features, rois, *options):
+    """RoIs of the second image read the first."""
+    first = torch.cat([torch.zeros(len(rois), 1), rois[:, 1:]], dim=1)
+    return mmcv_roi_align(features, first, *options)
+
+
 @pytest.mark.parametrize(
-    'change', [lambda pooled: pooled * 1.01, lambda pooled: pooled.flip(-1)]
+    'wrong',
+    [
+        lambda *x: mmcv_roi_align(*x) * 1.01,
+        lambda *x: mmcv_roi_align(*x).flip(-1),
+        one_image,
+    ],
 )
-def test_wrong_values_of_roi_align_are_seen(monkeypatch, change):
-    right = mmcv.ops.roi_align
-    monkeypatch.setattr(mmcv.ops, 'roi_align', lambda *x: change(right(*x)))
+def test_wrong_values_of_roi_align_are_seen(monkeypatch, wrong):
+    monkeypatch.setattr(mmcv.ops, 'roi_align', wrong)
     with pytest.raises(AssertionError):
         proof.check_roi_align('cpu')
 
