@@ -149,7 +149,7 @@ def fuse_distinct_files(
             f'{files[0]} is fused with no other file: boxes in it that '
             'overlap become one'
         )
-    # Not before: torch takes seconds to load, mmdet, which is not needed, more.
+    # Not before: torch takes seconds to load. mmdet would take more.
     from mmdet_retina_plus.kernels.weighted_box_clustering import (
         WBC_PRESETS,
     )

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from .boxes import coordinates
-
 from .clustering_nms import find_leaders, scale_free_iou
 
 WBC_PRESETS: dict[str, dict] = dict(

@@ -1,8 +1,11 @@
 """Which images are seen, and the ids that they get."""
 
+import re
+
 import pytest
 from pycocotools.coco import COCO
 
+from mmdet_retina_plus.inference.image_list import find_images
 from tests.helpers.commands import predict, read
 from tests.helpers.detector_files import CLASSES
 from tests.helpers.image_files import annotations, write_image
@@ -59,6 +62,25 @@ def test_an_annotation_file_gives_images_ids_and_categories(tmp_path, seeing):
     found = [(item['image_id'], item['category_id']) for item in read(out)]
     assert found == [(9, 30), (4, 30)]
     assert not (tmp_path / 'out.images.json').exists()
+
+
+@pytest.mark.parametrize(
+    ('images', 'said'),
+    [
+        ('imgs', 'no file or folder imgs; did you mean image?'),
+        ('image', '.webp; image holds a.jp'),
+        ('image/*.jpg', 'No file fits the pattern image/*.jpg: write it in'),
+    ],
+)
+def test_a_place_without_images_says_what_is_there(
+    tmp_path, monkeypatch, images, said
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'image').mkdir()
+    (tmp_path / 'image' / 'a.jp').touch()
+    (tmp_path / 'seeing.py').touch()
+    with pytest.raises(ValueError, match=re.escape(said)):
+        find_images(images)
 
 
 BAD_ANNOTATIONS = {
