@@ -93,6 +93,15 @@ def test_a_missing_folder_is_named(fuse):
     assert 'nowhere' in result.output
 
 
+def test_a_missing_file_is_named_with_those_that_are_there(fuse, tmp_path):
+    absent = str(tmp_path / 'absent.json')
+    result, out = fuse([detection()], options=[absent])
+    assert 'there is no file' in result.output
+    assert 'holds 0.json' in result.output
+    assert result.exit_code == 1
+    assert not out.exists()
+
+
 def test_impossible_options_say_why(fuse):
     result, _ = fuse([detection()], options=['--score-floor', 'nan'])
     assert result.exit_code == 1

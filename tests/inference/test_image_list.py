@@ -85,6 +85,8 @@ def test_a_place_without_images_says_what_is_there(
 
 BAD_ANNOTATIONS = {
     'no json': ('[', 'no JSON, or cut off'),
+    'nothing': ('', 'is empty'),
+    'no text': ('\xff\xd8\xff', 'is a JPEG, not JSON'),
     'a list': ('[]', 'not in COCO format'),
     'no category': (dict(names=('red', 'green')), 'no category blue'),
     'no image there': (dict(name='absent.png'), 'No image'),
@@ -100,7 +102,7 @@ def test_bad_annotation_files_are_refused(tmp_path, seeing, case):
     content, message = BAD_ANNOTATIONS[case]
     ann_file = tmp_path / 'ann.json'
     if isinstance(content, str):
-        ann_file.write_text(content)
+        ann_file.write_text(content, 'latin-1')
     else:
         image = (1, content.get('name', 'a.png'))
         names = content.get('names', CLASSES)
