@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from mmdet_retina_plus.common.text import clause
 from mmdet_retina_plus.inference.export.export_onnx import export_onnx
 
 from .errors import errors_as_messages
@@ -87,7 +88,8 @@ def main(config: str, checkpoint: str, out: Path, **options) -> None:
     )
     if gap.close_calls:
         click.echo(
-            f'Note: {gap.close_calls} at a threshold are on one side only',
+            f'Note: {clause(gap.close_calls, "detection", "are")} at a '
+            'threshold and on one side only',
             err=True,
         )
     for line in done.notes:

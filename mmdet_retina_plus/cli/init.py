@@ -55,7 +55,7 @@ DIVIDING = ('val_fraction', 'seed')
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help='Of their random choice.',
+    help='Seed of their random choice.',
 )
 @click.option(
     '--batch-size',

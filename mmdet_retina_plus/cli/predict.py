@@ -11,6 +11,7 @@ from mmdet_retina_plus.inference.detect_images import (
     Outcome,
     UnwrittenError,
     detect_images,
+    images_to_see,
 )
 from mmdet_retina_plus.inference.fusion_options import PRESET_WEIGHTS
 from mmdet_retina_plus.inference.shards import (
@@ -98,7 +99,7 @@ class ShardType(click.ParamType):
     type=FiniteRange(0, 1, max_open=True),
     default=0.25,
     show_default=True,
-    help='Of neighbouring tiles.',
+    help='Overlap of neighbouring tiles, as a fraction of their side.',
 )
 @click.option(
     '--flip',
@@ -124,7 +125,8 @@ class ShardType(click.ParamType):
     help='Whose weighted box clustering.  [default: paper]',
 )
 @iou_thr_option(
-    "Of the fusion.  [default: .5 with nms, the preset's with wbc]"
+    'IoU threshold of the fusion.  [default: .5 with nms, with wbc that of '
+    'the preset]'
 )
 @click.option(
     '--score-thr',
@@ -197,6 +199,17 @@ def main(
         if options['shard']:
             raise click.UsageError(
                 '--jobs makes parts of its own: give --shard or --jobs'
+            )
+        with errors_as_messages():
+            images_to_see(
+                images,
+                config,
+                (checkpoint, *options['ensemble']),
+                out,
+                options['ann_file'],
+                options['show_dir'],
+                options['maps'],
+                Shard(1, jobs),
             )
         sys.exit(run_parts(context, out, jobs, options['device']))
     for line in idle_options(context):

@@ -80,7 +80,7 @@ def missing_file(path: str) -> UnreadableError:
             fix = 'correct data_root or ann_file'
             return UnreadableError(message, ANOTHER, fix)
         fix = f"data_root='' and ann_file='{found}'"
-        return UnreadableError(message, f'name {found}', fix)
+        return UnreadableError(message, f'did you mean {found}?', fix)
     names = [x.name for x in parent.glob('*.json')]
     guess = near_name(Path(path).name, names)
     if not guess and len(names) == 1:
@@ -90,7 +90,9 @@ def missing_file(path: str) -> UnreadableError:
         fix = 'ann_file of a file that is there'
         return UnreadableError(message, ANOTHER, fix)
     fix = f"ann_file='…/{guess}' in place of '…/{Path(path).name}'"
-    return UnreadableError(message, f'name {Path(path).parent / guess}', fix)
+    return UnreadableError(
+        message, f'did you mean {Path(path).with_name(guess)}?', fix
+    )
 
 
 def not_utf8(

@@ -58,7 +58,8 @@ def checkpoints_in(folder: Path) -> list[str]:
 def held_by(folder: Path) -> str:
     """The latest checkpoints of a folder, for a message."""
     names = checkpoints_in(folder)[::-1]
-    return f'{folder} holds {some(names)}' if names else contents(folder)
+    place = folder if folder.name else folder.absolute()
+    return f'{place} holds {some(names)}' if names else contents(folder)
 
 
 def others(file: Path, config: str) -> str:

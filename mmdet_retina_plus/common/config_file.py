@@ -88,9 +88,11 @@ def read_config(path: str | Path, options: Sequence[str] = ()) -> Any:
             f'{path} is no config: {error.msg} in line {error.lineno}'
         ) from error
     except Exception as error:
+        reason = f'{type(error).__name__}: {error}'
+        if Path(path).suffix != '.py':
+            reason += '; those of `retina-plus init` and mmdet end in .py'
         raise ValueError(
-            f'{path} cannot be read as a config: {type(error).__name__}: '
-            f'{error}'
+            f'{path} cannot be read as a config: {reason}'
         ) from error
 
 

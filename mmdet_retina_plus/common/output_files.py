@@ -20,6 +20,7 @@ def check_out(out: Path, inputs: Iterable[str | Path]) -> None:
     Raises:
         ValueError: With the fix.
     """
+    check_writable(out.parent)
     if not out.parent.is_dir():
         raise ValueError(
             f'There is no folder {out.parent} for {out.name}: make it by '
@@ -167,13 +168,26 @@ def check_folder(out: Path, files: Iterable[Path]) -> None:
     Raises:
         ValueError: It cannot be made, or not be written into.
     """
-    there = next(path for path in (out, *out.parents) if os.path.lexists(path))
-    if not there.is_dir():
-        raise ValueError(f'Cannot make the folder {out}: {there} is a file')
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise ValueError(f'The folder {there} cannot be written into')
+    check_writable(out)
     for file in files:
         if file.is_dir():
             raise ValueError(
                 f'{file} is a folder: move it, or name another --out'
             )
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be made, or not be written into.
+
+    Raises:
+        ValueError: A file is in its place, or its permissions forbid it.
+    """
+    there = next(
+        path for path in (folder, *folder.parents) if os.path.lexists(path)
+    )
+    if not there.is_dir():
+        raise ValueError(f'Cannot make the folder {folder}: {there} is a file')
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(
+            f'The folder {there} cannot be written into: name another'
+        )

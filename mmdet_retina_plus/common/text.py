@@ -2,6 +2,12 @@
 
 from collections.abc import Sequence
 
+TAKE_WEAKER = (
+    'train longer, or keep weaker boxes by --cfg-options '
+    'model.test_cfg.score_thr=0.001'
+)
+"""What to do where a detector finds nothing."""
+
 
 def some(names: Sequence, most: int = 3) -> str:
     """The first few names, and how many more there are."""

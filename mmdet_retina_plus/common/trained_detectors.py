@@ -1,5 +1,6 @@
 """Detectors with the weights of a checkpoint, which must fit."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,12 @@ BESIDE = (
     'take the config that mmdet saved beside the checkpoint, as '
     'work_dirs/NAME/NAME.py'
 )
+SHAPES = re.compile(
+    r'size mismatch for (\S+): copying a param with shape torch\.Size\(\[(.*)'
+    r'\]\) from checkpoint, the shape in current model is '
+    r'torch\.Size\(\[(.*)\]\)\.'
+)
+"""What torch says of a tensor of another shape."""
 DAMAGE = ('Unsupported operand', 'pickle data was truncated')
 """Begin of what unpickling says of a file that is no pickle, or cut off."""
 
@@ -135,9 +142,12 @@ def load_weights(model: BaseDetector, weights: dict, name: str) -> None:
     try:
         missing, left = model.load_state_dict(weights, strict=False)
     except RuntimeError as error:  # A title, and a line for each tensor.
-        lines = [line.strip() for line in str(error).splitlines()[1:]]
+        lines = [
+            SHAPES.sub(r'\1 is (\2), in the config (\3)', line.strip())
+            for line in str(error).splitlines()[1:]
+        ]
         raise ValueError(
-            f'{name} is not of this config: {some(lines)}; {BESIDE}'
+            f'{name} is not of this config: {some(lines, 1)}; {BESIDE}'
         ) from error
     missing = [key for key in missing if 'num_batches_tracked' not in key]
     if missing:

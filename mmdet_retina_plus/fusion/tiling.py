@@ -11,8 +11,12 @@ from mmcv.ops import batched_nms
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmdet_retina_plus.kernels.weighted_box_clustering import (
+    best_members,
+    weighted_box_clustering,
+)
+
 from .patch_weight import gaussian_patch_weight, plateau_patch_weight
-from .weighted_box_clustering import best_members, weighted_box_clustering
 
 PATCH_WEIGHTS: dict[str, Callable[[Tensor, tuple[int, int]], Tensor]] = dict(
     gaussian=gaussian_patch_weight, plateau=plateau_patch_weight

@@ -13,8 +13,12 @@ from mmdet.utils import ConfigType, OptConfigType
 from mmengine.structures import InstanceData
 from torch import nn
 
+from mmdet_retina_plus.kernels.weighted_box_clustering import (
+    WBC_PRESETS,
+    weighted_box_clustering,
+)
+
 from .mask_tta import check_views
-from .weighted_box_clustering import WBC_PRESETS, weighted_box_clustering
 
 
 @MODELS.register_module()

@@ -97,7 +97,8 @@ def overlaps(file: ResultFile, other: ResultFile) -> 'Tensor':
         Images without boxes of both are left out.
     """
     import torch
-    from mmdet.structures.bbox import bbox_overlaps
+
+    from mmdet_retina_plus.kernels.boxes import coordinates, iou
 
     theirs: dict[Any, list[dict]] = {}
     for record in other.records if other is not file else ():
@@ -110,7 +111,9 @@ def overlaps(file: ResultFile, other: ResultFile) -> 'Tensor':
         both[0, 2:] += both[0, :2]
         boxes = best.new_tensor([item['bbox'] for item in near])
         boxes[:, 2:] += boxes[:, :2]
-        as_sizes, as_corners = bbox_overlaps(both, boxes)
+        as_sizes, as_corners = iou(
+            coordinates(both)[:, :, None], coordinates(boxes)[:, None]
+        )
         same = best.new_tensor(
             [item['category_id'] == record['category_id'] for item in near]
         )

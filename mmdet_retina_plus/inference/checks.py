@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mmdet_retina_plus.common.config_file import check_kinds
-from mmdet_retina_plus.common.output_files import check_out
+from mmdet_retina_plus.common.output_files import check_out, check_writable
 
 from .image_list import ListedImage
 
@@ -52,8 +52,10 @@ def check_pictures(
         suffix: As of `output_of`.
 
     Raises:
-        ValueError: A picture would do so, or two are one file.
+        ValueError: A picture would do so, two are one file, or the folder
+            cannot be written into.
     """
+    check_writable(folder)
     sources = {image.path.resolve() for image in listed}
     names: dict[Path, str] = {}
     for image in listed:

@@ -16,11 +16,16 @@ from mmdet_retina_plus.common.label_names import (
 )
 from mmdet_retina_plus.common.output_files import RowsFile, replacing
 from mmdet_retina_plus.common.result_records import check_replaceable
-from mmdet_retina_plus.common.text import quantity, some, verb
+from mmdet_retina_plus.common.text import (
+    TAKE_WEAKER,
+    quantity,
+    some,
+    verb,
+)
 
 from .checks import check_outputs, check_pictures
 from .fusion_options import fusion_options
-from .image_list import find_images, images_of, read_coco
+from .image_list import ListedImage, find_images, images_of, read_coco
 from .image_loop import detect_in_all
 from .results import Results, images_file
 from .shards import Origin, Shard, fingerprint, merge_shards
@@ -125,33 +130,12 @@ def detect_images(
             'or --tile, --flip and --ensemble'
         )
     checkpoints = (checkpoint, *ensemble)
-    coco: dict[str, Any] = {}
-    if ann_file:
-        coco = read_coco(ann_file)
-        listed = images_of(ann_file, coco, Path(images))
-    else:
-        listed = find_images(images)
-    whole, whole_list = out, listed
-    if shard:
-        if shard.total > len(listed):
-            raise ValueError(
-                f'{shard.total} parts of {quantity(len(listed), "image")}: '
-                'every part needs one, make fewer'
-            )
-        out, listed = shard.file(out), shard.select(listed)
-    check_outputs(
-        [out] if ann_file and not shard else [whole, out, images_file(out)],
-        config,
-        checkpoints,
-        [*(image.path for image in listed), *([ann_file] if ann_file else [])],
+    whole_list, coco = images_to_see(
+        images, config, checkpoints, out, ann_file, show_dir, maps, shard
     )
-    check_replaceable(whole)
-    if show_dir is not None:
-        check_pictures(show_dir, listed)
-    if maps is not None:
-        check_pictures(maps, listed, '.png')
-        if show_dir is not None and maps.resolve() == show_dir.resolve():
-            raise ValueError('Name two folders for --maps and --show-dir')
+    whole, listed = out, whole_list
+    if shard:
+        out, listed = shard.file(out), shard.select(listed)
     device = chosen_device(device)
     fusion = fusion_options(fuse, preset, iou_thr)
     cfg = read_config(config, cfg_options)
@@ -234,7 +218,9 @@ def detect_images(
                 'only annotations that were made on images so turned'
             )
         num_pictures = len(results.images) - len(results.undrawn)
-        if results.num_bare:
+        if results.images and not rows.count:
+            results.notes.append(f'nothing was detected: {TAKE_WEAKER}')
+        elif results.num_bare:
             results.notes.append(
                 f'{results.num_bare} of '
                 f'{quantity(num_pictures, "picture")} '
@@ -273,6 +259,51 @@ def detect_images(
             results.notes.append(f'{shard.total} parts are joined')
             outcome = outcome._replace(num_boxes=merged)
     return outcome
+
+
+def images_to_see(
+    images: str,
+    config: str,
+    checkpoints: Sequence[str],
+    out: Path,
+    ann_file: Path | None = None,
+    show_dir: Path | None = None,
+    maps: Path | None = None,
+    shard: Shard | None = None,
+) -> tuple[list[ListedImage], dict[str, Any]]:
+    """Images of all parts, and the content of an annotation file.
+
+    The arguments are those of `detect_images`. Nothing heavy is imported.
+
+    Raises:
+        ValueError: An input cannot be read, or an output would overwrite one.
+    """
+    coco: dict[str, Any] = {}
+    if ann_file:
+        coco = read_coco(ann_file)
+        listed = images_of(ann_file, coco, Path(images))
+    else:
+        listed = find_images(images)
+    if shard and shard.total > len(listed):
+        raise ValueError(
+            f'{shard.total} parts of {quantity(len(listed), "image")}: '
+            'every part needs one, make fewer'
+        )
+    part = shard.file(out) if shard else out
+    check_outputs(
+        [out] if ann_file and not shard else [out, part, images_file(part)],
+        config,
+        checkpoints,
+        [*(image.path for image in listed), *([ann_file] if ann_file else [])],
+    )
+    check_replaceable(out)
+    if show_dir is not None:
+        check_pictures(show_dir, listed)
+    if maps is not None:
+        check_pictures(maps, listed, '.png')
+        if show_dir is not None and maps.resolve() == show_dir.resolve():
+            raise ValueError('Name two folders for --maps and --show-dir')
+    return listed, coco
 
 
 def is_same(file: Path, other: Path) -> bool:

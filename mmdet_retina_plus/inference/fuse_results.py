@@ -140,8 +140,6 @@ def fuse_distinct_files(
 ) -> Fused:
     """The work of `fuse_files`, once its arguments are checked."""
     views = [read_results(file) for file in files]
-    from mmdet_retina_plus.fusion import WBC_PRESETS
-
     notes = compare(
         [with_names(*file) for file in zip(files, views, strict=True)],
         strict=changes.get('missing_weight') != 0,
@@ -151,6 +149,11 @@ def fuse_distinct_files(
             f'{files[0]} is fused with no other file: boxes in it that '
             'overlap become one'
         )
+    # Not before: torch takes seconds to load. mmdet would take more.
+    from mmdet_retina_plus.kernels.weighted_box_clustering import (
+        WBC_PRESETS,
+    )
+
     given = {name: x for name, x in changes.items() if x is not None}
     arguments = dict(WBC_PRESETS[preset], n_expected=len(views), **given)
     boxes, num_cut = [], 0
@@ -259,7 +262,7 @@ def fuse_images(
     """
     import torch
 
-    from mmdet_retina_plus.fusion import (
+    from mmdet_retina_plus.kernels.weighted_box_clustering import (
         best_members,
         weighted_box_clustering,
     )

@@ -31,7 +31,9 @@ def fusion_options(
         return dict(
             fuse=fuse, iou_threshold=0.5 if iou_thr is None else iou_thr
         )
-    from mmdet_retina_plus.fusion import WBC_PRESETS
+    from mmdet_retina_plus.kernels.weighted_box_clustering import (
+        WBC_PRESETS,
+    )
 
     preset = preset or 'paper'
     options = dict(WBC_PRESETS[preset], fuse=fuse)

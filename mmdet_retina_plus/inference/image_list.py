@@ -5,7 +5,11 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmdet_retina_plus.common.annotation_files import read_json
+from mmdet_retina_plus.common.annotation_files import (
+    contents,
+    instead_of,
+    read_json,
+)
 from mmdet_retina_plus.common.coco_format import check_coco
 from mmdet_retina_plus.common.text import some
 
@@ -56,10 +60,19 @@ def find_images(images: str) -> list[ListedImage]:
         )
         paths = [Path(name) for name in found if os.path.isfile(name)]
         root = Path(os.path.commonpath([path.parent for path in paths] or '.'))
+    if place.is_dir() and not paths:
+        raise ValueError(
+            f'There are no images in {images}, with a suffix of '
+            f'{" ".join(sorted(SUFFIXES))}; {contents(place)}'
+        )
+    if not place.exists() and not glob.has_magic(images):
+        raise ValueError(
+            f'There is no file or folder {images}; {instead_of(place)}'
+        )
     if not paths:
         raise ValueError(
-            f'There are no images at {images}: name a file, a folder, or a '
-            "pattern in quotes, such as 'scans/*.png'"
+            f'No file fits the pattern {images}: write it in quotes, such as '
+            "'scans/*.png'"
         )
     named = sorted((path.relative_to(root).as_posix(), path) for path in paths)
     return [ListedImage(i, *item) for i, item in enumerate(named, 1)]

@@ -67,5 +67,7 @@ def detect_in_all(
 
 
 def in_a_line(error: Exception) -> str:
-    """Type and message; OpenCV's messages have several lines."""
-    return ' '.join(f'{type(error).__name__}: {error}'.split())
+    """Message, and an unexpected type; OpenCV writes several lines."""
+    expected = isinstance(error, ValueError | OSError)
+    kind = '' if expected else f'{type(error).__name__}: '
+    return ' '.join(f'{kind}{error}'.split())

@@ -7,9 +7,13 @@ from typing import Any
 
 import mmcv
 import numpy as np
+from mmdet.datasets import CocoDataset
 from mmdet.structures import DetDataSample
+from mmdet.visualization.palette import get_palette
 from mmengine.structures import InstanceData
+from PIL import ImageColor
 
+from mmdet_retina_plus.common.palette import PALETTE
 from mmdet_retina_plus.visualization import SemSegLocalVisualizer
 
 from .checks import output_of
@@ -30,7 +34,9 @@ class Pictures:
 
     def __init__(self, dataset_meta: dict[str, Any], score_thr: float) -> None:
         self.visualizer = SemSegLocalVisualizer()
-        self.visualizer.dataset_meta = dataset_meta
+        self.visualizer.dataset_meta = dict(
+            dataset_meta, palette=palette_of(dataset_meta)
+        )
         self.score_thr = score_thr
 
     def drawn(self, sample: DetDataSample) -> InstanceData:
@@ -72,6 +78,31 @@ class Pictures:
         """Draw into the image of a file, and write it to another."""
         image = mmcv.imread(source, channel_order='rgb')
         mmcv.imwrite(mmcv.rgb2bgr(self.draw(image, sample)), str(target))
+
+
+def palette_of(meta: dict[str, Any]) -> Any:
+    """Palette of mmdet for some classes.
+
+    The data set's own, unless it is that of COCO's classes, which data sets of
+    other classes inherit. Then a class that is named after a colour has that
+    colour.
+
+    Args:
+        meta: Classes and palette.
+    """
+    classes, palette = meta['classes'], meta['palette']
+    coco = CocoDataset.METAINFO
+    if palette != coco['palette'] or tuple(classes) == coco['classes']:
+        return palette
+    others = [*map(ImageColor.getrgb, PALETTE)]
+    others += get_palette('random', len(classes))
+    return [
+        ImageColor.getrgb(name)
+        if name.lower() in ImageColor.colormap
+        # NumPy's integers are no colours to mmengine.
+        else tuple(map(int, colour))
+        for name, colour in zip(classes, others, strict=False)
+    ]
 
 
 def save_map(sample: DetDataSample, target: Path) -> None:

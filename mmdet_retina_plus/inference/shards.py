@@ -28,9 +28,7 @@ from .results import images_file
 WITHOUT_FOLDER = 'import sys; sys.path = [path for path in sys.path if path]; '
 """Leaves the working folder out, as the console script does: a file queue.py
 there is not Python's."""
-COMMAND = (
-    f'{WITHOUT_FOLDER}from mmdet_retina_plus.cli.main import main; main()'
-)
+COMMAND = f'{WITHOUT_FOLDER}from retina_plus_command import main; main()'
 MOST_OPEN = 500
 """Files that are read side by side, to keep the order of images; more are
 read one after the other, since a process may not open them all."""

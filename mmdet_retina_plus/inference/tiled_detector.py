@@ -68,6 +68,8 @@ class TiledDetector:
             return self.load(dict(img_path=str(path)))['img']
         except cv2.error as error:  # Two lines about its own source.
             raise OSError('OpenCV cannot read the image') from error
+        except AssertionError as error:  # Of mmcv, where nothing was decoded.
+            raise OSError('The file is no image that can be read') from error
 
     def __call__(
         self, image: Any, advance: Callable[[float], None] = lambda share: None

@@ -490,4 +490,4 @@ def test_a_detector_that_finds_nothing_is_named(trained, tmp_path):
         write_image(tmp_path / f'images/{number}.png')
     out = tmp_path / 'out'
     output = commands.invoke(main, *trained[0], '--out', out, code=1)
-    assert 'nothing was detected in 3 images' in output
+    assert 'nothing was detected in 3 images: train longer, or' in output

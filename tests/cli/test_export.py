@@ -39,7 +39,7 @@ BAD_INPUT = {
         dict(extra=['--cfg-options', 'test_dataloader.dataset.pipeline=None']),
         'has no test_dataloader.dataset.pipeline',
     ),
-    'no image': (dict(images='absent'), 'no images at absent'),
+    'no image': (dict(images='absent'), 'no file or folder absent'),
     'no test set': (dict(images=''), 'ann_file.*--images'),
     'no folder': (dict(out='absent/a.onnx'), 'no folder'),
     'other suffix': (dict(out='a.pth'), 'end it in .onnx'),

@@ -1,6 +1,8 @@
 """What the command says of a fusion, and refuses."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -23,6 +25,22 @@ def fuse(tmp_path):
         return CliRunner().invoke(main, arguments), out
 
     return run
+
+
+def test_mmdet_is_not_needed(tmp_path):
+    """It takes more time to load than all else."""
+    for name in ('a.json', 'b.json'):
+        (tmp_path / name).write_text(json.dumps([detection(0.5)] * 3))
+    code = (
+        'import sys\n'
+        "sys.modules.update(dict.fromkeys(['mmcv', 'mmdet', 'mmengine']))\n"
+        'from retina_plus_command import main\n'
+        "main(['fuse', 'a.json', 'b.json', '--out', 'c.json'])"
+    )
+    command = [sys.executable, '-c', code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads((tmp_path / 'c.json').read_text())) == 1
 
 
 def test_the_best_boxes_of_each_image_stay(fuse):
@@ -73,6 +91,15 @@ def test_a_missing_folder_is_named(fuse):
     assert result.exit_code == 1
     assert 'There is no folder' in result.output
     assert 'nowhere' in result.output
+
+
+def test_a_missing_file_is_named_with_those_that_are_there(fuse, tmp_path):
+    absent = str(tmp_path / 'absent.json')
+    result, out = fuse([detection()], options=[absent])
+    assert 'there is no file' in result.output
+    assert 'holds 0.json' in result.output
+    assert result.exit_code == 1
+    assert not out.exists()
 
 
 def test_impossible_options_say_why(fuse):

@@ -10,7 +10,7 @@ from mmdet_retina_plus.common.checkpoint_files import check_checkpoint
 
 REFUSED = {
     'iter_16.pth': 'no file iter_16.pth; did you mean iter_160.pth?',
-    'zzz.pth': r'no file zzz.pth; . holds iter_160.pth, .* and \d more',
+    'zzz.pth': r'no file zzz.pth; /.* holds iter_160.pth, .* and \d more',
     'run/best.pth': 'no file run/best.pth; work_dirs/my_config holds last.pth',
     'empty.pth': 'empty.pth is empty: copy it again',
     'cut.pth': 'cut.pth is cut off: copy it again',

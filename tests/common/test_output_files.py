@@ -123,6 +123,16 @@ def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path, there):
     (tmp_path / 'out').touch()
     with pytest.raises(ValueError, match=r'Cannot make the folder .*a file'):
         check_folder(tmp_path / there, [])
+    with pytest.raises(ValueError, match=r'Cannot make the folder .*a file'):
+        check_out(tmp_path / there / 'a.json', [])
+
+
+def test_a_folder_that_takes_no_files_is_refused(tmp_path, monkeypatch):
+    # Not by permissions, which do not bind root.
+    monkeypatch.setattr(os, 'access', lambda path, mode: False)
+    for check in (check_folder, check_out):
+        with pytest.raises(ValueError, match='cannot be written into: name'):
+            check(tmp_path / 'a', [])
 
 
 def test_a_link_to_nothing_is_no_place_for_a_folder(tmp_path):

@@ -20,7 +20,7 @@ def fuse(tmp_path):
         for number, view in enumerate(views):
             files.append(tmp_path / f'{number}.json')
             text = view if isinstance(view, str) else json.dumps(view)
-            files[-1].write_text(text)
+            files[-1].write_text(text, 'latin-1')
         out = tmp_path / 'fused.json'
         fuse_files(files, out, **options)
         return json.loads(out.read_text())
@@ -145,6 +145,8 @@ def test_a_bad_detection_is_found_before_any_work(
 @pytest.mark.parametrize(
     ('text', 'problem'),
     [
+        ('', 'is empty'),
+        ('\xff\xd8\xff', 'is a JPEG, not JSON'),
         ('[{', 'is no JSON, or cut off: '),
         ('[' * 100_000, 'is nested too deeply'),
         ('{"images": []}', 'holds no list of detections'),

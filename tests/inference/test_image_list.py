@@ -1,8 +1,11 @@
 """Which images are seen, and the ids that they get."""
 
+import re
+
 import pytest
 from pycocotools.coco import COCO
 
+from mmdet_retina_plus.inference.image_list import find_images
 from tests.helpers.commands import predict, read
 from tests.helpers.detector_files import CLASSES
 from tests.helpers.image_files import annotations, write_image
@@ -61,8 +64,29 @@ def test_an_annotation_file_gives_images_ids_and_categories(tmp_path, seeing):
     assert not (tmp_path / 'out.images.json').exists()
 
 
+@pytest.mark.parametrize(
+    ('images', 'said'),
+    [
+        ('imgs', 'no file or folder imgs; did you mean image?'),
+        ('image', '.webp; image holds a.jp'),
+        ('image/*.jpg', 'No file fits the pattern image/*.jpg: write it in'),
+    ],
+)
+def test_a_place_without_images_says_what_is_there(
+    tmp_path, monkeypatch, images, said
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'image').mkdir()
+    (tmp_path / 'image' / 'a.jp').touch()
+    (tmp_path / 'seeing.py').touch()
+    with pytest.raises(ValueError, match=re.escape(said)):
+        find_images(images)
+
+
 BAD_ANNOTATIONS = {
     'no json': ('[', 'no JSON, or cut off'),
+    'nothing': ('', 'is empty'),
+    'no text': ('\xff\xd8\xff', 'is a JPEG, not JSON'),
     'a list': ('[]', 'not in COCO format'),
     'no category': (dict(names=('red', 'green')), 'no category blue'),
     'no image there': (dict(name='absent.png'), 'No image'),
@@ -78,7 +102,7 @@ def test_bad_annotation_files_are_refused(tmp_path, seeing, case):
     content, message = BAD_ANNOTATIONS[case]
     ann_file = tmp_path / 'ann.json'
     if isinstance(content, str):
-        ann_file.write_text(content)
+        ann_file.write_text(content, 'latin-1')
     else:
         image = (1, content.get('name', 'a.png'))
         names = content.get('names', CLASSES)

@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 import torch
 from mmdet.apis import inference_detector, init_detector
+from mmdet.datasets import CocoDataset
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from torch import nn
 
 import mmdet_retina_plus
+from mmdet_retina_plus.inference.pictures import palette_of
 from tests.helpers.commands import predict
 from tests.helpers.detector_files import retinanet, write_config
 from tests.helpers.image_files import noise, write_image
@@ -30,6 +32,26 @@ def test_pictures_show_the_boxes(tmp_path, seeing):
         after = cv2.imread(str(pictures / name)).astype(int)
         assert before.shape == after.shape
         assert (abs(before - after).max() > 50) == drawn
+
+
+def test_a_class_that_is_a_colour_has_it():
+    """Of COCO's palette, which other data sets inherit, green is blue."""
+    coco = CocoDataset.METAINFO
+    names = ('Red', 'cat', 'green', *map(str, range(90)))
+    red, cat, green, *others = palette_of(dict(coco, classes=names))
+    assert (red, green) == ((255, 0, 0), (0, 128, 0))
+    assert len({red, cat, green, *others}) == len(names)
+    assert palette_of(coco) == coco['palette']
+    own = dict(classes=('red',), palette=[(1, 2, 3)])
+    assert palette_of(own) == own['palette']
+
+
+def test_a_detector_that_finds_nothing_is_told_so(tmp_path, seeing):
+    image = write_image(tmp_path / 'a.png')
+    arguments = ('--out', tmp_path / 'o.json', '--show-dir', tmp_path / 'p')
+    output = predict(image, *seeing, *arguments)
+    assert 'nothing was detected: train longer, or keep weaker' in output
+    assert '--show-score-thr' not in output
 
 
 @pytest.fixture(scope='module')

@@ -119,7 +119,7 @@ def detect(loaded: Loaded) -> Iterator[Found]:
         ValueError: An image cannot be read, or the model stops.
     """
     batches = iter(loaded.loader)
-    last = 'the first image'
+    place = 'in the first batch'
     while True:
         try:
             batch = next(batches, None)
@@ -130,9 +130,10 @@ def detect(loaded: Loaded) -> Iterator[Found]:
             found = [found_of(sample, loaded.labels) for sample in samples]
         except Exception as error:  # Of files, pipelines and models.
             raise ValueError(
-                f'Detection stopped behind {last}: {one_line(error)}'
+                f'Detection stopped {place}: {one_line(error)}'
             ) from error
-        last = str(samples[-1].metainfo.get('img_path', samples[-1].img_id))
+        last = samples[-1].metainfo.get('img_path', samples[-1].img_id)
+        place = f'after {last}'
         yield from found
 
 

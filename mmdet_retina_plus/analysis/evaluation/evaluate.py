@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from mmdet_retina_plus.common.config_file import check_kinds, read_config
 from mmdet_retina_plus.common.devices import chosen_device
 from mmdet_retina_plus.common.output_files import check_folder, replace
-from mmdet_retina_plus.common.text import quantity
+from mmdet_retina_plus.common.text import TAKE_WEAKER, quantity
 
 from .collector import Collector
 from .columns import Columns
@@ -152,6 +152,12 @@ def from_results(
             f'{ann_file} has objects without a segmentation, so only boxes '
             'are evaluated'
         )
+    file_names = [image['file_name'] for image in truth.images.values()]
+    if images and not any((images / x).is_file() for x in file_names):
+        notes.append(
+            f'{images} has none of the images, as {file_names[0]}: the sheet '
+            'is grey'
+        )
     found = found_in(results, records, metrics, truth, images)
     return Subject(truth, found, f'{results} on {ann_file}', notes)
 
@@ -222,8 +228,7 @@ def evaluate(
     if not any(len(item.columns.labels) for item in evaluated.values()):
         raise ValueError(
             f'{subject.source}: nothing was detected in '
-            f'{quantity(len(truth.images), "image")}, so there is nothing to '
-            'evaluate'
+            f'{quantity(len(truth.images), "image")}: {TAKE_WEAKER}'
         )
     return evaluated
 

@@ -253,8 +253,14 @@ def draw_shapes(axes: Any, title: str, shapes: Sequence[Shape]) -> None:
 def outlines(shape: Any) -> list[NDArray]:
     """Closed lines around a box x, y, width, height or a mask, (N, 2)."""
     if isinstance(shape, dict):
+        x, y, width, height = mask_util.toBbox(shape).astype(int).tolist()
+        # The box alone: a large image takes seconds.
+        pixels = mask_util.decode(shape)[y : y + height, x : x + width]
         parts, _ = cv2.findContours(
-            mask_util.decode(shape), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+            np.ascontiguousarray(pixels),
+            cv2.RETR_EXTERNAL,
+            cv2.CHAIN_APPROX_SIMPLE,
+            offset=(x, y),
         )
         return [np.concatenate([part, part[:1]])[:, 0] for part in parts]
     x, y, width, height = shape

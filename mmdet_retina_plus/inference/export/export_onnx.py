@@ -19,7 +19,7 @@ from mmdet_retina_plus.common.config_tree import (
     part,
 )
 from mmdet_retina_plus.common.output_files import check_out, replace
-from mmdet_retina_plus.common.text import quantity
+from mmdet_retina_plus.common.text import TAKE_WEAKER, quantity
 from mmdet_retina_plus.inference.image_list import (
     ListedImage,
     find_images,
@@ -142,7 +142,8 @@ def export_onnx(
     if not count:
         raise ValueError(
             f'The checkpoint finds nothing in {quantity(len(listed), "image")}'
-            ', so nothing can be compared: name other --images'
+            f', so nothing can be compared: {TAKE_WEAKER}, or name other '
+            '--images'
         )
     replace(out, content)
     replace(example, EXAMPLE.read_bytes())

@@ -1,12 +1,17 @@
 """The sheet of the worst images."""
 
+import cv2
+import numpy as np
+import pytest
 from matplotlib.figure import Figure
+from pycocotools import mask as mask_util
 
 from mmdet_retina_plus.analysis.evaluation.error_kinds import Kind
 from mmdet_retina_plus.analysis.evaluation.sheet import (
     LABELLED,
     Shape,
     draw_shapes,
+    outlines,
 )
 
 
@@ -30,3 +35,17 @@ def test_a_text_at_the_upper_edge_is_in_its_box():
     draw_shapes(axes, '', shapes)
     sides = {text.get_text(): text.get_va() for text in axes.texts}
     assert sides == {'0': 'top', '40': 'bottom'}
+
+
+@pytest.mark.parametrize('threshold', [0.45, 0.55, 1])
+def test_outlines_in_the_box_are_those_in_the_image(threshold):
+    noise = np.random.default_rng(0).random((40, 50)).astype(np.float32)
+    mask = np.uint8(cv2.GaussianBlur(noise, (0, 0), 2) > threshold)
+    expected, _ = cv2.findContours(
+        mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+    )
+    found = outlines(mask_util.encode(np.asfortranarray(mask)))
+    assert len(found) == len(expected)
+    for line, part in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(line[:-1], part[:, 0])
+        np.testing.assert_array_equal(line[-1], line[0])

@@ -12,12 +12,14 @@ from torch.testing import assert_close
 from benchmarks.box_clustering import cluster_by_loop, scene
 from benchmarks.harness import peak_bytes
 from mmdet_retina_plus.fusion import (
-    WBC_PRESETS,
     gaussian_patch_weight,
     plateau_patch_weight,
+)
+from mmdet_retina_plus.kernels.clustering_nms import class_tables
+from mmdet_retina_plus.kernels.weighted_box_clustering import (
+    WBC_PRESETS,
     weighted_box_clustering,
 )
-from mmdet_retina_plus.fusion.clustering_nms import class_tables
 from tests.helpers.oracles import read_oracle
 
 ORACLE = read_oracle('weighted_box_clustering')

@@ -1,6 +1,6 @@
 """NMS that keeps, for each box, the box that suppresses it: its leader.
 
-Boxes are coordinates (5, N), see ``kernels.boxes``.
+Boxes are coordinates (5, N), see ``boxes``.
 """
 
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmdet_retina_plus.kernels.boxes import iou
+from .boxes import iou
 
 # Boxes of a class that look for leaders together: more are compared among
 # each other in vain, fewer take more steps.

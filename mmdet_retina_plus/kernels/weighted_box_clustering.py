@@ -11,8 +11,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from mmdet_retina_plus.kernels.boxes import coordinates
-
+from .boxes import coordinates
 from .clustering_nms import find_leaders, scale_free_iou
 
 WBC_PRESETS: dict[str, dict] = dict(
