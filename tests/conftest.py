@@ -17,6 +17,11 @@ from yapf.yapflib import yapf_api
 torch.set_num_threads(1)
 os.environ['OMP_NUM_THREADS'] = '1'
 
+HANDLERS = {
+    number: signal.getsignal(number)
+    for number in (signal.SIGINT, signal.SIGTERM)
+}
+
 # Without a card Triton's interpreter runs the kernels, which is settled when
 # they are defined, so before the package is imported. Nothing else of the
 # suite uses Triton.
@@ -74,9 +79,8 @@ def signals_as_before() -> Iterator[None]:
     """Commands handle signals as the process that they have for themselves.
 
     Forked workers would inherit that, and not end when a pool of theirs does.
+    A module's fixture that runs a command does so before this one.
     """
-    numbers = signal.SIGINT, signal.SIGTERM
-    before = [signal.getsignal(number) for number in numbers]
     yield
-    for number, handler in zip(numbers, before, strict=True):
+    for number, handler in HANDLERS.items():
         signal.signal(number, handler)
