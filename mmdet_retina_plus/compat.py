@@ -5,13 +5,12 @@ file is refused, so that `mim test` and `mim train --resume` fail on any
 checkpoint that mmengine wrote. Here the few globals that those files need are
 named as safe; whatever else a file asks for is still refused.
 
-onedl-mmengine reads what is refused a second time without ``weights_only``;
-here it does not.
+onedl-mmengine reads what is refused a second time without ``weights_only``,
+and mmengine reads what it downloads without it from the start; here they do
+not.
 
 A file can neither call other functions nor make arrays of Python objects, by
-a numpy dtype that lies about its memory for example. A checkpoint given by URL
-is loaded by torch.hub, without ``weights_only``: download those of strangers
-first.
+a numpy dtype that lies about its memory for example.
 """
 
 import pickle
@@ -32,6 +31,8 @@ METHODS: dict[type, tuple[str, ...]] = {
     OneCycleParamScheduler: ('_annealing_cos', '_annealing_linear'),
 }
 
+SAFE = Version('2.6')
+"""The first torch with ``weights_only`` on."""
 NUMBER = re.compile(r'[biufc]\d+')
 BYTE_ORDERS = ('<', '>', '=', '|')
 
@@ -117,7 +118,7 @@ def allow_mmengine_checkpoints() -> None:
 
     Does nothing before torch 2.6, where they load as they are.
     """
-    if Version(torch.__version__) < Version('2.6'):
+    if Version(torch.__version__) < SAFE:
         return
     # numpy 2 moved these functions; files name the place of the numpy that
     # wrote them.
@@ -141,7 +142,10 @@ def allow_mmengine_checkpoints() -> None:
 
 
 def keep_weights_only() -> None:
-    """Take from onedl-mmengine's loaders the fallback to unsafe loading."""
+    """Take unsafe loading from mmengine's loaders, of files and of URLs."""
+    if Version(torch.__version__) < SAFE:
+        return
+    checkpoint.load_url = partial(checkpoint.load_url, weights_only=True)
     if hasattr(checkpoint, '_safe_torch_load'):
         load = partial(torch.load, weights_only=True)
         checkpoint._safe_torch_load = load

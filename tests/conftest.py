@@ -10,11 +10,17 @@ import mmengine.config
 import numpy as np
 import pytest
 import torch
+from yapf.yapflib import yapf_api
 
 # Small tensors gain nothing from threads, which on busy cores spin for ages;
 # the second line is for the processes that tests start.
 torch.set_num_threads(1)
 os.environ['OMP_NUM_THREADS'] = '1'
+
+HANDLERS = {
+    number: signal.getsignal(number)
+    for number in (signal.SIGINT, signal.SIGTERM)
+}
 
 # Without a card Triton's interpreter runs the kernels, which is settled when
 # they are defined, so before the package is imported. Nothing else of the
@@ -29,6 +35,12 @@ for module, name in (
     (mmengine.config.utils, 'load'),
 ):
     setattr(module, name, functools.cache(getattr(module, name)))
+
+# Every runner writes its config in several places, and laying out the text
+# takes longer than a short training. onedl-mmengine imports the function where
+# it needs it.
+for module in (mmengine.config.config, yapf_api):
+    module.FormatCode = lambda text, **_: (text, True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -67,9 +79,8 @@ def signals_as_before() -> Iterator[None]:
     """Commands handle signals as the process that they have for themselves.
 
     Forked workers would inherit that, and not end when a pool of theirs does.
+    A module's fixture that runs a command does so before this one.
     """
-    numbers = signal.SIGINT, signal.SIGTERM
-    before = [signal.getsignal(number) for number in numbers]
     yield
-    for number, handler in zip(numbers, before, strict=True):
+    for number, handler in HANDLERS.items():
         signal.signal(number, handler)

@@ -13,6 +13,7 @@ import torch
 from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.optim.scheduler import OneCycleLR
 from mmengine.runner import CheckpointLoader
+from mmengine.runner.checkpoint import load_from_http
 
 import mmdet_retina_plus
 from mmdet_retina_plus.synthetic.shapes import make_shapes
@@ -125,9 +126,15 @@ def test_arrays_of_any_numpy_load(core, tmp_path):
     np.testing.assert_array_equal(torch.load(tmp_path / 'd.pth'), np.arange(3))
 
 
+def load_from_address(file: str) -> dict:
+    path = pathlib.Path(file)
+    return load_from_http(path.as_uri(), model_dir=str(path.parent / 'hub'))
+
+
 @pytest.mark.parametrize('attack', ATTACKS)
 @pytest.mark.parametrize(
-    'load', [torch.load, CheckpointLoader.load_checkpoint]
+    'load',
+    [torch.load, CheckpointLoader.load_checkpoint, load_from_address],
 )
 def test_a_checkpoint_that_calls_something_else_is_refused(
     attack, load, tmp_path
@@ -138,6 +145,18 @@ def test_a_checkpoint_that_calls_something_else_is_refused(
     with pytest.raises(pickle.UnpicklingError):
         load(str(bad))
     assert not victim.exists()
+
+
+@pytest.mark.parametrize('is_zip', [True, False])
+def test_a_downloaded_checkpoint_loads(is_zip, tmp_path):
+    """Of torch < 1.6, too, as pretrained backbones may be."""
+    content = dict(weight=torch.ones(2), history=HistoryBuffer([1.0], [1]))
+    torch.save(
+        content, tmp_path / 'c.pth', _use_new_zipfile_serialization=is_zip
+    )
+    loaded = load_from_address(str(tmp_path / 'c.pth'))
+    assert torch.equal(loaded['weight'], torch.ones(2))
+    assert loaded['history'].mean() == 1
 
 
 def test_a_loaded_array_is_saved_as_numpys_own(tmp_path):

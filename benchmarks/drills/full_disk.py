@@ -1,4 +1,4 @@
-"""Fill a disk while a checkpoint, a result or an export is written.
+"""Fill a disk while a checkpoint, a result, an export or a study is written.
 
     sudo python -m benchmarks.drills.full_disk
     python -m benchmarks.drills.full_disk --folder /mnt/small
@@ -6,7 +6,8 @@
 On a tmpfs of 64 MB, which root may mount, or in a folder on another small file
 system. A filler leaves less than the new file needs. Survived is: the file
 that was there is the same, no piece of the new one is left, the error says
-that there is no space, and with room again the command ends as it should.
+that there is no space, and with room again the command ends as it should, a
+sweep with --retry-failed.
 """
 
 import logging
@@ -36,6 +37,8 @@ from tests.helpers.killed_writes import run_killed
 
 PARTS = (0, 0.1, 0.3, 0.5, 0.7, 0.9)
 """Fractions of the space that the new file needs."""
+PAGES = (0, 1, 2, 3, 6, 12, 18, 24)
+"""Pages of 4096 bytes that are left to a sweep."""
 Write = Callable[[], object]
 Check = Callable[[], bool]
 
@@ -68,6 +71,12 @@ def main(folder: Path | None) -> None:
                         attempt(file, int(part * size), write, check, beside)
                     )
                     count.add(kind, faults, f', {part} of the space')
+            for left in PAGES:
+                place = disk / f'sweep-{left}'
+                place.mkdir()
+                log = root / f'{left}.txt'
+                faults = list(attempt_sweep(place, left * 4096, log))
+                count.add('sweep', faults, f', {left} pages')
     count.conclude()
 
 
@@ -90,6 +99,20 @@ def given(folder: Path) -> Iterator[Path]:
         yield Path(name)
 
 
+@contextmanager
+def nearly_full(place: Path, left: int) -> Iterator[None]:
+    """Leave so many bytes on the disk of a folder."""
+    filler = place / 'filler'
+    with filler.open('wb') as file:
+        disk = os.statvfs(place)
+        size = disk.f_bavail * disk.f_frsize - left
+        os.posix_fallocate(file.fileno(), 0, size)
+    try:
+        yield
+    finally:
+        filler.unlink()
+
+
 def attempt(
     file: Path, left: int, write: Write, check: Check, beside: Path
 ) -> Iterator[str]:
@@ -106,12 +129,8 @@ def attempt(
     kept = beside / 'kept'
     shutil.copytree(place, kept)
     log = beside / 'log.txt'
-    with (place / 'filler').open('wb') as filler:
-        disk = os.statvfs(place)
-        size = disk.f_bavail * disk.f_frsize - left
-        os.posix_fallocate(filler.fileno(), 0, size)
-    code = run_killed(write, log=log)
-    (place / 'filler').unlink()
+    with nearly_full(place, left):
+        code = run_killed(write, log=log)
     if code != 1:
         yield f'exit code {code}'
     if 'No space left' not in log.read_text():
@@ -126,6 +145,52 @@ def attempt(
     shutil.rmtree(place)
     shutil.move(kept, place)
     log.unlink()
+
+
+def attempt_sweep(place: Path, left: int, log: Path) -> Iterator[str]:
+    """Faults of a sweep of stand-ins on a disk that is nearly full.
+
+    Args:
+        place: Its folder.
+        left: Bytes that are free.
+        log: File on another disk, for the output.
+    """
+    # Here, since pytest and Optuna come with them.
+    from mmdet_retina_plus.sweeps.trial_queue import SweepStudy
+    from tests.sweeps.scenes import (
+        GAMMAS,
+        check_done,
+        make_plan,
+        make_study,
+        work,
+    )
+
+    journal = str(place / 'study.log')
+    plan = make_plan(GAMMAS)
+
+    def study() -> SweepStudy:
+        return SweepStudy(journal, 'scene', grace=2.0)
+
+    def run() -> None:
+        for event in work(study(), place):
+            text = event.text.replace('\n', ' / ')
+            click.echo(f'{event.kind} {event.name}: {text}')
+
+    make_study(journal, plan)
+    with nearly_full(place, left):
+        run_killed(run, log=log)
+    said = log.read_text().splitlines()
+    failed = [line for line in said if line.startswith('failed')]
+    for line in failed or said[-1:]:
+        if 'No space left' not in line:
+            yield f'the error does not say so: {line}'
+    again = study()
+    again.start(plan, retry_failed=True)
+    work(again, place)
+    try:
+        check_done(again, place)
+    except AssertionError as error:
+        yield f'another result once there is room: {error}'
 
 
 def checkpoint(place: Path, beside: Path) -> tuple[Path, int, Write, Check]:

@@ -1,17 +1,19 @@
-"""Kill predict, export and sweep run, run them again; count how it ends.
+"""Kill predict, export, sweep run and mim train; count how it ends.
 
     python -m benchmarks.drills.kill_commands
-    python -m benchmarks.drills.kill_commands --kills 3 trained-sweep
+    python -m benchmarks.drills.kill_commands --kills 3 trained-sweep mim
 
-SIGKILL before each write, flush, removal and renaming of a file, one after the
-other, and at random times. Survived is: what lies under a final name is whole,
-of one run and never of half of each; run again, the command ends with the
-result of an uninterrupted one. A sweep has lost no trial and trained none
-twice; stand-ins train there, at a second each. In a trained-sweep detectors
-do, and checkpoints have to be those of an uninterrupted one, bit for bit.
+They are run again then, mim train with --resume. SIGKILL before each write,
+flush, removal and renaming of a file, one after the other, and at random
+times. Survived is: what lies under a final name is whole, of one run and never
+of half of each; run again, the command ends with the result of an
+uninterrupted one. A sweep has lost no trial and trained none twice; stand-ins
+train there, at a second each. In a trained-sweep detectors do, and checkpoints
+have to be those of an uninterrupted one, bit for bit, as that of mim train.
 """
 
 import logging
+import os
 import random
 import signal
 import subprocess
@@ -20,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,7 @@ import torch
 from mmdet.registry import MODELS
 
 from benchmarks.drills.count import Count
-from benchmarks.drills.kill_resume import drill_config
+from benchmarks.drills.kill_resume import drill_config, last_checkpoint
 from mmdet_retina_plus.cli.export import main as export
 from mmdet_retina_plus.inference.shards import COMMAND
 from mmdet_retina_plus.synthetic.shapes import make_shapes
@@ -179,16 +182,78 @@ def trained_sweep(
     )
 
     def start(name: str) -> subprocess.Popen:
-        with (folder / f'{name}.txt').open('a') as log:
-            return subprocess.Popen(
-                [
-                    *(sys.executable, '-c', COMMAND),
-                    *('sweep', 'run', spec, '--work-dir', folder / name),
-                ],
-                stdout=log,
-                stderr=log,
-            )
+        return started(
+            *('-c', COMMAND, 'sweep', 'run', spec),
+            *('--work-dir', folder / name),
+            log=folder / f'{name}.txt',
+        )
 
+    killed, code = kill_until_done(start, kills, draws)
+    whole, found = (
+        {
+            path.parent.parent.name.rpartition('_')[0]: torch.load(path)
+            for path in (folder / name).glob('*/*/iter_9.pth')
+        }
+        for name in ('whole', 'killed')
+    )
+    faults = [*differences(found, whole)]
+    if len(found) != 2 or code:
+        faults.append(f'{len(found)} of 2 trials are complete')
+    for _ in range(killed):
+        yield 'sweep run, trained', faults
+
+
+def killed_mim(
+    folder: Path, kills: int, draws: random.Random
+) -> Iterator[tuple[str, list[str]]]:
+    """Kind and faults of a `mim train` that is killed over and over."""
+    make_shapes(folder / 'data', num=10, num_val=4, size=96)
+    config = folder / 'config.py'
+    drill_config(folder, 2, 9).dump(config)
+    # mim names the distribution: mmdet, or onedl-mmdetection.
+    (mmdet,) = set(packages_distributions()['mmdet'])
+
+    def start(name: str) -> subprocess.Popen:
+        log = folder / f'{name}.txt'
+        resume = ['--resume'] if log.exists() else []
+        return started(
+            *('-m', 'mim', 'train', mmdet, config),
+            *('--work-dir', folder / name, *resume),
+            log=log,
+        )
+
+    killed, code = kill_until_done(start, kills, draws)
+    whole, found = (
+        last_checkpoint(folder / name) for name in ('whole', 'killed')
+    )
+    faults = [*differences(found, whole)]
+    if code:
+        faults.append(f'exit code {code}')
+    for _ in range(killed):
+        yield 'mim train', faults
+
+
+def started(*arguments: Any, log: Path) -> subprocess.Popen:
+    """Python with these arguments, in a group of processes of its own."""
+    with log.open('a') as output:
+        return subprocess.Popen(
+            [sys.executable, *arguments],
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+
+
+def kill_until_done(
+    start: Callable[[str], subprocess.Popen], kills: int, draws: random.Random
+) -> tuple[int, int]:
+    """Number of kills, and the exit code of the run that came to its end.
+
+    Args:
+        start: Starts the command for 'whole', or again for 'killed'.
+        kills: Most that are tried.
+        draws: Of the times.
+    """
     began = time.monotonic()
     assert start('whole').wait() == 0
     seconds = time.monotonic() - began
@@ -199,20 +264,10 @@ def trained_sweep(
             left = None if killed == kills else draws.uniform(0, seconds / 2)
             process.wait(left)
             break
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
         killed += 1
-    whole, found = (
-        {
-            path.parent.parent.name.rpartition('_')[0]: torch.load(path)
-            for path in (folder / name).glob('*/*/iter_9.pth')
-        }
-        for name in ('whole', 'killed')
-    )
-    faults = [*differences(found, whole)]
-    if len(found) != 2 or process.returncode:
-        faults.append(f'{len(found)} of 2 trials are complete')
-    for _ in range(killed):
-        yield 'sweep run, trained', faults
+    return killed, process.returncode
 
 
 SCENES = {
@@ -220,6 +275,7 @@ SCENES = {
     'export': killed_exports,
     'sweep': killed_sweeps,
     'trained-sweep': trained_sweep,
+    'mim': killed_mim,
 }
 
 if __name__ == '__main__':

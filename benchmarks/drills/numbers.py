@@ -58,6 +58,8 @@ lab_convs = 1
 lab_neck = dict(in_channels=lab_channels, out_channels=lab_width)
 """
 """Data file of the lab, which every config of it inherits."""
+WIDTH = 16
+"""Channels behind the backbone, of what is not in the lab."""
 FAMILIES = (
     'lab/assigner_max-iou',
     'lab/assigner_atss',
@@ -160,7 +162,7 @@ def configs() -> Iterator[tuple[str, Config]]:
             yield path.stem, load(f'lab/{path.stem}')
     for name in FAMILIES:
         if not name.startswith('lab/'):
-            yield name, load(name)
+            yield name, narrow(name)
     losses: dict[str, dict] = {
         f'gamma {gamma}': dict(loss_cls=focal_loss(gamma)) for gamma in GAMMAS
     }
@@ -176,6 +178,24 @@ def configs() -> Iterator[tuple[str, Config]]:
         for key, loss in changes.items():
             config.model.bbox_head[key] = loss
         yield name, config
+
+
+def narrow(name: str) -> Config:
+    """A config of `FAMILIES`; those of the lab are narrow by their data."""
+    config = load(name)
+    if name.startswith('lab/'):
+        return config
+    model = config.model
+    model.neck.out_channels = WIDTH
+    model.bbox_head.update(
+        in_channels=WIDTH, feat_channels=WIDTH, stacked_convs=1
+    )
+    if 'roi_head' in model:
+        model.roi_head.mask_roi_extractor.out_channels = WIDTH
+        model.roi_head.mask_head.update(
+            num_convs=1, in_channels=WIDTH, conv_out_channels=WIDTH
+        )
+    return config
 
 
 def focal_loss(gamma: float) -> dict:
@@ -277,7 +297,7 @@ def try_family(drill: Drill, name: str) -> None:
 
 
 def fresh(name: str) -> BaseDetector:
-    return build_detector(load(name))
+    return build_detector(narrow(name))
 
 
 def train(

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from shutil import disk_usage
 
 from .slots import Slot
 
@@ -19,6 +20,8 @@ TRACEBACK = 'Traceback (most recent call last)'
 LOGGED = re.compile(r'\d\d/\d\d \d\d:\d\d:\d\d - ')
 """How mmengine's lines begin."""
 TORCHRUN_FAILED = 'torch.distributed.elastic.multiprocessing.errors.'
+LITTLE = 2**20
+"""Bytes free on a disk that is full."""
 PATIENCE = 20.0
 """Seconds to wait for the end of a run after SIGTERM."""
 
@@ -88,6 +91,8 @@ class Training:
         with self.log.open(errors='replace') as output:
             output.seek(self.start)
             lines = last_words(output)
+        if not lines and disk_usage(self.log.parent).free < LITTLE:
+            lines = [f'No space left for its output: {self.log.parent}']
         code = f'Exit code {self.process.returncode}, see {self.log}'
         return '\n'.join([code, *lines])
 

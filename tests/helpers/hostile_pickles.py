@@ -40,6 +40,10 @@ EMPTY = np.array(0).__reduce__()
 ATTACKS: dict[str, Callable[[pathlib.Path], Any]] = {
     'os-system': lambda path: Calls(os.system, f'touch {path}'),
     'function': lambda path: Calls(pathlib.Path.touch, path),
+    'open': lambda path: Calls(open, str(path), 'w'),
+    'memory-map': lambda path: Calls(
+        np.memmap, str(path), 'u1', 'w+', 0, (1,)
+    ),
     'eval': lambda path: Calls(eval, f'open({str(path)!r}, "w")'),
     'method': lambda path: Calls(path.touch),
     'getattr-chain': lambda path: Calls(

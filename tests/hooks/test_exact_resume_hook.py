@@ -274,3 +274,23 @@ def test_one_process_goes_on_in_the_order_of_two(
     output = capsys.readouterr().out
     assert 'saved with world_size=2, this training has 1' in output
     assert 'images continue in order, random states not' in output
+
+
+def resume_as_one_of_two(rank: int, folder: Path) -> list[int]:
+    config = noisy_config(val_dataloader__dataset__length=4)
+    NoisyData.read.clear()
+    named = str(folder / 'one' / 'iter_6.pth')
+    train(config, folder / 'two', resume=True, load_from=named)
+    return NoisyData.read[10]
+
+
+def test_two_processes_go_on_in_the_order_of_one(tmp_path):
+    """After 6 steps with 2 images, 2 with 4."""
+    config = noisy_config(
+        train_cfg__max_iters=10, val_dataloader__dataset__length=4
+    )
+    NoisyData.read.clear()
+    train(config, tmp_path / 'one')
+    order = NoisyData.read[10]
+    ranks = in_two_processes(tmp_path, resume_as_one_of_two, tmp_path)
+    assert [i for pair in zip(*ranks, strict=True) for i in pair] == order[12:]

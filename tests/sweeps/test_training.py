@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 from zipfile import ZipFile
 
 import pytest
@@ -62,6 +63,17 @@ def test_the_end_of_a_run_and_its_output_are_seen(start):
     assert where.startswith('Exit code 3')
     assert first == 'an early line'
     assert last == 'ValueError: the model fails'
+
+
+def test_an_output_that_found_no_space_is_told(start, monkeypatch):
+    run = start(BASE.replace('fails=False', 'fails=True'))
+    assert run.has_ended(20)
+    run.start = run.log.stat().st_size
+    assert 'No space' not in run.error()
+    monkeypatch.setattr(
+        training, 'disk_usage', lambda folder: SimpleNamespace(free=4096)
+    )
+    assert 'No space left' in run.error()
 
 
 def test_what_was_said_before_a_traceback_is_kept_and_its_frames_are_not():
