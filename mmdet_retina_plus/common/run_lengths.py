@@ -1,7 +1,10 @@
 """Masks in COCO's formats as compressed run lengths."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 def compressed(segmentation: Any, height: int, width: int) -> dict[str, Any]:
@@ -24,3 +27,64 @@ def compressed(segmentation: Any, height: int, width: int) -> dict[str, Any]:
     if isinstance(counts, str):
         counts = counts.encode()
     return dict(size=size, counts=bytes(counts))
+
+
+def cut_off(masks: Sequence[Any]) -> list[int]:
+    """Positions of run lengths that end before or behind their image's end.
+
+    pycocotools compares such masks forever, and reads or writes beyond them.
+
+    Args:
+        masks: Polygons, which pass, or run lengths.
+    """
+    places = [at for at, x in enumerate(masks) if isinstance(x, Mapping)]
+    counts = [b''] * len(places)
+    for number, at in enumerate(places):
+        given = masks[at]['counts']
+        if isinstance(given, list):
+            # Those that pycocotools cannot compress stay empty, too.
+            if (
+                sum(given) != np.prod(masks[at]['size'])
+                or min(given, default=-1) < 0
+            ):
+                continue
+            counts[number] = compressed(masks[at], 0, 0)['counts']
+        else:
+            text = given if isinstance(given, str) else bytes(given).decode()
+            counts[number] = text.encode()
+    totals = pixels_in(counts) if counts else ()
+    return [
+        at
+        for at, total in zip(places, totals, strict=True)
+        if total != np.prod(masks[at]['size'])
+    ]
+
+
+def pixels_in(masks: Sequence[bytes]) -> NDArray[np.int64]:
+    """Number of pixels that each compressed mask runs over, -1 if unclear.
+
+    A run is written in groups of five bits, the lowest first, and from the
+    fourth run on as the difference from the one before the last.
+    """
+    totals = np.full(len(masks), -1)
+    sizes = np.array([len(mask) for mask in masks], dtype=int)
+    codes = np.frombuffer(b''.join(masks), np.uint8).astype(np.int64) - 48
+    last = sizes.cumsum() - 1
+    whole = sizes > 0
+    whole[whole] = codes[last[whole]] & 32 == 0
+    if not whole.all():
+        rest = [mask for mask, kept in zip(masks, whole, strict=True) if kept]
+        totals[whole] = pixels_in(rest)
+        return totals
+    ends = np.flatnonzero(codes & 32 == 0)
+    starts = np.concatenate([[0], ends + 1])[:-1]
+    lengths = ends - starts + 1
+    places = np.arange(len(codes)) - np.repeat(starts, lengths)
+    runs = np.add.reduceat((codes & 31) << 5 * places, starts)
+    runs -= (codes[ends] & 16 > 0) * (1 << 5 * lengths)
+    # Each difference counts once in its run and in every second one behind.
+    firsts = np.searchsorted(ends, last - sizes, side='right')
+    counts = np.diff(firsts, append=len(runs))
+    index = np.arange(len(runs)) - np.repeat(firsts, counts)
+    times = (np.repeat(counts, counts) - 1 - index) // 2 + 1
+    return np.add.reduceat(runs * np.where(index, times, 1), firsts)

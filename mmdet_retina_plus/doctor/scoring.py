@@ -20,8 +20,8 @@ from mmdet_retina_plus.common.config_tree import (
     part,
     walk,
 )
-from mmdet_retina_plus.common.run_lengths import compressed
-from mmdet_retina_plus.common.text import quantity
+from mmdet_retina_plus.common.run_lengths import compressed, cut_off
+from mmdet_retina_plus.common.text import quantity, some
 
 from .coco_metric import explain_arguments
 from .data_sets import ids_of, silence
@@ -266,6 +266,7 @@ def score_perfect(
         return {}, left_out
     try:
         with silence():
+            refuse_cut_masks(evaluator, infos)
             perfect = [
                 perfect_sample(info, masks, packed.get(info['img_id'], first))
                 for info in infos
@@ -294,6 +295,27 @@ def score_perfect(
     elif own and findings:
         findings = [replace(x, fix=loaded_late(name)) for x in findings]
     return dict(scores), subset_instead(cfg, name, findings)
+
+
+def refuse_cut_masks(evaluator: Any, infos: Sequence[Mapping]) -> None:
+    """Stop at masks that pycocotools would compare forever.
+
+    Raises:
+        ValueError: There are any.
+    """
+    objects = [x for info in infos for x in info.get('instances') or ()]
+    listed = [(x.get('id', ''), x.get('mask')) for x in objects]
+    for metric in evaluator.metrics:
+        anns = getattr(getattr(metric, '_coco_api', None), 'anns', {})
+        if 'segm' in metrics_of(metric):
+            listed += [(key, x.get('segmentation')) for key, x in anns.items()]
+    cut = cut_off([mask for _, mask in listed])
+    if cut:
+        raise ValueError(
+            f'run lengths of {len(cut)} objects do not add up to height x '
+            f'width, at which scoring hangs: ids '
+            f'{some([x for x, _ in map(listed.__getitem__, cut)])}'
+        )
 
 
 def loaded_late(name: str) -> str:

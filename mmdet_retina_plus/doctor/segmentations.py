@@ -7,7 +7,7 @@ import numpy as np
 
 from mmdet_retina_plus.common.coco_columns import NOT_FOUND
 from mmdet_retina_plus.common.numbers import is_finite
-from mmdet_retina_plus.common.run_lengths import compressed
+from mmdet_retina_plus.common.run_lengths import compressed, cut_off
 from mmdet_retina_plus.common.text import clause, quantity, some
 
 from .box_formats import (
@@ -132,6 +132,12 @@ def check_segmentations(split: Split) -> list[Finding]:
             'write [[x1, y1, x2, y2, …], …] or '
             '{"size": [height, width], "counts": …}',
         )
+    whole = [mask if readable[at] else None for at, mask in enumerate(masks)]
+    cut = cut_off(whole)
+    if cut:
+        findings += cut_masks(split, masks, cut)
+        for at in cut:
+            readable[at] = False
     thin = [
         ids[at]
         for at, mask in enumerate(masks)
@@ -181,6 +187,26 @@ def check_segmentations(split: Split) -> list[Finding]:
             'write size as [height, width] of the image',
         )
     return findings
+
+
+def cut_masks(
+    split: Split, masks: Sequence, cut: Sequence[int]
+) -> list[Finding]:
+    """Run lengths that do not end with their image, by their positions."""
+    fix = (
+        'write the run lengths again: dict(size=mask.shape, counts='
+        'pycocotools.mask.encode(np.asfortranarray(mask))["counts"].decode())'
+    )
+    counts = [masks[at]['counts'] for at in cut]
+    what = 'that do not add up to height x width'
+    if all(isinstance(x, str) and x[:2] in ("b'", 'b"') for x in counts):
+        what += f', str() of bytes: {counts[0][:12]}…'
+        fix = 'write counts.decode() in place of str(counts)'
+    return split.fail(
+        f'{clause(len(cut), "annotation", "have")} run lengths {what}, at '
+        f'which scoring hangs: ids {some(split.ids[cut].tolist())}',
+        fix,
+    )
 
 
 def factor_text(factor: float) -> str:

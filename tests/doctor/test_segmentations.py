@@ -1,12 +1,14 @@
 """One fault at a time in the masks of an annotation file."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from pycocotools.mask import encode
 
 from mmdet_retina_plus.doctor.box_formats import check_box_format
+from mmdet_retina_plus.doctor.scoring import refuse_cut_masks
 from mmdet_retina_plus.doctor.segmentations import check_segmentations
 from mmdet_retina_plus.doctor.split import Split
 
@@ -92,6 +94,32 @@ def test_a_fault_is_found_with_its_fix(masks, pipeline, level, words):
     (finding,) = findings(masks, pipeline)
     assert finding.level == level
     assert words in finding.message + finding.fix
+
+
+@pytest.mark.parametrize(
+    ('counts', 'fix'),
+    [
+        (str(RUN_LENGTHS['counts'].encode()), 'counts.decode()'),
+        (RUN_LENGTHS['counts'][:-2], 'write the run lengths again'),
+        ([100, 20], 'write the run lengths again'),
+        ([], 'write the run lengths again'),
+    ],
+)
+def test_run_lengths_at_which_scoring_hangs_are_named(counts, fix):
+    cut = RUN_LENGTHS | {'counts': counts}
+    (finding,) = findings([RUN_LENGTHS, cut], BITMAPS, metrics=['segm'])
+    assert finding.level == 'error'
+    assert finding.message.endswith('ids 2')
+    assert fix in finding.fix
+    metric = SimpleNamespace(
+        metrics=['segm'], _coco_api=SimpleNamespace(anns={7: {}})
+    )
+    evaluator = SimpleNamespace(metrics=[metric])
+    infos = [{'instances': [{'mask': RUN_LENGTHS}]}]
+    refuse_cut_masks(evaluator, infos)
+    metric._coco_api.anns[7]['segmentation'] = cut
+    with pytest.raises(ValueError, match='ids 7'):
+        refuse_cut_masks(evaluator, infos)
 
 
 @pytest.mark.parametrize(

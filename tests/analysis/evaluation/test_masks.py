@@ -6,9 +6,9 @@ from pycocotools import mask as mask_util
 
 from mmdet_retina_plus.analysis.evaluation.masks import (
     MaskError,
-    pixels_in,
     run_lengths,
 )
+from mmdet_retina_plus.common.run_lengths import pixels_in
 
 POLYGON = [[3, 2, 12, 2, 12, 9, 3, 9]]
 
