@@ -75,7 +75,7 @@ def test_another_size_is_refused_with_its_reason(
 ):
     said = run(size, orientation, stored=stored, code=1)
     assert re.search(
-        rf'a.jpg: ValueError: loaded as \d+ x \d+ pixels, but the annotations '
+        rf'a.jpg: loaded as \d+ x \d+ pixels, but the annotations '
         rf'say {size[0]} x {size[1]}; .*{reason}',
         said,
     )
