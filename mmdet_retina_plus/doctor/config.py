@@ -413,6 +413,7 @@ def check_model(
     batch = samples.get('train')
     failed = batch is not None and not batch
     tried: list[Finding] = []
+    switched: list[Finding] = []
     if values.get('train_cfg') is None:
         message = 'not tried: train_cfg=None, the config does not train'
         tried.append(Finding('ok', 'loss step', message))
@@ -428,7 +429,7 @@ def check_model(
             message = 'not tried: no sample of training can be loaded'
             found = [Finding('ok', 'loss step', message)]
         if batch and loader is not None and not any_error(found):
-            found += guarded(
+            switched = guarded(
                 check_switches, values, model, loader.dataset, there
             )
         tried += found
@@ -440,6 +441,7 @@ def check_model(
         tried.append(Finding('ok', 'prediction', message))
     if any_error(tried):
         tried = guarded(explain_heads, model, features) or tried
+    tried += switched
     return findings + without_consequences(tried, [*known, *channels])
 
 

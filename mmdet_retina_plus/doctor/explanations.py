@@ -206,6 +206,11 @@ Reader = Callable[[str], tuple[str, str] | None]
 """What is wrong and its fix, from the text of an error."""
 PHRASES = (
     (
+        'only support by_epoch=True',
+        '{key} without by_epoch: ReduceOnPlateauLR steps after each '
+        'validation, in loops of iterations too',
+    ),
+    (
         "'by_epoch'",
         "train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=12)",
     ),
@@ -264,6 +269,11 @@ PHRASES = (
     ('persistent_workers option needs', '{key}.persistent_workers=False'),
     ('prefetch_factor option could only', '{key}.prefetch_factor=None'),
     ("has no attribute 'bboxes'", 'with_bbox=True in LoadAnnotations'),
+    (
+        "has no attribute 'gt_sem_seg'",
+        "dict(type='PaintInstances') before PackDetInputs of {key}, and "
+        'with_mask=True in its LoadAnnotations',
+    ),
     ("has no attribute 'masks'", 'with_mask=True in LoadAnnotations'),
     (
         "no attribute 'nms'",

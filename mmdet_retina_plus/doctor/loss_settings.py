@@ -1,6 +1,7 @@
 """Settings of the losses that training accepts and suffers from."""
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmdet_retina_plus.common.config_tree import (
@@ -10,9 +11,10 @@ from mmdet_retina_plus.common.config_tree import (
     walk,
 )
 from mmdet_retina_plus.common.numbers import is_finite, is_number
+from mmdet_retina_plus.common.python_code import one_line
 
 from .findings import Finding
-from .model_traits import counts_channels, divides_losses, is_retina
+from .model_traits import counts_channels, divides_losses, head_of, is_retina
 from .weights import setting
 
 
@@ -78,22 +80,23 @@ def check_box_losses(cfg: Mapping) -> list[Finding]:
 
 
 def check_start(cfg: Mapping) -> list[Finding]:
-    """Initial weights of RetinaNet's head, and its prior of objects."""
-    key = 'model.bbox_head.init_cfg'
-    given = list(walk(part(cfg, 'model.bbox_head').get('init_cfg')))
-    if not given or not is_retina(cfg):
+    """Initial weights of a head, and the prior that its class starts with."""
+    key, head = 'model.bbox_head.init_cfg', part(cfg, 'model.bbox_head')
+    given = list(walk(head.get('init_cfg')))
+    usual = setting({'type': head.get('type')}, 'init_cfg', None)
+    if not given or not any('bias_prob' in x for x in walk(usual)):
         return []
-    right = (
-        "dict(type='Normal', layer='Conv2d', std=0.01, override=dict("
-        "type='Normal', name='retina_cls', std=0.01, bias_prob=0.01))"
-    )
+    # RTMDet's and others set it in their code.
+    if 'bias_init' in inspect.getsource(head_of(cfg).init_weights):
+        return []
+    right = one_line(usual)
     wide = [x['std'] for x in given if is_number(x.get('std'))]
     if wide and max(wide) > SPREAD:
         message = f'std={max(wide)} of initial weights: losses start huge'
         return [Finding('warning', 'bbox_head', message, f'{key}={right}')]
-    loss = part(cfg, 'model.bbox_head.loss_cls')
+    loss = setting(head, 'loss_cls', {})
     # Without its exponent it is a cross entropy, which starts lower.
-    focal = 'Focal' in kind(loss) and loss.get('gamma', 2) > 0
+    focal = 'focal' in kind(loss).lower() and loss.get('gamma', 2) > 0
     priors = [x['bias_prob'] for x in given if is_number(x.get('bias_prob'))]
     if priors and max(priors) > HALF:
         message = (
@@ -106,8 +109,8 @@ def check_start(cfg: Mapping) -> list[Finding]:
     if any(kind(x) == 'Pretrained' for x in given):
         return []
     message = (
-        'no bias_prob in init_cfg: all anchors start with a score of 0.5, and '
-        'the focal loss with thousands'
+        'no bias_prob in init_cfg: all locations start with a score of 0.5, '
+        'and the focal loss far too high'
     )
     return [Finding('warning', 'bbox_head', message, f'{key}={right}')]
 
@@ -163,6 +166,32 @@ def heads(cfg: Mapping) -> list[tuple[str, str, Mapping]]:
     ]
 
 
+def background_first(
+    key: str, values: Sequence, background: bool
+) -> list[Finding]:
+    """Weights whose odd one is the first, and that of the background last.
+
+    Args:
+        key: Of the weights.
+        values: One a class, and of the background.
+        background: Whether there is one.
+    """
+    if not background or not all(map(is_number, values)):
+        return []
+    first, *others = values
+    if not {*others} == {max(others)} or not 0 <= 2 * first <= max(others):
+        return []
+    return [
+        Finding(
+            'warning',
+            f'{key.split(".")[-3]}.loss_cls',
+            f'class_weight={list(values)}: {first} is the weight of the first '
+            'class, for mmdet has that of the background last',
+            f'{key}={[*others, first]}',
+        )
+    ]
+
+
 def check_class_weights(cfg: Mapping) -> list[Finding]:
     """One weight or alpha a class, and one for the background of a softmax."""
     findings = []
@@ -176,7 +205,12 @@ def check_class_weights(cfg: Mapping) -> list[Finding]:
             values = loss.get(name)
             background = softmax and name == 'class_weight'
             wanted = number + background
-            if not isinstance(values, list | tuple) or len(values) == wanted:
+            if not isinstance(values, list | tuple):
+                continue
+            if len(values) == wanted:
+                findings += background_first(
+                    f'{path}.loss_cls.{name}', values, background
+                )
                 continue
             rest = ' and one of the background' if background else ''
             findings.append(

@@ -128,7 +128,47 @@ def check_moved_masks(cfg: Mapping) -> list[Finding]:
     return findings
 
 
+STRETCH = ('BatchSyncRandomResize', 'BatchResize')
+"""Steps of a batch that scale images and boxes alone."""
+
+
+def check_batch_steps(cfg: Mapping) -> list[Finding]:
+    """Steps of a whole batch that leave masks or maps as they are."""
+    key = 'model.data_preprocessor.batch_augments'
+    model = part(cfg, 'model')
+    maps = any(
+        part(owner, name)
+        for owner in (model, part(model, 'roi_head'))
+        for name in ('semantic_head', 'segm_head')
+    )
+    loaded = [
+        name
+        for name, needed in (('masks', needs_masks(cfg)), ('maps', maps))
+        if needed
+    ]
+    steps = part(model, 'data_preprocessor').get('batch_augments') or ()
+    findings = []
+    for number, step in enumerate(steps):
+        where = f'{key}.{number}'
+        if kind(step) in STRETCH and loaded:
+            message = f'{kind(step)} scales images and boxes, but no '
+            message += ' and no '.join(loaded)
+            fix = (
+                f"{key}=None, and dict(type='RandomChoiceResize', scales=[…]) "
+                'in the pipeline'
+            )
+            findings.append(Finding('error', where, message, fix))
+        fills = kind(step) == 'BatchFixedSizePad'
+        if fills and maps and not step.get('pad_seg'):
+            message = 'BatchFixedSizePad pads images, and without pad_seg no '
+            message += 'maps'
+            fix = f'{where}.pad_seg=True'
+            findings.append(Finding('error', where, message, fix))
+    return findings
+
+
 CHECKS = (
+    check_batch_steps,
     check_mask_loading,
     check_views,
     check_pixel_supervision,

@@ -211,12 +211,17 @@ def check_suppression(cfg: Mapping) -> list[Finding]:
                 f'no NMS is called {name}{hint(near)}',
                 f'{key}.type={near or "nms"!r}',
             )
-        binary = part(cfg, path).get('mask_thr_binary')
-        if is_number(binary) and binary >= 1:
+        for name in ('mask_thr_binary', 'mask_thr'):
+            threshold = part(cfg, path).get(name)
+            if not is_number(threshold) or 0 < threshold < 1:
+                continue
+            what = 'leaves every mask empty'
+            if threshold <= 0:
+                what = 'fills the whole box: each pixel above 0 is scored'
             problem = (
                 path,
-                f'mask_thr_binary={binary} leaves every mask empty',
-                f'{path}.mask_thr_binary=0.5',
+                f'{name}={threshold} {what}',
+                f'{path}.{name}=0.5',
             )
         for count, usual in (('max_per_img', 100), ('nms_pre', 1000)):
             if part(cfg, path).get(count) == 0:

@@ -16,6 +16,7 @@ from .schedules import (
     DECAYS,
     STEPS,
     Length,
+    is_plateau,
     length_of,
     scaled,
     schedules_of,
@@ -119,7 +120,7 @@ def check_rates(cfg: Mapping, batches: int | None) -> list[Finding]:
     schedules = [
         x
         for x in schedules_of(cfg)
-        if kind(x).endswith('LR') and 'Plateau' not in kind(x)
+        if kind(x).endswith('LR') and not is_plateau(x)
     ]
     cyclic = any(name in kind(x) for x in schedules for name in CYCLIC)
     if not schedules or not length.iterations or not is_number(rate):

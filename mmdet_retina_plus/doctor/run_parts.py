@@ -27,7 +27,7 @@ from .optimizer_settings import (
 )
 from .rates import check_rates
 from .reach import check_reach
-from .schedules import check_schedules, length_of
+from .schedules import check_plateaus, check_schedules, length_of
 
 ALMOST = 0.85
 """Similarity of a typo to what it was meant to be."""
@@ -230,6 +230,7 @@ def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
     if loop is not None:
         parts._train_loop = loop
         findings += check_schedules(cfg, batches) or check_rates(cfg, batches)
+        findings += check_plateaus(cfg)
         findings += check_reach(cfg, batches)
         findings += check_accumulation(cfg, length_of(cfg, batches).iterations)
     if loop is None or model is None or cfg.get('optim_wrapper') is None:

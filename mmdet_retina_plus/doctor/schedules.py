@@ -8,7 +8,7 @@ from typing import Any
 from mmdet_retina_plus.common.config_tree import kind, part
 from mmdet_retina_plus.common.numbers import is_number
 from mmdet_retina_plus.common.python_code import one_line
-from mmdet_retina_plus.common.text import some
+from mmdet_retina_plus.common.text import quantity, some
 
 from .findings import Finding
 
@@ -61,6 +61,46 @@ def schedules_of(cfg: Mapping) -> list[Mapping]:
     return [one for one in schedules if isinstance(one, Mapping)]
 
 
+def is_plateau(schedule: Mapping) -> bool:
+    """Whether it counts validations, and not epochs or iterations."""
+    return 'Plateau' in kind(schedule)
+
+
+def check_plateaus(cfg: Mapping) -> list[Finding]:
+    """Schedules that wait for more validations than there are."""
+    loop = part(cfg, 'train_cfg')
+    total = loop.get('max_epochs', loop.get('max_iters'))
+    # An epoch that begins at some time has no end in a loop of iterations.
+    epochs = 'max_epochs' in loop
+    interval, begin = loop.get('val_interval', 1), loop.get('val_begin', 1)
+    if not all(is_number(x) and x > 0 for x in (total, interval, begin)):
+        return []
+    number = int(total // interval - (begin - 1) // interval)
+    several = not isinstance(cfg.get('param_scheduler'), Mapping)
+    findings = []
+    for place, schedule in enumerate(schedules_of(cfg)):
+        key = 'param_scheduler' + several * f'.{place}'
+        patience, name = schedule.get('patience', 10), kind(schedule)
+        first = schedule.get('begin', 0)
+        if not is_plateau(schedule) or not is_number(patience):
+            continue
+        if not epochs and is_number(first) and first > 0:
+            message = f'begin={first} of {name} counts epochs, which a loop '
+            message += 'of iterations has none of: it never acts'
+            fix = f'{key}.begin=0'
+        elif number <= patience + 2:
+            message = (
+                f'patience={patience} of {name} is more than the '
+                f'{quantity(number, "validation")} of training allow: the '
+                'learning rate never falls'
+            )
+            fix = f'{key}.patience={max(number // 10, 1)}'
+        else:
+            continue
+        findings.append(Finding('warning', 'param_scheduler', message, fix))
+    return findings
+
+
 def check_schedules(cfg: Mapping, batches: int | None) -> list[Finding]:
     """Schedules that training does not reach, or outlives.
 
@@ -75,7 +115,7 @@ def check_schedules(cfg: Mapping, batches: int | None) -> list[Finding]:
     return [
         Finding('warning', 'param_scheduler', message, pasted(key, fix))
         for number, schedule in enumerate(schedules)
-        if kind(schedule).endswith('LR')
+        if kind(schedule).endswith('LR') and not is_plateau(schedule)
         for key in ['param_scheduler' + several * f'.{number}']
         for message, fix in problems_of(schedule, schedules, length, rate)
     ]

@@ -36,6 +36,8 @@ IMAGES = 300
 PERFECT = 0.99
 OF_PRECISION = re.compile(r'(mAP|(^|/|_)AP\d*)$')
 """Names of scores that are 1 at most."""
+OF_QUALITY = re.compile(r'mAP|AR|(^|/|_)AP')
+"""Names of scores that are the better the higher they are."""
 TOLD = (*META, 'pred_instances')
 """What samples have, or lack and have a finding of their own."""
 MANY = 100
@@ -485,6 +487,13 @@ def waits(config: Mapping) -> bool:
     return name in ('CheckpointHook', 'EarlyStoppingHook') or 'Plateau' in name
 
 
+def lowers(config: Mapping) -> bool:
+    """Whether it takes a lower value for a better one."""
+    # Hooks find the rule of a usual name by themselves.
+    usual = 'less' if 'Plateau' in kind(config) else None
+    return config.get('rule', usual) == 'less'
+
+
 def monitored(cfg: Mapping) -> Iterator[tuple[str, str, Mapping]]:
     """Key, name of a metric, and the part of the config that waits for it."""
     waiting = {
@@ -523,8 +532,13 @@ def check_monitors(cfg: Mapping, scores: Mapping[str, float]) -> list[Finding]:
             message = f'no metric is called {name}{hint(near)}'
             fix = f'{key}={near or next(iter(scores))!r}'
             level = 'error'
-        elif one.get('rule') == 'less' and re.search('mAP|AR', name):
+        elif lowers(one) and OF_QUALITY.search(name):
             message = f"rule='less' keeps the lowest {name}"
+            if 'Plateau' in kind(one):
+                message = (
+                    f"rule='less', the default: the learning rate falls "
+                    f'while {name} rises'
+                )
             fix = f"{key.rpartition('.')[0]}.rule='greater'"
             level = 'warning'
         else:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -131,5 +132,6 @@ def step_after(
     if samples and not findings:
         findings = check_sample(key, samples, dataset, choose(dataset, there))
     if samples and not any_error(findings):
-        findings += filter(is_error, check_loss_step(model, samples))
+        found = filter(is_error, check_loss_step(model, samples))
+        findings += [replace(x, subject=key) for x in found]
     return findings

@@ -122,6 +122,12 @@ EVALUATORS = {
         'keeps the lowest',
         "rule='greater'",
     ),
+    'a rate that falls as AP rises': (
+        "param_scheduler = [dict(type='ReduceOnPlateauLR', "
+        "monitor='coco/bbox_mAP', patience=1)]",
+        "rule='less', the default",
+        "param_scheduler.0.rule='greater'",
+    ),
     'no objects to score against': (
         "val_evaluator = test_evaluator = dict(type='CocoMetric')",
         'without ann_file',

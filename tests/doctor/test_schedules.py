@@ -3,7 +3,7 @@
 import pytest
 
 from mmdet_retina_plus.doctor.rates import check_rates
-from mmdet_retina_plus.doctor.schedules import check_schedules
+from mmdet_retina_plus.doctor.schedules import check_plateaus, check_schedules
 
 EPOCHS = {'max_epochs': 12}
 ITERATIONS = {'max_iters': 1200}
@@ -246,3 +246,19 @@ def test_milestones_of_epochs_where_training_counts_iterations():
     assert finding.fix == 'param_scheduler.0.milestones=[800, 1100]'
     given = steps(milestones=[800, 1100], **BY_ITERATION)
     assert findings(given, loop=ITERATIONS) == []
+
+
+@pytest.mark.parametrize(
+    ('loop', 'options', 'fix'),
+    [
+        ({'max_epochs': 12, 'val_interval': 4}, {}, '0.patience=1'),
+        ({'max_iters': 900, 'val_interval': 30}, {'begin': 3}, '0.begin=0'),
+        ({'max_iters': 900, 'val_interval': 30}, {'patience': 2}, ''),
+    ],
+)
+def test_a_plateau_counts_validations(loop, options, fix):
+    schedule = {'type': 'ReduceOnPlateauLR', **options}
+    assert findings(schedule, loop=loop) == []
+    cfg = {'train_cfg': loop, 'param_scheduler': [schedule]}
+    found = check_plateaus(cfg)
+    assert [x.fix for x in found] == [f'param_scheduler.{fix}'] * bool(fix)

@@ -17,6 +17,7 @@ from mmdet_retina_plus.doctor.loader_settings import (
     check_single_images,
 )
 from mmdet_retina_plus.doctor.loss_settings import (
+    check_class_weights,
     check_focal,
     check_pixel_losses,
     check_start,
@@ -88,6 +89,23 @@ SEMANTIC = {
     'model.data_preprocessor': {'pad_seg': True},
 }
 TRAPS = {
+    'batches that scale no masks': (
+        {
+            'model.roi_head': MASKS,
+            'model.data_preprocessor': {
+                'batch_augments': [{'type': 'BatchSyncRandomResize'}]
+            },
+        },
+        (
+            'error',
+            'model.data_preprocessor.batch_augments.0',
+            'batch_augments=None',
+        ),
+    ),
+    'masks that are not cut off': (
+        {'model.test_cfg': {'rcnn': {'mask_thr_binary': -1}}},
+        ('error', 'model.test_cfg.rcnn', 'rcnn.mask_thr_binary=0.5'),
+    ),
     'negative threshold as a list': (
         {f'{ASSIGNER}.neg_iou_thr': [0.1, 0.4]},
         ('error', 'assigner', f'{ASSIGNER}.neg_iou_thr=0.4'),
@@ -547,6 +565,27 @@ def test_how_a_head_starts(init, message):
     found = check_start({'model': {'bbox_head': head}})
     assert bool(found) == bool(message)
     assert message in ''.join(x.message for x in found)
+
+
+def test_a_head_starts_with_the_prior_of_its_class():
+    init = {'type': 'Normal', 'layer': 'Conv2d', 'std': 0.01}
+    loss = {'type': 'QualityFocalLoss'}
+    head = {'type': 'GFLHead', 'init_cfg': init, 'loss_cls': loss}
+    (finding,) = check_start({'model': {'bbox_head': head}})
+    assert "name='gfl_cls', std=0.01, bias_prob=0.01" in finding.fix
+    # It sets the prior in its code.
+    head['type'] = 'RTMDetHead'
+    assert check_start({'model': {'bbox_head': head}}) == []
+
+
+def test_the_weight_of_the_background_is_the_last():
+    loss = {'type': 'CrossEntropyLoss', 'class_weight': [0.1, 1.0, 1.0]}
+    head = {'num_classes': 2, 'loss_cls': loss}
+    cfg = {'model': {'roi_head': {'bbox_head': head}}}
+    (finding,) = check_class_weights(cfg)
+    assert finding.fix.endswith('loss_cls.class_weight=[1.0, 1.0, 0.1]')
+    loss['class_weight'] = [1.0, 1.0, 0.1]
+    assert check_class_weights(cfg) == []
 
 
 def test_recall_of_proposals_is_no_ap():
