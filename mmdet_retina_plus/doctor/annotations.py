@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Container, Sequence, Set
 from dataclasses import replace
+from unicodedata import normalize
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from mmdet_retina_plus.common.text import clause, quantity, some, verb
 
 from .box_formats import check_box_format
 from .findings import Finding, any_error, guarded
+from .repeated import check_duplicates
 from .split import Split
 
 FEW = 0.02
@@ -166,8 +168,13 @@ def shift_of(key: str, column: Sequence, there: Set) -> int:
 
 
 def folded(name: str) -> str:
-    """A name without what is overlooked: blanks, capital letters."""
-    return ' '.join(name.split()).casefold()
+    """A name without what is overlooked: blanks, capitals, forms of é."""
+    return ' '.join(normalize('NFKC', name).split()).casefold()
+
+
+def shown(name: str) -> str:
+    """A name in quotes, what looks like another's letter by its number."""
+    return repr(name) if normalize('NFC', name) == name else ascii(name)
 
 
 def check_spelling(split: Split) -> list[Finding]:
@@ -181,7 +188,7 @@ def check_spelling(split: Split) -> list[Finding]:
                 x['id'] for x in split.coco['categories'] if x['name'] in names
             ]
             return split.fail(
-                f'the categories {some(list(map(repr, names)))} (ids '
+                f'the categories {some(list(map(shown, names)))} (ids '
                 f'{some(ids)}) differ only in capital letters or blanks',
                 f'write one id for all of them into the annotations: '
                 f'{some(ids)}',
@@ -197,8 +204,8 @@ def check_spelling(split: Split) -> list[Finding]:
     name = theirs[0]
     right = [x for x in split.categories if folded(x) in wanted]
     return split.fail(
-        f'the class {wanted[folded(name)]!r} is called {name!r} in the '
-        'annotation file; names have to be equal',
+        f'the class {shown(wanted[folded(name)])} is called {shown(name)} in '
+        'the annotation file; names have to be equal',
         f'metainfo=dict(classes={tuple_of(right)})',
         'spelling',
     )
@@ -290,25 +297,6 @@ def check_boxes(split: Split) -> list[Finding]:
             'image are exchanged',
         )
     return findings + wrong
-
-
-def check_duplicates(split: Split) -> list[Finding]:
-    """The same box twice would be two objects at one location."""
-    if not split.usable.any():
-        return []
-    rows = np.column_stack([split.image_of, split.label_of, split.boxes])
-    order = np.flatnonzero(split.usable)
-    _, first, counts = np.unique(
-        rows[order].round(2), axis=0, return_index=True, return_counts=True
-    )
-    twice = split.ids[order[first[counts > 1]]].tolist()
-    if len(twice) <= FEW * len(order):
-        return []
-    return split.warn(
-        f'{clause(int((counts - 1).sum()), "object", "repeat")} the box of '
-        f'another of the same class: ids {some(twice)}',
-        'delete the copies from the annotation file',
-    )
 
 
 def check_scoring(split: Split) -> list[Finding]:

@@ -160,10 +160,13 @@ def other_format(split: Split) -> tuple[str, str]:
         fix = f'write "bbox": {right}'
         tie = unlikely(bounds, sizes, areas) == unlikely(as_said, sizes, areas)
         if name == ROWS_FIRST and tie and runs.mean() > 1 - MAJORITY:
-            fix += (
-                f'; where --show shows masks off their objects, {BY_COLUMNS}'
+            return (
+                f'either bbox is {ROWS_FIRST}, or run lengths go along rows: '
+                'masks are the transpose of the boxes',
+                f'where --show shows boxes on their objects, {BY_COLUMNS}; '
+                f'where not, {fix}',
             )
-        elif name == ROWS_FIRST and tie:
+        if name == ROWS_FIRST and tie:
             return (
                 'either bbox or the polygons are rows first (x and y '
                 'exchanged): one is the transpose of the other',

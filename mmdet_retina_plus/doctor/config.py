@@ -47,6 +47,7 @@ from .consistency import (
     join_labels,
     respelt,
 )
+from .crowding import check_crowding
 from .data_sets import (
     DataSets,
     is_other,
@@ -259,13 +260,18 @@ def check_data(
     labelled = {x.name for x in data.splits if x.trains and x.usable.any()}
     for split in data.splits:
         rest = bool(labelled - {split.name})
-        findings += annotations.check_annotations(split, rest)
-        findings += guarded(check_segmentations, split)
+        counts = annotations.check_annotations(split, rest)
+        masks = guarded(check_segmentations, split)
+        if any_error(masks):  # Nothing is kept where loading stops.
+            kept = ('training keeps', 'it has')
+            counts = [x for x in counts if not x.message.startswith(kept)]
+        findings += counts + masks
     findings = respelt(findings, data.splits)
     findings += guarded(
         annotations.check_unused_classes, data.splits, findings
     )
     findings += guarded(annotations.check_scored_classes, data.splits)
+    findings += guarded(check_crowding, values, data.splits)
     configs = datasets_in(part(values, 'train_dataloader.dataset'))
     training = [data.bare.get(id(config)) for config in configs]
     if training and all(x in others for x in training):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+from unicodedata import normalize
 
 from mmdet_retina_plus.common.config_tree import (
     annotation_path,
@@ -215,8 +216,8 @@ def check_labels(splits: Sequence[Split]) -> list[Finding]:
                     'error',
                     split.subject,
                     f'{split.path} spells the categories of {one.path} '
-                    f'otherwise ({some(names)}): to training these are '
-                    'classes of their own',
+                    f'otherwise ({some(list(map(spelt, names)))}): to '
+                    'training these are classes of their own',
                     f'write {pairs} into categories of {split.path}, and '
                     f'metainfo=dict(classes={tuple_of(first)}) in all data '
                     'sets',
@@ -276,10 +277,21 @@ def check_shifted_ids(splits: Sequence[Split]) -> list[Finding]:
     return findings
 
 
+def in_json(name: str) -> str:
+    """A name as JSON, what looks like another's letter by its number."""
+    plain = normalize('NFC', name) == name
+    return json.dumps(name, ensure_ascii=not plain)
+
+
+def spelt(name: str) -> str:
+    plain = normalize('NFC', name) == name
+    return name if plain else ascii(name)
+
+
 def renamings(names: Sequence[str], right: Sequence[str]) -> str:
     """Names of categories to write, and those that they replace."""
     return ', '.join(
-        f'"name": "{new}" in place of "{old}"'
+        f'"name": {in_json(new)} in place of {in_json(old)}'
         for old, new in zip(names, right, strict=True)
         if old != new
     )

@@ -372,8 +372,15 @@ def check_depth(split: Split, looks: Looks) -> list[Finding]:
     channels = Counter(x.shape[2] for x in seen if x.shape)
     if len(channels) > 1:
         listed = ', '.join(f'{x} in {n}' for x, n in channels.most_common())
+        usual = channels.most_common(1)[0][0]
+        odd = [
+            image['file_name']
+            for image, look in zip(split.images, seen, strict=True)
+            if look.shape and look.shape[2] != usual
+        ]
         findings += split.fail(
-            f'the images have different numbers of channels: {listed}',
+            f'the images have different numbers of channels: {listed}; not '
+            f'{usual}: {some(odd)}',
             "dict(type='LoadImageFromFile', color_type='color'), or convert "
             'the files',
         )

@@ -179,7 +179,7 @@ def background_first(
     if not background or not all(map(is_number, values)):
         return []
     first, *others = values
-    if not {*others} == {max(others)} or not 0 <= 2 * first <= max(others):
+    if {*others} != {max(others)} or not 0 <= 2 * first <= max(others):
         return []
     return [
         Finding(

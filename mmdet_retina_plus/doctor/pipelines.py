@@ -16,6 +16,7 @@ from mmdet_retina_plus.common.config_tree import (
 from .data_sets import DataSets, silence
 from .explanations import META_KEYS, explained
 from .findings import Finding
+from .moved_labels import check_moved
 from .pipeline_trials import check_chance, check_losses, place_of
 
 SAMPLES = 8
@@ -393,6 +394,7 @@ def build_data(
     if name == 'train':
         findings = check_meta(key, samples, ['img_shape'])
         findings += check_sample(key, samples, dataset, indices)
+        findings += check_moved(key, dataset, indices)
     else:
         findings = check_meta(key, samples, META)
         if samples:

@@ -185,9 +185,9 @@ def test_an_unknown_image_has_no_size_that_run_lengths_miss():
     assert findings([RUN_LENGTHS], BITMAPS, image_id='1') == []
 
 
-def test_boxes_rows_first_beside_run_lengths_are_what_is_wrong():
+def test_boxes_or_run_lengths_go_along_rows():
     split = split_of([RUN_LENGTHS] * 3, BITMAPS, bbox=[5, 5, 10, 20])
     (finding,) = check_box_format(split)
-    assert 'bbox is [top, left, height, width]' in finding.message
-    assert finding.fix.startswith('write "bbox": [left, top')
+    assert 'either bbox is [top, left, height, width]' in finding.message
+    assert 'where not, write "bbox": [left, top' in finding.fix
     assert check_segmentations(split) == []

@@ -1,0 +1,157 @@
+"""Steps of a pipeline that move images and boxes, and leave other labels."""
+
+import copy
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .data_sets import silence
+from .findings import Finding
+from .mask_settings import MASKS_STAY
+from .pipeline_trials import kept_randomness, place_of
+
+IMAGES, TRIES = 2, 4
+"""Images that pass the pipeline, and how often: steps act by chance."""
+LABELS = {'gt_seg_map': 'maps', 'gt_masks': 'masks'}
+"""What stays behind, and its name."""
+
+
+class Recorder:
+    """A step that notes what it leaves behind.
+
+    Args:
+        step: Of a pipeline.
+        found: Gets what stays, by the step.
+    """
+
+    def __init__(self, step: Any, found: list[tuple[Any, str]]) -> None:
+        self.step = step
+        self.found = found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.step, name)
+
+    def __call__(self, results: Any) -> Any:
+        before = snapshot(results)
+        after = self.step(results)
+        for key in stays(before, snapshot(after)):
+            self.found.append((self.step, key))
+        return after
+
+
+def polygons(masks: Any) -> list[np.ndarray]:
+    """Arrays of bitmaps or polygons."""
+    return [
+        part
+        for mask in masks.masks
+        for part in (mask if isinstance(mask, list) else [mask])
+    ]
+
+
+def snapshot(results: Any) -> dict[str, list[np.ndarray]]:
+    """Copies of the image and its labels, each as arrays."""
+    if not isinstance(results, Mapping):
+        return {}
+    image, boxes = results.get('img'), results.get('gt_bboxes')
+    if not isinstance(image, np.ndarray) or boxes is None:
+        return {}
+    corners = getattr(boxes, 'tensor', boxes)
+    found = {
+        'img': [image],
+        'gt_bboxes': [getattr(corners, 'numpy', lambda: corners)()],
+    }
+    if isinstance(results.get('gt_seg_map'), np.ndarray):
+        found['gt_seg_map'] = [results['gt_seg_map']]
+    if hasattr(results.get('gt_masks'), 'masks'):
+        found['gt_masks'] = polygons(results['gt_masks'])
+    return copy.deepcopy(found)
+
+
+def equal(some: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> bool:
+    return len(some) == len(others) and all(map(np.array_equal, some, others))
+
+
+def stays(before: Mapping, after: Mapping) -> list[str]:
+    """Labels that a step left as they were while boxes and pixels moved."""
+    if not (before and after) or any(
+        equal(before[key], after[key]) for key in ('img', 'gt_bboxes')
+    ):
+        return []
+    return [
+        key
+        for key in LABELS
+        if key in before
+        and key in after
+        and equal(before[key], after[key])
+        # An image without objects looks alike after every move.
+        and any(x.size and np.ptp(x) for x in before[key])
+    ]
+
+
+def pipelines_in(dataset: Any) -> Iterator[list]:
+    """Lists of the steps of a data set and of its wrappers."""
+    members = [dataset]
+    while members:
+        one = members.pop()
+        steps = getattr(one, 'pipeline', None)
+        steps = getattr(steps, 'transforms', steps)
+        if isinstance(steps, list):
+            yield steps
+        members += getattr(one, 'datasets', None) or [
+            x for x in [getattr(one, 'dataset', None)] if x is not None
+        ]
+
+
+def loads_labels(step: Any) -> bool:
+    flags = (getattr(step, x, False) for x in ('with_mask', 'with_seg'))
+    return any(flags)
+
+
+def check_moved(
+    key: str, dataset: Any, indices: Sequence[int]
+) -> list[Finding]:
+    """Maps and masks that stay where they were as their image moves.
+
+    Args:
+        key: Of the data set.
+        dataset: Of training, as the runner builds it.
+        indices: Of images that can be loaded.
+    """
+    pipelines = list(pipelines_in(dataset))
+    if not any(loads_labels(step) for steps in pipelines for step in steps):
+        return []
+    kept = [list(steps) for steps in pipelines]
+    found: list[tuple[Any, str]] = []
+    for steps in pipelines:
+        steps[:] = [Recorder(step, found) for step in steps]
+    try:
+        with silence(), kept_randomness():
+            for seed in range(TRIES):
+                np.random.seed(seed)
+                random.seed(seed)
+                for index in indices[:IMAGES]:
+                    dataset[index]
+    except Exception:  # Of a step that other samples passed, by chance.
+        return []
+    finally:
+        for steps, own in zip(pipelines, kept, strict=True):
+            steps[:] = own
+    findings = {}
+    for steps in kept:
+        for number, step in enumerate(steps):
+            for mover, label in found:
+                name = type(step).__name__
+                if mover is not step or name in MASKS_STAY:
+                    continue
+                where = f'{key}.{place_of(number, step)}'
+                findings[where] = Finding(
+                    'error',
+                    where,
+                    f'{name} moves images and boxes, and leaves their '
+                    f'{LABELS[label]} where they were',
+                    f'leave {name} out, or Rotate, ShearX or TranslateX in '
+                    'place of it, which move maps and masks',
+                )
+    return list(findings.values())

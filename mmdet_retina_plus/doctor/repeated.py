@@ -1,0 +1,65 @@
+"""Objects that are annotated twice, exactly or nearly."""
+
+import numpy as np
+
+from mmdet_retina_plus.common.text import clause, quantity, some
+
+from .box_formats import iou_of_pairs
+from .findings import Finding
+from .split import Split
+
+FEW = 0.02
+"""Fraction of objects that may repeat another's box."""
+ONE = 0.85
+"""IoU of two boxes of a class from which they are of one object."""
+MANY = 0.2
+"""Fraction of objects that come twice where several people annotated."""
+NEIGHBOURS = 8
+"""Boxes, sorted by their left edge, among which a copy is looked for."""
+
+
+def check_duplicates(split: Split) -> list[Finding]:
+    """The same object twice would be two at one location."""
+    if not split.usable.any():
+        return []
+    return check_copies(split) or check_twins(split)
+
+
+def check_copies(split: Split) -> list[Finding]:
+    rows = np.column_stack([split.image_of, split.label_of, split.boxes])
+    order = np.flatnonzero(split.usable)
+    _, first, counts = np.unique(
+        rows[order].round(2), axis=0, return_index=True, return_counts=True
+    )
+    twice = split.ids[order[first[counts > 1]]].tolist()
+    if len(twice) <= FEW * len(order):
+        return []
+    return split.warn(
+        f'{clause(int((counts - 1).sum()), "object", "repeat")} the box of '
+        f'another of the same class: ids {some(twice)}',
+        'delete the copies from the annotation file',
+    )
+
+
+def check_twins(split: Split) -> list[Finding]:
+    """Boxes a few pixels apart, as of two people."""
+    order = np.flatnonzero(split.usable)
+    groups = (split.image_of, split.label_of)
+    keys = [column[order] for column in (split.boxes[:, 0], *groups[::-1])]
+    order = order[np.lexsort(keys)]
+    group = split.image_of * (len(split.classes) + 1) + split.label_of
+    found = np.zeros(len(group), bool)
+    for step in range(1, min(NEIGHBOURS + 1, len(order))):
+        same = np.flatnonzero(group[order[:-step]] == group[order[step:]])
+        one, other = order[same], order[same + step]
+        near = iou_of_pairs(split.boxes[one], split.boxes[other]) > ONE
+        found[one[near]] = found[other[near]] = True
+    if found.sum() <= MANY * len(order):
+        return []
+    return split.warn(
+        f'{found.sum():,} of {quantity(len(order), "object")} have nearly '
+        'the box of another of the same class, as if two people had '
+        f'annotated them: ids {some(split.ids[found].tolist())}',
+        'keep the annotations of one of them in the annotation file: a '
+        'detector that finds each object once misses the other half',
+    )

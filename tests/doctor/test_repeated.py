@@ -1,0 +1,74 @@
+"""Objects that come twice, and more of them than are counted."""
+
+from pathlib import Path
+
+import pytest
+
+from mmdet_retina_plus.doctor.crowding import check_crowding
+from mmdet_retina_plus.doctor.repeated import check_duplicates
+from mmdet_retina_plus.doctor.split import Split
+from tests.helpers.case_files import coco_set
+
+
+def split_of(boxes, labels=(1,), name='train'):
+    """A file of one image of 96 x 80 pixels, with these objects."""
+    coco = coco_set(number=1)
+    coco['annotations'] = [
+        {
+            'id': number,
+            'image_id': 1,
+            'category_id': labels[number % len(labels)],
+            'bbox': list(box),
+            'area': box[2] * box[3],
+            'iscrowd': 0,
+        }
+        for number, box in enumerate(boxes, 1)
+    ]
+    return Split(name, coco, Path(), ('cat', 'dog'))
+
+
+SINGLE = [[10 * n, 5, 9, 30] for n in range(9)]
+SHIFTED = [[left + 0.5, top, width, 29] for left, top, width, _ in SINGLE]
+
+
+@pytest.mark.parametrize(
+    ('boxes', 'labels', 'words'),
+    [
+        (SINGLE + SHIFTED, (1,), '18 of 18 objects have nearly the box'),
+        (SINGLE + SHIFTED[:1], (1,), ''),
+        (SINGLE + SINGLE, (1,), '9 objects repeat the box'),
+        # Of two classes a thing may be both.
+        (SINGLE + SHIFTED, (1,) * 9 + (2,) * 9, ''),
+    ],
+)
+def test_two_people_annotated_the_same_objects(boxes, labels, words):
+    found = check_duplicates(split_of(boxes, labels))
+    assert bool(found) == bool(words)
+    assert words in ''.join(x.message for x in found)
+
+
+COCO = {'val_evaluator': {'type': 'CocoMetric'}}
+TINY = [[n % 16 * 6, n // 16 * 6, 4, 4] for n in range(150)]
+
+
+@pytest.mark.parametrize(
+    ('cfg', 'labels', 'message', 'fix'),
+    [
+        (COCO, (1,), 'it is 0.66 at best', "save_best='coco/bbox_mAP_50'"),
+        # 75 of a class are fewer than 100.
+        (COCO, (1, 2), '', ''),
+        (
+            {'model': {'test_cfg': {'max_per_img': 100}}},
+            (1, 2),
+            '33% of all objects cannot be found',
+            'model.test_cfg.max_per_img=200',
+        ),
+        ({'model': {'test_cfg': {'max_per_img': 300}}}, (1,), '', ''),
+    ],
+)
+def test_more_objects_than_are_counted(cfg, labels, message, fix):
+    found = check_crowding(cfg, [split_of(TINY, labels, 'val')])
+    assert bool(found) == bool(message)
+    assert message in ''.join(x.message for x in found)
+    assert fix in ''.join(x.fix for x in found)
+    assert check_crowding(cfg, [split_of(TINY, labels)]) == []
