@@ -270,8 +270,8 @@ PHRASES = (
     ('prefetch_factor option could only', '{key}.prefetch_factor=None'),
     ("has no attribute 'bboxes'", 'with_bbox=True in LoadAnnotations'),
     (
-        "has no attribute 'gt_sem_seg'",
-        "dict(type='PaintInstances') before PackDetInputs of {key}, and "
+        'A semantic head needs',
+        "dict(type='PaintInstances') before PackDetInputs, and "
         'with_mask=True in its LoadAnnotations',
     ),
     ("has no attribute 'masks'", 'with_mask=True in LoadAnnotations'),
