@@ -79,6 +79,37 @@ def all_fit(items: list, fields: Mapping) -> bool:
     return True
 
 
+FOREIGN = (
+    ({'shapes', 'imagePath'}, 'LabelMe', 'labelme2coco'),
+    ({'_via_img_metadata'}, 'VIA', 'Export Annotations (COCO format)'),
+    ({'regions', 'filename'}, 'VIA', 'Export Annotations (COCO format)'),
+    ({'objects', 'size', 'tags'}, 'Supervisely', 'its Export to COCO'),
+    ({'samples'}, 'FiftyOne', 'export(dataset_type=COCODetectionDataset)'),
+    ({'bounding_box', 'label'}, 'FiftyOne', 'its COCODetectionDataset'),
+    ({'image', 'annotations'}, 'CreateML', 'its COCO export'),
+    ({'data', 'annotations'}, 'Label Studio', 'its COCO export'),
+    ({'data', 'completions'}, 'Label Studio', 'its COCO export'),
+)
+"""Keys of other tools' files, the tool, and how it writes COCO's."""
+
+
+def foreign(content: object) -> str:
+    """What tells that a file is of another tool, or ''."""
+    first = content
+    if isinstance(content, list) and content:
+        first = content[0]
+    elif isinstance(content, Mapping) and 'images' in content:
+        return ''
+    entries = [first]
+    if isinstance(first, Mapping) and first:
+        entries.append(next(iter(first.values())))
+    for entry in entries:
+        for keys, tool, way in FOREIGN:
+            if isinstance(entry, Mapping) and keys <= entry.keys():
+                return f'it is of {tool}; export it as COCO, by {way}'
+    return ''
+
+
 def is_detection(item: object) -> bool:
     return isinstance(item, Mapping) and 'score' in item
 
@@ -90,6 +121,9 @@ def format_errors(coco: object) -> str:
             'it lists results of a detector; name the annotation file, which '
             'has the true objects'
         )
+    tool = foreign(coco)
+    if tool:
+        return tool
     if not isinstance(coco, Mapping):
         return 'it holds no object with images, annotations and categories'
     for key, fields in FIELDS.items():

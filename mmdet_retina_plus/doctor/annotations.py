@@ -1,7 +1,7 @@
 """What may be wrong in an annotation file, and what training keeps of it."""
 
 from collections import Counter
-from collections.abc import Container, Sequence, Set
+from collections.abc import Container, Mapping, Sequence, Set
 from dataclasses import replace
 from unicodedata import normalize
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from mmdet_retina_plus.common.coco_columns import BEYOND, NEGATIVE
 from mmdet_retina_plus.common.config_tree import kind
+from mmdet_retina_plus.common.numbers import is_number
 from mmdet_retina_plus.common.text import clause, quantity, some, verb
 
 from .box_formats import check_box_format
@@ -211,6 +212,13 @@ def check_spelling(split: Split) -> list[Finding]:
     )
 
 
+def names_of(split: Split, key: str) -> dict[str, int]:
+    """Ids of images by their file names, or of categories by their names."""
+    if key == 'image':
+        return {x['file_name']: x['id'] for x in split.images}
+    return {x['name']: x['id'] for x in split.coco['categories']}
+
+
 def check_references(split: Split) -> list[Finding]:
     """Ids that lead nowhere, or differ in their type only."""
     known = {
@@ -252,6 +260,17 @@ def check_references(split: Split) -> list[Finding]:
                 f'write the same type in both: "{key}_id": '
                 + ('1' if isinstance(first, str) else '"1"')
                 + f', not {first!r}',
+            )
+        elif {column[at] for at in lost} <= names_of(split, key).keys():
+            first, names = column[lost[0]], names_of(split, key)
+            what = 'file_name' if key == 'image' else 'name'
+            findings += split.fail(
+                f'{clause(len(lost), "annotation", "have")} the {what} of the '
+                f'{key} in {key}_id ({first!r}), not its id: mmdet drops '
+                f'them: ids {some(numbers)}',
+                f'"{key}_id": {names[first]!r} in place of {first!r}, and so '
+                f'for the others: the id beside that {what} in '
+                f'{ENTRIES[key]}',
             )
         elif key == 'category' or len(lost) == len(column):
             findings += split.fail(
@@ -297,6 +316,29 @@ def check_boxes(split: Split) -> list[Finding]:
             'image are exchanged',
         )
     return findings + wrong
+
+
+ANGLE = 1.0
+"""Degrees from which a box is turned."""
+
+
+def check_rotation(split: Split) -> list[Finding]:
+    """Angles that CVAT and others write beside boxes that are not turned."""
+    turned = []
+    for at, given in enumerate(split.column('attributes')):
+        angle = given.get('rotation') if isinstance(given, Mapping) else 0
+        if is_number(angle) and ANGLE < angle % 90 < 90 - ANGLE:
+            turned.append(at)
+    if len(turned) <= FEW * len(split.ids):
+        return []
+    return split.warn(
+        f'{clause(len(turned), "annotation", "have")} a rotation in '
+        'attributes, beside which bbox is that of the box before it was '
+        'turned: ids '
+        f'{some(split.ids[turned].tolist())}',
+        'write the smallest upright box around each turned one into bbox, or '
+        'export polygons and take their bounds',
+    )
 
 
 def check_scoring(split: Split) -> list[Finding]:
@@ -477,6 +519,7 @@ CHECKS = (
     check_references,
     check_boxes,
     check_duplicates,
+    check_rotation,
     check_scoring,
     check_subset,
     check_mode,

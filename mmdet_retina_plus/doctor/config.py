@@ -66,6 +66,7 @@ from .findings import (
     joined,
     without_consequences,
 )
+from .frames import check_frames
 from .image_files import Look, Track
 from .inheritance import check_variables
 from .loader_settings import check_learning_rate
@@ -281,6 +282,9 @@ def check_data(
     def check_images() -> list[Finding]:
         looks.update(images.look_at_images(data.splits, fast, track))
         found = images.check_shared(data.splits, looks)
+        told = {x.subject for x in found}
+        rest = [x for x in data.splits if x.subject not in told or x.trains]
+        found += guarded(check_frames, rest, looks)
         for split in data.splits:
             for check_image in images.CHECKS:
                 found += guarded(check_image, split, looks)

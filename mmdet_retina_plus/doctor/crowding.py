@@ -54,7 +54,10 @@ def check_crowding(cfg: Mapping, splits: Sequence[Split]) -> list[Finding]:
     """Objects of scored sets beyond `max_per_img` and COCO's 100 a class."""
     findings: list[Finding] = []
     for split in splits:
-        if split.scored and split.usable.any() and len(split.classes):
+        if not (split.usable.any() and len(split.classes)):
+            continue
+        findings += beyond_queries(cfg, split)
+        if split.scored:
             findings += beyond_results(cfg, split)
             findings += beyond_metric(cfg, split)
     return findings
@@ -79,6 +82,22 @@ def beyond_results(cfg: Mapping, split: Split) -> list[Finding]:
             f'{path}.max_per_img={-(-int(numbers.max()) // 100) * 100}',
         )
     return []
+
+
+def beyond_queries(cfg: Mapping, split: Split) -> list[Finding]:
+    """Queries of a DETR, each of which finds an object at most."""
+    queries = part(cfg, 'model').get('num_queries')
+    if not split.trains or not isinstance(queries, int):
+        return []
+    numbers, _ = numbers_in(split, by_class=False)
+    if numbers.max() <= queries:
+        return []
+    many = int((numbers > queries).sum())
+    return split.warn(
+        f'{clause(many, "image", "have")} more objects than num_queries='
+        f'{queries}, up to {numbers.max()}: the rest is not learnt',
+        f'model.num_queries={-(-int(numbers.max()) // 100) * 100}',
+    )
 
 
 def beyond_metric(cfg: Mapping, split: Split) -> list[Finding]:

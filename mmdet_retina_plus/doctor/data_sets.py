@@ -68,6 +68,8 @@ def format_fix(problem: str) -> str:
     for ids, fix in RENUMBER.items():
         if f'ids in {ids} are not unique' in problem:
             return fix
+    if 'export it as COCO' in problem:
+        return problem.rpartition('; ')[2]
     return 'write what the message names into that file'
 
 

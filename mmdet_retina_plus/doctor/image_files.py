@@ -46,6 +46,7 @@ class Look:
         highest: Of the values as loaded; 0: was not decoded.
         bytes: Length of the file.
         flat: Whether all pixels are equal; False: was not decoded.
+        pages: Images of one size in the file.
     """
 
     error: str = ''
@@ -58,6 +59,7 @@ class Look:
     highest: float = 0
     bytes: int = 0
     flat: bool = False
+    pages: int = 1
 
 
 def follows_orientation(step: Mapping) -> bool:
@@ -104,7 +106,18 @@ def read_header(path: str, length: int) -> Look:
             format=image.format or '',
             deep=deep,
             bytes=length,
+            pages=pages_of(image),
         )
+
+
+def pages_of(image: Any) -> int:
+    """Images of one size in a TIFF or GIF; a pyramid has them smaller."""
+    number = getattr(image, 'n_frames', 1)
+    if image.format not in ('TIFF', 'GIF') or number < 2:
+        return 1
+    size = image.size
+    image.seek(1)
+    return number if image.size == size else 1
 
 
 def look(path: str, load: Callable[[dict], Any] | None) -> Look:

@@ -387,6 +387,30 @@ def check_depth(split: Split, looks: Looks) -> list[Finding]:
     return findings
 
 
+def check_pages(split: Split, looks: Looks) -> list[Finding]:
+    """Files of several images, of which the loader reads the first."""
+    step = loading_step(split)
+    if (
+        kind(step) != 'LoadImageFromFile'
+        or step.get('imdecode_backend') == 'tifffile'
+    ):
+        return []
+    several = [
+        (image['file_name'], looks[path].pages)
+        for image, path in zip(split.images, paths_of(split), strict=True)
+        if looks[path].pages > 1
+    ]
+    if not several:
+        return []
+    most = max(pages for _, pages in several)
+    return split.warn(
+        f'{clause(len(several), "file", "have")} up to {most} pages, of which '
+        f'the loader reads the first: {some([x for x, _ in several])}',
+        'write each page into a file of its own, with its own entry in '
+        '"images"; slices of scans: see docs/medical-images.md',
+    )
+
+
 def may_be_labels(look: Look) -> bool:
     """Whether a decoded image of 8 bits is nearly black."""
     return bool(look.shape) and not look.deep and look.highest < LABELS
@@ -453,6 +477,7 @@ CHECKS = (
     check_readable,
     check_sizes,
     check_depth,
+    check_pages,
     check_brightness,
     check_flat,
     check_twice,

@@ -12,7 +12,7 @@ from mmdet_retina_plus.common.suggestions import did_you_mean, hint, near_name
 from mmdet_retina_plus.common.text import quantity
 
 from .findings import Finding
-from .weights import check_frozen
+from .weights import check_frozen, starting_weights
 
 RATES = {'SGD': (1e-5, 0.5), 'Adam': (1e-7, 0.005), 'AdamW': (1e-7, 0.005)}
 """Lowest and highest learning rates that may be meant."""
@@ -295,6 +295,12 @@ def check_trained(cfg: Mapping, model: Any, wrapper: Any) -> list[Finding]:
     return []
 
 
+def is_random(cfg: Mapping) -> bool:
+    """Whether the backbone starts without weights of a file."""
+    own = part(cfg, 'model.backbone').get('init_cfg')
+    return not (own or starting_weights(cfg) or cfg.get('load_from'))
+
+
 def check_odd_multipliers(cfg: Mapping) -> list[Finding]:
     """Heads that never learn, and backbones that learn faster than heads."""
     key = 'optim_wrapper.paramwise_cfg.custom_keys'
@@ -304,6 +310,11 @@ def check_odd_multipliers(cfg: Mapping) -> list[Finding]:
         message = ''
         if re.search('head|neck', name) and factor == 0:
             message = f'lr_mult=0: {name} keeps its initial weights'
+        elif 'backbone' in name and factor == 0 and is_random(cfg):
+            message = (
+                f'lr_mult=0, and no weights are loaded: {name} keeps its '
+                'random initial weights'
+            )
         elif 'backbone' in name and is_number(factor) and factor > 1:
             message = (
                 f'lr_mult={factor} trains {name} faster than the heads, not '

@@ -112,6 +112,53 @@ def check_normalized_twice(cfg: Mapping) -> list[Finding]:
     ]
 
 
+COLOURS = ('Distortion', 'HSVRandomAug', 'Brightness', 'Contrast', 'Equalize')
+"""Ends of the names of steps for values of 0 to 255."""
+
+
+def check_colours(cfg: Mapping) -> list[Finding]:
+    """Steps for values of 0 to 255, after these were normalised."""
+    return [
+        Finding(
+            'error',
+            key,
+            f'{step} comes after Normalize: it is for values of 0 to 255',
+            f'{step} before Normalize, or mean and std of '
+            'model.data_preprocessor in place of Normalize',
+        )
+        for key, steps in kinds_of(cfg, 'train')
+        if 'Normalize' in steps
+        for step in steps[steps.index('Normalize') + 1 :]
+        if step.endswith(COLOURS)
+    ]
+
+
+def check_albu(cfg: Mapping) -> list[Finding]:
+    """Boxes that Albumentations reads otherwise, or does not get."""
+    findings = []
+    for key, steps in pipelines_of(cfg, 'train'):
+        for number, step in enumerate(steps):
+            where = f'{key}[{number}] (Albu)'
+            given = part(step, 'bbox_params').get('format', 'pascal_voc')
+            keys = part(step, 'keymap') or {'gt_bboxes': ''}
+            if kind(step) != 'Albu':
+                continue
+            if given != 'pascal_voc':
+                message = f'format={given!r}, and boxes of mmdet are x1, y1, '
+                message += "x2, y2: 'pascal_voc'"
+                fix = "bbox_params.format='pascal_voc'"
+            elif 'gt_bboxes' not in keys:
+                message = 'keymap names no gt_bboxes: boxes stay where they '
+                message += 'were as the image moves'
+                fix = "keymap={'img': 'image', 'gt_bboxes': 'bboxes'}"
+            else:
+                continue
+            findings.append(
+                Finding('error', where, message, f'{fix} of {where}')
+            )
+    return findings
+
+
 def filters_of(config: Mapping) -> list[str]:
     """What a data set filters by, as far as mmdet does that; or nothing."""
     from mmdet.registry import DATASETS
@@ -239,7 +286,25 @@ def check_ratios(cfg: Mapping) -> list[Finding]:
     """Objects that validation squeezes, and training does not."""
     train = resizing_steps(cfg, 'train')
     ratios = {step.get('keep_ratio', False) for step in train}
-    return [
+    scales = [tuple_of_scale(step) for step in train]
+    turned = [
+        Finding(
+            'warning',
+            f'{name}_dataloader.dataset.pipeline',
+            f'scale={own} of Resize, (width, height), is {scales[0]} in '
+            'training: objects have other shapes',
+            f"dict(type='Resize', scale={scales[0]}, keep_ratio=False)",
+        )
+        for name in scored_sets(cfg)
+        for step in resizing_steps(cfg, name)[:1]
+        for own in [tuple_of_scale(step)]
+        if ratios == {False}
+        and len(train) == 1
+        and own
+        and own[0] != own[1]
+        and own == scales[0][::-1]
+    ]
+    return turned + [
         Finding(
             'warning',
             f'{name}_dataloader.dataset.pipeline',
@@ -254,6 +319,13 @@ def check_ratios(cfg: Mapping) -> list[Finding]:
         for ratio in ratios
         if step.get('keep_ratio', False) is not ratio
     ]
+
+
+def tuple_of_scale(step: Mapping) -> tuple:
+    """Width and height of a step, () where it has several or none."""
+    scale = step.get('scale')
+    pair = isinstance(scale, list | tuple) and all(map(is_number, scale))
+    return tuple(scale) if pair and len(scale) == 2 else ()
 
 
 def resizing_steps(cfg: Mapping, name: str) -> list[Mapping]:
@@ -352,6 +424,8 @@ CHECKS = (
     check_cut_results,
     check_ratios,
     check_order,
+    check_colours,
+    check_albu,
     check_normalized_twice,
     check_filters,
     check_shuffle,

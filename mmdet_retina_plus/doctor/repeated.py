@@ -22,7 +22,9 @@ def check_duplicates(split: Split) -> list[Finding]:
     """The same object twice would be two at one location."""
     if not split.usable.any():
         return []
-    return check_copies(split) or check_twins(split)
+    return (
+        check_copies(split) or check_twins(split) or check_two_classes(split)
+    )
 
 
 def check_copies(split: Split) -> list[Finding]:
@@ -62,4 +64,23 @@ def check_twins(split: Split) -> list[Finding]:
         f'annotated them: ids {some(split.ids[found].tolist())}',
         'keep the annotations of one of them in the annotation file: a '
         'detector that finds each object once misses the other half',
+    )
+
+
+def check_two_classes(split: Split) -> list[Finding]:
+    """Objects that have a class and the group that it belongs to."""
+    order = np.flatnonzero(split.usable)
+    rows = np.column_stack([split.image_of, split.boxes])[order].round(2)
+    _, place, counts = np.unique(
+        rows, axis=0, return_inverse=True, return_counts=True
+    )
+    found = order[counts[place.reshape(-1)] > 1]
+    if len(found) <= MANY * len(order):
+        return []
+    names = [split.classes[x] for x in np.unique(split.label_of[found])]
+    return split.warn(
+        f'{len(found):,} of {quantity(len(order), "object")} have the box of '
+        f'one of another class ({some(names)}): of several classes a box '
+        'trains one',
+        'keep one class for each object, the finer, in the annotation file',
     )

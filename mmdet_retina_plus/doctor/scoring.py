@@ -487,6 +487,11 @@ def waits(config: Mapping) -> bool:
     return name in ('CheckpointHook', 'EarlyStoppingHook') or 'Plateau' in name
 
 
+def best_of(scores: Mapping[str, float]) -> str:
+    """The first metric that has a value."""
+    return next((x for x, value in scores.items() if value >= 0), 'auto')
+
+
 def lowers(config: Mapping) -> bool:
     """Whether it takes a lower value for a better one."""
     # Hooks find the rule of a usual name by themselves.
@@ -531,6 +536,10 @@ def check_monitors(cfg: Mapping, scores: Mapping[str, float]) -> list[Finding]:
             near = near_name(name, scores, always=True)
             message = f'no metric is called {name}{hint(near)}'
             fix = f'{key}={near or next(iter(scores))!r}'
+            level = 'error'
+        elif scores.get(name, 0) < 0:
+            message = f'{name} is -1: no object of validation counts for it'
+            fix = f'{key}={best_of(scores)!r}'
             level = 'error'
         elif lowers(one) and OF_QUALITY.search(name):
             message = f"rule='less' keeps the lowest {name}"

@@ -83,3 +83,19 @@ def test_what_is_not_coco_format(change, words):
 
 def test_a_list_is_not_coco_format():
     assert 'images, annotations' in format_errors([])
+
+
+@pytest.mark.parametrize(
+    ('content', 'tool'),
+    [
+        ({'shapes': [], 'imagePath': '0.png', 'version': '5.0'}, 'LabelMe'),
+        ({'0.png12': {'filename': '0.png', 'regions': []}}, 'VIA'),
+        ({'_via_settings': {}, '_via_img_metadata': {}}, 'VIA'),
+        ({'tags': [], 'size': {}, 'objects': []}, 'Supervisely'),
+        ({'samples': [{'filepath': '0.png'}]}, 'FiftyOne'),
+        ([{'image': '0.png', 'annotations': []}], 'CreateML'),
+        ([{'id': 1, 'data': {}, 'annotations': []}], 'Label Studio'),
+    ],
+)
+def test_files_of_other_tools_are_named(content, tool):
+    assert f'it is of {tool}; export it as COCO' in format_errors(content)

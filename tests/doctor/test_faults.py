@@ -122,6 +122,11 @@ EVALUATORS = {
         'keeps the lowest',
         "rule='greater'",
     ),
+    'the best of no object': (
+        SAVE_BEST.replace('mAP', 'mAP_l'),
+        'coco/bbox_mAP_l is -1',
+        "default_hooks.checkpoint.save_best='coco/bbox_mAP'",
+    ),
     'a rate that falls as AP rises': (
         "param_scheduler = [dict(type='ReduceOnPlateauLR', "
         "monitor='coco/bbox_mAP', patience=1)]",

@@ -5,10 +5,12 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from mmdet_retina_plus.doctor import image_files
 from mmdet_retina_plus.doctor.images import (
     check_brightness,
+    check_pages,
     check_shared,
     look_at_images,
 )
@@ -182,3 +184,18 @@ def test_copies_in_another_format_are_told_by_boxes_and_pictures(
     (finding,) = check_shared(splits, look_at_images(splits, fast=False))
     assert finding.subject == 'val data'
     assert '4 of its 4 images with several objects' in finding.message
+
+
+@pytest.mark.parametrize(('sizes', 'warned'), [((20, 20), 1), ((20, 10), 0)])
+def test_pages_that_are_not_read(tmp_path, sizes, warned):
+    pages = [Image.new('L', (30, size), size) for size in sizes]
+    pages[0].save(tmp_path / '0.tif', save_all=True, append_images=pages[1:])
+    images = [{'id': 1, 'file_name': '0.tif', 'width': 30, 'height': 20}]
+    coco = {'images': images, 'annotations': [], 'categories': []}
+    steps = [{'type': 'LoadImageFromFile'}]
+    split = Split('train', coco, tmp_path, (), pipeline=steps)
+    looks = look_at_images([split], fast=False)
+    found = check_pages(split, looks)
+    assert [x.message.split(',')[0] for x in found] == [
+        '1 file has up to 2 pages'
+    ] * warned

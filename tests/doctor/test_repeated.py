@@ -4,6 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from mmdet_retina_plus.doctor.annotations import (
+    check_references,
+    check_rotation,
+)
 from mmdet_retina_plus.doctor.crowding import check_crowding
 from mmdet_retina_plus.doctor.repeated import check_duplicates
 from mmdet_retina_plus.doctor.split import Split
@@ -37,8 +41,9 @@ SHIFTED = [[left + 0.5, top, width, 29] for left, top, width, _ in SINGLE]
         (SINGLE + SHIFTED, (1,), '18 of 18 objects have nearly the box'),
         (SINGLE + SHIFTED[:1], (1,), ''),
         (SINGLE + SINGLE, (1,), '9 objects repeat the box'),
-        # Of two classes a thing may be both.
+        # Of two classes a thing may be both, but not by the same box.
         (SINGLE + SHIFTED, (1,) * 9 + (2,) * 9, ''),
+        (SINGLE + SINGLE, (1,) * 9 + (2,) * 9, 'another class (cat, dog)'),
     ],
 )
 def test_two_people_annotated_the_same_objects(boxes, labels, words):
@@ -72,3 +77,36 @@ def test_more_objects_than_are_counted(cfg, labels, message, fix):
     assert message in ''.join(x.message for x in found)
     assert fix in ''.join(x.fix for x in found)
     assert check_crowding(cfg, [split_of(TINY, labels)]) == []
+
+
+def test_a_query_finds_one_object():
+    cfg = {'model': {'num_queries': 100}}
+    (finding,) = check_crowding(cfg, [split_of(TINY)])
+    assert finding.fix == 'model.num_queries=200'
+    assert check_crowding(cfg, [split_of(SINGLE)]) == []
+
+
+def test_a_rotation_that_bbox_does_not_have():
+    split = split_of(SINGLE)
+    for number, annotation in enumerate(split.annotations):
+        annotation['attributes'] = {'rotation': 30.0 * (number < 4)}
+    (finding,) = check_rotation(split)
+    assert finding.message.startswith('4 annotations have a rotation')
+    for annotation in split.annotations:
+        annotation['attributes'] = {'rotation': 0.0, 'occluded': False}
+    assert check_rotation(split) == []
+
+
+@pytest.mark.parametrize(
+    ('key', 'name', 'fix'),
+    [
+        ('category', 'cat', '"category_id": 1 in place of \'cat\''),
+        ('image', '0.png', '"image_id": 1 in place of \'0.png\''),
+    ],
+)
+def test_names_in_place_of_ids(key, name, fix):
+    split = split_of(SINGLE)
+    for annotation in split.annotations:
+        annotation[f'{key}_id'] = name
+    (finding,) = check_references(split)
+    assert finding.fix.startswith(fix)

@@ -22,9 +22,13 @@ from mmdet_retina_plus.doctor.loss_settings import (
     check_pixel_losses,
     check_start,
 )
+from mmdet_retina_plus.doctor.optimizer_settings import check_odd_multipliers
 from mmdet_retina_plus.doctor.pipeline_settings import (
+    check_albu,
+    check_colours,
     check_cut_results,
     check_metric,
+    check_ratios,
 )
 from mmdet_retina_plus.doctor.settings import CHECKS
 
@@ -640,3 +644,47 @@ def test_batch_norms_of_one_image_and_batches_that_are_dropped():
     assert check_last_batch(cfg)[0].fix == 'val_dataloader.drop_last=False'
     cfg['val_dataloader']['drop_last'] = False
     assert check_last_batch(cfg) == []
+
+
+def with_steps(*steps, name='train'):
+    return {f'{name}_dataloader': {'dataset': {'pipeline': list(steps)}}}
+
+
+@pytest.mark.parametrize(
+    ('given', 'fix'),
+    [
+        ({'bbox_params': {'format': 'coco'}}, "format='pascal_voc'"),
+        ({'keymap': {'img': 'image'}}, "'gt_bboxes': 'bboxes'"),
+        ({'bbox_params': {'format': 'pascal_voc'}}, ''),
+    ],
+)
+def test_albumentations_gets_corners(given, fix):
+    found = check_albu(with_steps({'type': 'Albu', **given}))
+    assert len(found) == bool(fix)
+    assert all(fix in x.fix for x in found)
+
+
+def test_colours_change_before_they_are_normalised():
+    steps = [{'type': 'Normalize'}, {'type': 'PhotoMetricDistortion'}]
+    (finding,) = check_colours(with_steps(*steps))
+    assert 'PhotoMetricDistortion before Normalize' in finding.fix
+    assert check_colours(with_steps(*steps[::-1])) == []
+
+
+def test_width_and_height_of_a_scale_are_exchanged():
+    def resize(*scale):
+        return {'type': 'Resize', 'scale': scale, 'keep_ratio': False}
+
+    cfg = with_steps(resize(640, 480))
+    cfg |= with_steps(resize(480, 640), name='val')
+    (finding,) = check_ratios(cfg)
+    assert 'scale=(640, 480)' in finding.fix
+    assert check_ratios(cfg | with_steps(resize(480, 640))) == []
+
+
+def test_a_backbone_without_weights_that_does_not_learn():
+    keys = {'backbone': {'lr_mult': 0.0}}
+    cfg = {'optim_wrapper': {'paramwise_cfg': {'custom_keys': keys}}}
+    (finding,) = check_odd_multipliers(cfg)
+    assert finding.fix.endswith('custom_keys.backbone.lr_mult=1.0')
+    assert check_odd_multipliers(cfg | {'load_from': 'weights.pth'}) == []
