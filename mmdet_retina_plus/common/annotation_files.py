@@ -142,6 +142,17 @@ def read_json(path: str) -> Any:
     except UnicodeDecodeError as error:
         raise not_utf8(path, begin, error) from error
     except json.JSONDecodeError as error:
+        if error.msg == 'Extra data':
+            raise UnreadableError(
+                f'{path} holds more than one JSON object, one after the '
+                f'other: {error}',
+                'join their lists into one object, with ids that are unique',
+            ) from error
+        if error.msg.startswith('Expecting property name') and b"'" in begin:
+            raise UnreadableError(
+                f"{path} is Python's text of a dict, not JSON: {error}",
+                'json.dump(annotations, file), in place of str(annotations)',
+            ) from error
         raise UnreadableError(
             f'{path} is no JSON, or cut off: {error}',
             f'write or copy it again; `python -m json.tool {path}` shows the '

@@ -122,7 +122,8 @@ def check_scales(
         float(
             np.median(resized(split.image_sizes, split.pipeline).max(axis=1))
         )
-        if len(split.images) and any(map(is_resize, split.pipeline))
+        if len(split.images)
+        and (any(map(is_resize, split.pipeline)) or keeps_size(split))
         else 0.0
         for split in splits
     ]
@@ -145,9 +146,32 @@ def check_scales(
     ]
 
 
+KEEP_SIZE = (
+    'LoadImageFromFile',
+    'LoadAnnotations',
+    'FilterAnnotations',
+    'PhotoMetricDistortion',
+    'RandomFlip',
+    'PackDetInputs',
+)
+"""Steps that leave the size of an image."""
+
+
+def keeps_size(split: Split) -> bool:
+    """Whether training gets the images as they are."""
+    return split.trains and {*map(kind, split.pipeline)} <= {*KEEP_SIZE}
+
+
 def resize_as(split: Split, training: Split) -> str:
     """A scale for the first Resize of a data set, as that of training."""
-    step = next(x for x in training.pipeline if is_resize(x))
+    step = next((x for x in training.pipeline if is_resize(x)), None)
+    if step is None:
+        own = next(x for x in split.pipeline if is_resize(x))
+        return (
+            f"dict(type='Resize', scale={middle_scale(own)}, "
+            f'keep_ratio={own.get("keep_ratio", False)}) after '
+            f'LoadAnnotations of {training.key}.pipeline'
+        )
     at = [is_resize(x) for x in split.pipeline].index(True)
     key = f'{split.key}.pipeline.{at}'
     scale = middle_scale(step)

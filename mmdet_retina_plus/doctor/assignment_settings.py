@@ -37,7 +37,7 @@ NUMBERS = {
         1.5,
     ),
     'norm_cfg.momentum': (
-        0,
+        1e-4,
         0.5,
         'of batch norms is the weight of the newest batch, not of the rest',
         0.1,

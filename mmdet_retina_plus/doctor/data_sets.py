@@ -44,6 +44,20 @@ RENUMBER = {
 """Fixes of ids that occur twice, by the list that they are in."""
 
 
+ADD = {
+    'area': 'write "area": width * height of bbox into every annotation',
+    'id': RENUMBER['annotations'],
+    'file_name': (
+        'write "file_name", the path below data_prefix.img, into every image'
+    ),
+    'height, width': (
+        'write "width" and "height" of each file into its entry, as '
+        'PIL.Image.open(path).size gives them'
+    ),
+}
+"""Fixes of entries, by what these lack."""
+
+
 @contextlib.contextmanager
 def without_collection() -> Iterator[None]:
     """Create millions of objects without garbage collections between them."""
@@ -67,6 +81,9 @@ def format_fix(problem: str) -> str:
     """Fix of what keeps a file from being COCO annotations."""
     for ids, fix in RENUMBER.items():
         if f'ids in {ids} are not unique' in problem:
+            return fix
+    for missing, fix in ADD.items():
+        if problem.endswith(f' has no {missing}'):
             return fix
     if 'export it as COCO' in problem:
         return problem.rpartition('; ')[2]

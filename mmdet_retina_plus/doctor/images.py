@@ -1,6 +1,7 @@
 """Image files against the annotation file and the loader that reads them."""
 
 import contextlib
+import json
 import os
 import random
 import re
@@ -10,6 +11,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 from urllib.parse import unquote
 
 import numpy as np
@@ -135,6 +137,17 @@ def others_of(name: str, folder: Path) -> Iterator[tuple[str, str]]:
         )
 
 
+def plain_stem(name: str) -> str:
+    """A stem without what tools add to it or change in it.
+
+    Label Studio puts eight digits of a hash before it, others zeros before a
+    number, and macOS takes letters and their accents apart.
+    """
+    stem = normalize('NFC', Path(name).stem.lower())
+    stem = re.sub(r'^[0-9a-f]{8}-', '', stem)
+    return re.sub(r'(?<!\d)0+(?=\d)', '', stem)
+
+
 class Listing:
     """Files of folders by their names, and stems, in small letters."""
 
@@ -144,9 +157,10 @@ class Listing:
     def __call__(self, folder: str) -> dict[str, str]:
         if folder not in self.folders:
             names = os.listdir(folder) if os.path.isdir(folder) else []
+            loose = {plain_stem(name): name for name in names}
             stems = {Path(name).stem.lower(): name for name in names}
             whole = {name.lower(): name for name in names}
-            self.folders[folder] = stems | whole
+            self.folders[folder] = loose | stems | whole
         return self.folders[folder]
 
 
@@ -158,10 +172,16 @@ def near_match(name: str, folder: Path, listed: Listing) -> tuple[str, str]:
     for tail in (name, *(tail for tail, _ in others_of(name, folder))):
         there = listed(os.path.normpath(folder / Path(tail).parent))
         last = Path(tail).name
-        same = there.get(last.lower()) or there.get(Path(last).stem.lower())
+        keys = (last.lower(), Path(last).stem.lower(), plain_stem(last))
+        same = next((there[key] for key in keys if key in there), '')
         if same:
             found = (Path(tail).parent / same).as_posix()
-            return found, f'write "file_name": "{found}", not "{name}"'
+            # Letters that look alike are told by their numbers.
+            alike = normalize('NFC', found) == normalize('NFC', name)
+            right, wrong = (
+                json.dumps(x, ensure_ascii=alike) for x in (found, name)
+            )
+            return found, f'write "file_name": {right}, not {wrong}'
     return '', ''
 
 

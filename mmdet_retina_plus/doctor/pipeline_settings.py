@@ -60,11 +60,12 @@ def check_order(cfg: Mapping) -> list[Finding]:
     findings = []
     for key, pipeline in pipelines_of(cfg, 'train'):
         steps = [kind(step) for step in pipeline]
-        if 'LoadAnnotations' not in steps:
-            continue
-        place = steps.index('LoadAnnotations')
-        moved = [step for step in steps[:place] if step.endswith(MOVES)]
-        if moved:
+        places = [at for at, x in enumerate(steps) if x == 'LoadAnnotations']
+        # The last one replaces what others loaded.
+        for place in places[-1:]:
+            moved = [step for step in steps[:place] if step.endswith(MOVES)]
+            if not moved:
+                continue
             findings.append(
                 Finding(
                     'error',
@@ -72,7 +73,7 @@ def check_order(cfg: Mapping) -> list[Finding]:
                     f'{moved[0]} comes before LoadAnnotations: the image is '
                     'moved, its boxes are not',
                     f'{as_call(pipeline[place])} directly after the loading '
-                    'of the image',
+                    f'of the image{", and once" * (len(places) > 1)}',
                 )
             )
     return findings

@@ -9,10 +9,12 @@ from PIL import Image
 
 from mmdet_retina_plus.doctor import image_files
 from mmdet_retina_plus.doctor.images import (
+    Listing,
     check_brightness,
     check_pages,
     check_shared,
     look_at_images,
+    near_match,
 )
 from mmdet_retina_plus.doctor.split import Split
 
@@ -199,3 +201,19 @@ def test_pages_that_are_not_read(tmp_path, sizes, warned):
     assert [x.message.split(',')[0] for x in found] == [
         '1 file has up to 2 pages'
     ] * warned
+
+
+@pytest.mark.parametrize(
+    ('wanted', 'there'),
+    [
+        ('1a2b3c4d-cat.png', 'cat.png'),
+        ('cat.png', '1a2b3c4d-cat.png'),
+        ('cat_7.png', 'cat_000007.png'),
+        ('cafe\u0301.png', 'caf\u00e9.png'),
+    ],
+)
+def test_a_file_under_a_name_that_a_tool_changed(tmp_path, wanted, there):
+    (tmp_path / there).touch()
+    found, fix = near_match(wanted, tmp_path, Listing())
+    assert found == there
+    assert fix.isascii()

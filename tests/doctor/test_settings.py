@@ -28,6 +28,7 @@ from mmdet_retina_plus.doctor.pipeline_settings import (
     check_colours,
     check_cut_results,
     check_metric,
+    check_order,
     check_ratios,
 )
 from mmdet_retina_plus.doctor.settings import CHECKS
@@ -688,3 +689,10 @@ def test_a_backbone_without_weights_that_does_not_learn():
     (finding,) = check_odd_multipliers(cfg)
     assert finding.fix.endswith('custom_keys.backbone.lr_mult=1.0')
     assert check_odd_multipliers(cfg | {'load_from': 'weights.pth'}) == []
+
+
+def test_boxes_that_are_loaded_again_after_a_move():
+    load, resize = {'type': 'LoadAnnotations'}, {'type': 'Resize'}
+    (finding,) = check_order(with_steps(load, resize, load))
+    assert finding.fix.endswith('and once')
+    assert check_order(with_steps(load, resize)) == []
