@@ -54,11 +54,12 @@ def snapshot(results: Any) -> dict[str, list[np.ndarray]]:
     """Copies of the image and its labels, each as arrays."""
     if not isinstance(results, Mapping):
         return {}
-    image, boxes = results.get('img'), results.get('gt_bboxes')
+    image: Any = results.get('img')
+    boxes: Any = results.get('gt_bboxes')
     if not isinstance(image, np.ndarray) or boxes is None:
         return {}
-    corners = getattr(boxes, 'tensor', boxes)
-    found = {
+    corners: Any = getattr(boxes, 'tensor', boxes)
+    found: dict[str, list[np.ndarray]] = {
         'img': [image],
         'gt_bboxes': [getattr(corners, 'numpy', lambda: corners)()],
     }

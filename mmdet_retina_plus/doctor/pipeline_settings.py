@@ -324,9 +324,10 @@ def check_ratios(cfg: Mapping) -> list[Finding]:
 
 def tuple_of_scale(step: Mapping) -> tuple:
     """Width and height of a step, () where it has several or none."""
-    scale = step.get('scale')
-    pair = isinstance(scale, list | tuple) and all(map(is_number, scale))
-    return tuple(scale) if pair and len(scale) == 2 else ()
+    scale: Any = step.get('scale')
+    if not isinstance(scale, list | tuple) or len(scale) != 2:
+        return ()
+    return tuple(scale) if all(map(is_number, scale)) else ()
 
 
 def resizing_steps(cfg: Mapping, name: str) -> list[Mapping]:

@@ -12,8 +12,8 @@ FEW = 0.02
 """Fraction of objects that may repeat another's box."""
 ONE = 0.85
 """IoU of two boxes of a class from which they are of one object."""
-MANY = 0.2
-"""Fraction of objects that come twice where several people annotated."""
+MANY, ENOUGH = 0.2, 8
+"""Fraction and number of objects that come twice where that is no chance."""
 NEIGHBOURS = 8
 """Boxes, sorted by their left edge, among which a copy is looked for."""
 
@@ -56,7 +56,7 @@ def check_twins(split: Split) -> list[Finding]:
         one, other = order[same], order[same + step]
         near = iou_of_pairs(split.boxes[one], split.boxes[other]) > ONE
         found[one[near]] = found[other[near]] = True
-    if found.sum() <= MANY * len(order):
+    if found.sum() < max(ENOUGH, MANY * len(order)):
         return []
     return split.warn(
         f'{found.sum():,} of {quantity(len(order), "object")} have nearly '
@@ -75,7 +75,7 @@ def check_two_classes(split: Split) -> list[Finding]:
         rows, axis=0, return_inverse=True, return_counts=True
     )
     found = order[counts[place.reshape(-1)] > 1]
-    if len(found) <= MANY * len(order):
+    if len(found) < max(ENOUGH, MANY * len(order)):
         return []
     names = [split.classes[x] for x in np.unique(split.label_of[found])]
     return split.warn(
