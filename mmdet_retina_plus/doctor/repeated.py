@@ -4,7 +4,7 @@ import numpy as np
 
 from mmdet_retina_plus.common.text import clause, quantity, some
 
-from .box_formats import iou_of_pairs
+from .box_formats import WHOLE, iou_of_pairs
 from .findings import Finding
 from .split import Split
 
@@ -69,7 +69,10 @@ def check_twins(split: Split) -> list[Finding]:
 
 def check_two_classes(split: Split) -> list[Finding]:
     """Objects that have a class and the group that it belongs to."""
-    order = np.flatnonzero(split.usable)
+    extent = split.boxes[:, 2:] - split.boxes[:, :2]
+    # Boxes of whole images are a finding of their own.
+    partial = (extent < WHOLE * split.sizes).any(axis=1)
+    order = np.flatnonzero(split.usable & partial)
     rows = np.column_stack([split.image_of, split.boxes])[order].round(2)
     _, place, counts = np.unique(
         rows, axis=0, return_inverse=True, return_counts=True

@@ -150,7 +150,7 @@ EVALUATORS = {
         'proposal_nums=(100, 300, 1000)',
     ),
     'a schedule that waits for no metric': (
-        "param_scheduler = [dict(type='ReduceOnPlateauLR', "
+        "param_scheduler = [dict(type='ReduceOnPlateauLR', patience=1, "
         "monitor='bbox_mAP')]",
         'no metric is called bbox_mAP',
         "monitor='coco/bbox_mAP'",
