@@ -172,8 +172,8 @@ def background_first(
     """Weights whose odd one is the first, and that of the background last.
 
     Args:
-        key: Of the weights.
-        values: One a class, and of the background.
+        key: Where the weights stand in the config.
+        values: One a class, and one for the background.
         background: Whether there is one.
     """
     if not background or not all(map(is_number, values)):

@@ -22,7 +22,7 @@ class Recorder:
     """A step that notes what it leaves behind.
 
     Args:
-        step: Of a pipeline.
+        step: A transform.
         found: Gets what stays, by the step.
     """
 
@@ -116,9 +116,9 @@ def check_moved(
     """Maps and masks that stay where they were as their image moves.
 
     Args:
-        key: Of the data set.
-        dataset: Of training, as the runner builds it.
-        indices: Of images that can be loaded.
+        key: Where the data set stands in the config.
+        dataset: As the runner builds it for training.
+        indices: Images that can be loaded.
     """
     pipelines = list(pipelines_in(dataset))
     if not any(loads_labels(step) for steps in pipelines for step in steps):
@@ -134,7 +134,7 @@ def check_moved(
                 random.seed(seed)
                 for index in indices[:IMAGES]:
                     dataset[index]
-    except Exception:  # Of a step that other samples passed, by chance.
+    except Exception:  # By chance, for other samples passed.
         return []
     finally:
         for steps, own in zip(pipelines, kept, strict=True):
