@@ -112,11 +112,14 @@ def read_header(path: str, length: int) -> Look:
 
 def pages_of(image: Any) -> int:
     """Images of one size in a TIFF or GIF; a pyramid has them smaller."""
-    number = getattr(image, 'n_frames', 1)
-    if image.format not in ('TIFF', 'GIF') or number < 2:
+    if image.format not in ('TIFF', 'GIF'):
         return 1
     size = image.size
-    image.seek(1)
+    try:
+        number = getattr(image, 'n_frames', 1)
+        image.seek(min(number - 1, 1))
+    except Exception:  # Decoders raise what they like of later pages.
+        return 1
     return number if image.size == size else 1
 
 
