@@ -37,7 +37,7 @@ class Pictures:
     """
 
     def __init__(self, dataset_meta: dict[str, Any], score_thr: float) -> None:
-        self.visualizer = SemSegLocalVisualizer()
+        self.visualizer = SemSegLocalVisualizer(alpha=0.6)
         self.classes = dataset_meta['classes']
         palette = class_palette(dataset_meta)
         self.colour_boxes = len(self.classes) == 1 and palette[0] == COLOURS[0]
