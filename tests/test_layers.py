@@ -58,6 +58,7 @@ EXTERNAL: dict[str, set[str]] = {
     'evaluation': HOST | {'faster_coco_eval', 'pycocotools'},
     'kernels': {'torch', 'triton'},
     'transforms': HOST | {'cv2'},
+    'visualization': HOST | {'PIL'},
     ROOT: HOST | {'packaging'},
 }
 """What a room imports of others beside Python's own; the rest may any."""

@@ -8,6 +8,9 @@ from typing import Any
 import click
 
 from mmdet_retina_plus.common.annotation_files import instead_of
+from mmdet_retina_plus.common.config_file import parse_options
+
+from .errors import errors_as_messages
 
 
 def is_pair(word: str) -> bool:
@@ -40,10 +43,20 @@ class ManyValues(click.Command):
         return super().parse_args(ctx, words)
 
 
+def checked_pairs(
+    ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Refuse what is not KEY=VALUE, before anything heavy is imported."""
+    with errors_as_messages():
+        parse_options(pairs)
+    return pairs
+
+
 cfg_options_option = click.option(
     '--cfg-options',
     multiple=True,
     metavar='KEY=VALUE ...',
+    callback=checked_pairs,
     help='Change the config first. A VALUE is a Python literal, or text.',
 )
 """For a command of the class `ManyValues`."""

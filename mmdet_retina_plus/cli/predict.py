@@ -7,6 +7,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from mmdet_retina_plus.common.text import clause, some
 from mmdet_retina_plus.inference.detect_images import (
     Outcome,
     UnwrittenError,
@@ -274,14 +275,20 @@ def conclude(outcome: Outcome) -> None:
         click.echo(f'Their images and categories are in {file}')
     for line in results.notes:
         click.echo(f'Note: {line}', err=True)
+    if results.missing:
+        click.echo(
+            f'{clause(len(results.missing), "image", "are")} missing: '
+            f'{some(results.missing)}',
+            err=True,
+        )
     for line in (*results.failures, *results.undrawn):
         click.echo(line, err=True)
     said = []
     if unjoined:
         click.echo(f'Not joined: {unjoined}', err=True)
         said.append('The parts are not joined')
-    if results.failures:
-        said.append(f'{len(results.failures)} of {total} images failed')
+    if results.num_failed:
+        said.append(f'{results.num_failed} of {total} images failed')
     if results.undrawn:
         said.append(
             f'{len(results.undrawn)} of {total} have no picture or map'

@@ -18,7 +18,7 @@ from .checkpoint_config import other_settings
 from .config_file import check_parts
 from .config_tree import datasets_in
 from .devices import chosen_device
-from .text import some
+from .text import error_text, some
 
 BESIDE = (
     'take the config that mmdet saved beside the checkpoint, as '
@@ -80,7 +80,9 @@ def load_detector(cfg: Config, checkpoint: str, device: str) -> BaseDetector:
         model = revert_sync_batchnorm(MODELS.build(cfg.model)).to(device)
         known = dataset_meta(cfg)
     except Exception as error:  # Whatever a constructor may raise.
-        raise ValueError(f'Cannot build the detector: {error!r}') from error
+        raise ValueError(
+            f'Cannot build the detector: {error_text(error)}'
+        ) from error
     loaded = load_file(checkpoint)
     load_weights(model, loaded.get('state_dict', loaded), checkpoint)
     model.cfg = cfg

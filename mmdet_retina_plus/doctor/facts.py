@@ -34,7 +34,8 @@ for module in sys.argv[1:]:
         failure = f'{type(error).__name__}: {error}'
     print(json.dumps([module, failure]), flush=True)
 import torch
-device = f'CPU, {torch.get_num_threads()} threads'
+count = torch.get_num_threads()
+device = f'CPU, {count} thread{"s" * (count > 1)}'
 if torch.cuda.is_available():
     device = torch.cuda.get_device_name()
 print(json.dumps(['device', device]))

@@ -70,9 +70,12 @@ def draw_samples(
     from mmdet.visualization import DetLocalVisualizer
     from mmengine.structures import InstanceData
 
+    from mmdet_retina_plus.visualization.class_palette import class_palette
+
     folder.mkdir(parents=True, exist_ok=True)
     visualizer = DetLocalVisualizer()
-    visualizer.dataset_meta = {'classes': tuple(classes), 'palette': 'random'}
+    meta = dict(classes=tuple(classes), palette='random')
+    visualizer.dataset_meta = dict(meta, palette=class_palette(meta))
     files = []
     for number, sample in enumerate(samples):
         shown = sample['data_samples'].clone()

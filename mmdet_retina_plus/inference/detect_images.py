@@ -18,6 +18,7 @@ from mmdet_retina_plus.common.output_files import RowsFile, replacing
 from mmdet_retina_plus.common.result_records import check_replaceable
 from mmdet_retina_plus.common.text import (
     TAKE_WEAKER,
+    error_text,
     quantity,
     some,
     verb,
@@ -168,7 +169,9 @@ def detect_images(
             models, tile, overlap, batch_size, flip, **fusion
         )
     except Exception as error:  # Whatever a transform may raise.
-        raise ValueError(f'Cannot build the pipeline: {error!r}') from error
+        raise ValueError(
+            f'Cannot build the pipeline: {error_text(error)}'
+        ) from error
     own = detector.meta['classes']
     unused = unused_names(cfg, own)
     # The training data of another detector tell nothing about this one.
@@ -240,7 +243,7 @@ def detect_images(
             # Of an earlier run without an annotation file.
             images_file(out).unlink(missing_ok=True)
         if shard:
-            seen = len(results.images) + len(results.failures)
+            seen = len(results.images) + results.num_failed
             origin = Origin(run, seen, len(whole_list))
             beside['origin'] = origin._asdict()
         write_results(outcome, out, beside)
@@ -254,7 +257,12 @@ def detect_images(
             )
         except ValueError as error:
             return outcome._replace(unjoined=str(error))
-        if merged is not None:
+        if merged is None:
+            results.notes.append(
+                f'{out.name} waits for other parts: the last one that is done '
+                f'joins all in {whole}'
+            )
+        else:
             outcome.files[:] = [whole, images_file(whole)]
             results.notes.append(f'{shard.total} parts are joined')
             outcome = outcome._replace(num_boxes=merged)

@@ -21,7 +21,8 @@ def detect_in_all(
     Args:
         detector: A `TiledDetector`.
         listed: The images.
-        results: Receives detections, and a line for each error.
+        results: Receives detections, names of missing images, and a line for
+            each other error.
         score_thr: Least score to keep.
         draw: Writes pictures of an image with its DetDataSample, and returns
             whether one has no box.
@@ -39,6 +40,10 @@ def detect_in_all(
             progress.update(task, completed=done + share)
 
         for number, image in enumerate(listed):
+            if not image.path.is_file():
+                results.missing.append(image.file_name)
+                advance(number, 1)
+                continue
             try:
                 pixels = detector.read(image.path)
                 check_size(

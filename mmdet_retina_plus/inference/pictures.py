@@ -7,14 +7,15 @@ from typing import Any
 
 import mmcv
 import numpy as np
-from mmdet.datasets import CocoDataset
+import torch
 from mmdet.structures import DetDataSample
-from mmdet.visualization.palette import get_palette
 from mmengine.structures import InstanceData
-from PIL import ImageColor
 
-from mmdet_retina_plus.common.palette import PALETTE
 from mmdet_retina_plus.visualization import SemSegLocalVisualizer
+from mmdet_retina_plus.visualization.class_palette import (
+    COLOURS,
+    class_palette,
+)
 
 from .checks import output_of
 from .image_list import ListedImage
@@ -25,7 +26,10 @@ DRAWN_PIXELS = 2**28
 
 
 class Pictures:
-    """Draws boxes, masks and maps, with class and score in percent.
+    """Draws boxes, masks and maps, with class and score.
+
+    Classes have their colours. Boxes of a single class, which has none of its
+    own, take turns in those of `COLOURS`.
 
     Args:
         dataset_meta: Classes and palette of mmdet.
@@ -33,10 +37,13 @@ class Pictures:
     """
 
     def __init__(self, dataset_meta: dict[str, Any], score_thr: float) -> None:
-        self.visualizer = SemSegLocalVisualizer()
-        self.visualizer.dataset_meta = dict(
-            dataset_meta, palette=palette_of(dataset_meta)
-        )
+        self.visualizer = SemSegLocalVisualizer(alpha=0.6)
+        self.classes = dataset_meta['classes']
+        palette = class_palette(dataset_meta)
+        self.colour_boxes = len(self.classes) == 1 and palette[0] == COLOURS[0]
+        if self.colour_boxes:
+            palette = COLOURS
+        self.visualizer.dataset_meta = dict(dataset_meta, palette=palette)
         self.score_thr = score_thr
 
     def drawn(self, sample: DetDataSample) -> InstanceData:
@@ -61,15 +68,25 @@ class Pictures:
                     part.masks = np.stack(
                         [decode(rle) if rle else nothing for rle in masks]
                     )
+            # As objects: mmdet shows the scores of predictions in percent.
+            part.label_names = [
+                f'{self.classes[label]} {score:.2f}'
+                for label, score in zip(
+                    part.labels.tolist(),
+                    part.pop('scores').tolist(),
+                    strict=True,
+                )
+            ]
+            if self.colour_boxes:
+                part.labels = torch.arange(len(part)) % len(COLOURS)
             with warnings.catch_warnings():
                 # mmengine warns of each box that touches the border.
                 warnings.filterwarnings('ignore', '.*out of bounds')
                 self.visualizer.add_datasample(
                     '',
                     image,
-                    DetDataSample(pred_instances=part),
-                    draw_gt=False,
-                    pred_score_thr=self.score_thr,
+                    DetDataSample(gt_instances=part),
+                    draw_pred=False,
                 )
             image = self.visualizer.get_image()
         return image
@@ -78,31 +95,6 @@ class Pictures:
         """Draw into the image of a file, and write it to another."""
         image = mmcv.imread(source, channel_order='rgb')
         mmcv.imwrite(mmcv.rgb2bgr(self.draw(image, sample)), str(target))
-
-
-def palette_of(meta: dict[str, Any]) -> Any:
-    """Palette of mmdet for some classes.
-
-    The data set's own, unless it is that of COCO's classes, which data sets of
-    other classes inherit. Then a class that is named after a colour has that
-    colour.
-
-    Args:
-        meta: Classes and palette.
-    """
-    classes, palette = meta['classes'], meta['palette']
-    coco = CocoDataset.METAINFO
-    if palette != coco['palette'] or tuple(classes) == coco['classes']:
-        return palette
-    others = [*map(ImageColor.getrgb, PALETTE)]
-    others += get_palette('random', len(classes))
-    return [
-        ImageColor.getrgb(name)
-        if name.lower() in ImageColor.colormap
-        # NumPy's integers are no colours to mmengine.
-        else tuple(map(int, colour))
-        for name, colour in zip(classes, others, strict=False)
-    ]
 
 
 def save_map(sample: DetDataSample, target: Path) -> None:

@@ -55,7 +55,8 @@ class Results:
         categories: Id of each label.
         boxes: Receives the detections, in COCO's result format.
         images: Images that were processed, in COCO's format.
-        failures: A line for each image that failed.
+        missing: Names of images whose file is not there.
+        failures: A line for each other image that failed.
         undrawn: A line for each image that was processed, but whose picture
             failed.
         num_bare: Number of pictures without a box.
@@ -67,11 +68,16 @@ class Results:
     categories: Sequence[int | str]
     boxes: RowsFile
     images: list[dict[str, Any]] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     undrawn: list[str] = field(default_factory=list)
     num_bare: int = 0
     turned: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def num_failed(self) -> int:
+        return len(self.missing) + len(self.failures)
 
     def rows(
         self, image: ListedImage, shape: tuple[int, ...], found: Any

@@ -7,11 +7,17 @@ import torch
 from mmdet.apis import inference_detector, init_detector
 from mmdet.datasets import CocoDataset
 from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
 from mmengine.config import Config
+from mmengine.structures import InstanceData
 from torch import nn
 
 import mmdet_retina_plus
-from mmdet_retina_plus.inference.pictures import palette_of
+from mmdet_retina_plus.inference.pictures import Pictures
+from mmdet_retina_plus.visualization.class_palette import (
+    COLOURS,
+    class_palette,
+)
 from tests.helpers.commands import predict
 from tests.helpers.detector_files import retinanet, write_config
 from tests.helpers.image_files import noise, write_image
@@ -38,12 +44,43 @@ def test_a_class_that_is_a_colour_has_it():
     """Of COCO's palette, which other data sets inherit, green is blue."""
     coco = CocoDataset.METAINFO
     names = ('Red', 'cat', 'green', *map(str, range(90)))
-    red, cat, green, *others = palette_of(dict(coco, classes=names))
+    red, cat, green, *others = class_palette(dict(coco, classes=names))
     assert (red, green) == ((255, 0, 0), (0, 128, 0))
     assert len({red, cat, green, *others}) == len(names)
-    assert palette_of(coco) == coco['palette']
+    assert class_palette(coco) == coco['palette']
     own = dict(classes=('red',), palette=[(1, 2, 3)])
-    assert palette_of(own) == own['palette']
+    assert class_palette(own) == own['palette']
+    assert class_palette(dict(own, palette='random')) == [(255, 0, 0)]
+
+
+def test_a_picture_shows_names_with_scores_as_fractions(monkeypatch):
+    shown = []
+    pictures = Pictures(dict(classes=('person',), palette='random'), 0.3)
+    monkeypatch.setattr(
+        pictures.visualizer,
+        'draw_texts',
+        lambda text, *_, **__: shown.append(text),
+    )
+    boxes = torch.tensor([[0.0, 0, 20, 20], [20, 20, 39, 39], [0, 0, 9, 9]])
+    sample = DetDataSample(
+        pred_instances=InstanceData(
+            bboxes=boxes,
+            scores=torch.tensor([0.876, 0.5, 0.1]),
+            labels=torch.zeros(3, dtype=int),
+        )
+    )
+    drawn = pictures.draw(np.full((40, 40, 3), 255, np.uint8), sample)
+    assert shown == ['person 0.88', 'person 0.50']
+    paper = np.full(3, 255)
+    for corner, colour in ((0, COLOURS[0]), (39, COLOURS[1])):
+        # A thin line is blended with the paper: its hue remains.
+        missing = paper - drawn[corner, corner]
+        hues = [
+            np.dot(missing, paper - x) / np.linalg.norm(paper - x)
+            for x in COLOURS
+        ]
+        assert COLOURS[np.argmax(hues)] == colour
+    assert 'scores' in sample.pred_instances
 
 
 def test_a_detector_that_finds_nothing_is_told_so(tmp_path, seeing):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as mask_util
 
 from mmdet_retina_plus.analysis.loss_pictures import encoded
+from mmdet_retina_plus.common.palette import PALETTE
 
 from .columns import Columns
 from .error_kinds import ERRORS, Kind
@@ -30,18 +31,19 @@ TEXT = 0.03
 """Height of a text over the width of its image."""
 BLANK = 235
 """Grey of an image that cannot be shown."""
-FOUND = '#009e73'
+BLUE, VERMILION, GREEN, PINK, ORANGE, SKY, GREY = PALETTE
 COLOURS = {
-    Kind.RIGHT: FOUND,
-    Kind.CLASS: '#d55e00',
-    Kind.LOCALISATION: '#e69f00',
-    Kind.BOTH: '#cc79a7',
-    Kind.DUPLICATE: '#56b4e9',
-    Kind.BACKGROUND: '#7b3294',
+    Kind.RIGHT: GREEN,
+    Kind.CLASS: VERMILION,
+    Kind.LOCALISATION: ORANGE,
+    Kind.BOTH: PINK,
+    Kind.DUPLICATE: SKY,
+    Kind.BACKGROUND: BLUE,
+    # Red stands out of a photograph; dashes tell it from vermilion.
     Kind.MISSED: '#e00000',
-    Kind.IGNORED: '#777777',
+    Kind.IGNORED: GREY,
 }
-"""Colors of detections by kind, and of missed objects."""
+"""Colours of detections by kind, and of missed objects."""
 
 
 class Worst(NamedTuple):
@@ -129,7 +131,8 @@ def height_of(truth: Truth, item: Worst) -> float:
 
 
 def legend() -> list[Line2D]:
-    lines = [Line2D([], [], color=FOUND, label='right, found')]
+    right = COLOURS[Kind.RIGHT]
+    lines = [Line2D([], [], color=right, label='right, found')]
     lines += [
         Line2D(
             [],

@@ -11,78 +11,64 @@ import onnxruntime
 from PIL import Image, ImageDraw, ImageOps
 
 SCORE_THR = 0.3  # What is printed and drawn scores more.
-COLOURS = 'orange', 'deepskyblue', 'lime', 'violet', 'yellow', 'tomato'
-
-
-def stretch(image, size, x, y, fill=()):
-    """Bilinear without antialiasing; x, y: factor and shift to the source."""
-    how = Image.Transform.AFFINE, (x[0], 0, x[1], 0, y[0], y[1])
-    return image.transform(
-        size, *how, Image.Resampling.BILINEAR, 1, fill or None
-    )
+COLOURS = '#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9'
 
 
 def read(file):
-    """RGB, upright: cameras note in EXIF how they were held."""
     return ImageOps.exif_transpose(Image.open(file)).convert('RGB')
 
 
-def detect(session, photo, score_thr=0):
-    """Boxes, scores, labels; masks of the first boxes, if it has masks."""
+def stretch(image, size, x, y, fill=None):
+    """Bilinear without antialiasing; x, y: factor and shift to the source."""
+    how = Image.Transform.AFFINE, (x[0], 0, x[1], 0, y[0], y[1])
+    return image.transform(size, *how, Image.Resampling.BILINEAR, 1, fill)
+
+
+def detect(session, photo):
+    """Boxes, scores, labels, and 28 x 28 masks of the first boxes, if any."""
     about = session.get_modelmeta().custom_metadata_map
     rule, (w, h) = json.loads(about['resize']), photo.size
     a, b = rule.get('fit') or rule.get('size') or (w, h)
-    f = rule.get('factor') or min(a / w, b / h)
-    if 'fit' in rule and 'pad' not in rule:  # Either side may be the longer.
+    f, pad = rule.get('factor') or min(a / w, b / h), rule.get('pad')
+    if 'fit' in rule and not pad:  # Either side may be the longer.
         f = max(f, min(b / w, a / h))
     wide, tall = rule.get('size') or (int(w * f + 0.5), int(h * f + 0.5))
-    size = (a, b) if 'pad' in rule else (wide, tall)
-    fill = tuple(rule.get('pad', ()))
+    size, fill = ((a, b), tuple(pad)) if pad else ((wide, tall), None)
     pixels = stretch(photo, size, (w / wide, 0), (h / tall, 0), fill)
-    inputs = {'images': np.asarray(pixels)[None]}
-    if 'pad' in rule:  # Boxes end where the photo does.
-        inputs['sizes'] = np.array([[wide, tall]], np.int64)
-    found = session.run(None, inputs)
+    sizes = {'sizes': np.array([[wide, tall]])} if pad else {}
+    found = session.run(None, {'images': np.asarray(pixels)[None], **sizes})
     boxes, scores, *others = (output[0] for output in found)
     boxes = boxes * np.tile([w / wide, h / tall], 2)
     if not others:  # A raw file: all anchors and classes, NMS is yours.
         return boxes, scores.max(1), scores.argmax(1), []
-    n = (scores > score_thr).sum()  # They fall; padding has score 0.
-    boxes, scores, labels, *masks = (x[:n] for x in (boxes, scores, *others))
-    pasted = []
-    for mask, (x1, y1, x2, y2) in zip(*masks or [()], boxes, strict=False):
-        x, y = mask.shape[1] / (x2 - x1), mask.shape[0] / (y2 - y1)
-        mask = Image.fromarray(np.pad(mask, 1))
-        mask = stretch(mask, (w, h), (x, 1 - x1 * x), (y, 1 - y1 * y))
-        pasted.append(np.asarray(mask) >= float(about['mask_thr']))
-    return boxes, scores, labels, pasted
+    n = (scores > 0).sum()  # They fall to 0, which pads.
+    return [x[:n] for x in (boxes, scores, *others, [])][:4]
+
+
+def paste(mask, box, size):
+    """A mask of a box as it lies in a photo of this size."""
+    x, y = mask.shape[::-1] / (box[2:] - box[:2])
+    shifts = (x, 1 - box[0] * x), (y, 1 - box[1] * y)
+    return stretch(Image.fromarray(np.pad(mask, 1)), size, *shifts)
 
 
 def main(model, photo, picture):
-    session = onnxruntime.InferenceSession(model)
-    names = json.loads(session.get_modelmeta().custom_metadata_map['classes'])
-    image = read(photo)
-    boxes, scores, labels, masks = detect(session, image, SCORE_THR)
-    draw = ImageDraw.Draw(image)
-    shown = np.flatnonzero(scores > SCORE_THR)[:100]
-    for i in shown:
+    session, image = onnxruntime.InferenceSession(model), read(photo)
+    about = session.get_modelmeta().custom_metadata_map
+    boxes, scores, labels, masks = detect(session, image)
+    names, draw = json.loads(about['classes']), ImageDraw.Draw(image)
+    shown, best = np.flatnonzero(scores > SCORE_THR), scores.max(initial=0)
+    print(f'{len(shown)} detections above {SCORE_THR}, the best {best:.2f}')
+    for i in shown[:100]:
+        text, colour = f'{names[labels[i]]} {scores[i]:.2f}', COLOURS[i % 6]
         box = boxes[i].round(1).tolist()
-        text = f'{names[labels[i]]} {scores[i]:.3f}'
-        colour = COLOURS[i % len(COLOURS)]
         print(text, box)
         for mask in masks[i : i + 1]:
-            draw.bitmap((0, 0), Image.fromarray(np.uint8(mask) * 100), colour)
+            mask = np.asarray(paste(mask, boxes[i], image.size))
+            inside = np.uint8(mask >= float(about['mask_thr'])) * 100
+            draw.bitmap((0, 0), Image.fromarray(inside), colour)
         draw.rectangle(box, outline=colour, width=2)
-        place = box[0], max(box[1] - 12, 0)
-        draw.rectangle(draw.textbbox(place, text), fill=colour)
-        draw.text(place, text, fill='black')
-    if not len(shown):
-        _, scores, labels, _ = detect(session, image)
-        best = 'there is none at all'
-        if len(scores):
-            i = scores.argmax()
-            best = f'the best is {names[labels[i]]} {scores[i]:.3f}'
-        print(f'No detection above {SCORE_THR}: {best}')
+        draw.text(box[:2], text, 'white', stroke_width=2, stroke_fill=colour)
     image.save(picture)
 
 
