@@ -96,8 +96,8 @@ class NoFunction:
 @pytest.mark.parametrize(
     ('policy', 'options', 'message'),
     [
-        (Deaf, dict(needs=None), 'Deaf is no mining policy.*gt_instances'),
-        (NoFunction, {}, 'NoFunction is no mining policy'),
+        (Deaf, dict(needs=None), 'Deaf is not a mining policy.*gt_instances'),
+        (NoFunction, {}, 'NoFunction is not a mining policy'),
         (Silent, {}, "Silent must say.*`needs` to 'anchors', 'predictions'"),
         (Looking, dict(needs='boxes'), 'Looking must say'),
         (Unfair, {}, "normalizer='negatives': use 'positives' or 'selected'"),
