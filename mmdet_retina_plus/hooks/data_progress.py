@@ -80,14 +80,14 @@ class DataProgress:
                 self.workers.resume_persistent()
 
     def restart(self, state: dict[str, Any] | None) -> Iterator:
-        """The loop's iterator anew, without what was read ahead.
+        """Rebuild the loop's iterator, without batches read ahead.
 
-        The loop built it before any hook could speak, so that its workers
-        report nothing and its sampler begins at 0.
+        The loop built it before any hook ran, so its workers report nothing
+        and its sampler starts at 0.
         """
         loader = self.loader
         kind = type(self.loop.dataloader_iterator)
-        # Persistent workers hang on both.
+        # Persistent workers keep both alive.
         self.iterator = self.loop.dataloader_iterator = loader._iterator = None
         seed = sampler_seed(loader)
         rewind(loader, self.config, state['sampler_seed'] if state else seed)

@@ -197,7 +197,7 @@ def test_its_size_is_the_papers():
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'preset': 'easy'}, 'of donuts, choose of .*scale'),
+        ({'preset': 'easy'}, 'of donuts, choose one of .*scale'),
         ({'num': 0}, 'at least one'),
         ({'num_val': 0}, 'at least one'),
         ({'seed': -1}, 'seed from 0'),
