@@ -10,7 +10,7 @@ from torch import Tensor
 SIGMA = 0.8
 """Standard deviation of the Gaussian, relative to half the tile's side."""
 PLATEAU = 0.5
-"""Distance at which the weight starts to fall, from 0 (centre) to 1 (corner)."""
+"""Distance at which the weight starts to fall; a corner is at 1."""
 
 
 def gaussian_patch_weight(

@@ -91,8 +91,8 @@ class ExactResumeHook(Hook):
         found = checkpoint_to_resume(pointer, Path(runner.work_dir), templates)
         if found is not None and str(found) != pointer:
             warn(
-                f'last_checkpoint names {pointer or "nothing"}, which is not a '
-                f'complete checkpoint: the training resumes from {found}'
+                f'last_checkpoint names {pointer or "nothing"}, which is not '
+                f'a complete checkpoint: the training resumes from {found}'
             )
             runner._load_from = str(found)
 
