@@ -89,9 +89,7 @@ def main() -> None:
     help='End a trial whose best metric is below the median of the finished '
     'ones at the same step, once five are complete.',
 )
-@click.option(
-    '--retry-failed', is_flag=True, help='Run failed trials again.'
-)
+@click.option('--retry-failed', is_flag=True, help='Run failed trials again.')
 @storage_option
 @name_option
 @grace_option
