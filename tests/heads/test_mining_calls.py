@@ -98,8 +98,8 @@ class NoFunction:
     [
         (Deaf, dict(needs=None), 'Deaf is not a mining policy.*gt_instances'),
         (NoFunction, {}, 'NoFunction is not a mining policy'),
-        (Silent, {}, "Silent must say.*`needs` to 'anchors', 'predictions'"),
-        (Looking, dict(needs='boxes'), 'Looking must say'),
+        (Silent, {}, "Silent must state.*`needs` to 'anchors', 'predictions'"),
+        (Looking, dict(needs='boxes'), 'Looking must state'),
         (Unfair, {}, "normalizer='negatives': use 'positives' or 'selected'"),
     ],
 )
