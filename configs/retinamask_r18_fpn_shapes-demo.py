@@ -1,7 +1,7 @@
-# What `make demo` trains: retinamask_r18_fpn_shapes in less time, for .07 less
-# box AP. It took 141 s with AVX2, emulated; the other took 5.4 to 6 minutes
-# with AVX-512. It suits these shapes; for data of your own inherit from
-# retinamask_r18_fpn_shapes.
+# The config of `make demo`: faster than retinamask_r18_fpn_shapes, with .07
+# less box AP. It took 141 s with emulated AVX2; the other took 5.4 to 6
+# minutes with AVX-512. It is tuned to these shapes: for your own data inherit
+# from retinamask_r18_fpn_shapes.
 #
 #   retina-plus make-data shapes data/shapes
 #   mim train mmdet configs/retinamask_r18_fpn_shapes-demo.py
@@ -51,8 +51,8 @@ model = dict(
     ),
 )
 
-# Crops keep the scale of the objects and leave much of the background out.
-# They take the place of Resize: the images have 256 px already.
+# Crops keep the scale of the objects and drop much of the background. They
+# replace Resize, since the images already have 256 px.
 train_pipeline = _base_.train_pipeline
 train_pipeline[2:3] = [
     dict(

@@ -12,8 +12,8 @@ model = _base_.retinamask
 
 # The authors crop polygons and draw each crop at 28 x 28, as
 # `--cfg-options train_dataloader.dataset.pipeline.1.poly2mask=False` does. It
-# is not the default because mmdet then leaves out, in silence, every object
-# whose mask is run-length encoded.
+# is not the default because mmdet then silently skips every object whose mask
+# is run-length encoded.
 train_pipeline = _base_.train_pipeline
 train_pipeline[1].with_mask = True
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
@@ -24,7 +24,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(metric=['bbox', 'segm'])
 test_evaluator = val_evaluator
 
-# Whatever is named bias, that of GroupNorm too, which bias_lr_mult leaves out.
+# All parameters named bias, also those of GroupNorm, which bias_lr_mult skips.
 optim_wrapper = dict(
     paramwise_cfg=dict(
         custom_keys={'.bias': dict(lr_mult=2.0, decay_mult=0.0)}

@@ -1,9 +1,9 @@
-# RetinaMask's idea with mmdet's habits, to compare with mmdet's own 1x models:
-# the mask branch and the self-adjusting loss, with its stds, on mmdet's 1x
-# recipe. That is torchvision's weights, trainable BN affines, P6 from C5
-# without ReLU, RoIAlign as in mmdet's Mask R-CNN, bitmaps, best matches that
-# go to the object they were made for, NMS at .5, one learning rate. The
-# authors' recipe is retinamask_r50_fpn_1x.py.
+# RetinaMask with mmdet's settings, to compare with mmdet's own 1x models: the
+# mask branch and the self-adjusting loss, with its stds, on mmdet's 1x recipe.
+# That is torchvision's weights, trainable BN affines, P6 from C5 without ReLU,
+# RoIAlign as in mmdet's Mask R-CNN, bitmaps, low-quality matches that train
+# the object they were matched for, NMS at .5, one learning rate. The authors'
+# recipe is retinamask_r50_fpn_1x.py.
 #
 #   mim train mmdet configs/retinamask_r50_fpn_1x_mmdet.py
 #

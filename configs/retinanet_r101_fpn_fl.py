@@ -1,4 +1,4 @@
-# RetinaNet R-101-FPN, COCO 1x. mmdet's zoo lists 38.5 box AP for its twin,
+# RetinaNet R-101-FPN, COCO 1x. mmdet's zoo lists 38.5 box AP for its own
 # retinanet_r101_fpn_1x_coco. We have not run it on COCO.
 #
 #   mim train mmdet configs/retinanet_r101_fpn_fl.py

@@ -1,13 +1,13 @@
-# A small benchmark that tells focal loss from cross entropy: twelve classes
-# and three fine levels of nine anchors a place, so that some thirty thousand
-# logits of background stand against one of an object, as on COCO. It measures
-# how fast and how safely training gets going, not what it ends with.
+# A small benchmark that distinguishes focal loss from cross entropy: twelve
+# classes and three fine levels with nine anchors per location give about
+# 30,000 background logits per object logit, as on COCO. It measures how fast
+# and how reliably a training starts to detect, not its final AP.
 #
 #   retina-plus make-data shapes data/imbalanced \
 #     --preset imbalanced --num-val 120
 #   mim train mmdet configs/retinanet_r18_fpn-p2-p4_imbalanced.py
 #
-# Colour is the class, so that telling them apart needs no texture.
+# The class is the colour, so texture does not matter.
 _base_ = './retinanet_r18_fpn_shapes.py'
 
 model = dict(
@@ -33,7 +33,7 @@ model = dict(
     ),
 )
 
-# As many as there are hues on the colour wheel of the data.
+# One per hue of the data's colour wheel.
 metainfo = dict(
     classes=(
         'red',

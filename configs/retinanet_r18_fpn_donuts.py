@@ -5,10 +5,10 @@
 #   retina-plus make-data donuts data/donuts --preset donuts-2x --size 160
 #   mim train mmdet configs/retinanet_r18_fpn_donuts.py
 #
-# These are discs of about the size that the authors' code draws, 40 pixels.
-# Without options make-data draws those of the paper's text, 20 pixels in
-# images of 320, whose holes take longer than these 500 steps to learn. What
-# to expect: docs/results.md.
+# The discs have about the size of those of the authors' code, 40 pixels. By
+# default, make-data draws those of the paper's text, 20 pixels in images of
+# 320, whose holes take more than these 500 steps to learn. What to expect:
+# docs/results.md.
 _base_ = ['./retinanet_r18_fpn_shapes.py', './_base_/classifiers.py']
 
 model = dict(

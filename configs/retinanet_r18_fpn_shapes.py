@@ -20,7 +20,7 @@ val_dataloader = dict(dataset=dict(metainfo=metainfo))
 test_dataloader = val_dataloader
 
 default_hooks = dict(
-    # Validations belong to steps, too, or every backend draws them at 0.
+    # Log validations by step; otherwise backends draw all of them at 0.
     logger=dict(interval=10, log_metric_by_epoch=False),
     checkpoint=dict(by_epoch=False, interval=100),
 )

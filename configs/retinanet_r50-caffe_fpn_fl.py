@@ -1,5 +1,5 @@
 # RetinaNet R-50-FPN with Detectron's weights, stride and pixel normalisation.
-# mmdet's zoo lists 36.3 box AP for its twin, retinanet_r50-caffe_fpn_1x_coco.
+# mmdet's zoo lists 36.3 box AP for its own retinanet_r50-caffe_fpn_1x_coco.
 # We have not run it on COCO.
 #
 #   mim train mmdet configs/retinanet_r50-caffe_fpn_fl.py

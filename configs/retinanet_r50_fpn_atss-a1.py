@@ -1,4 +1,4 @@
-# As _atss, with one square anchor a place of eight strides, as in ATSS.
+# Like _atss, with one square anchor of eight strides per location, as in ATSS.
 #
 #   mim train mmdet configs/retinanet_r50_fpn_atss-a1.py
 _base_ = './retinanet_r50_fpn_atss.py'

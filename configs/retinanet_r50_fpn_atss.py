@@ -1,6 +1,6 @@
 # RetinaNet with ATSS's assigner (https://arxiv.org/abs/1912.02424) and nothing
-# else of ATSS. `topk` counts anchors: with nine a place, nine of them are one
-# place per level; `topk_per_location=True` makes it nine places.
+# else of ATSS. `topk` counts anchors: with nine per location, topk=9 is one
+# location per level; `topk_per_location=True` makes it nine locations.
 #
 #   mim train mmdet configs/retinanet_r50_fpn_atss.py
 _base_ = './retinanet_r50_fpn_fl.py'

@@ -1,5 +1,5 @@
-# A warning: cross entropy from the usual start, without the prior of .01 in
-# the classifier's bias. The focal loss paper (section 4.1) reports that this
+# Cross entropy from the usual initialisation, without the prior of .01 in the
+# classifier's bias. The focal loss paper (section 4.1) reports that this
 # diverges; CheckInvalidLossHook stops the run when the loss is not finite. We
 # have not run it on COCO.
 #

@@ -1,7 +1,7 @@
-# RetinaNet as the focal loss paper (https://arxiv.org/abs/1708.02002) has it,
-# where mmdet has other habits: ReLU before P7, smooth L1 boxes, 90,000 steps
-# with the learning rate divided by 10 at 60,000 and 80,000. docs/retinanet.md
-# lists the differences.
+# RetinaNet as in the focal loss paper (https://arxiv.org/abs/1708.02002),
+# where mmdet differs: ReLU before P7, smooth L1 boxes, 90,000 steps with the
+# learning rate divided by 10 at 60,000 and 80,000. docs/retinanet.md lists the
+# differences.
 #
 #   mim train mmdet configs/retinanet_r50_fpn_fl-paper.py
 #

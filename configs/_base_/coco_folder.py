@@ -1,6 +1,6 @@
 # A data set in a folder: images/, instances_train.json, instances_val.json, as
-# `retina-plus make-data` writes it. Small images, read without extra
-# processes. Images without objects take part.
+# written by `retina-plus make-data`. Images are small and read without worker
+# processes. Images without objects are included.
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
@@ -30,7 +30,7 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=8,
     num_workers=0,
-    # An epoch's end costs a pause of seconds; this sampler has no end.
+    # The end of an epoch takes seconds; this sampler is infinite.
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
         type='CocoDataset',

@@ -1,4 +1,4 @@
-# What all detectors of the strategy lab share whatever the data. lab_shapes.py
+# Settings of all detectors of the strategy lab, for any data. lab_shapes.py
 # and lab_coco.py add the rest to the same variables.
 lab_preprocessor = dict(
     type='DetDataPreprocessor',

@@ -1,4 +1,4 @@
-# What all one-stage detectors of configs/lab/method_*.py have in common.
+# Settings of all one-stage detectors of configs/lab/method_*.py.
 _base_ = '../lab/data.py'
 
 model = dict(

@@ -1,5 +1,5 @@
-# The strategy lab on generated shapes: data, schedule and what all detectors
-# of the lab share. A run from scratch takes about three minutes on a CPU.
+# The strategy lab on generated shapes: data, schedule and settings that all
+# detectors share. A run from scratch takes about three minutes on a CPU.
 #
 #   retina-plus make-data shapes data/lab --size 192
 #
@@ -58,7 +58,7 @@ test_evaluator = val_evaluator
 
 train_cfg = dict(max_iters=400, val_interval=400)
 default_hooks = dict(
-    # Validations belong to steps, too, or every backend draws them at 0.
+    # Log validations by step; otherwise backends draw all of them at 0.
     logger=dict(interval=10, log_metric_by_epoch=False),
     checkpoint=dict(by_epoch=False, interval=400),
 )

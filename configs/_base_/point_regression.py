@@ -2,8 +2,8 @@
 # anchor's side: `model.bbox_head.update(_base_.point_regression)`.
 point_regression = dict(
     bbox_coder=dict(_delete_=True, type='TBLRBBoxCoder', normalizer=1.0),
-    # Start with distances of half a side, which is the anchor itself. Around 0
-    # half of the predicted boxes would be inside out.
+    # Start with distances of half a side, which is the anchor itself. With
+    # distances around 0, half of the predicted boxes would be inverted.
     init_cfg=dict(
         type='Normal',
         layer='Conv2d',

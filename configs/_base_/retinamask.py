@@ -1,12 +1,12 @@
-# What RetinaMask (https://arxiv.org/abs/1901.03353) changes in a RetinaNet: a
-# config takes it by `model = _base_.retinamask`. Values are those of the
-# authors' code; docs/retinamask.md lists what still differs from it.
+# RetinaMask's changes to RetinaNet (https://arxiv.org/abs/1901.03353): use
+# them by `model = _base_.retinamask`. Values are those of the authors' code;
+# docs/retinamask.md lists the differences.
 retinamask = dict(
     # P6 from P5, not from C5, and a ReLU before P7.
     neck=dict(add_extra_convs='on_output', relu_before_extra_convs=True),
     bbox_head=dict(
-        # The cap of .11 belongs to these stds; a fourth of the weight stands
-        # for their divisor, four times the number of positives.
+        # The cap of .11 belongs to these stds. The weight of 1/4 replaces the
+        # authors' divisor, four times the number of positives.
         bbox_coder=dict(target_stds=[0.1, 0.1, 0.2, 0.2]),
         loss_bbox=dict(
             type='SelfAdjustingSmoothL1Loss', beta=0.11, loss_weight=0.25

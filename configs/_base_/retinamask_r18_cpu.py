@@ -1,10 +1,10 @@
-# RetinaMask shrunk to what two CPU cores train from scratch in minutes, for
-# `model = _base_.retinamask` beside retinanet_r18_cpu.py; and its test-time
+# A small RetinaMask that two CPU cores train from scratch in minutes, for
+# `model = _base_.retinamask` with retinanet_r18_cpu.py; and its test-time
 # augmentation, two scales, each mirrored (`mim test … --tta`).
 _base_ = './retinamask.py'
 
 retinamask = _base_.retinamask
-# As much weight as in the RetinaNet of this size.
+# The weight of the RetinaNet of this size.
 retinamask.bbox_head.loss_bbox.loss_weight = 1.0
 retinamask.roi_head.mask_roi_extractor.out_channels = 64
 retinamask.roi_head.mask_head.update(

@@ -1,5 +1,5 @@
-# RetinaNet shrunk to what two CPU cores train from scratch in minutes: R-18 of
-# base width 16, 64 channels in neck and towers, two convolutions a tower.
+# A small RetinaNet that two CPU cores train from scratch in minutes: R-18 of
+# base width 16, 64 channels in neck and towers, two convolutions per tower.
 _base_ = 'mmdet::_base_/models/retinanet_r50_fpn.py'
 
 model = dict(

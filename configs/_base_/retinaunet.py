@@ -1,7 +1,7 @@
 # Retina U-Net of the paper (https://arxiv.org/abs/1811.08661): pixel
 # supervision, boxes on P2 to P5 with its anchors, for `model =
 # _base_.pixel_supervision`. Its classifier is in classifiers.py.
-# docs/retinaunet.md lists what still differs from paper and released code.
+# docs/retinaunet.md lists the differences from paper and released code.
 _base_ = './pixel_supervision.py'
 
 pixel_supervision = _base_.pixel_supervision

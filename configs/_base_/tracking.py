@@ -1,5 +1,5 @@
-# What a training can log beside mmdet's own, and where to. Each is a name to
-# be used where mmengine looks for it, since two bases may not set one key:
+# Optional statistics and logging backends. They are variables to use in your
+# config, since two bases may not set the same key:
 #
 #   default_hooks = dict(loss_statistics=_base_.loss_statistics)
 #   visualizer = dict(vis_backends=[*_base_.vis_backends, _base_.tensorboard])
@@ -8,12 +8,12 @@ tensorboard = dict(type='TensorboardVisBackend')
 wandb = dict(
     type='WandbVisBackend',
     init_kwargs=dict(project='retina-plus'),
-    # Its own step counts writes, and mmengine does not tell it the iteration.
+    # W&B's step counts writes, and mmengine does not pass the iteration.
     define_metric_cfg=[dict(name='*', step_metric='iter')],
 )
 mlflow = dict(
     type='MLflowVisBackend',
     exp_name='retina-plus',
-    # Its folder of files, mmengine's default, is refused by MLflow 3.
+    # MLflow 3 refuses mmengine's default, a folder of files.
     tracking_uri='sqlite:///mlflow.db',
 )

@@ -1,5 +1,5 @@
-# ATSS (arXiv 1912.02424): FCOS's head on one square anchor a location,
-# positive above an IoU threshold that each object computes for itself.
+# ATSS (arXiv 1912.02424): FCOS's head on one square anchor per location,
+# positive above an adaptive IoU threshold per object.
 #
 #   mim train mmdet configs/lab/method_atss.py
 _base_ = '../_base_/lab_towers.py'

@@ -1,6 +1,6 @@
-# CenterNet (Objects as Points, arXiv 1904.07850): one positive point an object
-# at stride 4, a Gaussian of reduced penalty around it, no NMS. Its own neck,
-# three transposed convolutions of C5.
+# CenterNet (Objects as Points, arXiv 1904.07850): one positive point per
+# object at stride 4, a Gaussian of reduced penalty around it, no NMS. Its own
+# neck, three transposed convolutions of C5.
 #
 #   mim train mmdet configs/lab/method_centernet.py
 _base_ = '../_base_/lab_detector.py'

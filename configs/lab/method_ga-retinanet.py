@@ -1,7 +1,7 @@
-# RetinaNet with guided anchors (arXiv 1901.03278): a location branch says
-# where, a shape branch which size one anchor has, deformable convolutions
-# adapt the features to it. Locations are positive in .2 of an object's box and
-# ignored up to .5; a shape's object is the one that nine anchors overlap best.
+# RetinaNet with guided anchors (arXiv 1901.03278): branches predict location
+# and shape of one anchor, deformable convolutions adapt the features to it.
+# Locations are positive in .2 of an object's box and ignored up to .5; a shape
+# is trained towards the object that nine anchors overlap best.
 #
 #   mim train mmdet configs/lab/method_ga-retinanet.py
 _base_ = '../_base_/lab_towers.py'

@@ -1,6 +1,6 @@
-# RetinaNet whose levels are mixed by ASFF (arXiv 1911.09516), five levels of
-# equal channels where the paper has YOLOv3's three. It starts as RetinaNet,
-# whose checkpoint it loads. Experimental: reports of others with mmdet's
+# RetinaNet with levels fused by ASFF (arXiv 1911.09516), five levels of equal
+# channels where the paper has YOLOv3's three. It starts as RetinaNet, whose
+# checkpoints it can load. Experimental: reports of others with mmdet's
 # RetinaNet range from a loss of .3 AP to a gain of .3 (GOATmessi8/ASFF#78).
 #
 #   mim train mmdet configs/lab/method_retinanet-asff.py

@@ -1,7 +1,7 @@
 # SSD's head (arXiv 1512.02325) on six levels of the pyramid, P3 to P8: boxes
-# of SSD300 with scales .2 to .9, scaled to the images' size; IoU .5 without a
-# band to ignore, one best anchor an object; the hardest negatives, three for
-# each positive. An image without objects then trains on nothing.
+# of SSD300 with scales .2 to .9, scaled to the image size; IoU .5 without an
+# ignore band, one best anchor per object; the three hardest negatives per
+# positive. An image without objects trains nothing.
 #
 #   mim train mmdet configs/lab/method_ssd.py
 _base_ = '../_base_/lab_detector.py'
@@ -17,7 +17,7 @@ model = dict(
             scale_major=False,
             strides=[8, 16, 32, 64, 128, 256],
             ratios=[[2], [2, 3], [2, 3], [2, 3], [2], [2]],
-            # What input_size=300 and basesize_ratio_range=(0.2, 0.9) give.
+            # Result of input_size=300 and basesize_ratio_range=(0.2, 0.9).
             min_sizes=[
                 size * _base_.lab_size / 300
                 for size in (30, 60, 111, 162, 213, 264)

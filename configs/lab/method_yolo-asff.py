@@ -1,6 +1,6 @@
 # ASFF (arXiv 1911.09516) on its baseline: the three levels of YOLOv3's neck
-# are mixed by weights for each pixel. The 3x3 convolution that follows in the
-# authors' code is the head's first.
+# are fused with weights per pixel. The 3x3 convolution that follows in the
+# authors' code is the first of the head.
 #
 #   mim train mmdet configs/lab/method_yolo-asff.py
 _base_ = './method_yolov3-baseline.py'

@@ -1,13 +1,13 @@
 # YOLOv3 as ASFF trains it (arXiv 1911.09516, section 3.1): mixup that weighs
 # the objectness, label smoothing, an IoU loss beside those of coordinates,
 # guided anchors with a free one, SyncBN, changing image sizes, no mixup in the
-# last tenth of the training, cosine schedule. Not taken over: spatial pyramid
+# last tenth of the training, cosine schedule. Not included: spatial pyramid
 # pooling, DropBlock.
 #
 #   mim train mmdet configs/lab/method_yolov3-baseline.py
 _base_ = './method_yolov3.py'
 
-# The authors' levels, where mmdet's finest one has half as many channels.
+# The authors' levels; mmdet's finest one has half as many channels.
 yolo_levels = [2 * _base_.lab_width, _base_.lab_width, _base_.lab_width]
 model = dict(
     data_preprocessor=dict(
@@ -31,8 +31,8 @@ model = dict(
             2 * _base_.lab_width,
             _base_.lab_width,
         ],
-        # Of the authors' 80 classes. With one over the number of them, two
-        # classes would have targets of .75 and .25.
+        # As for the authors' 80 classes. The inverse of the number of classes
+        # would give targets of .75 and .25 with two classes.
         one_hot_smoother=1 / 80,
         loss_xy=dict(loss_weight=1.0),
         loss_wh=dict(type='L1Loss', loss_weight=1.0),

@@ -1,6 +1,6 @@
-# YOLOv3 (arXiv 1804.02767): its neck and head on C3 to C5, one positive an
-# object by the best shape, negatives whose predicted box overlaps an object by
-# more than .7 ignored. Its priors for 416 pixels, scaled to the images' size.
+# YOLOv3 (arXiv 1804.02767): its neck and head on C3 to C5, one positive per
+# object by the best shape; negatives whose predicted box overlaps an object by
+# more than .7 are ignored. Its priors for 416 pixels, scaled to the images.
 #
 #   mim train mmdet configs/lab/method_yolov3.py
 _base_ = '../_base_/lab_detector.py'

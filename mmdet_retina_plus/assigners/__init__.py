@@ -1,9 +1,9 @@
 """Assigners, registered in mmdet's TASK_UTILS.
 
-A new one is a file named after its class, which has the decorator
-``@TASK_UTILS.register_module()``, an import below, and its name in the list of
-registered names in tests/test_package.py. The other modules are what several
-assigners share.
+To add one, write a file named after its class, with the decorator
+``@TASK_UTILS.register_module()``, import it below, and add its name to the
+list of registered names in tests/test_package.py. The other modules are shared
+by several assigners.
 """
 
 from .best_prior_assigner import BestPriorAssigner

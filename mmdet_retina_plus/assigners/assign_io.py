@@ -1,4 +1,4 @@
-"""What heads pass to an assigner, and what they get back."""
+"""Arguments and results of assigners."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,13 +15,13 @@ from mmdet_retina_plus.kernels.boxes import iou
 
 
 class Inputs(NamedTuple):
-    """The arguments of ``assign``, sorted and without box types.
+    """Arguments of ``assign``, in one order and as plain tensors.
 
     Attributes:
-        priors: Shape (N, 4), x1, y1, x2, y2 in pixels as all boxes.
+        priors: Shape (N, 4), x1, y1, x2, y2 in pixels like all boxes.
         gt_bboxes: Shape (G, 4).
         gt_labels: Shape (G,).
-        regions: Boxes whose priors are to be ignored, shape (R, 4).
+        regions: Ignore regions, shape (R, 4).
         num_level_priors: Number of priors of each level, or None.
         featmap_sizes: Rows and columns of each level, or None.
     """
@@ -38,8 +38,8 @@ class Levels(NamedTuple):
     """Levels of the priors.
 
     Attributes:
-        sizes: Number of priors of each.
-        featmap_sizes: Rows and columns of each, or None.
+        sizes: Number of priors of each level.
+        featmap_sizes: Rows and columns of each level, or None.
     """
 
     sizes: Sequence[int]
@@ -52,12 +52,12 @@ def read_inputs(
     gt_instances_ignore: InstanceData | None,
     num_level_priors: Sequence[int] | None,
 ) -> Inputs:
-    """Sort the arguments of ``assign``.
+    """Read the arguments of ``assign`` in either order.
 
-    ATSSHead and its relatives call ``assign(pred_instances, num_level_priors,
+    ATSSHead and similar heads call ``assign(pred_instances, num_level_priors,
     gt_instances, gt_instances_ignore)`` by position, other heads
-    ``assign(pred_instances, gt_instances, gt_instances_ignore)``. A list in
-    second place tells them apart.
+    ``assign(pred_instances, gt_instances, gt_instances_ignore)``. A list as
+    second argument identifies the former.
 
     Raises:
         ValueError: Levels do not add up to the priors.
@@ -106,14 +106,14 @@ def assigned_overlaps(gts: Tensor, priors: Tensor, gt_inds: Tensor) -> Tensor:
 def to_result(
     gt_inds: Tensor, max_overlaps: Tensor, gt_labels: Tensor
 ) -> AssignResult:
-    """Look the labels up; priors that are not positive get -1.
+    """Look up the labels; priors that are not positive get -1.
 
     Args:
         gt_inds: 1-based ground truth, 0 background, -1 ignored, shape (N,).
         max_overlaps: Shape (N,).
         gt_labels: Shape (G,).
     """
-    # A label for "none" in front saves the search for positives.
+    # Prepending a label for "none" avoids the search for positives.
     labels = F.pad(gt_labels.long(), (1, 0), value=-1)
     return AssignResult(
         len(gt_labels), gt_inds, max_overlaps, labels[gt_inds.clamp(min=0)]

@@ -21,11 +21,11 @@ class BestPriorAssigner(StreamingAssigner):
     """Assign each ground truth to the prior of best shape at its centre.
 
     The shape of a prior is its width and height. For each ground truth, the
-    shape of highest IoU over all levels wins, computed with both boxes moved
-    to the same centre; on ties the first. Among the priors of this shape the
-    one at the centre of the ground truth is positive: that of its cell, or
-    the nearest where priors lie on cell corners. Centres outside the feature
-    map are clamped to the border cells.
+    shape with the highest IoU over all levels wins, computed with both boxes
+    about the same centre; on ties the first. Among the priors of this shape,
+    the one at the centre of the ground truth is positive: the prior of its
+    cell, or the nearest if priors lie on cell corners. Centres outside the
+    feature map are clamped to the border cells.
 
     There is no threshold: every ground truth gets exactly one positive, unless
     a later one of the same shape and cell overwrites it or its area is 0. All
@@ -33,13 +33,13 @@ class BestPriorAssigner(StreamingAssigner):
     ignores some of them as YOLOv3 does.
 
     Memory grows with the number of priors, not with that of objects. Without
-    ``featmap_sizes``, which ``YOLOV3PlusHead`` passes, reading the number of
-    shapes and the width of each level off the priors synchronises a GPU, once
-    per image.
+    ``featmap_sizes``, which ``YOLOV3PlusHead`` passes, the number of shapes
+    and the width of each level are read from the priors, which synchronises a
+    GPU once per image.
 
     Args:
-        ignore_iof_thr: Ignore negatives of which more than this share lies in
-            an ignore region; off unless above 0.
+        ignore_iof_thr: Ignore negatives of which more than this fraction lies
+            in an ignore region; off unless above 0.
     """
 
     def _owners(
@@ -58,7 +58,7 @@ class BestPriorAssigner(StreamingAssigner):
 
 
 def best_priors(gts: Tensor, levels: Sequence[Grid], nowhere: int) -> Tensor:
-    """Index of the prior of each ground truth, shape (G,).
+    """Find the prior of each ground truth, indices of shape (G,).
 
     Args:
         gts: Coordinates (5, G).

@@ -6,20 +6,20 @@ from torch import Tensor
 
 from mmdet_retina_plus.kernels import devices, overlap_matching
 
-# Priors in a chunk: a few chunks hold the neighbours of a point.
+# Priors per chunk: a few chunks contain the neighbours of a point.
 CHUNK = 32
-# Distance of priors in ignore regions, as in mmdet: above any other.
+# Distance of priors in ignore regions, as in mmdet: above any real distance.
 FAR = 1e8
-# Highest ``order`` for ``pack``.
+# Largest ``order`` for ``pack``.
 LAST = 2**32 - 1
 
 
 def pack(value: Tensor, order: Tensor) -> Tensor:
-    """Integers that sort by ``value``, ties by ``order``.
+    """Pack into integers that sort by ``value``, on ties by ``order``.
 
     Args:
         value: Float32, not below +0.
-        order: Integers from 0 to ``LAST``; both are broadcast.
+        order: Integers from 0 to ``LAST``, broadcastable with ``value``.
     """
     key = value.view(torch.int32).long()
     return key.bitwise_left_shift_(32).bitwise_or_(order)
@@ -32,13 +32,13 @@ def unpack(key: Tensor) -> tuple[Tensor, Tensor]:
 
 def _distance(offset: Tensor, least: Tensor) -> Tensor:
     """Lengths of offsets (2, ...), which are overwritten."""
-    # mmdet's order of operations, for equal bits.
+    # mmdet's order of operations, for bit-identical results.
     x, y = offset.square_()
     return torch.maximum(x.add_(y).sqrt_(), least, out=x)
 
 
 class Level:
-    """Priors of one pyramid level, ready to be asked for the nearest.
+    """Priors of one pyramid level, indexed for nearest-neighbour search.
 
     Args:
         centres: Shape (2, n), float32, n > 0.
@@ -47,7 +47,7 @@ class Level:
     """
 
     def __init__(self, centres: Tensor, ignored: Tensor, start: int) -> None:
-        # The third row is the distance from everywhere, at least.
+        # The third row is a lower bound of the distance from any point.
         points = torch.cat([centres, FAR * ignored[None]])
         size = points.size(1)
         index = torch.arange(start, start + size, device=points.device)
@@ -92,10 +92,10 @@ class Level:
         return torch.cat(parts, dim=1)
 
     def _candidates(self, centres: Tensor, k: int) -> Tensor:
-        """Chunks (B, C) in which the k nearest priors are, and others.
+        """Find chunks (B, C) that contain the k nearest priors.
 
-        Rounding is monotonic, so that the distances of a chunk's hull bound
-        those of its priors bit for bit.
+        Rounding is monotonic, so the distance to a chunk's hull bounds those
+        to its priors bit for bit.
         """
         below = self.low[:2, None] - centres
         above = centres - self.high[:2, None]
@@ -103,7 +103,7 @@ class Level:
         farthest = torch.minimum(below, above)
         closest = _distance(closest, self.low[2])
         farthest = _distance(farthest, self.high[2])
-        # So many chunks, were they full, would hold k priors.
+        # This many full chunks hold k priors.
         enough = -(-k // CHUNK)
         bound = farthest.topk(enough, largest=False).values[:, -1:]
         count = int((closest <= bound).sum(dim=1).max())
@@ -111,6 +111,6 @@ class Level:
 
 
 def _first(centres: Tensor, points: Tensor, index: Tensor, k: int) -> Tensor:
-    """The k first of candidates (3, B or 1, n) for points (2, B, 1)."""
+    """Select the k nearest of candidates (3, B or 1, n) to (2, B, 1)."""
     keys = pack(_distance(points[:2] - centres, points[2]), index)
     return unpack(keys.topk(k, largest=False).values)[1].t()

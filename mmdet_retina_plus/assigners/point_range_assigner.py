@@ -31,12 +31,12 @@ class PointRangeAssigner(StreamingAssigner):
     the one of smallest area, on ties to the first. All other priors are
     background. Priors at the same location get the same assignment.
 
-    Equal to the targets of mmdet's FCOSHead, except that FCOSHead never
-    assigns a ground truth of 10^8 square pixels or more.
+    The result equals the targets of mmdet's FCOSHead, except that FCOSHead
+    never assigns a ground truth of 10^8 square pixels or more.
 
-    Memory grows with the number of priors, not with that of objects. On a GPU
-    nothing waits for the host if ``num_level_priors`` is given; launches come
-    per block of objects.
+    Memory grows with the number of priors, not with that of objects. With
+    ``num_level_priors`` a GPU is not synchronised; each block of objects takes
+    its own kernel launches.
 
     Args:
         regress_ranges: Minimum and maximum distance for each level, in
@@ -44,8 +44,8 @@ class PointRangeAssigner(StreamingAssigner):
         center_sample_radius: If given, the prior's centre must also lie
             within this many strides of the object's centre, along both axes.
         strides: Stride of each level in pixels. Used only with
-            ``center_sample_radius``; this package's heads refuse others than
-            those of their priors.
+            ``center_sample_radius``. This package's heads refuse strides that
+            differ from those of their priors.
         ignore_iof_thr: See ``StreamingAssigner``.
 
     Raises:
@@ -155,7 +155,7 @@ def match_scores(gts: Tensor, points: Tensor) -> Tensor:
     inside = (farthest >= least).logical_and_(farthest <= largest)
     for reach in radius:
         for place, centre in zip(places, centres_of(gts), strict=True):
-            # FCOS's order of operations, for equal bits.
+            # FCOS's order of operations, for bit-identical results.
             for side in (place - (centre - reach), (centre + reach) - place):
                 torch.minimum(nearest, side, out=nearest)
     return inside.logical_and_(nearest > 0).to(gts.dtype)

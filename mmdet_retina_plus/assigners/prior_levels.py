@@ -1,4 +1,4 @@
-"""What a list of anchors tells about its generator: levels and locations."""
+"""Read levels and locations from a list of anchors."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -9,13 +9,13 @@ from torch import Tensor
 
 
 class _Locations(NamedTuple):
-    """Where anchors lie and how large they are, shape (n, 2) and (n,).
+    """Centres and sizes of anchors, shape (n, 2) and (n,).
 
     Attributes:
         centre: x and y in pixels.
         size: Square root of the area, in pixels.
-        slack: How far equal centres or sizes may differ: the same anchor is
-            rounded differently far from the origin.
+        slack: Tolerance for equal centres or sizes: the same anchor is rounded
+            differently far from the origin.
     """
 
     centre: Tensor
@@ -38,23 +38,24 @@ class _Locations(NamedTuple):
         return cls((low + high) / 2, size, slack)
 
     def at_first(self) -> Tensor:
-        """Flags (n,) of those up to the first that lies elsewhere."""
+        """Flags (n,) of the leading anchors at the first location."""
         distance = (self.centre - self.centre[0]).abs().amax(dim=1)
         return (distance <= self.slack[0]).long().cumprod(dim=0).bool()
 
 
 def level_sizes(priors: Tensor) -> list[int]:
-    """Number of priors of each pyramid level, read off their values.
+    """Read the number of priors of each pyramid level from their values.
 
-    The priors of a level cover a grid row by row with one set of shapes, all
-    of the set at each location, and sets grow from level to level.
+    The priors of a level cover a grid row by row, with the same set of shapes
+    at each location, and shapes grow from level to level.
 
     Args:
         priors: Boxes of all levels, shape (N, 4), N > 0.
 
     Raises:
-        ValueError: The list is not of this kind, or it starts with a level of
-            one location only, whose set cannot be told from the next level's.
+        ValueError: The priors do not have this order, or the first level has
+            one location only, whose shapes cannot be told from the next
+            level's.
     """
     if len(priors) == 1:
         return [1]
@@ -124,8 +125,8 @@ def grids(
     Args:
         priors: Boxes of all levels, shape (N, 4).
         num_level_priors: Number of priors of each level.
-        featmap_sizes: Rows and columns of each level; None reads them off the
-            values of the priors, which synchronises a GPU.
+        featmap_sizes: Rows and columns of each level; None reads them from
+            the priors, which synchronises a GPU.
 
     Raises:
         ValueError: A level is not a grid with the same number of priors at
@@ -186,7 +187,7 @@ def _read_counts(levels: Sequence[_Locations]) -> list[tuple[int, int]]:
 
 def _unreadable() -> ValueError:
     return ValueError(
-        'Cannot read the sizes of the levels off these priors: they must run '
+        'Cannot read the sizes of the levels from these priors: they must run '
         'from fine to coarse levels, be neither clipped nor filtered '
         '(`allowed_border=-1`) and start with a level of several locations. '
         'Pass '
@@ -197,14 +198,14 @@ def _unreadable() -> ValueError:
 def priors_per_location(
     priors: Tensor, num_level_priors: Sequence[int]
 ) -> list[int]:
-    """Number of anchors per location of each level, read off their values.
+    """Read the number of anchors per location of each level.
 
     Args:
         priors: Boxes of all levels, shape (N, 4).
         num_level_priors: Number of priors of each level, above 0.
 
     Raises:
-        ValueError: A level cannot hold equally many at each location.
+        ValueError: A level cannot have the same number at each location.
     """
     counts = torch.stack(
         [
@@ -216,7 +217,7 @@ def priors_per_location(
         if size % count:
             raise ValueError(
                 f'A level of {size} priors has {count} at its first location. '
-                '`topk_per_location` needs equally many at each, which '
+                '`topk_per_location` needs the same number at each, which '
                 '`allowed_border=-1` keeps'
             )
     return counts

@@ -1,4 +1,4 @@
-"""What the assigners have in common that choose an owner per prior."""
+"""Base class of assigners that choose one ground truth per prior."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -24,8 +24,8 @@ class StreamingAssigner(BaseAssigner):
     """Assign priors level by level, without a matrix of objects and priors.
 
     Args:
-        ignore_iof_thr: Ignore priors of which more than this share lies in an
-            ignore region; off unless above 0.
+        ignore_iof_thr: Ignore priors of which more than this fraction lies in
+            an ignore region; off unless above 0.
     """
 
     takes_num_level_priors = True
@@ -46,19 +46,19 @@ class StreamingAssigner(BaseAssigner):
     ) -> AssignResult:
         """Assign each prior to a ground truth, the background or neither.
 
-        ATSSHead's order of arguments, with the list in second place, is
-        understood as well.
+        Also accepts ATSSHead's order of arguments, with the list as second
+        argument.
 
         Args:
             pred_instances: With ``priors``, shape (N, 4).
             gt_instances: With ``bboxes``, shape (G, 4), and ``labels``, (G,).
             gt_instances_ignore: With ``bboxes``, shape (R, 4).
             num_level_priors: Number of priors of each level. If None, as under
-                mmdet's RetinaHead, it is read off the priors, which must then
-                be a whole pyramid from fine to coarse levels.
-            featmap_sizes: Rows and columns of each level, all of whose priors
-                are there. If None, an assigner that needs them reads them off
-                the priors.
+                mmdet's RetinaHead, it is read from the priors, which must be a
+                complete pyramid from fine to coarse levels.
+            featmap_sizes: Rows and columns of each level, for complete levels.
+                If None, an assigner that needs them reads them from the
+                priors.
             kwargs: Not used.
 
         Returns:
@@ -69,8 +69,8 @@ class StreamingAssigner(BaseAssigner):
 
         Raises:
             ValueError: The levels do not add up to the priors, cannot be read
-                off them or do not fit the assigner. A box on the CPU is not
-                finite; on a GPU such a box gets no prior.
+                from them or do not fit the assigner; or a box on the CPU is
+                not finite. On a GPU such a box gets no prior.
         """
         return self._assign(
             read_inputs(

@@ -23,9 +23,9 @@ from .nearest_priors import LAST, Level, pack, unpack
 from .prior_levels import level_sizes, priors_per_location
 from .streaming_assigner import StreamingAssigner
 
-# Ground truths that look for candidates together, on a CPU.
+# Ground truths per block on a CPU.
 CPU_BLOCK = 32
-# Passes over the ground truths that have fewer than ``min_positives``.
+# Rounds for ground truths with fewer than ``min_positives``.
 ROUNDS = 4
 
 
@@ -33,38 +33,41 @@ ROUNDS = 4
 class StreamingATSSAssigner(StreamingAssigner):
     """ATSS: an adaptive IoU threshold per ground truth.
 
-    A ground truth's candidates are, on each level, the priors whose centres
-    are nearest to its own. Those are positive whose IoU reaches the mean plus
-    the (unbiased) standard deviation of all its candidates' IoUs, and whose
-    centre lies inside. If several ground truths want a prior, the highest IoU
-    has it, then the first ground truth. The rest is background.
+    The candidates of a ground truth are, on each level, the priors whose
+    centres are nearest to its own. A candidate is positive if its IoU reaches
+    the mean plus the (unbiased) standard deviation of the IoUs of all
+    candidates, and its centre lies inside the ground truth. A prior that is
+    positive for several ground truths goes to the one of highest IoU, on ties
+    to the first. All other priors are background.
 
-    Equal to mmdet's ATSSAssigner, but for:
+    Bit-identical to mmdet's ATSSAssigner, except:
 
     - Of equally distant priors the first are candidates, on any device.
-    - A single candidate has a standard deviation of 0, there NaN.
-    - Priors in ignore regions are never positive, and are ignored in images
-      without ground truth as well. As there they are the last candidates.
-    - ``max_overlaps`` are IoUs, there -1e8 where nothing is positive.
+    - A single candidate has a standard deviation of 0. There it is NaN.
+    - Priors in ignore regions are never positive, and are also ignored in
+      images without ground truth. As there they are the last candidates.
+    - ``max_overlaps`` are IoUs. There they are -1e8 for all but positives.
     - Boxes of any precision are compared in single precision.
 
-    Memory grows with the number of priors, not with that of objects, of which
-    ``min_positives`` alone keeps the candidates. On a GPU nothing waits for
-    the host if ``num_level_priors`` is given and not ``topk_per_location``.
-    With Triton, candidates of all objects are kept, and a few kernels serve
-    them all; without, launches come per block of objects.
+    Memory grows with the number of priors, not with that of objects, except
+    that ``min_positives`` keeps the candidates of all objects. With
+    ``num_level_priors`` and without ``topk_per_location`` a GPU is not
+    synchronised. With Triton, a few kernels process all objects, and the
+    candidates of all objects are kept; without Triton, each block of objects
+    takes its own kernel launches.
 
     Args:
-        topk: Candidates on each level, as far as it has so many priors.
-        topk_per_location: ``topk`` counts locations instead of priors, as in
-            the authors' code: A priors per location make it A times as many.
-        min_positives: A ground truth that is left with fewer positives takes
-            unassigned candidates, the highest IoU first and none of IoU
-            0, whatever the threshold and wherever their centres. Where two
-            want the same the above rule decides, and the other one takes its
-            next, in up to four rounds.
-        ignore_iof_thr: Ignore priors of which more than this share lies in an
-            ignore region; off unless above 0.
+        topk: Candidates per level, at most its number of priors.
+        topk_per_location: Let ``topk`` count locations instead of priors, as
+            in the authors' code: with A priors per location, there are A times
+            as many candidates.
+        min_positives: A ground truth with fewer positives takes unassigned
+            candidates in the order of their IoU, if above 0, regardless of
+            threshold and centre. If two ground truths want the same one, the
+            above rule decides, and the other takes its next, in up to four
+            rounds.
+        ignore_iof_thr: Ignore priors of which more than this fraction lies in
+            an ignore region; off unless above 0.
     """
 
     def __init__(
@@ -105,7 +108,7 @@ class StreamingATSSAssigner(StreamingAssigner):
         return torch.where(winners > 0, _holders(winners)[1] + 1, 0)
 
     def _by_kernels(self, inputs: Inputs) -> AssignResult:
-        """As ``assign``, on a GPU, with some priors and ground truths."""
+        """Assign on a GPU; there is at least one prior and ground truth."""
         from mmdet_retina_plus.kernels import atss, max_iou
 
         gt_bboxes, priors = inputs.gt_bboxes, inputs.priors
@@ -146,7 +149,7 @@ class StreamingATSSAssigner(StreamingAssigner):
     def _counts(
         self, priors: Tensor, sizes: Sequence[int]
     ) -> list[tuple[int, int]]:
-        """Sizes of levels above 0, and how many candidates to take there.
+        """Sizes and numbers of candidates of all non-empty levels.
 
         Args:
             priors: Shape (N, 4).
@@ -169,7 +172,7 @@ class _Candidates(NamedTuple):
         gt: Index of the ground truth, shape (B,).
         prior: Index of the prior, shape (K, B).
         overlap: Their IoU, 0 in an ignore region, shape (K, B).
-        positive: Whether the ground truth wants the prior, shape (K, B).
+        positive: Whether the prior passes the threshold, shape (K, B).
     """
 
     gt: Tensor
@@ -178,12 +181,12 @@ class _Candidates(NamedTuple):
     positive: Tensor
 
     def enter(self, winners: Tensor, wanted: Tensor) -> None:
-        """Enter what is ``wanted``, flags (K, B), into ``winners``.
+        """Update ``winners`` with the ``wanted`` candidates.
 
         Args:
-            winners: Per prior the highest IoU and, in reverse order, the first
-                ground truth, packed; 0 for none, shape (N,).
-            wanted: Shape (K, B).
+            winners: The highest IoU of each prior and, in reverse order, the
+                first ground truth, packed; 0 for none, shape (N,).
+            wanted: Flags of candidates, shape (K, B).
         """
         keys = pack(self.overlap, LAST - self.gt).mul_(wanted)
         winners.scatter_reduce_(
@@ -192,7 +195,7 @@ class _Candidates(NamedTuple):
 
 
 def _holders(winners: Tensor) -> tuple[Tensor, Tensor]:
-    """IoU and ground truth of each prior, meaningless where it has none."""
+    """Unpack IoU and ground truth of each prior, arbitrary if it has none."""
     overlap, order = unpack(winners)
     return overlap, LAST - order
 
@@ -203,13 +206,13 @@ def _candidates(
     ignored: Tensor,
     levels: Sequence[tuple[Level, int]],
 ) -> Iterator[_Candidates]:
-    """Candidates of all ground truths, some at a time.
+    """Yield the candidates of all ground truths in blocks.
 
     Args:
         gts: Coordinates (5, G).
         priors: Coordinates (5, N).
         ignored: Flags (N,).
-        levels: With the number of candidates of each.
+        levels: Levels and their numbers of candidates.
     """
     at_once = CPU_BLOCK
     if not devices.may_wait(gts.device):
@@ -222,8 +225,8 @@ def _candidates(
         )
         boxes, allowed = gts[:, None, gt], ~ignored[prior]
         overlap = iou(priors[:, prior], boxes)
-        # Single precision sums in an order that depends on the block, and
-        # where all overlaps are equal its last bit decides.
+        # The order of a sum depends on the block, and if all overlaps are
+        # equal the last bit of single precision would decide.
         precise = overlap.double()
         threshold = precise.mean(dim=0)
         if len(prior) > 1:
@@ -241,11 +244,11 @@ def _candidates(
 def _settle(
     blocks: Iterable[_Candidates], winners: Tensor, min_positives: int
 ) -> Tensor:
-    """Winners (N,) after all ground truths had their turn.
+    """Run one round over all ground truths and return the winners (N,).
 
     Args:
-        blocks: Candidates of all ground truths, some at a time.
-        winners: Zeros (N,), or those after the turn of all.
+        blocks: Candidates of all ground truths, in blocks.
+        winners: Zeros (N,), or those of the round before.
         min_positives: Ground truths with fewer take unassigned candidates.
     """
     kept = []

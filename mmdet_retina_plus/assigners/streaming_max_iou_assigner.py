@@ -35,14 +35,14 @@ class StreamingMaxIoUAssigner(BaseAssigner):
     Bit-identical to mmdet's MaxIoUAssigner, with its options, except:
 
     - A ground truth that overlaps no prior matches none. There it matches all.
-    - Ignore regions count in images without ground truth as well.
+    - Ignore regions also count in images without ground truth.
     - Thresholds may be integers, a pair may be a list. There such a
-      ``neg_iou_thr`` leaves an image without background, silently.
+      ``neg_iou_thr`` silently leaves an image without background.
     - Half precision boxes are compared in single precision.
 
-    Memory grows with the number of priors, not with that of objects. On a GPU
-    nothing waits for the host. With Triton two kernels match all objects;
-    without, launches come per block of objects.
+    Memory grows with the number of priors, not with that of objects. A GPU is
+    not synchronised. With Triton two kernels match all objects; without it,
+    each block of objects takes its own kernel launches.
 
     Args:
         pos_iou_thr: A prior whose best IoU reaches this is positive.
@@ -52,24 +52,24 @@ class StreamingMaxIoUAssigner(BaseAssigner):
             low-quality match. One whose best IoU is 0 never does.
         gt_max_assign_all: A ground truth matches all priors that tie for its
             best IoU, else the first.
-        ignore_iof_thr: Ignore priors of which more than this share lies in an
-            ignore region; off unless above 0.
-        ignore_wrt_candidates: The share is one of the prior, else one of the
-            region.
-        match_low_quality: Whether there are low-quality matches.
-        gpu_assign_thr: Ignored; accepted because stock configs set it.
-            It moved a large matrix to the CPU, and there is none here.
-        iou_calculator: Any other one than BboxOverlaps2D, or that one in half
-            precision, sees whole rows for blocks of objects, which takes its
-            own time and memory.
+        ignore_iof_thr: Ignore priors of which more than this fraction lies in
+            an ignore region; off unless above 0.
+        ignore_wrt_candidates: Whether the fraction is one of the prior's area
+            or of the region's.
+        match_low_quality: Whether to add low-quality matches.
+        gpu_assign_thr: Ignored; accepted because stock configs set it. In
+            mmdet it moves a large matrix to the CPU.
+        iou_calculator: Calculators other than BboxOverlaps2D, or this one in
+            half precision, compute full rows for blocks of objects, which
+            takes more time and memory.
         perm_repeat_gt_cfg: Must be None.
-        best_match: The ground truth of a low-quality match:
-            ``'trigger_gt'``, the one that matched the prior (the last of
-            several), even if another overlaps more; ``'own_argmax'``, the
-            prior's own best ground truth, as in RetinaMask and detectron2.
+        best_match: Ground truth of a low-quality match: ``'trigger_gt'``, the
+            one that matched the prior (the last of several), even if another
+            overlaps more; ``'own_argmax'``, the ground truth that the prior
+            overlaps most, as in RetinaMask and detectron2.
 
     Raises:
-        ValueError: An option is of a wrong kind or not supported.
+        ValueError: An option has a wrong type or is not supported.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class StreamingMaxIoUAssigner(BaseAssigner):
 
         Returns:
             ``gt_inds`` holds 1-based indices, 0 for background, -1 for
-            neither; ``max_overlaps`` each prior's best IoU, -1 in an ignore
+            ignored; ``max_overlaps`` each prior's best IoU, -1 in an ignore
             region; ``labels`` -1 for all that is not positive. Each (N,).
 
         Raises:
@@ -217,7 +217,7 @@ class StreamingMaxIoUAssigner(BaseAssigner):
     def _assign_by_kernels(
         self, inputs: Inputs, ignored: Tensor | None
     ) -> AssignResult:
-        """As ``assign``, on a GPU, with some priors and ground truths."""
+        """Assign on a GPU; there is at least one prior and ground truth."""
         from mmdet_retina_plus.kernels import max_iou
 
         rule = max_iou.Rule(
@@ -251,7 +251,7 @@ OVERLAPS = dict(
 
 
 def _interval(neg_iou_thr: float | Sequence[float]) -> tuple[float, float]:
-    """The overlaps of the background, low <= overlap < high."""
+    """Overlaps of the background, low <= overlap < high."""
     pair = (
         tuple(neg_iou_thr)
         if isinstance(neg_iou_thr, (list, tuple))

@@ -15,19 +15,21 @@ class StemResNet(ResNet):
     """mmdet's ResNet that returns C0 and C1 before C2 to C5.
 
     C0 (stride 1) comes from two convolutions on the image, C1 (stride 2) is
-    what the stem gives to its max pooling. The paper's stem reads C0; here C0
-    stands beside it, so that weights of any ResNet load as they are. Where
-    they do, C0 alone starts at random, and mmengine lists its keys as missing.
+    the stem's output before max pooling. The paper's stem takes C0 as input;
+    here C0 is parallel to the stem, so that weights of any ResNet load
+    unchanged. C0 then starts at random, and mmengine lists its keys as
+    missing.
 
     Args:
-        args: As ``ResNet``.
-        c0_channels: Channels of C0. Two maps of that many channels at the
-            image's size are kept for the backward pass.
-        c0_norm_cfg: Normalization of C0's convolutions. Images that are not
-            divided by their standard deviation, as for Detectron's weights,
-            need one.
-        kwargs: As ``ResNet``. ``in_channels`` is the image's, for C0 too;
-            ``out_indices`` chooses among C2 to C5, C0 and C1 always come.
+        args: See ``ResNet``.
+        c0_channels: Number of channels of C0. Two maps of that many channels
+            and the image's size are kept for the backward pass.
+        c0_norm_cfg: Normalisation of C0's convolutions. Required for images
+            that are not divided by their standard deviation, as for
+            Detectron's weights.
+        kwargs: See ``ResNet``. ``in_channels`` is that of the image, also for
+            C0; ``out_indices`` selects among C2 to C5, and C0 and C1 are
+            always returned.
     """
 
     def __init__(
@@ -49,13 +51,13 @@ class StemResNet(ResNet):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Levels of an image (N, C, H, W), the finest first.
+        """Compute the levels of images (N, C, H, W), the finest first.
 
         Returns:
             C0 of shape (N, ``c0_channels``, H, W), C1 of half that size, and
-            what ``ResNet`` returns.
+            the outputs of ``ResNet``.
         """
-        # A hook leaves mmdet's forward its own; two threads may not share it.
+        # A hook keeps mmdet's forward unchanged; it is not thread-safe.
         c1: list[Tensor] = []
         with self.maxpool.register_forward_pre_hook(
             lambda module, inputs: c1.extend(inputs)

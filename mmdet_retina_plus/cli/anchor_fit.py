@@ -38,11 +38,11 @@ def main(
 ) -> None:
     """Compare the anchors of CONFIG with the objects of its training data.
 
-    Each object is compared with the anchor that fits it best, in the size
-    that the training pipeline gives it; of a random size the middle one
-    counts, and crops are left aside. Then octave base scales, ratios and
-    levels are searched for anchors that fit better; twice the anchors have to
-    gain 5 % of the objects.
+    Each object is compared with its best anchor, in the size that the
+    training pipeline gives it. A random size counts as its middle one, and
+    crops are ignored. Then better octave base scales, ratios and levels are
+    searched; doubling the anchors must gain 5 % of the objects.
+
     Nothing is trained, and no image is read.
     """
     with errors_as_messages():
@@ -58,7 +58,7 @@ def main(
 
 
 def show(report: dict[str, Any]) -> None:
-    """Print the tables and what to paste."""
+    """Print the tables and the settings to paste."""
     from rich.console import Console
     from rich.table import Table
 
@@ -81,7 +81,7 @@ def show(report: dict[str, Any]) -> None:
             add_row(table, name, item, better and better[part][name])
     Console().print(table)
     if not report['searched']:
-        click.echo('Its generator lists sizes: no suggestion is searched.')
+        click.echo('The generator has a list of sizes, which is not searched.')
     elif suggestion is None:
         click.echo('No scale, ratio or level would fit noticeably better.')
     else:

@@ -36,7 +36,7 @@ from .progress import progress_bar
     type=click.IntRange(min=1),
     default=4,
     show_default=True,
-    help='Images to look at, spread over those with objects.',
+    help='Number of images, spread over those with objects.',
 )
 @click.option(
     '--out',
@@ -55,14 +55,14 @@ from .progress import progress_bar
 @click.option(
     '--data',
     type=InputFile(),
-    help='Config whose images to take.  [default: the first CONFIG]',
+    help='Config whose images to use.  [default: the first CONFIG]',
 )
 @click.option(
     '--split',
     type=click.Choice(['train', 'val']),
     default='train',
     show_default=True,
-    help="Whose dataloader's images and pipeline to take.",
+    help='Dataloader whose images and pipeline to use.',
 )
 @device_option
 @cfg_options_option
@@ -78,12 +78,12 @@ def main(
 ) -> None:
     """Show which anchors or points each CONFIG trains as positives.
 
-    No training is needed: each head computes its loss on the images, and what
-    it trains as positive, ignored and negative is drawn and counted. Without
-    --checkpoint the models are initial ones, without pretrained weights.
+    No training is needed: each head computes its loss on the images, and its
+    positive, ignored and negative priors are drawn and counted. Without
+    --checkpoint the models are newly initialised, without pretrained weights.
 
     Writes index.html, sheet.png and assignments.json. An image that fails is
-    left out and named; the exit code is 1 then.
+    skipped and named; the exit code is then 1.
     """
     with errors_as_messages():
         subject = prepare(

@@ -16,30 +16,30 @@ import click
     '--arch',
     'archs',
     multiple=True,
-    help='Compute capability to compile for, such as 9.0; may be repeated. '
-    'By default those of the GPUs here.',
+    help='Compute capability to compile for, such as 9.0; may be repeated.  '
+    '[default: those of the GPUs present]',
 )
 @click.option(
     '--wheel-dir',
     type=click.Path(file_okay=False, path_type=Path),
-    help='Folder that keeps the wheel, for machines with the same torch and '
-    'Python. A wheel there that fits is installed without compiling.',
+    help='Folder for the wheel, for machines with the same torch and Python. '
+    'A matching wheel in it is installed without compiling.',
 )
 @click.option(
     '--jobs',
     type=click.IntRange(min=1),
-    help='Number of compilers that run at once, the cores by default.',
+    help='Number of parallel compiler jobs.  [default: number of cores]',
 )
 @click.option(
     '--fork',
     type=click.Choice(['onedl']),
-    help='Build onedl-mmcv, for the stack of onedl-mmdetection.',
+    help='Build onedl-mmcv, for onedl-mmdetection.',
 )
 @click.option(
     '--no-compiler',
     is_flag=True,
-    help='Install mmcv with NMS, soft-NMS and RoIAlign in Python: enough for '
-    "this package's models, and it needs no compiler.",
+    help='Install mmcv with NMS, soft-NMS and RoIAlign in Python, which is '
+    "enough for this package's models and needs no compiler.",
 )
 def main(
     cuda: bool,
@@ -51,7 +51,7 @@ def main(
 ) -> None:
     """Build mmcv for the torch of this environment, install and check it.
 
-    mmdet 3.3 needs mmcv 2.1.0, of which there are no wheels for torch > 2.1.
+    mmdet 3.3 needs mmcv 2.1.0, which has no wheels for torch > 2.1.
     """
     from mmdet_retina_plus.toolchain.build import build_mmcv
     from mmdet_retina_plus.toolchain.processes import interrupt_on_signals
@@ -59,7 +59,7 @@ def main(
 
     if no_compiler and (cuda or archs):
         raise click.UsageError(
-            '--no-compiler compiles nothing: drop --cuda and --arch'
+            '--no-compiler compiles nothing: remove --cuda and --arch'
         )
     interrupt_on_signals()
     try:

@@ -1,4 +1,4 @@
-"""`retina-plus config`: where a shipped config lies."""
+"""`retina-plus config`: print the path of a shipped config."""
 
 import click
 

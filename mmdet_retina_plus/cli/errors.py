@@ -1,4 +1,4 @@
-"""Errors of a call as messages of a command, which then ends with code 1."""
+"""Turn errors into messages of a command, which then exits with code 1."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -44,12 +44,12 @@ if TYPE_CHECKING:
     type=click.Choice(['val', 'train']),
     default='val',
     show_default=True,
-    help="Whose dataloader's images to take.",
+    help='Dataloader whose images to use.',
 )
 @click.option(
     '--max-images',
     type=click.IntRange(min=1),
-    help='Take only the first ones.  [default: all]',
+    help='Use only the first images.  [default: all]',
 )
 @click.option(
     '--out',
@@ -70,16 +70,16 @@ def main(
     device: str | None,
     cfg_options: tuple[str, ...],
 ) -> None:
-    """Draw how a model's classification loss spreads over its anchors.
+    """Draw the distribution of the classification loss over anchors.
 
-    Figure 4 of the focal loss paper, on the model and the data of CONFIG:
+    Figure 4 of the focal loss paper, for the model and the data of CONFIG:
     losses of positive and of negative anchors, sorted from low to high,
-    accumulated and normalised, as if they were scored with several gammas.
-    Any one-stage detector will do whose head calls its loss as RetinaNet's.
+    accumulated and normalised, for several gammas. Works with any one-stage
+    detector whose head calls its loss like RetinaNet's.
 
     Writes loss_cdf.png, loss_cdf.csv with the curves and loss_cdf.json with
-    the table. Where an image fails, or at Ctrl-C, these are of the images
-    until then, and named loss_cdf.partial.*; the exit code is 1, or 130.
+    the table. If an image fails, or at Ctrl-C, the results of the images
+    before are named loss_cdf.partial.*; the exit code is 1, or 130.
     """
     wanted = ascending(gammas)
     with errors_as_messages():
@@ -116,7 +116,7 @@ def show(spread: 'LossSpread', images: int) -> None:
 
     positives, negatives = counts(spread)
     table = Table(
-        title='Share of the loss that the hardest carry, in %\n'
+        title='Fraction of the loss of the hardest anchors, in %\n'
         f'{quantity(images, "image")}, {quantity(positives, "positive")}, '
         f'{quantity(negatives, "negative")}'
     )
@@ -132,4 +132,4 @@ def show(spread: 'LossSpread', images: int) -> None:
     Console().print(table)
     for name, count in (('positives', positives), ('negatives', negatives)):
         if not count:
-            click.echo(f'There are no {name}: nothing to draw for them')
+            click.echo(f'There are no {name}: their curves are empty')

@@ -22,13 +22,13 @@ from .options import NumberList, ascending, gammas_option, out_option
     multiple=True,
     type=NumberList(2),
     metavar='GAMMA,BETA',
-    help='Also draw an FL*, such as 2,1 or 4,0 of the paper.',
+    help='Add FL* with these numbers, such as 2,1 or 4,0 in the paper.',
 )
 @click.option(
     '--alpha',
     default='none',
     show_default=True,
-    help='Factor of positives, or none.',
+    help='Factor of the losses, or none.',
 )
 @out_option('Picture to write.', default='loss_curves.png', show_default=True)
 def main(
@@ -39,8 +39,8 @@ def main(
 ) -> None:
     """Draw the loss of a positive over p_t, and its gradient over x_t.
 
-    Figure 1 and the appendix of the focal loss paper, drawn by the losses
-    that train: FusedFocalLoss and FocalLossStar.
+    Figure 1 and the appendix of the focal loss paper, computed with
+    FusedFocalLoss and FocalLossStar.
     """
     with errors_as_messages():
         check_out(out, ())

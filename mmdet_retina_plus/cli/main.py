@@ -1,4 +1,4 @@
-"""The command `retina-plus`; a sub-command's module is imported when asked."""
+"""The command `retina-plus`, which imports sub-commands when they run."""
 
 from importlib import import_module
 
@@ -27,7 +27,7 @@ COMMANDS = (
 
 
 class LazyGroup(click.Group):
-    """Finds sub-commands by name, so that `--help` starts at once."""
+    """Import sub-commands on demand, so that `--help` is fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -39,7 +39,7 @@ class LazyGroup(click.Group):
             return None
         module = cmd_name.replace('-', '_')
         command = import_module(f'mmdet_retina_plus.cli.{module}').main
-        # What lists commands, as the docs do, asks a command for its name.
+        # Tools that list commands, such as the docs, read this name.
         command.name = cmd_name
         return command
 
@@ -47,4 +47,4 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup)
 @click.version_option(__version__, prog_name='retina-plus')
 def main() -> None:
-    """Helpers around training with mmdet_retina_plus."""
+    """Tools for training and using detectors with mmdet_retina_plus."""

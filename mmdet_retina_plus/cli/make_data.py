@@ -25,13 +25,13 @@ KINDS: dict[str, Mapping[str, Preset | DonutPreset]] = {
 
 
 def list_presets() -> str:
-    """The presets of every kind and their image sizes, a line per kind."""
+    """List the presets of every kind with their image sizes."""
     lines = [
         f'{kind}: '
         + ', '.join(f'{name} {style.size}' for name, style in presets.items())
         for kind, presets in KINDS.items()
     ]
-    # click leaves the lines of such a paragraph alone.
+    # click does not rewrap a paragraph that starts with this mark.
     return '\n'.join(['\b', 'Presets and their image size:', *lines])
 
 
@@ -41,12 +41,12 @@ def list_presets() -> str:
 @click.option(
     '--num',
     type=int,
-    help='Train images.  [default: shapes 300; donuts 1000]',
+    help='Training images.  [default: shapes 300; donuts 1000]',
 )
 @click.option(
     '--num-val',
     type=int,
-    help='Val images.  [default: shapes num / 4; donuts 500]',
+    help='Validation images.  [default: shapes num / 4; donuts 500]',
 )
 @click.option(
     '--size',
@@ -56,22 +56,22 @@ def list_presets() -> str:
 @click.option('--seed', default=0, show_default=True)
 @click.option(
     '--preset',
-    help='One of those below.  [default: the first of the kind]',
+    help='A preset listed below.  [default: the first of the kind]',
 )
 def main(kind: str, out: Path, **options) -> None:
-    """Draw a set with exact instance masks into the folder OUT.
+    """Generate a data set with exact instance masks in the folder OUT.
 
-    shapes are coloured shapes on a noisy ground. donuts are the toy tasks of
-    Retina U-Net, one disc per image of noise: with a hole or without
-    (donuts, and pattern where the mask covers the hole), or of two diameters
-    (scale); the presets with -2x are twice as large.
+    shapes are coloured shapes on a noisy background. donuts are the toy tasks
+    of Retina U-Net, one disc per image of noise: with or without a hole
+    (donuts; pattern if the mask covers the hole), or with two diameters
+    (scale). Presets with -2x are twice as large.
 
-    OUT must be new or empty. It receives images/, instances_train.json and
-    instances_val.json in COCO format.
+    OUT must be new or empty. The command writes images/, instances_train.json
+    and instances_val.json in COCO format.
     """
     from rich.progress import track
 
-    # What is unfinished goes away at a kill as it does at Ctrl-C.
+    # Remove unfinished output at SIGTERM, as at Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     given = {name: x for name, x in options.items() if x is not None}
     with errors_as_messages(doctor=True):

@@ -1,4 +1,4 @@
-"""Options and their types that several sub-commands share."""
+"""Options and option types shared by several sub-commands."""
 
 from collections.abc import Callable
 from math import isfinite
@@ -18,11 +18,10 @@ def is_pair(word: str) -> bool:
 
 
 class ManyValues(click.Command):
-    """Takes `--option A B C` for `--option A --option B --option C`.
+    """Accept `--option A B C` for `--option A --option B --option C`.
 
     Attributes:
-        takes: Which words belong to an option that stands before them, beside
-            the one directly behind it.
+        takes: Whether a word after the first value belongs to the option too.
     """
 
     takes: dict[str, Callable[[str], bool]] = {'--cfg-options': is_pair}
@@ -57,7 +56,7 @@ cfg_options_option = click.option(
     multiple=True,
     metavar='KEY=VALUE ...',
     callback=checked_pairs,
-    help='Change the config first. A VALUE is a Python literal, or text.',
+    help='Changes to the config. A VALUE is a Python literal or text.',
 )
 """For a command of the class `ManyValues`."""
 
@@ -68,7 +67,7 @@ device_option = click.option(
 
 
 def out_option(help: str, **settings) -> Callable[[Any], Any]:
-    """Option --out, a file to write; `settings` are click's."""
+    """Option --out, a file to write, with further `settings` for click."""
     path = click.Path(dir_okay=False, path_type=Path)
     return click.option('--out', type=path, help=help, **settings)
 
@@ -78,7 +77,7 @@ def iou_thr_option(help: str) -> Callable[[Any], Any]:
 
 
 class InputFile(click.Path):
-    """A file to read; where it is missing, one line says what is there."""
+    """A file to read; the error for a missing file says what exists."""
 
     def __init__(self, path_type: type | None = None) -> None:
         super().__init__(exists=True, dir_okay=False, path_type=path_type)
@@ -97,10 +96,10 @@ class InputFile(click.Path):
 
 
 class NumberList(click.ParamType):
-    """Numbers with commas between them: 0,.5,2.
+    """Numbers separated by commas: 0,.5,2.
 
     Args:
-        count: How many there have to be. None: any number of them.
+        count: Required number of values; None for any.
     """
 
     name = 'numbers'
@@ -119,9 +118,9 @@ class NumberList(click.ParamType):
         try:
             numbers = tuple(map(float, value.split(',')))
         except ValueError:
-            self.fail(f'{value!r} are not numbers like 0,.5,2', param, ctx)
+            self.fail(f'{value!r} is not a list like 0,.5,2', param, ctx)
         if self.count not in (None, len(numbers)):
-            self.fail(f'{value!r} are not {self.count} numbers', param, ctx)
+            self.fail(f'{value!r} is not {self.count} numbers', param, ctx)
         return numbers
 
 
@@ -131,17 +130,17 @@ gammas_option = click.option(
     multiple=True,
     type=NumberList(),
     default=((0.0, 0.5, 1.0, 2.0, 5.0),),
-    help='Of focal losses; 0 is cross entropy.  [default: 0,.5,1,2,5]',
+    help='Gammas of the loss; 0 is cross entropy.  [default: 0,.5,1,2,5]',
 )
 
 
 def ascending(lists: tuple[tuple[float, ...], ...]) -> list[float]:
-    """All numbers of an option that may be repeated, each once."""
+    """Join the numbers of a repeated option, without duplicates."""
     return sorted({number for numbers in lists for number in numbers})
 
 
 class FiniteRange(click.FloatRange):
-    """Refuses NaN, too, which is neither below nor above a limit."""
+    """A range that also refuses NaN, which no limit excludes."""
 
     def convert(
         self,

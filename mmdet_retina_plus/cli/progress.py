@@ -6,7 +6,7 @@ from typing import Any
 
 
 def progress_bar(title: str) -> Callable[[Iterable[Any]], Iterable[Any]]:
-    """Function that passes items on and shows how many are done."""
+    """Return a function that yields items and shows the progress."""
     from rich.console import Console
     from rich.progress import track
 

@@ -1,4 +1,4 @@
-"""`retina-plus report`: what a run came to, as a table and two pictures."""
+"""`retina-plus report`: the results of a run as a table and two pictures."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from mmdet_retina_plus.analysis.training_report import (
 def main(work_dir: Path) -> None:
     """Print the last AP of the run in WORK_DIR and draw its losses.
 
-    Writes loss_curve.png and, where `mim test --show-dir predictions` left
+    Writes loss_curve.png and, if `mim test --show-dir predictions` wrote
     pictures below WORK_DIR, contact_sheet.png.
     """
     from rich.console import Console

@@ -1,4 +1,4 @@
-"""`retina-plus sweep`: many trainings, and what they came to."""
+"""`retina-plus sweep`: run many trainings and report their results."""
 
 import os
 import signal
@@ -31,9 +31,9 @@ storage_option = click.option(
     '--storage',
     envvar='RETINA_PLUS_STORAGE',
     show_envvar=True,
-    help='Where the study is kept: URL of a database as Optuna takes it, or a '
-    'journal file on a disk that all workers share.  [default: study.log in '
-    'the work dir]',
+    help='Storage of the study: URL of a database for Optuna, or a journal '
+    'file on a disk that all workers share.  [default: study.log in the work '
+    'dir]',
 )
 name_option = click.option(
     '--study-name', help='[default: name of the work dir]'
@@ -43,20 +43,20 @@ nproc_option = click.option(
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help='Processes of a training, each with a GPU of its own.',
+    help='Processes per training, each with its own GPU.',
 )
 jobs_option = click.option(
     '--jobs',
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help='Trainings at a time. GPUs are divided among them; on a CPU, cores.',
+    help='Simultaneous trainings. They share the GPUs, or the CPU cores.',
 )
 grace_option = click.option(
     '--grace',
     type=click.FloatRange(min=60),
-    help='Seconds of silence after which the trial of another machine counts '
-    'as lost; also how long to wait for an unreachable storage.  '
+    help='Seconds without a sign of life after which the trial of another '
+    'machine counts as lost; also how long to wait for the storage.  '
     '[default: 300]',
 )
 
@@ -72,7 +72,7 @@ def main() -> None:
 @click.option(
     '--config',
     type=InputFile(Path),
-    help="Your own config, in place of the spec's.",
+    help='Config to use instead of that of the spec.',
 )
 @click.option(
     '--seeds',
@@ -89,9 +89,7 @@ def main() -> None:
     help='End a trial whose best metric is below the median of the finished '
     'ones at the same step, once five are complete.',
 )
-@click.option(
-    '--retry-failed', is_flag=True, help='Run failed trials once more.'
-)
+@click.option('--retry-failed', is_flag=True, help='Run failed trials again.')
 @storage_option
 @name_option
 @grace_option
@@ -100,7 +98,7 @@ def main() -> None:
     type=click.Choice(['none', 'slurm']),
     default='none',
     show_default=True,
-    help='slurm: submit an array of --jobs workers, and end.',
+    help='slurm: submit an array of --jobs workers and exit.',
 )
 @click.option(
     '--sbatch',
@@ -125,15 +123,13 @@ def run(
 ) -> None:
     """Train all points of SPEC with all seeds, below --work-dir.
 
-    SPEC is a Python file, such as those in configs/sweeps: a config, a prefix
-    of keys, points or a product of values, seeds. Every value is checked
-    before the first training starts. Each training is a process of its own,
-    with a folder of its own.
+    SPEC is a Python file like those in configs/sweeps: a config, a prefix of
+    keys, points or a product of values, seeds. Every value is checked before
+    the first training starts. Each training has its own process and folder.
 
-    The same command resumes where an earlier one stopped, however it ended:
-    finished trials stay, interrupted ones resume from their last checkpoint.
-    More points and seeds may be added. A failed trial is recorded and the
-    others run on.
+    The same command resumes an earlier one, however it ended: finished trials
+    stay, interrupted ones resume from their last checkpoint. Points and seeds
+    may be added. A failed trial is recorded, and the others continue.
     """
     sbatch, grace = options['sbatch'], options['grace']
     if sbatch and launcher != 'slurm':
@@ -163,8 +159,8 @@ def run(
 @click.option(
     '--folder',
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help='Folder that paths in the config are relative to.  [default: where '
-    '`sweep run` was started]',
+    help='Folder that paths in the config are relative to.  [default: current '
+    'folder of `sweep run`]',
 )
 @jobs_option
 @nproc_option
@@ -181,10 +177,10 @@ def worker(
     nproc: int,
     grace: float,
 ) -> None:
-    """Join the sweep STUDY from this machine, until no trial waits.
+    """Run trials of the sweep STUDY on this machine until none waits.
 
-    STUDY is the work dir of `sweep run` on a disk that the machines share,
-    or the study's name where --storage says where it is kept.
+    STUDY is the work dir of `sweep run` on a disk that the machines share, or
+    the name of the study with --storage.
     """
     work_dir = (work_dir or Path(study)).absolute()
     with errors_as_messages():
@@ -196,7 +192,7 @@ def worker(
             work_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ValueError(
-                f'{error}: name the folder by --folder'
+                f'{error}: set the folder with --folder'
             ) from error
     work(found, work_dir, jobs, nproc)
 
@@ -212,11 +208,11 @@ def report(
     storage: str | None,
     study_name: str | None,
 ) -> None:
-    """Tables and plots of the sweep STUDY, finished or not.
+    """Write tables and plots of the sweep STUDY, finished or not.
 
-    STUDY is the work dir of `sweep run`, or the study's name where --storage
-    says where it is kept. Writes a CSV file, a Markdown table, a page that
-    needs no network, and its plots as PNG files.
+    STUDY is the work dir of `sweep run`, or the name of the study with
+    --storage. Writes a CSV file, a Markdown table, a page that works offline,
+    and its plots as PNG files.
     """
     out = out or study / 'report'
     with errors_as_messages():
@@ -238,14 +234,14 @@ def submit(
     with errors_as_messages():
         answer = submit_array(work_dir, storage, study_name, **options)
     click.echo(answer)
-    click.echo(f'`retina-plus sweep report {work_dir}` shows how it goes')
+    click.echo(f'`retina-plus sweep report {work_dir}` shows the progress')
 
 
 def work(study: 'SweepStudy', work_dir: Path, jobs: int, nproc: int) -> None:
     """Work until no trial waits, then print the summary."""
     from mmdet_retina_plus.sweeps.progress import summary_line, work_and_show
 
-    # Slurm and `kill` end a worker like Ctrl-C: it gives its trials back.
+    # SIGTERM of Slurm and `kill` acts like Ctrl-C: trials return to the queue.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
     try:
@@ -253,8 +249,8 @@ def work(study: 'SweepStudy', work_dir: Path, jobs: int, nproc: int) -> None:
             result = work_and_show(study, work_dir, jobs, nproc)
     except KeyboardInterrupt:
         click.echo(
-            'Interrupted; all that was trained is kept, the same command goes '
-            'on from here.',
+            'Interrupted; all results and checkpoints are kept. Run the same '
+            'command to resume.',
             err=True,
         )
         sys.exit(130)
@@ -268,5 +264,5 @@ def work(study: 'SweepStudy', work_dir: Path, jobs: int, nproc: int) -> None:
 
 
 def interrupt(*_) -> None:
-    click.echo('Ending the trainings, their trials go back …', err=True)
+    click.echo('Stopping the trainings …', err=True)
     raise KeyboardInterrupt

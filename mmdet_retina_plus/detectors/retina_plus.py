@@ -1,6 +1,6 @@
 """RetinaNet with two optional slots: a RoI head and a semantic head.
 
-RetinaNet (https://arxiv.org/abs/1708.02002) fills none of them, RetinaMask
+RetinaNet (https://arxiv.org/abs/1708.02002) uses neither, RetinaMask
 (https://arxiv.org/abs/1901.03353) the first, Retina U-Net
 (https://arxiv.org/abs/1811.08661) the second.
 """
@@ -18,26 +18,26 @@ from torch import Tensor, nn
 
 @MODELS.register_module()
 class RetinaPlus(SingleStageDetector):
-    """Single-stage detector whose detections may feed further heads.
+    """Single-stage detector with optional heads on its detections and pixels.
 
     Args:
-        args: As ``SingleStageDetector``.
+        args: See ``SingleStageDetector``.
         roi_head: Head on the detections, with mmdet's RoI head interface:
             ``loss(x, results_list, batch_data_samples)`` and
-            ``predict(x, results_list, batch_data_samples, rescale)``. It sees
-            all levels that the neck returns (None for the first, where a test
-            leaves P0 out and its ``start_level`` is above 0), and detections
-            as ``test_cfg`` makes them: boxes (n, 4) in network coordinates,
-            best first, without gradient. ``with_mask=False`` in its
-            ``test_cfg`` leaves it out of a test.
-        semantic_head: Head on all levels that the neck returns, with mmdet's
+            ``predict(x, results_list, batch_data_samples, rescale)``. It gets
+            all levels of the neck (at test time None for the first if the
+            decoder is skipped and its ``start_level`` is above 0) and the
+            detections selected by ``test_cfg``: boxes (n, 4) in network
+            coordinates, best first, without gradient. ``with_mask=False`` in
+            its ``test_cfg`` skips it at test time.
+        semantic_head: Head on all levels of the neck, with mmdet's
             ``loss(x, batch_data_samples)`` and ``predict(x, batch_img_metas,
-            rescale)``. It predicts where ``test_cfg`` has ``with_seg=True``;
+            rescale)``. It predicts if ``test_cfg`` has ``with_seg=True``;
             results then have ``pred_sem_seg``, shape (1, H, W): 0 is
-            background, others are label + 1, or all 1 where the head is not
-            ``class_specific``, and the metainfo ``label_names`` says so.
-        bbox_start_level: Index of the finest level that the box head sees.
-        kwargs: As ``SingleStageDetector``.
+            background, other values are label + 1, or all 1 if the head is not
+            ``class_specific``, which the metainfo ``label_names`` shows.
+        bbox_start_level: Index of the finest level for the box head.
+        kwargs: See ``SingleStageDetector``.
 
     Raises:
         ValueError: Box head and another head differ in ``num_classes``.
@@ -71,12 +71,12 @@ class RetinaPlus(SingleStageDetector):
     def init_weights(self) -> None:
         try:
             super().init_weights()
-        # torchvision:// needs torchvision, which may not know the name;
-        # everything else a network.
+        # torchvision:// needs torchvision, which may not know the name; all
+        # others need a network.
         except (OSError, ImportError, KeyError) as error:
             raise OSError(
                 'Pretrained weights cannot be loaded, '
-                f'{type(error).__name__}: {error}. Name a local '
+                f'{type(error).__name__}: {error}. Set a local '
                 'file by `--cfg-options model.backbone.init_cfg.checkpoint='
                 'FILE`; or `pip install torchvision` for torchvision://; or '
                 'train from scratch by `model.backbone.init_cfg=None '
@@ -111,14 +111,14 @@ class RetinaPlus(SingleStageDetector):
         rescale: bool = True,
         with_mask: bool = True,
     ) -> SampleList:
-        """Predict as ``SingleStageDetector``.
+        """Predict like ``SingleStageDetector``.
 
         Args:
             batch_inputs: Images, shape (N, 3, H, W).
-            batch_data_samples: One for each image; they get the results.
-            rescale: Whether results are those of the original images.
-            with_mask: Whether the RoI head runs, where its ``test_cfg`` does
-                not leave it out.
+            batch_data_samples: One per image; the results are added to them.
+            rescale: Whether to return coordinates of the original images.
+            with_mask: Whether to run the RoI head, unless its ``test_cfg``
+                skips it.
         """
         levels = self.levels_at_test_time(batch_inputs, with_mask)
         return self.predict_by_feat(
@@ -135,8 +135,8 @@ class RetinaPlus(SingleStageDetector):
         """Predict from the levels of ``levels_at_test_time``.
 
         Args:
-            levels: Those of the neck.
-            batch_data_samples: As ``predict``, as all that follow.
+            levels: Levels of the neck.
+            batch_data_samples: See ``predict``, like all that follow.
         """
         bbox_levels = levels[self.bbox_start_level :]
         in_use = with_mask and self._runs_roi_head
@@ -168,7 +168,7 @@ class RetinaPlus(SingleStageDetector):
         batch_inputs: Tensor,
         batch_data_samples: SampleList | None = None,
     ) -> tuple[list[Tensor], ...]:
-        """Raw outputs of the box head, for complexity counts and export."""
+        """Compute raw outputs of the box head, for FLOP counts and export."""
         levels = self.levels_at_test_time(batch_inputs)
         return self.bbox_head(levels[self.bbox_start_level :])
 
@@ -186,11 +186,11 @@ class RetinaPlus(SingleStageDetector):
     def levels_at_test_time(
         self, batch_inputs: Tensor, with_mask: bool = True
     ) -> Sequence[Tensor]:
-        """Levels of the neck; what only pixels need may be None.
+        """Compute the levels of the neck; P0 is None if nothing needs it.
 
         Args:
             batch_inputs: Images, shape (N, 3, H, W).
-            with_mask: Whether the RoI head will run, as in ``predict``.
+            with_mask: See ``predict``.
         """
         starts = [self.bbox_start_level]
         if with_mask and self._runs_roi_head:
@@ -203,10 +203,10 @@ class RetinaPlus(SingleStageDetector):
 
 
 def check_num_classes(bbox_head: nn.Module, other: Any) -> None:
-    """Refuse a mask or semantic head that has not an output for each class.
+    """Check that a mask or semantic head has an output per class.
 
     Raises:
-        ValueError: Inheriting configs change one of two `num_classes`.
+        ValueError: ``num_classes`` differ, as if a config changes only one.
     """
     if hasattr(other, 'mask_head'):
         place, other = 'roi_head.mask_head', other.mask_head

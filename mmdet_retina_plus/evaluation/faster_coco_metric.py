@@ -21,24 +21,24 @@ class FasterCocoMetric(CocoMetric):
     """CocoMetric's numbers and tables in less time.
 
     Recalls are equal. Precisions lack the 2.2e-16 that pycocotools adds to
-    their divisor, which the rounding to three digits hides.
+    their divisor, which does not show in three digits.
 
     Args:
-        args: As ``CocoMetric``.
-        kwargs: As ``CocoMetric``. ``use_mp_eval`` makes no difference.
+        args: See ``CocoMetric``.
+        kwargs: See ``CocoMetric``. ``use_mp_eval`` has no effect.
 
     Raises:
         ImportError: faster-coco-eval is not installed.
-        ValueError: An id in the annotations is no whole number, or one of an
-            object is negative; or, in ``process``, a score is NaN, which
-            CocoMetric takes for the lowest, or, without an ``ann_file``, the
-            id of an image is no whole number.
+        ValueError: An id in the annotations is not an integer, or the id of
+            an object is negative; or, in ``process``, a score is NaN, which
+            CocoMetric ranks lowest, or, without ``ann_file``, the id of an
+            image is not an integer.
     """
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        # Here, so that no run finds out after its first epoch. Not kept, since
-        # a local class cannot be pickled.
+        # Checked here, so that no run fails after its first epoch. Not kept,
+        # since a local class cannot be pickled.
         fast_evaluator()
         if self._coco_api is not None:
             check_ids('image', self._coco_api.imgs)
@@ -63,28 +63,28 @@ class FasterCocoMetric(CocoMetric):
 
 
 def check_ids(kind: str, ids: Iterable, least: int = -(2**63)) -> None:
-    """Refuse ids that C++ cannot hold, or takes for unmatched objects.
+    """Check ids: the C++ code cannot store others or misreads them.
 
     Args:
-        kind: What the ids name, for the message.
+        kind: Kind of object, for the message.
         ids: Ids of any type.
-        least: The smallest id.
+        least: Smallest allowed id.
 
     Raises:
-        ValueError: An id is no integer of 64 bits from ``least`` on.
+        ValueError: An id is not a 64-bit integer of at least ``least``.
     """
     for number in ids:
         whole = isinstance(number, Integral)
         if not whole or not least <= int(number) < 2**63:
             raise ValueError(
-                f'The {kind} id {number!r} is none that FasterCocoMetric can '
-                f'match: renumber the {kind} ids from 1 on, or set the type '
-                'of the evaluators to CocoMetric'
+                f'FasterCocoMetric cannot match the {kind} id {number!r}: '
+                f'renumber the {kind} ids from 1 on, or set the type of the '
+                'evaluators to CocoMetric'
             )
 
 
 def check_scores(found: dict) -> None:
-    """Refuse detections of an image without an order.
+    """Check that the detections of an image can be ordered.
 
     Raises:
         ValueError: A score is NaN.
@@ -92,14 +92,14 @@ def check_scores(found: dict) -> None:
     for name in ('scores', 'mask_scores'):
         if np.isnan(found.get(name, 0)).any():
             raise ValueError(
-                f'Image {found["img_id"]} has {name} of NaN, as of a training '
-                'that diverged: drop these detections, or set the type of '
-                'the evaluators to CocoMetric, which takes them for the lowest'
+                f'Image {found["img_id"]} has {name} of NaN, as after a '
+                'training that diverged: drop these detections, or set the '
+                'type of the evaluators to CocoMetric, which ranks them lowest'
             )
 
 
 def fast_evaluator() -> Callable:
-    """What makes an evaluator, called as pycocotools' ``COCOeval``.
+    """Return an evaluator class with the interface of ``COCOeval``.
 
     Raises:
         ImportError: faster-coco-eval is not installed.
@@ -114,18 +114,18 @@ def fast_evaluator() -> Callable:
         ) from error
 
     class Evaluator(COCOeval_faster):
-        # Its own summary takes mAP from the most detections, pycocotools'
-        # from 100 per image.
+        # Its own summary computes mAP with the largest number of detections,
+        # that of pycocotools with 100 per image.
         summarize = COCOeval.summarize
 
     return partial(Evaluator, print_function=print, extra_calc=False)
 
 
 def with_globals(function: FunctionType, **names: Any) -> FunctionType:
-    """The same function, seeing other globals of these names.
+    """Copy a function and replace some of its globals.
 
-    There is no public way: mmdet's ``compute_metrics`` names its evaluator in
-    its own body. Neither its module nor its code changes for other callers.
+    mmdet's ``compute_metrics`` has no parameter for the evaluator. Its module
+    does not change for other callers.
     """
     assert names.keys() <= set(function.__code__.co_names), names
     return FunctionType(

@@ -1,4 +1,4 @@
-"""Results of several views of an image made one."""
+"""Fusion of results from several views of an image."""
 
 from mmdet_retina_plus.kernels.weighted_box_clustering import (
     WBC_PRESETS,

@@ -1,6 +1,6 @@
-"""Test-time augmentation of boxes and masks, as Mask R-CNN's.
+"""Test-time augmentation of boxes and masks, as in Mask R-CNN.
 
-He et al., https://arxiv.org/abs/1703.06870; Detectron2 has the same under
+He et al., https://arxiv.org/abs/1703.06870; Detectron2 has it in
 detectron2/modeling/test_time_augmentation.py.
 """
 
@@ -28,24 +28,23 @@ FLIPPED_AXES = dict(horizontal=(-1,), vertical=(-2,), diagonal=(-2, -1))
 
 @MODELS.register_module()
 class MaskTTAModel(DetTTAModel):
-    """Boxes and masks from an image's flipped and scaled views.
+    """Merge boxes and masks of an image's flipped and scaled views.
 
-    Boxes are merged as ``DetTTAModel`` does. Then the mask head looks at the
-    merged boxes in every view, on features that the boxes came from, and the
-    mean of its probabilities, flipped back, makes the masks.
+    Boxes are merged as in ``DetTTAModel``. Then the mask head predicts the
+    merged boxes in every view, on the features already computed, and the mean
+    of its probabilities, flipped back, gives the masks.
 
-    With ``with_mask=False`` in the RoI head's ``test_cfg`` it is a
-    ``DetTTAModel``. Until an image's last view is done, memory holds the
-    features of all, which the batch size of the test multiplies.
+    With ``with_mask=False`` in the RoI head's ``test_cfg`` this is a
+    ``DetTTAModel``. Memory holds the features of all views of a batch.
 
     Args:
-        module: ``RetinaPlus`` with a RoI head such as ``MaskRoIHead``, that
+        module: ``RetinaPlus`` with a RoI head such as ``MaskRoIHead``, which
             has ``pooled_levels``, ``mask_logits`` and ``paste``.
-        tta_cfg: As ``DetTTAModel``, ``TTA_CFG`` by default.
-        kwargs: As ``DetTTAModel``.
+        tta_cfg: See ``DetTTAModel``; ``TTA_CFG`` by default.
+        kwargs: See ``DetTTAModel``.
 
     Raises:
-        ValueError: The detector predicts no masks, or not in these steps.
+        ValueError: The detector predicts no masks or lacks these methods.
     """
 
     def __init__(
@@ -72,19 +71,19 @@ class MaskTTAModel(DetTTAModel):
             raise ValueError(
                 f'{type(self).__name__} needs a RetinaPlus with a '
                 f'MaskRoIHead, {type(self.module).__name__} has no '
-                f'{", ".join(missing)}: for boxes alone take '
+                f'{", ".join(missing)}: for boxes only use '
                 "tta_model=dict(type='DetTTAModel')"
             )
 
     def test_step(self, data: dict) -> SampleList:
-        """Merged results of a batch's images.
+        """Predict a batch of images and merge the results of their views.
 
         Args:
-            data: ``inputs`` and ``data_samples``, each a list of views, each
-                of these a list of images.
+            data: ``inputs`` and ``data_samples``, each a list of views, which
+                are lists of images.
 
         Raises:
-            ValueError: The views do not say how they came about.
+            ValueError: The views have no metadata of their transforms.
         """
         check_views(data['data_samples'])
         roi_head = self.module.roi_head
@@ -98,7 +97,7 @@ class MaskTTAModel(DetTTAModel):
                 dict(inputs=inputs, data_samples=samples)
             )
             levels = self.module.levels_at_test_time(view['inputs'])
-            # The masks of a view's own boxes are not needed.
+            # The masks of the unmerged boxes are not needed.
             samples = self.module.predict_by_feat(
                 levels, view['data_samples'], with_mask=False
             )
@@ -112,7 +111,7 @@ class MaskTTAModel(DetTTAModel):
         ]
         masks = self._mean_masks(levels_of_views, predictions, boxes)
         for sample, mask in zip(merged, masks, strict=True):
-            # The boxes already are in the original image.
+            # The boxes are already in the original image.
             sample.pred_instances = roi_head.paste(
                 mask.logit(),
                 sample.pred_instances,
@@ -127,7 +126,7 @@ class MaskTTAModel(DetTTAModel):
         predictions: Sequence[SampleList],
         boxes: Sequence[Tensor],
     ) -> list[Tensor]:
-        """Probabilities (n, num_classes, h, w) for each image's boxes.
+        """Average the probabilities (n, num_classes, h, w) of each image.
 
         Args:
             levels_of_views: Levels of each view to pool from.
@@ -153,10 +152,10 @@ class MaskTTAModel(DetTTAModel):
 
 
 def check_views(views: Sequence[SampleList]) -> None:
-    """Refuse views that do not say how they came about.
+    """Check that views have the metadata of their transforms.
 
     Raises:
-        ValueError: The pipeline makes no views, or leaves out how.
+        ValueError: The pipeline makes no views, or drops the metadata.
     """
     if not all(isinstance(samples, Sequence) for samples in views):
         raise ValueError(
@@ -173,23 +172,24 @@ def check_views(views: Sequence[SampleList]) -> None:
     }
     if missing:
         raise ValueError(
-            f'Views have no {", ".join(sorted(missing))}: TestTimeAug wants a '
+            f'Views have no {", ".join(sorted(missing))}: TestTimeAug needs a '
             "Resize with keep_ratio=True; a dict(type='RandomFlip', "
-            'prob=0.0), for views without flips, too; and at its end a '
-            "dict(type='PackDetInputs'), whose own meta_keys name them all"
+            'prob=0.0), even for views without flips; and at the end a '
+            "dict(type='PackDetInputs') with all of them in its meta_keys"
         )
 
 
 def boxes_in_view(boxes: Tensor, meta: dict) -> Tensor:
-    """Boxes (n, 4) of the original image in a view's network coordinates."""
+    """Map boxes (n, 4) from the original image to a view."""
     if meta['flip']:
-        # DetTTAModel's way back; img_shape may count a padding after the flip.
+        # As DetTTAModel maps back; img_shape may include padding after the
+        # flip.
         boxes = bbox_flip(boxes, meta['ori_shape'], meta['flip_direction'])
     return scale_boxes(boxes, meta['scale_factor'])
 
 
 def flip_masks(masks: Tensor, meta: dict) -> Tensor:
-    """Masks (..., h, w) of a view as the original image has them."""
+    """Flip masks (..., h, w) of a view back to the original image."""
     if not meta['flip']:
         return masks
     return masks.flip(FLIPPED_AXES[meta['flip_direction']])

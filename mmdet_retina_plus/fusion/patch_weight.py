@@ -1,22 +1,22 @@
-"""How much to trust a box, by the position of its centre in its tile.
+"""Weights of boxes by the position of their centre in the tile.
 
-What ``weighted_box_clustering`` takes as ``patch_weight``. It is the place in
-the tile that counts, before the box is moved to the image.
+They are the ``patch_weight`` of ``weighted_box_clustering``. Boxes are in
+coordinates of the tile, not of the image.
 """
 
 import torch
 from torch import Tensor
 
 SIGMA = 0.8
-"""Standard deviation of the Gaussian, in halves of the tile's side."""
+"""Standard deviation of the Gaussian, relative to half the tile's side."""
 PLATEAU = 0.5
-"""Where the fall starts, as a share of the way from centre to corner."""
+"""Distance at which the weight starts to fall; a corner is at 1."""
 
 
 def gaussian_patch_weight(
     boxes_in_patch: Tensor, patch_shape: tuple[int, int]
 ) -> Tensor:
-    """1 in the centre, falling as a normal distribution along each axis.
+    """Weight boxes by a Gaussian along each axis, 1 at the centre.
 
     The mean over both axes of exp(-(x - m)^2 / (2 (0.8 m)^2)), where m is half
     the tile's side, as in the medicaldetectiontoolkit. A corner has 0.458.
@@ -36,17 +36,17 @@ def gaussian_patch_weight(
 def plateau_patch_weight(
     boxes_in_patch: Tensor, patch_shape: tuple[int, int]
 ) -> Tensor:
-    """1 up to half the way from centre to corner, then falling to 0.5.
+    """Weight boxes by 1 up to half way to a corner, then falling to 0.5.
 
     1 - max(0, d / d_max - 0.5) with the distance d from the tile's centre and
-    d_max that of a corner, as nnDetection's selective ensembler has it.
+    d_max that of a corner, as in nnDetection's selective ensembler.
 
     Args:
-        boxes_in_patch: As ``gaussian_patch_weight``.
-        patch_shape: As ``gaussian_patch_weight``.
+        boxes_in_patch: See ``gaussian_patch_weight``.
+        patch_shape: See ``gaussian_patch_weight``.
 
     Returns:
-        Shape (n,). A centre far outside of the tile has 0.
+        Shape (n,). A centre far outside the tile has 0.
     """
     middle, half = _middles(boxes_in_patch, patch_shape)
     way = middle.norm(dim=1) / half.norm()
@@ -57,7 +57,7 @@ def plateau_patch_weight(
 def _middles(
     boxes: Tensor, patch_shape: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """Middles (n, 2) of boxes from a tile's centre, and its half sides (2,).
+    """Centres (n, 2) of boxes relative to the tile's, and its half sides (2,).
 
     Half precision, too coarse to square, becomes single.
     """

@@ -1,6 +1,6 @@
-"""Large images seen tile by tile, and what was seen made one.
+"""Split large images into tiles and merge the results of the tiles.
 
-Windows are x1, y1, x2, y2 in whole pixels of the image, x2 and y2 exclusive.
+Windows are x1, y1, x2, y2 in integer pixels of the image, x2 and y2 exclusive.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,20 +28,20 @@ def tile_windows(
 ) -> Tensor:
     """Square windows of equal size that cover an image.
 
-    A last row or column that would reach beyond the image moves inwards. Along
-    an axis that is shorter than a tile, the windows have the image's length.
+    The last row and column move inwards to end at the image border. Along an
+    axis shorter than a tile, windows have the length of the image.
 
     Args:
         image_shape: Height and width.
         tile: Side in pixels.
-        overlap: Share of a tile that its neighbour covers too, in [0, 1); in
-            whole pixels rounded down, and more of the last tile.
+        overlap: Fraction of a tile that its neighbour also covers, in [0, 1);
+            rounded down to pixels, and more for the last tile.
 
     Returns:
         Windows row by row, int64 of shape (t, 4).
 
     Raises:
-        ValueError: There is no tile of this size or overlap.
+        ValueError: ``tile`` or ``overlap`` is out of its range.
     """
     if tile < 1:
         raise ValueError(f'A tile has at least 1 pixel, not {tile}')
@@ -59,7 +59,7 @@ def tile_windows(
 
 
 def coverage_map(windows: Tensor, image_shape: tuple[int, int]) -> Tensor:
-    """How many windows (t, 4) cover each pixel, int64 of `image_shape`."""
+    """Count the windows (t, 4) that cover each pixel, (H, W) int64."""
     height, width = image_shape
     corners = windows.new_zeros(height + 1, width + 1, dtype=torch.int64)
     one = corners.new_ones(())
@@ -72,14 +72,14 @@ def coverage_map(windows: Tensor, image_shape: tuple[int, int]) -> Tensor:
 def mean_coverage(
     boxes: Tensor, windows: Tensor, image_shape: tuple[int, int]
 ) -> Tensor:
-    """Mean of the coverage map over the pixels that a box touches.
+    """Average the coverage map over the pixels that a box touches.
 
-    Counted by rows and columns of windows: the map of an image of 20,000
-    pixels square, which is what tiles are for, would take 3 GB.
+    Computed from rows and columns of windows: the map of an image of 20,000 x
+    20,000 pixels would take 3 GB.
 
     Args:
-        boxes: Shape (n, 4). One that lies outside of the image, or touches no
-            pixel, counts as the pixel next to it.
+        boxes: Shape (n, 4). A box that lies outside the image or touches no
+            pixel counts as the nearest pixel.
         windows: Shape (t, 4).
         image_shape: Height and width.
 
@@ -90,7 +90,7 @@ def mean_coverage(
     corners = boxes.double()
     low = corners[:, :2].floor().clamp(min=0).minimum(limit - 1)
     high = corners[:, 2:].ceil().maximum(low + 1).minimum(limit)
-    # The windows of a grid are far more than its rows and columns.
+    # A grid has far more windows than rows and columns.
     columns, x = windows[:, ::2].unique(dim=0, return_inverse=True)
     rows, y = windows[:, 1::2].unique(dim=0, return_inverse=True)
     times = low.new_zeros(len(rows), len(columns))
@@ -102,13 +102,13 @@ def mean_coverage(
 
 
 def _shared_lengths(low: Tensor, high: Tensor, spans: Tensor) -> Tensor:
-    """What n boxes share with spans (s, 2) along an axis, shape (n, s)."""
+    """Overlap of n boxes with spans (s, 2) along an axis, shape (n, s)."""
     shared = high[:, None].minimum(spans[:, 1])
     return (shared - low[:, None].maximum(spans[:, 0])).clamp(min=0)
 
 
 def shift_boxes(boxes: Tensor, window: Tensor) -> Tensor:
-    """Boxes (n, 4) of a window (4,) in the coordinates of its image."""
+    """Move boxes (n, 4) of a window (4,) to coordinates of the image."""
     return boxes + window[:2].to(boxes).repeat(2)
 
 
@@ -120,31 +120,31 @@ def merge_tiles(
     patch_weight: str | None = 'gaussian',
     **options,
 ) -> InstanceData:
-    """One result of all views of an image; a single view is its own.
+    """Merge all views of an image; a single view is returned unchanged.
 
-    Models that look at the same windows, and mirrored looks, give that many
-    views of each.
-    A box at the border of a tile, where its object may be cut, weighs little
-    next to one from a centre. Left alone, for want of IoU with any box of the
-    whole object, it scores less by the views that should have found it.
+    A window may have several views, from several models or mirrored images.
+    A box at the border of a tile, where its object may be cut, has a lower
+    weight than one from the centre of a tile. If it overlaps no box of the
+    whole object enough to be merged, its score is lowered by the views that
+    should have found it.
 
-    A mask is none of the mean: a merged box has that of the best box in its
+    Masks are not averaged: a merged box has the mask of the best box in its
     cluster that has one.
 
     Args:
-        views: Each view's `bboxes` in its window's coordinates, `scores` and
-            `labels`; perhaps `masks`, a list of any values for masks in the
-            image's coordinates, None for a box without one.
+        views: `bboxes` in coordinates of the window, `scores` and `labels` of
+            each view; optionally `masks`, a list of arbitrary values, None for
+            a box without a mask.
         windows: Windows of the views, shape (v, 4).
         image_shape: Height and width.
-        fuse: How.
-        patch_weight: Key of `PATCH_WEIGHTS`, for 'wbc'. None, or a window that
-            is the whole image: 1.
-        options: Arguments of `weighted_box_clustering`, or of mmcv's `nms`.
+        fuse: Method.
+        patch_weight: Key of `PATCH_WEIGHTS`, for 'wbc'; None for equal
+            weights. A window of the whole image has equal weights too.
+        options: Arguments of `weighted_box_clustering` or of mmcv's `nms`.
 
     Returns:
-        `bboxes` in the image's coordinates, `scores` and `labels`, by falling
-        score, and `masks` if all views have them.
+        `bboxes` in coordinates of the image, `scores` and `labels`, by
+        descending score, and `masks` if all views have them.
     """
     labels = torch.cat([view.labels for view in views])
     scores = torch.cat([view.scores for view in views])
@@ -206,7 +206,7 @@ def merge_tiles(
 
 
 def view_ids(views: Sequence[InstanceData]) -> Tensor:
-    """Number of the view that each of the joined instances is from."""
+    """Index of the view of each of the joined instances."""
     ids = torch.arange(len(views), device=views[0].scores.device)
     return ids.repeat_interleave(ids.new_tensor(list(map(len, views))))
 
@@ -217,7 +217,7 @@ def tile_weights(
     image_shape: tuple[int, int],
     kind: str | None,
 ) -> Tensor:
-    """Patch weights (n,) of a window's boxes (n, 4) in its coordinates."""
+    """Patch weights (n,) of boxes (n, 4) in coordinates of their window."""
     x1, y1, x2, y2 = window.tolist()
     patch_shape = (y2 - y1, x2 - x1)
     if kind is None or patch_shape == tuple(image_shape):

@@ -23,18 +23,18 @@ from .mask_tta import check_views
 
 @MODELS.register_module()
 class WBCTTAModel(DetTTAModel):
-    """Boxes from an image's flipped and scaled views, by consensus.
+    """Merge boxes of an image's flipped and scaled views by clustering.
 
-    Every view is expected to find every object: what one of four has found
-    alone keeps a quarter of its score. Works with any of mmdet's detectors,
-    whose boxes come back from the views as in ``DetTTAModel``.
+    Every view is expected to find every object: a box found by one of four
+    views keeps a quarter of its score. Works with any detector of mmdet. Boxes
+    are mapped back from the views as in ``DetTTAModel``.
 
     Args:
         module: Detector of boxes.
         tta_cfg: ``preset``, a name in ``WBC_PRESETS``, ``'paper'`` by default;
-            ``max_per_img``, 100 by default; and any of the preset's arguments
-            of ``weighted_box_clustering``, to be used instead.
-        kwargs: As ``DetTTAModel``.
+            ``max_per_img``, 100 by default; and arguments of
+            ``weighted_box_clustering`` that override the preset.
+        kwargs: See ``DetTTAModel``.
 
     Raises:
         ValueError: ``tta_cfg`` has an unknown key or preset.
@@ -50,14 +50,14 @@ class WBCTTAModel(DetTTAModel):
         super().__init__(tta_cfg=options, module=module, **kwargs)
 
     def test_step(self, data: dict) -> SampleList:
-        """Merged results of a batch's images.
+        """Predict a batch of images and merge the results of their views.
 
         Args:
-            data: ``inputs`` and ``data_samples``, each a list of views, each
-                of these a list of images.
+            data: ``inputs`` and ``data_samples``, each a list of views, which
+                are lists of images.
 
         Raises:
-            ValueError: The views do not say how they came about, or the
+            ValueError: The views have no metadata of their transforms, or the
                 detector predicts masks.
         """
         check_views(data['data_samples'])
@@ -69,8 +69,8 @@ class WBCTTAModel(DetTTAModel):
         views = [sample.pred_instances for sample in data_samples]
         if any('masks' in view for view in views):
             raise ValueError(
-                f'{type(self).__name__} merges boxes, and this detector '
-                'predicts masks: leave them out with '
+                f'{type(self).__name__} merges boxes, but this detector '
+                'predicts masks: disable them with '
                 'model.roi_head.test_cfg.with_mask=False, or merge both with '
                 "tta_model=dict(type='MaskTTAModel')"
             )
@@ -94,7 +94,7 @@ class WBCTTAModel(DetTTAModel):
             n_expected=len(views),
             **self.tta_cfg,
         )
-        # As in DetTTAModel the first view's sample holds the results.
+        # As in DetTTAModel, the sample of the first view holds the results.
         merged = data_samples[0]
         merged.pred_instances = InstanceData(
             bboxes=clusters.boxes,
@@ -105,22 +105,22 @@ class WBCTTAModel(DetTTAModel):
 
 
 def read_options(tta_cfg: Mapping) -> tuple[dict, int]:
-    """Arguments of ``weighted_box_clustering``, and ``max_per_img``.
+    """Read arguments of ``weighted_box_clustering`` and ``max_per_img``.
 
     Raises:
-        ValueError: A key is unknown or a value impossible.
+        ValueError: A key is unknown or a value out of its range.
     """
     options = dict(tta_cfg)
     preset = options.pop('preset', 'paper')
     if preset not in WBC_PRESETS:
         raise ValueError(
-            f'tta_cfg has no preset {preset!r}: take one of '
+            f'tta_cfg has no preset {preset!r}: use one of '
             f'{", ".join(WBC_PRESETS)}'
         )
     max_per_img = options.pop('max_per_img', 100)
     if max_per_img < 1:
         raise ValueError(
-            f'max_per_img must be 1 or more, not {max_per_img}: take a large '
+            f'max_per_img must be 1 or more, not {max_per_img}: use a large '
             'number to keep all boxes'
         )
     unknown = options.keys() - WBC_PRESETS[preset].keys()
@@ -131,7 +131,7 @@ def read_options(tta_cfg: Mapping) -> tuple[dict, int]:
             f'{", ".join(valid)}'
         )
     options = {**WBC_PRESETS[preset], **options}
-    # What cannot be shows now, not after the first image.
+    # Validate options now, not at the first image.
     none = torch.zeros(0, 4)
     weighted_box_clustering(none, none[:, 0], none[:, 0].long(), **options)
     return options, max_per_img

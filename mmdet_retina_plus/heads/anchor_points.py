@@ -1,4 +1,4 @@
-"""Which points of a pyramid are positive for SAPD, and how much they weigh.
+"""Positive points of a pyramid and their weights, for SAPD.
 
 SAPD: https://arxiv.org/abs/1911.12448, section 3
 """
@@ -11,15 +11,15 @@ from torch import Tensor
 
 
 class PositivePoints(NamedTuple):
-    """M pairs of a point and the object that it is positive for.
+    """M pairs of a positive point and its object.
 
-    Points are counted over the batch: image after image, in an image level
-    after level, in a level row after row. No point stands in two pairs.
+    Points are indexed over the batch: by image, then level, then row. Each
+    point is in one pair at most.
 
     Attributes:
-        points: Shape (M,).
+        points: Index of each point, shape (M,).
         levels: Level of each point, shape (M,).
-        gts: Object of each, counted over the batch, shape (M,).
+        gts: Object of each point, indexed over the batch, shape (M,).
     """
 
     points: Tensor
@@ -36,13 +36,13 @@ def find_positive_points(
     shrink_factor: float = 0.2,
     whole_cells: bool = False,
 ) -> PositivePoints:
-    """Points in the shrunk boxes of all objects of a batch, on every level.
+    """Find the points in the shrunk boxes of all objects, on every level.
 
-    A level without a point in the shrunk box gives the object the row or the
-    column of cells that its centre lies in, so that every object has a cell
-    on every level, unless smaller ones take it: a cell that several objects
-    want goes to the one of least area, and among equals to the first. Where
-    such a cell's point lies outside the box, its ``centrality`` is 0.
+    On a level without a point in the shrunk box, the object gets the row or
+    column of cells that contains its centre. So every object has a cell on
+    every level, unless smaller objects take it: a cell claimed by several
+    objects goes to the smallest, on ties to the first. If the point of such a
+    cell lies outside the box, its ``centrality`` is 0.
 
     Time and memory grow with the number of pairs; there is no object x point
     matrix and no loop over objects.
@@ -54,9 +54,10 @@ def find_positive_points(
         featmap_sizes: (H, W) of each level.
         strides: Stride of each level. Cell (i, j) has its point at
             ((j + 0.5) stride, (i + 0.5) stride).
-        shrink_factor: Sides of the shrunk box over those of the box.
-        whole_cells: Whether cells count that the shrunk box only touches, and
-            not those alone whose point it contains.
+        shrink_factor: Ratio of the sides of the shrunk box to those of the
+            box.
+        whole_cells: Whether to include cells that the shrunk box touches, or
+            only those whose point it contains.
     """
     device = gt_bboxes.device
     sizes = torch.tensor(featmap_sizes, device=device)
@@ -83,7 +84,7 @@ def find_positive_points(
     rank = rank_by_area(gt_bboxes)
     owners = rank.new_full((num_images * num_points,), len(rank))
     owners.scatter_reduce_(0, points, rank[gts], 'amin')
-    # As numbers, so that a GPU's queue stops once and not three times.
+    # Read as numbers, which synchronises a GPU once and not three times.
     own = (owners[points] == rank[gts]).nonzero()[:, 0]
     return PositivePoints(points[own], levels[own], gts[own])
 
@@ -95,16 +96,16 @@ def cell_rectangles(
     shrink_factor: float,
     whole_cells: bool,
 ) -> tuple[Tensor, Tensor]:
-    """First cell and end of the cells of G objects on L levels.
+    """Compute the range of cells of G objects on L levels.
 
     Args:
         gt_bboxes: Shape (G, 4).
         sizes: (W, H) of each level, shape (L, 2).
         strides: Shape (L, 1).
-        shrink_factor, whole_cells: As ``find_positive_points``.
+        shrink_factor, whole_cells: See ``find_positive_points``.
 
     Returns:
-        (x, y) of both, shape (G, L, 2), whole numbers.
+        First cell and end (exclusive), (x, y) of shape (G, L, 2), integers.
     """
     low, high = gt_bboxes.unsqueeze(1).split(2, dim=2)
     centre = (low + high) / 2
@@ -123,7 +124,7 @@ def cell_rectangles(
 
 
 def rank_by_area(bboxes: Tensor) -> Tensor:
-    """Number of boxes that come before each by area, then by index."""
+    """Rank of each box by area, then by index."""
     order = (bboxes[:, 2:] - bboxes[:, :2]).prod(dim=1).argsort(stable=True)
     return order.argsort()
 
@@ -141,10 +142,10 @@ def side_distances(points: Tensor, bboxes: Tensor) -> Tensor:
 
 
 def centrality(distances: Tensor, eta: float = 1.0) -> Tensor:
-    """Weight of points by their position in the box: 1 in the centre.
+    """Weight points by their position in the box, 1 at the centre.
 
     [min(l, r) min(t, b) / (max(l, r) max(t, b))]^eta; with eta = .5 it is
-    FCOS's centreness. A point that is not inside has 0.
+    FCOS's centreness. Points outside the box have 0.
 
     Args:
         distances: To the sides l, t, r, b, at least 0, shape (M, 4).

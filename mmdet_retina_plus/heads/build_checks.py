@@ -1,4 +1,4 @@
-"""Losses and anchors that do not fit a head, refused when it is built."""
+"""Checks of losses, assigners and anchors when a head is built."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,12 +10,12 @@ from torch import nn
 def check_per_class(
     loss: nn.Module, option: str, count: int, place: str
 ) -> None:
-    """Refuse an option with one number per class for other classes.
+    """Check the length of an option with one number per class.
 
     Args:
         loss: Loss of the head.
-        option: Attribute of the loss. It may be missing, or no list.
-        count: Number of outputs that the option has to cover.
+        option: Attribute of the loss. It may be missing or not a list.
+        count: Number of outputs, the required length.
         place: Key of the loss, for the error.
 
     Raises:
@@ -47,7 +47,7 @@ def check_box_loss(loss: nn.Module, decoded: bool) -> None:
 def check_mask_loss(loss: nn.Module | None) -> None:
     """Refuse class weights in mmdet's mask loss.
 
-    It multiplies the columns of a mask by them, whatever its class.
+    It multiplies the columns of a mask by them, regardless of the class.
 
     Raises:
         ValueError: The loss has `class_weight` and `use_mask`.
@@ -55,8 +55,8 @@ def check_mask_loss(loss: nn.Module | None) -> None:
     weights = getattr(loss, 'class_weight', None)
     if getattr(loss, 'use_mask', False) and weights is not None:
         raise ValueError(
-            'mask_head.loss_mask has class_weight, which mmdet multiplies '
-            'columns of pixels by instead of classes: leave it out'
+            'mask_head.loss_mask has class_weight, by which mmdet multiplies '
+            'columns of pixels instead of classes: remove it'
         )
 
 

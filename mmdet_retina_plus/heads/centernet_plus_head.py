@@ -12,13 +12,13 @@ from mmdet.utils import InstanceList
 
 @MODELS.register_module()
 class CenterNetPlusHead(CenterNetHead):
-    """mmdet's CenterNetHead, with a border of zero where images have none.
+    """mmdet's CenterNetHead for images without a ``border`` entry.
 
-    The other raises a KeyError unless RandomCenterCropPad has padded the
-    images at test time, and so asks for a test pipeline of its own.
+    mmdet's head raises a KeyError unless RandomCenterCropPad has padded the
+    images at test time, and so needs a special test pipeline.
 
     Args:
-        args, kwargs: As ``CenterNetHead``.
+        args, kwargs: See ``CenterNetHead``.
     """
 
     def predict_by_feat(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class UnmaskedConv2d(nn.Conv2d):
-    """Convolution that computes all locations, whatever the mask."""
+    """Convolution that ignores the mask and computes all locations."""
 
     def forward(self, input: Tensor, mask: Tensor | None = None) -> Tensor:
         return super().forward(input)
@@ -20,15 +20,15 @@ class UnmaskedConv2d(nn.Conv2d):
 
 @MODELS.register_module()
 class GARetinaPlusHead(GARetinaHead):
-    """mmdet's GARetinaHead, which predicts in batches and on a CPU, too.
+    """mmdet's GARetinaHead that also predicts in batches and on a CPU.
 
-    mmcv's masked convolutions skip locations that the location branch refuses;
-    they know one image at a time, on a GPU. Here these are computed and
-    dropped afterwards, which changes no result. An image without any location
-    has no detections, where the other raises an error.
+    mmcv's masked convolutions skip locations that the location branch rejects,
+    but support only one image, on a GPU. This head computes all locations and
+    drops the rejected ones, with the same result. An image without any
+    accepted location has no detections; mmdet's head raises an error.
 
     Args:
-        args, kwargs: As ``GARetinaHead``.
+        args, kwargs: See ``GARetinaHead``.
     """
 
     def _init_layers(self) -> None:

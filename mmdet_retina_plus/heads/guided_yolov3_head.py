@@ -50,13 +50,13 @@ class WidthHeightAdaption(nn.Module):
         )
 
     def forward(self, features: Tensor, shapes: Tensor) -> Tensor:
-        """Adapted features.
+        """Adapt the features.
 
         Args:
             features: Shape (N, C, H, W).
             shapes: Logarithms of width and height, (N, 2 num_shapes, H, W).
         """
-        # mmcv's deformable convolution has no bfloat16 and no autocast.
+        # mmcv's deformable convolution supports neither bfloat16 nor autocast.
         dtype = self.conv.weight.dtype
         offsets = self.conv_offset(shapes).to(dtype)
         return self.conv(features.to(dtype), offsets)
@@ -66,26 +66,27 @@ class WidthHeightAdaption(nn.Module):
 class GuidedYOLOV3Head(YOLOV3PlusHead):
     """YOLOv3's head that predicts the shapes of its priors.
 
-    Every location has, beside its priors, a free one: a square with a side of
-    four strides. A convolution predicts (dw, dh) for each, w = w_prior
-    exp(dw), and a deformable one adapts the features to that. There is no
-    branch for the location, which the objectness does.
+    Each location has an additional free prior, a square with a side of four
+    strides. A convolution predicts (dw, dh) for each prior, w = w_prior
+    exp(dw), and a deformable convolution adapts the features to these shapes.
+    There is no location branch; the objectness takes its role.
 
-    An object belongs to the prior that the assigner chooses among those of
-    the config, or to the free one of that location, if the shape predicted
-    for it has a higher IoU with the object's than the chosen prior has before
-    prediction. Both shapes are trained by ``loss_anchor``.
+    An object is assigned to the prior that the assigner chooses among those
+    of the config. It is assigned to the free prior of that location instead,
+    if the shape predicted for the free prior has a higher IoU with the object
+    than the chosen prior has before prediction. ``loss_anchor`` trains both
+    shapes.
 
-    Since the boxes' offsets are relative to the predicted shapes, their sum
-    with (dw, dh) is what ``forward`` returns in place of the offsets. The
-    maps have (dw, dh) after the predictions, 2 channels for each prior.
+    The box offsets are relative to the predicted shapes, so ``forward``
+    returns their sum with (dw, dh). The maps have (dw, dh) after the
+    predictions, 2 channels per prior.
 
     Args:
-        args: As ``YOLOV3PlusHead``.
+        args: See ``YOLOV3PlusHead``.
         anchor_generator: The priors without the free ones.
-        loss_anchor: Loss of the shapes of positives and their free ones,
-            boxes about one centre, summed over the batch.
-        kwargs: As ``YOLOV3PlusHead``.
+        loss_anchor: Loss of the shapes of positives and their free priors, as
+            boxes about the same centre, summed over the batch.
+        kwargs: See ``YOLOV3PlusHead``.
     """
 
     def __init__(
@@ -157,9 +158,9 @@ class GuidedYOLOV3Head(YOLOV3PlusHead):
         """Losses of ``YOLOV3PlusHead``, and ``loss_anchor``.
 
         Args:
-            pred_maps: As ``forward`` returns them.
-            batch_gt_instances, batch_img_metas, batch_gt_instances_ignore: As
-                in ``YOLOV3PlusHead``.
+            pred_maps: Output of ``forward``.
+            batch_gt_instances, batch_img_metas, batch_gt_instances_ignore: See
+                ``YOLOV3PlusHead``.
             assigned: Not used; the choice depends on the predicted shapes.
         """
         pred_maps, guides = self._split(pred_maps)
@@ -210,8 +211,8 @@ class GuidedYOLOV3Head(YOLOV3PlusHead):
                 )
             ],
         )
-        # Without objects mmdet's loss has no graph, for which other processes
-        # would wait.
+        # Without objects mmdet's loss has no graph, and other processes would
+        # hang in the all-reduce.
         nothing = shapes[:0].sum()
         losses['loss_anchor'] = nothing + self.loss_anchor(
             about_origin(torch.cat([shapes[place, prior], free])),
@@ -254,17 +255,17 @@ def choose_free(
     prior: Tensor,
     better: Tensor,
 ) -> Tensor:
-    """Assignment to the priors with a free one at the end of each location.
+    """Move objects to free priors, which come last at each location.
 
-    Where several objects choose the same free prior the last one has it.
+    If several objects choose the same free prior, the last one gets it.
 
     Args:
-        places: Objects of the other priors, counted from 1, of all P
-            locations of the batch, (P, S - 1).
-        free: Assignment of free anchors before objects choose, 0 or -1, (P,).
+        places: 1-based object of the other priors, of all P locations of the
+            batch, (P, S - 1).
+        free: Initial assignment of the free priors, 0 or -1, (P,).
         place: Location of each positive, shape (M,).
-        prior: Prior of each, shape (M,).
-        better: Whether it prefers the free one, shape (M,).
+        prior: Prior of each positive, shape (M,).
+        better: Whether it prefers the free prior, shape (M,).
 
     Returns:
         Shape (P, S).
@@ -278,10 +279,10 @@ def choose_free(
 
 
 def with_labels(gt_inds: Tensor, labels: Tensor) -> AssignResult:
-    """Assignment of one image.
+    """Build the assignment of one image.
 
     Args:
-        gt_inds: Objects counted from 1, shape (A,).
+        gt_inds: 1-based objects, shape (A,).
         labels: Labels of the objects, shape (G,).
     """
     return AssignResult(

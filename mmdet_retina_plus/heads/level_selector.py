@@ -1,4 +1,4 @@
-"""Network that weighs pyramid levels for an object: SAPD's meta-selection.
+"""SAPD's meta-selection: a network that weights pyramid levels per object.
 
 SAPD: https://arxiv.org/abs/1911.12448, section 3.2
 """
@@ -18,10 +18,10 @@ NUM_CONVS = 3
 
 
 class LevelSelector(BaseModule):
-    """One logit for each object and level, from the object's features.
+    """Predict a logit per object and level from the object's features.
 
     RoIAlign pools 7 x 7 cells of the object's box from every level; three 3x3
-    convolutions without padding make one of the 49.
+    convolutions without padding reduce them to one cell.
 
     Args:
         in_channels: Number of channels of each level.
@@ -62,7 +62,7 @@ class LevelSelector(BaseModule):
     def forward(
         self, x: Sequence[Tensor], batch_gt_instances: InstanceList
     ) -> Tensor:
-        """Logits of all G objects of the batch, shape (G, L).
+        """Compute the logits of all G objects of the batch, shape (G, L).
 
         Args:
             x: Levels of the pyramid, each (N, C, H_l, W_l).
@@ -72,6 +72,6 @@ class LevelSelector(BaseModule):
         rois = bbox2roi(
             [get_box_tensor(gt.bboxes) for gt in batch_gt_instances]
         )
-        # One precision for both, which only tests in double change.
+        # The convolutions are double in tests only.
         pooled = self.roi_extractor(levels, rois.to(levels[0]))
         return self.fc(self.convs(pooled.to(x[0].dtype)).flatten(1))

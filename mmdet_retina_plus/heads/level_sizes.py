@@ -1,4 +1,4 @@
-"""Tells an assigner how many priors each pyramid level has."""
+"""Pass the number of priors of each pyramid level to an assigner."""
 
 import copy
 import inspect
@@ -15,8 +15,8 @@ from torch import Tensor
 def takes_level_sizes(assigner: Any) -> bool:
     """Whether to pass ``num_level_priors`` to ``assigner.assign``.
 
-    True where the argument is required, as by mmdet's ATSSAssigner, or where
-    the assigner has a true attribute ``takes_num_level_priors``.
+    True if the argument is required, as by mmdet's ATSSAssigner, or if the
+    attribute ``takes_num_level_priors`` of the assigner is true.
     """
     parameters = inspect.signature(assigner.assign).parameters
     required = (
@@ -32,9 +32,9 @@ def count_inside(
     batch_img_metas: Sequence[dict],
     allowed_border: float,
 ) -> list[list[int]]:
-    """Number of anchors of each image and level that are assigned.
+    """Count the anchors of each image and level that are assigned.
 
-    mmdet leaves out those in padding and those across the image's border.
+    mmdet skips anchors in padding and across the image border.
 
     Args:
         anchors: Anchors of each image and level, shape (A_l, 4).
@@ -51,23 +51,23 @@ def count_inside(
         )
         for level, flags in zip(levels, level_flags, strict=True)
     ]
-    # One read of all, since each stops a GPU's queue.
+    # Read all at once, since each read synchronises a GPU.
     return torch.stack(counts).view(len(anchors), -1).tolist()
 
 
 def with_level_sizes(
     head: AnchorHead, num_level_priors: Sequence[int]
 ) -> AnchorHead:
-    """The head as one image's ``_get_targets_single`` wants it.
+    """Copy the head with an assigner that knows the sizes of one image.
 
-    mmdet calls ``head.assigner.assign`` without the sizes and takes no further
-    argument. So a shallow copy of the head has an assigner that knows them;
-    its modules are the head's own, and other attributes set on it are lost.
+    mmdet's ``_get_targets_single`` calls ``head.assigner.assign`` without the
+    sizes. The result is a shallow copy of the head: it shares the modules, and
+    other attributes set on it are lost.
     """
     assign = head.assigner.assign
     head = copy.copy(head)
-    # Not by setattr: an assigner that is a module is in a dict of modules
-    # that both heads share.
+    # Not by setattr: both heads share the dict of modules, which may contain
+    # the assigner.
     vars(head)['assigner'] = SimpleNamespace(
         assign=lambda priors, gt_instances, ignored=None: assign(
             # By name, since mmdet's ATSSAssigner has another order.

@@ -28,8 +28,8 @@ TRAIN_CFG = dict(
         match_low_quality=False,
         ignore_iof_thr=-1,
     ),
-    # All that match an object, and the objects themselves. Neither negatives
-    # nor a limit: both would cost a choice that the loss does not need.
+    # All boxes that match an object, and the objects themselves. The loss
+    # needs neither negatives nor a limit.
     sampler=dict(
         type='RandomSampler',
         num=2**31,
@@ -39,7 +39,7 @@ TRAIN_CFG = dict(
     ),
     mask_size=28,
     soft_mask_target=False,
-    # mmdet's RoI heads have these two; masks do not use them.
+    # mmdet's RoI heads require these two; masks do not use them.
     pos_weight=-1,
     debug=False,
 )
@@ -48,42 +48,41 @@ TEST_CFG = dict(
 )
 BOX_OPTIONS = {'score_thr', 'nms', 'max_per_img', 'min_bbox_size', 'nms_pre'}
 PASTED_PIXELS = 2**24
-"""Pixels of masks that are pasted at once: on a GPU, each takes 16 bytes."""
+"""Mask pixels pasted at once; each takes 16 bytes on a GPU."""
 
 
 @MODELS.register_module()
 class MaskRoIHead(StandardRoIHead):
-    """Masks on the detections of a single-stage detector.
+    """Predict masks on the detections of a single-stage detector.
 
-    Training sees each image's detections and its ground truth boxes, those
-    that match an object at IoU .5; class and mask are the matched object's.
-    No gradient reaches the boxes. The loss is the mean binary cross entropy
-    over all pixels of all matched boxes, 0 without any.
+    In training, masks are predicted for each image's detections that match an
+    object at IoU .5 and for the ground truth boxes. Class and mask are those
+    of the matched object. No gradient reaches the boxes. The loss is the mean
+    binary cross entropy over all pixels of all matched boxes, 0 without boxes.
 
-    A test predicts masks for the first ``max_masks`` detections, which are in
-    order of their score. ``keep_all_boxes=True`` returns the others with an
-    empty mask and ``mask_scores`` of 0, which mmdet's COCO metrics rank last,
-    so that neither box AP nor mask AP suffers; ``False`` drops them, as the
+    At test time, masks are predicted for the first ``max_masks`` detections,
+    in the order of their scores. ``keep_all_boxes=True`` returns the others
+    with an empty mask and ``mask_scores`` of 0, which mmdet's COCO metrics
+    rank last, so box AP is that of all boxes. ``False`` drops them, as the
     authors' code does.
 
     Args:
-        mask_roi_extractor: As ``StandardRoIHead``.
-        mask_head: As ``StandardRoIHead``.
-        start_level: Index of the finest level to pool from, among those that
-            the neck returns.
-        train_cfg: Changes of ``TRAIN_CFG``: ``assigner``, ``sampler`` (its
-            ``num`` bounds the boxes of an image), ``mask_size`` in pixels,
+        mask_roi_extractor: See ``StandardRoIHead``.
+        mask_head: See ``StandardRoIHead``.
+        start_level: Index of the finest level of the neck to pool from.
+        train_cfg: Changes to ``TRAIN_CFG``: ``assigner``, ``sampler`` (its
+            ``num`` limits the boxes per image), ``mask_size`` in pixels,
             ``soft_mask_target``. An assigner or sampler without ``type``
-            changes the default's options,
+            changes options of the default one, as in
             ``dict(assigner=dict(pos_iou_thr=0.6))``.
-        test_cfg: Changes of ``TEST_CFG``: ``with_mask`` (``False``: boxes
-            only, at the price of a RetinaNet), ``max_masks``,
-            ``keep_all_boxes``, ``mask_thr_binary`` (below 0: masks are
-            probabilities times 255, uint8).
-        init_cfg: As ``StandardRoIHead``.
+        test_cfg: Changes to ``TEST_CFG``: ``with_mask`` (``False``: boxes
+            only, as fast as RetinaNet), ``max_masks``, ``keep_all_boxes``,
+            ``mask_thr_binary`` (below 0: masks are probabilities times 255,
+            uint8).
+        init_cfg: See ``StandardRoIHead``.
 
     Raises:
-        ValueError: ``max_masks`` is not a number from 0, an option is
+        ValueError: ``max_masks`` is not a number of at least 0, an option is
             unknown, or the mask loss has class weights.
     """
 
@@ -106,8 +105,8 @@ class MaskRoIHead(StandardRoIHead):
         max_masks = self.test_cfg.max_masks
         if not isinstance(max_masks, int) or max_masks < 0:
             raise ValueError(
-                f'max_masks is {max_masks}: use 0 or more, max_per_img of the '
-                'box head for all detections'
+                f'max_masks is {max_masks}: use 0 or more; use max_per_img of '
+                'the box head for masks of all detections'
             )
         check_mask_loss(getattr(self.mask_head, 'loss_mask', None))
         self.start_level = start_level
@@ -118,7 +117,7 @@ class MaskRoIHead(StandardRoIHead):
         rpn_results_list: InstanceList,
         batch_data_samples: SampleList,
     ) -> dict[str, Tensor]:
-        """``loss_mask``, and the images' mean number of boxes behind it.
+        """Compute ``loss_mask`` and log the mean number of boxes per image.
 
         Args:
             x: Levels of the neck, each of shape (N, C, H, W).
@@ -128,8 +127,8 @@ class MaskRoIHead(StandardRoIHead):
                 ``masks``.
 
         Raises:
-            ValueError: The ground truth has no masks, or the levels have not
-                the strides of the RoI extractor.
+            ValueError: The ground truth has no masks, or the strides of the
+                levels differ from those of the RoI extractor.
         """
         gt_instances, ignored_instances, _ = unpack_gt_instances(
             batch_data_samples
@@ -173,7 +172,8 @@ class MaskRoIHead(StandardRoIHead):
             rpn_results_list: Detections of each image in network coordinates,
                 best first.
             batch_data_samples: Meta information of the images.
-            rescale: Whether boxes and masks are those of the original image.
+            rescale: Whether to return boxes and masks of the original image
+                size.
 
         Returns:
             Detections with ``masks`` (n, H, W), bool, and ``mask_scores``
@@ -195,10 +195,10 @@ class MaskRoIHead(StandardRoIHead):
     def mask_logits(
         self, levels: Sequence[Tensor], boxes: Sequence[Tensor]
     ) -> tuple[Tensor, ...]:
-        """Logits (n, num_classes, h, w) for each image's boxes.
+        """Compute the logits (n, num_classes, h, w) of each image's boxes.
 
         Args:
-            levels: Those of ``pooled_levels``.
+            levels: Output of ``pooled_levels``.
             boxes: Boxes of each image, shape (n, 4), in network coordinates.
         """
         results = self._mask_forward(levels, bbox2roi(boxes))
@@ -211,17 +211,17 @@ class MaskRoIHead(StandardRoIHead):
         meta: dict,
         rescale: bool,
     ) -> InstanceData:
-        """Put the masks of the first detections into an image.
+        """Paste the masks of the first detections into an image.
 
         Args:
             mask_preds: Logits of m <= n detections, (m, num_classes, h, w).
             results: n detections in network coordinates.
             meta: Meta information of the image.
-            rescale: Whether to answer in coordinates of the original image.
+            rescale: Whether to return coordinates of the original image.
 
         Returns:
-            The detections with ``masks`` and ``mask_scores``; the first m
-            where ``keep_all_boxes`` is off.
+            The detections with ``masks`` and ``mask_scores``; only the first
+            m without ``keep_all_boxes``.
         """
         if not self.test_cfg.keep_all_boxes:
             results = results[: len(mask_preds)]
@@ -233,7 +233,7 @@ class MaskRoIHead(StandardRoIHead):
             device=mask_preds.device,
         )
         boxes = results.bboxes[: len(mask_preds)]
-        # Outside of the image mmdet would stop, without area paint lines.
+        # mmdet raises outside the image and draws lines for zero-area boxes.
         drawn = visible(boxes, mask_shape(meta, rescale=False)).nonzero()[:, 0]
         size = max(1, PASTED_PIXELS // (height * width))
         for first in range(0, len(drawn), size):
@@ -259,8 +259,8 @@ class MaskRoIHead(StandardRoIHead):
         levels = for_roi_align(x)
         mask_feats = self.mask_roi_extractor(levels, rois)
         if len(rois) == 0:
-            # An extractor of one level leaves no graph then, and distributed
-            # processes would wait for its gradients.
+            # An extractor of one level has no graph without boxes, and other
+            # processes would hang in the all-reduce.
             mask_feats = mask_feats + sum(level[:0].sum() for level in levels)
         mask_feats = mask_feats.to(x[0].dtype)
         mask_preds = self.mask_head(mask_feats)
@@ -271,7 +271,7 @@ class MaskRoIHead(StandardRoIHead):
     def pooled_levels(
         self, x: Sequence[Tensor], batch_data_samples: SampleList
     ) -> Sequence[Tensor]:
-        """The levels that masks are pooled from.
+        """Select the levels to pool masks from.
 
         Args:
             x: Levels of the neck, each of shape (N, C, H, W).
@@ -283,7 +283,7 @@ class MaskRoIHead(StandardRoIHead):
         strides = self.mask_roi_extractor.featmap_strides
         levels = x[self.start_level : self.start_level + len(strides)]
         sizes = [tuple(level.shape[-2:]) for level in levels]
-        # The data preprocessor's; without it, only the count can be checked.
+        # Set by the data preprocessor; without it, only the count is checked.
         shape = batch_data_samples[0].get('batch_input_shape')
         # Backbones round up or down.
         if len(levels) < len(strides) or any(
@@ -293,9 +293,9 @@ class MaskRoIHead(StandardRoIHead):
         ):
             raise ValueError(
                 f'Levels of {sizes} cells cannot have the strides {strides} '
-                f'in images of {shape} pixels: let start_level of '
-                f'{type(self).__name__} count the levels of the neck that are '
-                'finer than the first of featmap_strides'
+                f'in images of {shape} pixels: set start_level of '
+                f'{type(self).__name__} to the number of levels of the neck '
+                'that are finer than the first of featmap_strides'
             )
         return levels
 
@@ -303,10 +303,10 @@ class MaskRoIHead(StandardRoIHead):
 def merge_options(
     name: str, defaults: dict, given: OptConfigType
 ) -> ConfigDict:
-    """`defaults` with what a user gave in its place.
+    """Replace defaults by the user's options.
 
     Raises:
-        ValueError: It is no dict, or an option is unknown.
+        ValueError: They are not a dict, or an option is unknown.
     """
     if not isinstance(given, dict | None):
         raise ValueError(f'{name} of MaskRoIHead is {given!r}: write a dict')
@@ -347,10 +347,10 @@ def check_masks_are_loaded(batch_gt_instances: InstanceList) -> None:
 def check_mask_size(
     mask_preds: Tensor, mask_size: int | Sequence[int]
 ) -> None:
-    """Refuse targets of another size than the predictions.
+    """Check that targets and predictions have the same size.
 
     Raises:
-        ValueError: RoI extractor, upsampling and `mask_size` do not fit.
+        ValueError: ``mask_size`` does not fit RoI extractor and upsampling.
     """
     predicted = tuple(mask_preds.shape[-2:])
     if predicted != tuple(to_2tuple(mask_size)):
@@ -362,7 +362,7 @@ def check_mask_size(
 
 
 def share_bitmaps(gt: InstanceData) -> InstanceData:
-    """The ground truth, its bitmaps ready to be cropped many times."""
+    """Return the ground truth with bitmaps that are cheap to crop often."""
     masks = gt.masks
     if type(masks) is not BitmapMasks:
         return gt
@@ -372,7 +372,7 @@ def share_bitmaps(gt: InstanceData) -> InstanceData:
 
 
 def mask_shape(meta: dict, rescale: bool) -> tuple[int, int]:
-    """Height and width of an image's masks."""
+    """Compute height and width of an image's masks."""
     height, width = meta['ori_shape'][:2]
     if rescale:
         return height, width
@@ -382,13 +382,13 @@ def mask_shape(meta: dict, rescale: bool) -> tuple[int, int]:
 
 
 def visible(boxes: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Which boxes (n, 4) have an area in an image of (height, width)."""
+    """Flag boxes (n, 4) with an area inside the image (height, width)."""
     end = boxes.new_tensor(shape[::-1])
     return (boxes[:, :2].clamp(min=0) < boxes[:, 2:].minimum(end)).all(dim=1)
 
 
 def to_original(results: InstanceData, meta: dict) -> InstanceData:
-    """The detections in coordinates of the original image."""
+    """Scale the detections to the original image."""
     factors = [1 / factor for factor in meta['scale_factor']]
     results.bboxes = scale_boxes(results.bboxes, factors)
     return results

@@ -1,4 +1,4 @@
-"""Builds mining policies and calls them, by ``mining.policy``'s protocol."""
+"""Build and call mining policies by the protocol of ``mining.policy``."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,11 @@ NORMALIZERS = ('positives', 'selected')
 def build_policies(
     configs: Sequence[ConfigType], use_sigmoid: bool
 ) -> list[Any]:
-    """Policies of their configs.
+    """Build policies.
 
     Args:
-        configs: One for each.
-        use_sigmoid: What the classifier's logits are.
+        configs: One per policy.
+        use_sigmoid: Whether the classifier uses sigmoids.
 
     Raises:
         ValueError: A policy does not follow the protocol.
@@ -39,11 +39,11 @@ def build_policies(
 
 
 def check_policy(policy: Any, use_sigmoid: bool) -> None:
-    """Refuse what does not follow the protocol.
+    """Check that a policy follows the protocol.
 
     Raises:
-        ValueError: It lacks an argument or an attribute, or one of its
-            attributes has another value.
+        ValueError: An argument or attribute is missing, or an attribute has
+            an unknown value.
     """
     name = type(policy).__name__
     see = 'see mmdet_retina_plus.mining.MiningPolicy'
@@ -51,12 +51,12 @@ def check_policy(policy: Any, use_sigmoid: bool) -> None:
         inspect.signature(policy).bind(*ARGUMENTS)
     except TypeError as error:
         raise ValueError(
-            f'{name} is no mining policy ({error}): it is called with '
+            f'{name} is not a mining policy ({error}): it is called with '
             f'{", ".join(ARGUMENTS)}, {see}'
         ) from error
     if getattr(policy, 'needs', 'nothing is said') not in NEEDS:
         raise ValueError(
-            f'{name} must say which boxes it needs: set its attribute '
+            f'{name} must state which boxes it needs: set its attribute '
             f"`needs` to 'anchors', 'predictions' or None, {see}"
         )
     normalizer = normalizer_of(policy)
@@ -86,12 +86,12 @@ def apply_policies(
     label_weights: Tensor,
     batch_gt_instances: InstanceList,
 ) -> Tensor:
-    """Classification weights (N, A) or (N, A, K) after all policies.
+    """Compute the classification weights after all policies.
 
     Args:
-        policies: In order.
+        policies: Policies in the order to apply.
         cls_score: Logits of shape (N, A, K).
-        boxes: What policies need, by name, each of shape (N, A, 4).
+        boxes: Boxes by the names in ``needs``, each of shape (N, A, 4).
         labels: Shape (N, A).
         label_weights: Shape (N, A).
         batch_gt_instances: Ground truth of each image.

@@ -27,32 +27,32 @@ from .mining_calls import apply_policies, build_policies, normalizer_of
 
 @MODELS.register_module()
 class RetinaPlusHead(RetinaHead):
-    """mmdet's RetinaHead, but each loss is called once, over all levels.
+    """mmdet's RetinaHead that calls each loss once, over all levels.
 
-    Losses with running statistics need that. The values of losses without
-    state equal RetinaHead's, summed over its levels. Beside the losses, the
-    head logs the images' mean number of positive, ignored and background
-    anchors: ``num_positive``, ``num_ignored`` (weight zero, from padding,
-    assigner or mining) and ``num_background``.
+    Losses with running statistics need this. The values of stateless losses
+    equal RetinaHead's, summed over its levels. The head also logs the mean
+    number per image of positive, ignored and background anchors:
+    ``num_positive``, ``num_ignored`` (weight zero, from padding, assigner or
+    mining) and ``num_background``.
 
     A softmax classifier (``use_sigmoid=False``) starts with the foreground
-    probability of ``bias_prob`` in ``init_cfg``, .01 by default: the bias of
-    its background channel is ln(C (1 - p) / p).
+    probability ``bias_prob`` of ``init_cfg``, .01 by default: the bias of the
+    background channel is ln(C (1 - p) / p).
 
     Args:
-        args: As ``RetinaHead``.
-        mining: A mining policy or a list of them, applied in this order; see
+        args: See ``RetinaHead``.
+        mining: A mining policy, or a list applied in this order; see
             ``mmdet_retina_plus.mining.MiningPolicy``.
-        sync_avg_factor: Average the losses' divisor over all processes.
-        kwargs: As ``RetinaHead``.
+        sync_avg_factor: Average the divisor of the losses over all processes.
+        kwargs: See ``RetinaHead``.
 
     Raises:
-        ValueError: Head and loss, or a policy, disagree about ``use_sigmoid``;
-            ``alpha`` or ``class_weight`` of ``loss_cls`` are not one for each
-            class; an IoU loss gets no boxes; two anchors of a location are
-            equal; the assigner reads points or has other strides; a sampler
-            adds ground truth to the anchors; or a policy does not follow the
-            protocol.
+        ValueError: The loss or a policy differs from the head in
+            ``use_sigmoid``; ``alpha`` or ``class_weight`` of ``loss_cls`` have
+            the wrong length; an IoU loss gets deltas; two anchors of a
+            location are equal; the assigner expects points or has other
+            strides; a sampler adds ground truth to the anchors; or a policy
+            does not follow the protocol.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class RetinaPlusHead(RetinaHead):
         super().__init__(*args, **kwargs)
         expected = getattr(self.loss_cls, 'use_sigmoid', self.use_sigmoid_cls)
         if expected != self.use_sigmoid_cls:
-            # mmdet reads the option off the config, where the default of the
-            # loss is not seen, and silently adds a background channel.
+            # mmdet reads the option from the config, without the default of
+            # the loss, and silently adds a background channel.
             raise ValueError(
-                f'{type(self.loss_cls).__name__} works on sigmoids, but '
-                'loss_cls does not say so: add `use_sigmoid=True` to it'
+                f'{type(self.loss_cls).__name__} uses sigmoids, but loss_cls '
+                'does not say so: add `use_sigmoid=True` to it'
             )
         check_per_class(self.loss_cls, 'alpha', self.num_classes, 'loss_cls')
         check_per_class(
@@ -182,7 +182,7 @@ class RetinaPlusHead(RetinaHead):
         avg_factor: float | Tensor,
         cls_avg_factor: float | Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Both losses, over all A anchors of all levels at once.
+        """Compute both losses over all A anchors of all levels at once.
 
         Args:
             cls_score: Logits, shape (N, A, K).
@@ -193,8 +193,7 @@ class RetinaPlusHead(RetinaHead):
             bbox_targets: Shape (N, A, 4).
             bbox_weights: Shape (N, A, 4).
             avg_factor: Divisor of the losses.
-            cls_avg_factor: Divisor of the classification loss, where it has
-                one of its own.
+            cls_avg_factor: Divisor of the classification loss, if different.
         """
         loss_cls = self.loss_cls(
             cls_score.flatten(0, 1),
@@ -221,7 +220,7 @@ class RetinaPlusHead(RetinaHead):
         *args,
         **kwargs,
     ) -> InstanceList:
-        # mmcv's NMS on a CPU refuses any other precision.
+        # mmcv's NMS on a CPU supports float32 only.
         return super().predict_by_feat(
             [score.float() for score in cls_scores],
             [pred.float() for pred in bbox_preds],
@@ -248,13 +247,13 @@ class RetinaPlusHead(RetinaHead):
     def _over_processes(
         self, count: float | Tensor, like: Tensor
     ) -> float | Tensor:
-        """The count, with ``sync_avg_factor`` its mean over all processes."""
+        """Average the count over all processes if ``sync_avg_factor``."""
         if not self.sync_avg_factor:
             return count
         return reduce_mean(torch.as_tensor(count, device=like.device).float())
 
     def _decode(self, priors: Tensor, bbox_pred: Tensor) -> Tensor:
-        """Boxes (N, A, 4) of priors (N, A, 4) and their deltas."""
+        """Decode deltas to boxes, all (N, A, 4)."""
         boxes = self.bbox_coder.decode(
             priors.flatten(0, 1), bbox_pred.flatten(0, 1)
         )
@@ -270,7 +269,7 @@ class RetinaPlusHead(RetinaHead):
         label_weights: Tensor,
         batch_gt_instances: InstanceList,
     ) -> Tensor:
-        """Classification weights (N, A) or (N, A, K) after all policies."""
+        """Compute classification weights (N, A) or (N, A, K)."""
         boxes = dict(anchors=priors)
         if any(policy.needs == 'predictions' for policy in self.mining):
             boxes['predictions'] = self._decode(priors, bbox_pred)
@@ -285,9 +284,9 @@ class RetinaPlusHead(RetinaHead):
 
 
 def bias_probs(init_cfg: ConfigType | list | None) -> list[float]:
-    """Every ``bias_prob`` in the overrides of an ``init_cfg``.
+    """Find every ``bias_prob`` in the overrides of an ``init_cfg``.
 
-    mmengine accepts one dict or a list of them, in both places.
+    mmengine accepts a dict or a list of dicts for both.
     """
     overrides = [
         override
@@ -306,7 +305,7 @@ def as_list(configs: ConfigType | Sequence[ConfigType] | None) -> list:
 
 
 def join_levels(levels: Sequence[Tensor], channels: int) -> Tensor:
-    """Rows of all anchors of a pyramid, level after level.
+    """Join the anchors of all levels, level after level.
 
     Args:
         levels: Maps of shape (N, A * channels, H_l, W_l).
@@ -341,17 +340,17 @@ def count_anchors(
 def check_ground_truth(
     batch_gt_instances: Sequence[InstanceData], num_classes: int
 ) -> None:
-    """Refuse boxes that are not finite and labels outside of [0, C).
+    """Check that boxes are finite and labels in [0, C).
 
     Raises:
-        ValueError: Label C would train as background without a word.
+        ValueError: They are not. Label C would silently train as background.
     """
     labels = torch.cat([gt.labels for gt in batch_gt_instances])
     boxes = torch.cat([get_box_tensor(gt.bboxes) for gt in batch_gt_instances])
     if not len(labels):
         return
     in_range = ((labels >= 0) & (labels < num_classes)).all()
-    # One read of both answers, since each stops a GPU's queue.
+    # Read both results at once, since each read synchronises a GPU.
     labels_fit, finite = torch.stack(
         [in_range, boxes.isfinite().all()]
     ).tolist()

@@ -51,49 +51,49 @@ INIT = dict(
 
 @MODELS.register_module()
 class SAPDHead(AnchorFreeHead):
-    """RetinaNet's towers with one point per cell, trained by soft weights.
+    """RetinaNet's towers with one point per cell, trained with soft weights.
 
-    The points in an object's shrunk box are positive on every level. A point
-    weighs its centrality in the box times its level's weight for the object;
-    in the first part of the training that is 1 for the level of least loss
-    and 0 for the others, as in FSAF, and then what ``LevelSelector``, trained
-    from the start to find the level of least loss, says. A positive point of
-    weight 0 is ignored, not background. The losses are divided by the sum of
-    the positives' weights over the batch, its mean over all processes.
+    The points in an object's shrunk box are positive on every level. The
+    weight of a point is its centrality in the box times the weight of its
+    level for the object. At first the level of least loss has weight 1 and
+    the others 0, as in FSAF; after ``soft_start`` the weights come from
+    ``LevelSelector``, which is trained from the start to find the level of
+    least loss. A positive point of weight 0 is ignored, not background. The
+    losses are divided by the sum of the positives' weights over the batch,
+    averaged over all processes.
 
     A cell whose point lies outside the box has centrality 0 and does not count
-    for its level's loss. An object in which no level has a point, as a third
-    of those of 6 pixels with strides from 8 on, trains nothing: no class, no
-    box, no selector.
+    for the loss of its level. An object that contains no point on any level
+    trains neither class, box nor selector. With strides from 8 on, this holds
+    for a third of the objects of 6 pixels.
 
     The predicted distances to the box's sides are ReLUs in units of
-    ``normalizer`` strides. Regions to ignore have no effect, as in FCOSHead.
+    ``normalizer`` strides. Ignore regions have no effect, as in FCOSHead.
+    The following is not in the paper, or the Keras port
+    (https://github.com/xuannianz/SAPD) differs:
 
-    The paper leaves open, or the code that this follows decides otherwise:
-
-    - ``topk`` and ``soft_start``: notes on a second implementation name three
-      levels and the switch after 6 of 12 epochs. The Keras port
-      (https://github.com/xuannianz/SAPD) keeps all levels and has no
-      schedule.
+    - ``topk`` and ``soft_start``: notes on a second implementation mention
+      three levels and a switch after 6 of 12 epochs. The port keeps all levels
+      and has no schedule.
     - ``detach_weights``: the port lets the detection loss train the selector
       as well, which can lower the loss by preferring easy levels.
-    - ``whole_cells``: the port counts every cell that a shrunk box touches.
+    - ``whole_cells``: the port includes every cell that a shrunk box touches.
 
     Args:
-        args: As ``AnchorFreeHead``.
-        shrink_factor: Sides of the shrunk box over those of the box.
+        args: See ``AnchorFreeHead``.
+        shrink_factor: Ratio of the sides of the shrunk box to those of the
+            box.
         eta: Exponent of the centrality.
-        normalizer: Strides in one unit of the regression.
-        whole_cells: Whether a cell is positive that the shrunk box only
-            touches.
-        soft_start: Fraction of the training that comes before the soft
-            weights, read from mmengine's MessageHub, which a resumed run
-            restores. Without a runner the training stands at its start.
-        topk: Levels that keep their soft weight; None for all.
-        detach_weights: Whether the detection loss does not train the
-            selector.
+        normalizer: Strides per unit of the regression.
+        whole_cells: Whether cells that the shrunk box only touches are
+            positive.
+        soft_start: Fraction of the training before soft weights are used. The
+            progress is read from mmengine's MessageHub, which a resumed run
+            restores; without a runner it is 0.
+        topk: Number of levels that keep their soft weight; None for all.
+        detach_weights: Stop the detection loss from training the selector.
         loss_meta: Loss of the selector.
-        kwargs: As ``AnchorFreeHead``.
+        kwargs: See ``AnchorFreeHead``.
 
     Raises:
         ValueError: An option is out of its range.
@@ -143,11 +143,11 @@ class SAPDHead(AnchorFreeHead):
         )
 
     def forward(self, x: Sequence[Tensor]) -> tuple[list, list]:
-        """Logits (N, C, H, W) and distances (N, 4, H, W) of each level.
+        """Compute logits (N, C, H, W) and distances (N, 4, H, W) per level.
 
-        Distances to the left, top, right and bottom side are in pixels, and
-        in single precision at least: a float16 ends at 65504 pixels, and
-        beyond 256 bfloat16 has steps of 2.
+        Distances to the left, top, right and bottom side are in pixels and at
+        least in single precision: float16 overflows at 65504 pixels, and
+        bfloat16 has steps of 2 above 256.
         """
         cls_scores, bbox_preds = super().forward(x)
         return cls_scores, [
@@ -180,17 +180,17 @@ class SAPDHead(AnchorFreeHead):
         batch_gt_instances_ignore: OptInstanceList = None,
         level_logits: Tensor | None = None,
     ) -> dict:
-        """Losses of the points, and ``loss_meta`` of the selector.
+        """Compute the losses of the points and ``loss_meta`` of the selector.
 
         Args:
-            cls_scores, bbox_preds: As ``forward`` returns them.
+            cls_scores, bbox_preds: Output of ``forward``.
             batch_gt_instances: Ground truth of each image.
             batch_img_metas, batch_gt_instances_ignore: Not used.
             level_logits: Logits of the level selector, shape (G, L).
 
         Raises:
-            ValueError: There are no logits; mmdet's ``loss_and_predict``
-                cannot pass them.
+            ValueError: ``level_logits`` is missing; mmdet's
+                ``loss_and_predict`` cannot pass it.
         """
         if level_logits is None:
             raise ValueError(
@@ -204,7 +204,7 @@ class SAPDHead(AnchorFreeHead):
         gt_labels = torch.cat([gt.labels for gt in batch_gt_instances])
         gt_bboxes = all_boxes(batch_gt_instances)
 
-        # The background first: of positive points each loss is needed.
+        # Background separately: each positive needs its own loss.
         labels = gt_labels.new_full((len(scores),), self.num_classes)
         is_background = scores.new_ones(len(scores))
         is_background[targets.points] = 0
@@ -236,10 +236,10 @@ class SAPDHead(AnchorFreeHead):
             targets.gts, targets.levels
         ].to(weights)
         total = reduce_mean(weights.detach().sum())
-        # No point may lie in an object, or smaller ones have taken them.
+        # An object may contain no point, or smaller ones have taken them.
         has_points = (level_losses < NO_POINTS).any(dim=1).to(weights)
-        # mmdet's IoU loss of no boxes has no graph, for which other processes
-        # would wait.
+        # mmdet's IoU loss without boxes has no graph, and other processes
+        # would hang in the all-reduce.
         no_boxes = distances[:0].sum()
         return dict(
             loss_cls=weighted_mean(background, loss_cls, weights, total),
@@ -257,7 +257,7 @@ class SAPDHead(AnchorFreeHead):
         featmap_sizes: Sequence[tuple[int, int]],
         batch_gt_instances: InstanceList,
     ) -> PositivePoints:
-        """Positive points of the batch.
+        """Find the positive points of the batch.
 
         Args:
             featmap_sizes: (H, W) of each level.
@@ -293,7 +293,7 @@ class SAPDHead(AnchorFreeHead):
         return grid[targets.points % len(grid)]
 
     def weigh_levels(self, level_logits: Tensor, best: Tensor) -> Tensor:
-        """Weight of each level for each object, shape (G, L).
+        """Compute the weight of each level for each object, shape (G, L).
 
         Args:
             level_logits: Logits of the level selector, shape (G, L).
@@ -317,13 +317,13 @@ def check_options(
     """Refuse options of ``SAPDHead`` that are out of their range."""
     if not 0 < shrink_factor <= 1:
         raise ValueError(
-            f'shrink_factor={shrink_factor} leaves no box inside of the '
-            'box: use a number above 0 and at most 1'
+            f'shrink_factor={shrink_factor} does not shrink the box: use a '
+            'number above 0 and at most 1'
         )
     if not 0 <= soft_start <= 1:
         raise ValueError(
-            f'soft_start={soft_start} is no fraction of the training: use 0 '
-            'for soft weights from the start, 1 for none'
+            f'soft_start={soft_start} is not a fraction of the training: use '
+            '0 for soft weights from the start, 1 for none'
         )
     if topk is not None and not 1 <= topk <= num_levels:
         raise ValueError(
@@ -333,21 +333,22 @@ def check_options(
 
 
 def all_boxes(batch_gt_instances: InstanceList) -> Tensor:
-    """Boxes of all objects of the batch, shape (G, 4)."""
+    """Join the boxes of all objects of the batch, shape (G, 4)."""
     return torch.cat([get_box_tensor(gt.bboxes) for gt in batch_gt_instances])
 
 
 def mean_by_level(
     losses: Tensor, targets: PositivePoints, counted: Tensor, shape: torch.Size
 ) -> Tensor:
-    """Mean loss of each object's points on each level, of ``shape`` (G, L).
+    """Compute the mean loss of each object's points on each level.
 
-    Where an object has no point that counts it is ``NO_POINTS``.
+    It is ``NO_POINTS`` for a level without counted points of the object.
 
     Args:
         losses: Loss of each positive point, shape (M,).
         targets: The points.
-        counted: Flags (M,) of those that can have a weight.
+        counted: Flags (M,) of points that can have a weight.
+        shape: (G, L), shape of the result.
     """
     pairs = targets.gts * shape[1] + targets.levels
     ones = torch.ones_like(losses)
@@ -360,12 +361,12 @@ def mean_by_level(
 def weighted_mean(
     background: Tensor | float, losses: Tensor, weights: Tensor, total: Tensor
 ) -> Tensor:
-    """Loss of the background and weighted ones of positives, over a sum.
+    """Add background and weighted positive losses and normalise.
 
     Args:
-        background: Sum over all background points.
+        background: Loss summed over all background points.
         losses: Loss of each positive point, shape (M,).
         weights: Shape (M,).
-        total: Sum of all positives' weights; at least 1 divides.
+        total: Sum of all positives' weights; the divisor is at least 1.
     """
     return (background + (weights * losses).sum()) / total.clamp(min=1)

@@ -1,4 +1,4 @@
-"""Bitmaps of objects that many boxes are cropped from."""
+"""Object bitmaps for cropping many boxes."""
 
 import numpy as np
 import torch
@@ -6,7 +6,7 @@ from mmcv.ops import roi_align
 from mmdet.structures.mask import BitmapMasks
 
 CROPPED_PIXELS = 2**24
-"""Pixels of masks that are cropped at once, 4 bytes each."""
+"""Mask pixels cropped at once, 4 bytes each."""
 
 
 class SharedBitmaps(BitmapMasks):
@@ -25,15 +25,15 @@ class SharedBitmaps(BitmapMasks):
         interpolation: str = 'bilinear',
         binarize: bool = True,
     ) -> BitmapMasks:
-        """Crops of `out_shape` (h, w).
+        """Crop boxes and resize them to ``out_shape`` (h, w).
 
         Args:
             bboxes: Shape (n, 4), in pixels.
             out_shape: Height and width.
-            inds: Shape (n,), the object of each box.
-            device: Where to compute.
-            interpolation: As ``BitmapMasks``, which does not use it.
-            binarize: Whether to cut at .5.
+            inds: Object of each box, shape (n,).
+            device: Device to compute on.
+            interpolation: Not used, as in ``BitmapMasks``.
+            binarize: Whether to threshold at .5.
         """
         boxes = torch.as_tensor(bboxes, device=device)
         objects = torch.as_tensor(inds, device=device)
@@ -43,13 +43,14 @@ class SharedBitmaps(BitmapMasks):
             chosen = ((first <= objects) & (objects < first + size)).nonzero()
             chosen = chosen[:, 0]
             masks = torch.from_numpy(self.masks[first : first + size])
-            # One call would convert on the CPU and copy four times the bytes.
+            # A single call would convert on the CPU and copy four times the
+            # bytes.
             masks = masks.to(boxes.device).to(boxes.dtype)
             rois = torch.cat(
                 [(objects[chosen] - first)[:, None], boxes[chosen]], dim=1
             )
             crops[chosen] = roi_align(
-                # mmcv reads memory in order, whatever the strides say.
+                # mmcv's RoIAlign ignores strides: make contiguous.
                 masks[:, None].contiguous(),
                 rois,
                 out_shape,

@@ -9,14 +9,14 @@ from mmdet.registry import MODELS
 
 @MODELS.register_module()
 class SSDPlusHead(SSDHead):
-    """mmdet's SSDHead with the attribute that mmdet's prediction looks for.
+    """mmdet's SSDHead with the attribute ``loss_cls``.
 
-    It has none called ``loss_cls``, since it computes cross entropy by
-    itself, and any prediction raises an AttributeError:
+    mmdet's SSDHead computes cross entropy itself and lacks the attribute,
+    which mmdet's prediction reads, so any prediction raises an AttributeError:
     https://github.com/open-mmlab/mmdetection/issues/11780
 
     Args:
-        args, kwargs: As ``SSDHead``.
+        args, kwargs: See ``SSDHead``.
     """
 
     def __init__(self, *args, **kwargs) -> None:

@@ -20,24 +20,23 @@ IGNORE_INDEX = 255
 
 @MODELS.register_module()
 class UNetSemanticHead(BaseSemanticHead):
-    """One 1x1 convolution on the finest level, and a loss over its pixels.
+    """A 1x1 convolution on the finest level, with a loss over its pixels.
 
-    Channel 0 is the background. The truth is ``gt_sem_seg`` as
-    ``PaintInstances`` makes it: 0, label + 1 or 255, which the loss ignores.
+    Channel 0 is the background. The ground truth is ``gt_sem_seg`` of
+    ``PaintInstances``: 0, label + 1 or 255, which the loss ignores.
 
     Args:
-        num_classes: Classes of the objects, without background.
+        num_classes: Number of object classes, without background.
         in_channels: Number of channels of the finest level.
-        class_specific: A channel for each class; otherwise one for all
+        class_specific: Use a channel per class; otherwise one for all
             objects, as in the paper.
-        loss_seg: Called with logits (N, C, H, W) and labels (N, H, W). It has
-            to ignore label 255, and says so by its ``ignore_index``.
-            ``BatchDiceCELoss`` by default.
-        init_cfg: As ``BaseModule``.
+        loss_seg: Called with logits (N, C, H, W) and labels (N, H, W). Its
+            ``ignore_index`` must be 255. ``BatchDiceCELoss`` by default.
+        init_cfg: See ``BaseModule``.
 
     Raises:
-        ValueError: ``loss_seg`` ignores another label, or none; or its
-            ``class_weight`` is not one for each channel.
+        ValueError: ``loss_seg`` ignores another label or none, or its
+            ``class_weight`` does not have one number per channel.
     """
 
     def __init__(
@@ -73,7 +72,7 @@ class UNetSemanticHead(BaseSemanticHead):
         )
 
     def forward(self, x: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Logits as ``seg_preds``, of the size of the first of the levels.
+        """Compute logits ``seg_preds`` of the size of the finest level.
 
         Args:
             x: All levels of the neck, the finest first.
@@ -83,14 +82,14 @@ class UNetSemanticHead(BaseSemanticHead):
     def loss(
         self, x: Sequence[Tensor], batch_data_samples: SampleList
     ) -> dict[str, Tensor]:
-        """``loss_seg``, 0 where no pixel has a label.
+        """Compute ``loss_seg``, 0 if no pixel has a label.
 
         Args:
             x: All levels of the neck, the finest first.
             batch_data_samples: With ``gt_sem_seg`` of the batch's size.
 
         Raises:
-            ValueError: There is no map, or not of this size.
+            ValueError: A map is missing or has another size.
         """
         logits = self(x)['seg_preds']
         labels = stack_maps(batch_data_samples)
@@ -108,7 +107,7 @@ class UNetSemanticHead(BaseSemanticHead):
 
 
 def stack_maps(batch_data_samples: SampleList) -> Tensor:
-    """Maps of a batch, shape (N, H, W).
+    """Stack the maps of a batch, shape (N, H, W).
 
     Raises:
         ValueError: A sample has no map, or one that is not padded.
@@ -124,7 +123,7 @@ def stack_maps(batch_data_samples: SampleList) -> Tensor:
     for seg_map in maps:
         if tuple(seg_map.shape) != size:
             raise ValueError(
-                f'A map of {tuple(seg_map.shape)} pixels stands beside images '
+                f'A map of {tuple(seg_map.shape)} pixels comes with images '
                 f'padded to {size}: set `model.data_preprocessor.pad_seg=True`'
                 ', and `seg_pad_value=255`'
             )

@@ -32,7 +32,7 @@ from .mining_calls import apply_policies, build_policies, normalizer_of
 from .retina_plus_head import as_list, join_levels
 
 MAX_LOG_RATIO = math.log(1000 / 16)
-"""How far log sizes may be from those of the prior, as in mmdet's coders."""
+"""Largest log size relative to the prior's, as in mmdet's coders."""
 
 
 class Image(NamedTuple):
@@ -59,7 +59,7 @@ class YOLOV3PlusHead(YOLOV3Head):
 
     ``BestPriorAssigner`` with ``PredictedIoUIgnore`` gives the targets of
     YOLOv3. mmdet's GridAssigner uses IoU thresholds, assigns several positives
-    per object and never looks at predictions.
+    per object and does not use predictions.
 
     An object whose centre lies on or beyond the image border is assigned to
     the border cell, with any assigner. YOLOV3Head raises an IndexError there
@@ -73,12 +73,12 @@ class YOLOV3PlusHead(YOLOV3Head):
 
     Args:
         args: Arguments of ``YOLOV3Head``.
-        mining: One mining policy or a list, applied in order; see
-            ``mmdet_retina_plus.mining.MiningPolicy``. The policies see
-            objectness as a classifier of one class. They choose the negatives
+        mining: A mining policy, or a list applied in this order; see
+            ``mmdet_retina_plus.mining.MiningPolicy``. Policies get the
+            objectness as a classifier of one class. They choose negatives
             only: every positive keeps its weight.
-        loss_bbox: Loss of the positives' boxes in addition to those of the
-            coordinates, summed over the batch; None for none.
+        loss_bbox: Additional loss of the positives' boxes, summed over the
+            batch, or None.
         kwargs: Arguments of ``YOLOV3Head``.
 
     Raises:
@@ -109,7 +109,7 @@ class YOLOV3PlusHead(YOLOV3Head):
     def predict_by_feat(
         self, pred_maps: Sequence[Tensor], *args, **kwargs
     ) -> InstanceList:
-        # As in training: beyond 88 a size is infinite, in float16 beyond 11.
+        # As in training: exp overflows above 88, in float16 above 11.
         maps = []
         for pred_map in pred_maps:
             priors = pred_map.float().unflatten(1, (-1, self.num_attrib))
@@ -126,14 +126,14 @@ class YOLOV3PlusHead(YOLOV3Head):
         batch_gt_instances_ignore: OptInstanceList = None,
         assigned: Sequence[AssignResult] | None = None,
     ) -> dict:
-        """Losses of each level, and ``loss_bbox`` of all.
+        """Compute the losses of each level and ``loss_bbox`` of all levels.
 
         Args:
-            pred_maps: As ``forward`` returns them.
-            batch_gt_instances, batch_img_metas: As in mmdet.
-            batch_gt_instances_ignore: Regions of each image for the
-                assigner, with ``bboxes``; None for none.
-            assigned: Priors of each image's objects; None asks the assigner.
+            pred_maps: Output of ``forward``.
+            batch_gt_instances, batch_img_metas: See mmdet.
+            batch_gt_instances_ignore: Ignore regions of each image, with
+                ``bboxes``, or None.
+            assigned: Assignment of each image; None calls the assigner.
         """
         if assigned is None:
             sizes = [(level.size(2), level.size(3)) for level in pred_maps]
@@ -171,14 +171,14 @@ class YOLOV3PlusHead(YOLOV3Head):
         batch_gt_instances_ignore: OptInstanceList = None,
         num_shapes: int | None = None,
     ) -> list[AssignResult]:
-        """Priors of each image's objects.
+        """Assign the priors of each image.
 
         Args:
             featmap_sizes: (H, W) of each level.
             batch_gt_instances: Ground truth of each image.
-            batch_gt_instances_ignore: Regions of each image; None for none.
-            num_shapes: Assign only the first priors of each location, as if
-                there were no others; None for all.
+            batch_gt_instances_ignore: Ignore regions of each image, or None.
+            num_shapes: Assign only this many first priors of each location;
+                None for all.
         """
         device = batch_gt_instances[0].labels.device
         levels = self.prior_generator.grid_priors(featmap_sizes, device=device)
@@ -216,7 +216,7 @@ class YOLOV3PlusHead(YOLOV3Head):
         return results
 
     def _first_shapes(self, rows: Tensor, num_shapes: int | None) -> Tensor:
-        """Rows of the first priors of each location."""
+        """Select the rows of the first priors of each location."""
         if num_shapes is None:
             return rows
         return rows.unflatten(0, (-1, self.num_base_priors))[
@@ -230,7 +230,7 @@ class YOLOV3PlusHead(YOLOV3Head):
         device: torch.device,
     ) -> list[Tensor]:
         boxes = get_box_tensor(gt_bboxes)
-        # Computed on the host: a copy to a GPU would wait.
+        # Computed on the host: copying from a GPU would synchronise.
         borders = np.array(
             [
                 (columns * across, rows * down)
@@ -259,8 +259,8 @@ class YOLOV3PlusHead(YOLOV3Head):
         responsible_flags: list[Tensor],
         image: Image,
     ) -> tuple[Tensor, Tensor]:
-        # The parent asks the assigner itself, so that a shallow copy of the
-        # head gets one that knows the answer.
+        # The parent calls the assigner itself, so use a shallow copy of the
+        # head whose assigner returns the known result.
         head = copy.copy(self)
         head.__dict__['assigner'] = SimpleNamespace(
             assign=lambda *args: image.assigned
@@ -273,7 +273,7 @@ class YOLOV3PlusHead(YOLOV3Head):
                 image, torch.cat(anchors), target_map[:, 4] > 0, neg_map
             )
         if 'mix_weights' in image.gt_instances:
-            # A positive's objectness has the weight 1 plus this.
+            # mmdet adds 1 to this weight of a positive's objectness.
             extra = F.pad(image.gt_instances.mix_weights.float() - 1, (1, 0))
             gt_inds = image.assigned.gt_inds.clamp(min=0)
             neg_map = neg_map.float() + extra[gt_inds]
@@ -282,7 +282,7 @@ class YOLOV3PlusHead(YOLOV3Head):
     def _predictions(
         self, pred_maps: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """Predicted boxes (N, A, 4) and objectness logits (N, A)."""
+        """Decode boxes (N, A, 4) and select objectness logits (N, A)."""
         anchors = self.prior_generator.grid_priors(
             [pred_map.shape[-2:] for pred_map in pred_maps],
             device=pred_maps[0].device,
@@ -306,7 +306,7 @@ class YOLOV3PlusHead(YOLOV3Head):
     def _mine(
         self, image: Image, anchors: Tensor, positive: Tensor, neg_map: Tensor
     ) -> Tensor:
-        """Clear the negatives that the policies leave out.
+        """Clear the negatives that the policies drop.
 
         Args:
             image: Objects and predictions.
@@ -330,14 +330,14 @@ class YOLOV3PlusHead(YOLOV3Head):
 
 
 def clamp_log(sizes: Tensor) -> Tensor:
-    """Log sizes, relative to a prior's, whose exponentials are finite."""
+    """Clamp log sizes relative to a prior, so that their exp is finite."""
     return sizes.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
 
 
 def positives(assigned: Sequence[AssignResult]) -> tuple[Tensor, Tensor]:
-    """Indices of the batch's positive priors and of their objects, (P,) each.
+    """Indices of all positive priors and of their objects, (P,) each.
 
-    Both are counted over the batch.
+    Both are indexed over the batch.
     """
     gt_inds = torch.stack([result.gt_inds for result in assigned])
     counts = [0, *(result.num_gts for result in assigned[:-1])]

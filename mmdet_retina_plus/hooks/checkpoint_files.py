@@ -1,4 +1,4 @@
-"""Checkpoint files that are whole whenever a training is killed."""
+"""Checkpoint files that stay complete when a training is killed."""
 
 import re
 from collections.abc import Iterable
@@ -16,10 +16,10 @@ BACKEND = 'whole_files'
 
 @register_backend(BACKEND)
 class WholeFileBackend(LocalBackend):
-    """Files on disk, each written whole or not at all.
+    """Files on disk, each written completely or not at all.
 
     mmengine's CheckpointHook removes the oldest checkpoint before it writes
-    the next, which with ``max_keep_ckpts=1`` is the only one. Here a removed
+    the next; with ``max_keep_ckpts=1`` this is the only one. Here a removed
     file stays until the next one is written.
     """
 
@@ -30,12 +30,12 @@ class WholeFileBackend(LocalBackend):
         """Write a file, then remove the outdated ones.
 
         Raises:
-            OSError: It cannot be written, of a full disk for example. A file
-                that was there before stays.
+            OSError: It cannot be written, for example to a full disk. An
+                existing file stays.
         """
         file = Path(filepath)
         file.parent.mkdir(parents=True, exist_ok=True)
-        # Of a process that was killed while it wrote the same file.
+        # Left by a process that was killed while it wrote the same file.
         for part in file.parent.glob(f'{file.name}.*.part'):
             part.unlink(missing_ok=True)
         try:
@@ -57,11 +57,11 @@ class WholeFileBackend(LocalBackend):
 
 
 def is_broken(path: Path) -> bool:
-    """Whether a checkpoint was cut off, as torch's files of any kind.
+    """Whether a checkpoint is truncated.
 
-    Those of torch < 1.6 are no zip archives; torch.load judges them.
+    Files of torch < 1.6 are not zip archives; torch.load checks them.
     """
-    if path.is_dir():  # As DeepSpeed writes it.
+    if path.is_dir():  # DeepSpeed writes folders.
         return False
     with path.open('rb') as file:
         start = file.read(2)
@@ -75,10 +75,10 @@ def is_broken(path: Path) -> bool:
 
 
 def newest_whole(folder: Path, templates: Iterable[str]) -> Path | None:
-    """The checkpoint of a folder that was written last and is not broken.
+    """Find the newest checkpoint of a folder that is not truncated.
 
     Args:
-        folder: Holds the checkpoints.
+        folder: Folder of the checkpoints.
         templates: Names with one field for the number, such as
             ``iter_{}.pth``.
     """
@@ -91,19 +91,19 @@ def newest_whole(folder: Path, templates: Iterable[str]) -> Path | None:
 def checkpoint_to_resume(
     pointer: str | None, work_dir: Path, templates: Iterable[str]
 ) -> Path | None:
-    """The checkpoint that a training resumes from.
+    """Find the checkpoint that a training resumes from.
 
     Args:
-        pointer: What the file ``last_checkpoint`` names; None without one.
+        pointer: Contents of the file ``last_checkpoint``; None without one.
         work_dir: Work directory of the training.
-        templates: As of ``newest_whole``.
+        templates: See ``newest_whole``.
 
     Returns:
-        The one that the pointer names, or else the newest whole one; None if
-        there is no checkpoint at all.
+        The checkpoint of the pointer, otherwise the newest complete one; None
+        if there is no checkpoint.
 
     Raises:
-        ValueError: No checkpoint is whole.
+        ValueError: No checkpoint is complete.
     """
     last = Path(pointer) if pointer else None
     if last is not None and last.exists() and not is_broken(last):
@@ -114,8 +114,8 @@ def checkpoint_to_resume(
     found = newest_whole(folder, templates)
     if found is None and pointer is not None:
         raise ValueError(
-            f'last_checkpoint names {pointer or "nothing"}, which is no whole '
-            f'checkpoint, and {folder} has no other: delete last_checkpoint '
-            'to start anew'
+            f'last_checkpoint names {pointer or "nothing"}, which is not a '
+            f'complete checkpoint, and {folder} has no other: delete '
+            'last_checkpoint to start over'
         )
     return found

@@ -1,8 +1,8 @@
-"""How far a training loop has read its data, and a loop that reads on there.
+"""Save the position of a training loop in its data and resume there.
 
 A data loader of torch knows neither its position nor the random states of its
-workers, which are batches ahead of the training. Here every batch brings the
-states that its worker had when the batch was done.
+workers, which are batches ahead of the training. Here every batch carries the
+states that its worker had after the batch.
 """
 
 import pickle
@@ -23,15 +23,15 @@ from .random_states import random_states, restore_random_states
 Loader = Any
 
 REPORT = 'random_states_of_worker'
-"""Key of a batch, until the progress has taken it out."""
+"""Key of a batch, removed by ``Workers.take``."""
 
 
 class DataProgress:
-    """The data of a training loop; the iterator of an iteration-based one.
+    """Progress of a training loop through its data.
 
     Args:
-        loop: An EpochBasedTrainLoop, or an IterBasedTrainLoop, which reads
-            through this object from ``start`` on.
+        loop: An EpochBasedTrainLoop, or an IterBasedTrainLoop, for which this
+            object is the data iterator after ``start``.
         config: The ``train_dataloader`` that its data loader was built from.
     """
 
@@ -49,7 +49,7 @@ class DataProgress:
         return hasattr(self.loop, 'dataloader_iterator')
 
     def state(self) -> dict[str, Any]:
-        """What ``start`` needs to read on from here."""
+        """State for ``start`` to continue from here."""
         return dict(
             sampler_seed=sampler_seed(self.loader),
             epoch=self.iterator._epoch if self.by_iteration else 0,
@@ -58,12 +58,12 @@ class DataProgress:
         )
 
     def start(self, state: dict[str, Any] | None) -> None:
-        """Begin to read, before the loop does.
+        """Prepare the data before the loop starts.
 
         Args:
-            state: State of the training that resumes at the same iteration;
-                None to leave the position to mmengine. Its ``workers`` are
-                None where they begin anew.
+            state: Saved state at the iteration to resume from; None to leave
+                the position to mmengine. Its ``workers`` are None if they
+                restart.
         """
         self.workers.listen()
         workers = state and state['workers']
@@ -80,14 +80,14 @@ class DataProgress:
                 self.workers.resume_persistent()
 
     def restart(self, state: dict[str, Any] | None) -> Iterator:
-        """The loop's iterator anew, without what was read ahead.
+        """Rebuild the loop's iterator, without batches read ahead.
 
-        The loop built it before any hook could speak, so that its workers
-        report nothing and its sampler begins at 0.
+        The loop built it before any hook ran, so its workers report nothing
+        and its sampler starts at 0.
         """
         loader = self.loader
         kind = type(self.loop.dataloader_iterator)
-        # Persistent workers hang on both.
+        # Persistent workers keep both alive.
         self.iterator = self.loop.dataloader_iterator = loader._iterator = None
         seed = sampler_seed(loader)
         rewind(loader, self.config, state['sampler_seed'] if state else seed)
@@ -98,13 +98,13 @@ class DataProgress:
         if hasattr(sampler, 'set_epoch'):
             sampler.set_epoch(state['epoch'])
         self.position = state['position']
-        # Without the loop's own advance, which loads what it skips.
+        # Skip the loop's own advance, which loads the batches that it skips.
         self.skipped = 0 if hasattr(kind, 'skip_iter') else self.loop.iter
-        # Workers take turns, so the next batch must be of the same worker.
+        # Workers take turns, so the next batch must be from the same worker.
         turns = self.position % max(loader.num_workers, 1)
         loader.worker_init_fn = WorkerStart(init, self.workers.states)
-        # torch refuses another sampler for a loader that may have begun; this
-        # one has not.
+        # torch refuses to replace the sampler of a loader that may have
+        # started; this one has not.
         object.__setattr__(
             loader,
             'batch_sampler',
@@ -138,14 +138,14 @@ class DataProgress:
         return batch
 
     def skip_iter(self, num_iters: int) -> None:
-        """Advance as the loop of onedl-mmengine asks for when it resumes."""
+        """Advance; called by the loop of onedl-mmengine when it resumes."""
         if not self.position:
             self.iterator.skip_iter(num_iters)
             self.position = num_iters
 
 
 class Workers:
-    """Random states of a data loader's workers, and the seed they start with.
+    """Random states of a data loader's workers, and their seed.
 
     Args:
         loader: Built by mmengine.
@@ -157,12 +157,12 @@ class Workers:
         self.states: list[bytes | None] = [None] * loader.num_workers
 
     def listen(self) -> None:
-        """Make batches bring states, in passes that begin from now on."""
+        """Let batches carry states, in passes that start from now on."""
         if self.loader.num_workers:
             self.loader.collate_fn = ReportingCollate(self.loader.collate_fn)
 
     def take(self, batch: Any) -> None:
-        """Keep what the worker of a batch reports, and take it out."""
+        """Remove the worker's states from a batch and keep them."""
         if isinstance(batch, dict) and REPORT in batch:
             index, states = batch.pop(REPORT)
             self.states[index] = states
@@ -172,7 +172,7 @@ class Workers:
         return dict(seed=self.seed, states=states)
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over what ``state`` returned for a loader of equal workers."""
+        """Restore the state of a loader with the same workers."""
         self.states = [
             states and pickle.dumps(states) for states in state['states']
         ]
@@ -183,7 +183,7 @@ class Workers:
             )
 
     def resume_persistent(self) -> None:
-        """Begin a pass as one that persistent workers have been there for."""
+        """Start a pass as if persistent workers already existed."""
         if self.loader.persistent_workers:
             self.loader.worker_init_fn = WorkerStart(
                 self.loader.worker_init_fn, self.states
@@ -193,9 +193,9 @@ class Workers:
 
 
 class ReportingCollate:
-    """A collate function whose batches bring their worker's random states.
+    """A collate function that adds the worker's random states to a batch.
 
-    Of no samples, which stand for a batch that is skipped, it makes None.
+    It returns None for an empty list, which stands for a skipped batch.
     """
 
     def __init__(self, collate_fn: Callable) -> None:
@@ -207,17 +207,17 @@ class ReportingCollate:
         batch = self.collate_fn(samples)
         worker = get_worker_info()
         if worker is not None and isinstance(batch, dict):
-            # As bytes, which cross to the training faster than a tensor.
+            # Bytes are sent to the main process faster than a tensor.
             batch[REPORT] = worker.id, pickle.dumps(random_states())
         return batch
 
 
 class WorkerStart:
-    """A ``worker_init_fn`` that ends with the worker's saved states.
+    """A ``worker_init_fn`` that restores the worker's saved states.
 
     Args:
-        init_fn: What comes first, or None.
-        workers: Pickled states of each; None leaves a worker as it is.
+        init_fn: Function to call first, or None.
+        workers: Pickled states of each worker; None to restore nothing.
     """
 
     def __init__(
@@ -235,12 +235,12 @@ class WorkerStart:
 
 
 class RemainingBatches:
-    """A batch sampler whose first pass lacks its first batches.
+    """A batch sampler that skips the first batches of its first pass.
 
     Args:
-        batches: The whole one, whose pass begins now.
-        position: Number of batches left out; their indices are drawn.
-        empty: Number of batches without samples that come in place of them.
+        batches: Batch sampler, at the start of a pass.
+        position: Number of batches to skip; their indices are drawn.
+        empty: Number of empty batches to yield instead.
     """
 
     def __init__(self, batches: Any, position: int, empty: int) -> None:
@@ -265,18 +265,18 @@ class RemainingBatches:
 
 
 def made(kind: type, loader: Loader) -> Any:
-    """The loop's iterator over a loader, whose workers have begun."""
+    """Build the loop's iterator over a loader and start its workers."""
     iterator = kind(loader)
-    # In onedl-mmengine they begin late.
+    # onedl-mmengine starts them late.
     getattr(iterator, '_ensure_iterator', lambda: None)()
     return iterator
 
 
 def rewind(loader: Loader, config: dict, seed: int | None) -> None:
-    """Set the samplers to the state that they were built in.
+    """Reset the samplers to their initial state.
 
     Args:
-        loader: Built from the config.
+        loader: Data loader built from the config.
         config: A ``train_dataloader``.
         seed: Seed of the sampler.
     """

@@ -1,4 +1,4 @@
-"""A training that was killed and resumed is the uninterrupted one."""
+"""Resume a killed training so that it equals the uninterrupted one."""
 
 import logging
 from pathlib import Path
@@ -19,45 +19,44 @@ from .random_states import random_states, restore_random_states
 KEY = 'exact_resume'
 """Key of a checkpoint."""
 SAME_ORDER = ('train_loop', 'num_images')
-"""Keys of a ``setting`` that decide the order of the images."""
+"""Keys of a ``setting`` that determine the order of the images."""
 
 
 @HOOKS.register_module()
 class ExactResumeHook(Hook):
-    """Save and restore every random state, so that a resumed training equals
-    the uninterrupted one.
+    """Make a resumed training equal the uninterrupted one.
 
     mmengine saves weights, optimizers and schedulers. This hook adds to each
     checkpoint that has an optimizer, for every process:
 
-    - the states of Python, NumPy, torch and the GPU;
+    - the random states of Python, NumPy, torch and the GPU;
     - the seed of the sampler and its position, which a resumed iteration-based
-      loop reaches without loading the images before it;
+      loop reaches without loading the earlier images;
     - the random states and the seed of the data loaders' workers;
-    - gradients that wait for more, under ``accumulative_counts``;
-    - buffers of the model and of its EMA, where they differ between processes:
-      mmengine saves those of the first;
+    - accumulated gradients, under ``accumulative_counts``;
+    - buffers of the model and of its EMA that differ between processes;
+      mmengine saves those of the first process;
     - whether the validation of this iteration is done. If not, the resumed
       training begins with it.
 
-    It also makes the CheckpointHook write whole files (``WholeFileBackend``),
-    unless its ``backend_args`` are set, and lets ``--resume`` without a path
-    skip a broken checkpoint.
+    The hook also sets ``WholeFileBackend`` in the CheckpointHook, unless its
+    ``backend_args`` are set, and lets ``--resume`` without a path skip a
+    truncated checkpoint.
 
     On a CPU with a fixed number of threads the resumed training is equal bit
-    for bit. On a GPU it is as far as the kernels are deterministic. An
-    uninterrupted training is the same with the hook and without it.
+    for bit; on a GPU as far as the kernels are deterministic. The hook does
+    not change an uninterrupted training.
 
-    A training resumes with a warning, and not exactly, from a checkpoint
-    without these states, with another number of processes, of workers, of
-    images or batch size, or from the middle of an epoch of an
+    A training resumes inexactly, with a warning, from a checkpoint without
+    these states, with another number of processes, workers or images or
+    another batch size, or from the middle of an epoch of an
     EpochBasedTrainLoop. With other processes, workers or batch size the images
-    still continue in order; random states start anew. What
-    transforms or data preprocessors keep from batch to batch, such as the
-    images of CachedMosaic, is not saved.
+    still continue in order, but random states restart. State that transforms
+    or data preprocessors keep between batches, such as the images of
+    CachedMosaic, is not saved.
     """
 
-    # After what changes a step's states, before CheckpointHook saves them.
+    # After hooks that change a step's states, before CheckpointHook saves.
     priority = 80
 
     def __init__(self) -> None:
@@ -71,11 +70,10 @@ class ExactResumeHook(Hook):
         self.collected: list[dict[str, Any]] | None = None
 
     def before_run(self, runner: Runner) -> None:
-        """Choose files that can be resumed from.
+        """Set the file backend and choose the checkpoint to resume from.
 
         Raises:
-            ValueError: The checkpoint to resume from is broken, and there is
-                no other, or it was named.
+            ValueError: The named checkpoint is truncated, or all are.
         """
         hooks = checkpoint_hooks(runner)
         for hook in hooks:
@@ -93,8 +91,8 @@ class ExactResumeHook(Hook):
         found = checkpoint_to_resume(pointer, Path(runner.work_dir), templates)
         if found is not None and str(found) != pointer:
             warn(
-                f'last_checkpoint names {pointer or "nothing"}, which is no '
-                f'whole checkpoint: the training resumes from {found}'
+                f'last_checkpoint names {pointer or "nothing"}, which is not '
+                f'a complete checkpoint: the training resumes from {found}'
             )
             runner._load_from = str(found)
 
@@ -105,12 +103,13 @@ class ExactResumeHook(Hook):
         self.infos = checkpoint['message_hub']['runtime_info']
         if self.saved is None:
             warn(
-                'The checkpoint has no random states, as of a training without'
-                ' ExactResumeHook: the training resumes, but not exactly'
+                'The checkpoint has no random states, like those of trainings '
+                'without ExactResumeHook: the training resumes, but not '
+                'exactly'
             )
 
     def before_train(self, runner: Runner) -> None:
-        """Bring data and random states to where the checkpoint was saved."""
+        """Restore the data position and random states of the checkpoint."""
         self.owes_validation = False
         config = runner.cfg.get('train_dataloader') or {}
         loop = runner.train_loop
@@ -132,7 +131,7 @@ class ExactResumeHook(Hook):
             self.has_validated = self.saved['has_validated']
         self.progress.start(order)
         if state is None:
-            # Building iterators has drawn from them.
+            # Building iterators has drawn random numbers.
             restore_random_states(before)
             return
         if self.val_workers is not None and state['val_workers'] is not None:
@@ -149,11 +148,11 @@ class ExactResumeHook(Hook):
         restore_random_states(state['random'])
 
     def restored(self, runner: Runner) -> tuple[dict | None, dict | None]:
-        """What this process and its data begin with.
+        """Find the states to restore.
 
         Returns:
             State of this process, None if an exact resume is impossible; and
-            that of its data, None if their order is lost as well.
+            state of its data, None if the order is lost too.
         """
         if self.saved is None:
             return None, None
@@ -172,13 +171,13 @@ class ExactResumeHook(Hook):
             if all(before.get(name) == now[name] for name in SAME_ORDER):
                 order = order_of(first, before, now)
                 if not in_epochs:
-                    kept += ': images continue in order, random states not'
+                    kept += ': images continue in order, random states restart'
             warn(f'The checkpoint was saved with {"; ".join(changes)}: {kept}')
             return None, order
         if in_epochs and loop.iter != loop.epoch * len(loop.dataloader):
             warn(
                 'The checkpoint was saved in the middle of an epoch, which '
-                f'{type(loop).__name__} begins anew: to resume exactly, save '
+                f'{type(loop).__name__} restarts: to resume exactly, save '
                 'with by_epoch=True or train with IterBasedTrainLoop'
             )
             return None, None
@@ -230,7 +229,7 @@ class ExactResumeHook(Hook):
             self.collect(runner)
 
     def after_train(self, runner: Runner) -> None:
-        """Validate where the training was killed in its last validation."""
+        """Validate if the training was killed in its last validation."""
         if self.owes_validation:
             # RuntimeInfoHook has ended the stage.
             runner.message_hub.update_info('loop_stage', 'train')
@@ -242,7 +241,7 @@ class ExactResumeHook(Hook):
         if self.progress is None or 'optimizer' not in checkpoint:
             return
         if get_world_size() > 1:
-            # Only the first process saves, which cannot ask the others.
+            # Only the first process saves, and it cannot query the others.
             processes = self.collected
         else:
             processes = [self.state(runner)]
@@ -255,7 +254,7 @@ class ExactResumeHook(Hook):
             )
 
     def collect(self, runner: Runner) -> None:
-        """Bring the states of all processes together."""
+        """Gather the states of all processes."""
         if self.progress is not None:
             states = all_gather_object(self.state(runner))
             saved = states[0]['buffers']
@@ -284,7 +283,7 @@ class ExactResumeHook(Hook):
         )
 
     def validate_if_owed(self, runner: Runner) -> None:
-        """Run the validation that the checkpoint was saved before.
+        """Run the validation that was due when the checkpoint was saved.
 
         mmengine's loops validate after an iteration or epoch, and resume with
         the next one.
@@ -311,7 +310,7 @@ class ExactResumeHook(Hook):
 
 
 def setting(runner: Runner) -> dict[str, Any]:
-    """What must be equal for an exact resume."""
+    """Settings that must be equal for an exact resume."""
     loader: Loader = runner.train_dataloader
     return dict(
         train_loop=type(runner.train_loop).__name__,
@@ -327,7 +326,7 @@ def setting(runner: Runner) -> dict[str, Any]:
 
 
 def waiting_gradients(runner: Runner) -> dict[str, Tensor]:
-    """Gradients between the steps of an optimizer that accumulates them."""
+    """Gradients accumulated since the last step of the optimizer."""
     return {
         name: parameter.grad.cpu()
         for name, parameter in runner.model.named_parameters()
@@ -347,7 +346,7 @@ def named_buffers(runner: Runner) -> dict[str, Tensor]:
 def order_of(
     data: dict[str, Any], before: dict[str, Any], now: dict[str, Any]
 ) -> dict[str, Any]:
-    """State of data that continues after the images that were trained on.
+    """Data state that continues after the images already trained on.
 
     Args:
         data: State of a process when the checkpoint was saved.
@@ -367,23 +366,23 @@ def checkpoint_hooks(runner: Runner) -> list[CheckpointHook]:
 
 
 def is_due(hook: CheckpointHook, runner: Runner) -> bool:
-    """Whether a hook that counts iterations saves after this one."""
+    """Whether an iteration-based hook saves after this iteration."""
     return hook.every_n_train_iters(
         runner, hook.interval, hook.save_begin
     ) or (hook.save_last and hook.is_last_train_iter(runner))
 
 
 def check_named(name: str) -> None:
-    """Refuse a broken checkpoint that a user names.
+    """Check a checkpoint named by the user.
 
     Raises:
-        ValueError: It is cut off.
+        ValueError: It is truncated.
     """
     path = Path(name)
     if path.exists() and is_broken(path):
         raise ValueError(
-            f'{name} is no whole checkpoint: resume from another, or with '
-            '--resume alone from the newest whole one'
+            f'{name} is not a complete checkpoint: resume from another, or '
+            'with --resume alone from the newest complete one'
         )
 
 

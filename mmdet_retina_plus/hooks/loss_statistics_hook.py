@@ -1,6 +1,6 @@
-"""What the losses of a one-stage detector do, as scalars in the log.
+"""Log statistics of the losses of a one-stage detector.
 
-The words are those of Lin et al., "Focal Loss for Dense Object Detection",
+Terms are those of Lin et al., "Focal Loss for Dense Object Detection",
 arXiv 1708.02002, and of RetinaMask, arXiv 1901.03353.
 """
 
@@ -22,55 +22,54 @@ from torch.utils.hooks import RemovableHandle
 
 from mmdet_retina_plus.common import loss_calls
 
-# Logits per chunk, so that a logged step needs little memory beside its own.
+# Logits per chunk, so that a logged step needs little extra memory.
 CHUNK = 2**21
-TAKE_OUT = 'take the hook out of default_hooks or custom_hooks'
+TAKE_OUT = 'remove the hook from default_hooks or custom_hooks'
 COORDINATES = ('dx', 'dy', 'dw', 'dh')
 
 
 @HOOKS.register_module()
 class LossStatisticsHook(Hook):
-    """Log where the classification loss comes from.
+    """Log which anchors the classification loss comes from.
 
-    A sigmoid has a term for each (anchor, class) pair: positive where the
-    target is 1, negative elsewhere. A softmax has one for each anchor:
-    positive for an object's, negative for background. Terms of weight 0, as
-    of ignored anchors, do not count. ``p_t`` (equation 2 of the focal loss
-    paper) is the probability of what is right: p of a positive and 1 - p of a
-    negative term, or the softmax of the anchor's own label.
+    A sigmoid loss has a term per (anchor, class) pair: positive where the
+    target is 1, otherwise negative. A softmax loss has a term per anchor:
+    positive for an object, negative for background. Terms of weight 0, such
+    as those of ignored anchors, do not count. ``p_t`` (equation 2 of the focal
+    loss paper) is the probability of the true label: p for a positive and
+    1 - p for a negative term, or the softmax of the anchor's label.
 
     ``positives``: Positive terms per image, which are anchors.
     ``p_t_positives``, ``p_t_negatives``: Means of p_t.
-    ``positive_share``: Part of the classification loss, as weighed but before
-        the division by ``avg_factor``, that positive terms cost.
-    ``beta_dx``, ``beta_dy``, ``beta_dw``, ``beta_dh``: Where the square turns
-        into a line, if ``loss_bbox`` has a ``transition()``, as
-        SelfAdjustingSmoothL1Loss does.
+    ``positive_share``: Fraction of the weighted classification loss, before
+        the division by ``avg_factor``, that comes from positive terms.
+    ``beta_dx``, ``beta_dy``, ``beta_dw``, ``beta_dh``: Transition points, if
+        ``loss_bbox`` has ``transition()`` like SelfAdjustingSmoothL1Loss.
 
-    Each is the value of a single iteration over all processes, the betas
-    their mean. mmengine averages tags with "loss" or "time" over a window,
-    hence the names. The mean of no terms is not logged, so that the log
-    repeats the one before; ``positives`` is 0 then. An iteration in which no
-    process calls the loss logs betas alone, and the first such warns.
+    Each value is that of a single iteration over all processes, for betas the
+    mean. The names avoid "loss" and "time", which mmengine averages over a
+    window. The mean of no terms is not logged, so the log repeats the previous
+    value; ``positives`` is then 0. If no process calls the loss in an
+    iteration, only betas are logged, with a warning the first time.
 
-    What ``bbox_head.loss_cls`` is called with during an iteration is summed,
-    over levels for example. A call with ``reduction_override='none'`` is left
-    out, since heads weigh anchors by it.
+    All calls of ``bbox_head.loss_cls`` in an iteration are summed, for example
+    over levels. Calls with ``reduction_override='none'`` do not count, since
+    heads use them to weigh anchors.
 
     Args:
-        interval: Iterations from one value to the next. None for those that
-            the LoggerHook writes. Others cost nothing.
+        interval: Number of iterations between values; None for the iterations
+            that the LoggerHook logs. Other iterations cost nothing.
 
     Raises:
-        ValueError: The interval is no positive whole number; at the first
-            logged iteration that has them, also of targets other than 0 and 1.
+        ValueError: The interval is not a positive integer; or, at the first
+            logged iteration, targets are soft.
     """
 
     def __init__(self, interval: int | None = None) -> None:
         whole = isinstance(interval, int) and not isinstance(interval, bool)
         if interval is not None and not (whole and interval >= 1):
             raise ValueError(
-                f'interval is {interval!r}: give a number of iterations, or '
+                f'interval is {interval!r}: use a number of iterations, or '
                 'None for those of the LoggerHook'
             )
         self.interval = interval
@@ -80,10 +79,10 @@ class LossStatisticsHook(Hook):
         self.has_warned = False
 
     def before_train(self, runner: Runner) -> None:
-        """Find what to listen to.
+        """Find the losses to observe.
 
         Raises:
-            ValueError: The model has no classification loss that is known, or
+            ValueError: The model has no supported classification loss, or
                 there is neither an interval nor a LoggerHook.
         """
         self.stop_listening()
@@ -95,13 +94,13 @@ class LossStatisticsHook(Hook):
         if self.logger is None and self.interval is None:
             raise ValueError(
                 'There is no LoggerHook whose interval LossStatisticsHook '
-                'could take: give it an `interval`'
+                'could use: set its `interval`'
             )
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None
     ) -> None:
-        # An iteration that raised has left its handle.
+        # An iteration that raised has not removed its handle.
         self.stop_listening()
         if self.is_due(runner, batch_idx):
             self.calls = []
@@ -122,21 +121,21 @@ class LossStatisticsHook(Hook):
         if self.handle is None:
             return
         self.stop_listening()
-        # An iteration without a call still has to meet the other processes.
+        # An iteration without a call must still join the all-reduce.
         nothing = torch.zeros((1, 8), dtype=torch.float64)
         sums = torch.stack(self.calls or [*nothing]).sum(0)
         counts = sums.new_tensor([len(data_batch['data_samples']), 1])
         transition = find_transition(require_bbox_head(runner.model)).to(sums)
         values = torch.cat([sums, counts, transition])
         all_reduce(values)
-        # The only read, since each stops a GPU's queue.
+        # Read once, since each read synchronises a GPU.
         numbers = values.tolist()
         num_calls, num_soft, num_images, num_processes = numbers[6:10]
         if num_soft:
             raise ValueError(
                 f'{num_soft:.0f} targets of loss_cls are neither 0 nor 1, as '
-                'of a head that scales them by IoU, and LossStatisticsHook '
-                f'counts none of them as positive: {TAKE_OUT}'
+                'in heads that scale them by IoU, which LossStatisticsHook '
+                f'does not support: {TAKE_OUT}'
             )
         scalars = {}
         if num_calls:
@@ -159,11 +158,11 @@ class LossStatisticsHook(Hook):
             self.handle = None
 
     def warn_once(self) -> None:
-        """Say that there was nothing to hear."""
+        """Warn that the loss was not called."""
         if not self.has_warned:
             print_log(
                 'No process called bbox_head.loss_cls in an iteration that '
-                'LossStatisticsHook listened to, so that it logs nothing of '
+                'LossStatisticsHook observed, so it logs no statistics of '
                 'it. torch.compile may hide the calls: train with '
                 f'compile=False, or {TAKE_OUT}',
                 logger='current',
@@ -172,7 +171,7 @@ class LossStatisticsHook(Hook):
         self.has_warned = True
 
     def is_due(self, runner: Runner, batch_idx: int) -> bool:
-        """Whether values of this iteration are wanted."""
+        """Whether to log this iteration."""
         if self.interval is not None:
             return self.every_n_train_iters(runner, self.interval)
         assert self.logger is not None
@@ -192,7 +191,7 @@ class LossStatisticsHook(Hook):
         target: Tensor,
         weight: Tensor | None,
     ) -> None:
-        """Keep the sums of what a classification loss is called with."""
+        """Add the statistics of a call of the classification loss."""
         if self.handle is None:
             # torch.compile may have traced it into a graph.
             return
@@ -206,10 +205,10 @@ class LossStatisticsHook(Hook):
 def sum_terms(
     loss_cls: nn.Module, pred: Tensor, target: Tensor, weight: Tensor | None
 ) -> Tensor:
-    """Number of terms, sum of p_t, sum of the loss.
+    """Compute the number of terms, sum of p_t and sum of the loss.
 
     Args:
-        loss_cls: Has ``use_sigmoid``; each row is a loss of its own.
+        loss_cls: Loss with ``use_sigmoid`` and independent rows.
         pred: Logits of shape (N, C), or (N, C + 1) for a softmax.
         target: Labels of shape (N,), background is C; for sigmoids also
             shape (N, C).
@@ -231,7 +230,7 @@ def sum_terms(
         weight.split(size),
         strict=True,
     ):
-        # A loss in mmdet takes weights of anchors in one dimension only.
+        # mmdet's losses accept weights of anchors only in one dimension.
         weights = weights.squeeze(1)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         positive, p_t = classify(logits, targets, bool(loss_cls.use_sigmoid))
@@ -250,11 +249,11 @@ def sum_terms(
 
 
 def count_soft(target: Tensor, weight: Tensor | None) -> Tensor:
-    """Number of targets other than 0 and 1, of weight other than 0.
+    """Count the soft targets with a weight other than 0.
 
     Args:
-        target: Labels of shape (N,), which are none; or shape (N, C).
-        weight: As of ``sum_terms``.
+        target: Labels of shape (N,), which are never soft; or shape (N, C).
+        weight: See ``sum_terms``.
     """
     if target.dim() == 1 or not len(target):
         return target.new_zeros(())
@@ -267,7 +266,7 @@ def count_soft(target: Tensor, weight: Tensor | None) -> Tensor:
 def classify(
     logits: Tensor, target: Tensor, use_sigmoid: bool
 ) -> tuple[Tensor, Tensor]:
-    """Which terms are positive, and p_t of each.
+    """Flag positive terms and compute p_t of all.
 
     Returns:
         Both of shape (N, C) for sigmoids and (N,) for a softmax.
@@ -287,12 +286,12 @@ def classify(
 def statistics(
     positive: Sequence[float], negative: Sequence[float], num_images: float
 ) -> dict[str, float]:
-    """Values of the log by name, without those that nothing defines.
+    """Compute the values to log by name, without undefined ones.
 
     Args:
-        positive: Number of positive terms, sum of their p_t, of their loss.
-        negative: The same of negative terms.
-        num_images: Images that the terms are of.
+        positive: Number of positive terms, sums of their p_t and their loss.
+        negative: The same for negative terms.
+        num_images: Number of images.
     """
     scalars = dict(positives=positive[0] / num_images)
     if positive[0]:
@@ -306,7 +305,7 @@ def statistics(
 
 
 def name_betas(betas: Sequence[float]) -> dict[str, float]:
-    """Transition points by coordinate, or by number for other than four."""
+    """Name transition points by coordinate, or by number if not four."""
     names: Iterable = COORDINATES if len(betas) == 4 else count()
     return {
         f'beta_{name}': beta for name, beta in zip(names, betas, strict=False)
@@ -314,7 +313,7 @@ def name_betas(betas: Sequence[float]) -> dict[str, float]:
 
 
 def find_transition(bbox_head: nn.Module) -> Tensor:
-    """Transition points of the box loss, shape (0,) where it has none."""
+    """Transition points of the box loss, shape (0,) if it has none."""
     transition = getattr(
         getattr(bbox_head, 'loss_bbox', None), 'transition', None
     )
@@ -322,7 +321,7 @@ def find_transition(bbox_head: nn.Module) -> Tensor:
 
 
 def require_bbox_head(model: nn.Module) -> nn.Module:
-    """The head of a detector, which may be wrapped for several processes.
+    """Return the box head of a detector, which may be wrapped for DDP.
 
     Raises:
         ValueError: There is none.
@@ -331,29 +330,29 @@ def require_bbox_head(model: nn.Module) -> nn.Module:
     if bbox_head is None:
         raise ValueError(
             f'{type(loss_calls.unwrap(model)).__name__} has no bbox_head for '
-            f'LossStatisticsHook to listen to: {TAKE_OUT}'
+            f'LossStatisticsHook to observe: {TAKE_OUT}'
         )
     return bbox_head
 
 
 def check_classification_loss(bbox_head: nn.Module) -> None:
-    """Refuse a loss that is not a sum of terms with targets of 0 and 1.
+    """Check that the loss is a sum of terms with targets of 0 and 1.
 
     Raises:
-        ValueError: ``loss_cls`` is missing or of another kind.
+        ValueError: ``loss_cls`` is missing or not supported.
     """
     loss_cls = getattr(bbox_head, 'loss_cls', None)
     if loss_cls is None or not has_binary_terms(loss_cls):
         raise ValueError(
             f'{type(bbox_head).__name__} has loss_cls = '
-            f'{type(loss_cls).__name__}, of which LossStatisticsHook knows no '
-            'positives: take FusedFocalLoss, FocalLossStar, FocalLoss or '
+            f'{type(loss_cls).__name__}, which LossStatisticsHook does not '
+            'support: use FusedFocalLoss, FocalLossStar, FocalLoss or '
             f'CrossEntropyLoss without ignore_index, or {TAKE_OUT}'
         )
 
 
 def has_binary_terms(loss_cls: nn.Module) -> bool:
-    """Whether rows can be evaluated once more, each by itself."""
+    """Whether rows can be evaluated again, each separately."""
     if not isinstance(getattr(loss_cls, 'use_sigmoid', None), bool):
         return False
     parameters = inspect.signature(loss_cls.forward).parameters
@@ -366,6 +365,6 @@ def has_binary_terms(loss_cls: nn.Module) -> bool:
         and not loss_calls.has_soft_targets(loss_cls)
         and not other_inputs
         and getattr(loss_cls, 'ignore_index', None) is None
-        # A state would move by the second evaluation.
+        # The second evaluation would change a state.
         and not list(loss_cls.buffers())
     )

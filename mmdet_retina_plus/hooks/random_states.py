@@ -1,4 +1,4 @@
-"""Random states of one process, as plain values."""
+"""Random states of a process as plain values."""
 
 import random
 from typing import Any
@@ -8,9 +8,9 @@ import torch
 
 
 def random_states() -> dict[str, Any]:
-    """States of Python, NumPy, torch and, if it is in use, the current GPU.
+    """Get the states of Python, NumPy, torch and a GPU in use.
 
-    Numbers, strings, tuples and lists of them, and byte tensors: what
+    They consist of numbers, strings, tuples, lists and byte tensors, which
     ``torch.load`` reads with ``weights_only``.
     """
     numpy: dict[str, Any] = dict(np.random.get_state(legacy=False))
@@ -27,10 +27,10 @@ def random_states() -> dict[str, Any]:
 
 
 def restore_random_states(states: dict[str, Any]) -> None:
-    """Set what ``random_states`` returned.
+    """Restore the result of ``random_states``.
 
     Args:
-        states: Tensors may have been loaded to any device.
+        states: Tensors may be on any device.
     """
     random.setstate(states['python'])
     np.random.set_state(states['numpy'])

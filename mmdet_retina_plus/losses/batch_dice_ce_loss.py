@@ -20,11 +20,11 @@ class BatchDiceCELoss(nn.Module):
 
     Args:
         loss_weight: Factor of the loss.
-        ignore_index: Label of pixels that take no part.
-        smooth: Added to both sides of every dice fraction, above 0.
-        skip_absent: Leave classes that no pixel of the batch has out of the
-            dice term. Otherwise such a class holds the term near 1, with
-            almost no gradient.
+        ignore_index: Label of pixels to ignore.
+        smooth: Added to numerator and denominator of dice, above 0.
+        skip_absent: Skip classes without a pixel in the batch in the dice
+            term. Otherwise such a class keeps the term near 1, with almost
+            no gradient.
 
     Raises:
         ValueError: ``smooth`` is not above 0.
@@ -40,8 +40,8 @@ class BatchDiceCELoss(nn.Module):
         super().__init__()
         if not smooth > 0:
             raise ValueError(
-                f'smooth is {smooth}: take a small number above 0, without '
-                'it an absent class is 0 / 0'
+                f'smooth is {smooth}: use a small number above 0, since an '
+                'absent class would be 0 / 0'
             )
         self.loss_weight = loss_weight
         self.ignore_index = ignore_index
@@ -56,15 +56,15 @@ class BatchDiceCELoss(nn.Module):
         avg_factor: float | Tensor | None = None,
         reduction_override: str | None = None,
     ) -> Tensor:
-        """The loss of a batch, a number.
+        """Compute the loss of a batch, a scalar.
 
         Args:
             pred: Logits of shape (N, C, H, W), background is class 0.
             target: Labels of shape (N, H, W), integers.
             weight: Weight of each pixel in both terms, shape (N, H, W).
-            avg_factor: Divisor of the cross entropy's sum, the number of
-                pixels that take part if not given.
-            reduction_override: Nothing but ``'mean'``: a batch has one dice.
+            avg_factor: Divisor of the sum of cross entropies; the number of
+                pixels that are not ignored by default.
+            reduction_override: None or ``'mean'``: a batch has one dice.
 
         Raises:
             ValueError: Shapes, labels or the reduction do not fit.
@@ -94,17 +94,18 @@ def batch_dice_ce_loss(
     smooth: float = 1e-6,
     skip_absent: bool = False,
 ) -> Tensor:
-    """(dice loss + cross entropy) / 2.
+    """Compute (dice loss + cross entropy) / 2.
 
     The dice loss is 1 - mean_c D_c over the foreground classes with D_c = (2
     sum p_c y_c + smooth) / (sum p_c + sum y_c + smooth), the sums over all
-    pixels of all images, p the softmax. Half precision is computed in single.
-    Without a pixel that takes part the loss is 0, with a gradient of 0.
+    pixels of all images, p the softmax. Half precision inputs are computed in
+    single precision. If all pixels are ignored, the loss is 0 with a gradient
+    of 0.
 
     Args:
         pred: Logits of shape (N, C, H, W), C at least 2.
         target: Labels of shape (N, H, W) in [0, C) or ``ignore_index``.
-        weight: As ``BatchDiceCELoss.forward``, as all that follow.
+        weight: See ``BatchDiceCELoss.forward``, like all that follow.
     """
     check_maps(pred, target, weight, ignore_index)
     log_prob = pred.to(torch.promote_types(pred.dtype, torch.float32))
@@ -135,7 +136,11 @@ def batch_dice_ce_loss(
 def check_maps(
     pred: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int
 ) -> None:
-    """Raise ValueError unless logits, labels and weights fit each other."""
+    """Check that shapes and labels match.
+
+    Raises:
+        ValueError: They do not.
+    """
     if pred.dim() != 4 or pred.size(1) < 2:
         raise ValueError(
             f'Logits have shape {tuple(pred.shape)}: give (N, C, H, W) with '

@@ -14,8 +14,8 @@ from .fused_sigmoid_loss import FusedSigmoidLoss, softplus
 class FocalLossStar(FusedSigmoidLoss):
     """``-alpha_t ln sigmoid(gamma x_t + beta) / gamma``, x_t signed by class.
 
-    Cross entropy made steeper and shifted; its gamma does not compare with the
-    focal loss's.
+    A steeper and shifted cross entropy. Its gamma is not comparable to that of
+    the focal loss.
 
     Args:
         gamma: Slope, above 0.
@@ -40,7 +40,7 @@ class FocalLossStar(FusedSigmoidLoss):
         if not (numbers and 0 < gamma < math.inf and math.isfinite(beta)):
             raise ValueError(
                 f'gamma is {gamma} and beta is {beta}: FL* divides by gamma, '
-                'use one above 0, with a finite beta'
+                'use a gamma above 0 and a finite beta'
             )
         self.gamma = gamma
         self.beta = beta

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from .fused_sigmoid_loss import FusedSigmoidLoss, softplus
 
-# From here on p = 1 - q is computed by itself, for another pass: gamma times
-# the last bit of q would be seen in the gradient.
+# From this gamma on, p = 1 - q is computed separately in another pass: the
+# gradient would show gamma times the rounding error of q.
 LARGE_GAMMA = 4
 
 
@@ -18,14 +18,15 @@ LARGE_GAMMA = 4
 class FusedFocalLoss(FusedSigmoidLoss):
     """``-alpha_t (1 - p_t)^gamma ln p_t``, called like mmdet's FocalLoss.
 
-    Equal to it on labels and one-hot targets, but exact to 1e-10 in float64
-    and 2e-5 in float32 for |logit| <= 90, above the smallest normal number,
-    also where the gradient of the other is NaN: gamma in (0, 1) and a
-    saturated logit. A target between 0 and 1 weighs the losses of both cases,
-    where mmdet's blends alpha_t and p_t before it takes the loss.
+    Equals mmdet's on labels and one-hot targets. It is exact to 1e-10 in
+    float64 and 2e-5 in float32 for |logit| <= 90, above the smallest normal
+    number, also for gamma in (0, 1) and a saturated logit, where the gradient
+    of mmdet's is NaN. A soft target weighs the losses of both cases; mmdet's
+    blends alpha_t and p_t before it computes the loss.
 
     Args:
-        gamma: Focusing, at least 0; 0 is (alpha-balanced) cross entropy.
+        gamma: Focusing parameter, at least 0; 0 is (alpha-balanced) cross
+            entropy.
         use_sigmoid, alpha, reduction, loss_weight: See ``FusedSigmoidLoss``.
 
     Raises:
@@ -43,8 +44,8 @@ class FusedFocalLoss(FusedSigmoidLoss):
         super().__init__(use_sigmoid, alpha, reduction, loss_weight)
         if not (isinstance(gamma, (int, float)) and 0 <= gamma < math.inf):
             raise ValueError(
-                f'gamma is {gamma}: use a number of at least 0, and 0 for '
-                'plain cross entropy'
+                f'gamma is {gamma}: use a number of at least 0; 0 is plain '
+                'cross entropy'
             )
         self.gamma = gamma
 
@@ -63,11 +64,11 @@ def focal_terms(
     slope: Tensor,
     scratch: Tensor,
 ) -> None:
-    """``q^gamma u`` and ``q^gamma (gamma p u + q)`` of background logits.
+    """Compute ``q^gamma u`` and ``q^gamma (gamma p u + q)``.
 
-    With p = p_t, q = 1 - p_t and u = -ln p_t. All summands have one sign, so
-    nothing cancels; see the paper's appendix B for the derivative. Arguments
-    are those of ``FusedSigmoidLoss.terms``.
+    With p = p_t, q = 1 - p_t and u = -ln p_t. All summands have the same
+    sign, so nothing cancels; see the paper's appendix B for the derivative.
+    Arguments are those of ``FusedSigmoidLoss.terms``.
     """
     q = torch.sigmoid(logits, out=scratch)
     u = softplus(logits, out=value)

@@ -1,9 +1,9 @@
 """Value and gradient of a dense sigmoid loss in one pass over the logits.
 
-Every (anchor, class) pair is a binary term of its own (Lin et al., "Focal Loss
-for Dense Object Detection", arXiv 1708.02002), and a positive of logit x costs
-what a background of logit -x does. So a loss is one function of background
-logits; what is here weighs it, sums it and keeps its gradient.
+Every (anchor, class) pair is a separate binary term (Lin et al., "Focal Loss
+for Dense Object Detection", arXiv 1708.02002), and a positive of logit x has
+the loss of a background of logit -x. So a loss is one function of background
+logits; this module weighs it, sums it and keeps its gradient.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,13 +26,13 @@ from .input_checks import (
 
 Terms = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None]
 
-# Logits per chunk. A CPU wants the buffers in its cache, an accelerator few
-# launches.
+# Logits per chunk: buffers fit into the cache of a CPU, and an accelerator
+# needs few launches.
 CHUNK_CPU = 2**19
 CHUNK_ACCELERATOR = 2**21
 
-# torch has no public way to learn whether backward() keeps its graph. Where
-# this one is missing, backward pays for a second buffer.
+# torch has no public way to tell whether backward() keeps its graph. If this
+# one is missing, backward allocates a second buffer.
 keeps_graph = getattr(
     torch._C._autograd, '_get_current_graph_task_keep_graph', lambda: True
 )
@@ -44,18 +44,18 @@ OUT_OF_RANGE = (
 
 
 class FusedSigmoidLoss(nn.Module):
-    """Base of losses that only have to say what a background logit costs.
+    """Base class of losses that are one function of background logits.
 
-    The forward pass computes the gradient as well and keeps nothing else; no
-    second derivative exists. Halves are computed in single precision, and
-    their gradient is rounded after scaling by the upstream gradient. On a GPU
-    with Triton, unless in double precision, one kernel computes the loss and
-    one the gradient, from logits that are kept instead.
+    The forward pass also computes the gradient and keeps nothing else; there
+    is no second derivative. Half precision is computed in single precision,
+    and its gradient is rounded after scaling by the upstream gradient. On a
+    GPU with Triton, unless in double precision, one kernel computes the loss
+    and one the gradient, from logits that are kept instead.
 
     Args:
-        use_sigmoid: Only True; mmdet's heads read it.
-        alpha: Factor of positive terms, background terms get ``1 - alpha``.
-            One number, one per class, or None for no weighting at all.
+        use_sigmoid: Must be True; mmdet's heads read it.
+        alpha: Factor of positive terms; background terms get ``1 - alpha``.
+            One number, one per class, or None for no weighting.
         reduction: ``'none'``, ``'mean'`` or ``'sum'``.
         loss_weight: Factor of the result.
 
@@ -90,19 +90,19 @@ class FusedSigmoidLoss(nn.Module):
         slope: Tensor,
         scratch: Tensor,
     ) -> None:
-        """Write ``factor`` times loss and derivative of background logits.
+        """Compute ``factor`` times loss and derivative of background logits.
 
         Args:
             logits: Any shape, float32 or float64.
-            factor: Broadcasts to it.
-            value: Same shape as ``logits``, gets the loss.
-            slope: Same shape, gets the derivative.
-            scratch: Same shape, is overwritten.
+            factor: Broadcastable to ``logits``.
+            value: Output, the loss, same shape as ``logits``.
+            slope: Output, the derivative, same shape.
+            scratch: Buffer, same shape.
         """
         raise NotImplementedError
 
     def formula(self) -> tuple[bool, float, float]:
-        """What the GPU's kernel computes: ``star``, ``gamma``, ``beta``."""
+        """Arguments of the GPU kernel: ``star``, ``gamma``, ``beta``."""
         raise NotImplementedError
 
     def forward(
@@ -113,7 +113,7 @@ class FusedSigmoidLoss(nn.Module):
         avg_factor: float | Tensor | None = None,
         reduction_override: str | None = None,
     ) -> Tensor:
-        """Loss of N anchors and C classes.
+        """Compute the loss of N anchors and C classes.
 
         Args:
             pred: Logits, shape (N, C).
@@ -121,18 +121,19 @@ class FusedSigmoidLoss(nn.Module):
                 soft targets in [0, 1]. The loss is linear in a soft target,
                 so one-hot rows equal labels.
             weight: Shape (N,), (N, C) or flattened (N * C,); a constant.
-            avg_factor: Divisor in place of N * C for ``'mean'``, to which
-                mmdet adds float32's epsilon; ``'none'`` ignores it.
-            reduction_override: Takes the place of ``reduction``.
+            avg_factor: Divisor instead of N * C for ``'mean'``; mmdet adds
+                float32's epsilon. Ignored for ``'none'``.
+            reduction_override: Replaces ``reduction``.
 
         Returns:
             A scalar, or (N, C) for ``'none'``, in the precision it was
-            computed in. No anchors at all cost zero.
+            computed in. Zero without anchors.
 
         Raises:
-            ValueError: Shapes do not fit, ``avg_factor`` meets ``'sum'``, or,
-                on a CPU, labels lie outside [0, C] or soft targets outside
-                [0, 1]. On a GPU such targets end in a device-side assertion.
+            ValueError: Shapes do not match, ``avg_factor`` is given with
+                ``'sum'``, or, on a CPU, labels lie outside [0, C] or soft
+                targets outside [0, 1]. On a GPU such targets end in a
+                device-side assertion.
         """
         reduction = check_reduction(reduction_override or self.reduction)
         check_classification(pred, target)
@@ -171,7 +172,7 @@ class FusedSigmoidLoss(nn.Module):
         avg_factor: float | Tensor | None,
         reduction: str,
     ) -> Tensor:
-        """As ``forward``, on a GPU, which nothing waits for."""
+        """Compute ``forward`` on a GPU without synchronising."""
         from mmdet_retina_plus.kernels.sigmoid_loss import SigmoidLoss
 
         scale = self.loss_weight * factor_of_sum(pred, reduction, avg_factor)
@@ -192,9 +193,9 @@ class _Recomputed(torch.autograd.Function):
     @staticmethod
     def forward(ctx, pred, loss):
         value, valid = loss.value(pred)
-        # Not read, which would have to wait. A false one stops the GPU.
+        # Not read, which would synchronise. False stops the GPU.
         torch._assert_async(valid, OUT_OF_RANGE)
-        # Saved, so that a change in place before backward is an error.
+        # Saved, so that an in-place change before backward is an error.
         ctx.save_for_backward(pred, loss.target, loss.weight)
         ctx.loss = loss._replace(target=None, weight=None)
         return value
@@ -236,7 +237,7 @@ class _Once(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad_output):
         raise RuntimeError(
-            'The fused losses have no second derivative, for they keep only '
+            'The fused losses have no second derivative, since they keep only '
             "their gradient: use mmdet's FocalLoss where create_graph=True "
             'is needed'
         )
@@ -255,13 +256,13 @@ def loss_and_slope(
 
     Args:
         pred: Logits, shape (N, C).
-        target: Labels of shape (N,) or shares of shape (N, C).
+        target: Labels of shape (N,) or soft targets of shape (N, C).
         weight: Shape (N, 1) or (N, C).
         balance: Factors of positive and of background terms, shape (2, 1) or
             (2, C), in the precision to compute in.
-        terms: As ``FusedSigmoidLoss.terms``.
+        terms: See ``FusedSigmoidLoss.terms``.
         per_element: Return the loss in the shape of ``pred``.
-        with_slope: Return the slope too, else None in its place.
+        with_slope: Return the slope too; otherwise None.
     """
     dtype = balance.dtype
     positive, background = balance
@@ -307,7 +308,7 @@ def positives(
     terms: Terms,
     size: int,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Per chunk of ``size`` rows: flat places, losses, slopes of positives."""
+    """Yield flat indices, losses and slopes of positives, by ``size`` rows."""
     positive = (labels >= 0) & (labels < pred.size(1))
     row = positive.nonzero().squeeze(1)
     column = labels[row].long()
@@ -327,7 +328,7 @@ def positives(
 
 
 def scaled(slope: Tensor, grad_output: Tensor) -> Tensor:
-    """``slope * grad_output``, in place where the graph is used up."""
+    """Compute ``slope * grad_output``, in place if the graph is not kept."""
     if keeps_graph():
         return slope * grad_output
     scalar_here = grad_output.dim() == 0 and grad_output.device.type == 'cpu'
@@ -339,8 +340,8 @@ def scaled(slope: Tensor, grad_output: Tensor) -> Tensor:
 def allocate(pred: Tensor, dtype: torch.dtype) -> Tensor:
     if pred.device.type != 'cpu':
         return torch.empty(pred.shape, dtype=dtype, device=pred.device)
-    # NumPy asks Linux for huge pages: the faults of small ones would take
-    # longer than the arithmetic.
+    # NumPy requests huge pages from Linux: page faults of small pages would
+    # take longer than the arithmetic.
     return torch.from_numpy(
         np.empty(pred.shape, str(dtype).removeprefix('torch.'))
     )
@@ -349,20 +350,20 @@ def allocate(pred: Tensor, dtype: torch.dtype) -> Tensor:
 def chunk_rows(pred: Tensor) -> int:
     on_cpu = pred.device.type == 'cpu'
     logits = CHUNK_CPU if on_cpu else CHUNK_ACCELERATOR
-    # Multiples of 32 rows fill whole vector registers, so that no result
-    # depends on the place of a chunk's end.
+    # Multiples of 32 rows fill whole vector registers, so no result depends on
+    # where a chunk ends.
     return max(1, logits // max(1, pred.size(1)) // 32) * 32
 
 
 def softplus(logits: Tensor, out: Tensor) -> Tensor:
-    # Beyond 40 it is its argument, to the last bit of float64.
+    # Above 40, softplus(x) equals x to the last bit of float64.
     return F.softplus(logits, 1, 40, out=out)  # type: ignore[call-arg]
 
 
 def positive_and_background_factors(
     alpha: float | Sequence[float] | None,
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Factors by class, or one for all of them.
+    """Compute the factors of positive and background terms, by class or one.
 
     Raises:
         ValueError: A factor is not in [0, 1].

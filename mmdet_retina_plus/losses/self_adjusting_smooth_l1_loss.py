@@ -15,25 +15,24 @@ from .input_checks import check_reduction, weight_matrix
 class SelfAdjustingSmoothL1Loss(nn.Module):
     """Smooth L1 whose beta follows the training errors, per coordinate.
 
-    Each training forward first moves running mean and variance of the
-    absolute error towards those of the batch, then uses ``mean - variance``,
-    clipped to [beta_min, beta], as its beta. That follows the authors' code;
-    the paper clips at 0. As with BatchNorm the mode decides and not the
-    gradient: ``eval()`` freezes the statistics, ``no_grad`` does not, and a
-    forward that gradient checkpointing repeats counts again.
+    Each forward in training mode first updates the running mean and variance
+    of the absolute error, then uses ``mean - variance``, clipped to
+    [beta_min, beta], as beta. This follows the authors' code; the paper clips
+    at 0. As in BatchNorm, ``eval()`` freezes the statistics and ``no_grad``
+    does not. A forward repeated by gradient checkpointing updates them again.
 
-    The statistics are meant to see all pyramid levels in one call, on errors
-    in units of stds (.1, .1, .2, .2).
+    Call it once for all pyramid levels, on errors in units of stds
+    (.1, .1, .2, .2).
 
     Args:
         beta: Largest transition point, and the initial running mean.
         beta_min: Smallest transition point, above 0.
-        momentum: Share of the old statistics that a step keeps.
+        momentum: Fraction of the old statistics that a step keeps.
         num_features: Coordinates of a box.
         reduction: ``'none'``, ``'mean'`` or ``'sum'``.
         loss_weight: Factor of the result.
-        sync: Gather statistics over all processes. Each must then call the
-            loss equally often, also without a positive.
+        sync: Gather statistics over all processes. Each process must then
+            call the loss equally often, also without positives.
 
     Raises:
         ValueError: An option is out of its range.
@@ -55,13 +54,13 @@ class SelfAdjustingSmoothL1Loss(nn.Module):
         super().__init__()
         if not 0 < beta_min <= beta < math.inf:
             raise ValueError(
-                f'beta_min is {beta_min} and beta is {beta}: the transition '
-                'point moves between them, use 0 < beta_min <= beta'
+                f'beta_min is {beta_min} and beta is {beta}: they bound the '
+                'transition point, use 0 < beta_min <= beta'
             )
         if not 0 <= momentum <= 1:
             raise ValueError(
-                f'momentum is {momentum}: use the share in [0, 1] that the '
-                'old statistics keep'
+                f'momentum is {momentum}: use the fraction in [0, 1] of the '
+                'old statistics to keep'
             )
         if num_features < 1:
             raise ValueError(
@@ -84,19 +83,20 @@ class SelfAdjustingSmoothL1Loss(nn.Module):
         avg_factor: float | Tensor | None = None,
         reduction_override: str | None = None,
     ) -> Tensor:
-        """Loss of N boxes, in single precision at least.
+        """Compute the loss of N boxes, at least in single precision.
 
         Args:
             pred: Encoded boxes, shape (N, num_features).
             target: Same shape.
             weight: Same shape, or (N,). A coordinate of weight 0 does not
-                enter the statistics.
-            avg_factor: Divisor in place of the number of coordinates for
-                ``'mean'``; ``'none'`` ignores it.
-            reduction_override: Takes the place of ``reduction``.
+                count in the statistics.
+            avg_factor: Divisor instead of the number of coordinates for
+                ``'mean'``; ignored for ``'none'``.
+            reduction_override: Replaces ``reduction``.
 
         Raises:
-            ValueError: Shapes do not fit, or ``avg_factor`` meets ``'sum'``.
+            ValueError: Shapes do not match, or ``avg_factor`` is given with
+                ``'sum'``.
         """
         reduction = check_reduction(reduction_override or self.reduction)
         expected = (len(pred), self.running_mean.numel())
@@ -119,16 +119,16 @@ class SelfAdjustingSmoothL1Loss(nn.Module):
         )
 
     def transition(self) -> Tensor:
-        """Error at which the square turns into a line, per coordinate."""
+        """Beta of each coordinate: where the loss turns linear."""
         transition = self.running_mean - self.running_var
         return transition.clamp(self.beta_min, self.beta)
 
     @torch.no_grad()
     def observe(self, error: Tensor, counted: Tensor) -> None:
-        """Move the statistics towards those of the counted errors.
+        """Update the statistics with those of the counted errors.
 
-        A coordinate that fewer than two boxes count in stays as it is, and an
-        error that is not finite leaves all as they are.
+        A coordinate with fewer than two counted errors keeps its statistics.
+        If any error is not finite, nothing is updated.
 
         Args:
             error: Shape (N, num_features).
@@ -145,7 +145,7 @@ class SelfAdjustingSmoothL1Loss(nn.Module):
 
 
 def smooth_l1(error: Tensor, beta: Tensor) -> Tensor:
-    """``e^2 / 2 beta`` below beta, ``e - beta / 2`` from there on."""
+    """Compute ``e^2 / 2 beta`` below beta, ``e - beta / 2`` above."""
     return torch.where(
         error < beta, error.square() / (2 * beta), error - beta / 2
     )
@@ -156,12 +156,12 @@ def masked_moments(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Count, mean and unbiased variance of each column where ``mask`` is True.
 
-    A column without a value has mean 0, one with a single value variance 0.
+    A column without values has mean 0, one with a single value variance 0.
 
     Args:
         values: Shape (N, D).
         mask: Same shape.
-        sync: Over the rows of all processes; each must call.
+        sync: Include the rows of all processes; each process must call it.
     """
     count_and_sum = torch.stack(
         (mask.sum(0).to(values.dtype), values.where(mask, 0).sum(0))
@@ -170,8 +170,8 @@ def masked_moments(
         all_reduce(count_and_sum)
     count, total = count_and_sum
     mean = total / count.clamp(min=1)
-    # The second pass, about the common mean, is what keeps the variance of
-    # large errors exact.
+    # A second pass, about the common mean, keeps the variance of large errors
+    # exact.
     squares = (values - mean).where(mask, 0).square().sum(0)
     if sync:
         all_reduce(squares)

@@ -16,30 +16,29 @@ from torch import Tensor
 
 @TASK_UTILS.register_module()
 class DenseOHEM:
-    """Train the classifier on an image's hardest anchors, apart by NMS.
+    """Train the classifier on the hardest anchors of an image after NMS.
 
-    Every anchor is scored by its cross entropy, class-agnostic NMS in the
-    order of the scores leaves one of several that overlap, and the hardest
-    remain. The default is the best row of the table, which focal loss leads
-    by 3.2 AP: this is a baseline.
-
-    Boxes are trained on all positives, whether selected or not, and their loss
-    is divided by the number of these. The paper says nothing of either.
+    Each anchor is scored by its cross entropy. Class-agnostic NMS on these
+    scores removes overlapping anchors, and the hardest of the rest are
+    selected. The defaults are the best row of the table, 3.2 AP below focal
+    loss: this is a baseline. Boxes are trained on all positives, selected or
+    not, and their loss is divided by the number of positives. The paper does
+    not mention either.
 
     Args:
         num: Anchors per image, the table's batch size.
         iou_threshold: IoU threshold of NMS, in [0, 1].
         neg_pos_ratio: Negatives per positive, 3 in the table's rows of 1:3;
-            None leaves it to the losses. Of the ``num`` hardest, a ratio
-            keeps all positives and at most ``ratio`` times as many of the
-            hardest negatives, so that fewer than ``num`` may remain.
-        min_positives: Positives that the number of negatives counts on at
-            least, so that images without hard positives train too.
-        normalizer: What divides the loss: ``'selected'``, the anchors that
-            remain in the batch, or ``'positives'``, as the head does.
-        on_anchors: Whether NMS compares anchors, or predicted boxes.
-        use_sigmoid: Whether logits are one per class, and not also one of the
-            background, which is last.
+            None for no fixed ratio. With a ratio, all positives among the
+            ``num`` hardest are kept and at most ``ratio`` times as many of
+            the hardest negatives, so fewer than ``num`` may remain.
+        min_positives: Minimum positive count used for the negative budget, so
+            that images without hard positives train too.
+        normalizer: Divisor of the loss: ``'selected'``, the number of
+            selected anchors in the batch, or ``'positives'``, as in the head.
+        on_anchors: Whether NMS compares anchors or predicted boxes.
+        use_sigmoid: Whether the classifier has one logit per class. If False,
+            it also has a background logit, which is last.
 
     Raises:
         ValueError: An option is out of its range.
@@ -57,8 +56,8 @@ class DenseOHEM:
     ) -> None:
         if num < 1 or min_positives < 0:
             raise ValueError(
-                f'num is {num} and min_positives {min_positives}: select at '
-                'least 1 anchor, and count on 0 positives or more'
+                f'num is {num} and min_positives {min_positives}: use num of '
+                'at least 1 and min_positives of at least 0'
             )
         if not 0 <= iou_threshold <= 1:
             raise ValueError(
@@ -90,9 +89,9 @@ class DenseOHEM:
         label_weights: Tensor,
         gt_instances: InstanceData,
     ) -> Tensor:
-        """Weights (A,), 0 for every anchor that was not selected.
+        """Set the weights of all anchors that are not selected to 0.
 
-        See ``MiningPolicy``; NMS compares the boxes.
+        See ``MiningPolicy``; NMS compares ``boxes``.
         """
         background = cls_score.size(1) - (not self.use_sigmoid)
         candidates = (label_weights > 0).nonzero().squeeze(1)
@@ -115,10 +114,10 @@ class DenseOHEM:
 def cross_entropy(
     cls_score: Tensor, labels: Tensor, use_sigmoid: bool
 ) -> Tensor:
-    """Loss of each anchor, shape (A,); with sigmoids summed over the classes.
+    """Compute the loss of each anchor, (A,); sigmoids sum over the classes.
 
     Args:
-        cls_score: Logits of shape (A, K), of whatever precision.
+        cls_score: Logits of shape (A, K), in any precision.
         labels: Shape (A,), background = number of classes.
     """
     cls_score = cls_score.float()
@@ -141,18 +140,18 @@ def select_hardest(
     min_positives: int = 1,
     num_first: int | None = None,
 ) -> Tensor:
-    """Indices of the anchors to train on, hardest first.
+    """Select the indices of the anchors to train on, hardest first.
 
-    NMS begins with the hardest few and takes more only when too few of them
-    remain. Its result is that over all, since no box depends on easier ones.
-    Equal losses keep the order of their indices.
+    NMS starts with the hardest few and adds more only if too few remain. The
+    result is that of NMS over all anchors, since no box depends on easier
+    ones. Equal losses keep the order of their indices.
 
     Args:
         losses: Shape (A,).
         boxes: Shape (A, 4).
-        positive: Whether each is, shape (A,).
+        positive: Flags of the positives, shape (A,).
         num, iou_threshold, neg_pos_ratio, min_positives: See ``DenseOHEM``.
-        num_first: Boxes that NMS begins with, ``4 * num`` by default.
+        num_first: Number of boxes to start NMS with, ``4 * num`` by default.
     """
     order = losses.sort(descending=True, stable=True).indices
     size = num_first or 4 * num
@@ -170,14 +169,14 @@ def select_hardest(
 def keep_ratio(
     positive: Tensor, neg_pos_ratio: float, min_positives: int
 ) -> Tensor:
-    """All positives and the first negatives, as many as the ratio allows.
+    """Keep all positives and as many first negatives as the ratio allows.
 
     Args:
-        positive: Whether each is, hardest first, shape (N,).
+        positive: Flags of the positives, hardest first, shape (N,).
         neg_pos_ratio, min_positives: See ``DenseOHEM``.
 
     Returns:
-        Whether each remains, shape (N,).
+        Flags of the anchors to keep, shape (N,).
     """
     counted = positive.sum().clamp(min=min_positives)
     rank = (~positive).cumsum(0)
@@ -185,12 +184,12 @@ def keep_ratio(
 
 
 def nms_in_order(boxes: Tensor, iou_threshold: float) -> Tensor:
-    """Indices of boxes that overlap none kept before them by more.
+    """Run NMS in the order of the boxes and return the kept indices.
 
     Args:
-        boxes: Shape (N, 4), of whatever precision.
+        boxes: Shape (N, 4), in any precision.
     """
-    # Ranks in place of scores: mmcv's sort is not stable, and a float counts
-    # to 16 million.
+    # Use ranks as scores: mmcv's sort is not stable, and float32 counts to 16
+    # million.
     ranks = torch.arange(len(boxes), 0, -1, device=boxes.device)
     return nms(boxes.float(), ranks.float(), iou_threshold)[1]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 @TASK_UTILS.register_module()
 class LibraNegSampler(IoUBalancedNegSampler):
-    """Sample negatives uniformly over their IoU with the nearest object.
+    """Sample negatives uniformly over their best IoU with an object.
 
     The IoU range of the negatives is split into ``num_bins`` bins of equal
     width. The same number is drawn from each bin at random; if a bin has
@@ -53,7 +53,7 @@ class LibraNegSampler(IoUBalancedNegSampler):
         bins = iou_bins(overlaps[above], max(self.floor_thr, 0), self.num_bins)
         share = int(num_expected * (1 - self.floor_fraction))
         drawn = above[draw_evenly(bins, self.num_bins, share)]
-        # Fill up from below the floor first, then from all that is left.
+        # Fill up from below the floor first, then from all others.
         rest = torch.ones_like(low).index_fill(0, drawn, False)
         floor = floor[torch.randperm(len(floor), device=floor.device)]
         floor = floor[: num_expected - len(drawn)]
@@ -64,7 +64,7 @@ class LibraNegSampler(IoUBalancedNegSampler):
 
 
 def iou_bins(overlaps: Tensor, low: float, num_bins: int) -> Tensor:
-    """Bin of each IoU between ``low`` and the highest, shape (N,).
+    """Compute the bin of each IoU between ``low`` and the highest, (N,).
 
     Args:
         overlaps: At least ``low``, shape (N,).

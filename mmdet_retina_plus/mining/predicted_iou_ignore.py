@@ -1,8 +1,7 @@
 """YOLOv3's rule for negatives whose predicted box overlaps an object.
 
 YOLOv3: https://arxiv.org/abs/1804.02767. The default of .7 is
-``ignore_thresh`` in darknet's configs; the paper's text says .5 and compares
-priors.
+``ignore_thresh`` in darknet's configs; the paper has .5 and compares priors.
 """
 
 import torch

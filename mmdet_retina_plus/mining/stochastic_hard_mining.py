@@ -12,22 +12,22 @@ from torch import Tensor
 
 @TASK_UTILS.register_module()
 class StochasticHardMining:
-    """Keep all positives, and some negatives drawn from the hardest.
+    """Keep all positives and draw negatives from the hardest.
 
-    Of an image with P positives, ``n = max(min_negatives, neg_pos_ratio *
-    P)`` negatives remain, drawn at random from the ``pool_size * n`` whose
-    probability of any class is highest. Random numbers are torch's own.
+    For an image with P positives, draw ``n = max(min_negatives, neg_pos_ratio
+    * P)`` negatives at random from the ``pool_size * n`` with the highest
+    probability of any class. Random numbers come from torch's default
+    generator.
 
     Args:
-        pool_size: Hard negatives per negative that is drawn; 1 takes just the
-            hardest.
+        pool_size: Size of the pool per negative to draw; 1 takes the hardest.
         neg_pos_ratio: Negatives per positive.
-        min_negatives: Least negatives of an image.
-        use_sigmoid: Whether logits are one per class, and not also one of the
-            background, which is last.
+        min_negatives: Minimum number of negatives per image.
+        use_sigmoid: Whether the classifier has one logit per class. If False,
+            it also has a background logit, which is last.
 
     Raises:
-        ValueError: No pool, or a number below 0.
+        ValueError: ``pool_size`` is below 1 or another number below 0.
     """
 
     needs = None
@@ -43,8 +43,8 @@ class StochasticHardMining:
         if pool_size < 1 or neg_pos_ratio < 0 or min_negatives < 0:
             raise ValueError(
                 f'pool_size is {pool_size}, neg_pos_ratio {neg_pos_ratio} and '
-                f'min_negatives {min_negatives}: take a pool of at least 1 '
-                'and nothing below 0'
+                f'min_negatives {min_negatives}: use a pool_size of at least '
+                '1 and no number below 0'
             )
         self.pool_size = pool_size
         self.neg_pos_ratio = neg_pos_ratio
@@ -59,15 +59,15 @@ class StochasticHardMining:
         label_weights: Tensor,
         gt_instances: InstanceData,
     ) -> Tensor:
-        """Weights (A,), 0 for every negative that was not drawn.
+        """Set the weights of all negatives that are not drawn to 0.
 
-        See ``MiningPolicy``. An ignored anchor is neither positive nor
+        See ``MiningPolicy``. Ignored anchors count as neither positive nor
         negative.
         """
         background = cls_score.size(1) - (not self.use_sigmoid)
         counted = label_weights > 0
         negatives = counted & (labels == background)
-        # One read of both numbers, since each stops a GPU's queue.
+        # Read both numbers at once, since each read synchronises a GPU.
         num_counted, num_negatives = torch.stack(
             [counted.sum(), negatives.sum()]
         ).tolist()
@@ -87,7 +87,7 @@ class StochasticHardMining:
 
 
 def foreground_scores(cls_score: Tensor, use_sigmoid: bool) -> Tensor:
-    """Highest probability of a class, shape (A,), from logits (A, K)."""
+    """Compute the highest class probability (A,) from logits (A, K)."""
     if use_sigmoid:
         return cls_score.max(dim=1).values.sigmoid()
     return cls_score.softmax(dim=1)[:, :-1].max(dim=1).values

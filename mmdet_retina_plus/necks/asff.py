@@ -1,4 +1,4 @@
-"""Adaptively Spatial Feature Fusion: every level is a mix of all levels.
+"""Adaptively Spatial Feature Fusion of pyramid levels.
 
 ASFF: https://arxiv.org/abs/1911.09516, section 3.2
 """
@@ -21,40 +21,39 @@ ACTIVATION = dict(type='LeakyReLU', negative_slope=0.1)
 
 @MODELS.register_module()
 class ASFF(BaseModule):
-    """Mix all pyramid levels into each, with a softmax over levels per pixel.
+    """Fuse all pyramid levels into each, with a softmax over levels per pixel.
 
-    y_l = sum over k of alpha_lk x_k->l, where x_k->l is level k, resized to
-    level l, and alpha_l has one weight for each level and pixel. It follows
-    another neck, ``neck=[dict(type='YOLOV3Neck', ...), dict(type='ASFF',
-    ...)]``; ``ASFFFPN`` is an FPN with it.
+    y_l = sum over k of alpha_lk x_k->l, where x_k->l is level k resized to
+    level l, and alpha_l has one weight per level and pixel. It follows another
+    neck, ``neck=[dict(type='YOLOV3Neck', ...), dict(type='ASFF', ...)]``;
+    ``ASFFFPN`` is an FPN followed by ASFF.
 
-    A finer level is max-pooled to twice the size, then a 3x3 convolution of
-    stride 2 follows; a coarser one goes through a 1x1 convolution to nearest
-    neighbour interpolation. Sizes are those of the level, so that odd ones
-    fit.
+    A finer level is max-pooled to twice the size and passes a 3x3 convolution
+    of stride 2; a coarser level passes a 1x1 convolution and nearest neighbour
+    interpolation. Levels may have odd sizes.
 
     With ``own_level_start`` the output equals the input until the first step:
-    the paths of other levels start at zero, their weights do not depend on the
-    image, and what the own level's weight takes off is multiplied back by a
-    constant. Unlike a bias that lets the softmax saturate, this keeps every
-    weight trainable.
+    the paths of other levels start at zero, the weights do not depend on the
+    image, and a constant divides by the weight of the level itself. Unlike a
+    bias that saturates the softmax, this keeps every weight trainable.
 
     Args:
         in_channels: Channels of the levels, in the order of the inputs.
-        out_channels: Channels of the outputs of the 3x3 convolutions after
-            the mix; None leaves them out, so that an output has the channels
-            of its input.
-        coarsest_first: Order of the levels, as YOLOV3Neck's.
-        compress_channels: Channels of a level in what its weights are
-            computed from; 16 in the authors' code.
-        max_hop: Mix only levels at most this many octaves apart; None for
+        out_channels: Output channels of a 3x3 convolution after the fusion;
+            None for no convolution, so that outputs have the channels of
+            their inputs.
+        coarsest_first: Whether the coarsest level comes first, as from
+            YOLOV3Neck.
+        compress_channels: Channels to which each level is reduced to compute
+            the weights; 16 in the authors' code.
+        max_hop: Fuse only levels at most this many octaves apart; None for
             all.
-        own_level_start: Weight of the own level at the start, in (0, 1); None
-            starts with the authors' random weights, and resizes levels of
-            equal channels without the 1x1 convolution, as they do.
-        norm_cfg: Normalisation of all convolutions but the one that computes
-            the logits.
-        init_cfg: As ``BaseModule``.
+        own_level_start: Initial weight of the level itself, in (0, 1); None
+            for the authors' random start, which also resizes levels of equal
+            channels without a 1x1 convolution.
+        norm_cfg: Normalisation of all convolutions except those of the
+            logits.
+        init_cfg: See ``BaseModule``.
 
     Raises:
         ValueError: An option is out of its range.
@@ -74,7 +73,7 @@ class ASFF(BaseModule):
         super().__init__(init_cfg=init_cfg)
         if len(in_channels) < 2:
             raise ValueError(
-                f'ASFF mixes levels, but in_channels={in_channels} names '
+                f'ASFF fuses levels, but in_channels={in_channels} has '
                 f'{len(in_channels)}: give the channels of two or more'
             )
         if out_channels is not None and len(out_channels) != len(in_channels):
@@ -84,12 +83,12 @@ class ASFF(BaseModule):
             )
         if max_hop is not None and max_hop < 1:
             raise ValueError(
-                f'max_hop={max_hop} leaves no other level to mix: use 1 or '
+                f'max_hop={max_hop} leaves no other level to fuse: use 1 or '
                 'more, or None for all levels'
             )
         if own_level_start is not None and not 0 < own_level_start < 1:
             raise ValueError(
-                f'own_level_start={own_level_start} is no weight of a '
+                f'own_level_start={own_level_start} is not a weight of a '
                 'softmax: use a number between 0 and 1, or None'
             )
         self.mixes = ModuleList(
@@ -107,25 +106,25 @@ class ASFF(BaseModule):
         )
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Mixed levels, in the order of the inputs.
+        """Fuse the levels; the outputs have the order of the inputs.
 
         Args:
-            inputs: As many as ``in_channels``, each (N, C_l, H_l, W_l), with
+            inputs: One per ``in_channels``, each (N, C_l, H_l, W_l), with
                 sides halved and rounded up from one level to the next.
         """
         return tuple(mix(inputs) for mix in self.mixes)
 
     def level_weights(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Weights alpha of all L levels in each output, (N, L, H_l, W_l).
+        """Compute the weights alpha of each output, (N, L, H_l, W_l).
 
-        They add up to 1 over the levels; a level beyond ``max_hop`` has 0.
+        They sum to 1 over the L levels; levels beyond ``max_hop`` have 0.
         """
         mixes = cast(Sequence[LevelMix], self.mixes)
         return [mix.level_weights(inputs) for mix in mixes]
 
 
 class LevelMix(BaseModule):
-    """The output of one level. Arguments are as those of ``ASFF``."""
+    """Output of one level; see ``ASFF`` for the arguments."""
 
     def __init__(
         self,
@@ -205,7 +204,7 @@ class LevelMix(BaseModule):
         return weights.new_zeros(size).index_copy(1, index, weights)
 
     def resize(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """All sources in the size and the channels of this level."""
+        """Resize all sources to the size and channels of this level."""
         size = inputs[self.sources[self.own]].shape[-2:]
         return [
             path(inputs[source], size)
@@ -213,7 +212,7 @@ class LevelMix(BaseModule):
         ]
 
     def weigh(self, levels: Sequence[Tensor]) -> Tensor:
-        """Softmax over the S sources, (N, S, H, W), of their resized maps."""
+        """Compute a softmax over the S resized sources, (N, S, H, W)."""
         compressed = [
             compress(level)
             for compress, level in zip(self.compress, levels, strict=True)
@@ -222,15 +221,15 @@ class LevelMix(BaseModule):
 
 
 class Resize(BaseModule):
-    """A level in the size and the channels of another.
+    """Resize a level to the size and channels of another.
 
     Args:
         in_channels: Number of channels of the level.
         out_channels: Number of channels of the other level.
-        hop: Octaves from the level to the other; below 0 to a finer one.
-        always_conv: Whether a coarser level has its convolution also where
-            channels agree.
-        norm_cfg: Normalization of the convolution.
+        hop: Octaves to the other level; negative to a finer one.
+        always_conv: Whether a coarser level has a convolution even if the
+            channels are equal.
+        norm_cfg: Normalisation of the convolution.
     """
 
     def __init__(
@@ -252,7 +251,7 @@ class Resize(BaseModule):
             self.conv = conv(in_channels, out_channels, norm_cfg=norm_cfg)
 
     def start_at_zero(self) -> None:
-        """Let the path return zeros, with a gradient in its last layer."""
+        """Make the path return zeros, with a gradient in its last layer."""
         if isinstance(self.conv, ConvModule):
             last = self.conv.norm if self.conv.with_norm else self.conv.conv
             constant_init(last, 0)
@@ -273,7 +272,7 @@ def conv(
     stride: int = 1,
     norm_cfg: OptConfigType = None,
 ) -> ConvModule:
-    """Convolution, normalisation and the authors' LeakyReLU."""
+    """Build convolution, normalisation and the authors' LeakyReLU."""
     return ConvModule(
         in_channels,
         out_channels,
@@ -287,16 +286,16 @@ def conv(
 
 @MODELS.register_module()
 class ASFFFPN(FPN):
-    """mmdet's FPN, whose levels ASFF mixes.
+    """mmdet's FPN followed by ``ASFF``.
 
-    Its parameters have FPN's names, so that the checkpoint of a detector with
-    a plain FPN loads; by default that detector's predictions stay the same
-    until the first step.
+    Its parameters have FPN's names, so the checkpoint of a detector with a
+    plain FPN loads. By default its predictions stay the same until the first
+    step.
 
     Args:
-        args: As ``FPN``.
-        asff: Options of ``ASFF`` but ``in_channels``.
-        kwargs: As ``FPN``.
+        args: See ``FPN``.
+        asff: Options of ``ASFF`` except ``in_channels``.
+        kwargs: See ``FPN``.
     """
 
     def __init__(

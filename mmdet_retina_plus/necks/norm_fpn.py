@@ -1,4 +1,4 @@
-"""FPN whose extra levels stay without normalisation.
+"""FPN without normalisation on its extra levels.
 
 FPN: https://arxiv.org/abs/1612.03144
 """
@@ -10,17 +10,17 @@ from mmdet.utils import OptConfigType
 
 @MODELS.register_module()
 class NormFPN(FPN):
-    """mmdet's FPN, with a choice what ``norm_cfg`` does to extra convolutions.
+    """mmdet's FPN with optional normalisation of its extra convolutions.
 
     RetinaMask's models with GroupNorm normalise lateral and output
     convolutions, but neither P6 nor P7.
 
     Args:
-        args: As ``FPN``.
-        norm_cfg: As ``FPN``; by name only.
-        no_norm_on_extra_convs: Whether extra convolutions have a bias instead
-            of the normalisation.
-        kwargs: As ``FPN``.
+        args: See ``FPN``.
+        norm_cfg: See ``FPN``; keyword only.
+        no_norm_on_extra_convs: Use a bias instead of normalisation in extra
+            convolutions.
+        kwargs: See ``FPN``.
     """
 
     def __init__(

@@ -14,30 +14,31 @@ from torch import Tensor, nn
 
 @MODELS.register_module()
 class UNetFPN(FPN):
-    """mmdet's FPN with a U-Net's decoder on top: P0 and the pyramid.
+    """mmdet's FPN with a U-Net decoder on top: P0 and the pyramid.
 
-    From the finest merged map of the pyramid, before its 3x3 convolution, the
-    decoder goes through the finer inputs: T_i = lateral(C_i) +
-    upsample(reduce(T_i+1)), bilinear to the size of C_i, so that odd sizes
-    fit. P0 is a 3x3 convolution of T_0. The paper keeps the pyramid's channels
-    all the way; here a 1x1 convolution reduces them, since 256 channels at
-    800 x 1344 px take 1.1 GB an image. Convolutions whose output is not used,
-    as P1's in the authors' code, do not exist.
+    The decoder starts from the finest merged map of the pyramid, before its
+    3x3 convolution, and continues through the finer inputs: T_i =
+    lateral(C_i) + upsample(reduce(T_i+1)), bilinear to the size of C_i, which
+    may be odd. P0 is a 3x3 convolution of T_0. The paper keeps the number of
+    channels of the pyramid; here a 1x1 convolution reduces it, since 256
+    channels at 800 x 1344 px take 1.1 GB per image. Convolutions without a
+    use, such as P1's in the authors' code, are not built.
 
     Attributes:
-        can_skip_decoder: Tells a detector that ``forward`` knows ``decode``.
+        can_skip_decoder: Tells a detector that ``forward`` accepts
+            ``decode``.
 
     Args:
         in_channels: Number of channels of each input, finest first.
-        out_channels: Number of channels of the pyramid's levels.
-        num_outs: Number of the pyramid's levels.
-        start_level: Input of the pyramid's finest level. Those before it are
-            the decoder's.
-        decoder_channels: Channels of P0, T1, ..., one for each input before
-            ``start_level``. Where two neighbours agree, as with all equal to
-            ``out_channels`` in the paper, no 1x1 convolution stands between.
-        norm_cfg: Normalization of all convolutions.
-        kwargs: As ``FPN``, for the inputs from ``start_level`` on.
+        out_channels: Number of channels of the pyramid levels.
+        num_outs: Number of pyramid levels.
+        start_level: Index of the input of the finest pyramid level. Earlier
+            inputs go to the decoder.
+        decoder_channels: Channels of P0, T1, ..., one per input before
+            ``start_level``. There is no 1x1 convolution between equal
+            neighbours. In the paper all equal ``out_channels``.
+        norm_cfg: Normalisation of all convolutions.
+        kwargs: See ``FPN``, for the inputs from ``start_level`` on.
 
     Raises:
         ValueError: ``decoder_channels`` does not fit ``start_level``.
@@ -92,11 +93,11 @@ class UNetFPN(FPN):
     def forward(
         self, inputs: Sequence[Tensor], decode: bool = True
     ) -> tuple[Tensor | None, ...]:
-        """P0 of the finest input's size, then the pyramid's levels.
+        """Compute P0 of the finest input's size and the pyramid levels.
 
         Args:
-            inputs: As many as ``in_channels``, the finest first.
-            decode: Whether anybody reads P0; otherwise None stands for it.
+            inputs: One per ``in_channels``, the finest first.
+            decode: Whether to compute P0; otherwise it is None.
         """
         decoder_levels = len(self.reduce_convs)
         if not decode:

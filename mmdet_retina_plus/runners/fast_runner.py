@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 
-# mmdet's tools look a `runner_type` up here, before there is a default scope.
+# mmdet's tools look up `runner_type` here, before a default scope is set.
 from mmengine.registry import OPTIM_WRAPPERS, RUNNERS
 from mmengine.runner import Runner
 from torch import nn
@@ -19,21 +19,23 @@ from torch import nn
 class FastRunner(Runner):
     """mmengine's Runner with settings for speed on a GPU.
 
-    ``runner_type = 'FastRunner'`` selects it; ``configs/_base_/fast.py`` is
-    that line. On a CPU, where none of this helps, it is a Runner. It sets:
+    Select it by ``runner_type = 'FastRunner'`` or the base
+    ``configs/_base_/fast.py``. On a CPU, where none of this helps, it behaves
+    like Runner. It sets:
 
-    - weights and feature maps in channels-last order;
+    - channels-last weights and feature maps;
     - bfloat16 autocast, or float16 with dynamic loss scaling if the GPU has no
       bfloat16;
-    - TF32 for what stays in float32;
-    - workers of data loaders that outlive an epoch, pinned memory, and copies
-      to the GPU that do not block.
+    - TF32 for matrix products in float32;
+    - data loader workers that outlive an epoch, pinned memory, and
+      non-blocking copies to the GPU.
 
-    Weights drawn at random depend on their order in memory: a seed gives other
-    ones than under Runner.
+    Random initialisation depends on the memory layout, so the same seed gives
+    other weights than with Runner.
 
-    What the config sets itself stays: an ``optim_wrapper`` of another class
-    than ``OptimWrapper``, or ``pin_memory=False``.
+    It does not change what the config sets itself, such as an
+    ``optim_wrapper`` of another class than ``OptimWrapper`` or
+    ``pin_memory=False``.
 
     The config's ``compile_backbone`` holds arguments of ``torch.compile`` for
     backbone and neck, such as ``dict(mode='reduce-overhead')``.
@@ -71,7 +73,7 @@ def on_gpu() -> bool:
 
 
 def check_compile_backbone(cfg: Config) -> None:
-    """Refuse what would fail after the model is built.
+    """Check ``compile_backbone`` before the model is built.
 
     Raises:
         ValueError: ``compile_backbone`` is not a dict.
@@ -87,12 +89,12 @@ def check_compile_backbone(cfg: Config) -> None:
 def compile_parts(model: nn.Module, options: dict | None) -> None:
     """Compile backbone and neck in place.
 
-    A copy of the model, as EMA makes it, is not compiled. A compiled method of
-    it would run this model instead.
+    Copies of the model, such as EMA's, are not compiled: a compiled method of
+    a copy would run this model instead.
 
     Args:
         model: A detector, or one in test-time augmentation.
-        options: Arguments of ``torch.compile``, None for not at all.
+        options: Arguments of ``torch.compile``, or None to do nothing.
 
     Raises:
         ValueError: The model has no backbone.
@@ -125,14 +127,14 @@ def with_fast_settings(cfg: Config) -> Config:
         kind = preprocessor.get('type')
         if isinstance(kind, str):
             kind = MODELS.get(kind)
-        # Others may not take the argument.
+        # Other preprocessors may not accept the argument.
         if kind is DetDataPreprocessor:
             preprocessor.setdefault('non_blocking', True)
     wrapper = cfg.get('optim_wrapper') or {}
     kind = wrapper.get('type', OptimWrapper)
     if isinstance(kind, str):
         kind = OPTIM_WRAPPERS.get(kind)
-    # A constructor may build several optimizers, each with its wrapper.
+    # A constructor may build several optimizers, each with its own wrapper.
     if kind is OptimWrapper and 'optimizer' in wrapper:
         wrapper.update(autocast_settings())
     elif wrapper:
@@ -145,10 +147,10 @@ def with_fast_settings(cfg: Config) -> Config:
 
 def autocast_settings() -> dict:
     """Autocast options of an ``optim_wrapper``."""
-    # Older GPUs have bfloat16 in software only.
+    # Older GPUs support bfloat16 in software only.
     if torch.cuda.get_device_capability() >= (8, 0):
-        # bfloat16 has float32's range. Scaling would make each step wait for
-        # the GPU.
+        # bfloat16 has float32's range. Loss scaling would synchronise in each
+        # step.
         precision = dict(dtype='bfloat16', loss_scale=dict(enabled=False))
     else:
         precision = dict(dtype='float16', loss_scale='dynamic')

@@ -34,8 +34,8 @@ MOST_CELLS = 24
 WIDTH = 680
 """Pixels."""
 SPREADS = (
-    'Means of finished seeds, bars of one sample standard deviation; small '
-    'marks beside them are single seeds.'
+    'Means of finished seeds; bars are one sample standard deviation, small '
+    'marks are single seeds.'
 )
 TRIAL = (alt.Tooltip('seed:Q'), alt.Tooltip('number:Q', title='trial'))
 STYLE: dict[str, Any] = dict(
@@ -49,10 +49,10 @@ STYLE: dict[str, Any] = dict(
 
 
 def make_charts(summary: Summary) -> dict[str, dict[str, Any]]:
-    """Every chart that the sweep has the values for by now.
+    """Draw every chart that the sweep has values for.
 
     Returns:
-        Specification of Vega-Lite, with its data, by name.
+        Vega-Lite specification with its data, by name.
     """
     sweep, points = summary.sweep, list(summary.points.point)
     unit = metric_unit(sweep.metric)
@@ -71,7 +71,7 @@ def make_charts(summary: Summary) -> dict[str, dict[str, Any]]:
         charts['curves'] = learning_curves(curves, sweep, unit)
     if summary.trials.time.notna().any():
         charts['time'] = time_dots(summary)
-    # Altair's limit is for data that a notebook keeps.
+    # Altair's limit is meant for notebooks.
     with alt.data_transformers.disable_max_rows():
         return {
             name: chart.configure(**STYLE).to_dict()
@@ -108,9 +108,9 @@ def places(points: Sequence[dict[str, Any]], key: str) -> pd.Series:
 
 
 def numeric_keys(points: Sequence[dict[str, Any]]) -> list[str]:
-    """Telling keys with at least two numbers, those with most numbers first.
+    """Differing keys with at least two numbers, those with most first.
 
-    Values that are no numbers may be among them.
+    Some of their values may not be numbers.
     """
     counts = {k: places(points, k).nunique() for k in telling_keys(points)}
     keys = [key for key, count in counts.items() if count > 1]
@@ -120,14 +120,14 @@ def numeric_keys(points: Sequence[dict[str, Any]]) -> list[str]:
 def lines_of(
     points: Sequence[dict[str, Any]], rows: Iterable[int]
 ) -> tuple[str, dict[int, str]]:
-    """The numeric key with most values, and lines over it.
+    """Choose the numeric key with most values, and the lines over it.
 
-    All the other keys that differ make the lines. There are none where they
-    would be too many, or have one value each: dots are better at that.
+    The other differing keys make the lines. There are none if they would be
+    too many or have one value each; a dot plot shows these better.
 
     Args:
         points: All points.
-        rows: Indices of those that have a value to be drawn.
+        rows: Indices of points with a value to draw.
 
     Returns:
         The key, and the label of each row's line, lines in order.
@@ -155,7 +155,7 @@ def lines_of(
 def order_of(
     points: Sequence[dict[str, Any]], key: str
 ) -> list[tuple[int, float]]:
-    """Sort key of each point: numbers, other values as they come, none."""
+    """Sort key of each point: numbers, other values in order, missing."""
     values = column(points, key)
     return [
         (2 - bool(value), values.index(value)) if isnan(place) else (0, place)
@@ -164,7 +164,7 @@ def order_of(
 
 
 def colors(labels: Sequence[str]) -> alt.Color:
-    """A colour for each line, all different, in a legend if there are many."""
+    """Colours of the lines, with a legend if there are several."""
     scale = alt.Scale(domain=labels, range=PALETTE[: len(labels)])
     if len(labels) > len(PALETTE):
         scale = alt.Scale(domain=labels, scheme='viridis')
@@ -173,13 +173,13 @@ def colors(labels: Sequence[str]) -> alt.Color:
 
 
 def titled(chart: Any, text: str, note: str) -> Any:
-    """A chart that says what it shows and how to read it."""
+    """Add a title and a note to a chart."""
     title = alt.Title(clip(text, 90), subtitle=note)
     return chart.properties(title=title, width=WIDTH)
 
 
 def tooltip(unit: Unit, text: str, *more: alt.Tooltip) -> list[alt.Tooltip]:
-    """What the pointer shows: the point, a text of its value, and more."""
+    """Tooltip with the point, its value as text, and more fields."""
     return [
         alt.Tooltip('label:N', title='point'),
         alt.Tooltip(text, title=unit.label),
@@ -190,13 +190,13 @@ def tooltip(unit: Unit, text: str, *more: alt.Tooltip) -> list[alt.Tooltip]:
 def marks(
     values: pd.DataFrame, unit: Unit, sideways: bool, zero: bool, **encoding
 ) -> Any:
-    """Means with bars of their spread, and a small mark per seed beside them.
+    """Draw means with their spread and a small mark per seed.
 
     Args:
         values: See `values_of`.
         unit: Unit of the values.
-        sideways: Whether values go to the right and not up.
-        zero: Whether their axis begins at 0.
+        sideways: Whether values are on the x axis.
+        zero: Whether their axis starts at 0.
         **encoding: The other channels.
     """
     up, axis, offset = ('x', alt.X, 'y') if sideways else ('y', alt.Y, 'x')
@@ -208,7 +208,7 @@ def marks(
     base: Any = alt.Chart(values).encode(**encoding)
     seeds = base.mark_point(size=14, opacity=0.6, **{f'{offset}Offset': 7})
     layers = [
-        # First, since zooming goes by the first layer, and not by means.
+        # First, since zooming uses the first layer and not the means.
         seeds.encode(
             **along('value:Q'), tooltip=tooltip(unit, 'shown:N', *TRIAL)
         ),
@@ -283,10 +283,10 @@ def dots(values: pd.DataFrame, unit: Unit, zero: bool) -> alt.LayerChart:
 def cells_of(
     values: pd.DataFrame, points: Sequence[dict[str, Any]]
 ) -> pd.DataFrame:
-    """Values with the places of their points on the axes of two numeric keys.
+    """Add the positions of points on the axes of two numeric keys.
 
     Returns:
-        No rows where there are no two keys, or not 2 x 2 cells at least.
+        No rows unless there are two keys and at least 2 x 2 cells.
     """
     keys = numeric_keys(points)
     if len(keys) < 2:
@@ -339,9 +339,9 @@ def heat_map(
 
 
 def curves_of(summary: Summary, unit: Unit) -> pd.DataFrame:
-    """Validations with a score of all trials, one row each.
+    """Collect all validations with a score, one row each.
 
-    The column `line` has the label of the point. Where there are more points
+    The column `line` has the label of the point. If there are more points
     than colours, all but the best are `minor` and share a line.
     """
     curves = pd.DataFrame(
@@ -415,7 +415,7 @@ def learning_curves(
             alt.Tooltip('state:N'),
         ),
     )
-    note = 'One line per trial, dotted where it is not finished.'
+    note = 'One line per trial, dotted if it is not finished.'
     if rest:
         note += f' The {len(best)} best points have colours.'
     return titled(chart.interactive(), 'Learning curves', note)

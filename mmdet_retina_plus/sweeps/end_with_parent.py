@@ -4,9 +4,9 @@ Called as: end_with_parent.py PIPE PROGRAM ARGUMENT...
 
 The worker holds the other end of the pipe. When the worker ends, even by
 SIGKILL, the pipe closes, and this process ends its children and itself, so
-that no training survives beside its successor. The file is started by its path
-and imports nothing of the package, so no module beside it may have the name of
-a module that it imports.
+that no training runs beside its successor. The file is run by its path and
+imports nothing of the package, so no module beside it may have the name of a
+module that it imports.
 
 PROGRAM is a file, or a module after -m.
 """

@@ -30,16 +30,16 @@ def find_study(
     """
     if storage is None and not work_dir.is_dir():
         raise ValueError(
-            f'{work_dir} is no folder: name the work dir of a sweep, or say '
-            'by --storage where the study is kept'
+            f'{work_dir} is not a folder: use the work dir of a sweep, or set '
+            'the storage of the study with --storage'
         )
     # A worker may change its current folder later.
     journal = Path(storage or work_dir / JOURNAL).absolute()
     url = storage if storage and '://' in storage else None
     if not url and not new and not journal.is_file():
         raise ValueError(
-            f'There is no {journal}: name the work dir of a sweep, or say by '
-            '--storage where the study is kept'
+            f'There is no {journal}: use the work dir of a sweep, or set the '
+            'storage of the study with --storage'
         )
     study = SweepStudy(
         url or str(journal),
@@ -50,7 +50,7 @@ def find_study(
     if names and study.name not in names:
         if len(names) > 1:
             raise ValueError(
-                f'{journal} has the studies {", ".join(names)}: name one by '
+                f'{journal} has the studies {", ".join(names)}: choose one by '
                 '--study-name'
             )
         # The folder had another name when the sweep began.

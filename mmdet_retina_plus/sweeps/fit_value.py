@@ -50,7 +50,7 @@ def fit_known(cfg: Any, key: str, value: Any) -> Any:
         check_whole(parent, name, value, key)
         return convert(parent[name], value, key)
     if not parent:
-        # Such as clip_grad, which is None until it has a key.
+        # For example clip_grad, which is None until it has a key.
         return value
     accepted = parameters(parent)
     if len(path) == 1 and path[0].endswith('_dataloader'):
@@ -121,7 +121,7 @@ def convert(current: Any, value: Any, key: str) -> Any:
         return value
     if isinstance(current, Mapping) or isinstance(value, Mapping):
         return value
-    # Such as an evaluator's metric, one or several.
+    # For example an evaluator's metric, one or several.
     if {type(current), type(value)} <= {str, list, tuple}:
         return value
     if is_number(current) and is_number(value):

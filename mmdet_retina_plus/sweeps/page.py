@@ -1,4 +1,4 @@
-"""HTML page of a sweep, which needs no network."""
+"""HTML page of a sweep that works offline."""
 
 from datetime import datetime
 from functools import cache
@@ -18,7 +18,7 @@ TEMPLATE = Path(__file__).with_name('page.html')
 
 
 def page_html(summary: Summary, charts: dict[str, dict[str, Any]]) -> str:
-    """The whole page.
+    """Render the page.
 
     Args:
         summary: Summary of the sweep.

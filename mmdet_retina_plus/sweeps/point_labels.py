@@ -1,4 +1,4 @@
-"""Names for the points of a sweep, whatever their keys and values are."""
+"""Labels of the points of a sweep, for any keys and values."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -12,13 +12,13 @@ UNCHANGED = 'as in the config'
 LONGEST_LABEL = 46
 """Characters of a label in a picture."""
 LONGEST_VALUE = 16
-"""Characters of a value that is not shortened in one."""
+"""Maximum characters of a value that is not shortened in a label."""
 
 
 def identity(value: Any) -> str:
-    """Text that is the same for values that mean the same to a config.
+    """Text that is equal for values that a config treats alike.
 
-    2 is 2.0, and a tuple is the list that a JSON storage makes of it, but True
+    2 equals 2.0, and a tuple equals the list that JSON makes of it, but True
     is not 1.
     """
     if isinstance(value, dict):
@@ -48,8 +48,8 @@ def column(points: Iterable[dict[str, Any]], key: str) -> list[str]:
 def telling_keys(points: Sequence[dict[str, Any]]) -> list[str]:
     """Keys by which points differ, without those that repeat another one.
 
-    The scale of training, validation and test images that change together is
-    one thing to tell. All keys where there is one point only.
+    For example, scales of training, validation and test images that change
+    together count once. All keys if there is one point only.
     """
     seen: dict[tuple[str, ...], str] = {}
     keys = keys_of(points)
@@ -123,7 +123,7 @@ def join(
 
 
 def full_label(point: dict[str, Any]) -> str:
-    """All of a point, its keys as they are."""
+    """Complete text of a point, with its full keys."""
     (values,) = show_points([point])
     return join(values, point, {key: key for key in point})
 
@@ -157,7 +157,7 @@ def short_labels(
 
 
 def without_shared(texts: list[str]) -> list[str]:
-    """Texts without the words that all begin and end with, if one is long."""
+    """Strip common first and last words from texts, if one is long."""
     if len(set(texts)) < 2 or max(map(len, texts)) <= LONGEST_VALUE:
         return texts
     words = [re.findall(r'[\w.]+|[^\w.]', text) for text in texts]
@@ -174,7 +174,7 @@ def without_shared(texts: list[str]) -> list[str]:
 
 
 def cut(lists: list[list[str]], start: int, end: int) -> list[list[str]]:
-    """Lists without so many items at their start and end."""
+    """Drop this many items at the start and end of lists."""
     return [items[start : len(items) - end] for items in lists]
 
 
@@ -190,7 +190,7 @@ def count_shared(lists: list[list[str]]) -> int:
 
 
 def clip(text: str, longest: int = LONGEST_LABEL) -> str:
-    """A text with its middle left out if it is long."""
+    """Shorten a long text in the middle."""
     if len(text) <= longest:
         return text
     tail = longest // 3

@@ -34,7 +34,7 @@ def work_and_show(
         nproc: Processes per run.
 
     Returns:
-        Result when no trial waits any more.
+        Result when no trial waits.
 
     Raises:
         ValueError: The GPUs do not suffice, or the storage is unreachable.
@@ -125,7 +125,7 @@ class Display:
 def time_left(event: Event) -> float | None:
     """Seconds until a run ends, at its speed so far.
 
-    Between two lines of its log the run makes steps that are not seen.
+    Steps between two lines of the log are estimated.
     """
     done = event.progress
     new = done.step - event.before

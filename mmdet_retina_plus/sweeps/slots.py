@@ -1,4 +1,4 @@
-"""The share of a machine that each training run gets."""
+"""Divide the GPUs or cores of a machine among training runs."""
 
 import os
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from mmdet_retina_plus.common.cores import cores
 
 @dataclass(frozen=True)
 class Slot:
-    """The share of a machine that a training run gets.
+    """GPUs or threads of a training run.
 
     Attributes:
         number: Index of the slot, from 0.
@@ -48,8 +48,8 @@ def make_slots(jobs: int, nproc: int, gpus: Sequence[str]) -> list[Slot]:
     if not gpus:
         if nproc > 1:
             raise ValueError(
-                '--nproc needs a GPU for each process, mmengine starts no '
-                'other groups, and torch sees none here'
+                '--nproc needs a GPU for each process, since mmengine starts '
+                'no other groups, and torch sees none here'
             )
         return [Slot(number, None, threads) for number in range(jobs)]
     if nproc > 1 and jobs * nproc > len(gpus):

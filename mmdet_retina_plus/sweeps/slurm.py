@@ -81,7 +81,7 @@ def job_script(
     options = [
         '--job-name=retina-plus-sweep',
         f'--array=0-{jobs - 1}',
-        # Slurm takes quotes here as a shell would.
+        # Slurm reads quotes here like a shell.
         f'--output="{work_dir}/slurm-%A_%a.log"',
         # A minute before its time is up, a worker returns its trial to the
         # queue, so that no work is lost.
@@ -89,7 +89,7 @@ def job_script(
         *sbatch,
     ]
     lines = [f'#SBATCH {option}' for option in options]
-    # `exec`, so that the worker gets the signal and not a shell around it.
+    # `exec`, so that the worker gets the signal and not the shell.
     return '\n'.join(['#!/bin/sh', *lines, f'exec {shlex.join(worker)}', ''])
 
 

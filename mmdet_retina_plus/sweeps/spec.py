@@ -29,8 +29,8 @@ class Sweep:
 
     Attributes:
         name: Stem of the file.
-        config: Path of the config for points that name none, otherwise the
-            first that a point names.
+        config: Path of the config for points without their own; otherwise the
+            config of the first point.
         prefix: Prefix of every key of a point.
         points: Points of the file, then the cells of its product, each once.
         seeds: Seeds of the training runs.
@@ -63,7 +63,7 @@ class Sweep:
 
     @property
     def config_text(self) -> str:
-        """The config, or how many there are, for people."""
+        """The config, or the number of configs, for messages."""
         configs = self.configs
         return configs[0] if len(configs) == 1 else f'{len(configs)} configs'
 
@@ -107,7 +107,7 @@ def read_sweep(path: Path, config: Path | None = None) -> Sweep:
         if not isinstance(point.get(CONFIG, ''), str):
             raise ValueError(f'{path} must set config of a point to a text')
         if CONFIG in point:
-            # The same from wherever the spec is named.
+            # Independent of the current folder.
             point[CONFIG] = os.path.abspath(path.parent / point[CONFIG])
     named = [point[CONFIG] for point in points if CONFIG in point]
     own = given.pop('config', None)

@@ -22,10 +22,10 @@ COLUMNS = ('trial', 'seed', 'state', 'metric', 'seconds', 'error', 'folder')
 
 
 def read_value(text: str) -> Any:
-    """The value of a cell of the CSV: a Python literal, or a plain string.
+    """Read the value of a cell of the CSV: a Python literal or a string.
 
-    Numbers, strings, None, booleans and their containers come back as they
-    were. An empty cell is no value: None.
+    Numbers, strings, None, booleans and their containers are restored. An
+    empty cell has no value: None.
     """
     if not text:
         return None
@@ -38,7 +38,7 @@ def read_value(text: str) -> Any:
 
 
 def write_value(value: Any) -> str:
-    """Text that `read_value` takes back: quoted only where it must be."""
+    """Write a value for `read_value`, with quotes only if necessary."""
     if (
         isinstance(value, str)
         and value.isprintable()
@@ -88,8 +88,8 @@ def trials_csv(sweep: SweepResult) -> str:
 def point_table(summary: Summary) -> tuple[list[str], pd.DataFrame]:
     """The keys of the points, and a table of texts, one row per point.
 
-    Its columns are the keys, then metric, finished, failed, pruned and time; a
-    cell is empty where there is nothing to say.
+    Its columns are the keys, then metric, finished, failed, pruned and time.
+    Cells without a value are empty.
     """
     points = summary.points
     keys = keys_of(points.point)

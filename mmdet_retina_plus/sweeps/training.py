@@ -1,4 +1,4 @@
-"""One training run of a sweep in its own process, as `mim train` does it."""
+"""One training run of a sweep in its own process, like `mim train`."""
 
 import os
 import re
@@ -21,7 +21,7 @@ LOGGED = re.compile(r'\d\d/\d\d \d\d:\d\d:\d\d - ')
 """How mmengine's lines begin."""
 TORCHRUN_FAILED = 'torch.distributed.elastic.multiprocessing.errors.'
 LITTLE = 2**20
-"""Bytes free on a disk that is full."""
+"""Free bytes below which a disk counts as full."""
 PATIENCE = 20.0
 """Seconds to wait for the end of a run after SIGTERM."""
 
@@ -74,7 +74,7 @@ class Training:
         if not self.has_ended(0):
             self.signal(signal.SIGTERM)
             self.has_ended(PATIENCE)
-        # Closing the pipe makes it end itself and its children.
+        # When the pipe closes, the process ends itself and its children.
         os.close(self.pipe)
         if not self.has_ended(PATIENCE):
             self.signal(signal.SIGKILL)
@@ -98,12 +98,12 @@ class Training:
 
 
 def last_words(output: Iterable[str]) -> list[str]:
-    """The exception of the last traceback, then the end of the log.
+    """Extract the exception of the last traceback and the end of the log.
 
-    Frames are left out. The lines before a traceback often say more than its
-    last line: mmdet stops at a non-finite loss with an assertion without text.
-    Of an exception of many lines the first counts. Torchrun's own report on
-    failed processes is ignored.
+    Frames are skipped. The lines before a traceback are often more helpful
+    than its last line: mmdet stops at a non-finite loss with an assertion
+    without text. Only the first line of an exception is used. Torchrun's
+    report on failed processes is ignored.
     """
     lines: deque[str] = deque(maxlen=ERROR_LINES)
     raised: list[str] = []

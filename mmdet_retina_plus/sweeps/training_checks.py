@@ -53,7 +53,7 @@ def check_run(cfg: Any, metric: str, prune: bool = False) -> None:
             path = Path(annotation_path(dataset))
             if not path.is_file():
                 raise ValueError(
-                    f'{split}_dataloader reads {path}, which is not there: '
+                    f'{split}_dataloader reads {path}, which does not exist: '
                     'start from the folder that the paths are relative to, '
                     'or set data_root'
                 )

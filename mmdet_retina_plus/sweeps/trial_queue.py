@@ -87,8 +87,8 @@ class SweepStudy:
         # Without results a mistake can still be corrected.
         if changed and self.has_results():
             raise ValueError(
-                f'The study {self.name} has results already, which would not '
-                'compare: go on as it began, or name another --work-dir\n'
+                f'The study {self.name} has results, which would not be '
+                'comparable: use its settings, or another --work-dir\n'
                 + '\n'.join(f'  {line}' for line in changed)
             )
         if old != plan.dump():
@@ -133,8 +133,8 @@ class SweepStudy:
         attributes = self.storage.get_study_user_attrs(self.study_id)
         if 'plan' not in attributes:
             raise ValueError(
-                f'The study {self.name} is no sweep of ours, or not yet set '
-                'up: start it by `retina-plus sweep run`'
+                f'The study {self.name} is not a sweep of this package, or '
+                'not yet set up: start it by `retina-plus sweep run`'
             )
         return Plan.load(attributes['plan'])
 
@@ -158,8 +158,8 @@ class SweepStudy:
             return self.storage.get_study_id_from_name(self.name)
         except KeyError:
             raise ValueError(
-                f'The storage has no study {self.name}: start one by '
-                '`retina-plus sweep run`, or name another'
+                f'The storage has no study {self.name}: start it by '
+                '`retina-plus sweep run`, or choose another'
             ) from None
 
     def trials(self, **which) -> list[FrozenTrial]:
@@ -175,11 +175,11 @@ class SweepStudy:
         )
 
     def owners(self) -> dict[Job, FrozenTrial]:
-        """The trial that counts for each job that has one.
+        """Map each job to the trial that counts.
 
-        That is the first trial of a job, or the one queued in place of it
-        when it was lost. Where two workers queue the same job at once, the
-        earlier trial counts and the other never runs.
+        It is the first trial of a job, or the trial queued instead when that
+        was lost. If two workers queue the same job at once, the earlier trial
+        counts and the other never runs.
         """
         owners: dict[Job, FrozenTrial] = {}
         for trial in sorted(self.trials(), key=lambda trial: trial.number):
@@ -281,7 +281,7 @@ class SweepStudy:
                 silent |= seen == 'silent'
                 if seen == 'gone':
                     self.end(trial, TrialState.FAIL, reason=LOST)
-        # Also jobs that another worker found lost but did not queue.
+        # Includes jobs that another worker found lost but did not queue.
         self.fill()
         return silent or any(
             trial.state == TrialState.WAITING

@@ -34,7 +34,7 @@ def job_of(trial: FrozenTrial) -> Job:
 
 
 def is_over(trial: FrozenTrial, retry_failed: bool) -> bool:
-    """Whether the job of a finished trial has to be queued again."""
+    """Whether the job of a finished trial must be queued again."""
     reasons = (LOST, FAILED) if retry_failed else (LOST,)
     return (
         trial.state == TrialState.FAIL
@@ -57,7 +57,7 @@ def life(trial: FrozenTrial, grace: float) -> str:
     if lock.is_file():
         if is_locked(lock):
             return 'alive'
-        # A disk that is shared without its locks says nothing.
+        # On a shared disk without locks this proves nothing.
         if worker['host'] == socket.gethostname():
             return 'gone'
     started = trial.datetime_start or datetime.now()

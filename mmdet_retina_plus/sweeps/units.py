@@ -35,7 +35,7 @@ class Unit:
 
 
 def metric_unit(metric: str) -> Unit:
-    """One decimal of a percent for an mAP, four digits of anything else.
+    """Choose percent with one decimal for an mAP, otherwise four digits.
 
     `coco/bbox_mAP`, `coco/segm_mAP_50` and `pascal_voc/mAP` are mAP.
     """
@@ -46,7 +46,7 @@ def metric_unit(metric: str) -> Unit:
 
 
 def time_unit(longest: float) -> Unit:
-    """Seconds, minutes or hours: what the longest time calls for."""
+    """Choose seconds, minutes or hours by the longest time."""
     if longest < 180:
         return Unit('seconds', 1.0, '.3g')
     if longest < 180 * 60:

@@ -1,4 +1,4 @@
-"""Values of a sweep, checked against the config before anything starts."""
+"""Check the values of a sweep against the config before it starts."""
 
 import math
 from collections.abc import Mapping
@@ -24,8 +24,8 @@ def check_sweep(
 ) -> list[Point]:
     """Convert the points to values of the config's types.
 
-    The model of every point is built once, so that a value that its class
-    refuses is found now and not hours later.
+    The model of every point is built once, so that a value refused by its
+    class is found now and not hours later.
 
     Args:
         sweep: Sweep to check.
@@ -93,11 +93,11 @@ def merge(changes: Mapping[str, Any], cfg: Any) -> tuple[dict[str, Any], Any]:
     fitting = dict(changes)
     for key, value in changes.items():
         if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f'{key} is {value}: give a finite number')
+            raise ValueError(f'{key} is {value}: use a finite number')
         if any(other.startswith(f'{key}.') for other in changes):
             raise ValueError(
-                f'{key} contains another key, so which of them counts is not '
-                'clear: set one'
+                f'{key} contains another key of this point, which is '
+                'ambiguous: set one of them'
             )
     # Types come first: they decide which arguments are accepted.
     for key in sorted(changes, key=lambda name: not name.endswith('type')):
@@ -121,7 +121,7 @@ def merge(changes: Mapping[str, Any], cfg: Any) -> tuple[dict[str, Any], Any]:
             raise ValueError(f'{key}: {error}') from error
     if seed_of(changed) != seed_of(cfg):
         raise ValueError(
-            'seeds are no change of the config: set `seeds` of the sweep, or '
+            'a seed is no change of the config: set `seeds` of the sweep, or '
             'give --seeds'
         )
     return fitting, changed

@@ -1,4 +1,4 @@
-"""A worker claims trials of a study, one after the other, and trains."""
+"""Claim the trials of a study one after the other and train them."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ from .trials import BEAT
 from .units import metric_unit
 
 POLL = 1.0
-"""Seconds between two looks at a run."""
+"""Seconds between two checks of a run."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ Listener = Callable[[Event], None]
 
 @dataclass
 class Worker:
-    """Works on a study until no trial waits or it is told to stop.
+    """Run trials of a study until none waits or it is told to stop.
 
     Attributes:
         study: Queue of the trials; its `stop` ends the run and returns the
@@ -109,7 +109,7 @@ class Worker:
     def train(
         self, claim: Claim, folder: Path, lock: int, event: Event
     ) -> Event:
-        """Run a trial until it ends or has to end, and record the outcome."""
+        """Run a trial until it ends or must end, and record the outcome."""
         changes = claim.plan.sweep.changes(claim.point)
         base = claim.plan.base_of(claim.point)
         config = write_config(base, changes, claim.seed, folder)
@@ -170,7 +170,7 @@ def conclude(claim: Claim, training: Training, event: Event) -> Event:
             else 'It ended without a validation: set train_cfg.val_interval'
         )
     elif not is_meaningful(value, sweep.metric):
-        error = f'{sweep.metric} is {value:g}, which is no score'
+        error = f'{sweep.metric} is {value:g}, which is not a score'
         if value == -1:
             error += (
                 ', since no object of the validation set has that size: set '
@@ -222,7 +222,7 @@ class Watch:
         return progress
 
     def verdict(self) -> str:
-        """Why the run should end now; '' if it should go on."""
+        """Reason to end the run now; '' to continue."""
         if not self.ours:
             return 'taken'
         return 'pruned' if self.behind else ''
@@ -240,7 +240,7 @@ def work_all(workers: Sequence[Worker]) -> None:
     with ThreadPoolExecutor(len(workers)) as pool:
         try:
             futures = [pool.submit(worker.run) for worker in workers]
-            # Not Thread.join, which takes an interrupted thread for ended.
+            # Not Thread.join, which treats an interrupted thread as ended.
             wait(futures)
         except KeyboardInterrupt:
             for worker in workers:

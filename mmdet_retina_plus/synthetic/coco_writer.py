@@ -1,4 +1,4 @@
-"""Writes generated images and their instance masks as a set in COCO format."""
+"""Write generated images and their instance masks in COCO format."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -16,19 +16,19 @@ SPLITS = ('train', 'val')
 Draw = Callable[
     [np.random.Generator], tuple[np.ndarray, np.ndarray, np.ndarray]
 ]
-"""Returns an RGB image (H, W, 3) or a grey one (H, W), uint8, the masks
+"""Return an RGB image (H, W, 3) or a grey one (H, W), uint8, the masks
 (N, H, W) bool of its objects and their labels (N,) int64. N may be 0."""
 Progress = Callable[[range, str], Iterable[int]]
-"""Wraps the image numbers of a split, given its name."""
+"""Wrap the image numbers of a split, given its name."""
 
 
 def quiet(items: range, split: str) -> range:
-    """Shows no progress."""
+    """Show no progress."""
     return items
 
 
 def encode_mask(mask: np.ndarray) -> dict:
-    """Box (x, y, width, height), area and RLE of a mask (H, W), for COCO."""
+    """Compute box (x, y, width, height), area and RLE of a mask (H, W)."""
     rle = rle_tools.encode(np.asfortranarray(mask, np.uint8))
     return {
         'bbox': rle_tools.toBbox(rle).tolist(),
@@ -49,7 +49,7 @@ def write_split(
     classes: Sequence[str],
     seed: int,
 ) -> dict:
-    """Write the images of these indices.
+    """Write the images of a split.
 
     Returns:
         Their `categories`, `images` and `annotations`.
@@ -107,23 +107,23 @@ def write_set(
     larger set begins with the smaller one.
 
     Args:
-        out: A folder that does not exist or is empty. It appears when the
+        out: A folder that does not exist or is empty. It is created when the
             set is complete, so an interrupted run leaves none.
-        draw: Makes an image and its objects of a random generator.
-        style: What `draw` draws. Its classes are the labels 0, 1, ...
-        counts: Training and validation images.
+        draw: Draws an image and its objects with a random generator.
+        style: Preset for `draw`. Its classes are the labels 0, 1, ...
+        counts: Numbers of training and validation images.
         seed: Seed of the whole set, at least 0.
-        description: What the set is, for the JSON files.
+        description: Description of the set in the JSON files.
         progress: Wraps the image numbers of a split, given its name.
 
     Raises:
         FileExistsError: `out` is a file or a folder that is not empty.
         ValueError: No images, or a negative seed.
     """
-    # Of a link, the folder that it leads to is filled.
+    # Resolve symlinks and fill the target.
     out = Path(out).resolve()
     if min(counts) < 1 or seed < 0:
-        raise ValueError('Ask for at least one image, and a seed from 0 on')
+        raise ValueError('Use at least one image and a seed of at least 0')
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(
             f'{out} exists and is not empty; delete it or name another folder'

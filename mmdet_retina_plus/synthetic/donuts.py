@@ -1,7 +1,7 @@
 """The toy tasks of Retina U-Net, with exact instance masks.
 
 https://arxiv.org/abs/1811.08661, section "Toy experiments": one disc per image
-of uniform noise, whose class shows in a few pixels only.
+of uniform noise. Only a few pixels tell the class.
 """
 
 from functools import partial
@@ -13,13 +13,13 @@ from .coco_writer import Progress, quiet, write_set
 from .presets import DONUT_PRESETS, DonutPreset, choose
 
 CONTRAST = 0.2
-"""What a disc adds to noise in [0, 1]."""
+"""Value that a disc adds to noise in [0, 1]."""
 
 
 def disc(side: int, diameter: int) -> np.ndarray:
-    """A disc in the middle of a bool mask (side, side).
+    """Draw a disc in the middle of a bool mask (side, side).
 
-    It is exactly `diameter` wide and high where both are odd or both even.
+    It is exactly `diameter` wide and high if both are odd or both even.
     """
     steps = np.arange(side) - (side - 1) / 2
     return steps[:, None] ** 2 + steps**2 < (diameter / 2) ** 2
@@ -28,13 +28,12 @@ def disc(side: int, diameter: int) -> np.ndarray:
 def draw_donut(
     rng: np.random.Generator, preset: DonutPreset
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One image and its only object, which lies inside of it as a whole.
+    """Draw an image with one object, completely inside the image.
 
     Returns:
         Grey image (size, size) uint8, mask (1, size, size) bool and label
-        (1,) int64. The brightest pixel possible is white, so that noise and
-        disc keep the ratio of the paper without being clipped: the noise
-        goes up to 212.5, the disc adds 42.5.
+        (1,) int64. Noise goes up to 212.5 and the disc adds 42.5, which keeps
+        the paper's ratio without clipping.
     """
     size = preset.size
     label = rng.integers(2)
@@ -62,16 +61,16 @@ def make_donuts(
 ) -> None:
     """Write `images/`, `instances_train.json` and `instances_val.json`.
 
-    As ``make_shapes``, whose arguments mean the same here. The numbers of
-    images are the paper's; for its 1000 test images ask for a validation
-    split of another seed.
+    See ``make_shapes`` for the other arguments. The numbers of images are the
+    paper's; for its 1000 test images, generate a validation split with
+    another seed.
 
     Args:
-        num_val: Validation images.
+        num_val: Number of validation images.
         preset: A name in `DONUT_PRESETS`.
 
     Raises:
-        FileExistsError, ValueError: As ``make_shapes``.
+        FileExistsError, ValueError: See ``make_shapes``.
     """
     style = choose(DONUT_PRESETS, 'donuts', preset, size)
     write_set(

@@ -1,4 +1,4 @@
-"""The kinds of generated sets, by name."""
+"""Presets of generated sets, by name."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -23,19 +23,19 @@ COLOUR_WHEEL = {
 
 @dataclass(frozen=True)
 class Preset:
-    """What the images of a set have in common; lengths are in pixels.
+    """Settings of a set of shapes; lengths are in pixels.
 
     Attributes:
-        size: Height and width of an image where none is asked for.
+        size: Default height and width of an image.
         sides: Range of an object's longer side, before occlusion.
-        objects: Range of the number of objects in an image that has any.
-            Crowded out objects are left out, so it may be fewer.
-        empty: Share of images without any object.
-        distractors: Most shapes per image that are no object. They are grey
-            and may hide part of an object.
+        objects: Range of the number of objects in a non-empty image. Objects
+            without enough space are skipped, so it may be fewer.
+        empty: Fraction of images without objects.
+        distractors: Maximum number of shapes per image that are not objects.
+            They are grey and may hide part of an object.
         classes: Names from `COLOUR_WHEEL`, in the order of the labels.
-        grains: Grain sizes of the background's noise.
-        tint: Highest saturation of the background, 0 is grey.
+        grains: Grain sizes of the background noise.
+        tint: Maximum saturation of the background; 0 is grey.
     """
 
     size: int = 256
@@ -73,13 +73,13 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class DonutPreset:
-    """What the images of a toy task have in common; lengths are in pixels.
+    """Settings of a toy task; lengths are in pixels.
 
     Attributes:
-        size: Height and width of an image where none is asked for.
+        size: Default height and width of an image.
         classes: Names of the two labels.
-        diameters: Diameters of each class's discs.
-        holes: Diameters of the holes of each class, 0 is none. A hole and
+        diameters: Diameters of the discs of each class.
+        holes: Diameters of the holes of each class, 0 for none. A hole and
             its disc are both odd or both even, so that they share a centre.
         hole_in_mask: Whether an object's mask covers its hole.
     """
@@ -97,7 +97,7 @@ class DonutPreset:
 
 
 DONUT_PRESETS = {
-    # Classes differ in shape, and the masks show how.
+    # Classes differ in shape, which the masks show.
     'donuts': DonutPreset(),
     # The same images, but the masks of both classes are whole discs.
     'pattern': DonutPreset(hole_in_mask=True),
@@ -105,7 +105,7 @@ DONUT_PRESETS = {
     'scale': DonutPreset(
         classes=('disc-19', 'disc-20'), diameters=(19, 20), holes=(0, 0)
     ),
-    # The authors' generator takes the diameters of their text as radii.
+    # The authors' generator uses the diameters of the paper as radii.
     'donuts-2x': DonutPreset(diameters=(40, 40), holes=(0, 8)),
     'pattern-2x': DonutPreset(
         diameters=(40, 40), holes=(0, 8), hole_in_mask=True
@@ -121,27 +121,27 @@ AnyPreset = TypeVar('AnyPreset', Preset, DonutPreset)
 def choose(
     presets: Mapping[str, AnyPreset], kind: str, name: str, size: int | None
 ) -> AnyPreset:
-    """A preset by its name, for images of a size.
+    """Return a preset, optionally with another image size.
 
     Args:
-        presets: To choose of.
+        presets: Presets by name.
         kind: What they draw, for the error.
         name: Key of `presets`.
-        size: Height and width in pixels. None: the preset's own.
+        size: Height and width in pixels; None for the preset's own.
 
     Raises:
         ValueError: Unknown name, or the largest object would not fit.
     """
     if name not in presets:
         raise ValueError(
-            f'No preset {name!r} of {kind}, choose of {list(presets)}'
+            f'No preset {name!r} of {kind}, choose one of {list(presets)}'
         )
     style = presets[name]
     if size is not None:
         style = replace(style, size=size)
     if style.size < style.longest:
         raise ValueError(
-            f'Objects of {name!r} are up to {style.longest} pixels wide, ask '
-            f'for images of at least that size, not {style.size}'
+            f'Objects of {name!r} are up to {style.longest} pixels wide: use '
+            f'images of at least that size, not {style.size}'
         )
     return style

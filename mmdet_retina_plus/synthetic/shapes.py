@@ -12,15 +12,15 @@ from .presets import COLOUR_WHEEL, PRESETS, Preset, choose
 
 DISTRACTOR = -1
 MIN_VISIBLE = 0.3
-"""A shape of which a smaller share would show is placed elsewhere."""
+"""Minimum visible fraction of a shape; otherwise it is placed elsewhere."""
 ATTEMPTS = 20
 
 
 def regular_polygon(corners: int, inner: float = 1.0) -> np.ndarray:
-    """Corners on the unit circle, shape (corners, 2).
+    """Compute corners on the unit circle, shape (corners, 2).
 
     With `inner` below 1 every other corner lies on a circle of that radius,
-    which makes a star.
+    which gives a star.
     """
     angles = 2 * np.pi * np.arange(corners) / corners
     radii = np.where(np.arange(corners) % 2, inner, 1.0)
@@ -38,16 +38,16 @@ OUTLINES = {
 
 
 def place_shape(rng: np.random.Generator, side: int, size: int) -> np.ndarray:
-    """Some outline, turned and placed at random, as a bool mask (size, size).
+    """Draw a random shape at a random place, a bool mask (size, size).
 
-    Its box lies inside the image and has exactly `side` as longer side.
+    Its box lies inside the image, and its longer side is exactly `side`.
     """
     outline = OUTLINES[rng.choice(list(OUTLINES))]
     angle = rng.uniform(0, 2 * np.pi)
     cos, sin = np.cos(angle), np.sin(angle)
     corners = outline @ np.array([[cos, sin], [-sin, cos]])
     corners -= corners.min(axis=0)
-    # fillPoly fills the outline too, so n pixels are n - 1 steps.
+    # fillPoly also fills the outline, so n pixels are n - 1 steps.
     corners = np.rint(corners / corners.max() * (side - 1)).astype(np.int32)
     corners += rng.integers(size - corners.max(axis=0), dtype=np.int32)
     mask = np.zeros((size, size), np.uint8)
@@ -58,7 +58,7 @@ def place_shape(rng: np.random.Generator, side: int, size: int) -> np.ndarray:
 def noise(
     rng: np.random.Generator, size: int, grains: tuple[int, ...]
 ) -> np.ndarray:
-    """Smooth noise in [-1, 1], shape (size, size), one layer per grain."""
+    """Draw smooth noise in [-1, 1], (size, size), one layer per grain."""
     field = np.zeros((size, size), np.float32)
     for grain in grains:
         cells = max(size // grain, 2)
@@ -68,7 +68,7 @@ def noise(
 
 
 def paint(tone: np.ndarray, shade: np.ndarray) -> np.ndarray:
-    """RGB of a tone under a shade in [-1, 1] of shape (...), as (..., 3).
+    """Convert a tone under a shade in [-1, 1] (...) to RGB (..., 3).
 
     A tone is hue in degrees, saturation and value in [0, 1].
     """
@@ -80,11 +80,11 @@ def paint(tone: np.ndarray, shade: np.ndarray) -> np.ndarray:
 def draw_image(
     rng: np.random.Generator, preset: Preset
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One image and its objects, drawn from the front to the back.
+    """Draw an image and its objects, from front to back.
 
-    So a shape's visible pixels are known when it is placed, and one of which
-    too little would show can move: nothing labelled is invisible, and
-    nothing that has a class's colour is without a label.
+    Drawing from the front gives the visible pixels of a shape when it is
+    placed, so that a mostly hidden one can move. Every labelled shape is
+    visible, and every shape in the colour of a class has a label.
 
     Returns:
         RGB image (size, size, 3) uint8, visible masks (N, size, size) bool,
@@ -142,11 +142,11 @@ def make_shapes(
     split and its number only, so a larger set begins with the smaller one.
 
     Args:
-        out: A folder that does not exist or is empty. It appears when the
+        out: A folder that does not exist or is empty. It is created when the
             set is complete, so an interrupted run leaves none.
-        num: Training images.
-        num_val: Validation images, a quarter of `num` where not given.
-        size: Height and width in pixels, the preset's where not given.
+        num: Number of training images.
+        num_val: Number of validation images, a quarter of `num` by default.
+        size: Height and width in pixels, the preset's by default.
         seed: Seed of the whole set, at least 0.
         preset: A name in `PRESETS`.
         progress: Wraps the image numbers of a split, given its name.

@@ -1,6 +1,6 @@
-"""Transforms of images and annotations, in mmdet's TRANSFORMS.
+"""Transforms of images and annotations, registered in mmdet's TRANSFORMS.
 
-Those of a batch are modules, in MODELS.
+Transforms of a batch are modules, registered in MODELS.
 """
 
 from .batch_mixup import BatchMixUp

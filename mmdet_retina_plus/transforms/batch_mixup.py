@@ -1,4 +1,4 @@
-"""MixUp for detection: two images as one, with the objects of both.
+"""MixUp for detection: blend two images and keep the objects of both.
 
 Bag of Freebies: https://arxiv.org/abs/1902.04103, section 3.1
 """
@@ -21,27 +21,27 @@ from mmdet_retina_plus.common.training_phase import training_progress
 class BatchMixUp(nn.Module):
     """Mix every image of a batch with its neighbour in the batch.
 
-    An image becomes lambda times itself plus 1 - lambda times the other, and
-    has the objects of both; ``gt_instances.mix_weights`` holds lambda for its
-    own and 1 - lambda for the other's. ``YOLOV3PlusHead`` weighs the
-    objectness by them; other heads do not look at them. The objects of the
-    larger weight come last, which keep a prior that both images' objects have
-    as their best.
+    An image becomes lambda times itself plus 1 - lambda times the other and
+    gets the objects of both. ``gt_instances.mix_weights`` is lambda for its
+    own objects and 1 - lambda for those of the other. ``YOLOV3PlusHead``
+    weighs the objectness by them; other heads ignore them. The objects with
+    the larger weight come last, so that they keep a prior that is the best
+    for objects of both images.
 
-    It stands among the ``batch_augments`` of the data preprocessor, where
-    images have one size, and which the process of the training runs: the
-    phase without mixing needs no hook, and workers that load data no word of
-    it. Unlike mmdet's MixUp, YOLOX's transform, it knows lambda.
+    Use it in ``batch_augments`` of the data preprocessor, where all images
+    have the same size. It runs in the training process, so switching it off
+    needs neither a hook nor a message to the data loader workers. Unlike
+    mmdet's MixUp, the transform of YOLOX, it records lambda.
 
-    Each process draws a lambda for the images of all and takes its own, since
-    mmengine seeds all alike. An image that is alone in its batch stays as it
-    is.
+    mmengine seeds all processes alike, so each process draws lambdas for the
+    images of all processes and uses its own. A single image in a batch is
+    unchanged.
 
     Args:
         alpha: Both parameters of lambda's Beta distribution; 1.5 as in ASFF's
             baseline.
-        stop_at: Fraction of the training from which images are not mixed; .9
-            as in ASFF's, 270 of 300 epochs.
+        stop_at: Fraction of the training after which images are not mixed; .9
+            as in ASFF's baseline, 270 of 300 epochs.
 
     Raises:
         ValueError: An option is out of its range, or the samples have
@@ -61,7 +61,7 @@ class BatchMixUp(nn.Module):
     def forward(
         self, inputs: Tensor, data_samples: SampleList
     ) -> tuple[Tensor, SampleList]:
-        """Mixed images, and samples with the objects of both.
+        """Mix the images and add the objects of the neighbours.
 
         Args:
             inputs: Normalised images, shape (N, 3, H, W).
@@ -71,7 +71,7 @@ class BatchMixUp(nn.Module):
             return inputs, data_samples
         if any('gt_sem_seg' in sample for sample in data_samples):
             raise ValueError(
-                'BatchMixUp cannot mix gt_sem_seg: leave out one of both'
+                'BatchMixUp cannot mix gt_sem_seg: remove one of the two'
             )
         rank, world_size = get_dist_info()
         drawn = self.beta.sample((world_size, len(inputs)))[rank]
@@ -96,10 +96,12 @@ class BatchMixUp(nn.Module):
 def mix_samples(
     sample: DetDataSample, other: DetDataSample, weight: float
 ) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
-    """Instances of both samples by name, and the sizes that cover both.
+    """Join the instances of both samples and the sizes that cover both.
 
     Args:
-        weight: Weight of the sample's image.
+        sample: Sample of the image.
+        other: Sample of its neighbour.
+        weight: Weight of the image.
     """
     both = [(sample.gt_instances, weight), (other.gt_instances, 1 - weight)]
     both.sort(key=itemgetter(1))
@@ -117,7 +119,7 @@ def mix_samples(
 
 
 def weigh(instances: InstanceData, weight: float) -> InstanceData:
-    """The instances with ``mix_weights``, all the same."""
+    """Add constant ``mix_weights`` to instances."""
     weighted = instances[:]
     weighted.mix_weights = torch.full(
         (len(instances),), weight, device=instances.labels.device

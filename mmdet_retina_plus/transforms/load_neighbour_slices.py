@@ -14,18 +14,18 @@ from mmengine.fileio import exists
 class LoadNeighbourSlices(LoadMultiChannelImageFromFiles):
     """Load a grey slice and its neighbours, shape (H, W, 2 neighbours + 1).
 
-    Names end in the slice's number (``scan7_041.png``), with leading zeros or
-    without. In place of a missing one, at the ends of a volume, stands the
-    next towards the middle. Annotations are those of the middle slice, which
-    ``img_path`` names.
+    File names end in the slice number (``scan7_041.png``), with or without
+    leading zeros. A missing slice, as at the ends of a volume, is replaced by
+    the next one towards the middle. Annotations are those of the middle slice,
+    ``img_path``.
 
     Required key: ``img_path``. Added keys: ``img``, ``img_shape`` and
     ``ori_shape``.
 
     Args:
-        neighbours: Slices on either side.
-        to_float32: Whether the image is float32, otherwise as in the file.
-        kwargs: As ``LoadMultiChannelImageFromFiles``.
+        neighbours: Number of slices on each side.
+        to_float32: Convert to float32; otherwise keep the type of the file.
+        kwargs: See ``LoadMultiChannelImageFromFiles``.
 
     Raises:
         ValueError: ``neighbours`` is negative.
@@ -36,14 +36,14 @@ class LoadNeighbourSlices(LoadMultiChannelImageFromFiles):
     ) -> None:
         super().__init__(to_float32=to_float32, **kwargs)
         if neighbours < 0:
-            raise ValueError(f'neighbours has to be 0 or more: {neighbours}')
+            raise ValueError(f'neighbours must be 0 or more, not {neighbours}')
         self.neighbours = neighbours
 
     def transform(self, results: dict) -> dict:
         """Load the slices, from the lowest number to the highest.
 
         Raises:
-            ValueError: A name without number, or a slice that is not grey.
+            ValueError: A name has no number, or a slice is not grey.
         """
         middle = results['img_path']
         paths = [
@@ -54,11 +54,11 @@ class LoadNeighbourSlices(LoadMultiChannelImageFromFiles):
         loaded = super().transform(dict(results, img_path=paths))
         if loaded['img'].ndim != 3:
             raise ValueError(f'{middle} has more than one channel')
-        # Pictures of results are drawn on the middle slice.
+        # Predictions are drawn on the middle slice.
         return dict(loaded, img_path=middle)
 
     def _paths(self, middle: str, step: int) -> list[str]:
-        """Neighbours on one side, outwards."""
+        """Paths of the neighbours on one side, nearest first."""
         match = re.fullmatch(r'(.*?)(\d+)(\.[^./]*)?', middle)
         if match is None:
             raise ValueError(f'{middle} does not end in the number of a slice')

@@ -1,7 +1,7 @@
-"""Instance masks painted into one map, the truth of a semantic head.
+"""Paint instance masks into a map, the ground truth of a semantic head.
 
-Retina U-Net: https://arxiv.org/abs/1811.08661, whose authors' code paints at
-the same place, after all augmentation.
+Retina U-Net: https://arxiv.org/abs/1811.08661. The authors' code also paints
+after all augmentation.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from mmdet.structures.bbox import get_box_tensor
 from mmdet.structures.mask.structures import BaseInstanceMasks
 
 IGNORE_INDEX = 255
-"""What mmdet's preprocessor pads maps with."""
+"""Padding value of maps in mmdet's preprocessor."""
 
 
 @TRANSFORMS.register_module()
@@ -20,17 +20,17 @@ class PaintInstances(BaseTransform):
 
     Background is 0, an object its label + 1. Larger objects are painted
     first, so that smaller ones stay visible; of equal ones the later is on
-    top. Below all objects lie the unknown pixels, which are 255:
-    those of ignored objects, and the box of an object whose mask has no pixel
-    left. An image without masks is unknown all over, so it supervises boxes
-    only. One without objects is background.
+    top. Below all objects, pixels of ignored objects and the boxes of objects
+    without mask pixels are 255. An image without masks is all
+    ``ignore_index``, so it supervises boxes only. An image without objects is
+    background.
 
-    It belongs right before ``PackDetInputs``, after
-    ``LoadAnnotations(with_mask=True)`` and what moves pixels. Where some
-    images have boxes alone, take a ``ConcatDataset`` of two sets, whose
-    pipelines differ in ``with_mask``.
+    Put it directly before ``PackDetInputs``, after
+    ``LoadAnnotations(with_mask=True)`` and all transforms that move pixels. If
+    some images have boxes only, use a ``ConcatDataset`` of two sets with and
+    without ``with_mask``.
 
-    Required keys: ``img``; where the image has masks also ``gt_masks``,
+    Required keys: ``img``; for images with masks also ``gt_masks``,
     ``gt_bboxes_labels`` and ``gt_bboxes``, and ``gt_ignore_flags`` if any
     object is ignored. Added keys: ``gt_seg_map``, shape (H, W) of uint8, and
     ``ignore_index``.
@@ -38,8 +38,8 @@ class PaintInstances(BaseTransform):
     Args:
         class_specific: Paint label + 1. Otherwise every object is 1, which
             allows any number of classes.
-        keep_masks: Whether masks stay in the sample. Where no head reads them
-            they are most of what a worker process sends.
+        keep_masks: Keep the masks in the sample. If no head reads them, they
+            are most of the data that a worker process sends.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class PaintInstances(BaseTransform):
 
         Raises:
             ValueError: A label + 1 would be 255 or more, or an earlier
-                transform has left the masks behind.
+                transform has not moved the masks.
         """
         if 'gt_masks' in results:
             check_masks_fit(results)
@@ -82,7 +82,7 @@ class PaintInstances(BaseTransform):
         if len(labels) and labels.max() + 1 >= IGNORE_INDEX:
             raise ValueError(
                 f'Label {labels.max()} cannot be painted as '
-                f'{labels.max() + 1}, since {IGNORE_INDEX} means a pixel to '
+                f'{labels.max() + 1}, since {IGNORE_INDEX} marks pixels to '
                 'ignore: paint all objects alike by '
                 'PaintInstances(class_specific=False)'
             )
@@ -95,12 +95,12 @@ def paint_instances(
     ignored: np.ndarray,
     boxes: np.ndarray,
 ) -> np.ndarray:
-    """Map (H, W) uint8 of n objects, see ``PaintInstances``.
+    """Paint n objects into a map (H, W) uint8, see ``PaintInstances``.
 
     Args:
         masks: Masks of the n objects, which set H and W.
-        values: What to paint, at least 1, shape (n,).
-        ignored: Whether the object's class is unknown, shape (n,) bool.
+        values: Value of each object, at least 1, shape (n,).
+        ignored: Flags of ignored objects, shape (n,) bool.
         boxes: Corners x1, y1, x2, y2 in pixels, shape (n, 4).
 
     Raises:
@@ -128,19 +128,20 @@ def paint_instances(
 
 
 def check_masks_fit(results: dict) -> None:
-    """Refuse masks that are not those of the image and its boxes.
+    """Check that masks match the image and its boxes.
 
     Raises:
-        ValueError: Numbers or sizes differ.
+        ValueError: Their number or size differs.
     """
     masks, labels = results['gt_masks'], results['gt_bboxes_labels']
     size, shape = (masks.height, masks.width), results['img'].shape[:2]
-    # A test pipeline resizes before it loads, so that masks keep their size.
+    # A test pipeline resizes before it loads, so masks keep their size.
     scale = np.array(results.get('scale_factor', (1, 1)))[::-1]
     loaded_later = np.abs(size * scale - shape).max() < 1
     if len(masks) != len(labels) or not (size == shape or loaded_later):
         raise ValueError(
             f'{len(masks)} masks of {size} pixels for {len(labels)} objects '
-            f'in an image of {shape}: an earlier transform moves no masks, as '
-            "mmdet's Mosaic and MixUp do; take CachedMosaic and CachedMixUp"
+            f'in an image of {shape}: an earlier transform does not move '
+            "masks, like mmdet's Mosaic and MixUp; use CachedMosaic and "
+            'CachedMixUp'
         )

@@ -1,4 +1,4 @@
-"""Grey values of more than 8 bits, such as those of CT, as 0 to 255."""
+"""Map grey values of more than 8 bits, such as those of CT, to 0 to 255."""
 
 from collections.abc import Sequence
 
@@ -17,16 +17,16 @@ def apply_windows(image: np.ndarray, windows: Windows) -> np.ndarray:
 
     Args:
         image: Shape (H, W) or (H, W, C), of any type.
-        windows: In the units of the image's values. An image of shape (H, W)
-            gets a channel for each of several windows, one of C channels has
-            a window for each or one for all.
+        windows: In units of the image's values. With several windows, an image
+            of shape (H, W) gets a channel per window. An image of C channels
+            needs one window, or one per channel.
 
     Returns:
         Shape (H, W) or (H, W, channels), float32.
 
     Raises:
-        ValueError: Numbers of channels and windows do not go together, or an
-            image of 8 bits cannot have such values.
+        ValueError: The numbers of channels and windows do not match, or an
+            8-bit image cannot have such values.
     """
     low, high = np.array(windows, np.float32).T
     if image.dtype == np.uint8 and high.max() > 255:
@@ -39,7 +39,7 @@ def apply_windows(image: np.ndarray, windows: Windows) -> np.ndarray:
         image = image[..., None]
     elif image.ndim == 3 and len(low) not in (1, image.shape[2]):
         raise ValueError(
-            f'{len(low)} windows for {image.shape[2]} channels: name one for '
+            f'{len(low)} windows for {image.shape[2]} channels: give one for '
             'all or one for each'
         )
     shares = (image.astype(np.float32) - low) / (high - low)
@@ -47,10 +47,10 @@ def apply_windows(image: np.ndarray, windows: Windows) -> np.ndarray:
 
 
 def check_windows(windows: Windows) -> list[tuple[float, float]]:
-    """The windows as a list.
+    """Check the windows and return them as a list.
 
     Raises:
-        ValueError: There is none, or one is empty.
+        ValueError: There are no windows, or one is empty.
     """
     pairs = [(low, high) for low, high in windows]
     if not pairs or any(low >= high for low, high in pairs):
@@ -65,18 +65,18 @@ def check_windows(windows: Windows) -> list[tuple[float, float]]:
 class WindowIntensity(BaseTransform):
     """Map windows of an image's values to 0 to 255, as float32.
 
-    What follows may then expect the range of photographs. Three windows on a
-    grey image make the three channels that pretrained weights want; the same
-    window three times is a grey image of three channels.
+    Later transforms then see the range of photographs. Three windows on a grey
+    image give the three channels that pretrained weights expect; the same
+    window three times gives a grey image with three channels.
 
     Required and modified key: ``img``, see ``apply_windows``.
 
     Args:
-        windows: Pairs (low, high) in the units of the file, for CT
+        windows: Pairs (low, high) in units of the file, for CT
             ``level - width / 2`` and ``level + width / 2``.
 
     Raises:
-        ValueError: There is no window, or an empty one.
+        ValueError: There are no windows, or one is empty.
     """
 
     def __init__(self, windows: Windows) -> None:
@@ -92,21 +92,22 @@ class WindowIntensity(BaseTransform):
 
 @register_backend('WindowedBackend')
 class WindowedBackend(LocalBackend):
-    """Files of any depth as PNG of 8 bits, for pictures of results.
+    """Read images of any depth as 8-bit PNG, to draw results on.
 
-    mmdet's visualization hook reads the image anew, as 8 bits: 12 bits in a
-    file of 16 turn black, floating point fails. It has no place for
-    transforms, but reads through ``backend_args``::
+    mmdet's visualization hook reads the image again, as 8 bits: 12-bit values
+    in a 16-bit file look black, floating point fails. It runs no transforms,
+    but it reads through ``backend_args``::
 
         visualization=dict(
             backend_args=dict(backend='WindowedBackend', windows=[(0, 4095)])
         )
 
-    Of other than one or three channels the middle one is shown.
+    For any other number of channels than one or three, the middle one is
+    shown.
 
     Args:
-        windows: As ``WindowIntensity``.
-        imdecode_backend: As ``LoadImageFromFile``.
+        windows: See ``WindowIntensity``.
+        imdecode_backend: See ``LoadImageFromFile``.
     """
 
     def __init__(

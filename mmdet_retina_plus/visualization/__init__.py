@@ -1,4 +1,4 @@
-"""Pictures of results, registered in mmdet's VISUALIZERS."""
+"""Drawing of results, registered in mmdet's VISUALIZERS."""
 
 from .sem_seg_local_visualizer import SemSegLocalVisualizer
 

@@ -12,27 +12,27 @@ OBJECT_COLOUR = (0, 255, 255)
 
 @VISUALIZERS.register_module()
 class SemSegLocalVisualizer(DetLocalVisualizer):
-    """Tints ``pred_sem_seg`` and ``gt_sem_seg`` as their values mean it.
+    """Draw ``pred_sem_seg`` and ``gt_sem_seg`` with a background.
 
-    The maps are those of a detector's semantic head: 0 is background, others
-    are label + 1, and ``ignore_index`` is unknown. mmdet's own visualizer
-    takes 0 for the first class, so it paints the background, names the
-    objects wrongly and fails at the last class of a short palette.
+    The maps are those of a detector's semantic head: 0 is background, other
+    values are label + 1, and ``ignore_index`` is not drawn. mmdet's own
+    visualizer takes 0 for the first class, so it paints the background,
+    misnames the objects and fails at the last class of a short palette.
 
-    A class has the colour of its boxes, which name it. Where the map has the
-    metainfo ``label_names`` its values are no labels (one for all objects,
-    say), and are cyan.
+    A class has the colour of its boxes. If the map has the metainfo
+    ``label_names``, its values are not labels (for example 1 for all objects)
+    and are cyan.
 
     Args:
-        name: As ``DetLocalVisualizer``.
-        args: As ``DetLocalVisualizer``.
-        seg_alpha: Opacity of the tint. It lies over boxes and their names.
-        kwargs: As ``DetLocalVisualizer``.
+        name: See ``DetLocalVisualizer``.
+        args: See ``DetLocalVisualizer``.
+        seg_alpha: Opacity of the map, which is drawn over boxes and names.
+        kwargs: See ``DetLocalVisualizer``.
     """
 
     def __init__(
         self,
-        # By name, as mmengine asks of every visualizer.
+        # mmengine passes it by keyword to every visualizer.
         name: str = 'visualizer',
         *args,
         seg_alpha: float = 0.35,
@@ -58,7 +58,7 @@ class SemSegLocalVisualizer(DetLocalVisualizer):
         colours = get_palette(source, int(values.max(initial=0)))
         self.set_image(image)
         for value in values:
-            # NumPy's integers of a random palette are no colours to mmengine.
+            # mmengine does not accept the NumPy integers of a random palette.
             colour = tuple(map(int, colours[value - 1]))
             self.draw_binary_masks(
                 seg_map == value, colors=colour, alphas=self.seg_alpha

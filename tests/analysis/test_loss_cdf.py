@@ -120,7 +120,7 @@ def test_without_objects_there_is_nothing_to_draw_for_positives(
     (folder / 'set' / 'empty.json').write_text(json.dumps(coco))
     option = 'val_dataloader.dataset.ann_file=empty.json'
     output = run(folder, '--out', tmp_path, '--cfg-options', option)
-    assert 'There are no positives: nothing to draw' in output
+    assert 'There are no positives: their curves are empty' in output
     table = read(tmp_path)
     assert table['positives'] == 0
     assert share(table, 'positives', 2, 0.2) is None

@@ -110,5 +110,5 @@ def test_a_grid_whose_size_is_told_is_the_one_read_off() -> None:
 
 def test_uneven_places_cannot_be_counted() -> None:
     priors = torch.cat(anchor_levels(64, 64))
-    with pytest.raises(ValueError, match='equally many'):
+    with pytest.raises(ValueError, match='the same number at each'):
         priors_per_location(priors[:-1], [len(priors) - 1])

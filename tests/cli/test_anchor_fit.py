@@ -167,7 +167,7 @@ def test_generators_that_list_sizes_are_measured_only(config):
     report = fit(path)
     assert not report['searched']
     assert report['suggestion'] is None
-    assert 'no suggestion is searched' in commands.invoke(main, path)
+    assert 'which is not searched' in commands.invoke(main, path)
 
 
 def test_the_file_holds_what_is_printed(config, tmp_path):

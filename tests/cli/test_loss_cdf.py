@@ -24,7 +24,7 @@ def test_the_gammas_that_are_asked_for(folder, tmp_path):
     [
         (['--gamma', '-1'], 'at least 0', 1),
         (['--gamma', 'nan'], 'at least 0', 1),
-        (['--gamma', 'two'], 'not numbers', 2),
+        (['--gamma', 'two'], 'is not a list like', 2),
         (['--cfg-options', 'modle.a=1'], 'the config has no modle', 1),
         (['--cfg-options', 'val_dataloader.dataset.ann_file=no'], 'no', 1),
         (['--out', __file__], 'Cannot make the folder', 1),

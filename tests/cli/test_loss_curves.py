@@ -35,7 +35,7 @@ def test_a_picture_is_drawn(tmp_path, arguments):
     [
         (['--gamma', '-1'], 'at least 0', 1),
         (['--gamma', 'nan'], 'at least 0', 1),
-        (['--gamma', 'two'], 'not numbers', 2),
+        (['--gamma', 'two'], 'is not a list like', 2),
         (['--alpha', '2'], 'in [0, 1]', 1),
         (['--alpha', 'some'], 'or none', 1),
         (['--star', '0,1'], 'divides by gamma', 1),

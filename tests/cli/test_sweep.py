@@ -153,7 +153,7 @@ REFUSED = {
     'data that is not there': (
         'points = [dict(lr=1.0)]',
         ['train_dataloader.dataset.data_root=/nowhere'],
-        'which is not there',
+        'which does not exist',
     ),
     'a name that only helps to write the config': (
         "prefix = ''\npoints = [{'train_pipeline.3.prob': 0.0}]",
@@ -189,7 +189,7 @@ REFUSED = {
     'an infinite option': (
         'points = [dict(lr=1.0)]',
         ['model.train_cfg.assigner.min_pos_iou=-inf'],
-        'min_pos_iou is -inf: give a finite number',
+        'min_pos_iou is -inf: use a finite number',
     ),
     'a seed among the options': (
         'points = [dict(lr=1.0)]',
@@ -274,7 +274,7 @@ def test_a_sweep_goes_on_in_a_folder_of_another_name(data, tmp_path, stand_in):
     )
     (tmp_path / 'renamed').rename(tmp_path / 'again')
     said = run('report', tmp_path / 'again', code=1)
-    assert 'has the studies sweep, b: name one by --study-name' in said
+    assert 'has the studies sweep, b: choose one by --study-name' in said
 
 
 def test_a_mistake_in_the_config_is_corrected_in_the_same_work_dir(
@@ -320,9 +320,9 @@ def test_a_worker_joins_from_another_folder(
 @pytest.mark.parametrize(
     ('words', 'error'),
     [
-        (['worker', 'nowhere'], 'is no folder'),
-        (['worker', '.'], 'study.log: name the work dir'),
-        (['report', '.'], 'study.log: name the work dir'),
+        (['worker', 'nowhere'], 'is not a folder'),
+        (['worker', '.'], 'study.log: use the work dir'),
+        (['report', '.'], 'study.log: use the work dir'),
     ],
 )
 def test_an_unknown_study_names_the_fix(tmp_path, monkeypatch, words, error):
@@ -368,7 +368,7 @@ def test_ctrl_c_ends_trainings_and_keeps_everything(
     os.kill(process.pid, number)
     process.join(60)
     assert process.exitcode == 130
-    assert 'all that was trained is kept' in said.read_text()
+    assert 'all results and checkpoints are kept' in said.read_text()
     (lock,) = work_dir.glob('*/*/lock')
     with lock.open() as file:
         assert try_lock(file.fileno())

@@ -141,7 +141,7 @@ def test_views_that_find_nothing_give_nothing():
     ('tta_cfg', 'way_out'),
     [
         (dict(nms=dict(type='nms')), 'no nms: .*preset, max_per_img, iou_thr'),
-        (dict(preset='papers'), "'papers': take one of paper, mdt"),
+        (dict(preset='papers'), "'papers': use one of paper, mdt"),
         (dict(max_per_img=-1), 'max_per_img must be 1 or more'),
         (dict(iou_thr=50), 'iou_thr must be from 0 to 1'),
     ],

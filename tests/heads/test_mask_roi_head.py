@@ -494,9 +494,9 @@ def test_ground_truth_without_masks_is_refused(count):
 )
 def test_levels_of_other_strides_are_refused(changes):
     head = build_roi_head(**changes)
-    with pytest.raises(ValueError, match='let start_level of MaskRoIHead'):
+    with pytest.raises(ValueError, match='set start_level of MaskRoIHead'):
         train(head, [NOTHING], [mask_sample(HEAD_OBJECTS)])
-    with pytest.raises(ValueError, match='let start_level of MaskRoIHead'):
+    with pytest.raises(ValueError, match='set start_level of MaskRoIHead'):
         head.predict(pyramid(1), [NOTHING], [mask_sample()])
 
 

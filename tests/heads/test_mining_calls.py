@@ -96,10 +96,10 @@ class NoFunction:
 @pytest.mark.parametrize(
     ('policy', 'options', 'message'),
     [
-        (Deaf, dict(needs=None), 'Deaf is no mining policy.*gt_instances'),
-        (NoFunction, {}, 'NoFunction is no mining policy'),
-        (Silent, {}, "Silent must say.*`needs` to 'anchors', 'predictions'"),
-        (Looking, dict(needs='boxes'), 'Looking must say'),
+        (Deaf, dict(needs=None), 'Deaf is not a mining policy.*gt_instances'),
+        (NoFunction, {}, 'NoFunction is not a mining policy'),
+        (Silent, {}, "Silent must state.*`needs` to 'anchors', 'predictions'"),
+        (Looking, dict(needs='boxes'), 'Looking must state'),
         (Unfair, {}, "normalizer='negatives': use 'positives' or 'selected'"),
     ],
 )

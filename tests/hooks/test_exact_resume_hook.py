@@ -273,7 +273,7 @@ def test_one_process_goes_on_in_the_order_of_two(
     assert NoisyData.read[10] == order[6 * 4 :][:images]
     output = capsys.readouterr().out
     assert 'saved with world_size=2, this training has 1' in output
-    assert 'images continue in order, random states not' in output
+    assert 'images continue in order, random states restart' in output
 
 
 def resume_as_one_of_two(rank: int, folder: Path) -> list[int]:

@@ -217,7 +217,7 @@ def test_a_step_without_a_call_is_not_one_without_positives(warnings):
     log = logged_statistics(build_head(), lambda: None, BATCH)
     assert log == {}
     (warning,) = warnings
-    assert 'compile=False, or take the hook out of default_hooks' in warning
+    assert 'compile=False, or remove the hook from default_hooks' in warning
 
 
 def test_a_deaf_hook_warns_once_and_hears_again(warnings):
@@ -402,7 +402,7 @@ def test_an_unknown_loss_is_refused_before_training(loss_cls):
     run = SimpleNamespace(
         model=SimpleNamespace(bbox_head=head), hooks=[LoggerHook()]
     )
-    with pytest.raises(ValueError, match='take the hook out of default_hooks'):
+    with pytest.raises(ValueError, match='remove the hook from default_hooks'):
         LossStatisticsHook().before_train(run)
 
 

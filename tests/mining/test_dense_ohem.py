@@ -426,7 +426,7 @@ def test_sigmoid_scores_are_not_those_of_a_softmax():
     ('options', 'way_out'),
     [
         (dict(num=0), 'at least 1'),
-        (dict(min_positives=-1), '0 positives or more'),
+        (dict(min_positives=-1), 'min_positives of at least 0'),
         (dict(iou_threshold=1.1), '1 suppresses nothing'),
         (dict(iou_threshold=float('nan')), '1 suppresses nothing'),
         (dict(neg_pos_ratio=-1), 'or None'),

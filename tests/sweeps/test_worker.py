@@ -66,7 +66,7 @@ def test_a_metric_of_no_object_is_no_score(tmp_path):
     study = make_study(str(tmp_path / 'log'), make_plan([dict(gamma=-20.0)]))
     (_, failed) = work(study, tmp_path)
     assert failed.kind == 'failed'
-    assert 'coco/bbox_mAP is -1, which is no score' in failed.text
+    assert 'coco/bbox_mAP is -1, which is not a score' in failed.text
     assert 'set `metric` of the sweep to another' in failed.text
 
 

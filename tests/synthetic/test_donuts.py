@@ -197,11 +197,11 @@ def test_its_size_is_the_papers():
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'preset': 'easy'}, 'of donuts, choose of .*scale'),
+        ({'preset': 'easy'}, 'of donuts, choose one of .*scale'),
         ({'num': 0}, 'at least one'),
         ({'num_val': 0}, 'at least one'),
-        ({'seed': -1}, 'seed from 0'),
-        ({'size': 19}, '20 pixels wide, .* not 19'),
+        ({'seed': -1}, 'seed of at least 0'),
+        ({'size': 19}, '20 pixels wide: .* not 19'),
     ],
 )
 def test_bad_input_is_refused(tmp_path, options, message):

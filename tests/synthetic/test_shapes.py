@@ -195,7 +195,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path):
         ({'preset': 'simple'}, 'easy'),
         ({'num': 0}, 'at least one'),
         ({'num_val': -1}, 'at least one'),
-        ({'seed': -1}, 'seed from 0'),
+        ({'seed': -1}, 'seed of at least 0'),
         ({'size': 40}, 'at least that size'),
     ],
 )

@@ -277,7 +277,7 @@ def test_progress_counts_what_ninja_compiled():
     ('arguments', 'expected'),
     [
         (['--arch', '9.0'], 'add --cuda'),
-        (['--no-compiler', '--cuda'], 'drop --cuda'),
+        (['--no-compiler', '--cuda'], 'remove --cuda'),
         (['--fork', 'another'], 'onedl'),
     ],
 )
