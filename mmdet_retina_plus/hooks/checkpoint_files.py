@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 from mmengine.fileio import LocalBackend, register_backend
 
@@ -57,7 +57,7 @@ class WholeFileBackend(LocalBackend):
 
 
 def is_broken(path: Path) -> bool:
-    """Whether a checkpoint was cut off, as torch's files of any kind.
+    """Whether a checkpoint is cut off or damaged, by its checksums.
 
     Those of torch < 1.6 are no zip archives; torch.load judges them.
     """
@@ -68,24 +68,28 @@ def is_broken(path: Path) -> bool:
     if start and start != b'PK':
         return start[:1] != b'\x80'
     try:
-        ZipFile(path).close()
-    except BadZipFile:
+        with ZipFile(path) as archive:
+            return archive.testzip() is not None
+    except Exception:  # Of whatever the archive's headers hold now.
         return True
-    return False
 
 
-def newest_whole(folder: Path, templates: Iterable[str]) -> Path | None:
-    """The checkpoint of a folder that was written last and is not broken.
+def checkpoints_in(folder: Path, templates: Iterable[str]) -> list[Path]:
+    """Checkpoints of a folder by their numbers, the last one first.
 
     Args:
         folder: Holds the checkpoints.
         templates: Names with one field for the number, such as
             ``iter_{}.pth``.
     """
-    patterns = [re.sub(r'\{.*?\}', '*', template) for template in templates]
-    files = {path for pattern in patterns for path in folder.glob(pattern)}
-    whole = [path for path in files if not is_broken(path)]
-    return max(whole, key=lambda path: path.stat().st_mtime_ns, default=None)
+    found = {}
+    for template in templates:
+        parts = map(re.escape, re.split(r'\{.*?\}', template))
+        name = re.compile(r'(\d+)'.join(parts))
+        for path in folder.iterdir():
+            if match := name.fullmatch(path.name):
+                found[path] = int(match[1])
+    return sorted(found, key=lambda path: found[path], reverse=True)
 
 
 def checkpoint_to_resume(
@@ -96,10 +100,10 @@ def checkpoint_to_resume(
     Args:
         pointer: What the file ``last_checkpoint`` names; None without one.
         work_dir: Work directory of the training.
-        templates: As of ``newest_whole``.
+        templates: As of ``checkpoints_in``.
 
     Returns:
-        The one that the pointer names, or else the newest whole one; None if
+        The one that the pointer names, or else the last whole one; None if
         there is no checkpoint at all.
 
     Raises:
@@ -111,11 +115,14 @@ def checkpoint_to_resume(
     folder = work_dir
     if last is not None and last.parent.is_dir():
         folder = last.parent
-    found = newest_whole(folder, templates)
-    if found is None and pointer is not None:
+    files = checkpoints_in(folder, templates)
+    for path in files:
+        if not is_broken(path):
+            return path
+    if files or pointer is not None:
         raise ValueError(
-            f'last_checkpoint names {pointer or "nothing"}, which is no whole '
-            f'checkpoint, and {folder} has no other: delete last_checkpoint '
+            f'last_checkpoint names {pointer or "nothing"}, and {folder} has '
+            'no whole checkpoint: delete last_checkpoint and the broken ones '
             'to start anew'
         )
-    return found
+    return None
