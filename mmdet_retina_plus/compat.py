@@ -11,18 +11,25 @@ not.
 
 A file can neither call other functions nor make arrays of Python objects, by
 a numpy dtype that lies about its memory for example.
+
+What it holds is data to a training that resumes from it: no text in it runs as
+a config, and no file that it names is removed or written.
 """
 
 import pickle
 import re
 from collections.abc import Callable
-from functools import partial
+from functools import partial, wraps
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from mmengine.fileio import get_file_backend
+from mmengine.hooks import CheckpointHook
 from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
-from mmengine.runner import checkpoint
+from mmengine.runner import Runner, checkpoint
 from packaging.version import Version
 
 # The functions that mmengine's pickles name by their class.
@@ -141,15 +148,81 @@ def allow_mmengine_checkpoints() -> None:
     )
 
 
+class SafeTorch:
+    """torch for mmengine's loaders, with ``weights_only`` in each load.
+
+    Without it, TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD would make a load unsafe.
+    """
+
+    load = staticmethod(partial(torch.load, weights_only=True))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+
 def keep_weights_only() -> None:
     """Take unsafe loading from mmengine's loaders, of files and of URLs."""
     if Version(torch.__version__) < SAFE:
         return
     checkpoint.load_url = partial(checkpoint.load_url, weights_only=True)
+    checkpoint.torch = SafeTorch()
     if hasattr(checkpoint, '_safe_torch_load'):
-        load = partial(torch.load, weights_only=True)
-        checkpoint._safe_torch_load = load
+        checkpoint._safe_torch_load = SafeTorch.load
+
+
+def without_config(load: Callable) -> Callable:
+    """A Runner's ``load_checkpoint`` that leaves out ``meta.config``.
+
+    ``Runner.resume`` would run it, to read the number of GPUs. Checkpoints of
+    mmengine have it as ``cfg``, which is not run.
+    """
+
+    @wraps(load)
+    def load_checkpoint(self: Runner, *args: Any, **kwargs: Any) -> dict:
+        loaded = load(self, *args, **kwargs)
+        loaded.get('meta', {}).pop('config', None)
+        return loaded
+
+    return load_checkpoint
+
+
+def with_own_files(start: Callable) -> Callable:
+    """A CheckpointHook's ``before_train`` that knows files of its folder only.
+
+    The hook removes old checkpoints, and the best one at the next best one.
+    It takes their names and numbers from the checkpoint that the training
+    resumes from.
+    """
+
+    @wraps(start)
+    def before_train(self: CheckpointHook, runner: Runner) -> None:
+        folder = self.out_dir or runner.work_dir
+        files = get_file_backend(folder, backend_args=self.backend_args)
+        if folder != runner.work_dir:  # As the hook itself does.
+            folder = files.join_path(folder, Path(runner.work_dir).name)
+        source = Path(runner._load_from or files.join_path(folder, 'last'))
+        is_own = source.parent.resolve() == Path(folder).resolve()
+        hub = runner.message_hub
+        for key, value in list(hub.runtime_info.items()):
+            if key == 'keep_ckpt_ids':
+                is_kept = all(isinstance(number, int) for number in value)
+            elif key == 'last_ckpt' or key.startswith('best_ckpt'):
+                name = Path(str(value)).name
+                value = files.join_path(folder, name)
+                is_kept = name.startswith('best_') == (key != 'last_ckpt')
+                is_kept &= files.isfile(value)
+            else:
+                continue
+            if is_own and is_kept:
+                hub.update_info(key, value)
+            else:
+                hub.pop_info(key)
+        start(self, runner)
+
+    return before_train
 
 
 allow_mmengine_checkpoints()
 keep_weights_only()
+Runner.load_checkpoint = without_config(Runner.load_checkpoint)
+CheckpointHook.before_train = with_own_files(CheckpointHook.before_train)

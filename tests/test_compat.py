@@ -147,6 +147,20 @@ def test_a_checkpoint_that_calls_something_else_is_refused(
     assert not victim.exists()
 
 
+@pytest.mark.parametrize(
+    'load', [CheckpointLoader.load_checkpoint, load_from_address]
+)
+def test_torchs_variable_does_not_make_mmengines_loaders_unsafe(
+    load, tmp_path, monkeypatch
+):
+    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
+    victim = tmp_path / 'created'
+    torch.save(Calls(pathlib.Path.touch, victim), tmp_path / 'bad.pth')
+    with pytest.raises(pickle.UnpicklingError):
+        load(str(tmp_path / 'bad.pth'))
+    assert not victim.exists()
+
+
 @pytest.mark.parametrize('is_zip', [True, False])
 def test_a_downloaded_checkpoint_loads(is_zip, tmp_path):
     """Of torch < 1.6, too, as pretrained backbones may be."""

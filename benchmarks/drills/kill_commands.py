@@ -32,7 +32,7 @@ import torch
 from mmdet.registry import MODELS
 
 from benchmarks.drills.count import Count
-from benchmarks.drills.kill_resume import drill_config, last_checkpoint
+from benchmarks.drills.kill_resume import drill_config, outcome
 from mmdet_retina_plus.cli.export import main as export
 from mmdet_retina_plus.inference.shards import COMMAND
 from mmdet_retina_plus.synthetic.shapes import make_shapes
@@ -191,8 +191,8 @@ def trained_sweep(
     killed, code = kill_until_done(start, kills, draws)
     whole, found = (
         {
-            path.parent.parent.name.rpartition('_')[0]: torch.load(path)
-            for path in (folder / name).glob('*/*/iter_9.pth')
+            path.parents[1].name.rpartition('_')[0]: outcome(path.parent)
+            for path in (folder / name).glob('*/*/last_checkpoint')
         }
         for name in ('whole', 'killed')
     )
@@ -223,9 +223,7 @@ def killed_mim(
         )
 
     killed, code = kill_until_done(start, kills, draws)
-    whole, found = (
-        last_checkpoint(folder / name) for name in ('whole', 'killed')
-    )
+    whole, found = (outcome(folder / name) for name in ('whole', 'killed'))
     faults = [*differences(found, whole)]
     if code:
         faults.append(f'exit code {code}')

@@ -5,23 +5,26 @@
 A training of small images runs once without a fault, then over and over with
 resume=True while SIGKILL ends it: at a random time in a step or in the
 evaluation, or where half of a checkpoint is on the disk. A training that has
-come to its end must have the uninterrupted one's last checkpoint, bit for bit:
-weights, EMA, optimizer, schedulers, log history, metrics, random states and
-the position in the data. Its kills count as survived then. Only the newest
-checkpoint is kept.
+come to its end must have the uninterrupted one's checkpoints, bit for bit, the
+last and the best: weights, EMA, optimizer, schedulers, log history, metrics,
+random states and the position in the data; and what it logged of each step.
+Its kills count as survived then. Only the newest checkpoint is kept.
 
 With --processes 2, one of two that train together is killed. The other has to
 end by itself, with an error.
 """
 
+import json
 import multiprocessing
 import os
 import random
 import signal
 import tempfile
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
@@ -33,8 +36,10 @@ import mmdet_retina_plus
 from mmdet_retina_plus.common import output_files
 from mmdet_retina_plus.synthetic.shapes import make_shapes
 from tests.helpers.killed_trainings import build_runner, differences
+from tests.helpers.killed_writes import halve, kill
 from tests.helpers.processes import exit_codes
 
+METRIC = 'coco/bbox_mAP'
 MOMENTS = ('step', 'evaluation', 'write')
 SECONDS = 0.5
 """A step and an evaluation take about as long."""
@@ -64,7 +69,7 @@ def main(
         whole = {}
         for num, config in configs.items():
             assert run(config, root / f'whole-{num}', processes) == 0
-            whole[num] = last_checkpoint(root / f'whole-{num}')
+            whole[num] = outcome(root / f'whole-{num}')
         trainings = 0
         while tried.total() < kills:
             num = workers[trainings % len(workers)]
@@ -82,9 +87,7 @@ def main(
             tried += of_this
             found = [f'exit code {code}']
             if code == 0:
-                found = list(
-                    differences(last_checkpoint(work_dir), whole[num])
-                )
+                found = list(differences(outcome(work_dir), whole[num]))
             if not found:
                 survived += of_this
             click.echo(
@@ -115,8 +118,10 @@ def drill_config(folder: Path, workers: int, steps: int) -> Config:
     config.val_dataloader.batch_size = 2
     config.train_cfg.update(max_iters=steps, val_interval=6)
     config.default_hooks.checkpoint.update(
-        interval=3, max_keep_ckpts=1, save_best='coco/bbox_mAP'
+        interval=3, max_keep_ckpts=1, save_best=METRIC
     )
+    # So short a training finds nothing of which it is sure.
+    config.model.test_cfg.score_thr = 0.0
     config.model.bbox_head.loss_bbox.type = 'SelfAdjustingSmoothL1Loss'
     config.model.data_preprocessor.batch_augments = [dict(type='BatchMixUp')]
     config.custom_hooks.append(dict(type='EMAHook'))
@@ -156,12 +161,8 @@ class KillAt(Hook):
         """Take the place of what completes a file."""
         self.count -= 1
         if self.count < 0:
-            os.ftruncate(handle, os.fstat(handle).st_size // 2)
+            halve(handle)
             kill()
-
-
-def kill() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def run(
@@ -209,8 +210,33 @@ def train(
     runner.train()
 
 
-def last_checkpoint(work_dir: Path) -> dict:
-    return torch.load((work_dir / 'last_checkpoint').read_text())
+def outcome(work_dir: Path) -> dict[str, Any]:
+    """What a training leaves that has come to its end.
+
+    Returns:
+        Last checkpoint; best ones by name; what was logged, but for times, as
+        a list by kind and step, of one item where a step that was trained
+        twice was logged alike.
+
+    Raises:
+        ValueError: It has no metric, or no best checkpoint.
+    """
+    logged: defaultdict[str, list[dict]] = defaultdict(list)
+    for file in work_dir.glob('*/vis_data/scalars.json'):
+        for line in file.read_text().splitlines():
+            with suppress(ValueError):  # A kill has cut it.
+                record = json.loads(line)
+                kind = 'metrics' if METRIC in record else 'losses'
+                for key in [key for key in record if 'time' in key]:
+                    del record[key]
+                of_step = logged[f'{kind} {record["step"]}']
+                if record not in of_step:
+                    of_step.append(record)
+    best = {file.name: torch.load(file) for file in work_dir.glob('best_*')}
+    if not best or not any(key.startswith('metrics') for key in logged):
+        raise ValueError(f'{work_dir} has no metric, or no best checkpoint')
+    last = torch.load((work_dir / 'last_checkpoint').read_text())
+    return dict(last=last, best=best, logged=dict(logged))
 
 
 if __name__ == '__main__':

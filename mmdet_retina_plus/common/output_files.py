@@ -20,6 +20,7 @@ def check_out(out: Path, inputs: Iterable[str | Path]) -> None:
     Raises:
         ValueError: With the fix.
     """
+    out = target_of(out)
     check_writable(out.parent)
     if not out.parent.is_dir():
         raise ValueError(
@@ -37,10 +38,11 @@ def check_out(out: Path, inputs: Iterable[str | Path]) -> None:
 
 def replace(file: Path, content: str | bytes) -> None:
     """Write a file whole or not at all; text as UTF-8."""
+    file = target_of(file)
     part = part_of(file)
     try:
         write_part(part, content)
-        os.replace(part, file)
+        put_in_place(part, file)
     finally:
         part.unlink(missing_ok=True)
 
@@ -55,12 +57,13 @@ def replacing(file: Path, content: str | bytes) -> Iterator[None]:
     Raises:
         OSError: It cannot be written; an earlier one stays.
     """
+    file = target_of(file)
     part = part_of(file)
     try:
         write_part(part, content)
         file.unlink(missing_ok=True)
         yield
-        os.replace(part, file)
+        put_in_place(part, file)
     finally:
         part.unlink(missing_ok=True)
 
@@ -72,6 +75,23 @@ def write_part(part: Path, content: str | bytes) -> None:
     # Else a power cut may leave the new name without the content.
     with part.open('rb+') as stream:
         os.fsync(stream.fileno())
+
+
+def put_in_place(part: Path, file: Path) -> None:
+    """Give a part its file's name, which holds after a power cut too."""
+    os.replace(part, file)
+    # Not every file system can flush a folder; the file is whole anyway.
+    with suppress(OSError):
+        folder = os.open(file.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def target_of(file: Path) -> Path:
+    """Where a file's content lies, which a link stays to."""
+    return file.resolve() if file.is_symlink() else file
 
 
 def part_of(file: Path) -> Path:
@@ -96,7 +116,7 @@ class RowsFile:
     """
 
     def __init__(self, file: Path) -> None:
-        self.part = part_of(file)
+        self.part = part_of(target_of(file))
         self.stream = self.part.open('wb')
         self.size = 0
         self.count = 0
@@ -136,7 +156,7 @@ class RowsFile:
         # As of `write_part`.
         os.fsync(self.stream.fileno())
         self.stream.close()
-        os.replace(self.part, file)
+        put_in_place(self.part, target_of(file))
 
 
 def read_rows(file: Path) -> Iterator[tuple[Any, str]]:

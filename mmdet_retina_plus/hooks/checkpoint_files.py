@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 from mmengine.fileio import LocalBackend, register_backend
 
@@ -57,7 +57,7 @@ class WholeFileBackend(LocalBackend):
 
 
 def is_broken(path: Path) -> bool:
-    """Whether a checkpoint is truncated.
+    """Whether a checkpoint is truncated or damaged, by its checksums.
 
     Files of torch < 1.6 are not zip archives; torch.load checks them.
     """
@@ -68,24 +68,28 @@ def is_broken(path: Path) -> bool:
     if start and start != b'PK':
         return start[:1] != b'\x80'
     try:
-        ZipFile(path).close()
-    except BadZipFile:
+        with ZipFile(path) as archive:
+            return archive.testzip() is not None
+    except Exception:  # Of whatever the archive's headers hold now.
         return True
-    return False
 
 
-def newest_whole(folder: Path, templates: Iterable[str]) -> Path | None:
-    """Find the newest checkpoint of a folder that is not truncated.
+def checkpoints_in(folder: Path, templates: Iterable[str]) -> list[Path]:
+    """Find the checkpoints of a folder, the highest number first.
 
     Args:
         folder: Folder of the checkpoints.
         templates: Names with one field for the number, such as
             ``iter_{}.pth``.
     """
-    patterns = [re.sub(r'\{.*?\}', '*', template) for template in templates]
-    files = {path for pattern in patterns for path in folder.glob(pattern)}
-    whole = [path for path in files if not is_broken(path)]
-    return max(whole, key=lambda path: path.stat().st_mtime_ns, default=None)
+    found = {}
+    for template in templates:
+        parts = map(re.escape, re.split(r'\{.*?\}', template))
+        name = re.compile(r'(\d+)'.join(parts))
+        for path in folder.iterdir():
+            if match := name.fullmatch(path.name):
+                found[path] = int(match[1])
+    return sorted(found, key=lambda path: found[path], reverse=True)
 
 
 def checkpoint_to_resume(
@@ -96,11 +100,11 @@ def checkpoint_to_resume(
     Args:
         pointer: Contents of the file ``last_checkpoint``; None without one.
         work_dir: Work directory of the training.
-        templates: See ``newest_whole``.
+        templates: See ``checkpoints_in``.
 
     Returns:
-        The checkpoint of the pointer, otherwise the newest complete one; None
-        if there is no checkpoint.
+        The checkpoint of the pointer, otherwise the complete one with the
+        highest number; None if there is no checkpoint.
 
     Raises:
         ValueError: No checkpoint is complete.
@@ -111,11 +115,14 @@ def checkpoint_to_resume(
     folder = work_dir
     if last is not None and last.parent.is_dir():
         folder = last.parent
-    found = newest_whole(folder, templates)
-    if found is None and pointer is not None:
+    files = checkpoints_in(folder, templates)
+    for path in files:
+        if not is_broken(path):
+            return path
+    if files or pointer is not None:
         raise ValueError(
-            f'last_checkpoint names {pointer or "nothing"}, which is not a '
-            f'complete checkpoint, and {folder} has no other: delete '
-            'last_checkpoint to start over'
+            f'last_checkpoint names {pointer or "nothing"}, and {folder} has '
+            'no complete checkpoint: delete last_checkpoint and the broken '
+            'ones to start over'
         )
-    return found
+    return None

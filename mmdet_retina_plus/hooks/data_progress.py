@@ -46,7 +46,7 @@ class DataProgress:
 
     @property
     def by_iteration(self) -> bool:
-        return hasattr(self.loop, 'dataloader_iterator')
+        return not trains_in_epochs(self.loop)
 
     def state(self) -> dict[str, Any]:
         """State for ``start`` to continue from here."""
@@ -262,6 +262,11 @@ class RemainingBatches:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.batches, name)
+
+
+def trains_in_epochs(loop: BaseLoop) -> bool:
+    """Whether it is an EpochBasedTrainLoop, not an IterBasedTrainLoop."""
+    return not hasattr(loop, 'dataloader_iterator')
 
 
 def made(kind: type, loader: Loader) -> Any:

@@ -12,8 +12,13 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch import Tensor, nn
 
-from .checkpoint_files import BACKEND, checkpoint_to_resume, is_broken
-from .data_progress import DataProgress, Loader, Workers
+from .checkpoint_files import (
+    BACKEND,
+    WholeFileBackend,
+    checkpoint_to_resume,
+    is_broken,
+)
+from .data_progress import DataProgress, Loader, Workers, trains_in_epochs
 from .random_states import random_states, restore_random_states
 
 KEY = 'exact_resume'
@@ -36,8 +41,8 @@ class ExactResumeHook(Hook):
     - accumulated gradients, under ``accumulative_counts``;
     - buffers of the model and of its EMA that differ between processes;
       mmengine saves those of the first process;
-    - whether the validation of this iteration is done. If not, the resumed
-      training begins with it.
+    - whether the validation of this iteration or epoch is done. If not, the
+      resumed training begins with it.
 
     The hook also sets ``WholeFileBackend`` in the CheckpointHook, unless its
     ``backend_args`` are set, and lets ``--resume`` without a path skip a
@@ -73,8 +78,16 @@ class ExactResumeHook(Hook):
         """Set the file backend and choose the checkpoint to resume from.
 
         Raises:
-            ValueError: The named checkpoint is truncated, or all are.
+            ValueError: The named checkpoint is broken, or all are; or the
+                config has this hook twice.
         """
+        if sum(isinstance(hook, ExactResumeHook) for hook in runner.hooks) > 1:
+            raise ValueError(
+                'custom_hooks has ExactResumeHook twice: remove one. '
+                '_base_/plugin.py, which all our configs have, brings it'
+            )
+        # Of a training that failed in this process.
+        WholeFileBackend.outdated.clear()
         hooks = checkpoint_hooks(runner)
         for hook in hooks:
             local = '://' not in str(hook.out_dir or runner.work_dir)
@@ -88,6 +101,8 @@ class ExactResumeHook(Hook):
             check_named(named)
             return
         pointer = find_latest_checkpoint(runner.work_dir)
+        if '://' in str(pointer):
+            return
         found = checkpoint_to_resume(pointer, Path(runner.work_dir), templates)
         if found is not None and str(found) != pointer:
             warn(
@@ -97,8 +112,19 @@ class ExactResumeHook(Hook):
             runner._load_from = str(found)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Take the states out of a checkpoint to resume from.
+
+        Raises:
+            ValueError: It has no state of a training.
+        """
         if not runner._resume:
             return
+        if 'message_hub' not in checkpoint:
+            raise ValueError(
+                'The checkpoint holds weights and no state of a training, as '
+                'a published one: train from it with load_from in place of '
+                'resume'
+            )
         self.saved = checkpoint.get(KEY)
         self.infos = checkpoint['message_hub']['runtime_info']
         if self.saved is None:
@@ -153,6 +179,9 @@ class ExactResumeHook(Hook):
         Returns:
             State of this process, None if an exact resume is impossible; and
             state of its data, None if the order is lost too.
+
+        Raises:
+            ValueError: The position in the data is impossible.
         """
         if self.saved is None:
             return None, None
@@ -163,13 +192,20 @@ class ExactResumeHook(Hook):
             for name, value in now.items()
             if before.get(name) != value
         ]
-        in_epochs = not hasattr(loop, 'dataloader_iterator')
+        in_epochs = trains_in_epochs(loop)
+        read = [state['data'] for state in self.saved['processes']]
+        for data in read:
+            if not 0 <= data['position'] <= loop.iter:
+                raise ValueError(
+                    f'The checkpoint is of iteration {loop.iter} and has read '
+                    f'{data["position"]} batches of a pass: it is damaged or '
+                    'forged, resume from another'
+                )
         if changes:
             order = None
-            first = self.saved['processes'][0]['data']
             kept = 'the training resumes, but not exactly'
             if all(before.get(name) == now[name] for name in SAME_ORDER):
-                order = order_of(first, before, now)
+                order = order_of(read[0], before, now)
                 if not in_epochs:
                     kept += ': images continue in order, random states restart'
             warn(f'The checkpoint was saved with {"; ".join(changes)}: {kept}')
@@ -192,7 +228,8 @@ class ExactResumeHook(Hook):
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None
     ) -> None:
-        self.is_validated = False
+        # In the middle of an epoch no validation is due.
+        self.is_validated = trains_in_epochs(runner.train_loop)
         self.collected = None
         if self.progress is not None:
             self.progress.workers.take(data_batch)
@@ -218,6 +255,8 @@ class ExactResumeHook(Hook):
             self.collect(runner)
 
     def after_train_epoch(self, runner: Runner) -> None:
+        if trains_in_epochs(runner.train_loop):
+            self.is_validated = False
         if get_world_size() > 1:
             self.collect(runner)
 
@@ -291,10 +330,10 @@ class ExactResumeHook(Hook):
         self.owes_validation = False
         loop = runner.train_loop
         loop._decide_current_val_interval()
-        if hasattr(loop, 'dataloader_iterator'):
-            done, last = loop.iter, loop.max_iters
-        else:
+        if trains_in_epochs(loop):
             done, last = loop.epoch, loop.max_epochs
+        else:
+            done, last = loop.iter, loop.max_iters
         if (
             runner.val_loop is None
             or done < loop.val_begin
@@ -305,7 +344,7 @@ class ExactResumeHook(Hook):
             runner.message_hub.update_info(name, self.infos[name])
         for hook in checkpoint_hooks(runner):
             # Saved again if the validation is the best.
-            hook.last_ckpt = self.infos.get('last_ckpt')
+            hook.last_ckpt = runner.message_hub.get_info('last_ckpt')
         runner.val_loop.run()
 
 

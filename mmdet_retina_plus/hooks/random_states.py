@@ -31,9 +31,22 @@ def restore_random_states(states: dict[str, Any]) -> None:
 
     Args:
         states: Tensors may be on any device.
+
+    Raises:
+        ValueError: ``states`` are not random states.
     """
-    random.setstate(states['python'])
-    np.random.set_state(states['numpy'])
-    torch.set_rng_state(states['torch'].cpu())
-    if 'cuda' in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states['cuda'].cpu())
+    try:
+        random.setstate(states['python'])
+        # NumPy reads there without a look.
+        position = states['numpy']['state']['pos']
+        if not 0 <= position <= 624:
+            raise ValueError(f'NumPy at position {position} of 624')
+        np.random.set_state(states['numpy'])
+        torch.set_rng_state(states['torch'].cpu())
+        if 'cuda' in states and torch.cuda.is_available():
+            torch.cuda.set_rng_state(states['cuda'].cpu())
+    except Exception as error:  # Of whatever a file may hold.
+        raise ValueError(
+            f'No random states: {error}. The checkpoint is damaged or forged, '
+            'resume from another'
+        ) from error

@@ -14,7 +14,11 @@ from mmdet_retina_plus.common.label_names import (
     unknown_categories,
     unused_names,
 )
-from mmdet_retina_plus.common.output_files import RowsFile, replacing
+from mmdet_retina_plus.common.output_files import (
+    RowsFile,
+    replacing,
+    target_of,
+)
 from mmdet_retina_plus.common.result_records import check_replaceable
 from mmdet_retina_plus.common.text import (
     TAKE_WEAKER,
@@ -235,7 +239,7 @@ def detect_images(
             return outcome
         # A part that has the name of a finished one would be joined.
         if outcome.interrupted and (shard or out.exists()):
-            out = out.with_suffix('.partial.json')
+            out = target_of(out).with_suffix('.partial.json')
         beside: dict[str, Any] = {}
         if shard is not None or ann_file is None:
             beside = dict(results.coco(coco['categories']))

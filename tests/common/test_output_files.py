@@ -189,3 +189,52 @@ def test_rows_that_end_early_are_refused(tmp_path, content):
     file.write_text(content)
     with pytest.raises(ValueError, match=r'rows\.json (ends|is damaged)'):
         list(read_rows(file))
+
+
+def write_rows(file: Path, content: str) -> None:
+    with RowsFile(file) as rows:
+        rows.finish(file)
+
+
+def write_beside(file: Path, content: str) -> None:
+    with replacing(file, content):
+        pass
+
+
+@pytest.mark.parametrize('write', [replace, write_beside, write_rows])
+def test_a_link_stays_one_and_its_file_is_written(tmp_path, write):
+    place = tmp_path / 'elsewhere'
+    place.mkdir()
+    link, file = tmp_path / 'link', place / 'file'
+    link.symlink_to(file)
+    for _ in range(2):
+        write(link, '[]')
+        assert link.is_symlink()
+        assert file.read_text() == '[]'
+        file.write_text('before')
+    assert list(place.iterdir()) == [file]
+    place.rename(tmp_path / 'gone')
+    with pytest.raises(ValueError, match=r'no folder .*elsewhere for file'):
+        check_out(link, [])
+
+
+@pytest.mark.parametrize('write', [replace, write_beside, write_rows])
+def test_a_new_name_is_flushed_after_the_file_that_gets_it(
+    tmp_path, monkeypatch, write
+):
+    """And where a file system cannot flush folders, the file is there."""
+    seen = []
+
+    def fsync(handle):
+        seen.append('folder' if os.path.isdir(handle) else 'file')
+        if seen[-1] == 'folder':
+            raise OSError('not here')
+
+    move = os.replace
+    monkeypatch.setattr(os, 'fsync', fsync)
+    monkeypatch.setattr(
+        os, 'replace', lambda *names: seen.append('name') or move(*names)
+    )
+    write(tmp_path / 'a', '[]')
+    assert seen == ['file', 'name', 'folder']
+    assert (tmp_path / 'a').read_text() == '[]'

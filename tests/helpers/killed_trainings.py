@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.dist import barrier
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from mmdet_retina_plus import hooks  # noqa: F401
+from mmdet_retina_plus.common.training_phase import training_progress
 
 OF_A_RUN = {'cfg', 'experiment_name', 'time', 'last_ckpt', 'best_ckpt'}
 """Keys of a checkpoint that differ between equal trainings."""
@@ -57,7 +59,10 @@ class NoisyData(Dataset):
 
 @MODELS.register_module()
 class NoisyModel(BaseModel):
-    """A linear layer whose loss draws, with a buffer of what it drew."""
+    """A linear layer whose loss draws, with a buffer of what it drew.
+
+    Like SAPDHead, it has another loss in the second half of a training.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,7 +74,8 @@ class NoisyModel(BaseModel):
         if mode == 'predict':
             return values.flatten().tolist()
         self.drawn += draw()
-        return dict(loss=(values - self.drawn).square().mean() * draw())
+        loss = (values - self.drawn).square().mean() * draw()
+        return dict(loss=loss if training_progress() < 0.5 else 2 * loss)
 
 
 @METRICS.register_module()
@@ -187,6 +193,8 @@ def train(
     except Killed:
         assert killer is not None
     end_workers(runner)
+    # Only the first of several processes writes.
+    barrier()
     pointer = work_dir / 'last_checkpoint'
     return torch.load(pointer.read_text(), weights_only=True)
 

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ def run_killed(
     Args:
         body: What it runs.
         at: Number of calls to ``CALLS`` that it survives. Where it dies in
-            ``fsync``, the file keeps half of its content.
+            ``fsync`` of a file, the file keeps half of its content.
         delay: Seconds after which it is killed.
         log: File for its output.
     """
@@ -61,7 +62,7 @@ def watch(left: int) -> None:
             nonlocal left
             if not left:
                 if function is fsync:
-                    os.ftruncate(args[0], os.fstat(args[0]).st_size // 2)
+                    halve(args[0])
                 kill()
             left -= 1
             return function(*args, **kwargs)
@@ -71,6 +72,13 @@ def watch(left: int) -> None:
     fsync = os.fsync
     for name in CALLS:
         setattr(os, name, watched(getattr(os, name)))
+
+
+def halve(handle: int) -> None:
+    """What a kill may leave of a file; a folder stays as it is."""
+    status = os.fstat(handle)
+    if stat.S_ISREG(status.st_mode):
+        os.ftruncate(handle, status.st_size // 2)
 
 
 def kill() -> None:

@@ -2,8 +2,9 @@
 
 import errno
 import resource
+import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.drills.kill_resume import drill_config, outcome
 from mmdet_retina_plus.synthetic.shapes import make_shapes
 from tests.helpers.killed_trainings import (
     Killed,
@@ -21,7 +23,6 @@ from tests.helpers.killed_trainings import (
     train,
 )
 from tests.helpers.processes import in_two_processes
-from tests.helpers.shipped_configs import load
 
 EPOCHS = dict(
     train_cfg=dict(_delete_=True, by_epoch=True, max_epochs=3, val_interval=1),
@@ -140,7 +141,8 @@ def test_a_killed_write_leaves_the_checkpoint_before(tmp_path, monkeypatch):
     writes = iter(range(9))
 
     def kill(handle: int) -> None:
-        if next(writes) == 1:
+        # That before flushed a file, and its folder.
+        if next(writes) == 2:
             raise Killed
 
     parts = tmp_path / 'parts'
@@ -167,20 +169,33 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, before)
     assert error.value.errno == errno.EFBIG
+    # As from a notebook, which may train something else next.
+    train(config, tmp_path / 'other')
     assert {path.name for path in tmp_path.glob('*iter_*')} == {'iter_2.pth'}
     assert train(config, tmp_path, resume=True)['meta']['iter'] == 8
 
 
-@pytest.mark.parametrize('kept', [0, 1000])
+@pytest.mark.parametrize(
+    'broken',
+    [
+        lambda content: b'',
+        lambda content: content[:1000],
+        lambda content: content[:8000] + bytes(64) + content[8064:],
+    ],
+    ids=['empty', 'cut', 'damaged'],
+)
 def test_a_broken_newest_checkpoint_falls_back_to_the_one_before(
-    kept, tmp_path, capsys
+    broken: Callable[[bytes], bytes], tmp_path, capsys
 ):
+    """By its number: copies have times of their own."""
     config = noisy_config(log_level='WARNING')
     whole = train(config, tmp_path / 'whole')
     parts = tmp_path / 'parts'
     train(config, parts, Killer('before_train_iter', 7))
     newest = parts / 'iter_6.pth'
-    newest.write_bytes(newest.read_bytes()[:kept])
+    newest.write_bytes(broken(newest.read_bytes()))
+    (parts / 'iter_2.pth').touch()
+    torch.save(dict(state_dict={}), parts / 'iter_6-1a2b3c4d.pth')
     resumed = train(config, parts, resume=True)
     assert f'resumes from {parts / "iter_4.pth"}' in capsys.readouterr().out
     assert list(differences(resumed, whole)) == []
@@ -191,33 +206,73 @@ def test_broken_checkpoints_without_a_whole_one_are_refused(tmp_path):
     train(config, tmp_path, Killer('before_train_iter', 3))
     newest = tmp_path / 'iter_2.pth'
     newest.write_bytes(b'PK')
-    with pytest.raises(ValueError, match='delete last_checkpoint'):
-        train(config, tmp_path, resume=True)
+    for _ in range(2):
+        with pytest.raises(ValueError, match='has no complete checkpoint'):
+            train(config, tmp_path, resume=True)
+        (tmp_path / 'last_checkpoint').unlink(missing_ok=True)
     with pytest.raises(ValueError, match='resume from another'):
         train(config, tmp_path, resume=True, load_from=str(newest))
 
 
+def test_weights_alone_are_no_checkpoint_to_resume_from(tmp_path):
+    torch.save(dict(state_dict={}), tmp_path / 'iter_8-1a2b3c4d.pth')
+    named = str(tmp_path / 'iter_8-1a2b3c4d.pth')
+    with pytest.raises(ValueError, match='load_from in place of resume'):
+        train(noisy_config(), tmp_path, resume=True, load_from=named)
+
+
+def test_the_hook_twice_is_refused(tmp_path):
+    config = noisy_config(custom_hooks=[dict(type='ExactResumeHook')] * 2)
+    with pytest.raises(ValueError, match='twice: remove one'):
+        train(config, tmp_path)
+
+
+def test_a_resume_inside_an_epoch_validates_at_its_end(tmp_path):
+    """And not at once, which would be of no epoch."""
+    changes = EPOCHS | dict(default_hooks__checkpoint=dict(by_epoch=False))
+    config = noisy_config(**changes)
+    train(config, tmp_path, Killer('before_train_iter', 8))
+    resumed = train(config, tmp_path, resume=True)
+    scores = resumed['message_hub']['log_scalars']['val/mean/value']
+    assert len(scores.data[0]) == 3
+
+
+@pytest.mark.parametrize('out_dir', [None, 'out'])
+def test_a_moved_training_replaces_its_own_best_checkpoint(out_dir, tmp_path):
+    """And leaves those of the training that it was copied from."""
+    out = tmp_path / (out_dir or '')
+    changes = dict(default_hooks__checkpoint__out_dir=str(out))
+    config = noisy_config(**changes if out_dir else {})
+    train(config, tmp_path / 'first', Killer('before_train_iter', 5))
+    shutil.copytree(tmp_path / 'first', tmp_path / 'second', symlinks=True)
+    shutil.copytree(out / 'first', out / 'second', dirs_exist_ok=True)
+    before = {path.name for path in (out / 'first').glob('*.pth')}
+    train(config, tmp_path / 'second', resume=True)
+    named = str(out / 'first' / 'iter_4.pth')
+    train(config, tmp_path / 'third', resume=True, load_from=named)
+    assert {path.name for path in (out / 'first').glob('*.pth')} == before
+    for name in ('second', 'third'):
+        (best,) = (out / name).glob('best_*')
+        assert best.name == 'best_mean_value_iter_8.pth'
+
+
 def test_a_shipped_config_resumes_exactly(tmp_path):
-    """With workers, mixed images, EMA, and a loss that adjusts itself."""
-    data = tmp_path / 'data'
-    make_shapes(data, num=8, num_val=2, size=96)
-    config = load('retinanet_r18_fpn_shapes')
-    for loader in (config.train_dataloader, config.val_dataloader):
-        loader.dataset.data_root = str(data)
-        for transform in loader.dataset.pipeline:
-            if transform.type == 'Resize':
-                transform.scale = (64, 64)
-    config.train_dataloader.update(batch_size=2, num_workers=2)
-    config.val_evaluator.ann_file = str(data / 'instances_val.json')
-    config.train_cfg.update(max_iters=4, val_interval=2)
+    """With workers, mixed images, EMA, a loss that adjusts itself, and mining
+    that begins after the third step.
+    """
+    make_shapes(tmp_path / 'data', num=8, num_val=2, size=96)
+    config = drill_config(tmp_path, workers=2, steps=4)
+    config.train_cfg.val_interval = 2
     config.default_hooks.checkpoint.interval = 2
-    config.model.bbox_head.loss_bbox.type = 'SelfAdjustingSmoothL1Loss'
-    config.model.data_preprocessor.batch_augments = [dict(type='BatchMixUp')]
-    config.custom_hooks.append(dict(type='EMAHook'))
-    config.log_level = 'ERROR'
-    whole = train(config, tmp_path / 'whole')
+    # Visualizers of one name write into one folder.
+    del config.visualizer['name']
+    config.model.bbox_head.mining = [
+        dict(type='PredictedIoUIgnore', iou_thr=0.1, warmup_iters=3)
+    ]
+    train(config, tmp_path / 'whole')
     train(config, tmp_path / 'parts', Killer('before_train_iter', 3))
-    resumed = train(config, tmp_path / 'parts', resume=True)
+    train(config, tmp_path / 'parts', resume=True)
+    whole, resumed = (outcome(tmp_path / name) for name in ('whole', 'parts'))
     assert list(differences(resumed, whole)) == []
 
 
@@ -239,6 +294,8 @@ def train_twice(rank: int, folder: Path) -> tuple[list[int], list[str]]:
         'model.module.drawn',
         'ema.module.drawn',
     }
+    config = noisy_config(**EPOCHS)
+    train(config, folder / 'epochs', Killer('before_val_epoch', 3))
     return order, list(differences(resumed, whole))
 
 
@@ -274,6 +331,23 @@ def test_one_process_goes_on_in_the_order_of_two(
     output = capsys.readouterr().out
     assert 'saved with world_size=2, this training has 1' in output
     assert 'images continue in order, random states restart' in output
+
+
+def test_one_process_goes_on_with_the_epoch_after_that_of_two(
+    two_processes, tmp_path
+):
+    """Whose validation comes first."""
+    folder, _ = two_processes
+    config = noisy_config(**EPOCHS)
+    NoisyData.read.clear()
+    train(config, tmp_path / 'whole')
+    order = NoisyData.read.pop(10)
+    named = str(folder.parent / 'epochs' / 'epoch_1.pth')
+    resumed = train(config, tmp_path, resume=True, load_from=named)
+    trained, validated = order[10:20], [*range(10)]
+    assert NoisyData.read[10][:20] == validated + order[20:30]
+    assert trained == validated
+    assert resumed['meta']['epoch'] == 3
 
 
 def resume_as_one_of_two(rank: int, folder: Path) -> list[int]:

@@ -13,7 +13,7 @@ from tests.helpers.seeing_detector import seeing
 __all__ = ['seeing']
 
 
-WRITES = {'whole': (2, 3, 4), 'part': (4, 7, 8, 11)}
+WRITES = {'whole': (2, 5, 6), 'part': (7, 16, 22, 23)}
 """Where boxes and their images are of two runs, or parts are half removed; the
 drill tries all."""
 
