@@ -1,4 +1,4 @@
-"""Image files against the annotation file and the loader that reads them."""
+"""Compare image files with the annotation file and the loader."""
 
 import contextlib
 import json
@@ -33,21 +33,21 @@ from .image_files import (
 from .split import Split
 
 MOST_BESIDE = 1000
-"""Entries of a folder to look into, for images that are not there."""
+"""Maximum number of folder entries to search for missing images."""
 DARK = 128
-"""Highest value of images below which bits are lost that hold the picture."""
+"""Highest value after truncation below which visible detail is lost."""
 LABELS = 32
-"""Highest value of 8-bit images below which they may be label maps."""
+"""8-bit images whose values all lie below this may be label maps."""
 PAIR = 2
-"""Files of one content that may be a copy; more were written by mistake."""
+"""Identical files up to this number may be copies; more are a mistake."""
 SAMPLE = 200
-"""Images that are decoded where not all are."""
+"""Number of images to decode unless all are decoded."""
 TRIALS = 8
-"""Files to find out with whether a step loads images."""
+"""Number of files used to test whether a step loads images."""
 POINTER = b'version https://git-lfs'
-"""How Git LFS's pointers begin."""
+"""First bytes of a Git LFS pointer."""
 NO_SIZE = (0, 0)
-"""Of an image whose header cannot be read."""
+"""Size of an image whose header cannot be read."""
 USUAL = 'LoadImageFromFile'
 Looks = Mapping[str, Look]
 
@@ -58,7 +58,7 @@ def paths_of(split: Split) -> list[str]:
 
 
 def loading_step(split: Split) -> Mapping:
-    """The step that reads the file, {} where none does."""
+    """Return the step that reads the file, {} if there is none."""
     paths = paths_of(split)
     paths = paths[:: max(len(paths) // TRIALS, 1)]
     steps = [step for step in split.pipeline if isinstance(step, Mapping)]
@@ -66,14 +66,14 @@ def loading_step(split: Split) -> Mapping:
 
 
 def gives_image(step: Mapping, paths: Sequence[str]) -> bool:
-    """Whether a step loads one of some files; mmdet's own is known to."""
+    """Whether a step loads any of the files."""
     from mmdet.registry import TRANSFORMS
 
     if kind(step) == USUAL:
         return True
     try:
         load = TRANSFORMS.build(dict(step))
-    except Exception:  # Others report it.
+    except Exception:  # Another check reports it.
         return False
     for path in paths:
         with contextlib.suppress(Exception):
@@ -83,7 +83,7 @@ def gives_image(step: Mapping, paths: Sequence[str]) -> bool:
 
 
 def build_loader(split: Split) -> Any:
-    """The loading step, built; None if that fails, which others report."""
+    """Build the loading step; None if that fails, which others report."""
     from mmdet.registry import TRANSFORMS
 
     try:
@@ -95,7 +95,7 @@ def build_loader(split: Split) -> Any:
 def look_at_images(
     splits: Sequence[Split], fast: bool, track: Track = iter
 ) -> dict[str, Look]:
-    """Look at all images, by path: headers, and decode all or a sample."""
+    """Read all headers, decode all images or a sample; results by path."""
     looks: dict[str, Look] = {}
     for split in splits:
         paths = [path for path in paths_of(split) if path not in looks]
@@ -105,7 +105,7 @@ def look_at_images(
             continue
         headers = look_at_all(paths, None, track)
         if split.pipeline and kind(loading_step(split)) != USUAL:
-            # A loader of the user's reads what others cannot.
+            # A user's own loader may read what Pillow cannot.
             headers = {
                 path: look if look.missing else replace(look, error='')
                 for path, look in headers.items()
@@ -123,7 +123,7 @@ def look_at_images(
 
 
 def others_of(name: str, folder: Path) -> Iterator[tuple[str, str]]:
-    """Paths that may be meant by a name, each with the fix."""
+    """Yield paths that a file name may refer to, each with its fix."""
     plain = unquote(name).replace('\\', '/').strip()
     parts = Path(plain).parts
     for at in range(len(parts)):
@@ -138,10 +138,10 @@ def others_of(name: str, folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def plain_stem(name: str) -> str:
-    """A stem without what tools add to it or change in it.
+    """Normalise a stem: undo what common tools add or change.
 
-    Label Studio puts eight digits of a hash before it, others zeros before a
-    number, and macOS takes letters and their accents apart.
+    Label Studio prepends eight hash digits, other tools pad numbers with
+    zeros, and macOS decomposes accented letters.
     """
     stem = normalize('NFC', Path(name).stem.lower())
     stem = re.sub(r'^[0-9a-f]{8}-', '', stem)
@@ -149,7 +149,7 @@ def plain_stem(name: str) -> str:
 
 
 class Listing:
-    """Files of folders by their names, and stems, in small letters."""
+    """Files of folders by lower-case name, stem and normalised stem."""
 
     def __init__(self) -> None:
         self.folders: dict[str, dict[str, str]] = {}
@@ -165,7 +165,7 @@ class Listing:
 
 
 def near_match(name: str, folder: Path, listed: Listing) -> tuple[str, str]:
-    """An existing file that a name may mean, and the fix; '' for none."""
+    """Find an existing file that a name may mean; '' if there is none."""
     for tail, fix in others_of(name, folder):
         if os.path.isfile(os.path.normpath(folder / tail)):
             return os.path.normpath(tail), fix
@@ -176,7 +176,7 @@ def near_match(name: str, folder: Path, listed: Listing) -> tuple[str, str]:
         same = next((there[key] for key in keys if key in there), '')
         if same:
             found = (Path(tail).parent / same).as_posix()
-            # Letters that look alike are told by their numbers.
+            # Names that look alike are shown with escape sequences.
             alike = normalize('NFC', found) == normalize('NFC', name)
             right, wrong = (
                 json.dumps(x, ensure_ascii=alike) for x in (found, name)
@@ -215,7 +215,7 @@ def check_missing(split: Split, looks: Looks) -> list[Finding]:
 
 
 def folder_of(name: str, folder: Path) -> Path | None:
-    """A folder beside or below another that has a file of a name."""
+    """Find a folder next to or below another that contains a file."""
     parent = existing_parent(folder / 'name')
     for above in dict.fromkeys((parent, parent.parent)):
         for beside in islice(sorted(above.iterdir()), MOST_BESIDE):
@@ -244,7 +244,7 @@ def check_readable(split: Split, looks: Looks) -> list[Finding]:
             f'LFS, not images: {some(pointers)}',
             f'git -C {split.image_dir} lfs pull',
         )
-    # Headers of all can be read: the loader is at fault.
+    # All headers can be read: the loader is the cause.
     if len(broken) == len(split.images) and all(
         looks[path].size != NO_SIZE for path in paths_of(split)
     ):
@@ -256,14 +256,14 @@ def check_readable(split: Split, looks: Looks) -> list[Finding]:
         )
     return split.fail(
         f'{len(broken)} of {quantity(len(split.images), "image file")} '
-        f'cannot be decoded (truncated, empty or no image), training stops '
-        f'there: {some(names)}: {broken[0][1]}',
+        f'cannot be decoded (truncated, empty or not an image), training '
+        f'stops there: {some(names)}: {broken[0][1]}',
         'copy them again, or delete them from the annotation file',
     )
 
 
 def is_pointer(path: str) -> bool:
-    """Whether Git LFS left the address of a file in its place."""
+    """Whether a file is a Git LFS pointer, not the content itself."""
     if not os.path.isfile(path):
         return False
     with open(path, 'rb') as file:
@@ -271,13 +271,13 @@ def is_pointer(path: str) -> bool:
 
 
 def named(names: Sequence[str]) -> str:
-    """Subject and verb: 2 images (a.png, b.png) have."""
+    """Subject and verb of a message: 2 images (a.png, b.png) have."""
     listed = f'{quantity(len(names), "image")} ({some(names)})'
     return f'{listed} {verb(len(names), "have")}'
 
 
 def check_sizes(split: Split, looks: Looks) -> list[Finding]:
-    """Width and height as loaded, and those of the annotation file."""
+    """Compare sizes as loaded with those in the annotation file."""
     follows = follows_orientation(loading_step(split))
     groups = defaultdict(list)
     example: dict[str, str] = {}
@@ -291,8 +291,8 @@ def check_sizes(split: Split, looks: Looks) -> list[Finding]:
         if seen.shape:
             size = (seen.shape[1], seen.shape[0])
         if size == said:
-            # Half a turn and mirrors leave the size as it is, and so does any
-            # turn of a square.
+            # Mirroring and a half turn keep the size, and so does any turn of
+            # a square.
             square = said[0] == said[1]
             hidden = seen.orientation in MIRRORED or (turns and square)
             reason = 'turned' if hidden and follows else ''
@@ -320,20 +320,20 @@ def check_sizes(split: Split, looks: Looks) -> list[Finding]:
 def size_problem(
     reason: str, images: str, example: str, follows: bool
 ) -> tuple[Any, str, str]:
-    """Level, message and fix of images whose size does not fit."""
+    """Level, message and fix for images whose size does not match."""
     ignore = "color_type='color_ignore_orientation'"
     if reason == 'orientation' and follows:
         return (
             'error',
             f'{images} an EXIF orientation, which the loader applies, '
-            f'and boxes of the pixels as stored: {example}',
+            f'but boxes refer to the pixels as stored: {example}',
             f"dict(type='LoadImageFromFile', {ignore}) in every pipeline",
         )
     if reason == 'orientation':
         return (
             'error',
             f'{images} an EXIF orientation, which the loader ignores, '
-            f'and boxes of the turned image: {example}',
+            f'but boxes refer to the rotated image: {example}',
             "dict(type='LoadImageFromFile', color_type='color') in every "
             'pipeline',
         )
@@ -341,32 +341,32 @@ def size_problem(
         return (
             'warning',
             f'{images} an EXIF orientation that does not change the size; '
-            'the loader applies it to the image, not to boxes',
+            'the loader applies it to the image, not to the boxes',
             f"dict(type='LoadImageFromFile', {ignore}) in every pipeline, "
-            'unless boxes were drawn on the turned image',
+            'unless boxes were drawn on the rotated image',
         )
     if reason == 'exchanged':
         return (
             'error',
             f'{images} width and height exchanged: {example}',
             'exchange "width" and "height" of these images in the '
-            'annotation file, and see whether the boxes are right',
+            'annotation file, and check the boxes',
         )
     return (
         'error',
         f'{images} another size than the annotation file says: {example}',
         'write the size of the file into "width" and "height", and scale '
-        'the boxes if they are of the other size',
+        'the boxes if they refer to the other size',
     )
 
 
 def last_value(highest: float) -> int:
-    """Last value of the bits that images use, from the upper 8 of 16."""
+    """Upper end of a 16-bit value range, from the upper 8 bits in use."""
     return 2 ** (8 + int(highest).bit_length()) - 1
 
 
 def check_depth(split: Split, looks: Looks) -> list[Finding]:
-    """Bits that the loader cuts, channels that differ."""
+    """Report bits that the loader drops and channel counts that differ."""
     step = loading_step(split)
     seen = [looks[path] for path in paths_of(split)]
     deep = sum(x.deep for x in seen)
@@ -383,8 +383,8 @@ def check_depth(split: Split, looks: Looks) -> list[Finding]:
         grey = str(step.get('color_type')).startswith('grayscale')
         windows = f'[(0, {last_value(highest)})]' + ('' if grey else ' * 3')
         findings += split.warn(
-            f'{clause(deep, "image", "have")} more than 8 bits a channel, of '
-            f'which the loader keeps the upper 8{dark}',
+            f'{clause(deep, "image", "have")} more than 8 bits per channel, '
+            f'of which the loader keeps the upper 8{dark}',
             "dict(type='LoadImageFromFile', color_type='unchanged'), "
             f"dict(type='WindowIntensity', windows={windows}) in every "
             'pipeline, see docs/medical-images.md',
@@ -408,7 +408,7 @@ def check_depth(split: Split, looks: Looks) -> list[Finding]:
 
 
 def check_pages(split: Split, looks: Looks) -> list[Finding]:
-    """Files of several images, of which the loader reads the first."""
+    """Report multi-page files, of which the loader reads the first page."""
     step = loading_step(split)
     if (
         kind(step) != 'LoadImageFromFile'
@@ -426,19 +426,19 @@ def check_pages(split: Split, looks: Looks) -> list[Finding]:
     return split.warn(
         f'{clause(len(several), "file", "have")} up to {most} pages, of which '
         f'the loader reads the first: {some([x for x, _ in several])}',
-        'write each page into a file of its own, with its own entry in '
-        '"images"; slices of scans: see docs/medical-images.md',
+        'write each page into its own file, with its own entry in '
+        '"images"; for slices of scans see docs/medical-images.md',
     )
 
 
 def may_be_labels(look: Look) -> bool:
-    """Whether a decoded image of 8 bits is nearly black."""
+    """Whether a decoded 8-bit image is nearly black."""
     return bool(look.shape) and not look.deep and look.highest < LABELS
 
 
 def check_brightness(split: Split, looks: Looks) -> list[Finding]:
-    """Maps of labels in place of photographs."""
-    # A loader of the user's may give any values.
+    """Report label maps in place of photographs."""
+    # A user's own loader may return any values.
     if kind(loading_step(split)) != USUAL:
         return []
     read = [x for x in map(looks.__getitem__, paths_of(split)) if x.shape]
@@ -456,7 +456,7 @@ def check_brightness(split: Split, looks: Looks) -> list[Finding]:
 
 
 def check_flat(split: Split, looks: Looks) -> list[Finding]:
-    """Images without a picture, in which nothing can be found."""
+    """Report images of a single colour that have objects."""
     full = set(split.image_of[split.usable].tolist())
     seen = list(map(looks.__getitem__, paths_of(split)))
     flat = [at for at, look in enumerate(seen) if look.flat and at in full]
@@ -467,7 +467,7 @@ def check_flat(split: Split, looks: Looks) -> list[Finding]:
     shown = sorted({seen[at].highest for at in flat})
     return split.warn(
         f'{len(flat)} of {quantity(read, "decoded image")} '
-        f'{verb(len(flat), "are")} of one colour (highest value '
+        f'{verb(len(flat), "are")} of a single colour (highest value '
         f'{" or ".join(f"{x:.0f}" for x in shown[:2])}), yet '
         f'{verb(len(flat), "have")} objects: {some(names)}',
         'write these files again, or delete them from the annotation file',
@@ -475,7 +475,7 @@ def check_flat(split: Split, looks: Looks) -> list[Finding]:
 
 
 def check_twice(split: Split, looks: Looks) -> list[Finding]:
-    """One file under several ids: its objects are background once."""
+    """Report files listed under several ids, each with part of the objects."""
     del looks
     ids = defaultdict(list)
     for image in split.images:
@@ -486,8 +486,9 @@ def check_twice(split: Split, looks: Looks) -> list[Finding]:
     name, first = next(iter(twice.items()))
     return split.warn(
         f'{clause(len(twice), "image file", "are")} listed under several ids, '
-        f'{name} under {some(first)}: what one lacks is background there',
-        'keep one entry a file, and move the annotations of the others to '
+        f'{name} under {some(first)}: objects of one entry are background '
+        'in the other',
+        'keep one entry per file, and move the annotations of the others to '
         'its id',
     )
 
@@ -505,9 +506,9 @@ CHECKS = (
 
 
 def check_shared(splits: Sequence[Split], looks: Looks) -> list[Finding]:
-    """Images that training has twice, or that validation or test have, too."""
-    # What cannot be decoded has no content to compare, and label maps or
-    # black images may be equal by chance.
+    """Report copies within training, and images shared with other sets."""
+    # Broken files have no content to compare, and label maps or black images
+    # may be equal by chance.
     copies = copies_among({
         path: look
         for path, look in looks.items()
@@ -544,9 +545,9 @@ def check_shared(splits: Sequence[Split], looks: Looks) -> list[Finding]:
 
 
 def check_twins(split: Split, training: Sequence[Split]) -> list[Finding]:
-    """Copies of images of training in another format: by boxes, then looks.
+    """Find training images in another format: equal boxes, similar pixels.
 
-    A box alone may be equal by chance, such as that of the whole image.
+    Single boxes, such as that of the whole image, may be equal by chance.
     """
 
     def several(split: Split) -> list[tuple[frozenset, str]]:
@@ -566,33 +567,32 @@ def check_twins(split: Split, training: Sequence[Split]) -> list[Finding]:
         return []
     return split.warn(
         f'{len(pairs)} of its {len(own)} images with several objects have the '
-        'boxes of an image of training, and look like it, as copies in '
-        'another format do: AP is too high',
+        'boxes of a training image and look like it, as copies in another '
+        'format do: AP is too high',
         'compare such images, and delete the copies from the annotation file '
         'of training or of validation',
     )
 
 
 def leaked(split: Split, shared: Sequence[int]) -> tuple[str, str]:
-    """Message and fix of images that training has, too."""
+    """Message and fix for images that are also in the training set."""
     names = [split.images[at]['file_name'] for at in shared]
     fix = 'delete them from the annotation file of training or of validation'
     if len(names) == len(split.images):
         fix = (
             f'{split.key}.ann_file=… and that of the evaluator: name a file '
-            'of other images, for instance move a part of those of training '
-            'into it'
+            'of other images, for instance move some training images into it'
         )
     return (
         f'{len(names)} of {quantity(len(split.images), "image")} '
-        f'{verb(len(names), "belong")} to the training data, too, so AP is '
-        f'too high: {some(names)}',
+        f'{verb(len(names), "belong")} to the training data as well, so AP '
+        f'is too high: {some(names)}',
         fix,
     )
 
 
 def boxes_at(split: Split, places: Sequence[int]) -> dict[int, set]:
-    """Boxes of some images, in whole pixels."""
+    """Boxes of the images at these positions, in whole pixels."""
     found: dict[int, set] = {at: set() for at in places}
     chosen = split.usable & np.isin(split.image_of, list(places))
     rows = split.boxes[chosen].round().tolist()
@@ -604,11 +604,12 @@ def boxes_at(split: Split, places: Sequence[int]) -> dict[int, set]:
 def check_contradictions(
     split: Split, shared: Mapping[int, tuple[Split, int]]
 ) -> list[Finding]:
-    """Files of training that have none of its objects: other pictures.
+    """Report training files whose objects differ: the wrong folder.
 
     Args:
-        split: Of validation or test.
-        shared: Its images that training has, each with where that is.
+        split: Data set for validation or test.
+        shared: Position of each image shared with training: the training set
+            and the position there.
     """
     ours = boxes_at(split, list(shared))
     trained: dict[str, dict[int, set]] = {}
@@ -642,7 +643,7 @@ def check_contradictions(
 
 
 def beside(names: Sequence[str], folder: Path) -> Path | None:
-    """Another folder of the same parent that has files of these names."""
+    """Find a sibling folder that has files of these names."""
     for other in islice(sorted(folder.parent.iterdir()), MOST_BESIDE):
         if other != folder and all(
             (other / name).is_file() for name in names[:TRIALS]
@@ -652,7 +653,7 @@ def beside(names: Sequence[str], folder: Path) -> Path | None:
 
 
 def check_copies(split: Split, copies: Mapping[str, bytes]) -> list[Finding]:
-    """One content under several names, with other numbers of objects."""
+    """Report identical files under several names with different objects."""
     counts = Counter(split.image_of[split.usable].tolist())
     groups: dict[bytes, dict[str, int]] = defaultdict(dict)
     for at, path in enumerate(paths_of(split)):
@@ -667,18 +668,18 @@ def check_copies(split: Split, copies: Mapping[str, bytes]) -> list[Finding]:
         files = sum(map(len, differ))
         same = 'one image' if len(differ) == 1 else f'{len(differ)} images'
         return split.warn(
-            f'{quantity(files, "image file")} are the bytes of {same} with '
-            f'other objects each: {some(list(largest))}',
-            'copy the images again: each file is to be the image that its '
-            'objects are of',
+            f'{quantity(files, "image file")} have the bytes of {same} but '
+            f'different objects: {some(list(largest))}',
+            'copy the images again, so that each file is the image that its '
+            'objects belong to',
         )
     least, most = (
         choose(differ[0], key=differ[0].__getitem__) for choose in (min, max)
     )
     return split.warn(
-        f'{clause(len(differ), "image", "stand")} under several names with '
-        f'other objects: {least} has {differ[0][least]} of the '
-        f'{differ[0][most]} of {most}, the rest is background there',
-        'keep one of these files in the annotation file, the one with all '
-        f'objects, such as {most}',
+        f'{clause(len(differ), "image", "occur")} under several names with '
+        f'different objects: {least} has {differ[0][least]} of the '
+        f'{differ[0][most]} of {most}, the rest are background there',
+        'keep only the file with all objects in the annotation file, such as '
+        f'{most}',
     )

@@ -129,7 +129,7 @@ def test_many_files_of_one_image_are_one_finding(split, tmp_path):
     looks = look_at_images([train], fast=False)
     for name in ('train', 'val'):
         (finding,) = check_shared([replace(train, name=name)], looks)
-        assert '5 image files are the bytes of one image' in finding.message
+        assert '5 image files have the bytes of one image' in finding.message
         assert '.png' not in finding.fix
 
 
