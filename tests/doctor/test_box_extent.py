@@ -69,12 +69,12 @@ FAULTS = {
     'boxes of images of half the side': (
         boxes_of() / 2,
         'warning',
-        'by some 2 and 2',
+        'by about 2 and 2',
     ),
     'boxes of images of twice the side': (
         boxes_of() * 2,
         'error',
-        'divide the four numbers of bbox by some 2',
+        'divide the four numbers of bbox by about 2',
     ),
 }
 
