@@ -1,4 +1,4 @@
-"""What training starts from: weights that can be had and fit, or not."""
+"""Check the weights that training starts from: they exist and fit."""
 
 import inspect
 import os
@@ -22,9 +22,9 @@ from .findings import Finding, any_error
 from .schedules import length_of
 
 FITS = 0.9
-"""Fraction of weights beyond which the rest may be a new head's."""
+"""Fraction of matching weights above which the rest may be a new head."""
 HALF = 0.5
-"""Fraction of weights below which a checkpoint is of another model."""
+"""Fraction of matching weights below which the model is another one."""
 STAGES = 4
 PRETRAINED = ('model.backbone.pretrained', 'model.pretrained')
 BATCH_NORMS = ('BN', 'BN2d', 'SyncBN', 'MMSyncBN')
@@ -34,14 +34,14 @@ def import_failure(module: str) -> str:
     """Why a module cannot be imported, or ''."""
     try:
         __import__(module)
-    # A torchvision of another torch fails with a RuntimeError.
+    # A torchvision built for another torch fails with a RuntimeError.
     except Exception as error:
         return f'{type(error).__name__}: {error}'
     return ''
 
 
 def starting_weights(cfg: Mapping) -> list[str]:
-    """Files that the backbone's weights come from, or those of the model."""
+    """Files that initialise the backbone or the whole model."""
     owners = (part(cfg, 'model.backbone'), part(cfg, 'model'))
     named = [
         settings.get('checkpoint')
@@ -53,7 +53,7 @@ def starting_weights(cfg: Mapping) -> list[str]:
 
 
 def check_torchvision(cfg: Mapping) -> list[Finding]:
-    """mmengine asks torchvision where the weights of that name lie."""
+    """Check torchvision, which mmengine needs to locate its weights."""
     wanted = [
         name
         for name in starting_weights(cfg)
@@ -74,13 +74,13 @@ def check_torchvision(cfg: Mapping) -> list[Finding]:
 
 
 def setting(config: Mapping, key: str, otherwise: Any) -> Any:
-    """A backbone's setting, or else the default of its class."""
+    """Setting of a config, or else the default of its class."""
     from mmdet.registry import MODELS
 
     if key in config:
         return config[key]
     built = MODELS.module_dict.get(kind(config))
-    # ResNeXt and others hand their settings on to ResNet.
+    # ResNeXt and others pass settings on to ResNet.
     for owner in inspect.getmro(built) if isinstance(built, type) else ():
         parameters = inspect.signature(owner).parameters
         if key in parameters:
@@ -97,7 +97,7 @@ def check_frozen(cfg: Mapping) -> list[Finding]:
     frozen = setting(backbone, 'frozen_stages', -1)
     norm = kind(setting(backbone, 'norm_cfg', None)) in BATCH_NORMS
     fixed: dict[str, str] = {}
-    # More stages than there are is an error of its own.
+    # Another check reports too many stages.
     if isinstance(frozen, int) and 0 <= frozen <= STAGES:
         fixed[f'frozen_stages={frozen}'] = 'frozen_stages=-1'
     if norm and setting(backbone, 'norm_eval', False) is True:
@@ -109,15 +109,15 @@ def check_frozen(cfg: Mapping) -> list[Finding]:
     if not fixed:
         return []
     message = (
-        f'{" and ".join(fixed)} without pretrained weights: what is frozen '
-        'keeps its random initial weights'
+        f'{" and ".join(fixed)} without pretrained weights: frozen layers '
+        'keep their random initial weights'
     )
     fix = ' '.join(f'model.backbone.{right}' for right in fixed.values())
     return [Finding('warning', 'backbone', message, fix)]
 
 
 def is_local(name: object) -> TypeGuard[str]:
-    """Whether it names a file, which needs no download."""
+    """Whether a name is that of a file, which needs no download."""
     return isinstance(name, str) and '://' not in name
 
 
@@ -128,17 +128,17 @@ def compare_weights(
     prefix: str = '',
     converts: bool | None = None,
 ) -> list[Finding]:
-    """How many weights of a module a checkpoint has, in name and shape.
+    """Compare names and shapes of a checkpoint with those of a module.
 
-    Where nearly all fit the module takes them, as training would.
+    If nearly all match, they are loaded into the module, as for training.
 
     Args:
-        key: Of the setting that names the checkpoint.
-        path: Of the checkpoint.
-        module: That they are for, None where it is not built.
-        prefix: Of the names of its weights.
-        converts: `convert_weights` of a backbone that reads checkpoints of
-            other libraries; None: it does not.
+        key: Dotted key that names the checkpoint.
+        path: Checkpoint file.
+        module: Module to load the weights into; None if it is not built.
+        prefix: Prefix to strip from the names in the checkpoint.
+        converts: `convert_weights` of a backbone that can read checkpoints
+            of other libraries; None: it cannot.
     """
     from mmengine.runner import CheckpointLoader
     from torch import is_tensor
@@ -173,7 +173,7 @@ def compare_weights(
             for name, value in weights.items()
             if is_tensor(value)
         }
-    except Exception as error:  # Of pickle, zip files, ...
+    except Exception as error:  # pickle and zipfile may raise anything.
         return [
             Finding(
                 'error',
@@ -182,7 +182,7 @@ def compare_weights(
                 f'{key}=None, or the path of a checkpoint',
             )
         ]
-    # Weights before they were averaged, and what the optimizer remembers.
+    # Weights before averaging, and the state of the optimizer.
     others = {
         name: loaded.get(name) for name in ('ema_state_dict', 'optimizer')
     }
@@ -201,7 +201,7 @@ def compare_weights(
                 f'{len(spoilt)} of {number} in {os.path.basename(path)} '
                 f'{verb(len(spoilt), "have")} values that are not finite: '
                 f'{some(spoilt)}',
-                f'{key}=… an earlier checkpoint, of before the loss was NaN',
+                f'{key}=… an earlier checkpoint, from before the loss was NaN',
             )
         ]
     if converts:
@@ -241,7 +241,7 @@ def compare_weights(
 
 
 def another_shape(missing: list[str], shapes: Mapping, wanted: Mapping) -> str:
-    """An example of a weight that both have, in different shapes."""
+    """Describe a weight that both have in different shapes, '' if none."""
     for name in missing:
         if name in shapes:
             return (
@@ -252,14 +252,14 @@ def another_shape(missing: list[str], shapes: Mapping, wanted: Mapping) -> str:
 
 
 def common_prefix(longer: Mapping, shorter: Mapping) -> tuple[str, float]:
-    """What names of one checkpoint have before those of another.
+    """Find the prefix that names of one checkpoint add to those of another.
 
     Args:
-        longer: Shapes by names with a prefix.
-        shorter: Shapes by names without it.
+        longer: Shapes by name with the prefix.
+        shorter: Shapes by name without it.
 
     Returns:
-        The prefix, and the fraction of `shorter` that it leads to.
+        The prefix, and the fraction of `shorter` that it matches.
     """
     counts: Counter[str] = Counter()
     for name, shape in longer.items():
@@ -275,13 +275,13 @@ def common_prefix(longer: Mapping, shorter: Mapping) -> tuple[str, float]:
 def misnamed(
     key: str, path: str, shapes: Mapping, wanted: Mapping
 ) -> list[Finding]:
-    """Weights that fit but for a prefix of their names.
+    """Report weights that match except for a prefix of their names.
 
     Args:
-        key: Of the setting that names the checkpoint.
-        path: Of the checkpoint.
-        shapes: By the names of the checkpoint.
-        wanted: By the names of the module.
+        key: Dotted key that names the checkpoint.
+        path: Checkpoint file.
+        shapes: Shapes by name in the checkpoint.
+        wanted: Shapes by name in the module.
     """
     init = "dict(type='Pretrained', checkpoint='{}'{})"
     file = os.path.basename(path)
@@ -293,7 +293,7 @@ def misnamed(
             fix = f'load_from=None model.init_cfg={given}'
         message = (
             f'none of the weights load: names in {file} begin with '
-            f'{prefix!r}, with which {share:.0%} of the weights fit'
+            f'{prefix!r}; without it {share:.0%} of the weights fit'
         )
         return [Finding('error', key, message, fix)]
     prefix, share = common_prefix(wanted, shapes)
@@ -303,19 +303,19 @@ def misnamed(
         Finding(
             'error',
             key,
-            f'none of the weights load: {file} has those of '
-            f'{prefix.rstrip(".")} alone, without {prefix!r} in their names',
+            f'none of the weights load: {file} has only those of '
+            f'{prefix.rstrip(".")}, without {prefix!r} in their names',
             f'load_from=None model.{prefix}init_cfg={init.format(path, "")}',
         )
     ]
 
 
 def check_resumed_from(cfg: Mapping, path: str) -> list[Finding]:
-    """Where training resumes, against its length.
+    """Check where training resumes against its length.
 
     Args:
-        cfg: Of the run, with `resume=True`.
-        path: Of a checkpoint that can be read.
+        cfg: Config of the run, with `resume=True`.
+        path: Readable checkpoint file.
     """
     from mmengine.runner import CheckpointLoader
 
@@ -329,7 +329,7 @@ def check_resumed_from(cfg: Mapping, path: str) -> list[Finding]:
                 'error',
                 'resume',
                 f'{file} names no epoch and iteration to resume from',
-                'resume=False, which loads the weights alone',
+                'resume=False, which loads only the weights',
             )
         ]
     by_epoch = length.epochs is not None
@@ -345,13 +345,13 @@ def check_resumed_from(cfg: Mapping, path: str) -> list[Finding]:
             Finding(
                 'error',
                 'resume',
-                f'{file} is of {unit} {done}, and training ends at {total}: '
+                f'{file} is from {unit} {done}, and training ends at {total}: '
                 'nothing is left to train',
-                f'{key}={2 * done}, or resume=False to train anew from these '
-                'weights',
+                f'{key}={2 * done}, or resume=False to start a new training '
+                'from these weights',
             )
         ]
-    # Training by iterations saves epoch 0, and by epochs within the first.
+    # Epoch 0: training counts iterations, or stopped in its first epoch.
     of_iterations = epoch == 0
     if by_epoch and epoch == 0:
         of_iterations = 'max_iters' in str(given.get('cfg'))
@@ -361,8 +361,8 @@ def check_resumed_from(cfg: Mapping, path: str) -> list[Finding]:
             Finding(
                 'error',
                 'resume',
-                f'{file} (epoch {epoch}, iteration {step}) is of training '
-                f'that counts {other}, this one counts {unit}s',
+                f'{file} (epoch {epoch}, iteration {step}) is from training '
+                f'that counts {other}; this one counts {unit}s',
                 'resume=False, or the train_cfg that it was saved with',
             )
         ]
@@ -371,9 +371,10 @@ def check_resumed_from(cfg: Mapping, path: str) -> list[Finding]:
             Finding(
                 'warning',
                 'resume',
-                f'{file} has no state of the optimizer, which starts anew',
-                'the checkpoint of the run, not a published one; or '
-                'resume=False',
+                f'{file} has no optimizer state, so the optimizer starts '
+                'from scratch',
+                'load_from=… the checkpoint of the run, not a published one; '
+                'or resume=False',
             )
         ]
     rate = part(cfg, 'optim_wrapper.optimizer').get('lr')
@@ -388,10 +389,10 @@ def check_resumed_from(cfg: Mapping, path: str) -> list[Finding]:
             Finding(
                 'warning',
                 'resume',
-                f'training goes on with lr={saved[0]} of {file}, and nothing '
-                f'reads lr={rate} of the config',
+                f'training resumes with lr={saved[0]} of {file}, and ignores '
+                f'lr={rate} of the config',
                 f'optim_wrapper.optimizer.lr={saved[0]}, or resume=False with '
-                'load_from to train these weights with another',
+                'load_from to train these weights with another lr',
             )
         ]
     message = f'resumes after {unit} {done} of {total}'
@@ -399,11 +400,11 @@ def check_resumed_from(cfg: Mapping, path: str) -> list[Finding]:
 
 
 def check_saved_classes(cfg: Mapping, path: str) -> list[Finding]:
-    """Classes of a checkpoint that stand in another order.
+    """Report a checkpoint with the same classes in another order.
 
     Args:
-        cfg: Of the run.
-        path: Of a checkpoint that can be read.
+        cfg: Config of the run.
+        path: Readable checkpoint file.
     """
     from mmengine.runner import CheckpointLoader
 
@@ -419,15 +420,15 @@ def check_saved_classes(cfg: Mapping, path: str) -> list[Finding]:
             'warning',
             'load_from',
             f'{file} has the classes {some(theirs)}, and the config '
-            f'{some(list(ours))}: the weights of each are those of another',
-            'the order of the checkpoint for classes, and for the categories '
-            'of the annotation files',
+            f'{some(list(ours))}: each class gets the weights of another',
+            'use the order of the checkpoint in classes, and in the '
+            'categories of the annotation files',
         )
     ]
 
 
 def resumed(findings: list[Finding]) -> list[Finding]:
-    """Findings about a checkpoint whose optimizer is to go on, too."""
+    """Turn warnings into errors: resuming needs all weights."""
     return [
         Finding(
             'error',
@@ -442,7 +443,7 @@ def resumed(findings: list[Finding]) -> list[Finding]:
 
 
 def check_depth(cfg: Mapping) -> list[Finding]:
-    """Weights of a ResNet of another depth, which load in part."""
+    """Report weights of a ResNet of another depth, which load in part."""
     backbone = part(cfg, 'model.backbone')
     depth = setting(backbone, 'depth', None)
     for name in starting_weights(cfg):
@@ -466,7 +467,7 @@ def check_depth(cfg: Mapping) -> list[Finding]:
 
 
 def check_style(cfg: Mapping) -> list[Finding]:
-    """Where a bottleneck has its stride, which no shape of weights tells."""
+    """Check which convolution has the stride: weight shapes cannot tell."""
     backbone = part(cfg, 'model.backbone')
     depth = setting(backbone, 'depth', 0)
     if kind(backbone) != 'ResNet' or not isinstance(depth, int) or depth < 50:
@@ -480,8 +481,8 @@ def check_style(cfg: Mapping) -> list[Finding]:
                 Finding(
                     'error',
                     'backbone',
-                    f'{name} is of style {theirs!r}, the backbone of '
-                    f'{style!r}: strides stand in other convolutions',
+                    f'{name} has style {theirs!r}, the backbone has '
+                    f'{style!r}: other convolutions have the stride',
                     f'model.backbone.style={theirs!r}',
                 )
             ]
@@ -489,7 +490,7 @@ def check_style(cfg: Mapping) -> list[Finding]:
 
 
 def submodule(model: Any, path: str) -> Any:
-    """A part of a model, None if it has none of that name."""
+    """Submodule of a model, None if there is none of that name."""
     try:
         return None if model is None else model.get_submodule(path)
     except AttributeError:
@@ -497,7 +498,7 @@ def submodule(model: Any, path: str) -> Any:
 
 
 def check_initial(cfg: Mapping, model: Any) -> list[Finding]:
-    """Weights of `init_cfg` and `pretrained`, of a model and its parts."""
+    """Check `init_cfg` and `pretrained` of a model and its parts."""
     findings: list[Finding] = []
     for path, value in dotted_items({'model': cfg.get('model')}):
         owner, _, name = path.rpartition('.')
@@ -536,14 +537,14 @@ def check_initial(cfg: Mapping, model: Any) -> list[Finding]:
 def check_weights(
     cfg: Mapping, model: Any, config: str | None = None
 ) -> list[Finding]:
-    """Local checkpoints: they exist, and fit; none is downloaded.
+    """Check that local checkpoints exist and fit; nothing is downloaded.
 
     Args:
-        cfg: Of the run.
+        cfg: Config of the run.
         model: Detector, which gets the weights that training would start
             from; None if it cannot be built.
-        config: File of the config, after which `mim train` names the folder
-            of a run.
+        config: Config file, after which `mim train` names the folder of a
+            run.
     """
     findings = check_initial(cfg, model)
     path = cfg.get('load_from')
@@ -552,7 +553,7 @@ def check_weights(
             Finding(
                 'error',
                 'resume',
-                f'resume is {cfg["resume"]!r}, and mmengine takes True or '
+                f'resume is {cfg["resume"]!r}, but mmengine takes True or '
                 'False: it would look for the last checkpoint in work_dir',
                 f'load_from={cfg["resume"]!r}, resume=True',
             )
@@ -580,8 +581,8 @@ def check_weights(
                 Finding(
                     'warning',
                     'resume',
-                    f'no last_checkpoint lies in {folder}: training starts '
-                    'anew',
+                    f'there is no last_checkpoint in {folder}: training '
+                    'starts from scratch',
                     "resume=False, or load_from='FILE'",
                 )
             )

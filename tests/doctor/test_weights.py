@@ -170,7 +170,7 @@ def test_where_training_resumes(detector, tmp_path, name, by_folder):
         assert all('optimizer.lr=0.02' in fix for fix in found)
     state.pop('optimizer')
     torch.save(state, path)
-    assert 'starts anew' in check_weights(cfg, detector)[1].message
+    assert 'starts from scratch' in check_weights(cfg, detector)[1].message
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_weights_are_left_out_by_the_keys_that_name_them():
 def test_weights_of_another_style(monkeypatch):
     monkeypatch.setitem(sys.modules, 'torchvision', sys)
     (finding,) = findings(init_cfg=PRETRAINED, style='caffe')
-    assert "of style 'pytorch', the backbone of 'caffe'" in finding.message
+    assert "has style 'pytorch', the backbone has 'caffe'" in finding.message
     assert finding.fix == "model.backbone.style='pytorch'"
     caffe = 'open-mmlab://detectron2/resnet50_caffe'
     init = {'type': 'Pretrained', 'checkpoint': caffe}
