@@ -1,4 +1,4 @@
-"""Pipelines that run and spoil what they hand on."""
+"""Check pipelines that run but return wrong samples."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -21,16 +21,16 @@ from .pipeline_trials import FOR_GOOD
 from .unread_settings import source_of
 
 MOVES = ('Resize', *FOR_GOOD)
-"""Ends of the names of transforms that move pixels and boxes."""
+"""Suffixes of transforms that move pixels and boxes."""
 FILTERS = ('filter_empty_gt', 'min_size', 'bbox_min_size')
-"""What one of mmdet's data sets or another filters by."""
+"""Filters that some data set of mmdet reads."""
 HIGH_SCORE = 0.15
 LOOSE, STRICT = 0.9, 0.15
-"""IoU thresholds of NMS at which copies stay, or neighbours go."""
+"""IoU thresholds of NMS beyond which duplicates stay or neighbours go."""
 FEWEST = {'max_per_img': 10, 'nms_pre': 50}
-"""Numbers of boxes below which AP is cut."""
+"""Limits below which too few boxes are left for AP."""
 LARGEST_BOX = 8
-"""Pixels of `min_bbox_size` that drop real objects."""
+"""`min_bbox_size` in pixels above which real objects are dropped."""
 
 
 def pipelines_of(cfg: Mapping, name: str) -> Iterator[tuple[str, list]]:
@@ -50,18 +50,18 @@ def kinds_of(cfg: Mapping, name: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def as_call(step: Mapping) -> str:
-    """A step as a config writes it: dict(type='Resize', scale=(96, 80))."""
+    """Write a step as in a config: dict(type='Resize', scale=(96, 80))."""
     arguments = without_scopes(step).items()
     return f'dict({", ".join(f"{key}={x!r}" for key, x in arguments)})'
 
 
 def check_order(cfg: Mapping) -> list[Finding]:
-    """Boxes that are loaded after the image was moved stay where they were."""
+    """Report boxes that are loaded after their image was moved."""
     findings = []
     for key, pipeline in pipelines_of(cfg, 'train'):
         steps = [kind(step) for step in pipeline]
         places = [at for at, x in enumerate(steps) if x == 'LoadAnnotations']
-        # The last one replaces what others loaded.
+        # The last one overwrites the others.
         for place in places[-1:]:
             moved = [step for step in steps[:place] if step.endswith(MOVES)]
             if not moved:
@@ -72,15 +72,15 @@ def check_order(cfg: Mapping) -> list[Finding]:
                     key,
                     f'{moved[0]} comes before LoadAnnotations: the image is '
                     'moved, its boxes are not',
-                    f'{as_call(pipeline[place])} directly after the loading '
-                    f'of the image{", and once" * (len(places) > 1)}',
+                    f'{as_call(pipeline[place])} directly after the step that '
+                    f'loads the image{", only once" * (len(places) > 1)}',
                 )
             )
     return findings
 
 
 def check_normalized_twice(cfg: Mapping) -> list[Finding]:
-    """`Normalize` beside the data preprocessor, or in one pipeline alone."""
+    """Report images normalised twice, or only in some pipelines."""
     preprocessor = part(cfg, 'model.data_preprocessor')
     has = {
         name: any('Normalize' in steps for _, steps in kinds_of(cfg, name))
@@ -93,7 +93,7 @@ def check_normalized_twice(cfg: Mapping) -> list[Finding]:
             Finding(
                 'error',
                 f'{without}_dataloader.dataset.pipeline',
-                'images are not normalised here, and those of '
+                'images are not normalised here, but those of '
                 f'{next(name for name in has if has[name])} are',
                 'the same Normalize in all pipelines, or mean and std in '
                 'model.data_preprocessor in place of it',
@@ -114,16 +114,16 @@ def check_normalized_twice(cfg: Mapping) -> list[Finding]:
 
 
 COLOURS = ('Distortion', 'HSVRandomAug', 'Brightness', 'Contrast', 'Equalize')
-"""Ends of the names of steps for values of 0 to 255."""
+"""Suffixes of transforms for values from 0 to 255."""
 
 
 def check_colours(cfg: Mapping) -> list[Finding]:
-    """Steps for values of 0 to 255, after these were normalised."""
+    """Report colour transforms after `Normalize`."""
     return [
         Finding(
             'error',
             key,
-            f'{step} comes after Normalize: it is for values of 0 to 255',
+            f'{step} comes after Normalize, but expects values from 0 to 255',
             f'{step} before Normalize, or mean and std of '
             'model.data_preprocessor in place of Normalize',
         )
@@ -135,7 +135,7 @@ def check_colours(cfg: Mapping) -> list[Finding]:
 
 
 def check_albu(cfg: Mapping) -> list[Finding]:
-    """Boxes that Albumentations reads otherwise, or does not get."""
+    """Check that Albumentations gets boxes, in the format of mmdet."""
     findings = []
     for key, steps in pipelines_of(cfg, 'train'):
         for number, step in enumerate(steps):
@@ -145,12 +145,12 @@ def check_albu(cfg: Mapping) -> list[Finding]:
             if kind(step) != 'Albu':
                 continue
             if given != 'pascal_voc':
-                message = f'format={given!r}, and boxes of mmdet are x1, y1, '
+                message = f'format={given!r}, but boxes of mmdet are x1, y1, '
                 message += "x2, y2: 'pascal_voc'"
                 fix = "bbox_params.format='pascal_voc'"
             elif 'gt_bboxes' not in keys:
-                message = 'keymap names no gt_bboxes: boxes stay where they '
-                message += 'were as the image moves'
+                message = 'keymap has no gt_bboxes: the image is moved, its '
+                message += 'boxes are not'
                 fix = "keymap={'img': 'image', 'gt_bboxes': 'bboxes'}"
             else:
                 continue
@@ -161,10 +161,10 @@ def check_albu(cfg: Mapping) -> list[Finding]:
 
 
 def filters_of(config: Mapping) -> list[str]:
-    """What a data set filters by, as far as mmdet does that; or nothing."""
+    """Filters that a data set of mmdet reads; [] for other data sets."""
     from mmdet.registry import DATASETS
 
-    # Not `get`, which takes no unknown name quietly.
+    # `Registry.get` logs names that it does not know.
     built = DATASETS.module_dict.get(kind(config))
     method = getattr(built, 'filter_data', None)
     if not getattr(method, '__module__', '').startswith('mmdet.'):
@@ -173,7 +173,7 @@ def filters_of(config: Mapping) -> list[str]:
 
 
 def check_filters(cfg: Mapping) -> list[Finding]:
-    """Filters that nothing reads."""
+    """Report filters that nothing reads."""
     findings = []
     for parent in walk(part(cfg, 'train_dataloader')):
         known = filters_of(parent)
@@ -201,9 +201,9 @@ def check_shuffle(cfg: Mapping) -> list[Finding]:
 
 
 def check_thresholds(cfg: Mapping) -> list[Finding]:
-    """Scores below which validation drops boxes."""
+    """Report high score thresholds for validation."""
     findings: list[Finding] = []
-    # Where masks are laid over each other, and not ranked, few may be.
+    # Panoptic fusion does not rank masks, so few suffice.
     if part(cfg, 'model.panoptic_fusion_head'):
         return findings
     for path in ('model.test_cfg', 'model.test_cfg.rcnn'):
@@ -214,7 +214,7 @@ def check_thresholds(cfg: Mapping) -> list[Finding]:
                     'warning',
                     path,
                     f'score_thr={score} drops most boxes before they are '
-                    'scored, AP is too low',
+                    'scored, so AP is too low',
                     f'{path}.score_thr=0.05',
                 )
             )
@@ -225,7 +225,7 @@ def check_thresholds(cfg: Mapping) -> list[Finding]:
                     'warning',
                     f'{path}.nms',
                     f'min_score={score} of {kind(part(cfg, f"{path}.nms"))} '
-                    'drops most boxes, AP is too low',
+                    'drops most boxes, so AP is too low',
                     f'{path}.nms.min_score=0.001',
                 )
             )
@@ -233,7 +233,7 @@ def check_thresholds(cfg: Mapping) -> list[Finding]:
 
 
 def check_suppression(cfg: Mapping) -> list[Finding]:
-    """NMS that is none, and numbers of boxes that leave none."""
+    """Report invalid NMS, mask thresholds and box limits."""
     from mmcv import ops
 
     findings = []
@@ -249,7 +249,7 @@ def check_suppression(cfg: Mapping) -> list[Finding]:
         if is_number(threshold) and not 0 < threshold <= 1:
             problem = (
                 key,
-                f'iou_threshold={threshold} is no overlap in (0, 1]',
+                f'iou_threshold={threshold} is not in (0, 1]',
                 f'{key}.iou_threshold=0.5',
             )
         elif isinstance(name, str) and not hasattr(ops, name):
@@ -265,7 +265,7 @@ def check_suppression(cfg: Mapping) -> list[Finding]:
                 continue
             what = 'leaves every mask empty'
             if threshold <= 0:
-                what = 'fills the whole box: each pixel above 0 is scored'
+                what = 'fills the whole box: every pixel is above it'
             problem = (
                 path,
                 f'{name}={threshold} {what}',
@@ -284,7 +284,7 @@ def check_suppression(cfg: Mapping) -> list[Finding]:
 
 
 def check_ratios(cfg: Mapping) -> list[Finding]:
-    """Objects that validation squeezes, and training does not."""
+    """Report aspect ratios of objects that differ from training."""
     train = resizing_steps(cfg, 'train')
     ratios = {step.get('keep_ratio', False) for step in train}
     scales = [tuple_of_scale(step) for step in train]
@@ -323,7 +323,7 @@ def check_ratios(cfg: Mapping) -> list[Finding]:
 
 
 def tuple_of_scale(step: Mapping) -> tuple:
-    """Width and height of a step, () where it has several or none."""
+    """Width and height of a step, () if it has several or none."""
     scale: Any = step.get('scale')
     if not isinstance(scale, list | tuple) or len(scale) != 2:
         return ()
@@ -340,12 +340,12 @@ def resizing_steps(cfg: Mapping, name: str) -> list[Mapping]:
 
 
 def within(value: Any, low: float, high: float) -> bool:
-    """Whether it is a number between two others."""
+    """Whether a value is a number in an open interval."""
     return is_number(value) and low < value < high
 
 
 def check_cut_results(cfg: Mapping) -> list[Finding]:
-    """NMS and numbers of boxes that are allowed, and lower AP."""
+    """Report valid NMS settings and box limits that lower AP."""
     findings = []
     for path in (
         'model.test_cfg',
@@ -363,13 +363,13 @@ def check_cut_results(cfg: Mapping) -> list[Finding]:
         problems = [
             (
                 plain and within(threshold, LOOSE, 1.001),
-                f'iou_threshold={threshold} of NMS keeps copies of each box',
+                f'iou_threshold={threshold} of NMS keeps duplicates of boxes',
                 'nms.iou_threshold=0.5',
             ),
             (
                 plain and within(threshold, 0, STRICT),
                 f'iou_threshold={threshold} of NMS removes neighbours that '
-                'hardly touch',
+                'barely overlap',
                 'nms.iou_threshold=0.5',
             ),
             (
@@ -399,14 +399,14 @@ def check_cut_results(cfg: Mapping) -> list[Finding]:
 
 
 def check_metric(cfg: Mapping) -> list[Finding]:
-    """Recall of proposals, where a detector should have an AP."""
+    """Report detectors that are scored only by recall of proposals."""
     if kind(part(cfg, 'model')) == 'RPN':
         return []
     return [
         Finding(
             'warning',
             f'{name}_evaluator',
-            f'metric={scored[0]!r} scores recall without classes, no AP',
+            f'metric={scored[0]!r} scores class-agnostic recall, not AP',
             f"{name}_evaluator.metric='bbox'",
         )
         for name in scored_sets(cfg)

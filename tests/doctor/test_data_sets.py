@@ -126,7 +126,7 @@ test_dataloader = dict(val_dataloader, dataset=dict(
 """)
     problem = case.problem()
     assert 'test_dataloader.dataset.pipeline[3]' in problem.subject
-    assert 'moves the pixels' in problem.message
+    assert 'moves pixels' in problem.message
 
 
 class Table(CocoMetric):

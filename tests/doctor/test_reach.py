@@ -31,7 +31,7 @@ FAULTS = {
     'a pipeline that never changes': (
         {'type': 'PipelineSwitchHook', 'switch_epoch': 10},
         ITERATIONS,
-        'counts epochs, training 1200 iterations: it never acts',
+        'counts epochs, but training counts 1200 iterations: it never acts',
         'custom_hooks.0.switch_epoch=0',
     ),
     'an average that stays where it began': (
@@ -61,7 +61,7 @@ FAULTS = {
     'checkpoints of epochs': (
         saving(interval=1),
         ITERATIONS,
-        'counts epochs, training 1200 iterations',
+        'counts epochs, but training counts 1200 iterations',
         'custom_hooks.0.by_epoch=False custom_hooks.0.interval=120',
     ),
     'a checkpoint an iteration': (
@@ -79,7 +79,7 @@ FAULTS = {
     'a stop by AP': (
         {'type': 'EarlyStoppingHook', 'monitor': 'coco/bbox_mAP'},
         EPOCHS,
-        'min_delta=0.1: only a rise of coco/bbox_mAP',
+        'min_delta=0.1: only a larger rise of coco/bbox_mAP',
         'custom_hooks.0.min_delta=0.001',
     ),
 }
