@@ -1,4 +1,4 @@
-"""Every check of a config and its data, in order."""
+"""Run every check of a config and its data, in order."""
 
 import ast
 import logging
@@ -100,12 +100,12 @@ SETTING_CHECKS = (
 )
 """Checks of the config alone."""
 TEXT_OF_BASE = re.compile(r'(\w+)\s*=\s*\{\{\s*(_base_[\w.]+)\s*\}\}')
-"""Assignment of a value of a base in braces."""
+"""Assignment of a base value in braces: x = {{_base_.y}}."""
 
 
 @contextmanager
 def quiet_logs() -> Iterator[None]:
-    """Only errors of mmengine's loggers, while parts are built."""
+    """Show only errors of mmengine's loggers."""
     logging.disable(logging.WARNING)
     try:
         yield
@@ -120,11 +120,11 @@ def check_config(
     show: Path | None = None,
     track: Track = iter,
 ) -> list[Finding]:
-    """All findings about a config and the data that it names, worst first.
+    """Check a config and the data that it names; worst findings first.
 
     Args:
-        path: Of the config.
-        options: Changes, each 'key.of.the.config=value'.
+        path: Config file.
+        options: Overrides, each 'key.of.the.config=value'.
         fast: Decode a sample of the images, not all.
         show: Folder for pictures of samples.
         track: Shows progress over many images.
@@ -139,8 +139,8 @@ def check_config(
         return [failure('config', error, fix)]
     except ImportError as error:
         fix = (
-            'correct custom_imports, or install or put into PYTHONPATH what '
-            'it names'
+            'correct custom_imports, or install what it names or add it to '
+            'PYTHONPATH'
         )
         message = str(error).partition(', the current sys.path')[0]
         return [Finding('error', 'custom_imports', message, fix)]
@@ -158,7 +158,7 @@ def check_config(
     findings += guarded(check_options, options)
     for check_setting in SETTING_CHECKS:
         findings += guarded(check_setting, values)
-    # Each collection would look at millions of annotations again.
+    # Each garbage collection would visit millions of annotations again.
     with quiet_logs(), without_collection():
         data = read_data_sets(values)
         findings += data.findings
@@ -170,11 +170,11 @@ def check_config(
 
 
 def config_failure(error: Exception) -> Finding:
-    """What a config raised, with its file and line."""
+    """Explain an exception that a config raised, with file and line."""
     lines = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        # mmengine executes a config under its name.
+        # mmengine executes a config under its own file name.
         if frame.name == '<module>' and os.path.isfile(frame.filename)
     ]
     if not lines:
@@ -183,18 +183,18 @@ def config_failure(error: Exception) -> Finding:
     where = f'{last.filename}, line {last.lineno}'
     message = f'{type(error).__name__}: {error} ({where}: {last.line})'
     fix = f'correct {where}'
-    # What a config itself assigns is a dict until the file is read.
+    # Inside a config, values are plain dicts; mmengine wraps them later.
     if "'dict' object has no attribute" in str(error) and last.line:
         fix = f'{by_keys(last.line)} in {where}'
     for name, base in TEXT_OF_BASE.findall(Path(last.filename).read_text()):
         if re.search(rf'\b{name}\b', last.line or ''):
-            message += f'; {{{{{base}}}}} is a text until the file is read'
+            message += f'; {{{{{base}}}}} is a string until the file is read'
             fix = f'{name} = {base}'
     return Finding('error', 'config', message, fix)
 
 
 def fix_of_merge(error: Exception) -> str:
-    """A part that replaces what a base has, where they cannot be merged."""
+    """Fix that replaces a part of a base that cannot be merged."""
     merged = re.match(r'(\w+)=(\{.*\}) in child config', str(error))
     if merged is None:
         return FIX
@@ -205,14 +205,14 @@ def fix_of_merge(error: Exception) -> str:
 
 
 def by_keys(line: str) -> str:
-    """A line of a config with keys in place of attributes."""
+    """Rewrite a line of a config: keys in place of attributes."""
     left, sign, right = line.partition(' = ')
     keys = re.sub(r'\.([a-zA-Z_]\w*)\b(?!\()', r"['\1']", left)
     return keys + sign + right
 
 
 def check_scope(values: Mapping) -> list[Finding]:
-    """`default_scope`, where all types are looked up."""
+    """Check `default_scope`, in which all types are looked up."""
     from mmengine.registry import MODELS
 
     scope = values.get('default_scope')
@@ -227,7 +227,7 @@ def check_scope(values: Mapping) -> list[Finding]:
 
 
 def check_options(options: Sequence[str]) -> list[Finding]:
-    """Options that `mim train` would read as another value."""
+    """Report options that `mim train` reads as another value."""
     findings = []
     for option in options:
         key, _, text = option.partition('=')
@@ -241,7 +241,7 @@ def check_options(options: Sequence[str]) -> list[Finding]:
                 Finding(
                     'warning',
                     '--cfg-options',
-                    f'{key} is {ours!r} here, `mim train --cfg-options` '
+                    f'{key} is {ours!r} here, but `mim train --cfg-options` '
                     f'reads {theirs}',
                     f'write it into the config: {key}={ours!r}',
                 )
@@ -252,7 +252,7 @@ def check_options(options: Sequence[str]) -> list[Finding]:
 def check_data(
     values: Mapping, data: DataSets, fast: bool, track: Track
 ) -> tuple[dict[str, Look], list[Finding]]:
-    """Annotations and image files."""
+    """Check annotations and image files."""
     others = [x for x in data.bare.values() if is_other(x)]
     findings = guarded(check_num_classes, values, data.splits, others)
     findings += guarded(check_labels, data.splits)
@@ -301,7 +301,7 @@ def check_run(
     show: Path | None,
     known: Sequence[Finding],
 ) -> list[Finding]:
-    """What the runner builds, a step and a prediction."""
+    """Build what a run builds, then try a loss step and a prediction."""
 
     def readable(path: Any) -> bool:
         if path in looks:
@@ -318,11 +318,11 @@ def check_run(
             built[name], samples[name], found = build_data(
                 values, name, data, readable
             )
-            # What an error of the settings spoils is no finding of its own.
+            # An error of the settings explains failures of the pipeline.
             wrong = f'{name}_dataloader.dataset.pipeline'
             if any(x.subject == wrong for x in known if is_error(x)):
                 found = [x for x in found if x.subject != wrong]
-            # Of annotations that cannot be loaded the file's findings tell.
+            # Findings about the file explain annotations that do not load.
             if any(x.subject == f'{name} data' for x in known if is_error(x)):
                 found = [x for x in found if x.cause != 'annotations']
             if built[name] is not None:
@@ -379,7 +379,7 @@ def check_model(
     there: Callable[[Any], bool],
     known: Sequence[Finding],
 ) -> list[Finding]:
-    """Build it, lay its anchors over objects, take a step."""
+    """Build the model, match its anchors with objects, and try it."""
     if not part(values, 'model'):
         message = 'the config has no model'
         fix = (
@@ -434,7 +434,7 @@ def check_model(
             return check_loss_step(model, given)
 
         found = guarded(check_step)
-        # Of blank images only a failure tells something.
+        # On blank images only a failure is informative.
         if failed and not any_error(found):
             message = 'not tried: no sample of training can be loaded'
             found = [Finding('ok', 'loss step', message)]
@@ -456,7 +456,7 @@ def check_model(
 
 
 def check_priors(cfg: Any, model: Any, data: DataSets) -> list[Finding]:
-    """Anchors that are distinct and fit the objects of the first split."""
+    """Check that anchors are distinct and fit objects of the first split."""
     from mmdet.models.task_modules import AnchorGenerator
 
     generator = prior_generator(model)

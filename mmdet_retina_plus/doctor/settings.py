@@ -1,4 +1,4 @@
-"""Settings that a config accepts and that spoil its training in silence."""
+"""Settings that a config accepts and that silently harm training."""
 
 from . import (
     assignment_settings,

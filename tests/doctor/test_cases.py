@@ -206,7 +206,7 @@ def test_polygons_lie_in_their_boxes(case, change):
         "train_dataloader['dataset']['pipeline'] = train_pipeline"
     )
     finding = case.problem()
-    words = {'one': 'elsewhere than their boxes'}
+    words = {'one': 'do not lie in their boxes'}
     assert words.get(change, 'are fractions') in finding.message
     assert finding.level == ('warning' if change == 'one' else 'error')
 
@@ -394,7 +394,7 @@ def test_metrics_of_joined_sets(case):
     case.add(JOINED)
     finding = case.problem()
     assert finding.level == 'error'
-    assert 'joined of 2' in finding.message
+    assert 'concatenates 2' in finding.message
     assert "type='MultiDatasetsEvaluator'" in finding.fix
     case.add(finding.fix)
     case.add('test_evaluator = val_evaluator')
@@ -687,7 +687,7 @@ SILENT = {
     ),
     'means of images from 0 to 1': (
         "model['data_preprocessor'].update(mean=[0.485] * 3, std=[0.225] * 3)",
-        'of images from 0 to 1',
+        'for values from 0 to 1',
     ),
     'no id of the image': (
         "test_pipeline[3]['meta_keys'] = ('ori_shape', 'img_shape', "
@@ -711,7 +711,7 @@ SILENT = {
     'thresholds exchanged': (
         "model['train_cfg']['assigner'].update("
         'pos_iou_thr=0.3, neg_iou_thr=0.6)',
-        'lies below neg_iou_thr=0.6',
+        'is below neg_iou_thr=0.6',
     ),
     'a sampler without end': (
         "train_dataloader['sampler'] = dict(type='InfiniteSampler')",
@@ -738,7 +738,7 @@ SILENT = {
     ),
     'NMS at no overlap': (
         "model['test_cfg']['nms']['iou_threshold'] = 50",
-        'is no overlap',
+        'is not in (0, 1]',
     ),
     'gradients clipped to nothing': (
         "optim_wrapper['clip_grad'] = dict(max_norm=0)",
@@ -765,7 +765,7 @@ SILENT = {
     ),
     'a step that is a text': (
         "train_pipeline[2] = 'Resize'",
-        "'Resize' is no dict",
+        "'Resize' is not a dict",
     ),
     'no annotation file': (
         "val_dataloader['dataset']['ann_file'] = 'none.json'\n"

@@ -94,7 +94,7 @@ EVALUATORS = {
     ),
     'results without a file': (
         "val_evaluator['format_only'] = True",
-        'needs the name of a file',
+        'needs a file name',
         "val_evaluator.outfile_prefix='results'",
     ),
     'the best of no scores': (
@@ -218,7 +218,7 @@ def test_filters_that_training_does_not_apply(case):
 def test_indices_of_training(case):
     problem = case.problem(f'{TRAIN}.indices=4')
     assert problem.level == 'warning'
-    assert 'indices takes 4 of 6 images' in problem.message
+    assert 'indices selects 4 of 6 images' in problem.message
     assert problem.fix.startswith(f'{TRAIN}.indices=None')
 
 
@@ -336,7 +336,7 @@ BOXES = {
     ),
     'another size': (
         lambda x: [2 * value for value in x],
-        'of an image of another size',
+        'to an image of another size',
         'by 0.5',
     ),
 }
@@ -530,7 +530,7 @@ PIPELINES = {
     'packed twice': (
         "train_pipeline.append(dict(type='PackDetInputs'))",
         'PackDetInputs comes after PackDetInputs',
-        'have it once',
+        'use it once',
     ),
     'no way back to the original size': (
         "test_pipeline[3]['meta_keys'] = ('img_id', 'ori_shape', 'img_shape')",
@@ -822,7 +822,7 @@ IMAGENET = '[123.675, 116.28, 103.53]'
 IMAGES = {
     'of 0 to 1': (
         'mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]',
-        'of images from 0 to 1',
+        'for values from 0 to 1',
         IMAGENET,
     ),
     'none': ('mean=None, std=None', 'no mean and std', IMAGENET),
@@ -1034,7 +1034,7 @@ def test_validation_of_one_class_of_three():
     trained.coco['categories'].append({'id': 3, 'name': 'cow'})
     trained.coco['annotations'][0]['category_id'] = 3
     (finding,) = check_scored_classes([trained, splits[1]])
-    assert '20 objects are of 1 of the 3 classes' in finding.message
+    assert 'belong to 1 of the 3 training classes' in finding.message
 
 
 def test_images_that_nobody_marked():
@@ -1155,7 +1155,7 @@ param_scheduler = []
 def test_a_schedule_of_mmdet_2_keeps_its_warm_up(case, loop, steps):
     case.add(loop + LR_CONFIG)
     problem = case.problem()
-    assert 'lr_config is of mmdet 2' in problem.message
+    assert 'lr_config is from mmdet 2' in problem.message
     assert "dict(type='LinearLR', start_factor=0.001" in problem.fix
     assert steps in problem.fix
     case.add(f'{problem.fix}\ndel lr_config')
@@ -1171,7 +1171,7 @@ def test_a_value_of_a_base_that_is_still_a_text(case):
     )
     (problem,) = check_config(child)
     assert f'{child}, line 3: train_pipeline.insert' in problem.message
-    assert '{{_base_.train_pipeline}} is a text' in problem.message
+    assert '{{_base_.train_pipeline}} is a string' in problem.message
     assert problem.fix == 'train_pipeline = _base_.train_pipeline'
 
 
@@ -1514,7 +1514,7 @@ def paint(case, names, value):
 def test_images_of_one_colour_have_no_objects(case, value):
     paint(case, ['0.png', '3.png'], value)
     finding = case.problem()
-    assert '2 of 6 decoded images are of one colour' in finding.message
+    assert '2 of 6 decoded images are of a single colour' in finding.message
     assert '0.png' in finding.message
     assert '3.png' in finding.message
 

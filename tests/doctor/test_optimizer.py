@@ -31,7 +31,7 @@ KEY = 'optim_wrapper.optimizer'
 FAULTS = {
     'no rate': (
         {'optimizer': {'type': 'SGD'}},
-        'SGD of torch takes 0.001',
+        'SGD uses 0.001',
         f'{KEY}.lr=0.01',
     ),
     'a weight decay of 1': (

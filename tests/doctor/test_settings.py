@@ -204,7 +204,7 @@ TRAPS = {
     ),
     'ignore regions switched off': (
         {f'{ASSIGNER}.ignore_iof_thr': 0},
-        ('warning', 'assigner', '-1 if meant'),
+        ('warning', 'assigner', '-1 if intended'),
     ),
     'ignore regions without objects': (
         {f'{ASSIGNER}.ignore_iof_thr': 0.5},
@@ -412,7 +412,7 @@ FINE = {
         ASSIGNER: {'type': 'StreamingATSSAssigner', 'topk_per_location': True},
         f'{HEAD}.anchor_generator': NINE_ANCHORS,
     },
-    'one anchor per place': {
+    'one anchor per location': {
         ASSIGNER: {'type': 'StreamingATSSAssigner', 'topk': 9},
         f'{HEAD}.anchor_generator': ONE_ANCHOR,
     },
@@ -527,7 +527,7 @@ def test_what_stock_configs_mean_raises_no_alarm(name):
 
 
 SUPPRESSION = {
-    'copies': ({'nms': {'iou_threshold': 1.0}}, 'keeps copies', 'nms.iou'),
+    'copies': ({'nms': {'iou_threshold': 1.0}}, 'keeps duplicates', 'nms.iou'),
     'neighbours': ({'nms': {'iou_threshold': 0.01}}, 'neighbours', 'nms.iou'),
     'few boxes': ({'max_per_img': 1}, 'AP is too low', 'max_per_img=100'),
     'few candidates': ({'nms_pre': 2}, 'AP is too low', 'nms_pre=1000'),
@@ -613,9 +613,9 @@ def test_usual_results_are_not_cut():
 
 LOSSES = {
     'a steep gamma': ({'gamma': 25.0}, 'next to no gradient'),
-    'an alpha of one side': ({'alpha': 0.99}, 'weighs objects, and 0.01'),
-    'no mean': ({'reduction': 'none'}, 'number of all priors'),
-    'a heavy weight': ({'loss_weight': 1000}, 'drowns all other losses'),
+    'an alpha of one side': ({'alpha': 0.99}, 'weights objects, and 0.01'),
+    'no mean': ({'reduction': 'none'}, 'number of priors'),
+    'a heavy weight': ({'loss_weight': 1000}, 'dominates all other losses'),
 }
 
 
@@ -639,7 +639,7 @@ def test_batch_norms_of_one_image_and_batches_that_are_dropped():
         'val_dataloader': {'batch_size': 4, 'drop_last': True},
     }
     (finding,) = check_single_images(cfg)
-    assert 'the backbone have the statistics of one image' in finding.message
+    assert 'the backbone use the statistics of one image' in finding.message
     backbone['norm_eval'] = True
     assert check_single_images(cfg) == []
     assert check_last_batch(cfg)[0].fix == 'val_dataloader.drop_last=False'
