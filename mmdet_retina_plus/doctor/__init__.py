@@ -1,1 +1,1 @@
-"""Checks of an environment, a config and its data; one check a function."""
+"""Checks of an environment, a config and its data, one function each."""

@@ -1,4 +1,4 @@
-"""How well the anchors of a config fit the objects of its data."""
+"""Check how well the anchors of a config fit the objects of its data."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,7 +26,7 @@ from .split import Split
 
 POOR_SHARE = 0.1
 MOST = 50_000
-"""Objects to look at, drawn where there are more."""
+"""Maximum number of objects to match; more are sampled."""
 APART = 2
 """Ratio of scales from which training and validation differ too much."""
 
@@ -36,9 +36,9 @@ def are_apart(one: float, other: float) -> bool:
 
 
 def same_in_samples(split: Split, longest: Mapping[str, float]) -> bool:
-    """Whether loaded images are as long as those of training.
+    """Whether loaded samples have about the size of training samples.
 
-    A crop may leave of a large image what validation shrinks it to.
+    Training may crop large images to the size that validation resizes to.
     """
     ours = longest.get(split.name.partition(' ')[0], 0)
     train = longest.get('train', 0)
@@ -46,10 +46,10 @@ def same_in_samples(split: Split, longest: Mapping[str, float]) -> bool:
 
 
 def check_channels(samples: Mapping[str, Sequence[Any]]) -> list[Finding]:
-    """Images of validation with other channels than those of training.
+    """Report validation images with another number of channels.
 
     Args:
-        samples: What was loaded, by 'train', 'val' or 'test'.
+        samples: Loaded samples by 'train', 'val' or 'test'.
     """
     channels = {
         name: len(loaded[0]['inputs'])
@@ -74,11 +74,11 @@ def check_channels(samples: Mapping[str, Sequence[Any]]) -> list[Finding]:
 def check_batch_scales(
     cfg: Mapping, samples: Mapping[str, Sequence[Any]]
 ) -> list[Finding]:
-    """Sizes that a batch is scaled to, and those of validation.
+    """Compare the scales of batch augmentation with those of validation.
 
     Args:
-        cfg: Of the run.
-        samples: What was loaded, by 'train', 'val' or 'test'.
+        cfg: Config of the run.
+        samples: Loaded samples by 'train', 'val' or 'test'.
     """
     key = 'model.data_preprocessor.batch_augments'
     ranges = [
@@ -97,7 +97,7 @@ def check_batch_scales(
         Finding(
             'warning',
             key,
-            f'batches are scaled to {low} to {high} pixels, and validation '
+            f'batches are scaled to {low} to {high} pixels, but validation '
             f'has images of {side:.0f}: objects have other sizes',
             f'{key} with random_size_range=({side / 2:.0f}, {side:.0f})',
         )
@@ -107,11 +107,11 @@ def check_batch_scales(
 def check_scales(
     splits: Sequence[Split], samples: Mapping[str, Sequence[Any]]
 ) -> list[Finding]:
-    """Images of validation that are far larger or smaller than training's.
+    """Report validation images much larger or smaller than for training.
 
     Args:
         splits: All data sets.
-        samples: What was loaded, by 'train', 'val' or 'test'.
+        samples: Loaded samples by 'train', 'val' or 'test'.
     """
     longest = {
         name: float(np.median([max(x['inputs'].shape[-2:]) for x in loaded]))
@@ -134,7 +134,7 @@ def check_scales(
         Finding(
             'warning',
             split.subject,
-            f'images are {side:.0f} pixels long after its pipeline, and '
+            f'images are {side:.0f} pixels long after its pipeline, but '
             f'{train[0]:.0f} in training: objects have other sizes',
             resize_as(split, next(x for x in splits if x.trains)),
         )
@@ -158,12 +158,12 @@ KEEP_SIZE = (
 
 
 def keeps_size(split: Split) -> bool:
-    """Whether training gets the images as they are."""
+    """Whether the training pipeline keeps the image size."""
     return split.trains and {*map(kind, split.pipeline)} <= {*KEEP_SIZE}
 
 
 def resize_as(split: Split, training: Split) -> str:
-    """A scale for the first Resize of a data set, as that of training."""
+    """Fix that gives the first Resize of a data set the training scale."""
     step = next((x for x in training.pipeline if is_resize(x)), None)
     if step is None:
         own = next(x for x in split.pipeline if is_resize(x))
@@ -181,7 +181,7 @@ def resize_as(split: Split, training: Split) -> str:
 
 
 def check_distinct(generator: Any) -> list[Finding]:
-    """Anchors of a location, each once."""
+    """Report anchors that occur twice at a location."""
     for stride, anchors in zip(
         generator.strides, generator.base_anchors, strict=True
     ):
@@ -202,20 +202,20 @@ def check_distinct(generator: Any) -> list[Finding]:
 
 
 def has_threshold(train_cfg: Mapping) -> bool:
-    """Whether anchors are chosen by their IoU, as far as that is known.
+    """Whether the assigner has an IoU threshold; True if it is unknown.
 
-    ATSS and others choose by rank, whatever the IoU is.
+    ATSS and others assign by rank.
     """
     from mmdet.registry import TASK_UTILS
 
     assigner = train_cfg.get('assigner') or {}
-    # Not `get`, which takes no unknown name quietly.
+    # `Registry.get` logs names that it does not know.
     built = TASK_UTILS.module_dict.get(kind(assigner))
     return built is None or 'pos_iou_thr' in parameters_of(built)
 
 
 def positive_threshold(train_cfg: Mapping) -> float:
-    """Best IoU below which an object gets no anchor; 0: none is below."""
+    """IoU below which an object gets no anchor; 0: no limit."""
     assigner = train_cfg.get('assigner') or {}
     if not kind(assigner).endswith('MaxIoUAssigner'):
         return 0.0
@@ -233,14 +233,14 @@ def check_anchors(
 ) -> list[Finding]:
     """Count the objects that no anchor fits, by size.
 
-    Crops, and resizing within a random choice, are left aside.
+    Ignores crops and random choices of scales.
 
     Args:
-        split: Objects, and the pipeline that resizes them.
-        generator: An `AnchorGenerator` of mmdet.
-        pad_size_divisor: Of the data preprocessor.
+        split: Data set with objects and the pipeline that resizes them.
+        generator: `AnchorGenerator` of mmdet.
+        pad_size_divisor: `pad_size_divisor` of the data preprocessor.
         threshold: IoU below which the assigner gives an object no anchor.
-        by_iou: Whether it chooses anchors by their IoU.
+        by_iou: Whether the assigner selects anchors by IoU.
     """
     chosen = np.flatnonzero(split.usable)
     if not len(chosen):
@@ -267,12 +267,12 @@ def check_anchors(
         f'objects ({", ".join(parts)})'
     )
     if seen > len(chosen):
-        message += f', of {seen} these were drawn'
+        message += f', a sample of {seen}'
     without = int((ious < max(threshold, 1e-9)).sum())
     if without:
         message += f'; {without} get no anchor at all'
     if without and threshold > POOR_IOU:
-        message += f', for which the assigner wants an IoU of {threshold:g}'
+        message += f': the assigner requires an IoU of {threshold:g}'
     level: Level = 'error' if without == len(chosen) else 'warning'
     if without > max(poor.sum(), POOR_SHARE * len(chosen)):
         key = 'model.train_cfg.assigner'
@@ -289,7 +289,7 @@ def check_anchors(
         return [Finding('ok', 'anchors', message)]
     fix = (
         'for small objects lower anchor_generator.octave_base_scale, add a '
-        'finer level or enlarge the images; for long ones add ratios; '
+        'finer level or enlarge the images; for elongated ones add ratios; '
         '`retina-plus anchor-fit CONFIG` suggests which'
     )
     return [Finding('warning', 'anchors', message, fix)]

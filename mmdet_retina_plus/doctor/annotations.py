@@ -1,9 +1,7 @@
-"""What may be wrong in an annotation file, and what training keeps of it."""
+"""Problems of an annotation file, and what training keeps of it."""
 
-from collections import Counter
-from collections.abc import Container, Mapping, Sequence, Set
+from collections.abc import Mapping
 from dataclasses import replace
-from unicodedata import normalize
 
 import numpy as np
 
@@ -13,18 +11,19 @@ from mmdet_retina_plus.common.numbers import is_number
 from mmdet_retina_plus.common.text import clause, quantity, some, verb
 
 from .box_formats import check_box_format
+from .categories import check_classes, check_references, tuple_of
 from .findings import Finding, any_error, guarded
 from .repeated import check_duplicates
 from .split import Split
 
 FEW = 0.02
-"""Fraction of objects or images that a set may lose without a warning."""
+"""Fraction of objects or images that may be lost without a warning."""
 MOST_EMPTY = 2 / 3
-"""Fraction of the images without objects from which they may be unmarked."""
+"""Fraction of images without objects above which they seem unlabelled."""
 NAMED = ('of an unknown image', 'without a bbox', BEYOND)
-"""Reasons that are findings by themselves."""
+"""Reasons that other checks report."""
 FIXES = {
-    'marked "ignore"': 'delete "ignore" of objects that shall train',
+    'marked "ignore"': 'delete "ignore" from objects that are to train',
     NEGATIVE: (
         'exchange the corners: write bbox as [min(x, x + w), min(y, y + h), '
         'abs(w), abs(h)]'
@@ -34,8 +33,8 @@ FIXES = {
         'width * height, or delete them'
     ),
     'outside of their image': (
-        'see whether bbox is [left, top, width, height] in pixels, and '
-        'whether width and height of the image are right'
+        'check that bbox is [left, top, width, height] in pixels, and that '
+        'width and height of the image are right'
     ),
     'of another category': 'metainfo=dict(classes={classes}) and num_classes',
     'in images that are left out': '{key}.filter_cfg.min_size=0',
@@ -47,245 +46,7 @@ FIXES = {
         'lengths, or delete them'
     ),
 }
-"""By the reason why an object does not train."""
-
-
-def tuple_of(names: Sequence[str]) -> str:
-    """Python of a tuple of names."""
-    listed = ', '.join(map(repr, names[:80]))
-    return f'({listed},)'
-
-
-def check_classes(split: Split) -> list[Finding]:
-    """Labels are positions in the file, of the categories that are classes."""
-    fix = f'metainfo=dict(classes={tuple_of(split.categories)})'
-    if isinstance(split.classes, str):
-        return split.fail(
-            f'classes is the string {split.classes!r}, not a tuple',
-            f'put a comma: metainfo=dict(classes=({split.classes!r},))'
-            if split.classes
-            else fix,
-        )
-    blank = [
-        repr(x)
-        for x in split.classes
-        if not isinstance(x, str) or not x.strip()
-    ]
-    if blank:
-        return split.fail(f'classes has {some(blank)}, which is no name', fix)
-    if not split.categories and split.annotations:
-        return []  # `check_references` tells.
-    if 'CLASSES' in split.metainfo:
-        return split.fail(
-            'metainfo has CLASSES, as in mmdet 2; mmdet 3 reads classes',
-            fix,
-        )
-    for names, where in (
-        (split.categories, 'categories of the annotation file'),
-        (split.classes, 'classes'),
-    ):
-        twice = [x for x, count in Counter(names).items() if count > 1]
-        if twice:
-            ids = [
-                x['id'] for x in split.coco['categories'] if x['name'] in twice
-            ]
-            return split.fail(
-                f'{where} have the name {some(twice)} more than once '
-                f'(category ids {some(ids, 8)}); labels and AP come out wrong',
-                'give each category a name of its own, or write one id for '
-                f'all of them into the annotations: {some(ids, 8)}',
-            )
-    alike = check_spelling(split)
-    if alike:
-        return alike
-    absent = [x for x in split.classes if x not in split.categories]
-    if absent and not split.names_classes:
-        return split.fail(
-            f'metainfo names no classes, so the {len(split.classes)} of the '
-            f'data set count ({some(split.classes)}), and {len(absent)} of '
-            'them are no category of the annotation file',
-            fix,
-        )
-    if len(absent) == len(split.classes):
-        return split.fail(
-            f'none of its {len(absent)} classes ({some(absent)}) is a '
-            'category of the annotation file, so AP stays 0',
-            fix,
-            'classes',
-        )
-    if absent:
-        return split.fail(
-            f'no category of the annotation file is called {some(absent)}, '
-            'which moves the labels of the classes after it',
-            f'{fix}, or add the category to the file',
-            'classes',
-        )
-    used = [name for name in split.categories if name in split.classes]
-    if used != list(split.classes):
-        return split.fail(
-            'labels follow the order of the annotation file, names those '
-            'of classes, and the orders differ: results get wrong names',
-            f'metainfo=dict(classes={tuple_of(used)})',
-            'classes',
-        )
-    palette = split.metainfo.get('palette')
-    if isinstance(palette, list | tuple) and len(palette) < len(used):
-        return split.warn(
-            f'palette has {quantity(len(palette), "colour")} of '
-            f'{quantity(len(used), "class")}: drawing a prediction stops',
-            "metainfo without 'palette', or with one (red, green, blue) a "
-            'class',
-        )
-    numbers = Counter(split.column('category_id'))
-    unused = [
-        x['name']
-        for x in split.coco['categories']
-        if x['name'] not in split.classes and not numbers[x['id']]
-    ]
-    message = f'{quantity(len(used), "class")}, as in its file'
-    if unused:
-        message += f'; {some(unused)} is unused there, nothing to do'
-    return split.say(message)
-
-
-ENTRIES = {'image': 'images', 'category': 'categories'}
-
-
-def shift_of(key: str, column: Sequence, there: Set) -> int:
-    """What to add to ids that count from another number than the list's."""
-    if not {*map(type, column)} <= {int}:
-        return 0
-    seen = set(column)
-    for shift in (1, -1):
-        moved = {number + shift for number in seen}
-        # A gap in a list would look alike, and a shift exchange all classes.
-        if key == 'category':
-            fits = min(seen) == 0 or moved == there
-        else:
-            fits = 0 in (min(seen), min(moved))
-        if fits and moved <= there:
-            return shift
-    return 0
-
-
-def folded(name: str) -> str:
-    """A name without what is overlooked: blanks, capitals, forms of é."""
-    return ' '.join(normalize('NFKC', name).split()).casefold()
-
-
-def shown(name: str) -> str:
-    """A name in quotes, what looks like another's letter by its number."""
-    return repr(name) if normalize('NFC', name) == name else ascii(name)
-
-
-def check_spelling(split: Split) -> list[Finding]:
-    """Names that differ in capital letters or blanks only."""
-    by_name: dict[str, list[str]] = {}
-    for name in split.categories:
-        by_name.setdefault(folded(name), []).append(name)
-    for names in by_name.values():
-        if len(names) > 1:
-            ids = [
-                x['id'] for x in split.coco['categories'] if x['name'] in names
-            ]
-            return split.fail(
-                f'the categories {some(list(map(shown, names)))} (ids '
-                f'{some(ids)}) differ only in capital letters or blanks',
-                f'write one id for all of them into the annotations: '
-                f'{some(ids)}',
-            )
-    wanted = {folded(x): x for x in split.classes}
-    theirs = [
-        name
-        for name in split.categories
-        if wanted.get(folded(name), name) != name
-    ]
-    if not theirs:
-        return []
-    name = theirs[0]
-    right = [x for x in split.categories if folded(x) in wanted]
-    return split.fail(
-        f'the class {shown(wanted[folded(name)])} is called {shown(name)} in '
-        'the annotation file; names have to be equal',
-        f'metainfo=dict(classes={tuple_of(right)})',
-        'spelling',
-    )
-
-
-def names_of(split: Split, key: str) -> dict[str, int]:
-    """Ids of images by their file names, or of categories by their names."""
-    if key == 'image':
-        return {x['file_name']: x['id'] for x in split.images}
-    return {x['name']: x['id'] for x in split.coco['categories']}
-
-
-def check_references(split: Split) -> list[Finding]:
-    """Ids that lead nowhere, or differ in their type only."""
-    known = {
-        'image': [x['id'] for x in split.images],
-        'category': [x['id'] for x in split.coco['categories']],
-    }
-    findings = []
-    for key, ids in known.items():
-        there = set(ids)
-        column = split.column(f'{key}_id')
-        lost = [at for at, x in enumerate(column) if x not in there]
-        if not lost:
-            continue
-        if not ids:
-            return split.fail(
-                f'the list of {ENTRIES[key]} is empty, and '
-                f'{clause(len(column), "annotation", "name")} some',
-                f'write the {ENTRIES[key]} into the annotation file, or name '
-                'another ann_file',
-            )
-        shift = shift_of(key, column, there)
-        if shift:
-            findings += split.fail(
-                f'{key}_id is off by one (the least is {min(column)}, the '
-                f'least id of {ENTRIES[key]} {min(ids)}): objects get the '
-                f'{key} {"before" if shift > 0 else "after"} theirs, those '
-                f'at the end none',
-                f'add {shift} to every "{key}_id" of the annotations',
-            )
-            continue
-        texts = {str(x) for x in ids}
-        numbers = split.ids[lost].tolist()
-        if all(str(column[at]) in texts for at in lost):
-            first = column[lost[0]]
-            findings += split.fail(
-                f'{clause(len(lost), "annotation", "have")} {key}_id '
-                f'{first!r}, of another type than the id in the list: mmdet '
-                f'drops them: ids {some(numbers)}',
-                f'write the same type in both: "{key}_id": '
-                + ('1' if isinstance(first, str) else '"1"')
-                + f', not {first!r}',
-            )
-        elif {column[at] for at in lost} <= names_of(split, key).keys():
-            first, names = column[lost[0]], names_of(split, key)
-            what = 'file_name' if key == 'image' else 'name'
-            findings += split.fail(
-                f'{clause(len(lost), "annotation", "have")} the {what} of the '
-                f'{key} in {key}_id ({first!r}), not its id: mmdet drops '
-                f'them: ids {some(numbers)}',
-                f'"{key}_id": {names[first]!r} in place of {first!r}, and so '
-                f'for the others: the id beside that {what} in '
-                f'{ENTRIES[key]}',
-            )
-        elif key == 'category' or len(lost) == len(column):
-            findings += split.fail(
-                f'{clause(len(lost), "annotation", "have")} an unknown '
-                f'{key}_id, mmdet drops such: ids {some(numbers)}',
-                f'write a {key}_id that is in the file (such as '
-                f'{some(ids)}), or delete them',
-            )
-        else:
-            findings += split.warn(
-                f'{clause(len(lost), "annotation", "have")} an unknown '
-                f'{key}_id, mmdet drops such: ids {some(numbers)}',
-                f'correct the {key}_id in the annotation file or delete them',
-            )
-    return findings
+"""Fixes by the reason why an object does not train."""
 
 
 def check_boxes(split: Split) -> list[Finding]:
@@ -304,26 +65,26 @@ def check_boxes(split: Split) -> list[Finding]:
     lost |= split.lost_by[NEGATIVE]
     out = split.ids[(low | far) & ~lost].tolist()
     wrong = check_box_format(split)
-    # Where many lie outside as a whole, their number is a finding.
+    # `check_kept` reports boxes that lie completely outside, if many do.
     outside = split.lost_by['outside of their image'].mean() if out else 0
     named = any(x.message.startswith('bbox ') for x in wrong)
     if out and outside <= FEW and not any_error(wrong) and not named:
         findings += split.warn(
             f'{clause(len(out), "box", "leave")} the image by more than a '
             f'pixel: ids {some(out)}',
-            'see whether bbox is [left, top, width, height], not a centre or '
-            'the right and bottom edges, and whether width and height of the '
-            'image are exchanged',
+            'check that bbox is [left, top, width, height], not a centre or '
+            'the right and bottom edges, and that width and height of the '
+            'image are not exchanged',
         )
     return findings + wrong
 
 
 ANGLE = 1.0
-"""Degrees from which a box is turned."""
+"""Angle in degrees from which a box counts as rotated."""
 
 
 def check_rotation(split: Split) -> list[Finding]:
-    """Angles that CVAT and others write beside boxes that are not turned."""
+    """Report rotations that CVAT and others store next to unrotated boxes."""
     turned = []
     for at, given in enumerate(split.column('attributes')):
         angle = given.get('rotation') if isinstance(given, Mapping) else 0
@@ -333,16 +94,15 @@ def check_rotation(split: Split) -> list[Finding]:
         return []
     return split.warn(
         f'{clause(len(turned), "annotation", "have")} a rotation in '
-        'attributes, beside which bbox is that of the box before it was '
-        'turned: ids '
+        'attributes, and bbox is the box before the rotation: ids '
         f'{some(split.ids[turned].tolist())}',
-        'write the smallest upright box around each turned one into bbox, or '
-        'export polygons and take their bounds',
+        'write the smallest upright box around each rotated one into bbox, '
+        'or export polygons and take their bounds',
     )
 
 
 def check_scoring(split: Split) -> list[Finding]:
-    """What training does not read, but pycocotools does."""
+    """Check what pycocotools reads and training does not."""
     if not split.scored:
         return []
     bare = [
@@ -355,32 +115,32 @@ def check_scoring(split: Split) -> list[Finding]:
         numbers = split.ids[bare].tolist()
         findings += split.fail(
             f'{clause(len(bare), "annotation", "have")} no iscrowd of 0 or 1, '
-            f'which pycocotools fails on: ids {some(numbers)}',
+            f'on which pycocotools fails: ids {some(numbers)}',
             'add "iscrowd": 0 to every annotation',
         )
     texts = [number for number in split.ids if isinstance(number, str)]
     if texts:
         findings += split.fail(
-            f'pycocotools fails on annotation ids that are no numbers: '
+            f'pycocotools fails on annotation ids that are not numbers: '
             f'{some(list(map(repr, texts)))}',
-            'number the annotations, ids from 1 on',
+            'number the annotations, starting at 1',
         )
     elif (split.ids == 0).any():
         (finding,) = split.warn(
-            'pycocotools takes an annotation of id 0 for unmatched, so AP '
+            'pycocotools treats an annotation with id 0 as unmatched, so AP '
             'is too low',
-            'number the annotations, ids from 1 on',
+            'number the annotations, starting at 1',
         )
         findings.append(replace(finding, cause='annotations'))
     return findings
 
 
 def check_kept(split: Split, others: bool = False) -> list[Finding]:
-    """Objects and images that the data set has, of those in the file.
+    """Report how many objects and images of the file the data set keeps.
 
     Args:
         split: Data set.
-        others: Whether other data sets of training have objects.
+        others: Whether other training sets have objects.
     """
     total, objects = len(split.ids), int(split.usable.sum())
     images = len(split.images)
@@ -453,7 +213,7 @@ def check_kept(split: Split, others: bool = False) -> list[Finding]:
         )
     if split.trains and kept - len(taken) > MOST_EMPTY * kept:
         return split.warn(
-            f'{where} {message}: what they show is learnt as background',
+            f'{where} {message}: objects in them are learnt as background',
             f'{split.key}.filter_cfg.filter_empty_gt=True, unless they show '
             'no object of any class',
         )
@@ -472,20 +232,20 @@ def dropped_by_size(split: Split) -> int:
 
 
 def check_subset(split: Split) -> list[Finding]:
-    """`indices`, with which a data set has a part of its images."""
+    """Report `indices`, which select a part of the images."""
     if split.indexed is None or not split.trains:
         return []
     part, whole = len(split.indexed), len(split.kept_images or ())
     if part == whole:
         return []
     return split.warn(
-        f'indices takes {part} of {quantity(whole, "image")}',
-        f'{split.key}.indices=None, if training shall see all',
+        f'indices selects {part} of {quantity(whole, "image")}',
+        f'{split.key}.indices=None, if training is to see all',
     )
 
 
 def check_mode(split: Split) -> list[Finding]:
-    """`test_mode`, without which images may be left out or replaced."""
+    """Report `test_mode` set for training, or not set for validation."""
     if split.trains == (not split.test_mode):
         return []
     if split.trains:
@@ -499,7 +259,7 @@ def check_mode(split: Split) -> list[Finding]:
     lost = 0 if there is None else len(split.images) - len(there)
     if not lost and not split.filter_cfg:
         return []
-    if lost == len(split.images):  # `check_kept` tells.
+    if lost == len(split.images):  # `check_kept` reports it.
         return []
     message = 'test_mode is not set, so filter_cfg may leave images out'
     if lost:
@@ -527,87 +287,14 @@ CHECKS = (
 
 
 def check_annotations(split: Split, others: bool = False) -> list[Finding]:
-    """Counts are no problem by themselves where an error explains them.
+    """Run all checks; counts are 'ok' where an error explains them.
 
     Args:
         split: Data set.
-        others: Whether other data sets of training have objects.
+        others: Whether other training sets have objects.
     """
     found = [x for check in CHECKS for x in guarded(check, split)]
     counts = guarded(check_kept, split, others)
     if any_error(found):
         counts = [replace(x, level='ok', fix='') for x in counts]
     return found + counts
-
-
-def check_unused_classes(
-    splits: Sequence[Split], known: Sequence[Finding] = ()
-) -> list[Finding]:
-    """Classes of which the files of training have no object.
-
-    Objects that the files have and training does not keep are counted by
-    `check_kept`.
-
-    Args:
-        splits: Data sets.
-        known: Findings about them; an error of training explains the rest.
-    """
-    training = [x for x in splits if x.trains and x.usable.any()]
-    subjects = {split.subject for split in training}
-    if not training or any_error([x for x in known if x.subject in subjects]):
-        return []
-    classes = list(training[0].classes)
-    if any(list(split.classes) != classes for split in training):
-        return []
-    seen = {
-        label
-        for split in training
-        for label in np.unique(split.label_of).tolist()
-    }
-    return unused_classes(classes, seen)
-
-
-def check_scored_classes(splits: Sequence[Split]) -> list[Finding]:
-    """Files of validation with objects of few of the classes of training."""
-    seen = {
-        split.name: {*np.unique(split.label_of[split.usable]).tolist()}
-        for split in splits
-    }
-    trained = {x for split in splits if split.trains for x in seen[split.name]}
-    return [
-        finding
-        for split in splits
-        if not split.trains
-        for own in [seen[split.name]]
-        if 0 < 2 * len(own) < len(trained)
-        and split.usable.sum() >= OBJECTS * len(trained)
-        for finding in split.warn(
-            f'its {split.usable.sum()} objects are of {len(own)} of the '
-            f'{quantity(len(trained), "class")} of training: AP leaves the '
-            'others out',
-            f'"category_id" of {split.path}, if it has objects of the others',
-        )
-    ]
-
-
-OBJECTS = 5
-"""Objects a class from which classes are missing not by chance."""
-
-
-def unused_classes(
-    classes: Sequence[str], seen: Container[int]
-) -> list[Finding]:
-    """A finding about classes without a label among those seen."""
-    absent = [x for label, x in enumerate(classes) if label not in seen]
-    if not absent:
-        return []
-    rest = [x for x in classes if x not in absent]
-    return [
-        Finding(
-            'warning',
-            'train data',
-            f'no object of the class {some(absent)}, which is never learnt',
-            f'metainfo=dict(classes={tuple_of(rest)}) and '
-            f'num_classes={len(rest)}, or add objects',
-        )
-    ]

@@ -1,4 +1,4 @@
-"""Settings of assigner and sampler that training accepts and suffers from."""
+"""Check settings of assigner and sampler that silently harm training."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,11 +19,11 @@ CROPS = ('Crop', 'Affine', 'Shift', 'Translate', 'TranslateX', 'TranslateY')
 """Ends of the names of transforms that cut objects off."""
 OUR_SAMPLER = "model.train_cfg.sampler=dict(type='PseudoSampler')"
 CHOOSE_AGAIN = ('FreeAnchorRetinaHead', 'PAAHead')
-"""Heads that take few or none of the positives of their assigner."""
+"""Heads that replace most or all positives of their assigner."""
 HIGHEST = 0.8
-"""IoU of positives that no recipe goes beyond."""
+"""Highest `pos_iou_thr` of any recipe."""
 NUMBERS = {
-    'pos_fraction': (0.01, 1, 'is no fraction of the samples', 0.25),
+    'pos_fraction': (0.01, 1, 'is not a fraction of the samples', 0.25),
     'finest_scale': (
         14,
         224,
@@ -33,47 +33,47 @@ NUMBERS = {
     'center_sample_radius': (
         0.5,
         10,
-        'in strides: objects have no point, or all, as positives',
+        'in strides: no point of an object is positive, or all are',
         1.5,
     ),
     'norm_cfg.momentum': (
         1e-4,
         0.5,
-        'of batch norms is the weight of the newest batch, not of the rest',
+        'of batch norms is the weight of the newest batch, not of the average',
         0.1,
     ),
 }
-"""Lowest and highest that may be meant, what others do, a usual one."""
+"""Lowest and highest plausible value, the effect of others, the default."""
 WIDE = 0.45
-"""Range of IoU that is ignored, beyond that of recipes."""
+"""Width of the ignored IoU range above which no recipe goes."""
 IOUS = {'pos_iou_thr': 0.5, 'neg_iou_thr': 0.4, 'min_pos_iou': 0.0}
 MISFITS = {
     'ATSSAssigner': (
-        'RetinaHead does not tell it the level sizes, training crashes',
+        'RetinaHead does not pass it the level sizes, training crashes',
         "assigner=dict(_delete_=True, type='StreamingATSSAssigner')",
     ),
     'GridAssigner': (
-        "it wants YOLO's responsible_flags, training crashes",
+        "it needs YOLO's responsible_flags, training crashes",
         "assigner=dict(_delete_=True, type='BestPriorAssigner')",
     ),
     'PointAssigner': (
-        'it takes anchors for points and assigns nonsense',
+        'it treats anchors as points and assigns wrongly',
         "assigner=dict(_delete_=True, type='PointRangeAssigner')",
     ),
     'OHEMSampler': (
-        'it asks for the box head of a two-stage detector, training crashes',
+        'it needs the box head of a two-stage detector, training crashes',
         f"{OUR_SAMPLER} with loss_cls=dict(type='FocalLoss', "
-        'use_sigmoid=True), which weighs hard anchors by itself',
+        'use_sigmoid=True), which already emphasises hard anchors',
     ),
 }
-"""Parts of `train_cfg` that RetinaHead cannot use: why, and what instead."""
+"""Parts of `train_cfg` that RetinaHead cannot use: reason and replacement."""
 
 
 def check_misfits(cfg: Mapping) -> list[Finding]:
     used = part(cfg, 'model.train_cfg')
     misfits = dict(MISFITS)
     if kind(part(cfg, 'model.bbox_head')) == 'RetinaPlusHead':
-        del misfits['ATSSAssigner']  # It is told the level sizes.
+        del misfits['ATSSAssigner']  # This head passes the level sizes.
     return [
         Finding('error', key, f'{kind(used.get(key))}: {why}', fix)
         for key in ('assigner', 'sampler')
@@ -94,14 +94,14 @@ def check_negative_threshold(cfg: Mapping) -> list[Finding]:
             'error',
             'assigner',
             f'with neg_iou_thr={threshold!r}, neither a float nor a tuple, '
-            'MaxIoUAssigner takes no anchor as background',
+            'MaxIoUAssigner assigns no anchor to the background',
             f'{KEY}.neg_iou_thr=0.4',
         )
     ]
 
 
 def check_threshold_order(cfg: Mapping) -> list[Finding]:
-    """Thresholds of the assigners of all stages."""
+    """Check the thresholds of the assigners of all stages."""
     return [
         finding
         for path, value in dotted_items(cfg.get('model'), 'model.')
@@ -111,14 +111,14 @@ def check_threshold_order(cfg: Mapping) -> list[Finding]:
 
 
 def wrong_thresholds(key: str, assigner: Mapping) -> list[Finding]:
-    """Anchors between the thresholds are ignored, not both at once."""
+    """Check thresholds of one assigner; anchors between them are ignored."""
     positive, negative = (
         assigner.get(f'{name}_iou_thr') for name in ('pos', 'neg')
     )
     for name, usual in IOUS.items():
         given = assigner.get(name)
         if is_number(given) and not 0 <= given <= 1:
-            message = f'{name}={given} is no IoU in [0, 1]'
+            message = f'{name}={given} is not an IoU in [0, 1]'
             fix = f'{key}.{name}={usual}'
             return [Finding('error', 'assigner', message, fix)]
     if is_number(positive) and positive > HIGHEST:
@@ -127,20 +127,20 @@ def wrong_thresholds(key: str, assigner: Mapping) -> list[Finding]:
                 'warning',
                 'assigner',
                 f'pos_iou_thr={positive}: hardly any anchor overlaps an '
-                'object as much, so few are positive',
+                'object that much, so few are positive',
                 f'{key}.pos_iou_thr=0.5 {key}.neg_iou_thr=0.4',
             )
         ]
     if not (is_number(positive) and is_number(negative)):
         return []
-    # An int is a finding of its own.
+    # An int has its own finding.
     if isinstance(negative, float) and positive - negative > WIDE:
         return [
             Finding(
                 'warning',
                 'assigner',
-                f'anchors of an IoU from {negative} to {positive} are neither '
-                'objects nor background: most of those near objects',
+                f'anchors with an IoU from {negative} to {positive} are '
+                'ignored: most anchors near objects',
                 f'{key}.pos_iou_thr=0.5 {key}.neg_iou_thr=0.4',
             )
         ]
@@ -150,14 +150,14 @@ def wrong_thresholds(key: str, assigner: Mapping) -> list[Finding]:
         Finding(
             'error',
             'assigner',
-            f'pos_iou_thr={positive} lies below neg_iou_thr={negative}',
+            f'pos_iou_thr={positive} is below neg_iou_thr={negative}',
             f'{key}.pos_iou_thr=0.5 {key}.neg_iou_thr=0.4',
         )
     ]
 
 
 def check_numbers(cfg: Mapping) -> list[Finding]:
-    """Numbers of a model out of the range that can be meant."""
+    """Report numbers of a model outside their plausible range."""
     return [
         Finding(
             'warning',
@@ -173,7 +173,7 @@ def check_numbers(cfg: Mapping) -> list[Finding]:
 
 
 def crops(cfg: Mapping) -> bool:
-    """Whether a step of training may leave an object without area."""
+    """Whether a training step may crop an object to zero area."""
     return any(
         kind(step).endswith(CROPS)
         for step in walk(part(cfg, 'train_dataloader'))
@@ -195,7 +195,7 @@ def check_low_quality(cfg: Mapping) -> list[Finding]:
         Finding(
             'warning',
             'assigner',
-            'an object that overlaps no anchor, as crops may leave one, makes '
+            'an object that overlaps no anchor, as a crop may leave it, makes '
             'all anchors of its image positive',
             f'{KEY}.min_pos_iou=0.001',
         )
@@ -207,7 +207,10 @@ def check_ignore_regions(cfg: Mapping) -> list[Finding]:
     share = assigner.get('ignore_iof_thr', -1)
     if share == 0:
         message = 'ignore_iof_thr=0 switches ignore regions off, as -1 does'
-        fix = f'{KEY}.ignore_iof_thr=0.5, or 1e-6 for any overlap; -1 if meant'
+        fix = (
+            f'{KEY}.ignore_iof_thr=0.5, or 1e-6 for any overlap; -1 if '
+            'intended'
+        )
     elif share > 0 and kind(assigner) == 'MaxIoUAssigner':
         message = (
             'MaxIoUAssigner trains ignore regions as background in images '
@@ -220,7 +223,7 @@ def check_ignore_regions(cfg: Mapping) -> list[Finding]:
 
 
 def check_candidates(cfg: Mapping) -> list[Finding]:
-    """ATSS's nine candidates are places, where a place has one anchor."""
+    """Report `topk` of ATSS if locations have several anchors."""
     assigner = part(cfg, 'model.train_cfg.assigner')
     topk = assigner.get('topk', 9)
     anchors = part(cfg, 'model.bbox_head.anchor_generator')
@@ -234,17 +237,17 @@ def check_candidates(cfg: Mapping) -> list[Finding]:
     ):
         return []
     message = (
-        f'topk={topk} counts anchors: with {count} at a place, an object has '
-        f'candidates at {-(-topk // count)} places of a level'
+        f'topk={topk} counts anchors: with {count} per location, an object '
+        f'has candidates at {-(-topk // count)} locations of a level'
     )
-    fix = f'{KEY}.topk_per_location=True, or one anchor per place'
+    fix = f'{KEY}.topk_per_location=True, or one anchor per location'
     return [Finding('warning', 'assigner', message, fix)]
 
 
 def check_sampler(cfg: Mapping) -> list[Finding]:
     sampler = part(cfg, 'model.train_cfg.sampler')
     name = kind(sampler)
-    # PISA's ISRPseudoSampler chooses nothing either.
+    # PISA's ISRPseudoSampler does not sample either.
     if not is_retina(cfg) or not name or name.endswith('PseudoSampler'):
         return []
     if name in MISFITS:
@@ -257,18 +260,18 @@ def check_sampler(cfg: Mapping) -> list[Finding]:
         )
         return [Finding('error', 'sampler', message, fix)]
     loss = part(cfg, 'model.bbox_head.loss_cls')
-    # With gamma 0 it is a cross entropy, which samplers are made for.
+    # With gamma=0 it is a cross entropy, which samplers are made for.
     if 'Focal' not in kind(loss) or loss.get('gamma') == 0:
         return []
     message = (
-        f'with {name} the focal loss is divided by positives and negatives, '
-        'not by positives'
+        f'with {name} the focal loss is divided by positives plus negatives, '
+        'not by positives alone'
     )
     return [Finding('warning', 'sampler', message, OUR_SAMPLER)]
 
 
 def check_ranges(cfg: Mapping) -> list[Finding]:
-    """Distances that points take, of which no level may leave some out."""
+    """Report gaps between the `regress_ranges` of levels."""
     findings = []
     for key, ranges in dotted_items(part(cfg, 'model'), 'model.'):
         if not key.endswith('.regress_ranges') or not are_pairs(ranges):
@@ -278,13 +281,13 @@ def check_ranges(cfg: Mapping) -> list[Finding]:
         gaps = [
             f'{end:g} to {start:g}'
             for end, start in zip(ends, starts, strict=True)
-            # The last range may end at any size that no image has.
+            # The last range may end at any size beyond that of images.
             if start > max(end, 0) and end < 1e4
         ]
         if gaps:
             message = (
-                f'no level takes distances of {", ".join(gaps)} px: such '
-                'objects have no positive, or those of another level'
+                f'no level covers distances of {", ".join(gaps)} px: such '
+                'objects have no positives, or those of another level'
             )
             closed = [(-1, ranges[0][1])]
             for low, high in ranges[1:]:

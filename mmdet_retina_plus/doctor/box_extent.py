@@ -1,4 +1,4 @@
-"""What all boxes of a data set tell of their format, without polygons."""
+"""Infer the box format from the distribution of boxes, without polygons."""
 
 import numpy as np
 
@@ -8,21 +8,21 @@ from .findings import Finding
 from .split import Split
 
 ENOUGH = 20
-"""Objects from which their distribution tells something."""
+"""Minimum number of objects."""
 SEVERAL = 10
-"""Images from which it does."""
+"""Minimum number of images."""
 PART = 0.7
-"""Fraction of the images' sides that no box reaches beyond by mistake only."""
+"""Fraction of the image sides that some box exceeds in a valid set."""
 NEAR = 0.15
-"""Fraction of the sides within which the first box begins."""
+"""Fraction of the sides within which the first box begins in a valid set."""
 LEAVES = 0.02
-"""Fraction of boxes that leave their images in a usual file, at most."""
+"""Maximum fraction of boxes that leave their images in a valid set."""
 BEGIN = 0.05
-"""Fraction of boxes that begin beyond images of another size, at least."""
+"""Minimum fraction of boxes that begin outside if the image size is wrong."""
 HIGH = 0.99
-"""Quantile of what is taken for the greatest."""
+"""Quantile used as a robust maximum."""
 ONE_SIDED = 8
-"""Boxes near one side and none near the other, by chance 1 of 256 times."""
+"""Boxes near one side and none near the other; by chance 1 in 256."""
 UNLESS = 'unless --show shows boxes on their objects'
 CENTRE = (
     'bbox is [centre x, centre y, width, height]',
@@ -45,7 +45,7 @@ def numbers_and_sizes(split: Split) -> tuple[np.ndarray, np.ndarray]:
 
 
 def check_extent(split: Split) -> list[Finding]:
-    """Boxes that reach too far, or not far enough, for their format.
+    """Report boxes that reach too far, or not far enough, for their format.
 
     Args:
         split: Data set whose polygons do not contradict its boxes.
@@ -64,38 +64,38 @@ def check_extent(split: Split) -> list[Finding]:
 def leaving(
     split: Split, numbers: np.ndarray, sizes: np.ndarray, leaves: np.ndarray
 ) -> list[Finding]:
-    """Boxes that leave images to the right and below only."""
-    message = f'; as it is, {clause(int(leaves.sum()), "box", "leave")} it'
+    """Report boxes that leave their images only to the right and below."""
+    message = f'; read as COCO, {clause(int(leaves.sum()), "box", "leave")} it'
     inside = (numbers[:, 2:] <= sizes + 1).all()
     if inside and (numbers[:, 2:] > numbers[:, :2]).all():
         what, fix = CORNERS
-        fix += '; where --show then has them off their objects, y stands first'
-        return split.fail(f'{what}: so all lie in the image{message}', fix)
+        fix += '; if --show then shows them off their objects, y comes first'
+        return split.fail(f'{what}: then all lie in the image{message}', fix)
     half = numbers[:, 2:] / 2
     inside = (numbers[:, :2] >= half - 1).all()
     if inside and (numbers[:, :2] + half <= sizes + 1).all():
         what, fix = CENTRE
-        return split.fail(f'{what}: so all lie in the image{message}', fix)
+        return split.fail(f'{what}: then all lie in the image{message}', fix)
     reach = (numbers[:, :2] + numbers[:, 2:]) / sizes
     begins = (numbers[:, :2] > sizes).any(axis=1)
     if begins.mean() < BEGIN:
         return []
-    # A single box may be anywhere.
+    # Single boxes may be wrong for other reasons.
     factor = float(np.quantile(reach.max(axis=1), HIGH))
     return split.fail(
         f'boxes reach up to {factor:.2g} times width and height of their '
         f'images ({quantity(int(leaves.sum()), "box")} of {len(numbers)} '
-        'beyond): they are of larger images',
-        f'divide the four numbers of bbox by some {factor:.2g}, or write the '
-        'size that they were drawn at into "width" and "height" and take the '
-        'images of that size; of tiles subtract left and top of the tile',
+        'beyond): they belong to larger images',
+        f'divide the four numbers of bbox by about {factor:.2g}, or write '
+        'the size that they were drawn at into "width" and "height" and use '
+        'the images of that size; for tiles subtract left and top of the tile',
     )
 
 
 def one_sided(
     split: Split, numbers: np.ndarray, sizes: np.ndarray
 ) -> list[Finding]:
-    """Centres come never nearer to the left and the top than half a box."""
+    """Report numbers that may be centres: none is near the left or top."""
     low = (numbers[:, :2] < numbers[:, 2:] / 2).sum(axis=0)
     right = sizes - numbers[:, :2] - numbers[:, 2:]
     high = (right < numbers[:, 2:] / 2).sum(axis=0)
@@ -113,7 +113,7 @@ def one_sided(
 def small(
     split: Split, numbers: np.ndarray, sizes: np.ndarray
 ) -> list[Finding]:
-    """All boxes in the upper left part of their images."""
+    """Report boxes that all lie in the upper left part of their images."""
     begin = (numbers[:, :2] / sizes).min(axis=0)
     end = ((numbers[:, :2] + numbers[:, 2:]) / sizes).max(axis=0)
     if (end > PART).any() or (begin > NEAR).any():
@@ -123,8 +123,8 @@ def small(
     return split.warn(
         f'no box of {quantity(images, "image")} reaches beyond '
         f'{end[0]:.0%} of the width and {end[1]:.0%} of the height: they '
-        'may be of smaller images',
-        f'multiply left and width of bbox, and top and height, by some '
+        'may belong to smaller images',
+        f'multiply left and width of bbox, and top and height, by about '
         f'{factors} (width and height of the images over those that the '
         f'boxes were drawn at), {UNLESS}',
     )

@@ -1,4 +1,4 @@
-"""Boxes in another format than COCO's, by their size, area and masks."""
+"""Find boxes that are not in COCO format, by size, area and masks."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -11,25 +11,25 @@ from .findings import Finding
 from .split import Split
 
 FRACTIONS = 1.5
-"""Coordinates up to which boxes are taken for fractions of the image."""
+"""Largest coordinate of boxes that count as fractions of the image."""
 FEW = 0.02
 MANY = 10
 WHOLE = 0.98
-"""Fraction of an image's sides from which a box is the whole image."""
+"""Fraction of an image's sides from which a box counts as the whole image."""
 MOST = 2000
-"""Objects whose masks are looked at."""
+"""Number of objects whose masks are compared."""
 SAME = 0.85
-"""IoU of a box and the bounds of its mask from which they are one."""
+"""IoU of a box and the bounds of its mask from which they match."""
 MAJORITY = 0.8
-"""Fraction of the objects that another format has to fit."""
+"""Fraction of the objects that another format must fit."""
 BY_MASKS = ', by the masks of the objects'
 ROWS_FIRST = '[top, left, height, width]'
 LEAST_AREA = 0.05
-"""Fraction of a box's area that a mask in it has nearly always."""
+"""Fraction of a box's area that nearly every mask covers."""
 PERCENT, LARGE = 100.5, 200
-"""Coordinates up to which boxes may be percentages, of images of this side."""
+"""Largest coordinate of percentages, and shortest side of such images."""
 TINY = 0.01
-"""Fraction of a box's area below which a mask's area cannot be meant."""
+"""Fraction of a box's area below which `area` cannot be right."""
 
 
 def edges(*columns: np.ndarray) -> np.ndarray:
@@ -37,10 +37,10 @@ def edges(*columns: np.ndarray) -> np.ndarray:
 
 
 COLUMNS_FIRST = (
-    'write polygons as x1, y1, x2, y2, … (find_contours of skimage gives row, '
-    'column)'
+    'write polygons as x1, y1, x2, y2, … (find_contours of skimage returns '
+    'row, column)'
 )
-BY_COLUMNS = 'encode np.asfortranarray(mask): run lengths go down columns'
+BY_COLUMNS = 'encode np.asfortranarray(mask): run lengths follow columns'
 Reading = Callable[..., np.ndarray]
 FORMATS: dict[str, tuple[Reading, str]] = {
     '[left, top, right, bottom]': (
@@ -60,7 +60,7 @@ FORMATS: dict[str, tuple[Reading, str]] = {
         '[x1, y1, x2 - x1, y2 - y1]',
     ),
 }
-"""Other formats: left, top, right, bottom of their four numbers, the fix."""
+"""Other formats: how to read the four numbers as edges, and the fix."""
 
 
 def iou_of_pairs(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -76,22 +76,19 @@ def iou_of_pairs(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def bounds_of(polygons: Sequence[Sequence[float]]) -> tuple[float, ...]:
-    """Left, top, right, bottom of all corners."""
+    """Left, top, right, bottom of all polygon corners."""
     corners = [float(x) for polygon in polygons for x in polygon]
     x, y = corners[0::2], corners[1::2]
     return min(x), min(y), max(x), max(y)
 
 
 def unlikely(boxes: np.ndarray, sizes: np.ndarray, areas: np.ndarray) -> float:
-    """How many boxes leave their images or do not fit their areas.
+    """Fraction of boxes outside their images plus fraction of wrong areas.
 
     Args:
         boxes: Left, top, right, bottom, (N, 4).
         sizes: Widths and heights of their images, (N, 2).
-        areas: As the file says, (N,).
-
-    Returns:
-        The sum of both fractions.
+        areas: `area` of the annotations, (N,).
     """
     extent = (boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(axis=1)
     leaves = (boxes[:, 2:] > sizes + 1).any(axis=1) | (boxes < -1).any(axis=1)
@@ -100,11 +97,11 @@ def unlikely(boxes: np.ndarray, sizes: np.ndarray, areas: np.ndarray) -> float:
 
 
 def boxes_and_bounds(split: Split) -> tuple[np.ndarray, ...]:
-    """Of objects with masks.
+    """Collect boxes and mask bounds of objects with masks.
 
     Returns:
         The four numbers of `bbox` and the bounds of masks, both (N, 4),
-        sizes of the images, (N, 2), areas, (N,), and whether a mask is
+        sizes of the images, (N, 2), areas, (N,), and whether each mask is
         run lengths, (N,).
     """
     from .segmentations import bounds_of_mask, has_pixels, is_readable
@@ -118,12 +115,12 @@ def boxes_and_bounds(split: Split) -> tuple[np.ndarray, ...]:
         is_runs = isinstance(mask, Mapping)
         if not (mask and is_readable(mask) and has_pixels(mask)):
             continue
-        # The bounds of a mask of another image tell nothing.
+        # Skip masks of another image size.
         if is_runs and tuple(mask['size'][::-1]) != tuple(split.sizes[at]):
             continue
         try:
             bounds.append(bounds_of_mask(mask))
-        except Exception:  # Another check names what is no run length.
+        except Exception:  # Another check reports invalid run lengths.
             continue
         chosen.append(at)
         runs.append(is_runs)
@@ -139,10 +136,10 @@ def boxes_and_bounds(split: Split) -> tuple[np.ndarray, ...]:
 
 
 def other_format(split: Split) -> tuple[str, str]:
-    """How masks contradict `bbox`, and the fix; or ''.
+    """Message and fix if masks contradict `bbox`; '' if they do not.
 
-    In square images boxes and polygons that are transposed against each other
-    may both be right. Run lengths are written by code that knows their order.
+    If boxes and masks are transposes of each other and both stay inside the
+    image, as in square images, either may be wrong.
     """
     boxes, bounds, sizes, areas, runs = boxes_and_bounds(split)
     if not len(boxes):
@@ -161,17 +158,17 @@ def other_format(split: Split) -> tuple[str, str]:
         tie = unlikely(bounds, sizes, areas) == unlikely(as_said, sizes, areas)
         if name == ROWS_FIRST and tie and runs.mean() > 1 - MAJORITY:
             return (
-                f'either bbox is {ROWS_FIRST}, or run lengths go along rows: '
+                f'either bbox is {ROWS_FIRST}, or run lengths follow rows: '
                 'masks are the transpose of the boxes',
-                f'where --show shows boxes on their objects, {BY_COLUMNS}; '
-                f'where not, {fix}',
+                f'if --show shows boxes on their objects, {BY_COLUMNS}; '
+                f'if not, {fix}',
             )
         if name == ROWS_FIRST and tie:
             return (
                 'either bbox or the polygons are rows first (x and y '
                 'exchanged): one is the transpose of the other',
-                f'where --show shows boxes on their objects, {COLUMNS_FIRST}; '
-                f'where not, {fix}',
+                f'if --show shows boxes on their objects, {COLUMNS_FIRST}; '
+                f'if not, {fix}',
             )
         return f'bbox is {name}{BY_MASKS}', fix
     across, down = (sizes - (as_said[:, :2] + as_said[:, 2:])).T
@@ -194,7 +191,7 @@ def other_format(split: Split) -> tuple[str, str]:
         return '', ''
     by = ' and '.join(f'{x:.3g}' for x in factors)
     return (
-        f'bbox is that of an image of another size{BY_MASKS}',
+        f'bbox belongs to an image of another size{BY_MASKS}',
         f'multiply left and width of bbox, and top and height, by {by}',
     )
 
@@ -226,7 +223,7 @@ def check_box_format(split: Split) -> list[Finding]:
 
 
 def check_whole_images(split: Split) -> list[Finding]:
-    """Boxes of several objects that are all the whole image."""
+    """Report images of several objects whose boxes are the whole image."""
     used = np.flatnonzero(split.usable)
     extent = split.boxes[used, 2:] - split.boxes[used, :2]
     whole = (extent > WHOLE * split.sizes[used]).all(axis=1)
@@ -235,19 +232,19 @@ def check_whole_images(split: Split) -> list[Finding]:
     if found.sum() > len(used) / 2:
         return split.fail(
             f'bbox of {quantity(int(found.sum()), "object")} is the whole '
-            'image, of several in an image',
+            'image, though the image has several objects',
             'write the box of each object into bbox: [left, top, width, '
             'height]',
         )
     labels = split.label_of[used]
     for label in np.unique(labels[found]):
         own = labels == label
-        # Of one class alone, its box stands for the rest of the image.
+        # A single such class seems to stand for the background.
         if found[own].sum() >= MANY and whole[own].all():
             name = split.classes[label]
             return split.warn(
-                f'all {own.sum()} boxes of {name} are the whole image, beside '
-                'other objects: mmdet has no class of the background',
+                f'all {own.sum()} boxes of {name} are the whole image, next '
+                'to other objects: mmdet needs no background class',
                 f'delete {name} and its boxes from the annotation file, and '
                 'from classes',
             )
@@ -255,7 +252,7 @@ def check_whole_images(split: Split) -> list[Finding]:
 
 
 def check_areas(split: Split) -> list[Finding]:
-    """What `area` tells of boxes, and whether it can be meant."""
+    """Report `area` that contradicts `bbox`."""
     areas = split.areas[split.usable]
     left, top, right, bottom = split.boxes[split.usable].T
     # As if width and height were the right and bottom edges.
@@ -265,7 +262,7 @@ def check_areas(split: Split) -> list[Finding]:
     fits = np.isclose(areas, corners, rtol=0.01) & other
     if other.any() and fits.sum() > other.sum() / 2:
         return split.fail(
-            f'area of {quantity(int(fits.sum()), "object")} is that of a box '
+            f'area of {quantity(int(fits.sum()), "object")} fits bbox read as '
             '[left, top, right, bottom]',
             'write bbox as [left, top, width, height]: "bbox": '
             '[x1, y1, x2 - x1, y2 - y1]',
@@ -276,9 +273,9 @@ def check_areas(split: Split) -> list[Finding]:
     ):
         if wrong.mean() > FEW:
             return split.warn(
-                f'area is {than} of {quantity(int(wrong.sum()), "object")}: '
+                f'area is {than} for {quantity(int(wrong.sum()), "object")}: '
                 'AP by size is wrong',
-                'write area in pixels, width * height of bbox or that of the '
-                'mask',
+                'write area in pixels: width * height of bbox, or the pixels '
+                'of the mask',
             )
     return []

@@ -1,4 +1,4 @@
-"""Calling a builder of mmengine, and what it answers in words."""
+"""Call mmengine's builders and explain their errors."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,19 +9,19 @@ from .findings import Finding
 
 
 def attempt(key: str, build: Callable[[], Any]) -> tuple[Any, list[Finding]]:
-    """What a builder returns, or why it fails."""
+    """Return what a builder returns, or a finding if it fails."""
     try:
         with silence():
             return build(), []
-    except Exception as error:  # Whatever a constructor raises.
+    except Exception as error:  # A constructor may raise anything.
         return None, [explained(key, error)]
 
 
 def known_type(registry: Any, name: str, config: Mapping) -> Any:
-    """The class of a config.
+    """Return the class that a config names.
 
     Raises:
-        KeyError: In the words of mmengine's builders.
+        KeyError: The name is unknown; worded as mmengine's builders word it.
     """
     found = config['type']
     if isinstance(found, str):

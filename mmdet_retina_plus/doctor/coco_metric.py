@@ -1,4 +1,4 @@
-"""Arguments of mmdet's CocoMetric, which are only read while it scores."""
+"""Check arguments of mmdet's CocoMetric that it reads only when scoring."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,9 +10,9 @@ from .findings import Finding
 
 METRICS = ('bbox', 'segm', 'proposal', 'proposal_fast')
 OF_PRECISION = 100
-"""Boxes an image, of which pycocotools takes the AP."""
+"""Boxes per image and class that pycocotools counts for AP."""
 PROPOSALS = 3
-"""Numbers of proposals that pycocotools summarizes for."""
+"""Number of proposal limits that pycocotools summarises."""
 ITEMS = (
     *('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l'),
     *('AR@100', 'AR@300', 'AR@1000', 'AR_s@1000', 'AR_m@1000', 'AR_l@1000'),
@@ -20,7 +20,7 @@ ITEMS = (
 
 
 def names_metrics(value: Any) -> bool:
-    # A tuple is taken for a single metric.
+    # CocoMetric treats a tuple as a single metric.
     named = value if isinstance(value, list) else [value]
     return all(isinstance(x, str) and x in METRICS for x in named)
 
@@ -46,24 +46,23 @@ WANTED: dict[str, tuple[Callable[[Any], bool], str, str]] = {
         '(100, 300, 1000)',
     ),
     'metric_items': (are_items, 'a list of names of its metrics', ''),
-    # pycocotools looks 0.5 up by ==, which a list answers with False.
+    # pycocotools compares with 0.5 by ==, which is False for a list.
     'iou_thrs': (
         lambda value: False,
-        'None, which means the fractions 0.5 to 0.95: scoring stops with any '
-        'other',
+        'None, which means 0.5 to 0.95: scoring stops with any other value',
         'None',
     ),
 }
-"""A test of the value, what it shall be, and a right one; '': the nearest."""
+"""A test of the value, its description, and a default; '': the nearest."""
 
 
 def nearest(name: str, value: Any) -> str:
-    """Python of the right value that is most like a wrong one."""
+    """Python source of the valid value nearest to an invalid one."""
     known = METRICS if name == 'metric' else ITEMS
     given = value if isinstance(value, list | tuple) else [value]
     right = []
     for one in given:
-        # mAP, the name that other libraries use, is like none.
+        # mAP, as other libraries call it, resembles none of them.
         near = near_name(str(one), known, known is ITEMS) or known[0]
         if near not in right:
             right.append(near)
@@ -72,11 +71,11 @@ def nearest(name: str, value: Any) -> str:
 
 
 def explain_arguments(key: str, evaluator: Any) -> list[Finding]:
-    """Findings about arguments that a failure to score may come from.
+    """Find invalid arguments that may explain a failure to score.
 
     Args:
-        key: Of the evaluator.
-        evaluator: Its config, of one metric or several.
+        key: Dotted key of the evaluator.
+        evaluator: Its config, with one metric or several.
     """
     several = isinstance(evaluator, list | tuple)
     metrics = list(evaluator) if several else [evaluator]
@@ -89,7 +88,7 @@ def explain_arguments(key: str, evaluator: Any) -> list[Finding]:
         if not kind(metric).endswith('CocoMetric'):
             continue
         if metric.get('format_only') and not metric.get('outfile_prefix'):
-            message = 'format_only=True needs the name of a file'
+            message = 'format_only=True needs a file name'
             fix = f"{place}.outfile_prefix='results'"
             return [Finding('error', key, message, fix)]
         for name, (fits, wanted, right) in WANTED.items():

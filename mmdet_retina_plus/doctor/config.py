@@ -1,22 +1,14 @@
-"""Every check of a config and its data, in order."""
+"""Run every check of a config and its data, in order."""
 
-import ast
 import logging
 import os
-import re
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mmdet_retina_plus.common.config_file import load_config
 from mmdet_retina_plus.common.config_tree import datasets_in, part
-from mmdet_retina_plus.common.option_values import (
-    read_by_mmengine,
-    read_value,
-)
-from mmdet_retina_plus.common.python_code import one_line
 
 from . import (
     annotations,
@@ -36,6 +28,9 @@ from .anchors import (
     has_threshold,
     positive_threshold,
 )
+from .categories import check_scored_classes, check_unused_classes
+from .checkpoints import check_weights
+from .config_reading import check_options, check_scope, config_failure
 from .consistency import (
     check_evaluators,
     check_exchanged,
@@ -56,7 +51,6 @@ from .data_sets import (
     without_collection,
 )
 from .findings import (
-    FIX,
     Finding,
     any_error,
     explains,
@@ -80,12 +74,14 @@ from .model import (
 )
 from .model_fit import explain_heads
 from .model_traits import scored_sets
+from .monitors import check_monitors
 from .old_settings import check_old_keys
 from .pictures import draw_samples, loads_late
 from .pipeline_trials import steps_of
 from .pipelines import build_data, is_image
-from .scoring import check_evaluator, check_monitors, without_causes
+from .scoring import check_evaluator, without_causes
 from .segmentations import check_segmentations
+from .shared_images import check_shared
 from .switches import check_switches
 from .trial import check_loss_step, check_prediction
 
@@ -99,13 +95,11 @@ SETTING_CHECKS = (
     check_exchanged,
 )
 """Checks of the config alone."""
-TEXT_OF_BASE = re.compile(r'(\w+)\s*=\s*\{\{\s*(_base_[\w.]+)\s*\}\}')
-"""Assignment of a value of a base in braces."""
 
 
 @contextmanager
 def quiet_logs() -> Iterator[None]:
-    """Only errors of mmengine's loggers, while parts are built."""
+    """Show only errors of mmengine's loggers."""
     logging.disable(logging.WARNING)
     try:
         yield
@@ -120,11 +114,11 @@ def check_config(
     show: Path | None = None,
     track: Track = iter,
 ) -> list[Finding]:
-    """All findings about a config and the data that it names, worst first.
+    """Check a config and the data that it names; worst findings first.
 
     Args:
-        path: Of the config.
-        options: Changes, each 'key.of.the.config=value'.
+        path: Config file.
+        options: Overrides, each 'key.of.the.config=value'.
         fast: Decode a sample of the images, not all.
         show: Folder for pictures of samples.
         track: Shows progress over many images.
@@ -139,8 +133,8 @@ def check_config(
         return [failure('config', error, fix)]
     except ImportError as error:
         fix = (
-            'correct custom_imports, or install or put into PYTHONPATH what '
-            'it names'
+            'correct custom_imports, or install what it names or add it to '
+            'PYTHONPATH'
         )
         message = str(error).partition(', the current sys.path')[0]
         return [Finding('error', 'custom_imports', message, fix)]
@@ -158,7 +152,7 @@ def check_config(
     findings += guarded(check_options, options)
     for check_setting in SETTING_CHECKS:
         findings += guarded(check_setting, values)
-    # Each collection would look at millions of annotations again.
+    # Each garbage collection would visit millions of annotations again.
     with quiet_logs(), without_collection():
         data = read_data_sets(values)
         findings += data.findings
@@ -169,90 +163,10 @@ def check_config(
     return join_labels(joined(findings))
 
 
-def config_failure(error: Exception) -> Finding:
-    """What a config raised, with its file and line."""
-    lines = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        # mmengine executes a config under its name.
-        if frame.name == '<module>' and os.path.isfile(frame.filename)
-    ]
-    if not lines:
-        return failure('config', error, fix_of_merge(error))
-    last = lines[-1]
-    where = f'{last.filename}, line {last.lineno}'
-    message = f'{type(error).__name__}: {error} ({where}: {last.line})'
-    fix = f'correct {where}'
-    # What a config itself assigns is a dict until the file is read.
-    if "'dict' object has no attribute" in str(error) and last.line:
-        fix = f'{by_keys(last.line)} in {where}'
-    for name, base in TEXT_OF_BASE.findall(Path(last.filename).read_text()):
-        if re.search(rf'\b{name}\b', last.line or ''):
-            message += f'; {{{{{base}}}}} is a text until the file is read'
-            fix = f'{name} = {base}'
-    return Finding('error', 'config', message, fix)
-
-
-def fix_of_merge(error: Exception) -> str:
-    """A part that replaces what a base has, where they cannot be merged."""
-    merged = re.match(r'(\w+)=(\{.*\}) in child config', str(error))
-    if merged is None:
-        return FIX
-    with suppress(ValueError, SyntaxError):
-        own = ast.literal_eval(merged[2])
-        return f'{merged[1]}={one_line({"_delete_": True} | own)}'
-    return f'{merged[1]}=dict(_delete_=True, …)'
-
-
-def by_keys(line: str) -> str:
-    """A line of a config with keys in place of attributes."""
-    left, sign, right = line.partition(' = ')
-    keys = re.sub(r'\.([a-zA-Z_]\w*)\b(?!\()', r"['\1']", left)
-    return keys + sign + right
-
-
-def check_scope(values: Mapping) -> list[Finding]:
-    """`default_scope`, where all types are looked up."""
-    from mmengine.registry import MODELS
-
-    scope = values.get('default_scope')
-    if scope in list(MODELS.children):
-        return []
-    message = f'default_scope={scope!r} has none of the types of mmdet'
-    if scope is None:
-        message = 'default_scope is not set: training finds no type of mmdet'
-    return [
-        Finding('error', 'default_scope', message, "default_scope='mmdet'")
-    ]
-
-
-def check_options(options: Sequence[str]) -> list[Finding]:
-    """Options that `mim train` would read as another value."""
-    findings = []
-    for option in options:
-        key, _, text = option.partition('=')
-        ours = read_value(text)
-        try:
-            theirs = repr(read_by_mmengine(text))
-        except AssertionError:
-            theirs = 'no value'
-        if repr(ours) != theirs:
-            findings.append(
-                Finding(
-                    'warning',
-                    '--cfg-options',
-                    f'{key} is {ours!r} here, `mim train --cfg-options` '
-                    f'reads {theirs}',
-                    f'write it into the config: {key}={ours!r}',
-                )
-            )
-    return findings
-
-
 def check_data(
     values: Mapping, data: DataSets, fast: bool, track: Track
 ) -> tuple[dict[str, Look], list[Finding]]:
-    """Annotations and image files."""
+    """Check annotations and image files."""
     others = [x for x in data.bare.values() if is_other(x)]
     findings = guarded(check_num_classes, values, data.splits, others)
     findings += guarded(check_labels, data.splits)
@@ -268,10 +182,8 @@ def check_data(
             counts = [x for x in counts if not x.message.startswith(kept)]
         findings += counts + masks
     findings = respelt(findings, data.splits)
-    findings += guarded(
-        annotations.check_unused_classes, data.splits, findings
-    )
-    findings += guarded(annotations.check_scored_classes, data.splits)
+    findings += guarded(check_unused_classes, data.splits, findings)
+    findings += guarded(check_scored_classes, data.splits)
     findings += guarded(check_crowding, values, data.splits)
     configs = datasets_in(part(values, 'train_dataloader.dataset'))
     training = [data.bare.get(id(config)) for config in configs]
@@ -281,7 +193,7 @@ def check_data(
 
     def check_images() -> list[Finding]:
         looks.update(images.look_at_images(data.splits, fast, track))
-        found = images.check_shared(data.splits, looks)
+        found = check_shared(data.splits, looks)
         told = {x.subject for x in found}
         rest = [x for x in data.splits if x.subject not in told or x.trains]
         found += guarded(check_frames, rest, looks)
@@ -301,7 +213,7 @@ def check_run(
     show: Path | None,
     known: Sequence[Finding],
 ) -> list[Finding]:
-    """What the runner builds, a step and a prediction."""
+    """Build what a run builds, then try a loss step and a prediction."""
 
     def readable(path: Any) -> bool:
         if path in looks:
@@ -318,11 +230,11 @@ def check_run(
             built[name], samples[name], found = build_data(
                 values, name, data, readable
             )
-            # What an error of the settings spoils is no finding of its own.
+            # An error of the settings explains failures of the pipeline.
             wrong = f'{name}_dataloader.dataset.pipeline'
             if any(x.subject == wrong for x in known if is_error(x)):
                 found = [x for x in found if x.subject != wrong]
-            # Of annotations that cannot be loaded the file's findings tell.
+            # Findings about the file explain annotations that do not load.
             if any(x.subject == f'{name} data' for x in known if is_error(x)):
                 found = [x for x in found if x.cause != 'annotations']
             if built[name] is not None:
@@ -379,7 +291,7 @@ def check_model(
     there: Callable[[Any], bool],
     known: Sequence[Finding],
 ) -> list[Finding]:
-    """Build it, lay its anchors over objects, take a step."""
+    """Build the model, match its anchors with objects, and try it."""
     if not part(values, 'model'):
         message = 'the config has no model'
         fix = (
@@ -398,7 +310,7 @@ def check_model(
         for x in findings
     ):
         findings = []
-    findings += guarded(weights.check_weights, values, model, cfg.filename)
+    findings += guarded(check_weights, values, model, cfg.filename)
     findings += guarded(run_parts.check_run, values, model, loader)
     if model is None:
         return findings
@@ -434,7 +346,7 @@ def check_model(
             return check_loss_step(model, given)
 
         found = guarded(check_step)
-        # Of blank images only a failure tells something.
+        # On blank images only a failure is informative.
         if failed and not any_error(found):
             message = 'not tried: no sample of training can be loaded'
             found = [Finding('ok', 'loss step', message)]
@@ -456,7 +368,7 @@ def check_model(
 
 
 def check_priors(cfg: Any, model: Any, data: DataSets) -> list[Finding]:
-    """Anchors that are distinct and fit the objects of the first split."""
+    """Check that anchors are distinct and fit objects of the first split."""
     from mmdet.models.task_modules import AnchorGenerator
 
     generator = prior_generator(model)

@@ -1,4 +1,4 @@
-"""Parts of a config that must agree with each other or with the data."""
+"""Check that parts of a config agree with each other and with the data."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from mmdet_retina_plus.common.config_tree import (
 )
 from mmdet_retina_plus.common.text import some
 
-from .annotations import (
+from .categories import (
     check_classes,
     check_spelling,
     folded,
@@ -33,7 +33,7 @@ from .split import Split
 
 
 def check_registration(cfg: Mapping, text: str) -> list[Finding]:
-    """A user's own custom_imports replace those of an inherited config."""
+    """Report own `custom_imports` that replace the inherited ones."""
     from mmdet.registry import MODELS, TASK_UTILS, TRANSFORMS
 
     ours = {
@@ -54,7 +54,8 @@ def check_registration(cfg: Mapping, text: str) -> list[Finding]:
             'warning',
             'custom_imports',
             f'nothing here imports the module that has {", ".join(used)}, '
-            'unless yours does; an own custom_imports replaces the inherited',
+            'unless yours does; your custom_imports replaces the inherited '
+            'one',
             "custom_imports=dict(imports=['mmdet_retina_plus', 'yours'], "
             'allow_failed_imports=False)',
         )
@@ -74,16 +75,18 @@ def check_evaluators(cfg: Mapping) -> list[Finding]:
         key = f'{name}_evaluator'
         paths = [x.get('ann_file') for x in walk(cfg.get(key))]
         scored = [path for path in paths if isinstance(path, str) and path]
-        # Of several evaluators one may score against a part of the data.
+        # One of several evaluators may score against a part of the data.
         if scored and read and not read & set(map(os.path.realpath, scored)):
-            message = f'scores against {scored[0]}, the data is {min(read)}'
+            message = (
+                f'scores against {scored[0]}, but the data is {min(read)}'
+            )
             fix = ann_file_fix(cfg, name)
             findings.append(Finding('error', key, message, fix))
     return findings
 
 
 def check_exchanged(cfg: Mapping) -> list[Finding]:
-    """Files of training and validation, by their names."""
+    """Report exchanged files of training and validation, by file name."""
     names = {
         name: [
             os.path.basename(x['ann_file'])
@@ -105,24 +108,24 @@ def check_exchanged(cfg: Mapping) -> list[Finding]:
             f'training has {scored[0]}, validation {trained[0]}: they seem '
             'to be exchanged',
             f'train_dataloader.dataset.ann_file={trained[0]!r} and '
-            f'val_dataloader.dataset.ann_file={scored[0]!r}, with that of '
+            f'val_dataloader.dataset.ann_file={scored[0]!r}, also in '
             'val_evaluator',
         )
     ]
 
 
 COUNTING = ('bbox_head', 'mask_head', 'mask_iou_head', 'segm_head')
-"""Heads whose `num_classes` is that of the objects."""
+"""Heads whose `num_classes` counts object classes."""
 
 
 def classes_of(dataset: Any) -> Sequence[str]:
-    """Of a built data set; the things of a panoptic one."""
+    """Classes of a built data set; thing classes of a panoptic one."""
     known = dataset.metainfo
     return known.get('thing_classes') or known.get('classes') or ()
 
 
 def check_objects(datasets: Sequence[Any]) -> list[Finding]:
-    """Labels of training sets that are not in COCO format, after filters."""
+    """Check labels of training sets that are not in COCO format."""
     classes = classes_of(datasets[0])
     if any(classes_of(x) != classes for x in datasets):
         return []
@@ -140,7 +143,7 @@ def check_objects(datasets: Sequence[Any]) -> list[Finding]:
                 'train data',
                 'no image has an object of its classes '
                 f'({some(classes)}), so AP stays 0',
-                'metainfo=dict(classes=(…,)) with the names of its files',
+                'metainfo=dict(classes=(…,)) with the names in its files',
             )
         ]
     return unused_classes(classes, seen)
@@ -149,12 +152,12 @@ def check_objects(datasets: Sequence[Any]) -> list[Finding]:
 def check_num_classes(
     cfg: Mapping, splits: Sequence[Split], others: Sequence[Any] = ()
 ) -> list[Finding]:
-    """Classes of heads and of data sets, as far as these are right.
+    """Compare `num_classes` of heads with the classes of valid data sets.
 
     Args:
         cfg: Config.
         splits: Data sets in COCO format.
-        others: Built ones that are not.
+        others: Built data sets in other formats.
     """
     classes = {
         len(split.classes)
@@ -164,7 +167,7 @@ def check_num_classes(
     findings = []
     for path, value in dotted_items(cfg.get('model'), 'model.'):
         head, _, name = path.rpartition('.')
-        # The heads of a cascade are a list.
+        # A cascade has a list of heads.
         key = [x for x in head.split('.') if not x.isdigit()][-1]
         number = head.rpartition('.')[2]
         subject = f'{key}[{number}]' if number.isdigit() else key
@@ -192,15 +195,15 @@ def check_num_classes(
 
 
 def check_labels(splits: Sequence[Split]) -> list[Finding]:
-    """Labels come from the order of categories, in each file by itself."""
+    """Report files that list categories differently: labels follow order."""
     orders: dict[tuple[str, ...], Split] = {}
     for split in splits:
         if isinstance(split.classes, str) or not split.categories:
             continue
-        # Of other spellings `check_spelling` tells.
+        # `check_spelling` reports other spellings.
         if is_respelt(split):
             continue
-        # A name twice in one file is a finding of its own.
+        # A name twice in one file has its own finding.
         names = tuple(
             x for x in dict.fromkeys(split.categories) if x in split.classes
         )
@@ -216,8 +219,8 @@ def check_labels(splits: Sequence[Split]) -> list[Finding]:
                     'error',
                     split.subject,
                     f'{split.path} spells the categories of {one.path} '
-                    f'otherwise ({some(list(map(spelt, names)))}): to '
-                    'training these are classes of their own',
+                    f'differently ({some(list(map(spelt, names)))}): training '
+                    'treats them as separate classes',
                     f'write {pairs} into categories of {split.path}, and '
                     f'metainfo=dict(classes={tuple_of(first)}) in all data '
                     'sets',
@@ -233,7 +236,7 @@ def check_labels(splits: Sequence[Split]) -> list[Finding]:
         Finding(
             'error',
             'data',
-            'the annotation files list the categories differently, so that '
+            'the annotation files list the categories differently, so '
             f'a label is another class in each: {differ}',
             'write the same categories into all files, and their ids into '
             f'the annotations: "categories": {json.dumps(listed)}, with '
@@ -244,10 +247,10 @@ def check_labels(splits: Sequence[Split]) -> list[Finding]:
 
 
 def check_shifted_ids(splits: Sequence[Split]) -> list[Finding]:
-    """Ids of categories that are those of another file, and one more or less.
+    """Report category ids that are those of another file, shifted by one.
 
-    A file may number its categories as it likes. But where no object has the
-    id that is new, the objects seem to be numbered as in the other file.
+    A file may number its categories freely. But if no object has the new id,
+    the objects seem to be numbered as in the other file.
     """
     ids = [
         {
@@ -269,8 +272,8 @@ def check_shifted_ids(splits: Sequence[Split]) -> list[Finding]:
         (shift,) = shifts
         findings += split.warn(
             f'its categories have the ids of {splits[0].path} {shift:+d}, '
-            'and no object the id that is new: objects may be numbered as '
-            'there, and then each is of another class',
+            'and no object has the new id: if objects are numbered as '
+            'there, each gets another class',
             f'compare pictures of --show; if so, write the categories of '
             f'{splits[0].path} into {split.path}',
         )
@@ -278,7 +281,7 @@ def check_shifted_ids(splits: Sequence[Split]) -> list[Finding]:
 
 
 def in_json(name: str) -> str:
-    """A name as JSON, what looks like another's letter by its number."""
+    """Write a name as JSON; escape letters not in their composed form."""
     plain = normalize('NFC', name) == name
     return json.dumps(name, ensure_ascii=not plain)
 
@@ -289,7 +292,7 @@ def spelt(name: str) -> str:
 
 
 def renamings(names: Sequence[str], right: Sequence[str]) -> str:
-    """Names of categories to write, and those that they replace."""
+    """List the category names to write and the names they replace."""
     return ', '.join(
         f'"name": {in_json(new)} in place of {in_json(old)}'
         for old, new in zip(names, right, strict=True)
@@ -300,10 +303,10 @@ def renamings(names: Sequence[str], right: Sequence[str]) -> str:
 def respelt(
     findings: Sequence[Finding], splits: Sequence[Split]
 ) -> list[Finding]:
-    """Findings, where one of several files spells its categories otherwise.
+    """Adapt fixes where one of several files spells categories differently.
 
-    Labels of a concatenated set are right only with equal names in all files,
-    so the file changes and not the classes.
+    A concatenated set needs equal names in all files, so the fix changes the
+    file, not the classes.
     """
     odd = {split.subject: split for split in splits if is_respelt(split)}
     if all(x.subject in odd for x in splits):
@@ -332,7 +335,7 @@ def is_respelt(split: Split) -> bool:
 
 
 def join_labels(findings: Sequence[Finding]) -> list[Finding]:
-    """One piece of advice where files list categories differently."""
+    """Drop findings that different category lists explain."""
     if not any(x.cause == 'lists' for x in findings):
         return list(findings)
     return [

@@ -1,4 +1,4 @@
-"""More objects in an image than a detector returns or a metric counts."""
+"""Find images with more objects than a detector returns or a metric counts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,18 +13,18 @@ from .findings import Finding
 from .split import Split
 
 FEW = 0.02
-"""Fraction of objects that may be beyond what is counted."""
+"""Fraction of objects beyond a limit that needs no warning."""
 RECALLS = np.linspace(0, 1, 101)
-"""Where pycocotools takes the precision."""
+"""Recall thresholds of pycocotools."""
 LIMITS = ('model.test_cfg', 'model.test_cfg.rcnn')
-"""Where `max_per_img` stands."""
+"""Keys of the parts that have `max_per_img`."""
 
 
 def numbers_in(split: Split, by_class: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Objects of each image that has any, or of each class in it.
+    """Count the objects of each image, or of each class in each image.
 
     Returns:
-        The numbers and the labels, both (N,); without classes 0.
+        Counts and labels, both (N,); labels are 0 without `by_class`.
     """
     used = np.flatnonzero(split.usable)
     labels = split.label_of[used] * by_class
@@ -36,12 +36,12 @@ def numbers_in(split: Split, by_class: bool) -> tuple[np.ndarray, np.ndarray]:
 
 
 def beyond(numbers: np.ndarray, limit: int) -> float:
-    """Fraction of the objects that are more than a limit each."""
+    """Fraction of the objects that exceed a limit per group."""
     return (numbers - limit).clip(min=0).sum() / max(numbers.sum(), 1)
 
 
 def best_precision(numbers: np.ndarray, labels: np.ndarray) -> float:
-    """AP of a perfect detector, of which 100 boxes a class are counted."""
+    """AP of a perfect detector if 100 boxes per class are counted."""
     reached = []
     for label in np.unique(labels):
         own = numbers[labels == label]
@@ -51,7 +51,7 @@ def best_precision(numbers: np.ndarray, labels: np.ndarray) -> float:
 
 
 def check_crowding(cfg: Mapping, splits: Sequence[Split]) -> list[Finding]:
-    """Objects of scored sets beyond `max_per_img` and COCO's 100 a class."""
+    """Report objects beyond `max_per_img`, `num_queries` or COCO's 100."""
     findings: list[Finding] = []
     for split in splits:
         if not (split.usable.any() and len(split.classes)):
@@ -67,14 +67,14 @@ def beyond_results(cfg: Mapping, split: Split) -> list[Finding]:
     numbers, _ = numbers_in(split, by_class=False)
     for path in LIMITS:
         limit: Any = part(cfg, path).get('max_per_img')
-        # Of 0 and less other checks tell.
+        # Other checks report limits of 0 and below.
         if not isinstance(limit, int) or limit < 1:
             continue
         lost = beyond(numbers, limit)
         if lost <= FEW:
             continue
         many = int((numbers > limit).sum())
-        # Of a few boxes another check tells.
+        # Another check reports very low limits.
         return split.warn(
             f'{clause(many, "image", "have")} more objects than '
             f'max_per_img={limit}, up to {numbers.max()}: {lost:.0%} of all '
@@ -85,7 +85,7 @@ def beyond_results(cfg: Mapping, split: Split) -> list[Finding]:
 
 
 def beyond_queries(cfg: Mapping, split: Split) -> list[Finding]:
-    """Queries of a DETR, each of which finds an object at most."""
+    """Report more objects than a DETR has queries."""
     queries = part(cfg, 'model').get('num_queries')
     if not split.trains or not isinstance(queries, int):
         return []
@@ -95,7 +95,7 @@ def beyond_queries(cfg: Mapping, split: Split) -> list[Finding]:
     many = int((numbers > queries).sum())
     return split.warn(
         f'{clause(many, "image", "have")} more objects than num_queries='
-        f'{queries}, up to {numbers.max()}: the rest is not learnt',
+        f'{queries}, up to {numbers.max()}: the others are not learnt',
         f'model.num_queries={-(-int(numbers.max()) // 100) * 100}',
     )
 

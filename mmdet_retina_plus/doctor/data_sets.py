@@ -1,4 +1,4 @@
-"""The data sets that a config names: their files read, and they built."""
+"""Read and build the data sets that a config names."""
 
 import contextlib
 import copy
@@ -31,17 +31,17 @@ from .split import Split
 
 RENUMBER = {
     'images': (
-        'give every image an id of its own; where files were joined, add a '
-        'number to the "id" of the images of the second file and to the '
+        'give every image its own id; if files were merged, add a number '
+        'to the "id" of the images of the second file and to the '
         '"image_id" of its annotations'
     ),
-    'annotations': 'number the annotations from 1 on: "id": 1, 2, 3, …',
+    'annotations': 'number the annotations: "id": 1, 2, 3, …',
     'categories': (
-        'give every category an id of its own, and write it into the '
+        'give every category its own id, and write it into the '
         '"category_id" of its annotations'
     ),
 }
-"""Fixes of ids that occur twice, by the list that they are in."""
+"""Fixes for duplicate ids, by the list that has them."""
 
 
 ADD = {
@@ -55,12 +55,12 @@ ADD = {
         'PIL.Image.open(path).size gives them'
     ),
 }
-"""Fixes of entries, by what these lack."""
+"""Fixes for incomplete entries, by the missing key."""
 
 
 @contextlib.contextmanager
 def without_collection() -> Iterator[None]:
-    """Create millions of objects without garbage collections between them."""
+    """Disable garbage collection while millions of objects are created."""
     was = gc.isenabled()
     gc.disable()
     try:
@@ -72,13 +72,13 @@ def without_collection() -> Iterator[None]:
 
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
-    """Keep what pycocotools and mmengine print from the terminal."""
+    """Discard what pycocotools and mmengine print."""
     with contextlib.redirect_stdout(io.StringIO()):
         yield
 
 
 def format_fix(problem: str) -> str:
-    """Fix of what keeps a file from being COCO annotations."""
+    """Fix for a file that is not in COCO format."""
     for ids, fix in RENUMBER.items():
         if f'ids in {ids} are not unique' in problem:
             return fix
@@ -87,17 +87,17 @@ def format_fix(problem: str) -> str:
             return fix
     if 'export it as COCO' in problem:
         return problem.rpartition('; ')[2]
-    return 'write what the message names into that file'
+    return 'correct in that file what the message names'
 
 
 @dataclass
 class DataSets:
-    """What `read_data_sets` finds.
+    """Result of `read_data_sets`.
 
     Attributes:
-        splits: Those in COCO format that can be read.
+        splits: Readable data sets in COCO format.
         bare: Data sets without their pipelines, by the `id` of their config.
-        findings: About those that cannot be read or built.
+        findings: Findings about data sets that cannot be read or built.
     """
 
     splits: list[Split] = field(default_factory=list)
@@ -108,13 +108,13 @@ class DataSets:
 def is_coco(dataset: Any) -> bool:
     from mmdet.datasets import CocoDataset
 
-    # LVIS and panoptic sets inherit, but read other files.
+    # LVIS and panoptic data sets are subclasses, but read other files.
     same_api = getattr(dataset, 'COCOAPI', None) is CocoDataset.COCOAPI
     return same_api and not reads_itself(dataset)
 
 
 def reads_itself(dataset: Any) -> bool:
-    """Whether a class outside mmdet makes another list of a file of COCO."""
+    """Whether a class outside mmdet has its own `load_data_list`."""
     from mmdet.datasets import CocoDataset
 
     method = getattr(dataset, 'load_data_list', None)
@@ -124,14 +124,14 @@ def reads_itself(dataset: Any) -> bool:
 
 
 def is_other(dataset: Any) -> bool:
-    """Whether it is of mmdet's kind, in another format."""
+    """Whether it is an mmdet data set in another format."""
     from mmdet.datasets import BaseDetDataset
 
     return isinstance(dataset, BaseDetDataset) and not is_coco(type(dataset))
 
 
 def dataset_class(config: Mapping) -> Any:
-    """Class of a data set, None if none of that name is registered."""
+    """Class of a data set, None if its name is not registered."""
     from mmdet.registry import DATASETS
 
     name = config.get('type')
@@ -163,13 +163,13 @@ def read_split(
     """Read the annotation file of a data set's config.
 
     Raises:
-        ValueError: It is not there, no JSON, or not in COCO format; or the
-            config does not say what it needs to.
+        ValueError: The file is missing, not JSON or not in COCO format, or
+            the config lacks a required value.
     """
     path = annotation_path(config)
     coco = read(path)
     if name.startswith('test') and isinstance(coco, dict):
-        # Challenges keep them to themselves.
+        # Challenges do not publish test annotations.
         coco.setdefault('annotations', [])
     check_coco(Path(path), coco)
     folder = part(config, 'data_prefix').get('img')
@@ -200,29 +200,29 @@ def read_split(
 
 
 def build_bare(config: Mapping, split: Split | None) -> Any:
-    """A data set with its filters and without its pipeline.
+    """Build a data set with its filters and without its pipeline.
 
-    mmengine's builder makes it; the annotations are not read again.
+    Uses mmengine's builder, with the annotations that are already parsed.
 
     Raises:
-        Exception: Whatever its constructor raises.
+        Exception: Any exception of the constructor.
     """
     from mmdet.datasets import CocoDataset
     from mmdet.datasets.api_wrappers import COCO
     from mmdet.registry import DATASETS
 
     settings = dict(config)
-    # A class may make its own pipeline.
+    # A class may create its own pipeline.
     if 'pipeline' in settings:
         settings['pipeline'] = []
     if split is None:
         return DATASETS.build(settings)
-    # The caller counts what filters keep before.
+    # The caller applies `indices` after it has counted the filtered images.
     if 'indices' in settings:
         settings['indices'] = None
     parameters = inspect.signature(dataset_class(config)).parameters
     passes_on = any(x.kind is x.VAR_KEYWORD for x in parameters.values())
-    # Pickled data would be slower to look at, and take more time to make.
+    # Serialised data is slower to create and to read.
     for key, value in (('serialize_data', False), ('lazy_init', True)):
         if passes_on or key in parameters:
             settings.setdefault(key, value)
@@ -255,7 +255,7 @@ def what_is_read(config: Mapping) -> list:
 
 
 def metrics_of(cfg: Mapping, name: str) -> list[str]:
-    """What an evaluator scores: 'bbox', 'segm'."""
+    """Metrics of an evaluator: 'bbox', 'segm'."""
     scored: list = []
     for evaluator in walk(cfg.get(f'{name}_evaluator')):
         metric = evaluator.get('metric')
@@ -271,13 +271,13 @@ def add_data_set(
     metrics: Sequence[str],
     read: Callable[[str], Any],
 ) -> None:
-    """Read and build one data set, or say why that cannot be."""
+    """Read and build one data set, or add a finding if that fails."""
     split = None
     try:
         dataset = dataset_class(config)
         if is_coco(dataset):
             split = read_split(name, key, config, dataset, metrics, read)
-    except Exception as error:  # A value of any kind may be there.
+    except Exception as error:  # A config may have any value here.
         known = isinstance(error, ValueError)
         message = f'{error}' if known else f'{error!r}'
         fix = (
@@ -300,17 +300,17 @@ def add_data_set(
     try:
         with silence():
             bare = build_bare(config, split)
-            number = len(bare)  # A sampler asks for it.
-    except Exception as error:  # Whatever a constructor raises.
+            number = len(bare)  # A sampler needs it.
+    except Exception as error:  # A constructor may raise anything.
         is_json = str(config.get('ann_file')).endswith('.json')
         if split is None and is_json and not reads_itself(dataset):
             found.findings.append(
                 Finding(
                     'error',
                     key,
-                    f'{config.get("type")} reads no JSON such as '
+                    f'{config.get("type")} cannot read the JSON file '
                     f'{config.get("ann_file")}: {type(error).__name__}',
-                    f"{key}.type='CocoDataset', if the file is COCO's",
+                    f"{key}.type='CocoDataset', if it is a COCO file",
                 )
             )
         elif split is None or not split_explains(split):
@@ -322,7 +322,7 @@ def add_data_set(
             message = f'not in COCO format: {number} images, unchecked'
             if reads_itself(dataset):
                 message = (
-                    f'{kind(config)} reads its file by itself: {number} '
+                    f'{kind(config)} has its own reader: {number} '
                     'images, unchecked'
                 )
             found.findings.append(Finding('ok', f'{name} data', message))
@@ -336,21 +336,21 @@ def add_data_set(
 
 
 def ids_of(dataset: Any) -> frozenset | None:
-    """Ids of the images of a data set, None if it was not built."""
+    """Ids of the images in a data set, None if it was not built."""
     if dataset is None:
         return None
     return frozenset(info['img_id'] for info in infos_of(dataset))
 
 
 def infos_of(dataset: Any) -> Sequence[Mapping] | Iterator[Mapping]:
-    """What a data set knows of its images, not copied where it need not."""
+    """Image infos of a data set, without copying where possible."""
     if not getattr(dataset, 'serialize_data', True):
         return dataset.data_list
     return (dataset.get_data_info(at) for at in range(len(dataset)))
 
 
 def split_explains(split: Split) -> bool:
-    """Whether checks of the annotations name why mmdet cannot load them."""
+    """Whether annotation checks explain why mmdet cannot load them."""
     import numpy as np
 
     return isinstance(split.classes, str) or bool(np.isnan(split.boxes).any())
@@ -359,14 +359,14 @@ def split_explains(split: Split) -> bool:
 def reuse(
     found: DataSets, config: Mapping, validated: Sequence[Mapping]
 ) -> bool:
-    """Whether a test set reads what one of validation read.
+    """Whether a test set reads the same files as a validation set.
 
-    With another pipeline it has that data set, to be tried by itself.
+    If only its pipeline differs, it gets a copy of the built data set.
 
     Args:
-        found: Data sets of validation, to which that of the test is added.
-        config: Of the test set.
-        validated: Configs of those of validation.
+        found: Data sets so far; the copy is added.
+        config: Config of the test set.
+        validated: Configs of the validation sets.
     """
     read = what_is_read(config)
     same = [other for other in validated if what_is_read(other) == read]
@@ -378,7 +378,7 @@ def reuse(
 
 
 def read_data_sets(cfg: Mapping) -> DataSets:
-    """The data sets for training, validation and test."""
+    """Read the data sets for training, validation and test."""
     found = DataSets()
     files: dict[str, Any] = {}
 

@@ -1,4 +1,4 @@
-"""Whether training can work in an environment, and what would mend it."""
+"""Check whether training can work in an environment, and suggest fixes."""
 
 from .facts import IMPORTS, Facts
 from .findings import Finding, guarded
@@ -8,21 +8,22 @@ SETUPTOOLS = "pip install 'setuptools>=77.0.3,<82'"
 INSTALL = {
     'numpy': 'pip install numpy',
     'torch': 'pip install torch torchvision',
-    # The other OpenCV wants libraries of a desktop, such as libGL.
+    # The other OpenCV needs desktop libraries such as libGL.
     'cv2': 'pip install opencv-python-headless',
     'mmengine': 'pip install mmengine==0.10.7',
     # Its build imports torch and pkg_resources.
     'mmcv': f'{SETUPTOOLS} ninja && retina-plus build-mmcv',
     'mmdet': 'pip install mmdet==3.3.0',
-    # opendatalab, which it names too but trains without, downgrades much.
+    # Without dependencies: opendatalab is not needed to train, and downgrades
+    # many packages.
     'mim': 'pip install --no-deps openmim==0.3.9 && pip install click '
     'colorama model-index pandas requests rich tabulate',
     'mmdet_retina_plus': 'pip install --no-deps . (in its checkout)',
 }
 TRIED_TORCH = ('2.13.0', '2.14.1')
-"""Versions of torch that mmcv was built for and the tests ran on."""
+"""Versions of torch that mmcv was built for and all tests ran on."""
 BUILT_TORCH = '2.15.0'
-"""A newer one that mmcv was built for; not all tests ran on it."""
+"""Newer version that mmcv was built for; not all tests ran on it."""
 REQUIRED_BY_MMDET = {
     # mmdet 3.x refuses other versions when it is imported.
     'mmcv': ('2.0.0rc4', '2.2.0'),
@@ -44,7 +45,7 @@ def check_python(facts: Facts) -> list[Finding]:
 
 
 def check_providers(facts: Facts) -> list[Finding]:
-    """One distribution per import: two overwrite each other's files."""
+    """Check for one distribution per import: two overwrite each other."""
     findings = []
     for name in ('torch', *STACK):
         providers = facts.providers.get(name, [])
@@ -104,7 +105,7 @@ def check_versions(facts: Facts) -> list[Finding]:
 
 
 def check_torch(facts: Facts) -> list[Finding]:
-    """Other versions may work as well, untested."""
+    """Name the tested versions; others may work as well."""
     version = facts.versions.get('torch')
     if version is None:
         return []
@@ -118,12 +119,12 @@ def check_torch(facts: Facts) -> list[Finding]:
 
 
 def check_setuptools(facts: Facts) -> list[Finding]:
-    """mim and mmengine import pkg_resources, gone in setuptools 82."""
+    """mim and mmengine import pkg_resources, removed in setuptools 82."""
     from packaging.version import Version
 
     version = facts.versions.get('setuptools')
     old_tools = facts.upstream('mmengine') or facts.upstream('mim')
-    # distutils left Python in 3.12; setuptools brings it back for mmengine.
+    # Python 3.12 removed distutils; setuptools provides it for mmengine.
     if version is None and (
         old_tools or Version(facts.python) >= Version('3.12')
     ):
@@ -138,7 +139,7 @@ def check_setuptools(facts: Facts) -> list[Finding]:
 
 
 def check_mim(facts: Facts) -> list[Finding]:
-    """Training can do without mim; `mim train mmdet` cannot."""
+    """Warn about mim: only `mim train mmdet` needs it."""
     providers = facts.providers.get('mim', [])
     if not providers:
         message = 'not installed, so there is no `mim train`'
@@ -170,7 +171,10 @@ def check_checkpoints(facts: Facts) -> list[Finding]:
     torch = facts.versions.get('torch')
     if torch is None or Version(torch) < Version('2.6'):
         return []
-    message = f'torch {torch} reads them safely; what mmengine adds is allowed'
+    message = (
+        f'torch {torch} reads them safely; types that mmengine adds are '
+        'allowed'
+    )
     return [Finding('ok', 'checkpoints', message)]
 
 
@@ -180,7 +184,7 @@ def check_compiler(facts: Facts) -> list[Finding]:
 
 
 def check_operators(facts: Facts) -> list[Finding]:
-    """mmengine trains on a GPU if there is one, whatever mmcv can do."""
+    """mmengine trains on a GPU if there is one, even if mmcv cannot."""
     if not facts.gpu or facts.mmcv_cuda != 'not available':
         return []
     message = (
@@ -197,12 +201,12 @@ def check_operators(facts: Facts) -> list[Finding]:
 
 
 def check_imports(facts: Facts, explained: bool) -> list[Finding]:
-    """The first import that fails; what comes after it fails through it.
+    """Report the first import that fails; later ones depend on it.
 
     Args:
         facts: The environment.
-        explained: A wrong version or a missing part is known already, and
-            is why the stack fails.
+        explained: Whether a wrong version or a missing package is already
+            reported, and explains failures of the stack.
     """
     for name, module in IMPORTS.items():
         failure = facts.failures.get(module)
@@ -242,7 +246,7 @@ CHECKS = (
 
 
 def check_environment(facts: Facts) -> list[Finding]:
-    """All findings; without an error among them training can work."""
+    """Run all checks; without an error, training can work."""
     findings = [
         finding for check in CHECKS for finding in guarded(check, facts)
     ]

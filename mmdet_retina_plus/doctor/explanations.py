@@ -1,4 +1,4 @@
-"""Errors of mmengine's builders in words: the key, what is wrong, the fix."""
+"""Explain errors of mmengine's builders: the key, the problem, the fix."""
 
 import inspect
 import re
@@ -34,13 +34,13 @@ OLD_NAMES = {
     'WandbLoggerHook': (
         "visualizer=dict(vis_backends=[dict(type='WandbVisBackend')])"
     ),
-    'NumClassCheckHook': 'nothing, leave it out',
+    'NumClassCheckHook': 'leave it out',
     'ExpMomentumEMAHook': (
         "dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.0001)"
     ),
     'YOLOXLrUpdaterHook': 'param_scheduler',
 }
-"""Types of mmdet 2, and what mmdet 3 has in their place."""
+"""Types of mmdet 2, and their replacements in mmdet 3."""
 
 OLD_ARGUMENTS = {
     'img_scale': 'scale=(1333, 800)',
@@ -62,7 +62,7 @@ OLD_ARGUMENTS = {
     'policy': "param_scheduler=[dict(type='MultiStepLR', milestones=[8, 11])]",
     'step': 'milestones=[8, 11]',
 }
-"""Arguments of mmdet 2, and what mmdet 3 has in their place."""
+"""Arguments of mmdet 2, and their replacements in mmdet 3."""
 
 OLD_SETTINGS = {
     'data': (
@@ -102,7 +102,7 @@ OLD_SETTINGS = {
     'fp16': ('optim_wrapper', "optim_wrapper=dict(type='AmpOptimWrapper')"),
     'resume_from': ('load_from', "load_from='FILE' and resume=True"),
 }
-"""Top-level keys of mmdet 2: the key of mmdet 3 in their place, the fix."""
+"""Top-level keys of mmdet 2: the replacing key of mmdet 3, and the fix."""
 
 PACKAGES = {
     'albumentations': 'albumentations',
@@ -112,7 +112,7 @@ PACKAGES = {
     'tifffile': 'tifffile',
     'turbojpeg': 'PyTurboJPEG',
 }
-"""What pip installs for a module, where the names differ or errors vary."""
+"""Argument of `pip install` by module."""
 
 
 def registries() -> Iterator[Any]:
@@ -125,7 +125,7 @@ def registries() -> Iterator[Any]:
 
 
 def members(name: str = '') -> dict[str, Any]:
-    """Registered classes, of all registries or those of a name."""
+    """Registered classes of all registries, or of the one of this name."""
     found: dict[str, Any] = {}
     for registry in registries():
         if name in ('', registry.name):
@@ -136,7 +136,7 @@ def members(name: str = '') -> dict[str, Any]:
 
 
 def class_of(message: str) -> Any:
-    """The registered class that a message of a constructor names."""
+    """Registered class that an error message of a constructor names."""
     named = re.search(r'class `(\w+)`', message) or re.search(
         r'(\w+)\.__init__\(\)', message
     )
@@ -144,7 +144,7 @@ def class_of(message: str) -> Any:
 
 
 def parameters_of(built: Any) -> set[str]:
-    """Names that a constructor and those that it inherits take."""
+    """Argument names of a constructor and of the inherited ones."""
     owners = inspect.getmro(built) if isinstance(built, type) else ()
     return {
         name
@@ -162,7 +162,7 @@ def unknown_type(message: str) -> tuple[str, str] | None:
     scope, _, kind = named[2].rpartition('::')
     what = f'no {kind} is called {name}'
     if name in OLD_NAMES:
-        return f'{what}, which is of mmdet 2', OLD_NAMES[name]
+        return f'{what}, which is from mmdet 2', OLD_NAMES[name]
     known = members(kind) or members()
     if name in known:
         return f'{what} in the scope {scope}', "default_scope='mmdet'"
@@ -184,7 +184,7 @@ def unknown_argument(message: str) -> tuple[str, str] | None:
     known = parameters_of(built)
     near = near_name(name, known)
     if name in OLD_ARGUMENTS:
-        return f'{what}, which is of mmdet 2', OLD_ARGUMENTS[name]
+        return f'{what}, which is from mmdet 2', OLD_ARGUMENTS[name]
     if near:
         return what + hint(near), f'{near}=… in place of {name}=…'
     return what, f'leave {name} out, or choose from {", ".join(sorted(known))}'
@@ -203,7 +203,7 @@ def missing_package(message: str) -> tuple[str, str] | None:
 
 
 Reader = Callable[[str], tuple[str, str] | None]
-"""What is wrong and its fix, from the text of an error."""
+"""Turns the text of an error into a problem and its fix."""
 PHRASES = (
     (
         'only support by_epoch=True',
@@ -222,8 +222,8 @@ PHRASES = (
     (
         "'mix_results' in results",
         "train_dataloader.dataset=dict(type='MultiImageMixDataset', "
-        'dataset=…, pipeline=[…]): the images are loaded by the pipeline of '
-        'the inner dataset, this step and what follows stand in the outer',
+        'dataset=…, pipeline=[…]): the inner dataset loads the images, and '
+        'its outer pipeline has this step and the following ones',
     ),
     (
         'direction in valid_directions',
@@ -232,7 +232,7 @@ PHRASES = (
     (
         'If the mean has',
         "dict(type='LoadImageFromFile', color_type='color') in every "
-        'pipeline, or one value a channel in model.data_preprocessor.mean '
+        'pipeline, or one value per channel in model.data_preprocessor.mean '
         'and std',
     ),
     (
@@ -289,7 +289,7 @@ PHRASES = (
     ),
     (
         "has no attribute 'layer5'",
-        'model.backbone.frozen_stages=1, of the stages 1 to 4',
+        'model.backbone.frozen_stages=1, at most 4',
     ),
     (
         "has no attribute 'scale_factor'",
@@ -307,19 +307,19 @@ PHRASES = (
     ),
     (
         "'SSDHead' object has no attribute 'loss_cls'",
-        'mmdet 3.3.0 forgot it; in a module of custom_imports: '
+        'mmdet 3.3.0 never sets it; in a module of custom_imports: '
         'from mmdet.models import SSDHead; SSDHead.loss_cls = None',
     ),
     (
         "has no attribute 'assigner'",
         'model.train_cfg=dict(assigner=dict(type=…), allowed_border=-1, '
-        'pos_weight=-1, debug=False), as the stock config of the head has '
-        'it; of a config for tests alone train_cfg, train_dataloader and '
+        'pos_weight=-1, debug=False), as in the stock config of the head; '
+        'in a config only for tests, train_cfg, train_dataloader and '
         'optim_wrapper are None',
     ),
     (
         'len(self.regress_ranges)',
-        'model.bbox_head.regress_ranges: one pair a level of strides, such '
+        'model.bbox_head.regress_ranges: one pair per level of strides, such '
         'as ((-1, 64), (64, 128), (128, 256), (256, 512), (512, 1e8))',
     ),
     (
@@ -327,11 +327,11 @@ PHRASES = (
         "dict(type='PackDetInputs') at the end of the pipeline",
     ),
 )
-"""What an error says, and its fix, with the key of what raised it."""
+"""Phrases of error messages and their fixes; {key}: what raised it."""
 
 
 def failing_line(error: BaseException) -> str:
-    """The line of source that raised an error without a message."""
+    """Source line that raised an error without a message."""
     frames = traceback.extract_tb(error.__traceback__)
     if not frames:
         return type(error).__name__
@@ -342,13 +342,13 @@ def failing_line(error: BaseException) -> str:
 def explained(
     key: str, error: BaseException, level: Any = 'error', fix: str = ''
 ) -> Finding:
-    """A finding about the value below a key that raised an error.
+    """Turn an error into a finding.
 
     Args:
-        key: Dotted, of the config.
-        error: What building or calling it raised.
-        level: Of the finding.
-        fix: Where the error itself suggests none.
+        key: Dotted key of the value that raised it.
+        error: Error from building or calling the value.
+        level: Level of the finding.
+        fix: Fix to use if the error itself suggests none.
     """
     text = ' '.join(str(error).split()) or failing_line(error)
     if isinstance(error, KeyError) and re.fullmatch(r"'\w+'", text):

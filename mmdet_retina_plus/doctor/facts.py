@@ -1,4 +1,4 @@
-"""What an environment offers, gathered as data that tests can make up."""
+"""Gather facts about an environment, as plain data for the checks."""
 
 import json
 import platform
@@ -19,11 +19,11 @@ IMPORTS = {
     'mmdet_retina_plus': 'mmdet_retina_plus.detectors',
     'mim': 'mim.cli',
 }
-"""What to import to know that a subject works; each needs those above."""
+"""Module to import per subject; each depends on those above it."""
 
 PROBE = """
 import importlib, json, sys
-# mim does not import from the current folder either.
+# As in mim, do not import from the current folder.
 sys.path[:] = filter(None, sys.path)
 for module in sys.argv[1:]:
     print(json.dumps([module, 'crashes the interpreter']), flush=True)
@@ -52,16 +52,16 @@ class Facts:
     """An environment, as data.
 
     Attributes:
-        providers: Distributions by the import name that they provide.
+        providers: Distributions by import name.
         versions: Version by distribution.
-        failures: Why a module of `IMPORTS` fails; '' or absent where it does
-            not, or was not tried.
-        device: What torch computes on.
-        gpu: Whether that is a GPU.
-        mmcv_cuda: The CUDA version that mmcv's operators are built for,
-            'not available' where for none, '' where they do not load.
-        operators: 'compiled', or what those in Python run on, 'torchvision'
-            or 'torch'.
+        failures: Error by module of `IMPORTS`; '' or absent if it imports or
+            was not tried.
+        device: Device that torch computes on.
+        gpu: Whether that device is a GPU.
+        mmcv_cuda: CUDA version of mmcv's operators; 'not available': built
+            without CUDA; '': they do not load.
+        operators: 'compiled', or the library that operators in Python use:
+            'torchvision' or 'torch'.
         compiler: Path of a C++ compiler.
         python: Version of the interpreter.
     """
@@ -85,7 +85,7 @@ class Facts:
 
 
 def gather_facts() -> Facts:
-    """Look around; modules are imported in a process that may crash."""
+    """Gather facts; modules are imported in a process that may crash."""
     found = metadata.packages_distributions()
     providers = {
         name: sorted(set(filter(None, found.get(name, []))))
@@ -102,7 +102,7 @@ def gather_facts() -> Facts:
         stderr=subprocess.DEVNULL,
         text=True,
     )
-    # Whatever else a module prints when it is imported is not ours.
+    # Ignore what modules print when they are imported.
     lines = [x for x in probe.stdout.splitlines() if x.startswith('["')]
     answers = dict(map(json.loads, lines))
     return Facts(

@@ -1,4 +1,4 @@
-"""What a check found, and how findings are joined and shown."""
+"""Findings of checks: how they are merged and shown."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 FIX = 'correct what the message names, then run this again'
 COLOURS = {'error': 'bold red', 'warning': 'yellow', 'ok': 'green'}
-"""By level, the worst first."""
+"""Colours by level, worst first."""
 
 
 Level = Literal['ok', 'warning', 'error']
@@ -16,18 +16,17 @@ Level = Literal['ok', 'warning', 'error']
 
 @dataclass(frozen=True)
 class Finding:
-    """One answer of the doctor.
+    """Result of one check.
 
     Attributes:
-        level: With an 'error' training cannot work, or learns nothing; a
-            'warning' may be meant.
-        subject: What was looked at, in a word or two.
-        message: What was seen.
-        fix: What to do about it; only an 'ok' needs none.
-        cause: What is at fault: '' for the subject, 'annotations', of which
-            trials drop what they find where other findings tell of them; and
-            'spelling' of categories, 'classes', 'lists' of categories that
-            differ, which explain each other.
+        level: 'error': training cannot work or learns nothing or the wrong
+            thing; 'warning': may be intended; 'ok'.
+        subject: What was checked, in a word or two.
+        message: What was found.
+        fix: How to fix it; only an 'ok' needs none.
+        cause: '' if the subject itself is the cause. 'annotations': dropped
+            where other findings already report the annotations. 'spelling',
+            'classes', 'lists': category problems that explain each other.
     """
 
     level: Level
@@ -46,14 +45,14 @@ def failure(subject: str, error: Exception, fix: str = FIX) -> Finding:
 
 
 def guarded(check: Callable[..., list[Finding]], *given: Any) -> list[Finding]:
-    """Findings of a check, or one about the exception that it raises."""
+    """Run a check; turn an exception that it raises into a finding."""
     try:
         return check(*given)
-    except Exception as error:  # What is looked at may be of any kind.
+    except Exception as error:  # A config may have any value.
         subject = check.__name__.removeprefix('check_')
         fix = (
-            f'{check.__name__} met a value that it does not understand: '
-            'correct what the message names; if it is right, report it'
+            f'{check.__name__} cannot handle this value: correct what the '
+            'message names; if it is right, report a bug'
         )
         return [failure(subject, error, fix)]
 
@@ -67,7 +66,7 @@ def any_error(findings: Sequence[Finding]) -> bool:
 
 
 def explains(cause: Finding, message: str) -> bool:
-    """Whether an error names a setting that the fix of another changes."""
+    """Whether a message names a setting that the fix of an error changes."""
     changed = re.findall(r'(\w+)=', cause.fix)
     return cause.level == 'error' and any(key in message for key in changed)
 
@@ -75,11 +74,11 @@ def explains(cause: Finding, message: str) -> bool:
 def without_consequences(
     findings: Sequence[Finding], causes: Sequence[Finding]
 ) -> list[Finding]:
-    """Findings, less the failed trials where errors of settings explain them.
+    """Drop failed trials that other errors explain.
 
     Args:
-        findings: Of trials: a step, a prediction.
-        causes: Of what they try.
+        findings: Findings of trials: a loss step, a prediction.
+        causes: Findings about the settings under trial.
     """
     if any_error(causes):
         return [x for x in findings if x.level != 'error']
@@ -87,7 +86,7 @@ def without_consequences(
 
 
 def joined(findings: Iterable[Finding]) -> list[Finding]:
-    """Findings of one message as one, the worst level first."""
+    """Merge findings with equal messages, and sort them worst first."""
     subjects: dict[Finding, list[str]] = {}
     for finding in findings:
         same = subjects.setdefault(replace(finding, subject=''), [])
@@ -104,7 +103,7 @@ def joined(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def as_json(findings: Sequence[Finding], **about: Any) -> str:
-    """Findings and what they are about, as one JSON object."""
+    """Return findings and information about the run as one JSON object."""
     listed = [asdict(finding) for finding in findings]
     for one in listed:
         del one['cause']
@@ -112,7 +111,7 @@ def as_json(findings: Sequence[Finding], **about: Any) -> str:
 
 
 def show(findings: Sequence[Finding]) -> None:
-    """Print a table, and below it the fixes, unwrapped for copying."""
+    """Print a table, followed by the fixes, unwrapped for copying."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

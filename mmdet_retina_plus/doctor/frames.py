@@ -1,4 +1,4 @@
-"""Frames of one film, or slices of one scan, in training and validation."""
+"""Find frames of one video, or slices of one scan, in both sets."""
 
 import os
 import re
@@ -8,21 +8,20 @@ from mmdet_retina_plus.common.text import quantity
 
 from .findings import Finding
 from .image_files import Look, show_the_same
-from .images import paths_of
-from .split import Split
+from .split import Split, paths_of
 
 NUMBERED = re.compile(r'(.*?)(\d+)(\D*)')
-"""What stands before the last number of a name, the number, the rest."""
+"""Text before the last number of a name, the number, the rest."""
 NEAR = 2
-"""Difference of the numbers of neighbours."""
+"""Maximum difference between the numbers of neighbours."""
 FEWEST, PAIRS = 6, 12
-"""Neighbours that tell something, and pairs to look at."""
+"""Minimum number of neighbours, and number of pairs to compare."""
 MOST, CHANCE = 0.7, 0.3
-"""Fraction of pairs that look alike: of neighbours, and of any two images."""
+"""Minimum fraction of similar neighbours, maximum of similar other pairs."""
 
 
 def numbers_of(paths: Sequence[str]) -> dict[tuple[str, str, int], str]:
-    """Paths by what their names have before and after a number, and it."""
+    """Paths by the text before and after the last number, and the number."""
     found = {}
     for path in paths:
         match = NUMBERED.fullmatch(os.path.basename(path))
@@ -34,7 +33,7 @@ def numbers_of(paths: Sequence[str]) -> dict[tuple[str, str, int], str]:
 def neighbours(
     paths: Sequence[str], training: Sequence[str]
 ) -> list[tuple[str, str]]:
-    """Each image that has one of training beside it in a numbering, and it."""
+    """Pair each image with a training image of a nearby number."""
     known = numbers_of(training)
     steps = [sign * step for step in range(1, NEAR + 1) for sign in (1, -1)]
     pairs = []
@@ -51,12 +50,12 @@ def check_frames(
     looks: Mapping[str, Look],
     alike: Callable[[str, str], bool] = show_the_same,
 ) -> list[Finding]:
-    """Images of validation that look like their neighbours in training.
+    """Report validation images that look like neighbours in training.
 
     Args:
         splits: Data sets.
-        looks: At their images.
-        alike: Whether two files show the same.
+        looks: Results for their images, by path.
+        alike: Whether two files show the same picture.
     """
 
     def readable(split: Split) -> list[str]:
@@ -73,7 +72,7 @@ def check_frames(
             continue
         chosen = pairs[:: len(pairs) // PAIRS + 1]
         same = sum(alike(*pair) for pair in chosen)
-        # Pictures from one camera on its tripod are all alike.
+        # All pictures from one fixed camera look alike.
         others = [x for _, x in chosen[1:] + chosen[:1]]
         others = [*others[len(others) // 2 :], *others[: len(others) // 2]]
         chance = sum(
@@ -84,11 +83,11 @@ def check_frames(
             continue
         path, near = map(os.path.basename, pairs[0])
         findings += split.warn(
-            f'{len(pairs)} of {quantity(len(paths), "image")} stand beside '
-            f'one of training in a numbering and look like it, as {path} and '
-            f'{near} do: frames of one film or slices of one scan, so AP is '
+            f'{len(pairs)} of {quantity(len(paths), "image")} are numbered '
+            f'next to a training image and look like it, as {path} and '
+            f'{near} do: frames of one video or slices of one scan, so AP is '
             'too high',
-            'put all frames of a film, or all slices of a scan, into the same '
-            'annotation file',
+            'put all frames of a video, or all slices of a scan, into the '
+            'same annotation file',
         )
     return findings

@@ -1,4 +1,4 @@
-"""Hooks, logs, views and the process of a run, each by itself."""
+"""Check hooks, logging, visualisation and process settings of a run."""
 
 import copy
 import logging
@@ -16,7 +16,7 @@ from .findings import Finding
 
 
 def check_hooks(cfg: Mapping) -> list[Finding]:
-    """Hooks, the log processor and the visualizer, each by itself."""
+    """Build each hook, the log processor and the visualizer."""
     from mmengine.registry import HOOKS, LOG_PROCESSORS, VISUALIZERS
 
     findings: list[Finding] = []
@@ -47,7 +47,7 @@ def check_hooks(cfg: Mapping) -> list[Finding]:
 
 
 def check_backends(backends: Any) -> list[Finding]:
-    """Only their names: some connect to a server as they are built."""
+    """Check only the names: some backends connect to a server when built."""
     from mmengine.registry import VISBACKENDS
 
     return [
@@ -61,7 +61,7 @@ def check_backends(backends: Any) -> list[Finding]:
 
 
 def check_priority(key: str, hook: Any) -> list[Finding]:
-    """The runner reads it after the constructor of the hook."""
+    """Check `priority`, which the runner reads, not the hook."""
     from mmengine.runner.priority import Priority, get_priority
 
     priority = part({'hook': hook}, 'hook').get('priority')
@@ -79,7 +79,7 @@ def check_priority(key: str, hook: Any) -> list[Finding]:
 def check_choice(
     key: str, value: Any, known: Iterable[str], usual: str
 ) -> list[Finding]:
-    """One of few texts, which a run looks up as it starts."""
+    """Check a setting that must be one of a few strings."""
     if value in (names := list(known)):
         return []
     near = near_name(str(value), names) or usual
@@ -88,12 +88,12 @@ def check_choice(
 
 
 def check_absent_hooks(cfg: Mapping) -> list[Finding]:
-    """Hooks of mmengine that None takes away."""
+    """Report default hooks of mmengine that are set to None."""
     hooks = part(cfg, 'default_hooks')
     absent = {
         'param_scheduler': (
             cfg.get('param_scheduler'),
-            'no hook steps param_scheduler: the learning rate stays as it is',
+            'no hook steps param_scheduler: the learning rate never changes',
             'ParamSchedulerHook',
         ),
         'checkpoint': (
@@ -115,7 +115,7 @@ def check_absent_hooks(cfg: Mapping) -> list[Finding]:
 
 
 def check_process(cfg: Mapping) -> list[Finding]:
-    """Settings of the process, which a run reads first of all."""
+    """Check `mp_start_method` and `log_level`, which a run reads first."""
     key = 'env_cfg.mp_cfg'
     method = part(cfg, key).get('mp_start_method', 'fork')
     methods = multiprocessing.get_all_start_methods()
@@ -131,12 +131,12 @@ def check_seed(cfg: Mapping) -> list[Finding]:
     seed = part(cfg, 'randomness').get('seed')
     if seed is None or (isinstance(seed, int) and 0 <= seed < 2**32):
         return []
-    message = f'seed={seed!r} is no whole number of 0 to 2 ** 32 - 1'
+    message = f'seed={seed!r} is not a whole number from 0 to 2 ** 32 - 1'
     return [Finding('error', 'randomness', message, 'randomness.seed=0')]
 
 
 def check_tta(cfg: Mapping) -> list[Finding]:
-    """What only `--tta` builds: no training stops there."""
+    """Build what only `--tta` builds; warn, for training does not stop."""
     from mmdet.registry import MODELS, TRANSFORMS
 
     builds: dict[str, Callable[[], Any]] = {}

@@ -1,4 +1,4 @@
-"""Image files looked at: what the header says, what the loader makes of it."""
+"""Read image headers and decode images, in several processes."""
 
 import contextlib
 import hashlib
@@ -17,17 +17,17 @@ from mmdet_retina_plus.common.cores import cores
 from mmdet_retina_plus.common.exif import UPRIGHT, orientation
 
 FEW = 500
-"""Files that are not worth other processes."""
+"""Number of files below which one process is faster."""
 CHUNK = 256
 END = 4096
-"""Bytes that tell files of one length apart."""
+"""Trailing bytes that distinguish most files of equal length."""
 THUMBNAIL = 16
-"""Pixels along a side that tell pictures apart."""
+"""Side of the thumbnails that are compared, in pixels."""
 SAME = 0.9
-"""Lowest correlation of the thumbnails of one picture."""
+"""Correlation above which two thumbnails show the same picture."""
 DEEP_MODES = ('I', 'I;16', 'I;16B', 'I;16L', 'F')
 BITS_PER_SAMPLE = 258
-"""Tag of TIFF."""
+"""TIFF tag."""
 Track = Callable[[Iterable[Any]], Iterable[Any]]
 
 
@@ -36,17 +36,17 @@ class Look:
     """What is known about an image file.
 
     Attributes:
-        error: Why it cannot be read, '' if it can.
+        error: Why it cannot be read; '' if it can.
         missing: Whether there is no such file.
         size: Width and height of the pixels as stored.
-        orientation: Of EXIF; 1: as stored.
-        format: By its content.
-        deep: Whether it has more than 8 bits a channel.
-        shape: Height, width and channels as loaded; (): was not decoded.
-        highest: Of the values as loaded; 0: was not decoded.
+        orientation: EXIF orientation; 1: as stored.
+        format: Format by content, as Pillow names it.
+        deep: Whether it has more than 8 bits per channel.
+        shape: Height, width and channels as loaded; (): not decoded.
+        highest: Highest value as loaded; 0: not decoded.
         bytes: Length of the file.
-        flat: Whether all pixels are equal; False: was not decoded.
-        pages: Images of one size in the file.
+        flat: Whether all pixels are equal; False also if not decoded.
+        pages: Number of images of equal size in the file.
     """
 
     error: str = ''
@@ -62,8 +62,12 @@ class Look:
     pages: int = 1
 
 
+Looks = Mapping[str, Look]
+"""Results by path."""
+
+
 def follows_orientation(step: Mapping) -> bool:
-    """Whether a loading step turns images as EXIF says."""
+    """Whether a loading step applies the EXIF orientation."""
     return (
         kind(step) == 'LoadImageFromFile'
         and step.get('color_type', 'color') in ('color', 'grayscale')
@@ -73,7 +77,7 @@ def follows_orientation(step: Mapping) -> bool:
 
 @contextlib.contextmanager
 def quiet_decoders() -> Iterator[None]:
-    """Keep what libraries in C write to the standard error stream from it."""
+    """Discard what C libraries write to the standard error stream."""
     kept = os.dup(2)
     with open(os.devnull, 'w') as nowhere:
         os.dup2(nowhere.fileno(), 2)
@@ -85,10 +89,10 @@ def quiet_decoders() -> Iterator[None]:
 
 
 def is_deep(image: Any) -> bool:
-    """Whether an image opened by Pillow has more than 8 bits a channel."""
+    """Whether an image opened by Pillow has more than 8 bits per channel."""
     if image.mode in DEEP_MODES:
         return True
-    # Pillow opens several channels as 8 bits each, whatever they have.
+    # Pillow opens multi-channel images as 8 bits each, whatever is stored.
     if image.format == 'PNG':
         return any(';16B' in str(tile) for tile in image.tile)
     tags = getattr(image, 'tag_v2', {})
@@ -99,7 +103,7 @@ def read_header(path: str, length: int) -> Look:
     from PIL import Image
 
     with Image.open(path) as image:
-        deep = is_deep(image)  # To look for EXIF may load the pixels.
+        deep = is_deep(image)  # First: reading EXIF may load the pixels.
         return Look(
             size=image.size,
             orientation=orientation(image),
@@ -111,24 +115,24 @@ def read_header(path: str, length: int) -> Look:
 
 
 def pages_of(image: Any) -> int:
-    """Images of one size in a TIFF or GIF; a pyramid has them smaller."""
+    """Count pages of a TIFF or GIF; 1 for a pyramid, whose sizes differ."""
     if image.format not in ('TIFF', 'GIF'):
         return 1
     size = image.size
     try:
         number = getattr(image, 'n_frames', 1)
         image.seek(min(number - 1, 1))
-    except Exception:  # Decoders raise what they like of later pages.
+    except Exception:  # Decoders may raise anything.
         return 1
     return number if image.size == size else 1
 
 
 def look(path: str, load: Callable[[dict], Any] | None) -> Look:
-    """Look at a file.
+    """Read the header of an image, and decode it if `load` is given.
 
     Args:
-        path: Of the image.
-        load: The first step of a pipeline; None: the header is enough.
+        path: Image file.
+        load: Loading step of a pipeline; None: read the header only.
     """
     from dataclasses import replace
 
@@ -141,7 +145,7 @@ def look(path: str, load: Callable[[dict], Any] | None) -> Look:
     length = status.st_size
     try:
         seen = read_header(path, length)
-    except Exception as error:  # Decoders raise what they like.
+    except Exception as error:  # Decoders may raise anything.
         seen = Look(error=f'{error}', bytes=length)
         load = load or any_image
     if load is None:
@@ -153,7 +157,7 @@ def look(path: str, load: Callable[[dict], Any] | None) -> Look:
     except Exception as error:
         return replace(seen, error=' '.join(f'{error}'.split())[-200:])
     shape = (*image.shape, 1)[:3]
-    # What Pillow does not know, such as TIFF of many channels.
+    # Pillow cannot open some files, such as TIFF of many channels.
     size = seen.size if seen.size[0] else (shape[1], shape[0])
     highest = float(image.max()) if image.size else 0
     return replace(
@@ -167,7 +171,7 @@ def look(path: str, load: Callable[[dict], Any] | None) -> Look:
 
 
 def is_flat(image: Any) -> bool:
-    """Whether all pixels are equal; of most images a few tell."""
+    """Whether all pixels are equal; a subsample settles most images."""
     if not image.size:
         return False
     first = image[0, 0]
@@ -175,14 +179,14 @@ def is_flat(image: Any) -> bool:
 
 
 def any_image(results: dict) -> dict:
-    """Stands for a loader where there is none, or only headers are wanted."""
+    """Load an image where no loading step is given."""
     import mmcv
 
     return {'img': mmcv.imread(results['img_path'], 'unchanged')}
 
 
 def show_the_same(first: str, second: str) -> bool:
-    """Whether two files are one picture, in whatever format and size."""
+    """Whether two files show the same picture, in any format and size."""
     import cv2
     import numpy as np
 
@@ -196,7 +200,7 @@ def show_the_same(first: str, second: str) -> bool:
                 )
                 for path in (first, second)
             ]
-    except Exception:  # Decoders raise what they like; others report it.
+    except Exception:  # Another check reports broken files.
         return False
     one, two = [x.reshape(THUMBNAIL**2, -1).mean(1) for x in small]
     one, two = one - one.mean(), two - two.mean()
@@ -216,11 +220,11 @@ def look_at_all(
     load: Callable[[dict], Any] | None,
     track: Track = iter,
 ) -> dict[str, Look]:
-    """Look at files, in all processes that the CPU has cores for.
+    """Look at files, with one process per core.
 
     Args:
-        paths: Files.
-        load: First step of a pipeline, to decode; None: headers only.
+        paths: Image files.
+        load: Loading step of a pipeline; None: read headers only.
         track: Shows progress over chunks.
     """
     return spread(partial(look_at_many, load=load), paths, track)
@@ -231,13 +235,13 @@ def spread(
     paths: Iterable[str],
     track: Track = iter,
 ) -> dict[str, Any]:
-    """What a task says of each file, in processes where many are given."""
+    """Run a task on each file, in several processes if there are many."""
     paths = list(dict.fromkeys(paths))
     chunks = [paths[at : at + CHUNK] for at in range(0, len(paths), CHUNK)]
     if len(paths) < FEW:
         answers = [x for chunk in chunks for x in task(chunk)]
         return dict(zip(paths, answers, strict=True))
-    # Modules are imported already, and nothing computes meanwhile.
+    # Forking shares the imported modules; no other thread computes here.
     context = multiprocessing.get_context('fork')
     with ProcessPoolExecutor(cores(), context) as pool:
         found = [
@@ -249,7 +253,7 @@ def spread(
 
 
 def digests(paths: Sequence[str], end: int | None = None) -> list[bytes]:
-    """Of the content of files, or of as many bytes at their end."""
+    """Hash whole files, or only their last `end` bytes."""
     found = []
     for path in paths:
         with open(path, 'rb') as file:
@@ -260,15 +264,15 @@ def digests(paths: Sequence[str], end: int | None = None) -> list[bytes]:
 
 
 def alike(keys: Mapping[str, Any]) -> dict[str, Any]:
-    """The files whose key another one has, too."""
+    """Keep the files whose key occurs more than once."""
     numbers = Counter(keys.values())
     return {path: key for path, key in keys.items() if numbers[key] > 1}
 
 
 def copies_among(looks: Mapping[str, Look]) -> dict[str, bytes]:
-    """Digests of those files of which another has the same content.
+    """Digests of the files whose content occurs more than once.
 
-    Files of one length are many; their ends tell nearly all apart.
+    Compares lengths first, then the last bytes, then the whole content.
     """
     keys: dict[str, Any] = alike({
         path: seen.bytes for path, seen in looks.items() if seen.bytes

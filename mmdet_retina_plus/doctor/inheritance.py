@@ -1,4 +1,4 @@
-"""Variables of a config that its bases used before it changed them."""
+"""Find variables that a config sets after its bases have used them."""
 
 import ast
 import re
@@ -20,7 +20,7 @@ BASE = '_base_'
 
 
 def bases_of(file: str) -> list[str]:
-    """Files that a config inherits from, in order."""
+    """Return the files that a config inherits from, in order."""
     from mmengine.config import Config
 
     if not file.endswith('.py'):
@@ -32,14 +32,14 @@ def bases_of(file: str) -> list[str]:
 
 
 def root_of(node: ast.AST) -> str:
-    """Variable that an expression such as x[0].y begins with, '' if none."""
+    """Variable at the start of an expression such as x[0].y, '' if none."""
     while isinstance(node, ast.Attribute | ast.Subscript | ast.Call):
         node = node.func if isinstance(node, ast.Call) else node.value
     return node.id if isinstance(node, ast.Name) else ''
 
 
 def names_in(node: ast.AST) -> set[str]:
-    """Variables that code reads, those of a base too."""
+    """Variables that code reads, including `_base_.name`."""
     found = {
         x.id
         for x in ast.walk(node)
@@ -54,9 +54,9 @@ def names_in(node: ast.AST) -> set[str]:
 
 
 def changed_by(statement: ast.stmt) -> set[str]:
-    """Variables that a statement sets, or only changes.
+    """Variables that a statement sets or changes in place.
 
-    Such as `x = x + y`, `x['key'] = y` or `x.insert(0, y)`.
+    For example `x = x + y`, `x['key'] = y` or `x.insert(0, y)`.
     """
     if isinstance(statement, ast.Assign | ast.Delete):
         return {root_of(x) for x in statement.targets}
@@ -68,7 +68,7 @@ def changed_by(statement: ast.stmt) -> set[str]:
 
 
 def own_variables(file: str) -> tuple[set[str], set[str]]:
-    """Variables that a file assigns, and those that it uses elsewhere."""
+    """Variables that a file assigns, and variables that it reads."""
     assigned: set[str] = set()
     used: set[str] = set()
     for statement in ast.parse(Path(file).read_text()).body:
@@ -80,14 +80,14 @@ def own_variables(file: str) -> tuple[set[str], set[str]]:
 
 
 def check_variables(file: str, cfg: Mapping) -> list[Finding]:
-    """Variables that a config sets anew and that only its bases used.
+    """Report variables that a config reassigns and only its bases read.
 
-    mmengine reads a base to its end before the config that inherits from it,
-    so what the base made of a variable keeps the old value.
+    mmengine evaluates a base completely before the inheriting config, so
+    settings that the base derived from a variable keep the old value.
 
     Args:
-        file: Of the config.
-        cfg: Its values, merged.
+        file: Config file.
+        cfg: Merged values of the config.
     """
     from mmengine.config import Config
 
@@ -111,14 +111,14 @@ def check_variables(file: str, cfg: Mapping) -> list[Finding]:
         places = list(dotted_items(settings))
         kept = [key for key, value in places if same(name, key, value, before)]
         if kept and not any(same(name, key, x, now) for key, x in places):
-            # A number may be of the same name by chance.
+            # A number may have the same name and value by chance.
             level: Level = 'warning' if is_number(now) else 'error'
             findings.append(unused(level, name, outermost(kept)))
     return findings
 
 
 def same(name: str, key: str, value: Any, wanted: Any) -> bool:
-    """Whether a key holds the value of a variable, not by chance."""
+    """Whether a key has the value of a variable, beyond coincidence."""
     if type(value) is not type(wanted) or value != wanted:
         return False
     texts = isinstance(value, str | list | tuple | dict) and bool(value)
@@ -126,7 +126,7 @@ def same(name: str, key: str, value: Any, wanted: Any) -> bool:
 
 
 def outermost(keys: list[str]) -> list[str]:
-    """Keys that do not lie below another of them."""
+    """Keys that are not below another one of them."""
     return [
         key
         for key in keys
@@ -146,13 +146,13 @@ def unused(level: Level, name: str, keys: list[str]) -> Finding:
 
 
 def is_set_later(file: str, key: str, than: str, cfg: Mapping) -> bool:
-    """Whether a config sets a value after a base has set another one.
+    """Whether a value is set at a later inheritance level than another.
 
     Args:
-        file: Of the config.
-        key: Dotted, of the value.
-        than: Of the other one, which the config leaves as it is.
-        cfg: Its values, merged.
+        file: Config file.
+        key: Dotted key of the value.
+        than: Dotted key of the other value.
+        cfg: Merged values of the config.
     """
     from mmengine.config import Config
 

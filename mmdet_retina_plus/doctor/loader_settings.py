@@ -1,4 +1,4 @@
-"""Settings of the data loaders: resizing at test time, the batch size."""
+"""Check data loader settings: resizing at test time, the batch size."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from .model_traits import is_retina, scored_sets
 from .weights import BATCH_NORMS, setting
 
 OF_RECIPES = {'SGD': 0.02, 'AdamW': 0.0001}
-"""Highest learning rates of usual recipes, for batches of 16."""
+"""Highest learning rates of common recipes, for batches of 16."""
 
 
 def check_test_resize(cfg: Mapping) -> list[Finding]:
@@ -23,18 +23,18 @@ def check_test_resize(cfg: Mapping) -> list[Finding]:
         pipelines = [x['pipeline'] for x in walk(loader) if x.get('pipeline')]
         steps = [kind(step) for step in walk(pipelines)]
         if pipelines and not any('Resize' in step for step in steps):
-            message = f'no Resize in the {name} pipeline, no scale_factor'
+            message = f'no Resize in the {name} pipeline, so no scale_factor'
             fix = "add dict(type='Resize', scale=…, keep_ratio=True)"
             findings.append(Finding('error', 'pipeline', message, fix))
     return findings
 
 
 def check_learning_rate(file: str, cfg: Mapping) -> list[Finding]:
-    """A rate for batches of another size, unless the config changed it.
+    """Report a learning rate for another batch size, unless it was changed.
 
     Args:
-        file: Of the config.
-        cfg: Its values.
+        file: Config file.
+        cfg: Values of the config.
     """
     size = 'auto_scale_lr.base_batch_size'
     scaling = part(cfg, 'auto_scale_lr')
@@ -46,13 +46,13 @@ def check_learning_rate(file: str, cfg: Mapping) -> list[Finding]:
         return []
     optimizer = part(cfg, 'optim_wrapper.optimizer')
     rate, highest = optimizer.get('lr'), OF_RECIPES.get(kind(optimizer), 0)
-    # In a config of one file only its values tell whether it is scaled.
+    # Without bases, only the value shows whether the rate is scaled.
     scaled = is_number(rate) and rate * meant / batch <= highest
     if scaled and not bases_of(file):
         return []
     message = (
-        f'the learning rate is meant for batches of {meant}, on one device '
-        f'they are of {batch}'
+        f'the learning rate is meant for batches of {meant}; on one device '
+        f'they have {batch} images'
     )
     fix = (
         f'auto_scale_lr.enable=True, or {size}={batch} if lr is right for '
@@ -62,13 +62,13 @@ def check_learning_rate(file: str, cfg: Mapping) -> list[Finding]:
 
 
 def check_last_batch(cfg: Mapping) -> list[Finding]:
-    """Images of validation that no batch has."""
+    """Report validation images that `drop_last` leaves out."""
     return [
         Finding(
             'error',
             f'{name}_dataloader',
-            'drop_last=True: the images of the last batch that is not full '
-            'are not predicted, and count as missed',
+            'drop_last=True: images of an incomplete last batch are not '
+            'predicted, and count as missed',
             f'{name}_dataloader.drop_last=False',
         )
         for name in scored_sets(cfg)
@@ -78,7 +78,7 @@ def check_last_batch(cfg: Mapping) -> list[Finding]:
 
 
 def check_single_images(cfg: Mapping) -> list[Finding]:
-    """Statistics of batch norms over a single image."""
+    """Report batch norms that train on single images."""
     if part(cfg, 'train_dataloader').get('batch_size') != 1:
         return []
     backbone = part(cfg, 'model.backbone')
@@ -100,7 +100,7 @@ def check_single_images(cfg: Mapping) -> list[Finding]:
             'warning',
             'train_dataloader',
             f'batch_size=1: the batch norms of the {" and ".join(others)} '
-            'have the statistics of one image',
+            'use the statistics of one image',
             'train_dataloader.batch_size=2 or more, or '
             f"model.{others[0]}.norm_cfg=dict(type='GN', num_groups=32)",
         )

@@ -1,4 +1,4 @@
-"""Settings of the losses that training accepts and suffers from."""
+"""Check settings of losses that silently harm training."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -19,22 +19,24 @@ from .weights import setting
 
 
 def check_classifier(cfg: Mapping) -> list[Finding]:
-    """The head reads `use_sigmoid` in the config, not in the loss."""
+    """Check `use_sigmoid`, which the head reads in the config."""
     head = part(cfg, 'model.bbox_head')
     loss = part(head, 'loss_cls')
     if not counts_channels(cfg) or loss.get('use_sigmoid', False):
         return []
-    # The losses of Gaussian maps have no such argument, nor background.
+    # Losses for Gaussian maps have neither this argument nor a background.
     default = setting({'type': loss.get('type')}, 'use_sigmoid', None)
     if 'Focal' in kind(loss) and default is not None:
         message = (
-            f'{kind(loss)} without use_sigmoid=True: the head adds a channel '
-            'for background and trains it wrongly'
+            f'{kind(loss)} without use_sigmoid=True: the head adds a '
+            'background channel and trains it wrongly'
         )
         fix = 'loss_cls=dict(use_sigmoid=True)'
         return [Finding('error', 'loss_cls', message, fix)]
     if kind(loss) == 'CrossEntropyLoss' and kind(head) == 'RetinaHead':
-        message = 'a softmax starts without prior, with a loss of hundreds'
+        message = (
+            'a softmax starts without prior, so the loss is in the hundreds'
+        )
         fix = "bbox_head=dict(type='RetinaPlusHead')"
         return [Finding('warning', 'loss_cls', message, fix)]
     return []
@@ -48,15 +50,15 @@ def check_box_scale(cfg: Mapping) -> list[Finding]:
     if any(std != 1 for std in stds):
         return []
     message = (
-        'with target_stds of 1 the errors are some ten times smaller than '
-        'the self-adjusting loss expects, its cap does nothing'
+        'with target_stds of 1 the errors are about ten times smaller than '
+        'the self-adjusting loss expects, so its cap has no effect'
     )
     fix = 'bbox_coder=dict(target_stds=[0.1, 0.1, 0.2, 0.2])'
     return [Finding('warning', 'loss_bbox', message, fix)]
 
 
 def check_box_losses(cfg: Mapping) -> list[Finding]:
-    """IoU losses take boxes; heads give deltas unless told otherwise."""
+    """Report IoU losses that get deltas instead of decoded boxes."""
     findings = []
     for path, key, head in heads(cfg):
         loss = kind(head.get('loss_bbox'))
@@ -71,8 +73,8 @@ def check_box_losses(cfg: Mapping) -> list[Finding]:
             Finding(
                 'error',
                 key,
-                f'{loss} is given deltas, not boxes: the loss falls below 0 '
-                'without end',
+                f'{loss} gets deltas, not boxes: the loss falls below 0 '
+                'without bound',
                 f'{path}.reg_decoded_bbox=True',
             )
         )
@@ -80,13 +82,13 @@ def check_box_losses(cfg: Mapping) -> list[Finding]:
 
 
 def check_start(cfg: Mapping) -> list[Finding]:
-    """Initial weights of a head, and the prior that its class starts with."""
+    """Check the `init_cfg` of a head against the default of its class."""
     key, head = 'model.bbox_head.init_cfg', part(cfg, 'model.bbox_head')
     given = list(walk(head.get('init_cfg')))
     usual = setting({'type': head.get('type')}, 'init_cfg', None)
     if not given or not any('bias_prob' in x for x in walk(usual)):
         return []
-    # RTMDet's and others set it in their code.
+    # Heads such as RTMDet's set the prior in code.
     if 'bias_init' in inspect.getsource(head_of(cfg).init_weights):
         return []
     right = one_line(usual)
@@ -95,12 +97,12 @@ def check_start(cfg: Mapping) -> list[Finding]:
         message = f'std={max(wide)} of initial weights: losses start huge'
         return [Finding('warning', 'bbox_head', message, f'{key}={right}')]
     loss = setting(head, 'loss_cls', {})
-    # Without its exponent it is a cross entropy, which starts lower.
+    # With gamma=0 it is a cross entropy, which starts lower.
     focal = 'focal' in kind(loss).lower() and loss.get('gamma', 2) > 0
     priors = [x['bias_prob'] for x in given if is_number(x.get('bias_prob'))]
     if priors and max(priors) > HALF:
         message = (
-            f'bias_prob={max(priors)}: all anchors start as objects, and '
+            f'bias_prob={max(priors)}: all anchors start as objects, but '
             'nearly all are background'
         )
         return [Finding('warning', 'bbox_head', message, f'{key}={right}')]
@@ -110,25 +112,25 @@ def check_start(cfg: Mapping) -> list[Finding]:
         return []
     message = (
         'no bias_prob in init_cfg: all locations start with a score of 0.5, '
-        'and the focal loss far too high'
+        'and the focal loss starts far too high'
     )
     return [Finding('warning', 'bbox_head', message, f'{key}={right}')]
 
 
 HALF = 0.5
-"""Score of an anchor that is to be background, at most."""
+"""Maximum initial score of anchors."""
 SPREAD = 0.1
-"""Standard deviation of a head's initial weights that is too large."""
+"""Maximum standard deviation of a head's initial weights."""
 
 
 def check_pixel_losses(cfg: Mapping) -> list[Finding]:
-    """Distances of boxes in pixels, which losses of deltas are not for."""
+    """Report losses for deltas that get boxes in pixels."""
     return [
         Finding(
             'error' if loss_weight(head) > SMALL else 'warning',
             key,
             f'reg_decoded_bbox=True gives {kind(head["loss_bbox"])} boxes in '
-            'pixels, where it is for deltas',
+            'pixels, but it is for deltas',
             f'{path}.reg_decoded_bbox=False, or {path}.loss_bbox='
             "dict(_delete_=True, type='GIoULoss', loss_weight=2.0)",
         )
@@ -139,7 +141,7 @@ def check_pixel_losses(cfg: Mapping) -> list[Finding]:
 
 
 SMALL = 0.1
-"""Weight of a loss from which on pixels drown the loss of classes."""
+"""Loss weight above which errors in pixels dominate the class loss."""
 
 
 def loss_weight(head: Mapping) -> float:
@@ -148,7 +150,7 @@ def loss_weight(head: Mapping) -> float:
 
 
 def encodes_boxes(head: Mapping) -> bool:
-    """Whether it is the head of an RPN or of regions."""
+    """Whether a head is that of an RPN or a RoI box head."""
     from mmdet.models import BBoxHead, RPNHead
     from mmdet.registry import MODELS
 
@@ -157,7 +159,7 @@ def encodes_boxes(head: Mapping) -> bool:
 
 
 def heads(cfg: Mapping) -> list[tuple[str, str, Mapping]]:
-    """Heads of a model that have losses: dotted key, name, config."""
+    """Dotted key, name and config of the heads that have losses."""
     return [
         (path, [x for x in path.split('.') if not x.isdigit()][-1], value)
         for path, value in dotted_items(cfg.get('model'), 'model.')
@@ -169,12 +171,12 @@ def heads(cfg: Mapping) -> list[tuple[str, str, Mapping]]:
 def background_first(
     key: str, values: Sequence, background: bool
 ) -> list[Finding]:
-    """Weights whose odd one is the first, and that of the background last.
+    """Report class weights that have the background first, not last.
 
     Args:
-        key: Where the weights stand in the config.
-        values: One a class, and one for the background.
-        background: Whether there is one.
+        key: Dotted key of the weights.
+        values: One weight per class, and one for the background.
+        background: Whether there is a background weight.
     """
     if not background or not all(map(is_number, values)):
         return []
@@ -186,14 +188,14 @@ def background_first(
             'warning',
             f'{key.split(".")[-3]}.loss_cls',
             f'class_weight={list(values)}: {first} is the weight of the first '
-            'class, for mmdet has that of the background last',
+            'class, because mmdet has the background last',
             f'{key}={[*others, first]}',
         )
     ]
 
 
 def check_class_weights(cfg: Mapping) -> list[Finding]:
-    """One weight or alpha a class, and one for the background of a softmax."""
+    """Check the number of `class_weight` and `alpha` values."""
     findings = []
     for path, key, head in heads(cfg):
         number = head.get('num_classes')
@@ -212,13 +214,13 @@ def check_class_weights(cfg: Mapping) -> list[Finding]:
                     f'{path}.loss_cls.{name}', values, background
                 )
                 continue
-            rest = ' and one of the background' if background else ''
+            rest = ', including the background' if background else ''
             findings.append(
                 Finding(
                     'error',
                     f'{key}.loss_cls',
-                    f'{name} has {len(values)} values, {number} classes need '
-                    f'{wanted}{rest}',
+                    f'{name} has {len(values)} values, but {number} classes '
+                    f'need {wanted}{rest}',
                     f'{path}.loss_cls.{name}='
                     f'{(list(values) + [1.0] * wanted)[:wanted]}',
                 )
@@ -234,7 +236,7 @@ DEFAULT_CODER = {
 
 
 def check_coder(cfg: Mapping) -> list[Finding]:
-    """Four means and four standard deviations of box deltas."""
+    """Check for four means and four standard deviations of box deltas."""
     findings = []
     for path, value in dotted_items(cfg.get('model'), 'model.'):
         if kind(value) not in CODERS:
@@ -250,7 +252,7 @@ def check_coder(cfg: Mapping) -> list[Finding]:
             if four and above:
                 continue
             kinds = (
-                'numbers' if name == 'target_means' else 'numbers of 0 to 5'
+                'numbers' if name == 'target_means' else 'numbers from 0 to 5'
             )
             findings.append(
                 Finding(
@@ -264,11 +266,11 @@ def check_coder(cfg: Mapping) -> list[Finding]:
 
 
 STEEP, ONE_SIDED, HEAVY, BLUNT = 6, 0.03, 100, 2
-"""A gamma, an alpha's distance from 0 or 1 and a weight beyond meaning."""
+"""Limits for gamma, the distance of alpha from 0 or 1, weight and beta."""
 
 
 def check_focal(cfg: Mapping) -> list[Finding]:
-    """Exponent, balance and weight of losses outside what can be meant."""
+    """Report gamma, alpha, beta and weights outside their plausible range."""
     findings = []
     for path, loss in dotted_items(cfg.get('model'), 'model.'):
         name = path.rpartition('.')[2]
@@ -302,7 +304,7 @@ def check_focal(cfg: Mapping) -> list[Finding]:
                 and is_number(alpha)
                 and (0 <= alpha < ONE_SIDED or 1 - ONE_SIDED < alpha <= 1),
                 'warning',
-                f'alpha={alpha} weighs objects, and {rest:.2g} the '
+                f'alpha={alpha} weights objects, and {rest:.2g} the '
                 'background: one of them is hardly learnt',
                 'alpha=0.25',
             ),
@@ -311,20 +313,20 @@ def check_focal(cfg: Mapping) -> list[Finding]:
                 and loss.get('reduction', 'mean') not in ('mean', 'sum'),
                 'warning',
                 f'reduction={loss.get("reduction")!r}: the loss is divided by '
-                'the number of all priors, not of objects',
+                'the number of priors, not of positives',
                 "reduction='mean'",
             ),
             (
                 kind(loss) == 'SmoothL1Loss' and loss.get('beta', 1) > BLUNT,
                 'warning',
-                f'beta={loss.get("beta")}: nearly all errors of deltas are '
-                'squared, and small ones learn next to nothing',
+                f'beta={loss.get("beta")}: the loss is quadratic for nearly '
+                'all deltas, so small errors have next to no gradient',
                 'beta=0.11',
             ),
             (
                 is_number(weight) and weight > HEAVY,
                 'warning',
-                f'loss_weight={weight} drowns all other losses',
+                f'loss_weight={weight} dominates all other losses',
                 'loss_weight=1.0',
             ),
             (

@@ -1,4 +1,4 @@
-"""Masks and maps between pipeline, model and evaluator."""
+"""Check masks and maps between pipeline, model and evaluator."""
 
 from collections.abc import Mapping
 
@@ -23,11 +23,11 @@ MASKS_STAY = tuple(
     for scope in ('', 'mmdet.')
     for name in ('RandomShift', 'Mosaic', 'MixUp')
 )
-"""mmdet's transforms that move pixels and boxes, and leave masks behind."""
+"""Transforms of mmdet that move pixels and boxes, but not masks."""
 
 
 def check_mask_loading(cfg: Mapping) -> list[Finding]:
-    """Between pipeline, model and evaluator; each would stop a run late."""
+    """Check that masks are loaded, padded, and predicted where scored."""
     loader = part(cfg, 'train_dataloader')
     loads = [x for x in walk(loader) if kind(x) == 'LoadAnnotations']
     findings = []
@@ -37,7 +37,7 @@ def check_mask_loading(cfg: Mapping) -> list[Finding]:
         fix = "dict(type='LoadAnnotations', with_bbox=True, with_mask=True)"
         findings.append(Finding('error', 'pipeline', message, fix))
     preprocessor = part(cfg, 'model.data_preprocessor')
-    # A RoI head crops masks out of their images, padded or not.
+    # A RoI head crops masks per box, so padding does not matter.
     whole = part(cfg, 'model.mask_head')
     if whole and loaded and not preprocessor.get('pad_mask', False):
         message = 'masks are not padded as images are'
@@ -55,7 +55,7 @@ def check_mask_loading(cfg: Mapping) -> list[Finding]:
 
 
 def check_views(cfg: Mapping) -> list[Finding]:
-    """What `--tta` does with the masks of each view."""
+    """Report TTA that cannot merge masks."""
     if kind(cfg.get('tta_model')) != 'DetTTAModel' or not predicts_masks(cfg):
         return []
     message = "mmdet's TTA stops at the first image with masks"
@@ -64,7 +64,7 @@ def check_views(cfg: Mapping) -> list[Finding]:
 
 
 def check_pixel_supervision(cfg: Mapping) -> list[Finding]:
-    """What our semantic head needs, and would miss in part silently."""
+    """Check what UNetSemanticHead needs from pipeline and preprocessor."""
     head = part(cfg, 'model.semantic_head')
     if kind(head) != 'UNetSemanticHead':
         return []
@@ -99,7 +99,7 @@ def check_pixel_supervision(cfg: Mapping) -> list[Finding]:
         (
             not (preprocessor.get('pad_seg', False) and unknown),
             'data_preprocessor',
-            'maps are not padded as images are, by unknown pixels',
+            'maps are not padded as images are, with the ignore label',
             'data_preprocessor=dict(pad_seg=True, seg_pad_value=255)',
         ),
     )
@@ -109,7 +109,7 @@ def check_pixel_supervision(cfg: Mapping) -> list[Finding]:
 
 
 def check_moved_masks(cfg: Mapping) -> list[Finding]:
-    """Masks that stay where they were, or that the mask head does not get."""
+    """Report steps that do not move masks, or do not pass them on."""
     findings = []
     loader = part(cfg, 'train_dataloader')
     for chain in dataset_chains(loader.get('dataset')):
@@ -118,22 +118,22 @@ def check_moved_masks(cfg: Mapping) -> list[Finding]:
             continue
         for step in steps:
             if step.get('type') in MASKS_STAY:
-                message = f'{kind(step)} moves pixels and boxes, but no masks'
+                message = f'{kind(step)} moves pixels and boxes, but not masks'
                 fix = 'CachedMosaic and CachedMixUp, which move masks'
                 findings.append(Finding('error', 'pipeline', message, fix))
             if has_mask_head(cfg) and not step.get('keep_masks', True):
-                message = 'PaintInstances leaves no masks to the mask head'
+                message = 'PaintInstances leaves no masks for the mask head'
                 fix = 'PaintInstances without keep_masks=False'
                 findings.append(Finding('error', 'pipeline', message, fix))
     return findings
 
 
 STRETCH = ('BatchSyncRandomResize', 'BatchResize')
-"""Steps of a batch that scale images and boxes alone."""
+"""Batch augmentations that scale only images and boxes."""
 
 
 def check_batch_steps(cfg: Mapping) -> list[Finding]:
-    """Steps of a whole batch that leave masks or maps as they are."""
+    """Report batch augmentations that do not change masks or maps."""
     key = 'model.data_preprocessor.batch_augments'
     model = part(cfg, 'model')
     maps = any(
@@ -151,8 +151,8 @@ def check_batch_steps(cfg: Mapping) -> list[Finding]:
     for number, step in enumerate(steps):
         where = f'{key}.{number}'
         if kind(step) in STRETCH and loaded:
-            message = f'{kind(step)} scales images and boxes, but no '
-            message += ' and no '.join(loaded)
+            message = f'{kind(step)} scales images and boxes, but not '
+            message += ' and '.join(loaded)
             fix = (
                 f"{key}=None, and dict(type='RandomChoiceResize', scales=[…]) "
                 'in the pipeline'
@@ -160,7 +160,7 @@ def check_batch_steps(cfg: Mapping) -> list[Finding]:
             findings.append(Finding('error', where, message, fix))
         fills = kind(step) == 'BatchFixedSizePad'
         if fills and maps and not step.get('pad_seg'):
-            message = 'BatchFixedSizePad pads images, and without pad_seg no '
+            message = 'BatchFixedSizePad without pad_seg pads images, but not '
             message += 'maps'
             fix = f'{where}.pad_seg=True'
             findings.append(Finding('error', where, message, fix))

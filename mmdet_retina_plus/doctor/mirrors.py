@@ -1,4 +1,4 @@
-"""Classes that a flip of the image turns into each other."""
+"""Find classes that an image flip turns into each other."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,17 +19,17 @@ DIRECTIONS = {
     'VerticalFlip': ('vertical',),
     'Flip': tuple(OPPOSITES),
 }
-"""What albumentations' steps flip."""
+"""Flip directions of Albumentations transforms."""
 
 
 def words(name: str) -> tuple[str, ...]:
-    """Words of a class name: arrow_left, ArrowLeft and 'arrow left' alike."""
+    """Split a class name: arrow_left, ArrowLeft and 'arrow left' are equal."""
     parts = re.findall(r'[A-Z]?[a-z]+|[A-Z]+|\d+', name)
     return tuple(part.casefold() for part in parts)
 
 
 def twins(classes: Sequence[str], direction: str) -> tuple[str, str] | None:
-    """Two classes that are each other's mirror image, by their names."""
+    """Two classes whose names are mirror images of each other."""
     swap = {
         one: other
         for pair in OPPOSITES[direction]
@@ -60,7 +60,7 @@ def directions(step: Mapping) -> set[str]:
 
 
 def flips(cfg: Mapping) -> Iterator[tuple[str, Mapping]]:
-    """Key of each step of training and of test-time augmentation; it."""
+    """Yield key and config of each step of training and TTA."""
     read: dict[str, Any] = {
         name: cfg.get(name) for name in ('train_dataloader', 'tta_pipeline')
     }
@@ -70,9 +70,9 @@ def flips(cfg: Mapping) -> Iterator[tuple[str, Mapping]]:
 
 
 def check_mirrors(cfg: Mapping, splits: Sequence[Split]) -> list[Finding]:
-    """Flips that turn the objects of a class into those of another."""
+    """Report flips that turn one class into another."""
     classes = next((x.classes for x in splits if x.trains), ())
-    # Of names that are none another check tells.
+    # Another check reports invalid names.
     if not all(isinstance(x, str) for x in classes):
         return []
     found = {x: twins(classes, x) for x in OPPOSITES}
@@ -87,9 +87,9 @@ def check_mirrors(cfg: Mapping, splits: Sequence[Split]) -> list[Finding]:
                 Finding(
                     'warning',
                     key,
-                    f'a {direction} flip turns {pair[0]} into {pair[1]}, and '
+                    f'a {direction} flip turns {pair[0]} into {pair[1]}, but '
                     'keeps the label',
-                    f'{key}.{name}=0.0, if these are the sides of the image',
+                    f'{key}.{name}=0.0, if the names mean sides of the image',
                 )
             )
     return findings

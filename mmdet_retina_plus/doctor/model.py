@@ -1,4 +1,4 @@
-"""The model of a config, built and tried on blank images or on samples."""
+"""Build the model of a config, and run it on blank images."""
 
 import copy
 from collections import OrderedDict
@@ -15,17 +15,17 @@ from .model_fit import check_roi_strides, explain_features
 
 PROBE_SIZE = 256
 LARGEST_PROBE = 640
-"""Sides of blank images, the second where the first one does not fit."""
+"""Sides of blank images; the second is used if the first one fails."""
 TOLERANCE = 1.5
-"""Ratio of locations to those of the stride that is no rounding any more."""
+"""Ratio of actual to expected locations that rounding cannot explain."""
 
 
 def without_pretrained(config: Any) -> Any:
-    """A copy of a model's config that names no weights to load."""
+    """Copy the config of a model without the weights to load."""
     copied = copy.deepcopy(config)
     for owner in walk(copied):
         assert isinstance(owner, dict)
-        # A class may need the key, or load weights without it.
+        # Keep the key: a class may require it, or load weights by default.
         for key in {'pretrained', 'teacher_ckpt'} & set(owner):
             owner[key] = False if isinstance(owner[key], bool) else None
         if kind(owner.get('init_cfg')) == 'Pretrained':
@@ -35,12 +35,12 @@ def without_pretrained(config: Any) -> Any:
 
 @contextmanager
 def without_downloads() -> Iterator[None]:
-    """Checkpoints of other machines are empty for mmengine's loaders."""
+    """Make mmengine's loaders return empty checkpoints for URLs."""
     from mmengine.runner import CheckpointLoader
 
     loaders = CheckpointLoader._schemes
     CheckpointLoader._schemes = OrderedDict(
-        # The empty prefix is that of files.
+        # The empty prefix means local files.
         (prefix, (lambda *_, **__: {'state_dict': {}}) if prefix else load)
         for prefix, load in loaders.items()
     )
@@ -51,21 +51,21 @@ def without_downloads() -> Iterator[None]:
 
 
 def build_model(cfg: Any) -> tuple[Any, list[Finding]]:
-    """The detector, with random weights; None if it cannot be built."""
+    """Build the detector with random weights; None if that fails."""
     from mmdet.registry import MODELS
 
     try:
         with silence(), without_downloads():
             model = MODELS.build(without_pretrained(cfg.model))
             model.init_weights()
-    except Exception as error:  # Whatever a constructor may raise.
+    except Exception as error:  # A constructor may raise anything.
         return None, [explained('model', error)]
     size = sum(weight.numel() for weight in model.parameters()) / 1e6
     return model, [Finding('ok', 'model', f'{size:.1f} million weights')]
 
 
 def prior_head(model: Any) -> tuple[str, Any]:
-    """Name of the head that lays priors, and it; None if there is none."""
+    """Name of the head that has priors, and the head; None if none has."""
     for name in ('bbox_head', 'rpn_head'):
         head = getattr(model, name, None)
         if getattr(head, 'prior_generator', None):
@@ -74,12 +74,12 @@ def prior_head(model: Any) -> tuple[str, Any]:
 
 
 def prior_generator(model: Any) -> Any:
-    """Generator of a detector's anchors or points, None if it has none."""
+    """Generator of anchors or points of a detector, None if it has none."""
     return getattr(prior_head(model)[1], 'prior_generator', None)
 
 
 def input_channels(model: Any, samples: Sequence[Any]) -> int:
-    """Channels of a sample, or what the first convolution wants."""
+    """Channels of a sample, or else those of the first convolution."""
     for sample in samples:
         if hasattr(sample['inputs'], 'shape'):
             return len(sample['inputs'])
@@ -90,9 +90,9 @@ def input_channels(model: Any, samples: Sequence[Any]) -> int:
 def check_features(
     model: Any, samples: Sequence[Any]
 ) -> tuple[Sequence[Any], list[Finding]]:
-    """Levels of the neck, and what is wrong with them or their strides.
+    """Return the levels of the neck, and findings about their strides.
 
-    Detectors of one image size, such as SSD, are judged at that of samples.
+    Detectors of one image size, such as SSD, are run at the sample size.
     """
     channels = input_channels(model, samples)
     shapes = [getattr(x['inputs'], 'shape', ()) for x in samples]
@@ -113,23 +113,23 @@ def check_features(
 def probe_features(
     model: Any, channels: int, size: int
 ) -> tuple[Sequence[Any], list[Finding]]:
-    """Levels of backbone and neck for a blank image, or why there are none."""
+    """Return the levels of the neck for a blank image, or a finding."""
     import torch
 
     if not hasattr(model, 'extract_feat'):
         return (), []
     image = torch.zeros(1, channels, size, size)
-    # Not in one line: a distilling detector returns nothing of it.
+    # Not chained: `eval` of a distilling detector returns None.
     model.eval()
     try:
         with torch.no_grad():
             return model.extract_feat(image), []
-    except Exception as error:  # Of backbone or neck.
+    except Exception as error:  # Backbone or neck may raise anything.
         return (), [explain_features(model, image, error)]
 
 
 def is_strided(locations: int, size: int, stride: float) -> bool:
-    """Whether a side has as many locations as a stride lets it have."""
+    """Whether a side has about as many locations as its stride implies."""
     least, most = size // stride, -(-size // stride)
     return least / TOLERANCE < locations < most * TOLERANCE
 
@@ -137,12 +137,12 @@ def is_strided(locations: int, size: int, stride: float) -> bool:
 def check_strides(
     model: Any, features: Sequence[Any], size: int
 ) -> list[Finding]:
-    """Priors lie as far apart as the features are strided.
+    """Compare strides of priors and RoI extractors with those of features.
 
     Args:
         model: Detector.
         features: Levels of its neck.
-        size: Side of the image that they are of, in pixels.
+        size: Side of the square input image, in pixels.
     """
     if not features:
         return []
@@ -177,28 +177,28 @@ def check_strides(
             'error',
             'model',
             f'the features have strides {strides}, '
-            f'{key.removeprefix("model.")} are {given}',
+            f'but {key.removeprefix("model.")} are {given}',
             fix,
         )
     ]
 
 
 def strides_key(model: Any) -> str:
-    """Where the config has the strides of a detector's priors."""
+    """Dotted key of the strides of a detector's priors."""
     name, head = prior_head(model)
-    # RPN has it as its bbox_head, its config as that of two stages.
+    # RPN calls it bbox_head, its config rpn_head.
     name = 'rpn_head' if type(head).__name__ == 'RPNHead' else name
     taken = parameters_of(type(head))
-    # RepPoints inherits strides, and puts its points by its own.
+    # RepPoints inherits strides, but places its points by point_strides.
     keys = ('anchor_generator.strides', 'point_strides', 'strides')
     right = (key for key in keys if key.partition('.')[0] in taken)
     return f'model.{name}.{next(right, keys[0])}'
 
 
 def blank_samples(channels: int) -> list[dict[str, Any]]:
-    """Two equal images with an object, where no sample can be loaded.
+    """Create two equal images with one object each.
 
-    Of one alone, BatchNorm would refuse features of a single location.
+    Two, because BatchNorm refuses a single image with a single location.
     """
     import torch
     from mmdet.testing import demo_mm_inputs

@@ -1,4 +1,4 @@
-"""Parts of a model that do not fit each other: channels and strides."""
+"""Find parts of a model that do not match: channels, strides and levels."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from .findings import Finding
 from .model_traits import counts_channels
 
 EXTRACTORS = ('bbox', 'mask')
-"""Parts of a RoI head: `bbox_roi_extractor` and `bbox_head`, and so on."""
+"""Prefixes of parts of a RoI head: `bbox_roi_extractor`, `bbox_head`."""
 
 
 def channels_of(features: Sequence[Any]) -> list[int]:
@@ -28,7 +28,7 @@ def misfit(key: str, wanted: Any, giver: str, given: Any) -> Finding:
 
 
 def explain_features(model: Any, image: Any, error: Exception) -> Finding:
-    """Why a backbone and a neck give no features.
+    """Explain why backbone and neck fail.
 
     Args:
         model: Detector.
@@ -68,7 +68,7 @@ def explain_features(model: Any, image: Any, error: Exception) -> Finding:
 
 
 def explain_heads(model: Any, features: Sequence[Any]) -> list[Finding]:
-    """Heads that take another number of channels than they are given.
+    """Find heads whose number of input channels does not match.
 
     Args:
         model: Detector whose heads failed.
@@ -94,29 +94,29 @@ def explain_heads(model: Any, features: Sequence[Any]) -> list[Finding]:
         size = getattr(head, 'roi_feat_size', pooled)
         if tuple(size) != tuple(pooled):
             right = f'{key}.{name}_head.roi_feat_size={pooled[0]}'
-            message = f'{name}_roi_extractor pools {tuple(pooled)} cells, the '
-            message += f'head takes {tuple(size)}'
+            message = f'{name}_roi_extractor pools {tuple(pooled)} cells, but '
+            message += f'the head takes {tuple(size)}'
             return [Finding('error', 'model', message, right)]
     return []
 
 
 def roi_parts(model: Any) -> Iterator[tuple[str, str, Any, Any]]:
-    """Key of a RoI head, 'bbox' or 'mask', and that head and its extractor."""
+    """Yield key of the RoI head, 'bbox' or 'mask', the head, the extractor."""
     roi_head = getattr(model, 'roi_head', None)
     for name in EXTRACTORS:
         head = getattr(roi_head, f'{name}_head', None)
         extractor = getattr(roi_head, f'{name}_roi_extractor', None)
-        # Of a cascade each stage has its own.
+        # A cascade has one extractor per stage, which is not checked.
         if hasattr(extractor, 'featmap_strides'):
             yield 'model.roi_head', name, head, extractor
 
 
 def check_roi_strides(model: Any, strides: Sequence[int]) -> list[Finding]:
-    """Strides that boxes are scaled by, and those of the levels pooled from.
+    """Compare `featmap_strides` with the strides of the pooled levels.
 
     Args:
         model: Detector.
-        strides: Of the levels of its neck.
+        strides: Strides of the levels of its neck.
     """
     findings = []
     for key, name, _, extractor in roi_parts(model):
@@ -130,8 +130,8 @@ def check_roi_strides(model: Any, strides: Sequence[int]) -> list[Finding]:
             Finding(
                 'error',
                 'model',
-                f'{owner} are {told}, the levels from start_level {start} on '
-                f'have strides {levels}',
+                f'{owner} are {told}, but the levels from start_level={start} '
+                f'on have strides {levels}',
                 f'{owner}={levels}',
             )
         )
@@ -139,7 +139,7 @@ def check_roi_strides(model: Any, strides: Sequence[int]) -> list[Finding]:
 
 
 def check_levels(cfg: Mapping) -> list[Finding]:
-    """Levels that a neck is given, and the fewer that it shall return."""
+    """Report a neck that is to return fewer levels than it gets."""
     neck = part(cfg, 'model.neck')
     outs, channels = neck.get('num_outs'), neck.get('in_channels')
     if not isinstance(outs, int) or not isinstance(channels, list | tuple):
@@ -160,7 +160,7 @@ def check_levels(cfg: Mapping) -> list[Finding]:
 
 
 def check_anchor_settings(cfg: Mapping) -> list[Finding]:
-    """Sizes and shapes of anchors, which are numbers above 0."""
+    """Report anchor sizes and ratios that are not above 0."""
     key = 'model.bbox_head.anchor_generator'
     generator = part(cfg, key)
     usual = {'ratios': [0.5, 1.0, 2.0], 'scales': [8]}
@@ -193,7 +193,7 @@ def check_test_cfg(cfg: Mapping) -> list[Finding]:
         Finding(
             'error',
             'model',
-            'test_cfg is not set, validation stops',
+            'test_cfg is not set, so validation stops',
             'model.test_cfg=dict(nms_pre=1000, min_bbox_size=0, '
             "score_thr=0.05, nms=dict(type='nms', iou_threshold=0.5), "
             'max_per_img=100)',

@@ -1,4 +1,4 @@
-"""What kind of model a config describes."""
+"""Properties of the model that a config describes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from mmdet_retina_plus.common.config_tree import kind, part
 
 
 def scored_sets(cfg: Mapping) -> tuple[str, ...]:
-    """'val' and 'test', or 'val' alone where both are the same."""
+    """Return ('val', 'test'), or ('val',) if both are equal."""
     same = all(
         cfg.get(f'val_{key}') == cfg.get(f'test_{key}')
         for key in ('dataloader', 'evaluator')
@@ -16,10 +16,10 @@ def scored_sets(cfg: Mapping) -> tuple[str, ...]:
 
 
 def head_of(cfg: Mapping) -> Any:
-    """Class of the head, None if none of that name is registered."""
+    """Class of the head, None if its name is not registered."""
     from mmdet.registry import MODELS
 
-    # Not `get`, which takes no unknown name quietly.
+    # `Registry.get` logs names that it does not know.
     return MODELS.module_dict.get(kind(part(cfg, 'model.bbox_head')))
 
 
@@ -32,7 +32,7 @@ def is_retina(cfg: Mapping) -> bool:
 
 
 def divides_losses(cfg: Mapping) -> bool:
-    """Whether the head leaves the mean of its losses to them.
+    """Whether the head expects its losses to reduce to a mean.
 
     Others, such as FSAF, need the loss of every prior.
     """
@@ -46,7 +46,7 @@ def divides_losses(cfg: Mapping) -> bool:
 
 
 def counts_channels(cfg: Mapping) -> bool:
-    """Whether the head counts its channels by `use_sigmoid` of its config."""
+    """Whether `use_sigmoid` in the config sets the channels of the head."""
     from mmdet.models import AnchorFreeHead, AnchorHead
 
     head = head_of(cfg)
@@ -55,7 +55,7 @@ def counts_channels(cfg: Mapping) -> bool:
 
 
 def has_mask_head(cfg: Mapping) -> bool:
-    """Whether the detector has one, below a RoI head or not."""
+    """Whether the detector has a mask head, also within a RoI head."""
     model = part(cfg, 'model')
     return any(
         part(parent, 'mask_head')
@@ -64,8 +64,8 @@ def has_mask_head(cfg: Mapping) -> bool:
 
 
 def needs_masks(cfg: Mapping) -> bool:
-    """Whether training needs the masks of objects in its batches."""
-    # BoxInst fills the boxes as its preprocessor makes a batch.
+    """Whether training needs masks of objects in its batches."""
+    # The preprocessor of BoxInst creates masks from boxes.
     preprocessor = kind(part(cfg, 'model.data_preprocessor'))
     return has_mask_head(cfg) and preprocessor != 'BoxInstDataPreprocessor'
 

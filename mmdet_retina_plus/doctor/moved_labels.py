@@ -1,4 +1,4 @@
-"""Steps of a pipeline that move images and boxes, and leave other labels."""
+"""Find pipeline steps that move images and boxes, but not masks or maps."""
 
 import copy
 import random
@@ -13,17 +13,17 @@ from .mask_settings import MASKS_STAY
 from .pipeline_trials import kept_randomness, place_of
 
 IMAGES, TRIES = 2, 4
-"""Images that pass the pipeline, and how often: steps act by chance."""
+"""Number of images, and of passes through the pipeline: steps are random."""
 LABELS = {'gt_seg_map': 'maps', 'gt_masks': 'masks'}
-"""What stays behind, and its name."""
+"""Labels to watch, and their names in messages."""
 
 
 class Recorder:
-    """A step that notes what it leaves behind.
+    """Wrap a step and record labels that it fails to move.
 
     Args:
-        step: A transform.
-        found: Gets what stays, by the step.
+        step: Transform.
+        found: Gets a pair for each such label: the step and the label's key.
     """
 
     def __init__(self, step: Any, found: list[tuple[Any, str]]) -> None:
@@ -42,7 +42,7 @@ class Recorder:
 
 
 def polygons(masks: Any) -> list[np.ndarray]:
-    """Arrays of bitmaps or polygons."""
+    """Return the arrays of bitmap or polygon masks."""
     return [
         part
         for mask in masks.masks
@@ -51,7 +51,7 @@ def polygons(masks: Any) -> list[np.ndarray]:
 
 
 def snapshot(results: Any) -> dict[str, list[np.ndarray]]:
-    """Copies of the image and its labels, each as arrays."""
+    """Copy the image and its labels as arrays."""
     if not isinstance(results, Mapping):
         return {}
     image: Any = results.get('img')
@@ -75,7 +75,7 @@ def equal(some: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> bool:
 
 
 def stays(before: Mapping, after: Mapping) -> list[str]:
-    """Labels that a step left as they were while boxes and pixels moved."""
+    """Labels that a step left unchanged while boxes and pixels moved."""
     if not (before and after) or any(
         equal(before[key], after[key]) for key in ('img', 'gt_bboxes')
     ):
@@ -86,13 +86,13 @@ def stays(before: Mapping, after: Mapping) -> list[str]:
         if key in before
         and key in after
         and equal(before[key], after[key])
-        # An image without objects looks alike after every move.
+        # Labels without objects look the same after every move.
         and any(x.size and np.ptp(x) for x in before[key])
     ]
 
 
 def pipelines_in(dataset: Any) -> Iterator[list]:
-    """Lists of the steps of a data set and of its wrappers."""
+    """Yield the lists of steps of a data set and its wrappers."""
     members = [dataset]
     while members:
         one = members.pop()
@@ -113,12 +113,12 @@ def loads_labels(step: Any) -> bool:
 def check_moved(
     key: str, dataset: Any, indices: Sequence[int]
 ) -> list[Finding]:
-    """Maps and masks that stay where they were as their image moves.
+    """Report steps that move images and boxes, but not maps or masks.
 
     Args:
-        key: Where the data set stands in the config.
-        dataset: As the runner builds it for training.
-        indices: Images that can be loaded.
+        key: Dotted key of the data set.
+        dataset: Training data set as the runner builds it.
+        indices: Indices of images that can be loaded.
     """
     pipelines = list(pipelines_in(dataset))
     if not any(loads_labels(step) for steps in pipelines for step in steps):
@@ -134,7 +134,7 @@ def check_moved(
                 random.seed(seed)
                 for index in indices[:IMAGES]:
                     dataset[index]
-    except Exception:  # By chance, for other samples passed.
+    except Exception:  # A random failure: `load_samples` passed before.
         return []
     finally:
         for steps, own in zip(pipelines, kept, strict=True):
@@ -150,9 +150,9 @@ def check_moved(
                 findings[where] = Finding(
                     'error',
                     where,
-                    f'{name} moves images and boxes, and leaves their '
-                    f'{LABELS[label]} where they were',
-                    f'leave {name} out, or Rotate, ShearX or TranslateX in '
-                    'place of it, which move maps and masks',
+                    f'{name} moves images and boxes, but not their '
+                    f'{LABELS[label]}',
+                    f'leave {name} out, or replace it by Rotate, ShearX or '
+                    'TranslateX, which move maps and masks',
                 )
     return list(findings.values())

@@ -1,4 +1,4 @@
-"""Top-level keys of mmdet 2, translated with their values."""
+"""Translate top-level keys of mmdet 2 with their values."""
 
 import ast
 import os
@@ -16,11 +16,11 @@ from .inheritance import changed_by, names_in
 from .schedules import in_iterations, length_of
 
 OF_OPTIMIZER = ('optimizer', 'optimizer_config', 'fp16')
-"""Keys that mmdet 3 has in `optim_wrapper`, in one fix."""
+"""Keys that become `optim_wrapper` in mmdet 3, in one fix."""
 
 
 def sources(text: str) -> Iterator[str]:
-    """Python of each file in the text of a config, which names the files."""
+    """Split the text of a config into the source of each of its files."""
     lines: list[str] = []
     for line in text.splitlines():
         if os.path.isabs(line) and line.endswith('.py'):
@@ -32,14 +32,14 @@ def sources(text: str) -> Iterator[str]:
 
 
 def variables(text: str) -> set[str]:
-    """Names that a config uses in the value of something else.
+    """Variables that a config uses to define other values.
 
     Args:
-        text: Of the config and those that it inherits from.
+        text: Text of the config and of the configs it inherits from.
     """
     used: set[str] = set()
     for source in sources(text):
-        # A config may be no Python.
+        # A config may be JSON or YAML.
         with suppress(SyntaxError):
             for statement in ast.parse(source).body:
                 used |= names_in(statement) - changed_by(statement)
@@ -51,11 +51,11 @@ def inherits(text: str) -> bool:
 
 
 def check_old_keys(cfg: Mapping, text: str) -> list[Finding]:
-    """Top-level keys of mmdet 2, which mmdet 3 does not read.
+    """Report top-level keys of mmdet 2, which mmdet 3 does not read.
 
     Args:
-        cfg: Of the run.
-        text: Of the config and those that it inherits from.
+        cfg: Config of the run.
+        text: Text of the config and of the configs it inherits from.
     """
     used = variables(text)
     old = [key for key in cfg if key in OLD_SETTINGS and key not in used]
@@ -67,14 +67,14 @@ def check_old_keys(cfg: Mapping, text: str) -> list[Finding]:
             Finding(
                 'error',
                 ', '.join(joined),
-                f'{" and ".join(joined)} {"is" if one else "are"} of mmdet 2, '
-                f'mmdet 3 does not read {"it" if one else "them"}',
+                f'{" and ".join(joined)} {"is" if one else "are"} from mmdet '
+                f'2; mmdet 3 does not read {"it" if one else "them"}',
                 wrapper_of(cfg, joined, inherits(text)),
             )
         )
     for key in old:
         if key not in joined:
-            message = f'{key} is of mmdet 2; mmdet 3 does not read it'
+            message = f'{key} is from mmdet 2; mmdet 3 does not read it'
             fix = OLD_SETTINGS[key][1]
             if key == 'lr_config' and isinstance(cfg[key], Mapping):
                 fix = schedules_of_mmdet_2(cfg)
@@ -83,11 +83,11 @@ def check_old_keys(cfg: Mapping, text: str) -> list[Finding]:
 
 
 def wrapper_of(cfg: Mapping, keys: Sequence[str], has_base: bool) -> str:
-    """`optim_wrapper` of mmdet 3.
+    """Write `optim_wrapper` of mmdet 3.
 
     Args:
-        cfg: Of the run.
-        keys: Of mmdet 2, those that are there.
+        cfg: Config of the run.
+        keys: Keys of mmdet 2 that the config has.
         has_base: Whether the config has a base, whose optimizer may differ.
     """
     wrapper: dict[str, Any] = {}
@@ -108,7 +108,7 @@ def wrapper_of(cfg: Mapping, keys: Sequence[str], has_base: bool) -> str:
 
 
 def schedules_of_mmdet_2(cfg: Mapping) -> str:
-    """`param_scheduler` of mmdet 3: the warm-up, and what follows."""
+    """Write `param_scheduler` of mmdet 3: warm-up and main schedule."""
     old = cfg['lr_config']
     by_epoch = old.get('by_epoch', True)
     schedules: list[dict[str, Any]] = []

@@ -1,54 +1,39 @@
-"""Settings of the optimizer and its wrapper that cannot be meant."""
+"""Report implausible settings of the optimizer and its wrapper."""
 
-import inspect
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 from mmdet_retina_plus.common.config_tree import kind, part
 from mmdet_retina_plus.common.numbers import is_number
-from mmdet_retina_plus.common.suggestions import did_you_mean, hint, near_name
+from mmdet_retina_plus.common.suggestions import hint, near_name
 from mmdet_retina_plus.common.text import quantity
 
 from .findings import Finding
-from .weights import check_frozen, starting_weights
 
 RATES = {'SGD': (1e-5, 0.5), 'Adam': (1e-7, 0.005), 'AdamW': (1e-7, 0.005)}
-"""Lowest and highest learning rates that may be meant."""
+"""Lowest and highest plausible learning rates."""
 DECAYS = {'SGD': (0.05, 0.0001), 'Adam': (0.05, 0.0001), 'AdamW': (0.5, 0.05)}
-"""Highest weight decay that may be meant, and a usual one."""
+"""Highest plausible weight decay, and the default."""
 SHORT = 0.01
-"""Length of gradients of which SGD learns nothing."""
+"""Gradient norm below which SGD learns nothing."""
 VANISH = 0.001
-"""Fraction that weights lose in a step, so that nothing is left of them."""
+"""Fraction lost per step above which weights vanish."""
 DTYPES = ('float16', 'bfloat16', 'float32', 'float64')
 SLOW = 0.99
-"""Momentum beyond which it cannot be meant."""
+"""Highest plausible momentum."""
 EMA = 0.5
-"""Momentum of an average over which it follows the weights at once."""
+"""Momentum of EMAHook above which nothing is averaged."""
 LARGE = 0.001
-"""What Adam adds to the size of gradients, at most."""
+"""Highest plausible `eps` of Adam."""
 FEW_STEPS = 10
 LARGEST_SCALE = 2**24
-"""Of a loss, from which gradients of float16 are infinite in any case."""
-MULTIPLIERS = ('lr_mult', 'decay_mult')
-PARAMWISE = (
-    'custom_keys',
-    'bias_lr_mult',
-    'bias_decay_mult',
-    'norm_decay_mult',
-    'dwconv_decay_mult',
-    'flat_decay_mult',
-    'dcn_offset_lr_mult',
-    'bypass_duplicate',
-)
-"""What mmengine's DefaultOptimWrapperConstructor reads."""
+"""Loss scale above which float16 gradients always overflow."""
 KEY = 'optim_wrapper.optimizer'
 
 
 def check_rate(cfg: Mapping) -> list[Finding]:
-    """Learning rates that cannot be meant."""
+    """Report implausible learning rates."""
     optimizer = part(cfg, KEY)
     name = kind(optimizer)
     rate = optimizer.get('lr')
@@ -59,14 +44,14 @@ def check_rate(cfg: Mapping) -> list[Finding]:
     if rate is None:
         if name not in RATES:
             return []
-        message = f'no lr is set, and {name} of torch takes 0.001'
+        message = f'lr is not set, so {name} uses 0.001'
         return [Finding('warning', KEY, message, f'{KEY}.lr={usual}')]
     if not is_number(rate):
         message = f'lr is {rate!r}, not a number'
     elif not rate > 0:
         message = f'with lr={rate} nothing is learnt'
     elif rate > high:
-        message = f'lr={rate} is too high for {name}, losses grow'
+        message = f'lr={rate} is too high for {name}, so losses grow'
     elif rate < low:
         message = f'lr={rate} is too low for {name} to learn'
     else:
@@ -79,7 +64,7 @@ def check_rate(cfg: Mapping) -> list[Finding]:
 
 
 def check_optimizer_options(cfg: Mapping) -> list[Finding]:
-    """Weight decay and momentum."""
+    """Report implausible weight decay, momentum and `eps`."""
     optimizer = part(cfg, KEY)
     name = kind(optimizer)
     findings = []
@@ -93,7 +78,7 @@ def check_optimizer_options(cfg: Mapping) -> list[Finding]:
             Finding(
                 'error' if vanish else 'warning',
                 KEY,
-                f'weight_decay={decay} shrinks all weights to nothing',
+                f'weight_decay={decay} shrinks all weights to zero',
                 f'{KEY}.weight_decay={usual}',
             )
         )
@@ -103,7 +88,7 @@ def check_optimizer_options(cfg: Mapping) -> list[Finding]:
                 'error',
                 KEY,
                 f'momentum={momentum} is not in [0, 1): steps grow without '
-                'end',
+                'bound',
                 f'{KEY}.momentum=0.9',
             )
         )
@@ -132,8 +117,8 @@ def check_optimizer_options(cfg: Mapping) -> list[Finding]:
             Finding(
                 'warning',
                 KEY,
-                'SGD without momentum: its steps are a tenth of those that '
-                'learning rates of recipes are for',
+                'SGD without momentum: its steps are a tenth of what the '
+                'learning rates of recipes assume',
                 f'{KEY}.momentum=0.9',
             )
         )
@@ -141,7 +126,7 @@ def check_optimizer_options(cfg: Mapping) -> list[Finding]:
 
 
 def check_scaling(cfg: Mapping) -> list[Finding]:
-    """`auto_scale_lr`, which asserts its batch size as training begins."""
+    """Report `auto_scale_lr` without `base_batch_size`."""
     scaling = part(cfg, 'auto_scale_lr')
     if not scaling.get('enable') or scaling.get('base_batch_size'):
         return []
@@ -157,7 +142,7 @@ def check_scaling(cfg: Mapping) -> list[Finding]:
 
 
 def check_precision(cfg: Mapping) -> list[Finding]:
-    """What only a GPU would refuse as the wrapper is built."""
+    """Check AmpOptimWrapper, which can be built only on a GPU."""
     wrapper = part(cfg, 'optim_wrapper')
     if kind(wrapper) != 'AmpOptimWrapper':
         return []
@@ -191,7 +176,7 @@ def check_precision(cfg: Mapping) -> list[Finding]:
 
 
 def check_averages(cfg: Mapping) -> list[Finding]:
-    """`momentum` of EMAHook is the share of the new weights."""
+    """Check `momentum` of EMAHook: it is the fraction of the new weights."""
     return [
         Finding(
             'warning',
@@ -211,11 +196,11 @@ def check_averages(cfg: Mapping) -> list[Finding]:
 
 
 def check_accumulation(cfg: Mapping, iterations: int | None) -> list[Finding]:
-    """Gradients gathered over so much that few steps are left.
+    """Report gradient accumulation that leaves too few steps.
 
     Args:
-        cfg: Of the run.
-        iterations: Of the whole training, None if unknown.
+        cfg: Config of the run.
+        iterations: Iterations of the whole training, None if unknown.
     """
     counts = part(cfg, 'optim_wrapper').get('accumulative_counts', 1)
     if not iterations or not is_number(counts) or counts <= 1:
@@ -235,145 +220,15 @@ def check_accumulation(cfg: Mapping, iterations: int | None) -> list[Finding]:
     ]
 
 
-def check_trained(cfg: Mapping, model: Any, wrapper: Any) -> list[Finding]:
-    """Parameters that train, and their learning rates.
-
-    Args:
-        cfg: Of the run.
-        model: Detector.
-        wrapper: Optimizer wrapper, built; None if that failed.
-    """
-    if not any(x.requires_grad for x in model.parameters()):
-        return [
-            Finding(
-                'error',
-                'model',
-                'no parameter of the model trains, all are frozen',
-                'model.backbone.frozen_stages=1',
-            )
-        ]
-    backbone = getattr(model, 'backbone', None)
-    weights = [] if backbone is None else list(backbone.parameters())
-    # Frozen random weights are a finding of their own.
-    fixed = weights and not any(x.requires_grad for x in weights)
-    if fixed and not check_frozen(cfg):
-        frozen = part(cfg, 'model.backbone').get('frozen_stages')
-        return [
-            Finding(
-                'warning',
-                'backbone',
-                f'frozen_stages={frozen} freezes the whole backbone',
-                'model.backbone.frozen_stages=1, unless only the heads shall '
-                'train',
-            )
-        ]
-    groups = getattr(getattr(wrapper, 'optimizer', None), 'param_groups', ())
-    rates = {x['lr'] for x in groups if is_number(x.get('lr'))}
-    key = 'optim_wrapper.paramwise_cfg'
-    if rates == {0}:
-        return [
-            Finding(
-                'error',
-                key,
-                'the learning rate of every parameter is 0',
-                f'{key}=None, or a lr_mult above 0',
-            )
-        ]
-    name = kind(part(cfg, KEY))
-    high = RATES.get(name, (0, 1.0))[1]
-    base = part(cfg, KEY).get('lr')
-    if is_number(base) and base <= high < max(rates, default=0):
-        return [
-            Finding(
-                'warning',
-                key,
-                f'lr_mult raises the learning rate to {max(rates):g}, too '
-                f'high for {name}',
-                f'{key}=None, or a lr_mult of at most {high / base:g}',
-            )
-        ]
-    return []
-
-
-def is_random(cfg: Mapping) -> bool:
-    """Whether the backbone starts without weights of a file."""
-    own = part(cfg, 'model.backbone').get('init_cfg')
-    return not (own or starting_weights(cfg) or cfg.get('load_from'))
-
-
-def check_odd_multipliers(cfg: Mapping) -> list[Finding]:
-    """Heads that never learn, and backbones that learn faster than heads."""
-    key = 'optim_wrapper.paramwise_cfg.custom_keys'
-    findings = []
-    for name, given in part(cfg, key).items():
-        factor = part({'x': given}, 'x').get('lr_mult')
-        message = ''
-        if re.search('head|neck', name) and factor == 0:
-            message = f'lr_mult=0: {name} keeps its initial weights'
-        elif 'backbone' in name and factor == 0 and is_random(cfg):
-            message = (
-                f'lr_mult=0, and no weights are loaded: {name} keeps its '
-                'random initial weights'
-            )
-        elif 'backbone' in name and is_number(factor) and factor > 1:
-            message = (
-                f'lr_mult={factor} trains {name} faster than the heads, not '
-                'slower'
-            )
-        if message:
-            right = 1.0 if factor == 0 else 0.1
-            fix = f'{key}.{name}.lr_mult={right}'
-            if '.' in name:  # Its dots would be taken for those of keys.
-                changed = {name: {**given, 'lr_mult': right}}
-                fix = f'{key}={dict(part(cfg, key)) | changed}'
-            findings.append(Finding('warning', key, message, fix))
-    return findings
-
-
 CLIPPING = {
     'norm': ('max_norm', 'norm_type', 'error_if_nonfinite', 'foreach'),
     'value': ('clip_value', 'foreach'),
 }
-"""Arguments that torch takes, by the `type` of clip_grad."""
-
-
-def check_multipliers(cfg: Mapping) -> list[Finding]:
-    """Settings of parameters that mmengine's constructor does not read."""
-    from mmengine.registry import OPTIMIZERS
-
-    wrapper = part(cfg, 'optim_wrapper')
-    usual = 'DefaultOptimWrapperConstructor'
-    if wrapper.get('constructor', usual) != usual:
-        return []
-    key = 'optim_wrapper.paramwise_cfg'
-    settings = part(cfg, key)
-    name = kind(part(cfg, KEY))
-    options = OPTIMIZERS.get(name) if name else None
-    if options is None:
-        return []
-    known = (*MULTIPLIERS, *inspect.signature(options).parameters)
-    places: list[tuple[str, Mapping, tuple[str, ...]]]
-    places = [(key, settings, PARAMWISE)]
-    places += [
-        (f'{key}.custom_keys.{name}', value, known)
-        for name, value in part(settings, 'custom_keys').items()
-        if isinstance(value, Mapping)
-    ]
-    return [
-        Finding(
-            'error',
-            place,
-            f'nothing reads {name}{did_you_mean(name, allowed, always=True)}',
-            f'{name} of {place} renamed, or left out',
-        )
-        for place, value, allowed in places
-        for name in value
-        if name not in allowed
-    ]
+"""Arguments that torch accepts, by the `type` of clip_grad."""
 
 
 def check_clipping(cfg: Mapping) -> list[Finding]:
-    """Arguments that torch refuses in the first step."""
+    """Report arguments that torch refuses in the first step."""
     key = 'optim_wrapper.clip_grad'
     given = part(cfg, key)
     known = CLIPPING.get(given.get('type', 'norm'), ())
@@ -393,15 +248,15 @@ def check_clipping(cfg: Mapping) -> list[Finding]:
 
 
 def check_clipped_norm(cfg: Mapping) -> list[Finding]:
-    """Gradients that are clipped to nothing."""
+    """Report clipping that leaves no gradient."""
     key = 'optim_wrapper.clip_grad'
     norm = part(cfg, key).get('max_norm')
     if is_number(norm) and 0 < norm < SHORT:
         optimizer = kind(part(cfg, 'optim_wrapper.optimizer'))
-        # Adam divides by the length of the gradient.
+        # Adam normalises gradients.
         if optimizer != 'SGD':
             return []
-        message = f'max_norm={norm} leaves next to no gradient to SGD'
+        message = f'max_norm={norm} leaves SGD next to no gradient'
         return [Finding('warning', key, message, f'{key}.max_norm=35')]
     if not is_number(norm) or norm > 0:
         return []
@@ -412,7 +267,6 @@ def check_clipped_norm(cfg: Mapping) -> list[Finding]:
 CHECKS = (
     check_clipping,
     check_clipped_norm,
-    check_odd_multipliers,
     check_scaling,
     check_rate,
     check_optimizer_options,

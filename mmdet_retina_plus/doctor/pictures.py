@@ -1,4 +1,4 @@
-"""Pictures of samples, with boxes, masks and maps as the network gets them."""
+"""Draw samples with boxes, masks and maps as the network gets them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def as_picture(inputs: Any) -> np.ndarray:
-    """Pixels of an input (C, H, W) as 8 bits in three channels, RGB."""
+    """Convert an input (C, H, W) to an 8-bit RGB image."""
     image = inputs.detach().cpu().numpy().astype(float)
     channels = image[[0, len(image) // 2, -1]] if len(image) != 3 else image
     if channels.min() < 0 or channels.max() > 255:
@@ -20,7 +20,7 @@ def as_picture(inputs: Any) -> np.ndarray:
 
 
 def loads_late(steps: Sequence[Any]) -> bool:
-    """Whether objects are loaded after the image is resized, as to score."""
+    """Whether annotations are loaded after `Resize`, as for scoring."""
     names = [type(step).__name__ for step in steps]
     if 'LoadAnnotations' not in names:
         return False
@@ -29,11 +29,11 @@ def loads_late(steps: Sequence[Any]) -> bool:
 
 
 def resize_objects(sample: Any, shape: Sequence[int]) -> None:
-    """Give objects of the original image the size of the one that is shown.
+    """Scale objects from the original image to the image shown.
 
     Args:
-        sample: With `gt_instances`, which are changed.
-        shape: Height and width of the picture, with its padding.
+        sample: Data sample; its `gt_instances` are changed in place.
+        shape: Height and width of the picture, including padding.
     """
     height, width = sample.ori_shape[:2]
     factors = sample.get('scale_factor')
@@ -57,14 +57,14 @@ def draw_samples(
     classes: Sequence[str],
     late: bool = False,
 ) -> list[Path]:
-    """Draw the ground truth of samples into files of a folder.
+    """Draw the ground truth of samples and save one PNG per sample.
 
     Args:
-        folder: Where to; it is created.
-        name: How the files' names begin.
-        samples: As the network gets them.
-        classes: Names of the labels.
-        late: Whether objects have the size of the original image.
+        folder: Output folder; it is created.
+        name: Prefix of the file names.
+        samples: Samples as the network gets them.
+        classes: Class names by label.
+        late: Whether objects are in pixels of the original image.
     """
     import torch
     from mmdet.visualization import DetLocalVisualizer

@@ -1,8 +1,7 @@
-"""Pipelines that run and spoil what they hand on."""
+"""Check pipelines that run but return wrong samples."""
 
 import re
 from collections.abc import Iterator, Mapping
-from math import inf
 from typing import Any
 
 from mmdet_retina_plus.common.config_tree import (
@@ -13,7 +12,7 @@ from mmdet_retina_plus.common.config_tree import (
     without_scopes,
 )
 from mmdet_retina_plus.common.numbers import is_number
-from mmdet_retina_plus.common.suggestions import did_you_mean, hint, near_name
+from mmdet_retina_plus.common.suggestions import did_you_mean
 
 from .findings import Finding
 from .model_traits import scored_sets
@@ -21,16 +20,9 @@ from .pipeline_trials import FOR_GOOD
 from .unread_settings import source_of
 
 MOVES = ('Resize', *FOR_GOOD)
-"""Ends of the names of transforms that move pixels and boxes."""
+"""Suffixes of transforms that move pixels and boxes."""
 FILTERS = ('filter_empty_gt', 'min_size', 'bbox_min_size')
-"""What one of mmdet's data sets or another filters by."""
-HIGH_SCORE = 0.15
-LOOSE, STRICT = 0.9, 0.15
-"""IoU thresholds of NMS at which copies stay, or neighbours go."""
-FEWEST = {'max_per_img': 10, 'nms_pre': 50}
-"""Numbers of boxes below which AP is cut."""
-LARGEST_BOX = 8
-"""Pixels of `min_bbox_size` that drop real objects."""
+"""Filters that some data set of mmdet reads."""
 
 
 def pipelines_of(cfg: Mapping, name: str) -> Iterator[tuple[str, list]]:
@@ -50,18 +42,18 @@ def kinds_of(cfg: Mapping, name: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def as_call(step: Mapping) -> str:
-    """A step as a config writes it: dict(type='Resize', scale=(96, 80))."""
+    """Write a step as in a config: dict(type='Resize', scale=(96, 80))."""
     arguments = without_scopes(step).items()
     return f'dict({", ".join(f"{key}={x!r}" for key, x in arguments)})'
 
 
 def check_order(cfg: Mapping) -> list[Finding]:
-    """Boxes that are loaded after the image was moved stay where they were."""
+    """Report boxes that are loaded after their image was moved."""
     findings = []
     for key, pipeline in pipelines_of(cfg, 'train'):
         steps = [kind(step) for step in pipeline]
         places = [at for at, x in enumerate(steps) if x == 'LoadAnnotations']
-        # The last one replaces what others loaded.
+        # The last one overwrites the others.
         for place in places[-1:]:
             moved = [step for step in steps[:place] if step.endswith(MOVES)]
             if not moved:
@@ -72,15 +64,15 @@ def check_order(cfg: Mapping) -> list[Finding]:
                     key,
                     f'{moved[0]} comes before LoadAnnotations: the image is '
                     'moved, its boxes are not',
-                    f'{as_call(pipeline[place])} directly after the loading '
-                    f'of the image{", and once" * (len(places) > 1)}',
+                    f'{as_call(pipeline[place])} directly after the step that '
+                    f'loads the image{", only once" * (len(places) > 1)}',
                 )
             )
     return findings
 
 
 def check_normalized_twice(cfg: Mapping) -> list[Finding]:
-    """`Normalize` beside the data preprocessor, or in one pipeline alone."""
+    """Report images normalised twice, or only in some pipelines."""
     preprocessor = part(cfg, 'model.data_preprocessor')
     has = {
         name: any('Normalize' in steps for _, steps in kinds_of(cfg, name))
@@ -93,7 +85,7 @@ def check_normalized_twice(cfg: Mapping) -> list[Finding]:
             Finding(
                 'error',
                 f'{without}_dataloader.dataset.pipeline',
-                'images are not normalised here, and those of '
+                'images are not normalised here, but those of '
                 f'{next(name for name in has if has[name])} are',
                 'the same Normalize in all pipelines, or mean and std in '
                 'model.data_preprocessor in place of it',
@@ -114,16 +106,16 @@ def check_normalized_twice(cfg: Mapping) -> list[Finding]:
 
 
 COLOURS = ('Distortion', 'HSVRandomAug', 'Brightness', 'Contrast', 'Equalize')
-"""Ends of the names of steps for values of 0 to 255."""
+"""Suffixes of transforms for values from 0 to 255."""
 
 
 def check_colours(cfg: Mapping) -> list[Finding]:
-    """Steps for values of 0 to 255, after these were normalised."""
+    """Report colour transforms after `Normalize`."""
     return [
         Finding(
             'error',
             key,
-            f'{step} comes after Normalize: it is for values of 0 to 255',
+            f'{step} comes after Normalize, but expects values from 0 to 255',
             f'{step} before Normalize, or mean and std of '
             'model.data_preprocessor in place of Normalize',
         )
@@ -135,7 +127,7 @@ def check_colours(cfg: Mapping) -> list[Finding]:
 
 
 def check_albu(cfg: Mapping) -> list[Finding]:
-    """Boxes that Albumentations reads otherwise, or does not get."""
+    """Check that Albumentations gets boxes, in the format of mmdet."""
     findings = []
     for key, steps in pipelines_of(cfg, 'train'):
         for number, step in enumerate(steps):
@@ -145,12 +137,12 @@ def check_albu(cfg: Mapping) -> list[Finding]:
             if kind(step) != 'Albu':
                 continue
             if given != 'pascal_voc':
-                message = f'format={given!r}, and boxes of mmdet are x1, y1, '
+                message = f'format={given!r}, but boxes of mmdet are x1, y1, '
                 message += "x2, y2: 'pascal_voc'"
                 fix = "bbox_params.format='pascal_voc'"
             elif 'gt_bboxes' not in keys:
-                message = 'keymap names no gt_bboxes: boxes stay where they '
-                message += 'were as the image moves'
+                message = 'keymap has no gt_bboxes: the image is moved, its '
+                message += 'boxes are not'
                 fix = "keymap={'img': 'image', 'gt_bboxes': 'bboxes'}"
             else:
                 continue
@@ -161,10 +153,10 @@ def check_albu(cfg: Mapping) -> list[Finding]:
 
 
 def filters_of(config: Mapping) -> list[str]:
-    """What a data set filters by, as far as mmdet does that; or nothing."""
+    """Filters that a data set of mmdet reads; [] for other data sets."""
     from mmdet.registry import DATASETS
 
-    # Not `get`, which takes no unknown name quietly.
+    # `Registry.get` logs names that it does not know.
     built = DATASETS.module_dict.get(kind(config))
     method = getattr(built, 'filter_data', None)
     if not getattr(method, '__module__', '').startswith('mmdet.'):
@@ -173,7 +165,7 @@ def filters_of(config: Mapping) -> list[str]:
 
 
 def check_filters(cfg: Mapping) -> list[Finding]:
-    """Filters that nothing reads."""
+    """Report filters that nothing reads."""
     findings = []
     for parent in walk(part(cfg, 'train_dataloader')):
         known = filters_of(parent)
@@ -200,91 +192,8 @@ def check_shuffle(cfg: Mapping) -> list[Finding]:
     return [Finding('warning', key, message, f'{key}.shuffle=True')]
 
 
-def check_thresholds(cfg: Mapping) -> list[Finding]:
-    """Scores below which validation drops boxes."""
-    findings: list[Finding] = []
-    # Where masks are laid over each other, and not ranked, few may be.
-    if part(cfg, 'model.panoptic_fusion_head'):
-        return findings
-    for path in ('model.test_cfg', 'model.test_cfg.rcnn'):
-        score = part(cfg, path).get('score_thr')
-        if is_number(score) and score >= HIGH_SCORE:
-            findings.append(
-                Finding(
-                    'warning',
-                    path,
-                    f'score_thr={score} drops most boxes before they are '
-                    'scored, AP is too low',
-                    f'{path}.score_thr=0.05',
-                )
-            )
-        score = part(cfg, f'{path}.nms').get('min_score')
-        if is_number(score) and score >= HIGH_SCORE:
-            findings.append(
-                Finding(
-                    'warning',
-                    f'{path}.nms',
-                    f'min_score={score} of {kind(part(cfg, f"{path}.nms"))} '
-                    'drops most boxes, AP is too low',
-                    f'{path}.nms.min_score=0.001',
-                )
-            )
-    return findings
-
-
-def check_suppression(cfg: Mapping) -> list[Finding]:
-    """NMS that is none, and numbers of boxes that leave none."""
-    from mmcv import ops
-
-    findings = []
-    for path in (
-        'model.test_cfg',
-        'model.test_cfg.rcnn',
-        'model.roi_head.test_cfg',
-    ):
-        nms = part(cfg, f'{path}.nms')
-        threshold, name = nms.get('iou_threshold'), nms.get('type', 'nms')
-        key = f'{path}.nms'
-        problem = None
-        if is_number(threshold) and not 0 < threshold <= 1:
-            problem = (
-                key,
-                f'iou_threshold={threshold} is no overlap in (0, 1]',
-                f'{key}.iou_threshold=0.5',
-            )
-        elif isinstance(name, str) and not hasattr(ops, name):
-            near = near_name(name, ('nms', 'soft_nms'))
-            problem = (
-                key,
-                f'no NMS is called {name}{hint(near)}',
-                f'{key}.type={near or "nms"!r}',
-            )
-        for name in ('mask_thr_binary', 'mask_thr'):
-            threshold = part(cfg, path).get(name)
-            if not is_number(threshold) or 0 < threshold < 1:
-                continue
-            what = 'leaves every mask empty'
-            if threshold <= 0:
-                what = 'fills the whole box: each pixel above 0 is scored'
-            problem = (
-                path,
-                f'{name}={threshold} {what}',
-                f'{path}.{name}=0.5',
-            )
-        for count, usual in (('max_per_img', 100), ('nms_pre', 1000)):
-            if part(cfg, path).get(count) == 0:
-                problem = (
-                    path,
-                    f'{count}=0 leaves no box',
-                    f'{path}.{count}={usual}',
-                )
-        if problem:
-            findings.append(Finding('error', *problem))
-    return findings
-
-
 def check_ratios(cfg: Mapping) -> list[Finding]:
-    """Objects that validation squeezes, and training does not."""
+    """Report aspect ratios of objects that differ from training."""
     train = resizing_steps(cfg, 'train')
     ratios = {step.get('keep_ratio', False) for step in train}
     scales = [tuple_of_scale(step) for step in train]
@@ -323,7 +232,7 @@ def check_ratios(cfg: Mapping) -> list[Finding]:
 
 
 def tuple_of_scale(step: Mapping) -> tuple:
-    """Width and height of a step, () where it has several or none."""
+    """Width and height of a step, () if it has several or none."""
     scale: Any = step.get('scale')
     if not isinstance(scale, list | tuple) or len(scale) != 2:
         return ()
@@ -339,91 +248,7 @@ def resizing_steps(cfg: Mapping, name: str) -> list[Mapping]:
     ]
 
 
-def within(value: Any, low: float, high: float) -> bool:
-    """Whether it is a number between two others."""
-    return is_number(value) and low < value < high
-
-
-def check_cut_results(cfg: Mapping) -> list[Finding]:
-    """NMS and numbers of boxes that are allowed, and lower AP."""
-    findings = []
-    for path in (
-        'model.test_cfg',
-        'model.test_cfg.rcnn',
-        'model.roi_head.test_cfg',
-        'model.test_cfg.rpn',
-        'model.train_cfg.rpn_proposal',
-    ):
-        settings, nms = part(cfg, path), part(cfg, f'{path}.nms')
-        threshold, smallest = (
-            nms.get('iou_threshold'),
-            settings.get('min_bbox_size'),
-        )
-        plain = kind(nms) in ('nms', '')
-        problems = [
-            (
-                plain and within(threshold, LOOSE, 1.001),
-                f'iou_threshold={threshold} of NMS keeps copies of each box',
-                'nms.iou_threshold=0.5',
-            ),
-            (
-                plain and within(threshold, 0, STRICT),
-                f'iou_threshold={threshold} of NMS removes neighbours that '
-                'hardly touch',
-                'nms.iou_threshold=0.5',
-            ),
-            (
-                within(smallest, LARGEST_BOX, inf),
-                f'min_bbox_size={smallest} drops predictions of small objects',
-                'min_bbox_size=0',
-            ),
-        ]
-        for name, usual in (('max_per_img', 100), ('nms_pre', 1000)):
-            count = settings.get(name)
-            what, times = 'predictions', 1
-            if 'rpn' in path:
-                what, times, usual = 'proposals', 5, 1000
-            problems.append(
-                (
-                    within(count, 0, times * FEWEST[name]),
-                    f'{name}={count} cuts {what}, so AP is too low',
-                    f'{name}={usual}',
-                )
-            )
-        findings += [
-            Finding('warning', path, message, f'{path}.{fix}')
-            for is_so, message, fix in problems
-            if is_so
-        ]
-    return findings
-
-
-def check_metric(cfg: Mapping) -> list[Finding]:
-    """Recall of proposals, where a detector should have an AP."""
-    if kind(part(cfg, 'model')) == 'RPN':
-        return []
-    return [
-        Finding(
-            'warning',
-            f'{name}_evaluator',
-            f'metric={scored[0]!r} scores recall without classes, no AP',
-            f"{name}_evaluator.metric='bbox'",
-        )
-        for name in scored_sets(cfg)
-        for scored in [
-            [
-                one.get('metric', 'bbox')
-                for one in walk(cfg.get(f'{name}_evaluator'))
-                if 'type' in one
-            ]
-        ]
-        if scored and all(x in ('proposal', ['proposal']) for x in scored)
-    ]
-
-
 CHECKS = (
-    check_metric,
-    check_cut_results,
     check_ratios,
     check_order,
     check_colours,
@@ -431,6 +256,4 @@ CHECKS = (
     check_normalized_twice,
     check_filters,
     check_shuffle,
-    check_thresholds,
-    check_suppression,
 )

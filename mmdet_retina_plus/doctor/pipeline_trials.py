@@ -1,4 +1,4 @@
-"""Single steps of a pipeline, tried on a sample: what they lose or change."""
+"""Run single pipeline steps on samples: what they drop or change."""
 
 import copy
 import random
@@ -15,11 +15,11 @@ from .data_sets import silence
 from .findings import Finding
 
 TRIES, MANY_TRIES = 4, 32
-"""Runs of a step that look for chance; more where mmcv says there is."""
+"""Runs that test a step for randomness; more if mmcv marks it as random."""
 MANY = 0.2
 """Fraction of the objects that a filter may drop without a warning."""
 FOR_GOOD = ('Flip', 'Crop', 'Affine', 'Shift', 'Rotate', 'Expand')
-"""Ends of the names of steps after which boxes have no way back."""
+"""Suffixes of steps that predictions are not mapped back through."""
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def kept_randomness() -> Iterator[None]:
 
 
 def innermost(dataset: Any) -> Any:
-    """The first data set within wrappers, which has the images."""
+    """Return the first data set within wrappers."""
     while True:
         inner = getattr(dataset, 'dataset', None)
         members = getattr(dataset, 'datasets', None) or [inner]
@@ -55,7 +55,7 @@ def place_of(number: int, step: Any) -> str:
 
 
 def objects_in(results: Mapping) -> int | None:
-    """Objects to train on, None before they are loaded."""
+    """Number of objects to train on, None before they are loaded."""
     boxes = results.get('gt_bboxes')
     if boxes is None:
         return None
@@ -68,9 +68,9 @@ class Loss:
     """What a step drops.
 
     Attributes:
-        objects: Dropped objects.
-        of: Objects that it is given.
-        samples: Images that it leaves without an object.
+        objects: Number of dropped objects.
+        of: Number of objects that it gets.
+        samples: Number of images that it leaves without objects.
     """
 
     objects: int = 0
@@ -79,7 +79,7 @@ class Loss:
 
 
 def losses_by_step(dataset: Any, indices: Sequence[int]) -> dict[str, Loss]:
-    """What the steps of a pipeline drop, by their names."""
+    """Count what the steps of a pipeline drop, by step."""
     inner = innermost(dataset)
     steps = steps_of(dataset)
     found: dict[str, Loss] = {}
@@ -106,20 +106,20 @@ def losses_by_step(dataset: Any, indices: Sequence[int]) -> dict[str, Loss]:
 def check_losses(
     key: str, dataset: Any, indices: Sequence[int], empty: bool
 ) -> list[Finding]:
-    """Steps that drop all objects, and filters that drop many.
+    """Report steps that drop all objects, and filters that drop many.
 
     Args:
-        key: Of the data set.
-        dataset: As the runner builds it.
-        indices: Of images that can be loaded.
-        empty: Whether no object is left at the end.
+        key: Dotted key of the data set.
+        dataset: Data set as the runner builds it.
+        indices: Indices of images that can be loaded.
+        empty: Whether no object is left after the pipeline.
     """
     filters = any('Filter' in type(x).__name__ for x in steps_of(dataset))
     if not (empty or filters):
         return []
     losses = losses_by_step(dataset, indices)
     for where, loss in losses.items():
-        # A filter drops the same in every epoch, a crop another part.
+        # A filter drops the same objects in every epoch, a crop does not.
         steady = 'Filter' in where
         if empty and loss.samples == len(indices):
             level: Any = 'error' if steady else 'warning'
@@ -155,13 +155,13 @@ def differ(image: Any, other: Any) -> bool:
 def check_chance(
     name: str, key: str, dataset: Any, index: int
 ) -> list[Finding]:
-    """Steps of validation that act by chance, or move boxes for good.
+    """Report validation steps that are random or move pixels for good.
 
     Args:
         name: 'val' or 'test'.
-        key: Of the data set.
-        dataset: As the runner builds it.
-        index: Of an image that can be loaded.
+        key: Dotted key of the data set.
+        dataset: Data set as the runner builds it.
+        index: Index of an image that can be loaded.
     """
     steps = steps_of(dataset)
     if not steps:
@@ -202,7 +202,7 @@ def by_chance(name: str, where: str) -> Finding:
     return Finding(
         'warning',
         where,
-        'it changes the images of validation at random, so AP is wrong',
+        'it changes validation images at random, so AP is wrong',
         f'leave it out of the {name} pipeline',
     )
 
@@ -211,7 +211,7 @@ def moved(name: str, where: str, how: str = '') -> Finding:
     return Finding(
         'error',
         where,
-        f'it moves the pixels of validation{how}, and predicted boxes are '
-        'not moved back: AP is wrong',
+        f'it moves pixels of validation images{how}, but predicted boxes '
+        'are not moved back, so AP is wrong',
         f'leave it out of the {name} pipeline',
     )

@@ -1,4 +1,4 @@
-"""Data sets with their pipelines, as the runner builds them, and samples."""
+"""Build data sets with their pipelines, and load samples."""
 
 import inspect
 import re
@@ -22,11 +22,11 @@ from .pipeline_trials import check_chance, check_losses, place_of
 SAMPLES = 8
 SECONDS = 10
 SMALLEST = 32
-"""Samples to load, seconds at most, and a side in pixels that is small."""
+"""Samples to load, time limit in seconds, smallest plausible image side."""
 BEYOND, PART = 2, 0.2
-"""Pixels by which a box may leave its image, and the fraction that does."""
+"""Pixels by which boxes may leave images, and the fraction that may."""
 META = ('img_id', 'img_shape', 'ori_shape')
-"""What scoring needs of every detector."""
+"""Meta keys that scoring needs."""
 NEEDED = (
     (("'img'", '`img`'), "dict(type='LoadImageFromFile')"),
     (
@@ -38,7 +38,7 @@ NEEDED = (
         "dict(type='LoadAnnotations', with_bbox=True, with_mask=True)",
     ),
 )
-"""What a step misses, and the step that brings it."""
+"""Phrases of errors about missing data, and the step that loads it."""
 
 
 def check_steps(key: str, config: Any) -> list[Finding]:
@@ -56,9 +56,9 @@ def check_steps(key: str, config: Any) -> list[Finding]:
             for number, step in enumerate(steps):
                 try:
                     if not isinstance(step, Mapping):
-                        raise TypeError(f'{step!r} is no dict(type=…)')
+                        raise TypeError(f'{step!r} is not a dict(type=…)')
                     TRANSFORMS.build(dict(step))
-                except Exception as error:  # Whatever a constructor raises.
+                except Exception as error:  # A constructor may raise anything.
                     where = f'{key}.pipeline[{number}] ({kind(step)})'
                     fix = taken_by(step) or f'correct {where}'
                     findings.append(explained(where, error, fix=fix))
@@ -66,7 +66,7 @@ def check_steps(key: str, config: Any) -> list[Finding]:
 
 
 def taken_by(step: Any) -> str:
-    """What a step's class takes for the arguments that are given to it."""
+    """Describe the arguments that a step's class expects."""
     from mmdet.registry import TRANSFORMS
 
     built = TRANSFORMS.module_dict.get(kind(step))
@@ -84,7 +84,7 @@ def taken_by(step: Any) -> str:
 
 
 def check_packed(key: str, config: Any) -> list[Finding]:
-    """Steps after the one that leaves no image to change."""
+    """Report steps after `PackDetInputs`."""
     for chain in dataset_chains(config):
         steps = [
             kind(step)
@@ -100,14 +100,14 @@ def check_packed(key: str, config: Any) -> list[Finding]:
                 f'{key}.pipeline',
                 f'{after} comes after PackDetInputs, which leaves it no image',
                 f"move dict(type='PackDetInputs') to the end of {key}."
-                'pipeline, and have it once',
+                'pipeline, and use it once',
             )
         ]
     return []
 
 
 def assembled(config: Any, bare: Mapping[int, Any]) -> Any:
-    """A data set with its pipeline, wrapped; None if one is not built."""
+    """Add pipelines and wrappers; None if a data set was not built."""
     from mmdet.registry import DATASETS
     from mmengine.dataset import Compose
 
@@ -123,16 +123,16 @@ def assembled(config: Any, bare: Mapping[int, Any]) -> Any:
     built = [assembled(member, bare) for member in members]
     if not built or any(member is None for member in built):
         return None
-    # Wrappers take configs, or data sets that are no wrappers themselves.
+    # Wrappers take configs, or data sets that are not wrappers themselves.
     given = [{'type': (lambda member=member: member)} for member in built]
     inner = {'dataset': given[0]} if single else {'datasets': given}
     return DATASETS.build(dict(config, **inner))
 
 
 def choose(dataset: Any, there: Any) -> list[int]:
-    """Indices of samples, those with objects and an existing file first."""
+    """Indices of images with an existing file, those with objects first."""
     length = len(dataset)
-    # Torch's own data sets know nothing of an image before it is loaded.
+    # Plain torch data sets have no infos.
     if not hasattr(dataset, 'get_data_info'):
         return list(range(min(length, SAMPLES)))
     step = max(length // 200, 1)
@@ -150,7 +150,7 @@ def choose(dataset: Any, there: Any) -> list[int]:
 
 
 def step_of(dataset: Any, error: BaseException) -> str:
-    """The transform that an error came out of, '' if none."""
+    """Place of the transform that raised an error, '' if none did."""
     transforms: list[Any] = []
     wrappers = [dataset]
     while wrappers:
@@ -173,7 +173,7 @@ def step_of(dataset: Any, error: BaseException) -> str:
 def load_samples(
     key: str, dataset: Any, there: Any
 ) -> tuple[list[Any], list[Finding]]:
-    """Samples that went through the whole pipeline, and what failed."""
+    """Load samples through the whole pipeline, and report failures."""
     samples: list[Any] = []
     end = time.monotonic() + SECONDS
     indices = choose(dataset, there)
@@ -181,7 +181,7 @@ def load_samples(
         try:
             with silence():
                 sample = dataset[index]
-        except Exception as error:  # Of any transform.
+        except Exception as error:  # A transform may raise anything.
             found = []
             if 'Cannot find valid image' in str(error):
                 found = check_losses(key, dataset, indices, empty=True)
@@ -203,7 +203,7 @@ def load_samples(
 
 
 def labelled_branch(sample: Mapping) -> Mapping:
-    """Of a sample of several branches the one with objects, or the first."""
+    """Select the branch with objects, or else the first one."""
     inputs, shown = sample['inputs'], sample.get('data_samples')
     if not isinstance(inputs, Mapping) or not isinstance(shown, Mapping):
         return sample
@@ -223,7 +223,7 @@ def labelled_branch(sample: Mapping) -> Mapping:
 
 
 def is_image(sample: Mapping) -> bool:
-    """Whether a sample is one image, and not several inputs by name."""
+    """Whether a sample is one image, not several inputs by name."""
     return hasattr(sample['inputs'], 'shape')
 
 
@@ -231,8 +231,8 @@ def step_failed(where: str, error: Exception) -> Finding:
     fix = f'correct {where}, or leave it out'
     if 'CopyPaste' in where or 'func != 0' in str(error):
         fix = (
-            'put Resize before CopyPaste: it is to get images and masks of '
-            'their last size'
+            'put Resize before CopyPaste, which needs images and masks of '
+            'their final size'
         )
     for phrases, loading in NEEDED:
         if any(phrase in str(error) for phrase in phrases):
@@ -241,7 +241,7 @@ def step_failed(where: str, error: Exception) -> Finding:
     return Finding(
         'error',
         where,
-        f'a sample does not pass: {finding.message}',
+        f'a sample fails: {finding.message}',
         finding.fix,
         'annotations' if '(LoadAnnotations)' in where else '',
     )
@@ -250,13 +250,13 @@ def step_failed(where: str, error: Exception) -> Finding:
 def check_sample(
     key: str, samples: Sequence[Any], dataset: Any, indices: Sequence[int]
 ) -> list[Finding]:
-    """What training needs in samples.
+    """Check that training samples have what training needs.
 
     Args:
-        key: Of the data set.
-        samples: As the network gets them.
-        dataset: Where they are from.
-        indices: Of the images.
+        key: Dotted key of the data set.
+        samples: Samples as the network gets them.
+        dataset: Data set of the samples.
+        indices: Indices of their images.
     """
     objects = 0
     for sample in samples:
@@ -301,7 +301,7 @@ def check_sample(
 
 
 def check_extent(key: str, samples: Sequence[Any]) -> list[Finding]:
-    """Images that a crop or a scale leaves next to nothing of."""
+    """Report images that a crop or a scale makes tiny."""
     sides = [min(sample['inputs'].shape[-2:]) for sample in samples]
     if not sides or max(sides) >= SMALLEST:
         return []
@@ -318,7 +318,7 @@ def check_extent(key: str, samples: Sequence[Any]) -> list[Finding]:
 
 
 def check_outside(key: str, samples: Sequence[Any]) -> list[Finding]:
-    """Boxes that a crop or a move leaves beyond the image."""
+    """Report boxes that reach beyond their images after the pipeline."""
     total = outside = 0
     for sample in samples:
         boxes = sample['data_samples'].gt_instances.bboxes
@@ -340,7 +340,7 @@ def check_outside(key: str, samples: Sequence[Any]) -> list[Finding]:
             key,
             f'{outside} of {total} boxes reach beyond their images after the '
             'pipeline',
-            'bbox_clip_border=True (clip_object_border=True of Resize) of '
+            'bbox_clip_border=True (clip_object_border=True of Resize) in '
             'the steps that move pixels',
         )
     ]
@@ -349,7 +349,7 @@ def check_outside(key: str, samples: Sequence[Any]) -> list[Finding]:
 def check_meta(
     key: str, samples: Sequence[Any], needed: Sequence[str]
 ) -> list[Finding]:
-    """What `meta_keys` leaves out of samples."""
+    """Report required keys that `meta_keys` leaves out."""
     absent = [
         x for x in needed if samples and x not in samples[0]['data_samples']
     ]
@@ -368,7 +368,7 @@ def check_meta(
 def build_data(
     cfg: Mapping, name: str, data: DataSets, there: Any
 ) -> tuple[Any, list[Any], list[Finding]]:
-    """Data set, samples and findings of a loader."""
+    """Build the data set of a loader, load samples and check them."""
     key = f'{name}_dataloader.dataset'
     config = part(cfg, f'{name}_dataloader').get('dataset')
     findings = check_steps(key, config) or check_packed(key, config)
@@ -377,12 +377,12 @@ def build_data(
     try:
         with silence():
             dataset = assembled(config, data.bare)
-    except Exception as error:  # Of a wrapper.
+    except Exception as error:  # A wrapper may raise anything.
         return None, [], [explained(key, error)]
     if dataset is not None and not len(dataset):
         members = [data.bare.get(id(x)) for x in datasets_in(config)]
         if all(x is not None and len(x) for x in members):
-            message = f'{kind(config)} around it leaves no image'
+            message = f'{kind(config)} leaves no image'
             fix = f'{key}.times=1, or without {kind(config)}'
             return None, [], [Finding('error', key, message, fix)]
     if dataset is None or not len(dataset):

@@ -1,4 +1,4 @@
-"""Mean, standard deviation and order of channels, and what weights expect."""
+"""Check mean, std and channel order against what weights expect."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
@@ -14,11 +14,11 @@ from .weights import starting_weights
 KEY = 'model.data_preprocessor'
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
-"""Of ImageNet, red, green, blue."""
+"""ImageNet statistics: red, green, blue."""
 NEAR = 3.0
-"""Difference up to which numbers are taken for ImageNet's."""
+"""Maximum difference from the ImageNet statistics."""
 RAW = ('Res', 'StemRes')
-"""Begins of names of backbones that no recipe gives values of 0 to 255."""
+"""Prefixes of backbones that every recipe gives normalised values."""
 
 
 def are_numbers(value: Any) -> TypeGuard[Sequence[float]]:
@@ -37,7 +37,7 @@ def warn(message: str, fix: str, level: Any = 'warning') -> list[Finding]:
 
 
 def check_normalization(cfg: Mapping) -> list[Finding]:
-    """Mean and standard deviation that spoil the images."""
+    """Check mean, std and channel order of DetDataPreprocessor."""
     preprocessor = part(cfg, KEY)
     if kind(preprocessor) != 'DetDataPreprocessor':
         return []
@@ -57,7 +57,7 @@ def check_normalization(cfg: Mapping) -> list[Finding]:
             'error',
         )
     swaps = preprocessor.get('bgr_to_rgb', False)
-    # Differences between the channels are small, but larger than rounding.
+    # Channel means differ little, but by more than rounding.
     order = MEAN if np.abs(np.subtract(MEAN[0], mean[0])) < NEAR else None
     if alike(mean, MEAN[::-1]):
         order = MEAN[::-1]
@@ -67,7 +67,7 @@ def check_normalization(cfg: Mapping) -> list[Finding]:
             named = 'red, green, blue' if red_first else 'blue, green, red'
             given = 'red, green, blue' if swaps else 'blue, green, red'
             return warn(
-                f'mean is that of {named}, the network gets {given}',
+                f'mean is that of {named}, but the network gets {given}',
                 f'{KEY}.bgr_to_rgb={red_first}',
             )
     return check_expected(cfg, bool(swaps), std)
@@ -79,7 +79,7 @@ def loads_rgb(cfg: Mapping) -> bool:
 
 
 def check_raw(cfg: Mapping) -> list[Finding]:
-    """Images that nothing normalises."""
+    """Report images that nothing normalises."""
     steps = [kind(x) for x in walk(part(cfg, 'train_dataloader'))]
     backbone = part(cfg, 'model.backbone')
     if 'Normalize' in steps or not steps or not kind(backbone).startswith(RAW):
@@ -94,12 +94,12 @@ def check_raw(cfg: Mapping) -> list[Finding]:
 def check_expected(
     cfg: Mapping, swaps: bool, std: Sequence[float]
 ) -> list[Finding]:
-    """What pretrained weights of torchvision and of Caffe expect."""
+    """Compare with what weights of torchvision and Caffe expect."""
     for name in starting_weights(cfg):
         if name.startswith('torchvision://') and not loads_rgb(cfg):
             if not swaps:
                 return warn(
-                    f'{name} expects red, green, blue, the network gets '
+                    f'{name} expects red, green, blue, but the network gets '
                     'blue, green, red',
                     f'{KEY}.bgr_to_rgb=True',
                 )
@@ -108,10 +108,10 @@ def check_expected(
                     f'{name} expects values divided by std, not std={std}',
                     f'{KEY}.std={list(STD)}',
                 )
-        # SSD's VGG of that name is trained on red, green, blue.
+        # Despite its name, SSD's VGG is trained on red, green, blue.
         if '_caffe' in name and 'vgg' not in name and swaps:
             return warn(
-                f'{name} expects blue, green, red, the network gets red, '
+                f'{name} expects blue, green, red, but the network gets red, '
                 'green, blue',
                 f'{KEY}.bgr_to_rgb=False, mean=[103.53, 116.28, 123.675] and '
                 'std=[1.0, 1.0, 1.0]',

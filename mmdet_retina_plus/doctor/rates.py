@@ -1,4 +1,4 @@
-"""The learning rate at each step of training, as mmengine sets it."""
+"""Simulate the learning rate over training, with mmengine's schedulers."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -23,17 +23,17 @@ from .schedules import (
 )
 
 MOST = 5000
-"""Iterations to simulate; longer training is shrunk to them."""
+"""Maximum iterations to simulate; longer training is scaled down."""
 REACHED = 0.9
-"""Fraction of a learning rate from which it counts as reached."""
+"""Fraction of a rate from which it counts as reached."""
 LATE = 0.6
-"""Fraction of training after which its highest rate comes too late."""
+"""Fraction of training after which the highest rate comes too late."""
 LOW, LONG = 0.0101, 0.7
-"""Fraction of the highest rate that is next to nothing, and of training."""
+"""Fraction of the highest rate that is negligible, and of training."""
 RISE = 0.1
-"""Fraction of the highest rate by which it may rise again."""
+"""Fraction of the highest rate by which the rate may rise again."""
 CYCLIC = ('Restart', 'Cyclic', 'OneCycle')
-"""In the names of schedules that rise on purpose."""
+"""Parts of the names of schedules that rise on purpose."""
 
 
 class StepError(ValueError):
@@ -41,7 +41,7 @@ class StepError(ValueError):
 
 
 def shortened(schedule: Mapping, factor: float) -> dict[str, Any]:
-    """A schedule of iterations, of training that is shorter by a factor."""
+    """Scale a schedule that counts iterations to shorter training."""
     if schedule.get('by_epoch', True):
         return dict(schedule)
     result = {
@@ -61,19 +61,19 @@ def shortened(schedule: Mapping, factor: float) -> dict[str, Any]:
 def simulated(
     schedules: Sequence[Mapping], length: Length, batches: int | None
 ) -> np.ndarray:
-    """Learning rate over that of the optimizer, of each iteration.
+    """Learning rate of each iteration, relative to that of the optimizer.
 
     Args:
-        schedules: Of the learning rate.
-        length: Of training; its iterations are known.
-        batches: Iterations of an epoch; None where training counts none.
+        schedules: Schedules of the learning rate.
+        length: Length of training, with known iterations.
+        batches: Iterations per epoch; None if training counts no epochs.
 
     Returns:
-        Shape (iterations,), at most some `MOST`.
+        Shape (iterations,), at most about `MOST`.
 
     Raises:
-        StepError: A scheduler raised something as it was stepped.
-        Exception: Whatever a scheduler raises as it is built.
+        StepError: A scheduler failed in a step.
+        Exception: Any exception of a scheduler's constructor.
     """
     from mmengine.registry import PARAM_SCHEDULERS
     from torch import nn, optim
@@ -100,7 +100,7 @@ def simulated(
             if not scheduler.by_epoch or ends:
                 try:
                     scheduler.step()
-                except Exception as error:  # Whatever it asserts.
+                except Exception as error:  # Its assertions vary.
                     name = type(scheduler).__name__
                     raise StepError(
                         f'step {step} of {name} fails, {error}'
@@ -109,11 +109,11 @@ def simulated(
 
 
 def check_rates(cfg: Mapping, batches: int | None) -> list[Finding]:
-    """Rates that are never reached, come too late, vanish or rise again.
+    """Report rates that are never reached, come late, vanish or rise again.
 
     Args:
-        cfg: Of the run.
-        batches: Iterations of an epoch, None if unknown.
+        cfg: Config of the run.
+        batches: Iterations per epoch, None if unknown.
     """
     length = length_of(cfg, batches)
     rate = part(cfg, 'optim_wrapper.optimizer').get('lr')
@@ -125,7 +125,7 @@ def check_rates(cfg: Mapping, batches: int | None) -> list[Finding]:
     cyclic = any(name in kind(x) for x in schedules for name in CYCLIC)
     if not schedules or not length.iterations or not is_number(rate):
         return []
-    # The lowest rates are absolute, and the simulation's rate is 1.
+    # eta_min is absolute, and the simulated rate is 1.
     relative = [
         x | {'eta_min': x['eta_min'] / rate}
         if is_number(x.get('eta_min')) and rate
@@ -137,11 +137,11 @@ def check_rates(cfg: Mapping, batches: int | None) -> list[Finding]:
             warnings.simplefilter('ignore')
             shares = simulated(relative, length, batches)
     except StepError as error:
-        if length.iterations > MOST:  # Shrinking may be at fault.
+        if length.iterations > MOST:  # Scaling may be the cause.
             return []
         message = f'training stops: {error}'
         return [Finding('error', 'param_scheduler', message, usual(length))]
-    except Exception:  # Its constructor's failure is a finding of its own.
+    except Exception:  # Another check reports failing constructors.
         return []
     if cyclic:
         return []
@@ -152,7 +152,7 @@ def check_rates(cfg: Mapping, batches: int | None) -> list[Finding]:
 
 
 def usual(length: Length) -> str:
-    """A warm-up and two steps, over the length of training."""
+    """Fix: a warm-up and two steps, over the length of training."""
     total, by_epoch = length.iterations or 0, length.epochs is not None
     end = length.epochs or total
     warm_up = {
@@ -179,24 +179,24 @@ def problem_of(
     iterations: int,
     schedules: Sequence[Mapping],
 ) -> str:
-    """What is wrong with a learning rate, '' for nothing.
+    """Describe what is wrong with a learning rate, '' if nothing is.
 
     Args:
-        shares: Of `rate`, at each of some iterations.
-        rate: Of the optimizer.
-        iterations: Of training.
-        schedules: That set it.
+        shares: Simulated fractions of `rate`, (iterations,).
+        rate: Learning rate of the optimizer.
+        iterations: Iterations of training.
+        schedules: Schedules that set the rate.
     """
     highest = shares.max()
     if highest < REACHED:
         return (
-            f'the learning rate reaches {highest:.0%} of lr={rate} at most '
+            f'the learning rate reaches at most {highest:.0%} of lr={rate} '
             f'in the {iterations} iterations of training'
         )
     start = int((shares >= REACHED * highest).argmax())
     if start > LATE * len(shares):
         return (
-            f'the learning rate reaches its highest value after '
+            f'the learning rate reaches its highest value only after '
             f'{start / len(shares):.0%} of training'
         )
     low = (shares <= LOW * highest).mean()

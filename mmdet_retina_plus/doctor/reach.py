@@ -1,4 +1,4 @@
-"""Hooks and loops whose turn never comes in the length of training."""
+"""Find hooks and loops that never act within the length of training."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -12,24 +12,24 @@ from .findings import Finding
 from .schedules import Length, length_of
 
 MANY_FILES = 500
-"""Checkpoints of a run from which a disk may fill."""
+"""Number of checkpoints above which a disk may fill."""
 STALE = 0.5
-"""Weight of the initial weights in an average, from which it is of them."""
+"""Fraction of the initial weights above which an average keeps them."""
 PLAIN_AVERAGES = ('ExponentialMovingAverage', '')
 EMA_MOMENTUM = 0.0002
-"""What mmengine's EMAHook takes."""
+"""Default of mmengine's EMAHook."""
 VAL_INTERVAL = {'IterBasedTrainLoop': 1000}
-"""Default of `val_interval`, 1 of other loops."""
+"""Default of `val_interval` by loop; 1 for others."""
 OFTEN = 300
-"""Validations of a run beyond which they take most of its time."""
+"""Number of validations above which they take most of the time."""
 AP_RISE = 0.02
-"""Rise of AP that counts, beyond which few validations have it."""
+"""Highest plausible `min_delta` for an AP."""
 Found = Iterator[tuple[str, str]]
-"""Messages and fixes."""
+"""Yields messages and fixes."""
 
 
 def hooks_of(cfg: Mapping) -> dict[str, Mapping]:
-    """Settings of all hooks, by their keys."""
+    """Configs of all hooks by dotted key."""
     named = {
         f'default_hooks.{name}': hook
         for name, hook in part(cfg, 'default_hooks').items()
@@ -42,11 +42,11 @@ def hooks_of(cfg: Mapping) -> dict[str, Mapping]:
 
 
 def check_reach(cfg: Mapping, batches: int | None) -> list[Finding]:
-    """Hooks that training ends before, and those that come too often.
+    """Report hooks that never act, and hooks that act too often.
 
     Args:
-        cfg: Of the run.
-        batches: Iterations of an epoch, None if unknown.
+        cfg: Config of the run.
+        batches: Iterations per epoch, None if unknown.
     """
     length = length_of(cfg, batches)
     return [
@@ -61,7 +61,7 @@ def check_reach(cfg: Mapping, batches: int | None) -> list[Finding]:
 
 
 def begins(key: str, hook: Mapping, length: Length) -> Found:
-    """First epoch or iteration of a hook, after the last."""
+    """Report hooks that begin after training ends."""
     for name, value in hook.items():
         unit = re.fullmatch(r'(?:begin|start|switch)_(epoch|iter)', str(name))
         if unit is None or not is_number(value) or value <= 0:
@@ -71,8 +71,8 @@ def begins(key: str, hook: Mapping, length: Length) -> Found:
         what = 'epochs' if by_epoch else 'iterations'
         if by_epoch and limit is None and length.iterations:
             message = (
-                f'{name}={value} of {kind(hook)} counts epochs, training '
-                f'{length.iterations} iterations: it never acts'
+                f'{name}={value} of {kind(hook)} counts epochs, but training '
+                f'counts {length.iterations} iterations: it never acts'
             )
             yield message, f'{key}.{name}=0'
         elif limit is not None and value >= limit:
@@ -84,22 +84,22 @@ def begins(key: str, hook: Mapping, length: Length) -> Found:
 
 
 def saves(key: str, hook: Mapping, length: Length) -> Found:
-    """Checkpoints: none, the last alone, or one a step."""
+    """Report intervals that save no checkpoint, only the last, or too many."""
     if kind(hook) != 'CheckpointHook':
         return
     interval = hook.get('interval', -1)
     by_epoch = hook.get('by_epoch', True)
     limit = length.epochs if by_epoch else length.iterations
     unit = 'epochs' if by_epoch else 'iterations'
-    last = 'the last weights alone are saved'
+    last = 'only the last weights are saved'
     if hook.get('save_last', True) is False:
         last = 'nothing is saved'
     if not is_number(interval) or interval <= 0:
         return
     if by_epoch and limit is None and length.iterations:
         yield (
-            f'it counts epochs, training {length.iterations} iterations: '
-            f'{last}',
+            f'it counts epochs, but training counts {length.iterations} '
+            f'iterations: {last}',
             f'{key}.by_epoch=False '
             f'{key}.interval={max(length.iterations // 10, 1)}',
         )
@@ -121,7 +121,7 @@ def saves(key: str, hook: Mapping, length: Length) -> Found:
 
 
 def logs(key: str, hook: Mapping, length: Length) -> Found:
-    """Losses that are never written; an epoch writes them at its end."""
+    """Report losses that are never logged; an epoch logs them at its end."""
     interval, total = hook.get('interval', 10), length.iterations
     if kind(hook) != 'LoggerHook' or not is_number(interval) or not total:
         return
@@ -134,7 +134,7 @@ def logs(key: str, hook: Mapping, length: Length) -> Found:
 
 
 def averages(key: str, hook: Mapping, length: Length) -> Found:
-    """Averages that keep the weights that they begin with."""
+    """Report averages that keep the initial weights."""
     momentum = hook.get('momentum', EMA_MOMENTUM)
     plain = kind({'type': hook.get('ema_type', '')}) in PLAIN_AVERAGES
     if kind(hook) != 'EMAHook' or not plain or not is_number(momentum):
@@ -150,41 +150,41 @@ def averages(key: str, hook: Mapping, length: Length) -> Found:
     left = (1 - momentum) ** steps
     if left > STALE:
         yield (
-            f'after {steps} steps of momentum={momentum:g} the average, '
-            f'which validation takes, is to {left:.0%} the initial weights',
+            f'after {steps} steps with momentum={momentum:g} the average, '
+            f'which validation uses, is {left:.0%} initial weights',
             f'{key}.momentum={min(10 / steps, 0.1):.1g}',
         )
 
 
 def stops(key: str, hook: Mapping, length: Length) -> Found:
-    """Early stopping, whose usual `min_delta` is no rise of an AP."""
+    """Report early stopping with a `min_delta` that no AP reaches."""
     del length
     least = hook.get('min_delta', 0.1)
     if kind(hook) != 'EarlyStoppingHook' or not is_number(least):
         return
     if 'mAP' in str(hook.get('monitor')) and least > AP_RISE:
         yield (
-            f'min_delta={least}: only a rise of {hook["monitor"]}, which is '
-            f'at most 1, by more than that counts, so training stops early',
+            f'min_delta={least}: only a larger rise of {hook["monitor"]}, '
+            'which is at most 1, counts, so training stops early',
             f'{key}.min_delta=0.001',
         )
 
 
 def closes(key: str, hook: Mapping, length: Length) -> Found:
-    """The last epochs, without mosaics, that are all or none."""
+    """Report a switch-off of mosaics that covers all epochs."""
     last = hook.get('num_last_epochs', 15)
     if kind(hook) != 'YOLOXModeSwitchHook' or not is_number(last):
         return
     if length.epochs is not None and last >= length.epochs:
         yield (
-            f'num_last_epochs={last} are all {length.epochs} epochs of '
+            f'num_last_epochs={last} covers all {length.epochs} epochs of '
             'training: no mosaic is made',
             f'{key}.num_last_epochs={max(length.epochs // 20, 1)}',
         )
 
 
 def intervals(loop: Mapping, length: Length) -> Found:
-    """`dynamic_intervals` and the default of `val_interval`."""
+    """Check `dynamic_intervals`, and `val_interval` including its default."""
     by_epoch = length.epochs is not None
     limit = length.epochs if by_epoch else length.iterations
     if limit is None:
@@ -192,7 +192,7 @@ def intervals(loop: Mapping, length: Length) -> Found:
     usual = VAL_INTERVAL.get(kind(loop), 1)
     if 'val_interval' not in loop and usual > limit:
         yield (
-            f'training of {limit} ends before its first validation, for '
+            f'training of {limit} ends before its first validation: '
             f'{kind(loop)} has val_interval={usual}',
             f'train_cfg.val_interval={max(limit // 10, 1)}',
         )
@@ -219,7 +219,7 @@ def intervals(loop: Mapping, length: Length) -> Found:
 
 
 def check_loop(cfg: Mapping) -> list[Finding]:
-    """Validation that never comes, and no training at all."""
+    """Report missing validation, and training of zero length."""
     loop = part(cfg, 'train_cfg')
     length = loop.get('max_epochs', loop.get('max_iters'))
     interval = loop.get('val_interval', 1)
@@ -235,7 +235,7 @@ def check_loop(cfg: Mapping) -> list[Finding]:
         message = f'val_interval={interval} stops training after an epoch'
         fix = 'train_cfg.val_interval=1'
         return [Finding('error', 'train_cfg', message, fix)]
-    # The epoch after the last is mmdet's way to leave validation out.
+    # mmdet uses the epoch after the last to switch validation off.
     if begin == length + 1:
         return []
     if interval > length or (is_number(begin) and begin > length):

@@ -1,4 +1,4 @@
-"""Objects that are annotated twice, exactly or nearly."""
+"""Find objects that are annotated twice, exactly or nearly."""
 
 import numpy as np
 
@@ -9,17 +9,17 @@ from .findings import Finding
 from .split import Split
 
 FEW = 0.02
-"""Fraction of objects that may repeat another's box."""
+"""Fraction of objects that may repeat a box without a warning."""
 ONE = 0.85
-"""IoU of two boxes of a class from which they are of one object."""
+"""IoU of two boxes of a class from which they count as one object."""
 MANY, ENOUGH = 0.2, 8
-"""Fraction and number of objects that come twice where that is no chance."""
+"""Minimum fraction and number of repeated objects to report."""
 NEIGHBOURS = 8
-"""Boxes, sorted by their left edge, among which a copy is looked for."""
+"""Number of next boxes, sorted by left edge, to compare each box with."""
 
 
 def check_duplicates(split: Split) -> list[Finding]:
-    """The same object twice would be two at one location."""
+    """Report copies, near copies, and objects with two classes."""
     if not split.usable.any():
         return []
     return (
@@ -44,7 +44,7 @@ def check_copies(split: Split) -> list[Finding]:
 
 
 def check_twins(split: Split) -> list[Finding]:
-    """Boxes a few pixels apart, as of two people."""
+    """Report boxes a few pixels apart, as two annotators draw them."""
     order = np.flatnonzero(split.usable)
     groups = (split.image_of, split.label_of)
     keys = [column[order] for column in (split.boxes[:, 0], *groups[::-1])]
@@ -62,15 +62,15 @@ def check_twins(split: Split) -> list[Finding]:
         f'{found.sum():,} of {quantity(len(order), "object")} have nearly '
         'the box of another of the same class, as if two people had '
         f'annotated them: ids {some(split.ids[found].tolist())}',
-        'keep the annotations of one of them in the annotation file: a '
+        'keep only the annotations of one person in the annotation file: a '
         'detector that finds each object once misses the other half',
     )
 
 
 def check_two_classes(split: Split) -> list[Finding]:
-    """Objects that have a class and the group that it belongs to."""
+    """Report objects annotated once per class and once per superclass."""
     extent = split.boxes[:, 2:] - split.boxes[:, :2]
-    # Boxes of whole images are a finding of their own.
+    # Boxes of whole images have their own finding.
     partial = (extent < WHOLE * split.sizes).any(axis=1)
     order = np.flatnonzero(split.usable & partial)
     rows = np.column_stack([split.image_of, split.boxes])[order].round(2)
@@ -83,7 +83,7 @@ def check_two_classes(split: Split) -> list[Finding]:
     names = [split.classes[x] for x in np.unique(split.label_of[found])]
     return split.warn(
         f'{len(found):,} of {quantity(len(order), "object")} have the box of '
-        f'one of another class ({some(names)}): of several classes a box '
-        'trains one',
-        'keep one class for each object, the finer, in the annotation file',
+        f'an object of another class ({some(names)}): a box trains only one '
+        'of its classes',
+        'keep one class per object, the finer one, in the annotation file',
     )

@@ -1,4 +1,4 @@
-"""Loaders, optimizer, schedules and loops, as a run builds them."""
+"""Build loaders, optimizer, schedules and loops as a run does."""
 
 import copy
 import re
@@ -20,23 +20,20 @@ from .building import attempt
 from .explanations import OLD_SETTINGS, explained
 from .findings import Finding
 from .old_settings import variables
-from .optimizer_settings import (
-    check_accumulation,
-    check_multipliers,
-    check_trained,
-)
+from .optimizer_settings import check_accumulation
+from .paramwise_settings import check_multipliers, check_trained
 from .rates import check_rates
 from .reach import check_reach
 from .schedules import check_plateaus, check_schedules, length_of
 
 ALMOST = 0.85
-"""Similarity of a typo to what it was meant to be."""
+"""Minimum similarity of a typo to the intended name."""
 OF_FAMILIES = (
     'absolute_pos_embed',
     'reference_points',
     'relative_position_bias_table',
 )
-"""Parameters of `custom_keys` in recipes that some models of them lack."""
+"""Keys in `custom_keys` of recipes that some of their models lack."""
 NORMS = ('norm', 'bn', 'ln', 'gn')
 """Names of `custom_keys` for normalisation layers."""
 LEAST = {'batch_size': 1, 'num_workers': 0}
@@ -47,11 +44,11 @@ RUNNER_KEYS = {
     *(f'{name}_pipeline' for name in ('train', 'val', 'test')),
     'vis_backends',
 }
-"""Top-level keys that a run reads, or that configs are written with."""
+"""Top-level keys that a run reads or that configs commonly have."""
 
 
 class Parts(Runner):
-    """mmengine's builders, without the folders, logs and seeds of a run."""
+    """Give access to mmengine's builders without starting a run."""
 
     def __init__(self, cfg: Mapping, model: Any) -> None:
         self.model = model
@@ -68,11 +65,11 @@ class Parts(Runner):
 
 
 def check_keys(cfg: Mapping, text: str) -> list[Finding]:
-    """Top-level keys that nothing reads, and that are like one that is.
+    """Report top-level keys that nothing reads and that look like a typo.
 
     Args:
-        cfg: Of the run.
-        text: Of the config and those that it inherits from.
+        cfg: Config of the run.
+        text: Text of the config and of the configs it inherits from.
     """
     findings = []
     used = variables(text)
@@ -93,16 +90,16 @@ def check_keys(cfg: Mapping, text: str) -> list[Finding]:
 
 
 def near_key(key: str) -> str:
-    """A key that a run reads and that another is a typo of; '' if none."""
+    """Key that a run reads and that `key` may be a typo of; '' if none."""
     known = sorted({*parts_read(), *READ_BY_MMDET})
     near = next(iter(get_close_matches(key, known, 1, ALMOST)), '')
-    # A variable may be a version of what it is named after.
+    # A variable may be a variant of a key: model_2, train_cfg_large.
     version = re.fullmatch(r'_\w*|\d+', key.removeprefix(near))
     return '' if near and version else near
 
 
 def check_triples(cfg: Mapping) -> list[Finding]:
-    """mmengine wants three settings together or none."""
+    """Check that three related settings are set together or not at all."""
     triples = (
         TRAINING,
         ('val_dataloader', 'val_cfg', 'val_evaluator'),
@@ -119,7 +116,7 @@ def check_triples(cfg: Mapping) -> list[Finding]:
         for triple in triples
         for absent in [[x for x in triple if cfg.get(x) is None]]
         for there in [[x for x in triple if cfg.get(x) is not None]]
-        # Of mmdet 2's keys another finding tells.
+        # Another check reports keys of mmdet 2.
         if not any(
             old in cfg and new in absent
             for old, (new, _) in OLD_SETTINGS.items()
@@ -129,7 +126,7 @@ def check_triples(cfg: Mapping) -> list[Finding]:
 
 
 class Length:
-    """Stands for a loader; a loop that asks a real one starts its workers."""
+    """Stand in for a loader, whose workers a loop would start."""
 
     def __init__(self, loader: Any) -> None:
         self.length = 100 if loader is None else len(loader)
@@ -145,13 +142,13 @@ class Length:
 def build_loader(
     cfg: Mapping, name: str, dataset: Any
 ) -> tuple[Any, list[Finding]]:
-    """A loader around a data set, tried up to the first batch of indices."""
+    """Build a loader, and draw its first batch of indices."""
     key = f'{name}_dataloader'
     for number, least in LEAST.items():
         value = cfg[key].get(number, least)
         if not isinstance(value, int) or value < least:
             message = (
-                f'{number}={value!r} is no whole number of at least {least}'
+                f'{number}={value!r} is not a whole number of at least {least}'
             )
             fix = f'{key}.{number}=2'
             return None, [Finding('error', key, message, fix)]
@@ -159,7 +156,7 @@ def build_loader(
         key: value for key, value in cfg[key].items() if key != 'dataset'
     }))  # fmt: skip
     settings['dataset'] = dataset
-    # The builder copies its settings deeply, and a data set is large.
+    # The builder deep-copies its settings, and a data set is large.
     dataset.__deepcopy__ = lambda memo: dataset
     loader, findings = attempt(
         key, lambda: Runner.build_dataloader(settings, seed=0)
@@ -183,20 +180,20 @@ def build_loader(
 
 
 def check_batch(name: str, loader: Any, samples: Any) -> list[Finding]:
-    """A batch of samples, by the loader's `collate_fn`."""
+    """Collate samples with the loader's `collate_fn`."""
     if loader is None or not samples:
         return []
     key = f'{name}_dataloader.collate_fn'
     fix = f"{key}=dict(type='pseudo_collate')"
     try:
         loader.collate_fn(list(samples[:2]))
-    except Exception as error:  # Of any function.
+    except Exception as error:  # A function may raise anything.
         return [explained(key, error, fix=fix)]
     return []
 
 
 def check_end(cfg: Mapping, name: str) -> list[Finding]:
-    """A sampler without an end where a loop waits for it."""
+    """Report an infinite sampler in a loop that waits for its end."""
     sampler = kind(part(cfg, f'{name}_dataloader.sampler'))
     by_epoch = 'max_epochs' in part(cfg, 'train_cfg')
     if not sampler.endswith('InfiniteSampler') or (
@@ -204,7 +201,7 @@ def check_end(cfg: Mapping, name: str) -> list[Finding]:
     ):
         return []
     key = f'{name}_dataloader.sampler'
-    what = 'the first epoch' if name == 'train' else 'it'
+    what = 'the first epoch' if name == 'train' else 'the loop'
     return [
         Finding(
             'error',
@@ -216,7 +213,7 @@ def check_end(cfg: Mapping, name: str) -> list[Finding]:
 
 
 def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
-    """Loop, optimizer and schedules."""
+    """Build and check loop, optimizer and schedules."""
     findings: list[Finding] = []
     parts = Parts(cfg, model)
     if cfg.get('train_cfg') is None:
@@ -237,7 +234,7 @@ def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
         return findings
     settings = copy.deepcopy(dict(cfg['optim_wrapper']))
     if kind(settings) == 'AmpOptimWrapper':
-        # Whether the machine of the run has a GPU is not known here.
+        # The run may use another machine, with a GPU.
         settings = {
             key: value
             for key, value in settings.items()
@@ -253,7 +250,7 @@ def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
         findings.append(Finding('error', 'optim_wrapper', message, fix))
         return findings
     if isinstance(part(settings, 'optimizer').get('lr'), str):
-        return findings  # `check_rate` tells.
+        return findings  # `check_rate` reports it.
     _, problems = attempt(
         'optim_wrapper.optimizer', lambda: check_optimizer(settings)
     )
@@ -276,7 +273,7 @@ def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
 
 
 def check_parameter_names(cfg: Mapping, model: Any) -> list[Finding]:
-    """Settings for parameters that the model has not."""
+    """Report `custom_keys` that match no parameter of the model."""
     key = 'optim_wrapper.paramwise_cfg.custom_keys'
     names = [name for name, _ in model.named_parameters()]
     steps = sorted({x for name in names for x in name.split('.')})
@@ -303,7 +300,11 @@ def check_parameter_names(cfg: Mapping, model: Any) -> list[Finding]:
 
 
 def check_optimizer(settings: Mapping) -> None:
-    """Look its name up, for mmengine answers an unknown one in riddles."""
+    """Look up the optimizer: mmengine's own error is misleading.
+
+    Raises:
+        KeyError: Its name is unknown.
+    """
     from mmengine.registry import OPTIMIZERS
 
     name = part(settings, 'optimizer').get('type')
@@ -312,7 +313,7 @@ def check_optimizer(settings: Mapping) -> None:
 
 
 def check_loops(cfg: Mapping) -> list[Finding]:
-    """Loops of validation and test, around a loader that gives nothing."""
+    """Build the loops of validation and test, with empty loaders."""
     parts = Parts(cfg, None)
     builders = {
         'val_cfg': parts.build_val_loop,

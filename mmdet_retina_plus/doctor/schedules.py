@@ -1,4 +1,4 @@
-"""Schedules of the learning rate against the length of training."""
+"""Check schedules of the learning rate against the length of training."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,37 +13,37 @@ from mmdet_retina_plus.common.text import quantity, some
 from .findings import Finding
 
 SHORTER, LONGER = 1.1, 0.75
-"""Training over a schedule's length, beyond which they cannot be meant."""
+"""Plausible ratios of the length of training to that of a schedule."""
 MOST_EPOCHS, EARLY = 300, 0.05
-"""Milestones that may be epochs, and the fraction of training where."""
+"""Highest milestones, absolute and as a fraction, that may be epochs."""
 STEPS = ('MultiStepLR', 'StepLR', 'ExponentialLR')
 DECAYS = ('CosineAnnealingLR', 'PolyLR')
 COUNTED = ('begin', 'end', 'T_max', 'step_size', 'milestones')
 """Arguments in epochs or iterations."""
 Problem = tuple[str, Mapping[str, Any] | str]
-"""Message and fix, which may be new values of the schedule's keys."""
+"""Message and fix; a mapping sets keys of the schedule."""
 
 
 @dataclass(frozen=True)
 class Length:
-    """How long training is, None where that is unknown."""
+    """Length of training; None where it is unknown."""
 
     epochs: int | None
     iterations: int | None
 
     def of(self, schedule: Mapping) -> tuple[int | None, str]:
-        """Length in the unit that a schedule counts, and its name."""
+        """Length in the unit that a schedule counts, and that unit."""
         if schedule.get('by_epoch', True):
             return self.epochs, 'epochs'
         return self.iterations, 'iterations'
 
 
 def length_of(cfg: Mapping, batches: int | None) -> Length:
-    """Length of training.
+    """Length of training according to a config.
 
     Args:
-        cfg: Of the run.
-        batches: Iterations of an epoch, None if unknown.
+        cfg: Config of the run.
+        batches: Iterations per epoch, None if unknown.
     """
     loop = part(cfg, 'train_cfg')
     epochs, iterations = loop.get('max_epochs'), loop.get('max_iters')
@@ -54,7 +54,7 @@ def length_of(cfg: Mapping, batches: int | None) -> Length:
 
 
 def schedules_of(cfg: Mapping) -> list[Mapping]:
-    """Schedules of a config, which may be a single one."""
+    """Schedules of a config, as a list even if there is one."""
     schedules = cfg.get('param_scheduler') or ()
     if isinstance(schedules, Mapping):
         schedules = [schedules]
@@ -62,15 +62,15 @@ def schedules_of(cfg: Mapping) -> list[Mapping]:
 
 
 def is_plateau(schedule: Mapping) -> bool:
-    """Whether it counts validations, and not epochs or iterations."""
+    """Whether a schedule counts validations, not epochs or iterations."""
     return 'Plateau' in kind(schedule)
 
 
 def check_plateaus(cfg: Mapping) -> list[Finding]:
-    """Schedules that wait for more validations than there are."""
+    """Report plateau schedules that never act."""
     loop = part(cfg, 'train_cfg')
     total = loop.get('max_epochs', loop.get('max_iters'))
-    # An epoch that begins at some time has no end in a loop of iterations.
+    # A loop of iterations never counts epochs.
     epochs = 'max_epochs' in loop
     interval, begin = loop.get('val_interval', 1), loop.get('val_begin', 1)
     if not all(is_number(x) and x > 0 for x in (total, interval, begin)):
@@ -85,13 +85,13 @@ def check_plateaus(cfg: Mapping) -> list[Finding]:
         if not is_plateau(schedule) or not is_number(patience):
             continue
         if not epochs and is_number(first) and first > 0:
-            message = f'begin={first} of {name} counts epochs, which a loop '
-            message += 'of iterations has none of: it never acts'
+            message = f'begin={first} of {name} counts epochs, but the loop '
+            message += 'counts iterations: it never acts'
             fix = f'{key}.begin=0'
         elif number <= patience + 2:
             message = (
-                f'patience={patience} of {name} is more than the '
-                f'{quantity(number, "validation")} of training allow: the '
+                f'patience={patience} of {name} is too long for the '
+                f'{quantity(number, "validation")} of training: the '
                 'learning rate never falls'
             )
             fix = f'{key}.patience={max(number // 10, 1)}'
@@ -102,11 +102,11 @@ def check_plateaus(cfg: Mapping) -> list[Finding]:
 
 
 def check_schedules(cfg: Mapping, batches: int | None) -> list[Finding]:
-    """Schedules that training does not reach, or outlives.
+    """Report schedules that do not fit the length of training.
 
     Args:
-        cfg: Of the run.
-        batches: Iterations of an epoch, None if unknown.
+        cfg: Config of the run.
+        batches: Iterations per epoch, None if unknown.
     """
     length = length_of(cfg, batches)
     schedules = schedules_of(cfg)
@@ -122,7 +122,7 @@ def check_schedules(cfg: Mapping, batches: int | None) -> list[Finding]:
 
 
 def pasted(key: str, fix: Mapping[str, Any] | str) -> str:
-    """A fix with the full keys of the values that it sets."""
+    """Write a fix with full dotted keys."""
     if isinstance(fix, str):
         return fix
     return ' '.join(
@@ -136,7 +136,7 @@ def problems_of(
     length: Length,
     rate: Any,
 ) -> Iterator[Problem]:
-    """The first problem of a schedule, if it has any."""
+    """Yield the first problem of a schedule, if it has any."""
     found = (
         unit_problem(schedule, all_of_them, length)
         or begin_problem(schedule, length)
@@ -150,7 +150,7 @@ def problems_of(
 
 
 def epochs_of(schedules: Sequence[Mapping]) -> float:
-    """Epochs of the training that schedules are written for."""
+    """Number of epochs that schedules are written for."""
     marks = [
         x
         for one in schedules
@@ -158,7 +158,7 @@ def epochs_of(schedules: Sequence[Mapping]) -> float:
         for x in (one.get('end'), one.get('T_max'))
         if is_number(x) and 0 < x < inf
     ]
-    # Recipes of 12 epochs have their last step at 11.
+    # Recipes of 12 epochs have their last milestone at 11.
     steps = [
         x * 12 / 11
         for one in schedules
@@ -169,7 +169,7 @@ def epochs_of(schedules: Sequence[Mapping]) -> float:
 
 
 def scaled(value: Any, factor: float) -> Any:
-    """A time, or times, as whole numbers of at least 1; others as they are."""
+    """Scale finite numbers to whole numbers of at least 1; keep others."""
     if isinstance(value, list | tuple):
         return [scaled(x, factor) for x in value]
     known = is_number(value) and 0 < value < inf
@@ -179,7 +179,7 @@ def scaled(value: Any, factor: float) -> Any:
 def in_iterations(
     schedule: Mapping, all_of_them: Sequence[Mapping], iterations: int
 ) -> dict[str, Any]:
-    """A schedule of epochs at the same fractions of all iterations."""
+    """Convert a schedule of epochs to iterations."""
     factor = iterations / epochs_of(all_of_them)
     result = {
         key: scaled(value, factor) if key in COUNTED else value
@@ -192,13 +192,14 @@ def in_iterations(
 def unit_problem(
     schedule: Mapping, all_of_them: Sequence[Mapping], length: Length
 ) -> Problem | None:
-    """Epochs where training counts iterations, and the reverse."""
+    """Find epochs where training counts iterations, and the reverse."""
     name = kind(schedule)
     if schedule.get('by_epoch', True):
         if length.epochs is not None or length.iterations is None:
             return None
         return (
-            f'{name} counts epochs, training {length.iterations} iterations',
+            f'{name} counts epochs, but training counts {length.iterations} '
+            'iterations',
             one_line(in_iterations(schedule, all_of_them, length.iterations)),
         )
     named = [schedule.get(x) for x in ('end', 'T_max', 'step_size')]
@@ -212,14 +213,14 @@ def unit_problem(
     if max(marks) > epochs or 2 * max(marks) > iterations:
         return None
     return (
-        f'by_epoch=False of {name} counts iterations, and {max(marks)} of '
-        f'{iterations} look like epochs',
+        f'by_epoch=False of {name} counts iterations, but {max(marks)} of '
+        f'{iterations} looks like epochs',
         {'by_epoch': True},
     )
 
 
 def early_problem(schedule: Mapping, iterations: int) -> Problem | None:
-    """Milestones of epochs where all of training counts iterations."""
+    """Find milestones in epochs where training counts iterations."""
     steps = [x for x in schedule.get('milestones') or () if is_number(x)]
     if not steps or max(steps) > min(MOST_EPOCHS, EARLY * iterations):
         return None
@@ -245,7 +246,7 @@ def begin_problem(schedule: Mapping, length: Length) -> Problem | None:
 
 
 def warm_up_problem(schedule: Mapping, length: Length) -> Problem | None:
-    """A warm-up that training does not outlive."""
+    """Find a warm-up that is longer than training."""
     if kind(schedule) != 'LinearLR':
         return None
     limit, unit = length.of(schedule)
@@ -257,7 +258,7 @@ def warm_up_problem(schedule: Mapping, length: Length) -> Problem | None:
     if not is_number(start) or start >= 1:
         return None
     if end == inf:
-        return 'LinearLR has no end, so all of training is its warm-up', fix
+        return 'LinearLR has no end, so all of training is warm-up', fix
     if limit is None or not limit < end:
         return None
     done = (limit - 1 - begin) / max(end - 1 - begin, 1)
@@ -270,7 +271,7 @@ def warm_up_problem(schedule: Mapping, length: Length) -> Problem | None:
 
 
 def step_problem(schedule: Mapping, length: Length) -> Problem | None:
-    """Steps that come too late, or that raise the learning rate."""
+    """Find steps that come too late, or that raise the learning rate."""
     name = kind(schedule)
     gamma = schedule.get('gamma')
     if name in STEPS and is_number(gamma) and gamma > 1:
@@ -285,7 +286,7 @@ def step_problem(schedule: Mapping, length: Length) -> Problem | None:
     every, total = schedule.get('step_size'), schedule.get('total_steps')
     if is_number(total) and total > SHORTER * limit:
         return (
-            f'total_steps={total} of {name} are more than the {limit} {unit} '
+            f'total_steps={total} of {name} is more than the {limit} {unit} '
             'of training: the learning rate never falls',
             {'total_steps': limit},
         )
@@ -320,12 +321,12 @@ def step_problem(schedule: Mapping, length: Length) -> Problem | None:
 def decay_problem(
     schedule: Mapping, all_of_them: Sequence[Mapping], length: Length
 ) -> Problem | None:
-    """Decays over a time that is far from training's."""
+    """Find decays that are much longer or shorter than training."""
     name = kind(schedule)
     limit, unit = length.of(schedule)
     if name not in DECAYS or limit is None:
         return None
-    # The runner puts the length of training in place of an absent end.
+    # The runner sets a missing end to the length of training.
     begin, end = schedule.get('begin', 0), schedule.get('end', limit)
     period = schedule.get('T_max') or end - begin
     key = f'T_max={period}' if schedule.get('T_max') else f'end={end}'
@@ -346,7 +347,7 @@ def decay_problem(
         )
     if name == 'CosineAnnealingLR' and span > SHORTER * period:
         return (
-            f'{key} of {name} is shorter than its time ({span} {unit}): the '
+            f'{key} of {name} is shorter than its span ({span} {unit}): the '
             'learning rate rises again',
             right,
         )

@@ -1,10 +1,7 @@
-"""Evaluators, tried with the data set's own objects as predictions."""
+"""Test evaluators with the data set's own objects as predictions."""
 
-import copy
-import inspect
-import os
 import re
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,47 +12,42 @@ from mmdet_retina_plus.common.config_tree import (
     annotation_path,
     dataset_chains,
     datasets_in,
-    dotted_items,
     kind,
     part,
-    walk,
 )
 from mmdet_retina_plus.common.run_lengths import compressed, cut_off
 from mmdet_retina_plus.common.text import quantity, some
 
 from .coco_metric import explain_arguments
 from .data_sets import ids_of, silence
+from .evaluators import build_evaluator, metrics_of
 from .explanations import explained
 from .findings import Finding
+from .monitors import formats_only, monitored
 from .pipelines import META
-from .run_parts import Parts
 from .unread_settings import source_of
 
 IMAGES = 300
-"""Images to score; more take longer and tell no more."""
+"""Maximum number of images to score."""
 PERFECT = 0.99
 OF_PRECISION = re.compile(r'(mAP|(^|/|_)AP\d*)$')
-"""Names of scores that are 1 at most."""
-OF_QUALITY = re.compile(r'mAP|AR|(^|/|_)AP')
-"""Names of scores that are the better the higher they are."""
+"""Names of scores whose maximum is 1."""
 TOLD = (*META, 'pred_instances')
-"""What samples have, or lack and have a finding of their own."""
+"""Keys to keep even if samples lack them, which another check reports."""
 MANY = 100
-"""COCO's AP counts as many objects an image."""
-TRUSTED = ('mmdet', 'mmengine', 'mmdet_retina_plus')
-"""Packages whose metrics write into `out_file…` and `output_dir` alone."""
+"""Objects per image that COCO's AP counts."""
 
 
 def perfect_sample(
     info: Mapping, masks: bool, packed: Any = None
 ) -> dict[str, Any]:
-    """What a detector would return that finds every object.
+    """Return the result of a perfect detector.
 
     Args:
-        info: Of an image.
+        info: Image info of the data set.
         masks: Whether masks are scored.
-        packed: What the pipeline hands on, of this image where a metric reads
-            its objects; None: all that a metric may read.
+        packed: Data sample of the pipeline, whose keys the result is limited
+            to; None: all keys that a metric may read.
     """
     import torch
 
@@ -97,7 +89,7 @@ def perfect_sample(
 
 
 def plain(instances: Any) -> Any:
-    """Objects of a sample, their boxes as the model hands them on."""
+    """Copy the objects of a sample, with boxes as plain tensors."""
     instances = instances.clone()
     if 'bboxes' in instances:
         boxes = instances.bboxes
@@ -106,13 +98,13 @@ def plain(instances: Any) -> Any:
 
 
 def reads_samples(metric: Any) -> bool:
-    """Whether it scores against the objects that the pipeline hands on."""
+    """Whether a metric scores against objects from the pipeline."""
     built: Any = type(metric)
     return 'gt_instances' in source_of(built)
 
 
 def some_infos(dataset: Any, ids: Container | None) -> list[Mapping]:
-    """Images that are scored, of these ids or spread over the data set."""
+    """Image infos to score: those with these ids, or an even sample."""
     if ids is not None:
         infos = map(dataset.get_data_info, range(len(dataset)))
         return [info for info in infos if info['img_id'] in ids]
@@ -121,81 +113,9 @@ def some_infos(dataset: Any, ids: Container | None) -> list[Mapping]:
     return [dataset.get_data_info(int(index)) for index in indices]
 
 
-def metric_settings(cfg: Mapping, name: str, folder: str) -> Any:
-    """Evaluator settings that write their files into a folder."""
-    settings = copy.deepcopy(cfg[f'{name}_evaluator'])
-    for one in walk(settings):
-        assert isinstance(one, dict)
-        for key, value in one.items():
-            if not isinstance(value, str):
-                continue
-            if str(key).startswith(('out_file', 'outfile')):
-                one[key] = os.path.join(folder, os.path.basename(value))
-            elif key == 'output_dir':
-                one[key] = folder
-    return settings
-
-
-def is_trusted(member: type) -> bool:
-    """Whether it is of a package whose metrics write where they are told."""
-    return member.__module__.partition('.')[0] in TRUSTED
-
-
-def may_write(metric: Any, settings: Any) -> bool:
-    """Whether scoring may leave a file where a user keeps his own.
-
-    Args:
-        metric: Built.
-        settings: It was built of.
-    """
-    from mmdet.evaluation import DumpProposals
-    from mmengine.evaluator import DumpResults
-
-    if isinstance(metric, DumpResults | DumpProposals):
-        return True
-    if is_trusted(type(metric)) or not isinstance(settings, Mapping):
-        return False
-    known = {
-        name
-        for owner in type(metric).__mro__
-        if is_trusted(owner) and '__init__' in vars(owner)
-        for name in inspect.signature(owner).parameters
-    }
-    return any(
-        isinstance(value, str)
-        and (os.path.dirname(value) or os.path.splitext(value)[1])
-        for key, value in settings.items()
-        if key not in ('type', *known)
-    )
-
-
-def metrics_of(metric: Any) -> Sequence[str]:
-    """What a built metric scores: 'bbox', 'segm'."""
-    return getattr(metric, 'metrics', ())
-
-
-def build_evaluator(cfg: Mapping, name: str, folder: str) -> Any:
-    """The evaluator, of which metrics that write files do nothing."""
-    settings = metric_settings(cfg, name, folder)
-    # Before it is built, which may change it.
-    listed = part({'x': settings}, 'x').get('metrics', settings)
-    listed = listed if isinstance(listed, list | tuple) else [listed]
-    listed = copy.deepcopy(listed)
-    evaluator = Parts(cfg, None).build_evaluator(settings)
-    for metric, given in zip(evaluator.metrics, listed, strict=False):
-        if may_write(metric, given):
-            metric.process = lambda *_: None
-            metric.evaluate = lambda *_: {}
-    return evaluator
-
-
-def formats_only(cfg: Mapping, name: str) -> bool:
-    return any(x.get('format_only') for x in walk(cfg[f'{name}_evaluator']))
-
-
 def check_reports(cfg: Mapping) -> list[Finding]:
-    """Validation that writes files and scores nothing."""
-    if any(monitored(cfg)):  # `check_monitors` tells.
+    """Report validation that writes files and scores nothing."""
+    if any(monitored(cfg)):  # `check_monitors` reports it.
         return []
     key = 'val_evaluator'
     message = 'format_only=True: validation reports no AP'
@@ -208,13 +128,16 @@ def check_evaluator(
     dataset: Any,
     samples: Sequence[Any] = (),
 ) -> tuple[dict[str, float], list[Finding]]:
-    """Scores of perfect predictions, and findings about the evaluator.
+    """Score perfect predictions.
 
     Args:
-        cfg: Of the run.
+        cfg: Config of the run.
         name: 'val' or 'test'.
-        dataset: As the runner builds it; None if that failed.
-        samples: Those that went through its pipeline.
+        dataset: Data set as the runner builds it; None if that failed.
+        samples: Samples that passed its pipeline.
+
+    Returns:
+        Scores by name, and findings about the evaluator.
     """
     with TemporaryDirectory() as folder:
         return score_perfect(cfg, name, dataset, samples, folder)
@@ -227,14 +150,14 @@ def score_perfect(
     samples: Sequence[Any],
     folder: str,
 ) -> tuple[dict[str, float], list[Finding]]:
-    """As `check_evaluator`, with a folder for files of metrics."""
+    """Implement `check_evaluator`, with a folder for files of metrics."""
     key = f'{name}_evaluator'
     if cfg.get(key) is None:
         return {}, []
     try:
         with silence():
             evaluator = build_evaluator(cfg, name, folder)
-    except Exception as error:  # Of a metric.
+    except Exception as error:  # A metric may raise anything.
         fix = f'correct {key}, such as {key}.ann_file'
         return {}, explain_arguments(key, cfg[key]) or [
             explained(key, error, fix=fix)
@@ -245,8 +168,8 @@ def score_perfect(
         np.lib.NumpyVersion(np.__version__) >= '1.24.0'
     ):
         message = (
-            'proposal_fast stops where images have different numbers of '
-            'objects, with numpy from 1.24 on'
+            'with numpy 1.24 or newer, proposal_fast stops if images have '
+            'different numbers of objects'
         )
         fix = f"{key}.metric='proposal'"
         return {}, [Finding('error', key, message, fix)]
@@ -262,7 +185,7 @@ def score_perfect(
     masks = any('segm' in metrics_of(x) for x in evaluator.metrics)
     if not any(info.get('instances') for info in infos):
         return {}, []
-    # Of many images only some are scored, where those left out lack, too.
+    # A sample of the images cannot show what `indices` leaves out.
     left_out = check_left_out(cfg, name, dataset, evaluator)
     if left_out:
         return {}, left_out
@@ -279,17 +202,17 @@ def score_perfect(
             evaluator.process(perfect)
             scores = evaluator.evaluate(len(perfect))
     except KeyError as error:
-        if error.args == ('mask',):  # Named by the annotations' check.
+        if error.args == ('mask',):  # The annotation checks report it.
             return {}, []
         return {}, explain_arguments(key, cfg[key]) or [
             scoring_failed(cfg, name, error)
         ]
-    except Exception as error:  # Of a metric.
+    except Exception as error:  # A metric may raise anything.
         return {}, explain_arguments(key, cfg[key]) or [
             scoring_failed(cfg, name, error)
         ]
     findings = check_scores(key, scores, infos)
-    # Where CocoMetric has no AP at all it answers -1.
+    # CocoMetric returns -1 if there is no AP at all.
     if findings and min(scores.values()) < 0:
         findings = explain_arguments(key, cfg[key]) or findings
     if findings and len({x['img_id'] for x in infos}) < len(infos):
@@ -300,10 +223,10 @@ def score_perfect(
 
 
 def refuse_cut_masks(evaluator: Any, infos: Sequence[Mapping]) -> None:
-    """Stop at masks that pycocotools would compare forever.
+    """Refuse masks at which pycocotools hangs.
 
     Raises:
-        ValueError: There are any.
+        ValueError: There is such a mask.
     """
     objects = [x for info in infos for x in info.get('instances') or ()]
     listed = [(x.get('id', ''), x.get('mask')) for x in objects]
@@ -321,27 +244,27 @@ def refuse_cut_masks(evaluator: Any, infos: Sequence[Mapping]) -> None:
 
 
 def loaded_late(name: str) -> str:
-    """Where boxes are loaded that a metric reads of the samples."""
+    """Fix for a metric that reads boxes of the samples."""
     return (
         f"dict(type='LoadAnnotations', with_bbox=True) after Resize in "
-        f'{name}_dataloader.dataset.pipeline: predictions are in the pixels '
-        'of the image files, and loaded before it boxes are not'
+        f'{name}_dataloader.dataset.pipeline: predictions are in pixels of '
+        'the image files, but boxes loaded before Resize are not'
     )
 
 
 def repeated(finding: Finding, name: str) -> Finding:
-    """Low scores, explained by images that come more than once."""
+    """Explain low scores by repeated images."""
     return replace(
         finding,
-        message='images of the data set come more than once, and the objects '
-        'of an image once: the predictions of the others count as wrong',
+        message='images of the data set are repeated, but their objects '
+        'count once: further predictions count as false positives',
         fix=f'{name}_dataloader.dataset without RepeatDataset, and each file '
         'once in a ConcatDataset',
     )
 
 
 def chooses(cfg: Mapping, name: str) -> bool:
-    """Whether `indices` chooses of the images."""
+    """Whether `indices` selects images."""
     data = part(cfg, f'{name}_dataloader').get('dataset')
     return any(x.get('indices') is not None for x in datasets_in(data))
 
@@ -349,7 +272,7 @@ def chooses(cfg: Mapping, name: str) -> bool:
 def check_left_out(
     cfg: Mapping, name: str, dataset: Any, evaluator: Any
 ) -> list[Finding]:
-    """Images with objects that are scored, and that `indices` leaves out."""
+    """Report images that are scored although `indices` leaves them out."""
     if len(dataset) <= IMAGES or not chooses(cfg, name):
         return []
     ids = ids_of(dataset)
@@ -370,17 +293,17 @@ def check_left_out(
 def subset_instead(
     cfg: Mapping, name: str, findings: Sequence[Finding]
 ) -> list[Finding]:
-    """Low scores, explained by `indices` of the data set if it has any."""
+    """Explain low scores by `indices`, if the data set has any."""
     if not chooses(cfg, name):
         return list(findings)
     key = f'{name}_dataloader.dataset.indices'
     return [
         replace(
             finding,
-            message=f'{key} leaves images out, whose objects are scored all '
-            f'the same: {finding.message.partition(":")[0]}',
-            fix=f'{key}=None, or give {name}_evaluator an ann_file of these '
-            'images alone',
+            message=f'{key} leaves images out, but their objects are still '
+            f'scored: {finding.message.partition(":")[0]}',
+            fix=f'{key}=None, or give {name}_evaluator an ann_file of only '
+            'the selected images',
         )
         for finding in findings
     ]
@@ -399,7 +322,7 @@ def scoring_failed(cfg: Mapping, name: str, error: Exception) -> Finding:
             metrics = [x for x in metrics if isinstance(x, Mapping)]
             names = [f'set{n}' for n in range(1, len(members) + 1)]
             message += (
-                f': the data set is joined of {len(members)}, and each '
+                f': the data set concatenates {len(members)}, and each '
                 'metric gets the images of all'
             )
             fix = (
@@ -425,7 +348,7 @@ def scoring_failed(cfg: Mapping, name: str, error: Exception) -> Finding:
 
 
 def ann_file_fix(cfg: Mapping, name: str) -> str:
-    """The file that an evaluator is to score against."""
+    """Fix that names the file to score against."""
     key = f'{name}_evaluator'
     data = datasets_in(part(cfg, f'{name}_dataloader').get('dataset'))
     files = [annotation_path(x) for x in data if x.get('ann_file')]
@@ -437,11 +360,11 @@ def ann_file_fix(cfg: Mapping, name: str) -> str:
 def without_causes(
     findings: Sequence[Finding], name: str, known: Sequence[Finding]
 ) -> list[Finding]:
-    """Findings about scores that those about the annotations do not explain.
+    """Drop findings about scores that annotation findings explain.
 
     Args:
-        findings: About an evaluator.
-        name: Its set: 'val', 'test'.
+        findings: Findings about an evaluator.
+        name: Its set: 'val' or 'test'.
         known: Findings about the annotation files.
     """
     explained_by = [
@@ -458,7 +381,7 @@ def without_causes(
 def check_scores(
     key: str, scores: Mapping[str, float], infos: Sequence[Mapping]
 ) -> list[Finding]:
-    """Predictions of the objects themselves have to reach an AP of 1."""
+    """Report an AP below 1 for perfect predictions."""
     crowded = any(len(x.get('instances') or ()) > MANY for x in infos)
     low = {
         name: value
@@ -473,84 +396,9 @@ def check_scores(
             'warning',
             key,
             'its own objects, as predictions, score '
-            f'{listed}, not 1: it scores others than the data set has',
+            f'{listed}, not 1: it scores other objects than the data set has',
             f'{key}.ann_file=… of the data set, or write the annotations '
             'as boxes and masks in pixels of their images',
             'annotations',
         )
     ]
-
-
-def waits(config: Mapping) -> bool:
-    """Whether its `monitor` or `save_best` names a metric of validation."""
-    name = kind(config)
-    return name in ('CheckpointHook', 'EarlyStoppingHook') or 'Plateau' in name
-
-
-def best_of(scores: Mapping[str, float]) -> str:
-    """The first metric that has a value."""
-    return next((x for x, value in scores.items() if value >= 0), 'auto')
-
-
-def lowers(config: Mapping) -> bool:
-    """Whether it takes a lower value for a better one."""
-    # Hooks find the rule of a usual name by themselves.
-    usual = 'less' if 'Plateau' in kind(config) else None
-    return config.get('rule', usual) == 'less'
-
-
-def monitored(cfg: Mapping) -> Iterator[tuple[str, str, Mapping]]:
-    """Key, name of a metric, and the part of the config that waits for it."""
-    waiting = {
-        path: one
-        for name in ('default_hooks', 'custom_hooks', 'param_scheduler')
-        for path, one in dotted_items({name: cfg.get(name)})
-        if isinstance(one, Mapping) and waits(one)
-    }
-    for path, one in waiting.items():
-        for key in ('save_best', 'monitor'):
-            names = one.get(key)
-            names = [names] if isinstance(names, str) else names or ()
-            for name in names if isinstance(names, list | tuple) else ():
-                yield f'{path}.{key}', name, one
-
-
-def check_monitors(cfg: Mapping, scores: Mapping[str, float]) -> list[Finding]:
-    """Names of metrics that hooks and schedules wait for."""
-    from mmdet_retina_plus.common.suggestions import hint, near_name
-
-    findings = []
-    # Other loops name metrics in ways of their own.
-    if kind(cfg.get('val_cfg')) not in ('', 'ValLoop'):
-        scores = {}
-    for key, name, one in monitored(cfg):
-        if cfg.get('val_evaluator') is None:
-            message = f'waits for {name}, and there is no validation'
-            fix = f'{key}=None, or val_dataloader, val_cfg and val_evaluator'
-            level: Any = 'warning'
-        elif formats_only(cfg, 'val'):
-            message = f'waits for {name}, and format_only=True scores nothing'
-            fix = 'val_evaluator.format_only=False'
-            level = 'error'
-        elif scores and name not in ('auto', *scores):
-            near = near_name(name, scores, always=True)
-            message = f'no metric is called {name}{hint(near)}'
-            fix = f'{key}={near or next(iter(scores))!r}'
-            level = 'error'
-        elif scores.get(name, 0) < 0:
-            message = f'{name} is -1: no object of validation counts for it'
-            fix = f'{key}={best_of(scores)!r}'
-            level = 'error'
-        elif lowers(one) and OF_QUALITY.search(name):
-            message = f"rule='less' keeps the lowest {name}"
-            if 'Plateau' in kind(one):
-                message = (
-                    f"rule='less', the default: the learning rate falls "
-                    f'while {name} rises'
-                )
-            fix = f"{key.rpartition('.')[0]}.rule='greater'"
-            level = 'warning'
-        else:
-            continue
-        findings.append(Finding(level, key, message, fix))
-    return findings

@@ -1,4 +1,4 @@
-"""Segmentations in annotation files, where they are loaded or scored."""
+"""Check segmentations of annotation files that are loaded or scored."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,31 +23,31 @@ from .findings import Finding, any_error
 from .split import Split
 
 LOOKED_AT = 20_000
-"""Objects whose polygons are compared with their boxes, at most."""
+"""Maximum number of objects whose polygons are compared with boxes."""
 APART = 0.5
-"""IoU of a box and the bounds of its polygons below which they are apart."""
+"""IoU of a box and the bounds of its polygons below which they disagree."""
 FAR = 0.3
-"""The same, below which most of a set are wrong: boxes of hidden parts, too,
-overlap the masks of what is seen by more."""
+"""The same, below which the set is wrong: even boxes that include hidden
+parts overlap the masks of the visible parts by more."""
 BETTER = 0.1
-"""IoU by which a mask fits another object's box better than the own."""
+"""IoU by which a mask must fit another box better than its own."""
 THIN = 1.0
-"""Square pixels of polygons below which they may cover no pixel."""
+"""Area in pixels below which polygons may cover no pixel."""
 ENOUGH = 20
-"""Objects from which rectangles are no chance."""
+"""Minimum number of objects to report rectangles."""
 CORNERS = 3
-"""Fewest corners of a polygon; mmdet leaves out those with less."""
+"""Minimum corners of a polygon; mmdet drops polygons with fewer."""
 
 
 def are_finite(numbers: list) -> bool:
-    """Whether all are finite numbers; a sum tells that of many at once."""
+    """Whether all are finite numbers; tests the sum first, for speed."""
     if {*map(type, numbers)} <= {int, float} and is_finite(sum(numbers)):
         return True
     return all(map(is_finite, numbers))
 
 
 def is_readable(mask: object) -> bool:
-    """Whether it is lists of numbers, or run lengths with their size."""
+    """Whether a mask is lists of numbers, or run lengths with their size."""
     if isinstance(mask, Mapping):
         size, counts = mask.get('size'), mask.get('counts')
         return (
@@ -65,7 +65,7 @@ def is_readable(mask: object) -> bool:
 
 
 def has_pixels(mask: object) -> bool:
-    """Whether a mask leaves an object to train on; True if unreadable."""
+    """Whether a mask has pixels to train on; True if it is unreadable."""
     if isinstance(mask, list) and mask:
         return any(
             not isinstance(polygon, list)
@@ -81,7 +81,7 @@ def has_pixels(mask: object) -> bool:
         return sum(counts[1::2]) > 0
     try:
         return bool(area(mask) > 0)
-    except Exception:  # Another check names what is no run length.
+    except Exception:  # Another check reports invalid run lengths.
         return True
 
 
@@ -95,7 +95,7 @@ def are_pairs(mask: object) -> bool:
 
 
 def check_segmentations(split: Split) -> list[Finding]:
-    """What mmdet stops at, and what scoring stops at."""
+    """Report masks at which loading or scoring stops, or that are wrong."""
     scored = 'segm' in split.metrics
     loads = split.loads_masks
     if not (loads or scored):
@@ -112,7 +112,7 @@ def check_segmentations(split: Split) -> list[Finding]:
             f'{stops} stops with a KeyError: ids {some(bare)}',
             'add segmentation (polygons or run lengths), delete them, or '
             'train boxes only: model.roi_head=None, no with_mask=True, and '
-            "metric='bbox' of both evaluators",
+            "metric='bbox' in both evaluators",
         )
     lost_at = [
         at for at, mask in enumerate(masks) if mask and not readable[at]
@@ -147,10 +147,10 @@ def check_segmentations(split: Split) -> list[Finding]:
     ]
     if thin and scored:
         findings += split.fail(
-            f'{clause(len(thin), "annotation", "have")} a polygon of less '
+            f'{clause(len(thin), "annotation", "have")} a polygon of fewer '
             f'than {CORNERS} corners, at which scoring segm stops: ids '
             f'{some(thin)}',
-            "delete these polygons, or metric='bbox' of the evaluator",
+            "delete these polygons, or set metric='bbox' in the evaluator",
         )
     runs = [
         at
@@ -158,7 +158,7 @@ def check_segmentations(split: Split) -> list[Finding]:
         if readable[at] and isinstance(mask, Mapping)
     ]
     if any(step.get('poly2mask', True) is False for step in loads):
-        # Those of crowds are ignored in any case.
+        # Crowds are ignored in any case.
         lost = ids[[at for at in runs if not split.crowd[at]]].tolist()
         if lost:
             findings += split.fail(
@@ -169,14 +169,14 @@ def check_segmentations(split: Split) -> list[Finding]:
     misfits = [
         ids[at]
         for at in runs
-        # Another check tells of annotations of unknown images.
+        # Another check reports annotations of unknown images.
         if split.image_of[at] != NOT_FOUND
         and tuple(masks[at]['size'][::-1]) != tuple(split.sizes[at])
     ]
     if not misfits:
         places = check_places(split, masks, readable)
         findings += places
-        # Fractions of the image have no pixel, either.
+        # Polygons in fractions of the image also have no pixel.
         if loads and not any_error(places):
             findings += check_blank(split, masks, readable)
             findings += check_rectangles(split, masks, readable)
@@ -192,7 +192,7 @@ def check_segmentations(split: Split) -> list[Finding]:
 def cut_masks(
     split: Split, masks: Sequence, cut: Sequence[int]
 ) -> list[Finding]:
-    """Run lengths that do not end with their image, by their positions."""
+    """Report run lengths whose sum is not the number of pixels."""
     fix = (
         'write the run lengths again: dict(size=mask.shape, counts='
         'pycocotools.mask.encode(np.asfortranarray(mask))["counts"].decode())'
@@ -210,7 +210,7 @@ def cut_masks(
 
 
 def factor_text(factor: float) -> str:
-    """A factor, which rounded corners put slightly off its quarter."""
+    """Format a factor, snapped to a quarter: corners are rounded."""
     near = round(4 * factor) / 4
     return f'{near if abs(factor - near) < 0.02 * factor else factor:.3g}'
 
@@ -230,11 +230,11 @@ def is_blank(mask: Any, height: float, width: float) -> bool:
 
     Args:
         mask: Readable polygons or run lengths.
-        height: Of the image.
-        width: Of the image.
+        height: Height of the image.
+        width: Width of the image.
     """
     if not has_pixels(mask):
-        # Objects without a polygon of three corners do not train.
+        # Polygons of fewer than three corners: the object does not train.
         return isinstance(mask, Mapping)
     if isinstance(mask, Mapping):
         return False
@@ -255,7 +255,7 @@ def polygon_area(polygon: Sequence[float]) -> float:
 def check_blank(
     split: Split, masks: Sequence, readable: Sequence[bool]
 ) -> list[Finding]:
-    """Masks without a pixel, which teach that the object is not there."""
+    """Report masks without a pixel, which train an empty mask."""
     step = len(masks) // LOOKED_AT + 1
     blank = []
     for at in range(0, len(masks), step):
@@ -263,7 +263,7 @@ def check_blank(
             width, height = split.sizes[at]
             try:
                 found = is_blank(masks[at], height, width)
-            except Exception:  # Another check names what is no run length.
+            except Exception:  # Another check reports invalid run lengths.
                 continue
             if found:
                 blank.append(split.ids[at])
@@ -272,8 +272,8 @@ def check_blank(
     looked_at = split.usable[::step].sum()
     tell = split.fail if 2 * len(blank) > looked_at else split.warn
     return tell(
-        f'{clause(len(blank), "mask", "have")} no pixel, so their boxes are '
-        f'learnt, and an empty mask: ids {some(blank)}',
+        f'{clause(len(blank), "mask", "have")} no pixel, so their boxes train '
+        f'with an empty mask: ids {some(blank)}',
         'write polygons around the objects, or delete these annotations',
     )
 
@@ -281,7 +281,7 @@ def check_blank(
 def check_places(
     split: Split, masks: Sequence, readable: Sequence[bool]
 ) -> list[Finding]:
-    """Masks that lie elsewhere than their boxes."""
+    """Report masks that do not lie in their boxes."""
     if other_format(split)[0]:  # Boxes are wrong, not masks.
         return []
     step = len(masks) // LOOKED_AT + 1
@@ -290,7 +290,7 @@ def check_places(
         if readable[at] and not split.crowd[at] and has_pixels(masks[at]):
             try:
                 listed.append(bounds_of_mask(masks[at]))
-            except Exception:  # Another check names what is no run length.
+            except Exception:  # Another check reports invalid run lengths.
                 continue
             places.append(at)
     if not places:
@@ -302,7 +302,7 @@ def check_places(
         ids = split.ids[np.array(places)[exchanged]].tolist()
         return split.fail(
             f'{clause(len(ids), "mask", "fit")} the box of another object of '
-            f'the image, not that of the own: ids {some(ids)}',
+            f'the image, not their own: ids {some(ids)}',
             'exchange the segmentations of these annotations, or write the '
             'masks again with the ids of their objects',
         )
@@ -332,12 +332,12 @@ def check_places(
                 by = ' and '.join(map(factor_text, factors))
                 return split.fail(
                     f'masks are {by} times their boxes in width and height, '
-                    'as of images of another size',
+                    'as in images of another size',
                     f'divide x and y of polygons by {by}',
                 )
     message = (
         f'masks of {len(apart)} of {quantity(len(places), "object")} '
-        'lie elsewhere than their boxes: ids '
+        'do not lie in their boxes: ids '
         f'{some(split.ids[apart].tolist())}'
     )
     fix = 'write polygons as x1, y1, x2, y2, … in pixels, each to its object'
@@ -349,7 +349,7 @@ def check_places(
 def check_rectangles(
     split: Split, masks: Sequence, readable: Sequence[bool]
 ) -> list[Finding]:
-    """Polygons of all objects that are their boxes."""
+    """Report data sets whose polygons are all rectangles, their boxes."""
     step = len(masks) // LOOKED_AT + 1
     places = [
         at
@@ -367,7 +367,7 @@ def check_rectangles(
     return split.warn(
         f'the polygons of all {len(places)} objects are their boxes, so the '
         'mask head learns rectangles',
-        'write the outlines of the objects, or train boxes alone: '
+        'write the outlines of the objects, or train boxes only: '
         "model.roi_head=None, no with_mask=True, and metric='bbox'",
     )
 
@@ -375,13 +375,13 @@ def check_rectangles(
 def exchanged_masks(
     boxes: np.ndarray, bounds: np.ndarray, images: np.ndarray, own: np.ndarray
 ) -> list[int]:
-    """Positions of masks that fit the box of another object, not the own.
+    """Positions of masks that fit the box of another object, not their own.
 
     Args:
-        boxes: Of the objects, (N, 4).
-        bounds: Of their masks, (N, 4).
-        images: Position of each object's image.
-        own: IoU of each box and the bounds of its mask.
+        boxes: Boxes of the objects, (N, 4).
+        bounds: Bounds of their masks, (N, 4).
+        images: Position of each object's image, (N,).
+        own: IoU of each box and the bounds of its mask, (N,).
     """
     found = []
     for at in np.flatnonzero(own < SAME):

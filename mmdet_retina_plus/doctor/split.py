@@ -1,5 +1,6 @@
-"""A data set of a config: its annotation file in columns, and what is read."""
+"""A data set of a config with its parsed annotation file."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,21 +19,22 @@ class Split(CocoColumns):
     """One data set of a config, with the content of its annotation file.
 
     Attributes:
-        name: 'train', 'val', or such a name and a number.
+        name: 'train', 'val' or 'test', with a number if there are several.
         coco: Parsed annotation file.
-        image_dir: What the file's image names are relative to.
-        classes: As the data set takes them: from `metainfo` or built in.
-        filter_cfg: What training leaves images out by.
-        test_mode: Whether it leaves out none.
+        image_dir: Folder that image names in the file are relative to.
+        classes: Class names from `metainfo`, or else from the data set class.
+        filter_cfg: Filters that training applies to images.
+        test_mode: Whether the filters are off.
         pipeline: Transforms.
-        metrics: What scores its predictions: 'bbox', 'segm'.
+        metrics: Metrics of its evaluator: 'bbox', 'segm'.
         path: Annotation file.
-        key: Where the data set stands in the config.
+        key: Dotted key of the data set in the config.
         kept_images: Ids of the images that mmdet's filters keep; None: the
             data set was not built.
-        indexed: Ids of those that its `indices` choose; None: all.
-        metainfo: As the config has it.
-        names_classes: Whether the config does, and not its class alone.
+        indexed: Ids of the images that its `indices` select; None: all.
+        metainfo: `metainfo` of the config.
+        names_classes: Whether the config names the classes, not only the
+            data set class.
     """
 
     name: str
@@ -74,7 +76,7 @@ class Split(CocoColumns):
 
     @cached_property
     def maskless(self) -> np.ndarray:
-        """Objects that `LoadAnnotations` ignores for want of a polygon."""
+        """Objects that `LoadAnnotations` ignores: no polygon is valid."""
         from .segmentations import has_pixels
 
         if not self.loads_masks:
@@ -91,3 +93,9 @@ class Split(CocoColumns):
 
     def say(self, message: str) -> list[Finding]:
         return [Finding('ok', self.subject, message)]
+
+
+def paths_of(split: Split) -> list[str]:
+    """Paths of the image files of a data set, in the order of its file."""
+    folder = str(split.image_dir)
+    return [os.path.join(folder, x['file_name']) for x in split.images]

@@ -1,4 +1,4 @@
-"""Hooks that change the pipeline or the model in the middle of training."""
+"""Try hooks that change the pipeline or the model during training."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from .reach import hooks_of
 from .trial import check_loss_step
 
 LATE = 10**6
-"""Epochs after which every hook has switched."""
+"""Epoch after which every hook has switched."""
 ACTING = {
     'YOLOXModeSwitchHook': (
         ('before_train_epoch',),
@@ -24,18 +24,18 @@ ACTING = {
     ),
     'EMAHook': (
         ('before_run', 'after_train_iter'),
-        'leave out of {key} what its ema_type does not take',
+        'remove from {key} the arguments that its ema_type does not take',
     ),
     'MeanTeacherHook': (
         ('before_train',),
-        'leave {key} out: it is for a model of a teacher and a student',
+        'leave {key} out: it is for a model with a teacher and a student',
     ),
 }
-"""Hooks that change a model: when they do, and what a failure says."""
+"""Hooks that change a model: their methods, and the fix if they fail."""
 
 
 def steps_in(hook: Mapping) -> dict[str, Sequence]:
-    """Pipelines that a hook is given, by their names."""
+    """Pipelines among the arguments of a hook, by name."""
     return {
         name: steps
         for name, steps in hook.items()
@@ -46,13 +46,13 @@ def steps_in(hook: Mapping) -> dict[str, Sequence]:
 def check_switches(
     cfg: Mapping, model: Any, dataset: Any, there: Any
 ) -> list[Finding]:
-    """Samples and a loss step as they are after each switch.
+    """Load samples and take a loss step as after each switch.
 
     Args:
-        cfg: Of the run.
-        model: Detector, of which a copy is changed.
-        dataset: Of training, as the runner builds it.
-        there: Whether a path is that of a readable image.
+        cfg: Config of the run.
+        model: Detector; a copy is changed.
+        dataset: Training data set as the runner builds it.
+        there: Tells whether a path is a readable image.
     """
     findings = []
     for key, hook in hooks_of(cfg).items():
@@ -80,27 +80,27 @@ def without_pipeline(key: str, dataset: Any) -> Finding:
     return Finding(
         'warning',
         key,
-        f'{name} has no pipeline of its own, so nothing is switched',
-        f'the data set within {name} as train_dataloader.dataset',
+        f'{name} has no pipeline, so nothing is switched',
+        f'use the data set within {name} as train_dataloader.dataset',
     )
 
 
 def replaced(key: str, dataset: Any, steps: Sequence) -> list[Finding]:
-    """Give a data set another pipeline, or say why it cannot be built."""
+    """Replace the pipeline of a data set, or report why that fails."""
     from mmdet.registry import TRANSFORMS
     from mmengine.dataset import Compose
 
     for number, step in enumerate(steps):
         try:
             TRANSFORMS.build(dict(step))
-        except Exception as error:  # Whatever a constructor raises.
+        except Exception as error:  # A constructor may raise anything.
             return [explained(f'{key}[{number}]', error)]
     dataset.pipeline = Compose(steps)
     return []
 
 
 def acted(key: str, hook: Mapping, dataset: Any, model: Any) -> list[Finding]:
-    """Change a data set and a model as the hook does in its turn."""
+    """Change a data set and a model as the hook would in training."""
     from mmdet.registry import HOOKS
 
     methods, fix = ACTING[kind(hook)]
@@ -119,7 +119,7 @@ def acted(key: str, hook: Mapping, dataset: Any, model: Any) -> list[Finding]:
             for name in methods:
                 arguments = (0,) if name.endswith('_iter') else ()
                 getattr(built, name)(runner, *arguments)
-    except Exception as error:  # Of a data set or a model of another kind.
+    except Exception as error:  # Another kind of data set or model.
         return [explained(key, error, fix=fix.replace('{key}', key))]
     return []
 
@@ -127,7 +127,7 @@ def acted(key: str, hook: Mapping, dataset: Any, model: Any) -> list[Finding]:
 def step_after(
     key: str, model: Any, dataset: Any, there: Any
 ) -> list[Finding]:
-    """Problems of samples and losses, as they are after a switch."""
+    """Report problems of samples and losses after a switch."""
     samples, findings = load_samples(key, dataset, there)
     if samples and not findings:
         findings = check_sample(key, samples, dataset, choose(dataset, there))

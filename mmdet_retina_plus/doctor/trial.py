@@ -1,4 +1,4 @@
-"""One loss step and one prediction on samples, on the CPU."""
+"""Run one loss step and one prediction on samples, on the CPU."""
 
 import re
 import time
@@ -14,23 +14,23 @@ from .explanations import META_KEYS, explained
 from .findings import Finding
 
 LARGEST = 192
-"""Longest side of images that are stepped as they are, in pixels."""
+"""Longest image side of the first trial, in pixels."""
 HUGE = 300
-"""Beyond raw values of 8 bits, which some recipes only subtract from."""
+"""Above raw 8-bit values, from which some recipes only subtract a mean."""
 FULL = 255
 WHOLE = 640
-"""Longest side in the trial that decides whether a failure is one."""
+"""Longest image side of the last trial, whose failure counts."""
 PATIENCE = 30
-"""Seconds of failed trials after which there is no larger one."""
+"""Seconds of failed trials after which no larger size is tried."""
 OF_SIZE = re.compile(
     r'size|shape|dimension|out of range|stack expects|Expected more than 1|'
     r'^$'
 )
-"""In the texts of errors that larger images may not have."""
+"""Matches errors that larger images may not raise."""
 
 
 def shrunk(sample: Mapping, longest: float) -> dict[str, Any]:
-    """A sample, scaled down where its image is larger."""
+    """Scale a sample down if its longest side is larger."""
     from torch.nn.functional import interpolate
 
     image, shown = sample['inputs'], sample['data_samples']
@@ -83,9 +83,9 @@ def collated(samples: Sequence[Mapping], longest: float) -> Any:
 def small_or_whole(
     run: Callable[[float], Any], samples: Sequence[Mapping]
 ) -> Any:
-    """Try with small images; a failure of sizes counts with larger ones.
+    """Run with small images, and again with larger ones if sizes fail.
 
-    Some detectors take images of one size only.
+    Some detectors accept only one image size.
     """
     sides = [max(getattr(x['inputs'], 'shape', (0,))[-2:]) for x in samples]
     start = time.monotonic()
@@ -103,26 +103,26 @@ def small_or_whole(
 
 
 def check_loss_step(model: Any, samples: Sequence[Any]) -> list[Finding]:
-    """Losses and gradients of a step; two images, for BatchNorm."""
+    """Run forward and backward on two images; BatchNorm needs two."""
     import torch
     from mmengine.logging import MessageHub
 
-    # What a runner says before its first step; heads and mmdet's
-    # BatchSyncRandomResize ask for it.
+    # The runner sets it before the first step; heads and mmdet's
+    # BatchSyncRandomResize read it.
     MessageHub.get_current_instance().update_info('iter', 0)
     key = 'loss step'
     start = time.monotonic()
     pair = [samples[0], samples[-1]]
-    # Semi-supervised training steps its student by the labelled branch.
+    # Semi-supervised training steps its student with the labelled branch.
     branch = samples[0].get('branch')
     stepped = model if branch is None else getattr(model, 'student', None)
     if stepped is None:
-        message = 'not tried: samples of several branches'
+        message = 'not tried: samples have several branches'
         return [Finding('ok', key, message)]
 
     def step(longest: float) -> tuple[Any, Mapping]:
         batch = collated(pair, longest)
-        # As training data it would have to have all branches.
+        # Training mode would need all branches.
         model.train()
         batch = model.data_preprocessor(batch, branch is None)
         total, values = model.parse_losses(stepped(**batch, mode='loss'))
@@ -131,7 +131,7 @@ def check_loss_step(model: Any, samples: Sequence[Any]) -> list[Finding]:
 
     try:
         total, values = small_or_whole(step, pair)
-    except Exception as error:  # Of any part of the model.
+    except Exception as error:  # Any part of the model may fail.
         return [explained(key, error, fix=fix_of_step(error, samples))]
     finally:
         model.zero_grad()
@@ -140,7 +140,7 @@ def check_loss_step(model: Any, samples: Sequence[Any]) -> list[Finding]:
         for name, value in values.items()
         if name.startswith('loss')
     )
-    # Their sum, `loss`, is no cause.
+    # Leave out their sum, `loss`.
     parts = {
         name: value
         for name, value in values.items()
@@ -148,7 +148,7 @@ def check_loss_step(model: Any, samples: Sequence[Any]) -> list[Finding]:
     }
     if not torch.isfinite(total):
         wrong = [x for x, value in parts.items() if not value.isfinite()]
-        # Spoilt images spoil every loss.
+        # Wrong image values make every loss wrong.
         ranges = check_range(model, samples)
         fix = ranges[0].fix if ranges else with_defaults(model, wrong)
         message = f'the loss is not finite: {shown}'
@@ -163,11 +163,11 @@ def check_loss_step(model: Any, samples: Sequence[Any]) -> list[Finding]:
 
 
 def with_defaults(model: Any, names: Sequence[str]) -> str:
-    """Settings of the first of some losses without its options.
+    """Write the config of the first loss without its options.
 
     Args:
         model: Detector.
-        names: Of values of a step: loss_cls, loss_rpn_cls, s0.loss_bbox.
+        names: Names of losses: loss_cls, loss_rpn_cls, s0.loss_bbox.
     """
     name = next(iter(names), 'loss_cls').rpartition('.')[2]
     first = 'rpn_head.' if 'rpn_' in name else ''
@@ -182,7 +182,7 @@ def with_defaults(model: Any, names: Sequence[str]) -> str:
 
 
 def check_range(model: Any, samples: Sequence[Any]) -> list[Finding]:
-    """Values of the images as the backbone gets them."""
+    """Report implausible values of the images after the preprocessor."""
     whole = samples[0].get('branch') is None
     batch = model.data_preprocessor(collated(samples[:1], LARGEST), whole)
     if not hasattr(batch['inputs'], 'abs'):
@@ -202,8 +202,8 @@ def check_range(model: Any, samples: Sequence[Any]) -> list[Finding]:
             Finding(
                 'warning',
                 'data_preprocessor',
-                'mean and std are of images from 0 to 1, these have values '
-                f'of 0 to {FULL}: the network gets up to {largest:.0f}',
+                'mean and std are for values from 0 to 1, but the images have '
+                f'0 to {FULL}: the network gets up to {largest:.0f}',
                 f'{key}.mean={right[0]} and {key}.std={right[1]}',
             )
         ]
@@ -212,7 +212,7 @@ def check_range(model: Any, samples: Sequence[Any]) -> list[Finding]:
             'warning',
             'data_preprocessor',
             f'after mean and std the images have values of up to '
-            f'{largest:.0f}, not some 3',
+            f'{largest:.0f}, not about 3',
             'model.data_preprocessor.mean=[123.675,116.28,103.53] and '
             'std=[58.395,57.12,57.375], or those of your images',
         )
@@ -220,11 +220,11 @@ def check_range(model: Any, samples: Sequence[Any]) -> list[Finding]:
 
 
 FIX_OF_STEP = (
-    'compare model of the config with that of a stock config: '
-    "`retina-plus config NAME` prints ours, or leave out the model's own "
-    'settings one by one until the step passes'
+    'compare model of the config with that of a stock config '
+    '(`retina-plus config NAME` prints ours), or remove your own settings '
+    'one by one until the step passes'
 )
-"""Where an error of a model's part tells no key."""
+"""Fix for errors that name no key."""
 
 
 def fix_of_step(error: Exception, samples: Sequence[Any]) -> str:
@@ -241,7 +241,7 @@ def fix_of_step(error: Exception, samples: Sequence[Any]) -> str:
 
 @contextmanager
 def every_score(model: Any) -> Iterator[None]:
-    """Let boxes of any score through, for random weights find none."""
+    """Set score thresholds to 0: random weights score low."""
     limits: dict[int, tuple[Any, float]] = {}
     for module in model.modules():
         config = getattr(module, 'test_cfg', None)
@@ -264,8 +264,8 @@ def check_prediction(
 
     Args:
         model: Detector.
-        samples: Of validation.
-        metrics: What scores predictions: 'bbox', 'segm'.
+        samples: Validation samples.
+        metrics: Metrics of the evaluator: 'bbox', 'segm'.
     """
     import torch
 
@@ -281,11 +281,11 @@ def check_prediction(
     try:
         with torch.no_grad():
             (result,) = small_or_whole(predict, samples[:1])
-    except Exception as error:  # Of any part of the model.
+    except Exception as error:  # Any part of the model may fail.
         if 'scale_factor' not in samples[0]['data_samples']:
             message = (
-                'the samples of validation have no scale_factor, which '
-                'meta_keys of PackDetInputs leaves out'
+                'the validation samples have no scale_factor: meta_keys of '
+                'PackDetInputs leaves it out'
             )
             where = 'val_dataloader.dataset.pipeline'
             return [Finding('error', where, message, META_KEYS)]

@@ -1,4 +1,4 @@
-"""Keys of a config that nothing reads, as those with a typo are."""
+"""Find keys of a config that nothing reads, such as typos."""
 
 import inspect
 import re
@@ -18,14 +18,14 @@ from mmdet_retina_plus.common.suggestions import did_you_mean
 from .findings import Finding
 
 IDLE = ('allowed_border', 'debug', 'mask_size', 'pos_weight')
-"""Keys of `train_cfg` that stock recipes have where no head reads them."""
+"""Keys of `train_cfg` that stock recipes have although no head reads them."""
 CLOSED = {
     'auto_scale_lr': ('enable', 'base_batch_size'),
     'env_cfg': ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'),
     'env_cfg.mp_cfg': ('mp_start_method', 'opencv_num_threads'),
     'randomness': ('seed', 'diff_rank_seed', 'deterministic'),
 }
-"""Plain parts of a config, of which other keys are not read."""
+"""All keys that are read, by plain part of a config."""
 HOOKS = (
     'checkpoint',
     'logger',
@@ -35,12 +35,12 @@ HOOKS = (
     'timer',
     'visualization',
 )
-"""Names of `default_hooks`, which a run may have more of."""
+"""Common names in `default_hooks`; a run may have more."""
 
 
 @cache
 def source_of(built: type) -> str:
-    """Text of the files of a class and of those that it inherits from."""
+    """Source files of a class and its base classes, joined."""
     files = {
         inspect.getsourcefile(owner)
         for owner in inspect.getmro(built)
@@ -50,17 +50,17 @@ def source_of(built: type) -> str:
 
 
 def sources(model: Mapping) -> str:
-    """Texts of all classes that a model names."""
+    """Source files of all classes that a model names, joined."""
     from mmdet.registry import MODELS, TASK_UTILS
 
-    # Not `get`, which takes no unknown name quietly.
+    # `Registry.get` logs names that it does not know.
     known = TASK_UTILS.module_dict | MODELS.module_dict
     built = {known.get(kind(x)) for x in walk(model)}
     return '\n'.join(source_of(x) for x in built if isinstance(x, type))
 
 
 def plain_keys(config: Any, prefix: str = '') -> Iterator[tuple[str, str]]:
-    """Dotted key of what has no type and is left to its reader; its name."""
+    """Yield dotted key and name of settings outside of dicts with a type."""
     if isinstance(config, Mapping) and 'type' not in config:
         for name, value in config.items():
             yield f'{prefix}{name}', str(name)
@@ -71,7 +71,7 @@ def plain_keys(config: Any, prefix: str = '') -> Iterator[tuple[str, str]]:
 
 
 def check_head_settings(cfg: Mapping) -> list[Finding]:
-    """Keys of `train_cfg` and `test_cfg` in no source of the detector."""
+    """Report keys of `train_cfg` and `test_cfg` that no source mentions."""
     model = part(cfg, 'model')
     text = sources(model)
     if not text or not kind(model):
@@ -88,12 +88,12 @@ def check_head_settings(cfg: Mapping) -> list[Finding]:
 
 
 def unread(key: str, name: str, read: Any) -> Finding:
-    """A key in place of one that is read, or of none.
+    """Report a key that nothing reads.
 
     Args:
-        key: Dotted.
+        key: Dotted key.
         name: Its last part.
-        read: Keys that are.
+        read: Keys that are read in its place.
     """
     above = key.rpartition('.')[0]
     guess = did_you_mean(name, read)
@@ -106,7 +106,7 @@ def unread(key: str, name: str, read: Any) -> Finding:
 
 
 def check_plain_parts(cfg: Mapping) -> list[Finding]:
-    """Keys of settings that have no class to refuse them."""
+    """Report unknown keys in parts that no class validates."""
     findings = [
         unread(f'{path}.{name}', name, known)
         for path, known in CLOSED.items()

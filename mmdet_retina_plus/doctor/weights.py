@@ -1,32 +1,15 @@
-"""What training starts from: weights that can be had and fit, or not."""
+"""Check the weights that training starts from: they exist and fit."""
 
 import inspect
-import os
 import re
-from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, TypeGuard
 
-from mmdet_retina_plus.common.config_tree import (
-    datasets_in,
-    dotted_items,
-    kind,
-    part,
-    walk,
-)
-from mmdet_retina_plus.common.numbers import is_number
-from mmdet_retina_plus.common.text import quantity, some, verb
+from mmdet_retina_plus.common.config_tree import kind, part, walk
 
-from .findings import Finding, any_error
-from .schedules import length_of
+from .findings import Finding
 
-FITS = 0.9
-"""Fraction of weights beyond which the rest may be a new head's."""
-HALF = 0.5
-"""Fraction of weights below which a checkpoint is of another model."""
 STAGES = 4
-PRETRAINED = ('model.backbone.pretrained', 'model.pretrained')
 BATCH_NORMS = ('BN', 'BN2d', 'SyncBN', 'MMSyncBN')
 
 
@@ -34,14 +17,14 @@ def import_failure(module: str) -> str:
     """Why a module cannot be imported, or ''."""
     try:
         __import__(module)
-    # A torchvision of another torch fails with a RuntimeError.
+    # A torchvision built for another torch fails with a RuntimeError.
     except Exception as error:
         return f'{type(error).__name__}: {error}'
     return ''
 
 
 def starting_weights(cfg: Mapping) -> list[str]:
-    """Files that the backbone's weights come from, or those of the model."""
+    """Files that initialise the backbone or the whole model."""
     owners = (part(cfg, 'model.backbone'), part(cfg, 'model'))
     named = [
         settings.get('checkpoint')
@@ -53,7 +36,7 @@ def starting_weights(cfg: Mapping) -> list[str]:
 
 
 def check_torchvision(cfg: Mapping) -> list[Finding]:
-    """mmengine asks torchvision where the weights of that name lie."""
+    """Check torchvision, which mmengine needs to locate its weights."""
     wanted = [
         name
         for name in starting_weights(cfg)
@@ -74,13 +57,13 @@ def check_torchvision(cfg: Mapping) -> list[Finding]:
 
 
 def setting(config: Mapping, key: str, otherwise: Any) -> Any:
-    """A backbone's setting, or else the default of its class."""
+    """Setting of a config, or else the default of its class."""
     from mmdet.registry import MODELS
 
     if key in config:
         return config[key]
     built = MODELS.module_dict.get(kind(config))
-    # ResNeXt and others hand their settings on to ResNet.
+    # ResNeXt and others pass settings on to ResNet.
     for owner in inspect.getmro(built) if isinstance(built, type) else ():
         parameters = inspect.signature(owner).parameters
         if key in parameters:
@@ -97,7 +80,7 @@ def check_frozen(cfg: Mapping) -> list[Finding]:
     frozen = setting(backbone, 'frozen_stages', -1)
     norm = kind(setting(backbone, 'norm_cfg', None)) in BATCH_NORMS
     fixed: dict[str, str] = {}
-    # More stages than there are is an error of its own.
+    # Another check reports too many stages.
     if isinstance(frozen, int) and 0 <= frozen <= STAGES:
         fixed[f'frozen_stages={frozen}'] = 'frozen_stages=-1'
     if norm and setting(backbone, 'norm_eval', False) is True:
@@ -109,340 +92,20 @@ def check_frozen(cfg: Mapping) -> list[Finding]:
     if not fixed:
         return []
     message = (
-        f'{" and ".join(fixed)} without pretrained weights: what is frozen '
-        'keeps its random initial weights'
+        f'{" and ".join(fixed)} without pretrained weights: frozen layers '
+        'keep their random initial weights'
     )
     fix = ' '.join(f'model.backbone.{right}' for right in fixed.values())
     return [Finding('warning', 'backbone', message, fix)]
 
 
 def is_local(name: object) -> TypeGuard[str]:
-    """Whether it names a file, which needs no download."""
+    """Whether a name is that of a file, which needs no download."""
     return isinstance(name, str) and '://' not in name
 
 
-def compare_weights(
-    key: str,
-    path: str,
-    module: Any,
-    prefix: str = '',
-    converts: bool | None = None,
-) -> list[Finding]:
-    """How many weights of a module a checkpoint has, in name and shape.
-
-    Where nearly all fit the module takes them, as training would.
-
-    Args:
-        key: Of the setting that names the checkpoint.
-        path: Of the checkpoint.
-        module: That they are for, None where it is not built.
-        prefix: Of the names of its weights.
-        converts: `convert_weights` of a backbone that reads checkpoints of
-            other libraries; None: it does not.
-    """
-    from mmengine.runner import CheckpointLoader
-    from torch import is_tensor
-    from torch.nn.modules.utils import (
-        consume_prefix_in_state_dict_if_present as strip,
-    )
-
-    if not os.path.isfile(path):
-        return [
-            Finding(
-                'error',
-                key,
-                f'there is no file {path}',
-                f'{key}=None, or the path of a checkpoint',
-            )
-        ]
-    try:
-        loaded = CheckpointLoader.load_checkpoint(path, 'cpu', 'silent')
-        if converts is not None and 'state_dict' not in loaded:
-            loaded = {'state_dict': loaded.get('model', loaded)}
-        weights = dict(loaded.get('state_dict', loaded))
-        strip(weights, 'module.')
-        strip(weights, prefix)
-        foreign = not all(map(is_tensor, weights.values()))
-        if 'state_dict' not in loaded and foreign:
-            raise ValueError(
-                f'it has no state_dict, but {some(list(map(str, loaded)))}; '
-                'weights of other libraries need converting'
-            )
-        shapes = {
-            name: value.shape
-            for name, value in weights.items()
-            if is_tensor(value)
-        }
-    except Exception as error:  # Of pickle, zip files, ...
-        return [
-            Finding(
-                'error',
-                key,
-                f'cannot read {path}: {" ".join(str(error).split())[:200]}',
-                f'{key}=None, or the path of a checkpoint',
-            )
-        ]
-    # Weights before they were averaged, and what the optimizer remembers.
-    others = {
-        name: loaded.get(name) for name in ('ema_state_dict', 'optimizer')
-    }
-    floats = {
-        name: value
-        for name, value in [*weights.items(), *dotted_items(others)]
-        if is_tensor(value) and value.is_floating_point()
-    }
-    spoilt = [x for x, value in floats.items() if not value.isfinite().all()]
-    if spoilt:
-        number = quantity(len(floats), 'weight')
-        return [
-            Finding(
-                'error',
-                key,
-                f'{len(spoilt)} of {number} in {os.path.basename(path)} '
-                f'{verb(len(spoilt), "have")} values that are not finite: '
-                f'{some(spoilt)}',
-                f'{key}=… an earlier checkpoint, of before the loss was NaN',
-            )
-        ]
-    if converts:
-        message = f'{os.path.basename(path)} can be read; names are converted'
-        return [Finding('ok', key, message)]
-    if module is None:
-        return []
-    wanted = {
-        name: value.shape
-        for name, value in module.state_dict().items()
-        if not name.endswith('num_batches_tracked')
-    }
-    missing = [x for x, shape in wanted.items() if shapes.get(x) != shape]
-    share = 1 - len(missing) / max(len(wanted), 1)
-    renamed = misnamed(key, path, shapes, wanted) if share < HALF else []
-    if renamed:
-        return renamed
-    message = (
-        f'{share:.0%} of the weights ({len(wanted) - len(missing)} of '
-        f'{len(wanted)}) are in {os.path.basename(path)}'
-    )
-    if share > FITS:
-        fitting = {x: weights[x] for x in wanted if x not in missing}
-        module.load_state_dict(fitting, strict=False)
-        if missing:
-            message += f'; new are {some(missing)}'
-        return [Finding('ok', key, message)]
-    return [
-        Finding(
-            'error' if share < HALF else 'warning',
-            key,
-            f'{message}; the others start at random, such as '
-            f'{some(missing)}{another_shape(missing, shapes, wanted)}',
-            f'{key}=None, or a checkpoint of this model',
-        )
-    ]
-
-
-def another_shape(missing: list[str], shapes: Mapping, wanted: Mapping) -> str:
-    """An example of a weight that both have, in different shapes."""
-    for name in missing:
-        if name in shapes:
-            return (
-                f'; {name} has the shape {tuple(shapes[name])} there, '
-                f'{tuple(wanted[name])} here'
-            )
-    return ''
-
-
-def common_prefix(longer: Mapping, shorter: Mapping) -> tuple[str, float]:
-    """What names of one checkpoint have before those of another.
-
-    Args:
-        longer: Shapes by names with a prefix.
-        shorter: Shapes by names without it.
-
-    Returns:
-        The prefix, and the fraction of `shorter` that it leads to.
-    """
-    counts: Counter[str] = Counter()
-    for name, shape in longer.items():
-        steps = name.split('.')
-        for at in range(1, len(steps)):
-            if shorter.get('.'.join(steps[at:])) == shape:
-                counts['.'.join(steps[:at]) + '.'] += 1
-    for prefix, count in counts.most_common(1):
-        return prefix, count / max(len(shorter), 1)
-    return '', 0.0
-
-
-def misnamed(
-    key: str, path: str, shapes: Mapping, wanted: Mapping
-) -> list[Finding]:
-    """Weights that fit but for a prefix of their names.
-
-    Args:
-        key: Of the setting that names the checkpoint.
-        path: Of the checkpoint.
-        shapes: By the names of the checkpoint.
-        wanted: By the names of the module.
-    """
-    init = "dict(type='Pretrained', checkpoint='{}'{})"
-    file = os.path.basename(path)
-    prefix, share = common_prefix(shapes, wanted)
-    if share > HALF:
-        fix = f'{key.removesuffix(".checkpoint")}.prefix={prefix!r}'
-        if key == 'load_from':
-            given = init.format(path, f', prefix={prefix!r}')
-            fix = f'load_from=None model.init_cfg={given}'
-        message = (
-            f'none of the weights load: names in {file} begin with '
-            f'{prefix!r}, with which {share:.0%} of the weights fit'
-        )
-        return [Finding('error', key, message, fix)]
-    prefix, share = common_prefix(wanted, shapes)
-    if share <= HALF or key != 'load_from':
-        return []
-    return [
-        Finding(
-            'error',
-            key,
-            f'none of the weights load: {file} has those of '
-            f'{prefix.rstrip(".")} alone, without {prefix!r} in their names',
-            f'load_from=None model.{prefix}init_cfg={init.format(path, "")}',
-        )
-    ]
-
-
-def check_resumed_from(cfg: Mapping, path: str) -> list[Finding]:
-    """Where training resumes, against its length.
-
-    Args:
-        cfg: Of the run, with `resume=True`.
-        path: Of a checkpoint that can be read.
-    """
-    from mmengine.runner import CheckpointLoader
-
-    loaded = CheckpointLoader.load_checkpoint(path, 'cpu', 'silent')
-    file, length = os.path.basename(path), length_of(cfg, None)
-    given = loaded.get('meta') or {}
-    epoch, step = given.get('epoch'), given.get('iter')
-    if not (isinstance(epoch, int) and isinstance(step, int)):
-        return [
-            Finding(
-                'error',
-                'resume',
-                f'{file} names no epoch and iteration to resume from',
-                'resume=False, which loads the weights alone',
-            )
-        ]
-    by_epoch = length.epochs is not None
-    done, total = (
-        (epoch, length.epochs) if by_epoch else (step, length.iterations)
-    )
-    unit = 'epoch' if by_epoch else 'iteration'
-    if total is None:
-        return []
-    key = f'train_cfg.max_{"epochs" if by_epoch else "iters"}'
-    if done >= total:
-        return [
-            Finding(
-                'error',
-                'resume',
-                f'{file} is of {unit} {done}, and training ends at {total}: '
-                'nothing is left to train',
-                f'{key}={2 * done}, or resume=False to train anew from these '
-                'weights',
-            )
-        ]
-    # Training by iterations saves epoch 0, and by epochs within the first.
-    of_iterations = epoch == 0
-    if by_epoch and epoch == 0:
-        of_iterations = 'max_iters' in str(given.get('cfg'))
-    if step > 0 and by_epoch == of_iterations:
-        other = 'iterations' if by_epoch else 'epochs'
-        return [
-            Finding(
-                'error',
-                'resume',
-                f'{file} (epoch {epoch}, iteration {step}) is of training '
-                f'that counts {other}, this one counts {unit}s',
-                'resume=False, or the train_cfg that it was saved with',
-            )
-        ]
-    if 'optimizer' not in loaded:
-        return [
-            Finding(
-                'warning',
-                'resume',
-                f'{file} has no state of the optimizer, which starts anew',
-                'the checkpoint of the run, not a published one; or '
-                'resume=False',
-            )
-        ]
-    rate = part(cfg, 'optim_wrapper.optimizer').get('lr')
-    saved = [
-        group.get('initial_lr', group.get('lr'))
-        for group in part(loaded, 'optimizer').get('param_groups') or ()
-    ]
-    scales = part(cfg, 'auto_scale_lr').get('enable')
-    plain = not (scales or part(cfg, 'optim_wrapper').get('paramwise_cfg'))
-    if plain and is_number(rate) and saved and rate not in saved:
-        return [
-            Finding(
-                'warning',
-                'resume',
-                f'training goes on with lr={saved[0]} of {file}, and nothing '
-                f'reads lr={rate} of the config',
-                f'optim_wrapper.optimizer.lr={saved[0]}, or resume=False with '
-                'load_from to train these weights with another',
-            )
-        ]
-    message = f'resumes after {unit} {done} of {total}'
-    return [Finding('ok', 'resume', message)]
-
-
-def check_saved_classes(cfg: Mapping, path: str) -> list[Finding]:
-    """Classes of a checkpoint that stand in another order.
-
-    Args:
-        cfg: Of the run.
-        path: Of a checkpoint that can be read.
-    """
-    from mmengine.runner import CheckpointLoader
-
-    loaded = CheckpointLoader.load_checkpoint(path, 'cpu', 'silent')
-    theirs = list(part(loaded, 'meta.dataset_meta').get('classes') or ())
-    data = datasets_in(part(cfg, 'train_dataloader').get('dataset'))
-    ours = next((part(x, 'metainfo').get('classes') for x in data), None) or ()
-    if theirs == list(ours) or {*theirs} != {*ours}:
-        return []
-    file = os.path.basename(path)
-    return [
-        Finding(
-            'warning',
-            'load_from',
-            f'{file} has the classes {some(theirs)}, and the config '
-            f'{some(list(ours))}: the weights of each are those of another',
-            'the order of the checkpoint for classes, and for the categories '
-            'of the annotation files',
-        )
-    ]
-
-
-def resumed(findings: list[Finding]) -> list[Finding]:
-    """Findings about a checkpoint whose optimizer is to go on, too."""
-    return [
-        Finding(
-            'error',
-            x.subject,
-            f'resume=True needs all weights: {x.message}',
-            'resume=False, or a checkpoint of this model',
-        )
-        if x.level == 'warning' or 'new are' in x.message
-        else x
-        for x in findings
-    ]
-
-
 def check_depth(cfg: Mapping) -> list[Finding]:
-    """Weights of a ResNet of another depth, which load in part."""
+    """Report weights of a ResNet of another depth, which load in part."""
     backbone = part(cfg, 'model.backbone')
     depth = setting(backbone, 'depth', None)
     for name in starting_weights(cfg):
@@ -466,7 +129,7 @@ def check_depth(cfg: Mapping) -> list[Finding]:
 
 
 def check_style(cfg: Mapping) -> list[Finding]:
-    """Where a bottleneck has its stride, which no shape of weights tells."""
+    """Check which convolution has the stride: weight shapes cannot tell."""
     backbone = part(cfg, 'model.backbone')
     depth = setting(backbone, 'depth', 0)
     if kind(backbone) != 'ResNet' or not isinstance(depth, int) or depth < 50:
@@ -480,112 +143,12 @@ def check_style(cfg: Mapping) -> list[Finding]:
                 Finding(
                     'error',
                     'backbone',
-                    f'{name} is of style {theirs!r}, the backbone of '
-                    f'{style!r}: strides stand in other convolutions',
+                    f'{name} has style {theirs!r}, the backbone has '
+                    f'{style!r}: other convolutions have the stride',
                     f'model.backbone.style={theirs!r}',
                 )
             ]
     return []
-
-
-def submodule(model: Any, path: str) -> Any:
-    """A part of a model, None if it has none of that name."""
-    try:
-        return None if model is None else model.get_submodule(path)
-    except AttributeError:
-        return None
-
-
-def check_initial(cfg: Mapping, model: Any) -> list[Finding]:
-    """Weights of `init_cfg` and `pretrained`, of a model and its parts."""
-    findings: list[Finding] = []
-    for path, value in dotted_items({'model': cfg.get('model')}):
-        owner, _, name = path.rpartition('.')
-        key, mark, _ = path.partition('.init_cfg')
-        file = part({'x': value}, 'x').get('checkpoint') if mark else None
-        if is_local(file):
-            findings += compare_weights(
-                f'{path}.checkpoint',
-                file,
-                submodule(model, key.partition('.')[2]),
-                value.get('prefix') or '',
-                setting(part(cfg, key), 'convert_weights', None),
-            )
-        if not is_local(value):
-            continue
-        if name == 'teacher_ckpt':
-            findings += compare_weights(path, value, None)
-        if path not in PRETRAINED:
-            continue
-        if os.path.isfile(value):
-            built = submodule(model, owner.partition('.')[2])
-            findings += compare_weights(path, value, built)
-            continue
-        findings.append(
-            Finding(
-                'error',
-                path,
-                f'there is no file {value}',
-                f"{owner}.init_cfg=dict(type='Pretrained', "
-                "checkpoint='torchvision://resnet50')",
-            )
-        )
-    return findings
-
-
-def check_weights(
-    cfg: Mapping, model: Any, config: str | None = None
-) -> list[Finding]:
-    """Local checkpoints: they exist, and fit; none is downloaded.
-
-    Args:
-        cfg: Of the run.
-        model: Detector, which gets the weights that training would start
-            from; None if it cannot be built.
-        config: File of the config, after which `mim train` names the folder
-            of a run.
-    """
-    findings = check_initial(cfg, model)
-    path = cfg.get('load_from')
-    if isinstance(cfg.get('resume'), str):
-        findings.append(
-            Finding(
-                'error',
-                'resume',
-                f'resume is {cfg["resume"]!r}, and mmengine takes True or '
-                'False: it would look for the last checkpoint in work_dir',
-                f'load_from={cfg["resume"]!r}, resume=True',
-            )
-        )
-    if is_local(path):
-        found = compare_weights('load_from', path, model)
-        if not any_error(found):
-            found += check_saved_classes(cfg, path)
-        if cfg.get('resume') is True:
-            found = resumed(found)
-            if not any_error(found):
-                found += check_resumed_from(cfg, path)
-        findings += found
-    elif path is None and cfg.get('resume') is True:
-        stem = Path(config or '').stem
-        folder = cfg.get('work_dir') or os.path.join('work_dirs', stem)
-        last = Path(folder, 'last_checkpoint')
-        if last.is_file():
-            found = compare_weights('resume', last.read_text().strip(), model)
-            if not any_error(found):
-                found += check_resumed_from(cfg, last.read_text().strip())
-            findings += found
-        else:
-            findings.append(
-                Finding(
-                    'warning',
-                    'resume',
-                    f'no last_checkpoint lies in {folder}: training starts '
-                    'anew',
-                    "resume=False, or load_from='FILE'",
-                )
-            )
-    return findings
 
 
 CHECKS = (check_torchvision, check_frozen, check_depth, check_style)

@@ -1,4 +1,4 @@
-"""The best anchor of an object, against all anchors laid out."""
+"""The best anchor of an object, compared with all anchors."""
 
 from pathlib import Path
 
@@ -88,7 +88,7 @@ def test_a_threshold_that_leaves_objects_out_is_named():
     for threshold, level in ((0.8, 'warning'), (0.95, 'error')):
         (finding,) = check_anchors(split, RETINANET, threshold=threshold)
         assert finding.level == level
-        assert f'wants an IoU of {threshold}' in finding.message
+        assert f'requires an IoU of {threshold}' in finding.message
         assert 'match_low_quality=True' in finding.fix
 
 

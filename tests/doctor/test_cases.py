@@ -1,4 +1,4 @@
-"""Inputs that failed in public, rebuilt small: each gets its right answer."""
+"""Small versions of published failures: each gets the right answer."""
 
 import json
 
@@ -206,7 +206,7 @@ def test_polygons_lie_in_their_boxes(case, change):
         "train_dataloader['dataset']['pipeline'] = train_pipeline"
     )
     finding = case.problem()
-    words = {'one': 'elsewhere than their boxes'}
+    words = {'one': 'do not lie in their boxes'}
     assert words.get(change, 'are fractions') in finding.message
     assert finding.level == ('warning' if change == 'one' else 'error')
 
@@ -394,7 +394,7 @@ def test_metrics_of_joined_sets(case):
     case.add(JOINED)
     finding = case.problem()
     assert finding.level == 'error'
-    assert 'joined of 2' in finding.message
+    assert 'concatenates 2' in finding.message
     assert "type='MultiDatasetsEvaluator'" in finding.fix
     case.add(finding.fix)
     case.add('test_evaluator = val_evaluator')
@@ -555,7 +555,7 @@ def test_iou_losses_need_decoded_boxes(case, decoded):
 def test_anchors_are_distinct(case):
     anchors = "model['bbox_head']['anchor_generator']"
     case.add(f"{anchors}['ratios'] = [[0.5, 1, 2]] * 5")
-    # Ours refuses them as it is built.
+    # Our loss refuses them when it is built.
     case.add("model['bbox_head']['type'] = 'RetinaHead'")
     finding = of_level(case.problems())[0]
     assert 'only' in finding.message and 'distinct' in finding.message
@@ -571,7 +571,7 @@ def test_an_option_below_an_unknown_key(case):
     assert any('no something' in x.message for x in errors)
 
 
-# What else training reads.
+# Other parts that training reads.
 
 
 def test_class_weights_of_another_length(case):
@@ -687,7 +687,7 @@ SILENT = {
     ),
     'means of images from 0 to 1': (
         "model['data_preprocessor'].update(mean=[0.485] * 3, std=[0.225] * 3)",
-        'of images from 0 to 1',
+        'for values from 0 to 1',
     ),
     'no id of the image': (
         "test_pipeline[3]['meta_keys'] = ('ori_shape', 'img_shape', "
@@ -711,7 +711,7 @@ SILENT = {
     'thresholds exchanged': (
         "model['train_cfg']['assigner'].update("
         'pos_iou_thr=0.3, neg_iou_thr=0.6)',
-        'lies below neg_iou_thr=0.6',
+        'is below neg_iou_thr=0.6',
     ),
     'a sampler without end': (
         "train_dataloader['sampler'] = dict(type='InfiniteSampler')",
@@ -719,7 +719,7 @@ SILENT = {
     ),
     'a validation without end': (
         "val_dataloader['sampler'] = dict(type='InfiniteSampler')",
-        'it never ends',
+        'the loop never ends',
     ),
     'a warm-up in epochs': (
         "param_scheduler.insert(0, dict(type='LinearLR', start_factor=0.1, "
@@ -738,7 +738,7 @@ SILENT = {
     ),
     'NMS at no overlap': (
         "model['test_cfg']['nms']['iou_threshold'] = 50",
-        'is no overlap',
+        'is not in (0, 1]',
     ),
     'gradients clipped to nothing': (
         "optim_wrapper['clip_grad'] = dict(max_norm=0)",
@@ -765,7 +765,7 @@ SILENT = {
     ),
     'a step that is a text': (
         "train_pipeline[2] = 'Resize'",
-        "'Resize' is no dict",
+        "'Resize' is not a dict",
     ),
     'no annotation file': (
         "val_dataloader['dataset']['ann_file'] = 'none.json'\n"

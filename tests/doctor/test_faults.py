@@ -1,6 +1,6 @@
-"""Faults as people make them, each set into a config that is right.
+"""Common faults, each put into a valid config.
 
-One fault is one finding, whose fix can be pasted.
+One fault gives one finding, whose fix can be pasted.
 """
 
 import json
@@ -19,15 +19,13 @@ from mmengine.config import Config
 from mmengine.dataset import default_collate
 from pycocotools import mask as api
 
-from mmdet_retina_plus.doctor.annotations import (
-    check_kept,
-    check_scored_classes,
-)
+from mmdet_retina_plus.doctor.annotations import check_kept
 from mmdet_retina_plus.doctor.assignment_settings import (
     check_low_quality,
     check_ranges,
 )
 from mmdet_retina_plus.doctor.box_formats import check_whole_images
+from mmdet_retina_plus.doctor.categories import check_scored_classes
 from mmdet_retina_plus.doctor.config import check_config
 from mmdet_retina_plus.doctor.consistency import (
     check_exchanged,
@@ -45,7 +43,7 @@ def case(tmp_path):
 
 
 def expect(case, lines, message, fix):
-    """These lines make one problem, with these words."""
+    """These lines give one finding, with these words."""
     case.add(lines)
     problem = case.problem()
     assert message in problem.message
@@ -94,7 +92,7 @@ EVALUATORS = {
     ),
     'results without a file': (
         "val_evaluator['format_only'] = True",
-        'needs the name of a file',
+        'needs a file name',
         "val_evaluator.outfile_prefix='results'",
     ),
     'the best of no scores': (
@@ -218,7 +216,7 @@ def test_filters_that_training_does_not_apply(case):
 def test_indices_of_training(case):
     problem = case.problem(f'{TRAIN}.indices=4')
     assert problem.level == 'warning'
-    assert 'indices takes 4 of 6 images' in problem.message
+    assert 'indices selects 4 of 6 images' in problem.message
     assert problem.fix.startswith(f'{TRAIN}.indices=None')
 
 
@@ -336,7 +334,7 @@ BOXES = {
     ),
     'another size': (
         lambda x: [2 * value for value in x],
-        'of an image of another size',
+        'to an image of another size',
         'by 0.5',
     ),
 }
@@ -530,7 +528,7 @@ PIPELINES = {
     'packed twice': (
         "train_pipeline.append(dict(type='PackDetInputs'))",
         'PackDetInputs comes after PackDetInputs',
-        'have it once',
+        'use it once',
     ),
     'no way back to the original size': (
         "test_pipeline[3]['meta_keys'] = ('img_id', 'ori_shape', 'img_shape')",
@@ -812,7 +810,7 @@ def test_categories_numbered_otherwise_than_the_objects():
     (finding,) = check_shifted_ids([train, split_of(0, [1])])
     assert finding.level == 'warning'
     assert 'val.json' in finding.fix
-    # A file that numbers by itself, or as the other does.
+    # A file with its own numbering, or with that of the other.
     assert check_shifted_ids([train, split_of(0, [0, 1])]) == []
     assert check_shifted_ids([train, split_of(1, [1])]) == []
 
@@ -822,7 +820,7 @@ IMAGENET = '[123.675, 116.28, 103.53]'
 IMAGES = {
     'of 0 to 1': (
         'mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]',
-        'of images from 0 to 1',
+        'for values from 0 to 1',
         IMAGENET,
     ),
     'none': ('mean=None, std=None', 'no mean and std', IMAGENET),
@@ -1003,7 +1001,7 @@ def test_boxes_that_are_all_the_whole_image(case):
 
 
 def objects_of(labels, boxes, name='train'):
-    """A file of ten images, with as many objects in each."""
+    """A file of ten images with the same objects in each."""
     coco = coco_set(number=10)
     coco['annotations'] = [
         {
@@ -1034,7 +1032,7 @@ def test_validation_of_one_class_of_three():
     trained.coco['categories'].append({'id': 3, 'name': 'cow'})
     trained.coco['annotations'][0]['category_id'] = 3
     (finding,) = check_scored_classes([trained, splits[1]])
-    assert '20 objects are of 1 of the 3 classes' in finding.message
+    assert 'belong to 1 of the 3 training classes' in finding.message
 
 
 def test_images_that_nobody_marked():
@@ -1117,7 +1115,7 @@ optimizer_config = dict(grad_clip=dict(max_norm=35, norm_type=2))
 def test_an_optimizer_of_mmdet_2_with_its_clipping(case):
     case.add(OLD_OPTIMIZER)
     problem = case.problem()
-    assert 'optimizer and optimizer_config are of mmdet 2' in problem.message
+    assert 'optimizer and optimizer_config are from mmdet 2' in problem.message
     assert problem.fix == (
         "optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.001), "
         'clip_grad=dict(max_norm=35, norm_type=2))'
@@ -1155,7 +1153,7 @@ param_scheduler = []
 def test_a_schedule_of_mmdet_2_keeps_its_warm_up(case, loop, steps):
     case.add(loop + LR_CONFIG)
     problem = case.problem()
-    assert 'lr_config is of mmdet 2' in problem.message
+    assert 'lr_config is from mmdet 2' in problem.message
     assert "dict(type='LinearLR', start_factor=0.001" in problem.fix
     assert steps in problem.fix
     case.add(f'{problem.fix}\ndel lr_config')
@@ -1171,7 +1169,7 @@ def test_a_value_of_a_base_that_is_still_a_text(case):
     )
     (problem,) = check_config(child)
     assert f'{child}, line 3: train_pipeline.insert' in problem.message
-    assert '{{_base_.train_pipeline}} is a text' in problem.message
+    assert '{{_base_.train_pipeline}} is a string' in problem.message
     assert problem.fix == 'train_pipeline = _base_.train_pipeline'
 
 
@@ -1224,7 +1222,7 @@ def test_a_hook_may_have_a_priority(case):
 
 
 def test_keys_of_parameters_that_other_models_have_are_fine(case):
-    """As in the recipes of Swin, of whose models some lack each."""
+    """As in the recipes of Swin, some of whose models lack them."""
     case.add(
         "optim_wrapper['optimizer']['weight_decay'] = 0.05\n"
         "optim_wrapper['paramwise_cfg'] = dict(custom_keys=dict("
@@ -1445,7 +1443,7 @@ ODDITIES = {
     ),
     'a step before the image': (
         "train_pipeline.insert(0, dict(type='PhotoMetricDistortion'))",
-        'does not pass',
+        'a sample fails',
         "dict(type='LoadImageFromFile') before",
     ),
     'an argument of a step': (
@@ -1463,7 +1461,7 @@ ODDITIES = {
     'colours of some classes': (
         "train_dataloader['dataset']['metainfo'] = "
         "dict(classes=('cat', 'dog'), palette=[(1, 2, 3)])",
-        'palette has 1 colour of 2 classes',
+        'palette has 1 colour for 2 classes',
         "metainfo without 'palette'",
     ),
 }
@@ -1514,7 +1512,7 @@ def paint(case, names, value):
 def test_images_of_one_colour_have_no_objects(case, value):
     paint(case, ['0.png', '3.png'], value)
     finding = case.problem()
-    assert '2 of 6 decoded images are of one colour' in finding.message
+    assert '2 of 6 decoded images are of a single colour' in finding.message
     assert '0.png' in finding.message
     assert '3.png' in finding.message
 
@@ -1532,7 +1530,7 @@ def drop_objects(coco, image):
 
 
 def test_a_folder_of_training_under_names_of_validation(case):
-    """Two folders number their pictures alike, and one is read twice."""
+    """Two folders use the same numbering, and one is read twice."""
     shutil.copytree(case.folder / 'images', case.folder / 'val')
     for number in range(6):
         (case.folder / f'val/{number + 6}.png').replace(

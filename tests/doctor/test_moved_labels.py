@@ -1,4 +1,4 @@
-"""Maps and masks that stay where they were as their image moves."""
+"""Maps and masks that are not moved with their image."""
 
 import pytest
 
@@ -25,7 +25,7 @@ train_dataloader['dataset']['pipeline'] = [
 def test_a_map_moves_with_its_image(tmp_path, step, moves):
     case = Case(tmp_path)
     case.add(PIPELINE.format(step))
-    found = [x for x in case.problems() if 'leaves their maps' in x.message]
+    found = [x for x in case.problems() if 'not their maps' in x.message]
     assert [x.subject for x in found] == [
         'train_dataloader.dataset.pipeline[3] (RandomAffine)'
     ] * (not moves)

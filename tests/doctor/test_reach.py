@@ -1,4 +1,4 @@
-"""Hooks whose turn never comes, in 12 epochs of 100 iterations."""
+"""Hooks that never act in 12 epochs of 100 iterations."""
 
 import pytest
 
@@ -31,13 +31,13 @@ FAULTS = {
     'a pipeline that never changes': (
         {'type': 'PipelineSwitchHook', 'switch_epoch': 10},
         ITERATIONS,
-        'counts epochs, training 1200 iterations: it never acts',
+        'counts epochs, but training counts 1200 iterations: it never acts',
         'custom_hooks.0.switch_epoch=0',
     ),
     'an average that stays where it began': (
         {'type': 'EMAHook', 'momentum': 0.0001},
         EPOCHS,
-        'is to 89% the initial weights',
+        'is 89% initial weights',
         'custom_hooks.0.momentum=0.008',
     ),
     'mosaics that never come': (
@@ -49,7 +49,7 @@ FAULTS = {
     'the last checkpoint alone': (
         saving(interval=20),
         EPOCHS,
-        'interval=20 is more than the 12 epochs of training: the last',
+        'interval=20 is more than the 12 epochs of training: only the last',
         'custom_hooks.0.interval=1',
     ),
     'no checkpoint': (
@@ -61,7 +61,7 @@ FAULTS = {
     'checkpoints of epochs': (
         saving(interval=1),
         ITERATIONS,
-        'counts epochs, training 1200 iterations',
+        'counts epochs, but training counts 1200 iterations',
         'custom_hooks.0.by_epoch=False custom_hooks.0.interval=120',
     ),
     'a checkpoint an iteration': (
@@ -79,7 +79,7 @@ FAULTS = {
     'a stop by AP': (
         {'type': 'EarlyStoppingHook', 'monitor': 'coco/bbox_mAP'},
         EPOCHS,
-        'min_delta=0.1: only a rise of coco/bbox_mAP',
+        'min_delta=0.1: only a larger rise of coco/bbox_mAP',
         'custom_hooks.0.min_delta=0.001',
     ),
 }

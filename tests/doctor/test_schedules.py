@@ -79,7 +79,7 @@ FAULTS = {
     ),
     'milestones in epochs that count iterations': (
         steps(milestones=[8, 11], **BY_ITERATION),
-        'look like epochs',
+        'looks like epochs',
         'by_epoch=True',
     ),
     'steps that raise the rate': (
@@ -182,11 +182,11 @@ def test_iterations_are_not_compared_where_the_data_is_missing():
 RATES = {
     'a warm-up of half the rate': (
         [{'type': 'ConstantLR', 'factor': 0.5, 'end': 90000, **BY_ITERATION}],
-        'reaches 50% of lr=0.01 at most in the 1200 iterations',
+        'reaches at most 50% of lr=0.01 in the 1200 iterations',
     ),
     'a warm-up of nearly all': (
         [warm_up(end=1000, **BY_ITERATION)],
-        'its highest value after 75% of training',
+        'its highest value only after 75% of training',
     ),
     'steps that come at once': (
         [steps(milestones=[1, 2], gamma=0.1)],

@@ -30,7 +30,7 @@ def findings(masks, pipeline, metrics=(), **fields):
 
 
 def split_of(masks, pipeline, metrics=(), **fields):
-    """A file with one annotation a mask."""
+    """A file with one annotation per mask."""
     annotations = [
         {
             'id': number,
@@ -189,5 +189,5 @@ def test_boxes_or_run_lengths_go_along_rows():
     split = split_of([RUN_LENGTHS] * 3, BITMAPS, bbox=[5, 5, 10, 20])
     (finding,) = check_box_format(split)
     assert 'either bbox is [top, left, height, width]' in finding.message
-    assert 'where not, write "bbox": [left, top' in finding.fix
+    assert 'if not, write "bbox": [left, top' in finding.fix
     assert check_segmentations(split) == []

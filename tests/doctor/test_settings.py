@@ -1,4 +1,4 @@
-"""One silent trap at a time, set into a config that is right."""
+"""One silent trap at a time, put into a valid config."""
 
 import ast
 import copy
@@ -22,14 +22,16 @@ from mmdet_retina_plus.doctor.loss_settings import (
     check_pixel_losses,
     check_start,
 )
-from mmdet_retina_plus.doctor.optimizer_settings import check_odd_multipliers
+from mmdet_retina_plus.doctor.paramwise_settings import check_odd_multipliers
 from mmdet_retina_plus.doctor.pipeline_settings import (
     check_albu,
     check_colours,
-    check_cut_results,
-    check_metric,
     check_order,
     check_ratios,
+)
+from mmdet_retina_plus.doctor.result_settings import (
+    check_cut_results,
+    check_metric,
 )
 from mmdet_retina_plus.doctor.settings import CHECKS
 
@@ -67,7 +69,7 @@ STOCK = {
 
 
 def changed(changes):
-    """The right config with values set at dotted keys."""
+    """The valid config with values set at dotted keys."""
     cfg = copy.deepcopy(STOCK)
     for path, value in changes.items():
         *parents, last = path.split('.')
@@ -204,7 +206,7 @@ TRAPS = {
     ),
     'ignore regions switched off': (
         {f'{ASSIGNER}.ignore_iof_thr': 0},
-        ('warning', 'assigner', '-1 if meant'),
+        ('warning', 'assigner', '-1 if intended'),
     ),
     'ignore regions without objects': (
         {f'{ASSIGNER}.ignore_iof_thr': 0.5},
@@ -412,7 +414,7 @@ FINE = {
         ASSIGNER: {'type': 'StreamingATSSAssigner', 'topk_per_location': True},
         f'{HEAD}.anchor_generator': NINE_ANCHORS,
     },
-    'one anchor per place': {
+    'one anchor per location': {
         ASSIGNER: {'type': 'StreamingATSSAssigner', 'topk': 9},
         f'{HEAD}.anchor_generator': ONE_ANCHOR,
     },
@@ -485,7 +487,7 @@ def test_ways_out_name_what_is_registered():
         ]
     roots = [x for x in vars(registry).values() if hasattr(x, '_module_dict')]
     known = {name for x in (*REGISTRIES, *roots) for name in x.module_dict}
-    # Registered names are of several words: L1Loss, CocoDataset.
+    # Registered names have several words: L1Loss, CocoDataset.
     named = set(re.findall(r'[A-Z]\w*[a-z]\w*[A-Z]\w+', ' '.join(texts)))
     assert named >= {'StreamingMaxIoUAssigner', 'PseudoSampler', 'FocalLoss'}
     assert named <= known
@@ -527,7 +529,7 @@ def test_what_stock_configs_mean_raises_no_alarm(name):
 
 
 SUPPRESSION = {
-    'copies': ({'nms': {'iou_threshold': 1.0}}, 'keeps copies', 'nms.iou'),
+    'copies': ({'nms': {'iou_threshold': 1.0}}, 'keeps duplicates', 'nms.iou'),
     'neighbours': ({'nms': {'iou_threshold': 0.01}}, 'neighbours', 'nms.iou'),
     'few boxes': ({'max_per_img': 1}, 'AP is too low', 'max_per_img=100'),
     'few candidates': ({'nms_pre': 2}, 'AP is too low', 'nms_pre=1000'),
@@ -578,7 +580,7 @@ def test_a_head_starts_with_the_prior_of_its_class():
     head = {'type': 'GFLHead', 'init_cfg': init, 'loss_cls': loss}
     (finding,) = check_start({'model': {'bbox_head': head}})
     assert "name='gfl_cls', std=0.01, bias_prob=0.01" in finding.fix
-    # It sets the prior in its code.
+    # The head sets the prior in code.
     head['type'] = 'RTMDetHead'
     assert check_start({'model': {'bbox_head': head}}) == []
 
@@ -613,9 +615,9 @@ def test_usual_results_are_not_cut():
 
 LOSSES = {
     'a steep gamma': ({'gamma': 25.0}, 'next to no gradient'),
-    'an alpha of one side': ({'alpha': 0.99}, 'weighs objects, and 0.01'),
-    'no mean': ({'reduction': 'none'}, 'number of all priors'),
-    'a heavy weight': ({'loss_weight': 1000}, 'drowns all other losses'),
+    'an alpha of one side': ({'alpha': 0.99}, 'weights objects, and 0.01'),
+    'no mean': ({'reduction': 'none'}, 'number of priors'),
+    'a heavy weight': ({'loss_weight': 1000}, 'dominates all other losses'),
 }
 
 
@@ -639,7 +641,7 @@ def test_batch_norms_of_one_image_and_batches_that_are_dropped():
         'val_dataloader': {'batch_size': 4, 'drop_last': True},
     }
     (finding,) = check_single_images(cfg)
-    assert 'the backbone have the statistics of one image' in finding.message
+    assert 'the backbone use the statistics of one image' in finding.message
     backbone['norm_eval'] = True
     assert check_single_images(cfg) == []
     assert check_last_batch(cfg)[0].fix == 'val_dataloader.drop_last=False'
@@ -694,5 +696,5 @@ def test_a_backbone_without_weights_that_does_not_learn():
 def test_boxes_that_are_loaded_again_after_a_move():
     load, resize = {'type': 'LoadAnnotations'}, {'type': 'Resize'}
     (finding,) = check_order(with_steps(load, resize, load))
-    assert finding.fix.endswith('and once')
+    assert finding.fix.endswith('only once')
     assert check_order(with_steps(load, resize)) == []

@@ -1,4 +1,4 @@
-"""Where a backbone's weights come from, and whether they can be had."""
+"""Origin and availability of a backbone's weights."""
 
 import sys
 
@@ -7,15 +7,12 @@ import torch
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
+from mmdet_retina_plus.doctor.checkpoints import check_weights, common_prefix
 from mmdet_retina_plus.doctor.model import (
     without_downloads,
     without_pretrained,
 )
-from mmdet_retina_plus.doctor.weights import (
-    CHECKS,
-    check_weights,
-    common_prefix,
-)
+from mmdet_retina_plus.doctor.weights import CHECKS
 
 PRETRAINED = {'type': 'Pretrained', 'checkpoint': 'torchvision://resnet50'}
 LOCAL = {'type': 'Pretrained', 'checkpoint': 'resnet50.pth'}
@@ -47,7 +44,7 @@ def test_torchvision_weights_are_fine_with_torchvision(monkeypatch):
         ({'frozen_stages': 1, 'norm_eval': False}, 'frozen_stages=1'),
         ({'frozen_stages': -1, 'norm_eval': True}, 'norm_eval=True'),
         ({'frozen_stages': 0, 'norm_eval': True}, 'stages=0 and norm_eval'),
-        # What a ResNet takes where nothing is said.
+        # The defaults of ResNet.
         ({}, 'norm_eval=True'),
         ({'type': 'ResNeXt'}, 'norm_eval=True'),
     ],
@@ -95,7 +92,7 @@ def test_weights_behind_a_prefix_have_its_fix(detector, tmp_path):
     weights = detector.state_dict()
     torch.save({f'detector.{k}': v for k, v in weights.items()}, path)
     (finding,) = check_weights({'load_from': path}, detector)
-    assert "begin with 'detector.', with which 100%" in finding.message
+    assert "begin with 'detector.'; without it 100%" in finding.message
     assert finding.fix == (
         "load_from=None model.init_cfg=dict(type='Pretrained', "
         f"checkpoint='{path}', prefix='detector.')"
@@ -170,7 +167,7 @@ def test_where_training_resumes(detector, tmp_path, name, by_folder):
         assert all('optimizer.lr=0.02' in fix for fix in found)
     state.pop('optimizer')
     torch.save(state, path)
-    assert 'starts anew' in check_weights(cfg, detector)[1].message
+    assert 'starts from scratch' in check_weights(cfg, detector)[1].message
 
 
 @pytest.mark.parametrize(
@@ -252,7 +249,7 @@ def test_weights_are_left_out_by_the_keys_that_name_them():
 def test_weights_of_another_style(monkeypatch):
     monkeypatch.setitem(sys.modules, 'torchvision', sys)
     (finding,) = findings(init_cfg=PRETRAINED, style='caffe')
-    assert "of style 'pytorch', the backbone of 'caffe'" in finding.message
+    assert "has style 'pytorch', the backbone has 'caffe'" in finding.message
     assert finding.fix == "model.backbone.style='pytorch'"
     caffe = 'open-mmlab://detectron2/resnet50_caffe'
     init = {'type': 'Pretrained', 'checkpoint': caffe}

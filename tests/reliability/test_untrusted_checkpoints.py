@@ -14,7 +14,7 @@ from mmdet_retina_plus.cli.assignments import main as assignments
 from mmdet_retina_plus.cli.evaluate import main as evaluate
 from mmdet_retina_plus.cli.export import main as export
 from mmdet_retina_plus.cli.loss_cdf import main as loss_cdf
-from mmdet_retina_plus.doctor.weights import check_weights
+from mmdet_retina_plus.doctor.checkpoints import check_weights
 from tests.helpers.commands import invoke, predict
 from tests.helpers.hostile_pickles import ATTACKS
 from tests.helpers.image_files import write_image
