@@ -83,5 +83,5 @@ def test_extreme_logits_have_finite_gradients(logit, label):
 def test_options_that_it_divides_by_are_checked():
     with pytest.raises(ValueError, match='FL\\* divides by gamma'):
         FocalLossStar(gamma=0)
-    with pytest.raises(ValueError, match='with a finite beta'):
+    with pytest.raises(ValueError, match='and a finite beta'):
         FocalLossStar(beta=float('nan'))
