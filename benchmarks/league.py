@@ -33,7 +33,8 @@ SCORES = dict(
     APl='bbox_mAP_l',
 )
 KEY = ['data', 'strategy', 'seed']
-STRATEGY = r'((?:assigner|method)_[\w-]+)'
+# Without the suffix that a sweep gives the folder of a point.
+STRATEGY = r'((?:assigner|method)_[\w-]+?)(?:\.py)?(?:_[0-9a-f]{6})?$'
 BASELINES = dict(assigner='assigner_max-iou', method='method_retinanet')
 
 
@@ -156,11 +157,14 @@ def summary(family: str, data: str) -> pd.DataFrame:
             difference(mean, baseline, spread_of(runs)) for mean in means.AP
         ]
     costs = read('league_costs')
-    costs = costs[costs.device.str.startswith('CPU')].set_index('strategy')
+    costs = costs[costs.device.str.startswith('CPU')]
+    costs = costs.drop_duplicates('strategy', keep='last').set_index(
+        'strategy'
+    )
     positives = read('league_positives')
     positives = positives[positives.data == data].set_index('strategy')
     return (
-        means.join(costs[['step', 'image', 'image_ms', 'peak_mb']])
+        means.join(costs[['step', 'image', 'peak_mb']])
         .join(positives[['per_object', 'without', 'negatives_per_positive']])
         .sort_values('AP', ascending=False)
     )
@@ -216,31 +220,40 @@ def show(key: str, row: pd.Series) -> str:
 
 
 def picture(data: str) -> bytes:
-    """AP over the time of a prediction, as PNG."""
-    figure, axes = plt.subplots(figsize=(9, 5.5), layout='constrained')
-    for family, marker in (('assigner', 'o'), ('method', 's')):
-        table = summary(family, data).dropna(subset=['image_ms'])
-        if table.empty:
-            continue
-        axes.errorbar(
-            table.image_ms,
-            table.AP,
-            yerr=table.sd.fillna(0),
-            fmt=marker,
-            capsize=3,
-            label=f'{family}_*',
-        )
-        for name, row in table.iterrows():
-            axes.annotate(
-                name.removeprefix(f'{family}_'),
-                (row.image_ms, row.AP),
+    """AP of the assigners, and of the methods over their time, as PNG.
+
+    Assigners predict alike, so they have no axis of time.
+    """
+    assigners = summary('assigner', data)[::-1]
+    methods = summary('method', data).dropna(subset=['image'])
+    figure, panels = plt.subplots(
+        ncols=1 if methods.empty else 2,
+        squeeze=False,
+        figsize=(6 if methods.empty else 12, 4.5),
+        layout='constrained',
+    )
+    names = assigners.index.str.removeprefix('assigner_')
+    panels[0, 0].errorbar(
+        assigners.AP, names, xerr=assigners.sd.fillna(0), fmt='o', capsize=3
+    )
+    panels[0, 0].set(xlabel='box AP', title='One head')
+    if not methods.empty:
+        panels[0, 1].plot(methods.image, methods.AP, 's', color='C1')
+        for name, row in methods.iterrows():
+            panels[0, 1].annotate(
+                name.removeprefix('method_'),
+                (row.image, row.AP),
                 xytext=(6, 3),
                 textcoords='offset points',
-                fontsize=8,
             )
-    axes.set(xlabel='milliseconds per image', ylabel='box AP')
-    axes.grid(alpha=0.3)
-    axes.legend()
+        panels[0, 1].margins(x=0.25)
+        panels[0, 1].set(
+            xlabel='time of a prediction / that of assigner_atss',
+            ylabel='box AP',
+            title='Each method with its own head',
+        )
+    for axes in panels.flat:
+        axes.grid(alpha=0.3)
     buffer = BytesIO()
     # Without a version, so that the same data give the same file.
     figure.savefig(buffer, dpi=110, metadata={'Software': None})
