@@ -86,6 +86,7 @@ from .pipeline_trials import steps_of
 from .pipelines import build_data, is_image
 from .scoring import check_evaluator, check_monitors, without_causes
 from .segmentations import check_segmentations
+from .semantic_maps import check_maps
 from .switches import check_switches
 from .trial import check_loss_step, check_prediction
 
@@ -156,6 +157,13 @@ def check_config(
     findings += guarded(check_variables, cfg.filename, values)
     findings += guarded(check_learning_rate, cfg.filename, values)
     findings += guarded(check_options, options)
+    found = unread_settings.misplaced(values)
+    findings += found.values()
+    for key in found:  # They have no effect that could be judged.
+        above, _, name = key.rpartition('.')
+        for tree in (values, {'model': cfg.model}):
+            settings_of: Any = part(tree, above)
+            settings_of.pop(name)
     for check_setting in SETTING_CHECKS:
         findings += guarded(check_setting, values)
     # Each garbage collection would visit millions of annotations again.
@@ -271,6 +279,7 @@ def check_data(
     findings += guarded(
         annotations.check_unused_classes, data.splits, findings
     )
+    findings += guarded(annotations.check_parts, data.splits)
     findings += guarded(annotations.check_scored_classes, data.splits)
     findings += guarded(check_crowding, values, data.splits)
     configs = datasets_in(part(values, 'train_dataloader.dataset'))
@@ -417,6 +426,9 @@ def check_model(
         findings += guarded(check_scales, data.splits, samples)
         findings += guarded(check_batch_scales, values, samples)
     channels = guarded(check_channels, samples)
+    # Unloaded masks are the cause of empty maps.
+    if not any(x.subject == 'pipeline' and is_error(x) for x in known):
+        channels += guarded(check_maps, model, samples.get('train') or ())
     findings += channels
     if any_error(strides):
         return findings
