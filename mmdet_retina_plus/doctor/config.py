@@ -1,22 +1,14 @@
 """Run every check of a config and its data, in order."""
 
-import ast
 import logging
 import os
-import re
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mmdet_retina_plus.common.config_file import load_config
 from mmdet_retina_plus.common.config_tree import datasets_in, part
-from mmdet_retina_plus.common.option_values import (
-    read_by_mmengine,
-    read_value,
-)
-from mmdet_retina_plus.common.python_code import one_line
 
 from . import (
     annotations,
@@ -36,6 +28,13 @@ from .anchors import (
     has_threshold,
     positive_threshold,
 )
+from .categories import (
+    check_parts,
+    check_scored_classes,
+    check_unused_classes,
+)
+from .checkpoints import check_weights
+from .config_reading import check_options, check_scope, config_failure
 from .consistency import (
     check_evaluators,
     check_exchanged,
@@ -56,7 +55,6 @@ from .data_sets import (
     without_collection,
 )
 from .findings import (
-    FIX,
     Finding,
     any_error,
     explains,
@@ -80,13 +78,15 @@ from .model import (
 )
 from .model_fit import explain_heads
 from .model_traits import scored_sets
+from .monitors import check_monitors
 from .old_settings import check_old_keys
 from .pictures import draw_samples, loads_late
 from .pipeline_trials import steps_of
 from .pipelines import build_data, is_image
-from .scoring import check_evaluator, check_monitors, without_causes
+from .scoring import check_evaluator, without_causes
 from .segmentations import check_segmentations
 from .semantic_maps import check_maps
+from .shared_images import check_shared
 from .switches import check_switches
 from .trial import check_loss_step, check_prediction
 
@@ -100,8 +100,6 @@ SETTING_CHECKS = (
     check_exchanged,
 )
 """Checks of the config alone."""
-TEXT_OF_BASE = re.compile(r'(\w+)\s*=\s*\{\{\s*(_base_[\w.]+)\s*\}\}')
-"""Assignment of a base value in braces: x = {{_base_.y}}."""
 
 
 @contextmanager
@@ -177,86 +175,6 @@ def check_config(
     return join_labels(joined(findings))
 
 
-def config_failure(error: Exception) -> Finding:
-    """Explain an exception that a config raised, with file and line."""
-    lines = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        # mmengine executes a config under its own file name.
-        if frame.name == '<module>' and os.path.isfile(frame.filename)
-    ]
-    if not lines:
-        return failure('config', error, fix_of_merge(error))
-    last = lines[-1]
-    where = f'{last.filename}, line {last.lineno}'
-    message = f'{type(error).__name__}: {error} ({where}: {last.line})'
-    fix = f'correct {where}'
-    # Inside a config, values are plain dicts; mmengine wraps them later.
-    if "'dict' object has no attribute" in str(error) and last.line:
-        fix = f'{by_keys(last.line)} in {where}'
-    for name, base in TEXT_OF_BASE.findall(Path(last.filename).read_text()):
-        if re.search(rf'\b{name}\b', last.line or ''):
-            message += f'; {{{{{base}}}}} is a string until the file is read'
-            fix = f'{name} = {base}'
-    return Finding('error', 'config', message, fix)
-
-
-def fix_of_merge(error: Exception) -> str:
-    """Fix that replaces a part of a base that cannot be merged."""
-    merged = re.match(r'(\w+)=(\{.*\}) in child config', str(error))
-    if merged is None:
-        return FIX
-    with suppress(ValueError, SyntaxError):
-        own = ast.literal_eval(merged[2])
-        return f'{merged[1]}={one_line({"_delete_": True} | own)}'
-    return f'{merged[1]}=dict(_delete_=True, …)'
-
-
-def by_keys(line: str) -> str:
-    """Rewrite a line of a config: keys in place of attributes."""
-    left, sign, right = line.partition(' = ')
-    keys = re.sub(r'\.([a-zA-Z_]\w*)\b(?!\()', r"['\1']", left)
-    return keys + sign + right
-
-
-def check_scope(values: Mapping) -> list[Finding]:
-    """Check `default_scope`, in which all types are looked up."""
-    from mmengine.registry import MODELS
-
-    scope = values.get('default_scope')
-    if scope in list(MODELS.children):
-        return []
-    message = f'default_scope={scope!r} has none of the types of mmdet'
-    if scope is None:
-        message = 'default_scope is not set: training finds no type of mmdet'
-    return [
-        Finding('error', 'default_scope', message, "default_scope='mmdet'")
-    ]
-
-
-def check_options(options: Sequence[str]) -> list[Finding]:
-    """Report options that `mim train` reads as another value."""
-    findings = []
-    for option in options:
-        key, _, text = option.partition('=')
-        ours = read_value(text)
-        try:
-            theirs = repr(read_by_mmengine(text))
-        except AssertionError:
-            theirs = 'no value'
-        if repr(ours) != theirs:
-            findings.append(
-                Finding(
-                    'warning',
-                    '--cfg-options',
-                    f'{key} is {ours!r} here, but `mim train --cfg-options` '
-                    f'reads {theirs}',
-                    f'write it into the config: {key}={ours!r}',
-                )
-            )
-    return findings
-
-
 def check_data(
     values: Mapping, data: DataSets, fast: bool, track: Track
 ) -> tuple[dict[str, Look], list[Finding]]:
@@ -276,11 +194,9 @@ def check_data(
             counts = [x for x in counts if not x.message.startswith(kept)]
         findings += counts + masks
     findings = respelt(findings, data.splits)
-    findings += guarded(
-        annotations.check_unused_classes, data.splits, findings
-    )
-    findings += guarded(annotations.check_parts, data.splits)
-    findings += guarded(annotations.check_scored_classes, data.splits)
+    findings += guarded(check_unused_classes, data.splits, findings)
+    findings += guarded(check_parts, data.splits)
+    findings += guarded(check_scored_classes, data.splits)
     findings += guarded(check_crowding, values, data.splits)
     configs = datasets_in(part(values, 'train_dataloader.dataset'))
     training = [data.bare.get(id(config)) for config in configs]
@@ -290,7 +206,7 @@ def check_data(
 
     def check_images() -> list[Finding]:
         looks.update(images.look_at_images(data.splits, fast, track))
-        found = images.check_shared(data.splits, looks)
+        found = check_shared(data.splits, looks)
         told = {x.subject for x in found}
         rest = [x for x in data.splits if x.subject not in told or x.trains]
         found += guarded(check_frames, rest, looks)
@@ -407,7 +323,7 @@ def check_model(
         for x in findings
     ):
         findings = []
-    findings += guarded(weights.check_weights, values, model, cfg.filename)
+    findings += guarded(check_weights, values, model, cfg.filename)
     findings += guarded(run_parts.check_run, values, model, loader)
     if model is None:
         return findings

@@ -18,7 +18,7 @@ from mmdet_retina_plus.common.config_tree import (
 )
 from mmdet_retina_plus.common.text import some
 
-from .annotations import (
+from .categories import (
     check_classes,
     check_spelling,
     folded,

@@ -8,8 +8,7 @@ from mmdet_retina_plus.common.text import quantity
 
 from .findings import Finding
 from .image_files import Look, show_the_same
-from .images import paths_of
-from .split import Split
+from .split import Split, paths_of
 
 NUMBERED = re.compile(r'(.*?)(\d+)(\D*)')
 """Text before the last number of a name, the number, the rest."""

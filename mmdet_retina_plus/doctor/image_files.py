@@ -62,6 +62,10 @@ class Look:
     pages: int = 1
 
 
+Looks = Mapping[str, Look]
+"""Results by path."""
+
+
 def follows_orientation(step: Mapping) -> bool:
     """Whether a loading step applies the EXIF orientation."""
     return (

@@ -1,60 +1,35 @@
 """Compare image files with the annotation file and the loader."""
 
 import contextlib
-import json
 import os
 import random
-import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
-from pathlib import Path
 from typing import Any
-from unicodedata import normalize
-from urllib.parse import unquote
 
-import numpy as np
-
-from mmdet_retina_plus.common.annotation_files import contents, existing_parent
 from mmdet_retina_plus.common.config_tree import kind
 from mmdet_retina_plus.common.exif import MIRRORED, ROTATED
 from mmdet_retina_plus.common.text import clause, quantity, some, verb
 
 from .findings import Finding
-from .image_files import (
-    Look,
-    Track,
-    copies_among,
-    follows_orientation,
-    look_at_all,
-    show_the_same,
-)
-from .split import Split
+from .image_files import Look, Looks, Track, follows_orientation, look_at_all
+from .missing_images import check_missing
+from .split import Split, paths_of
 
-MOST_BESIDE = 1000
-"""Maximum number of folder entries to search for missing images."""
 DARK = 128
 """Highest value after truncation below which visible detail is lost."""
 LABELS = 32
 """8-bit images whose values all lie below this may be label maps."""
-PAIR = 2
-"""Identical files up to this number may be copies; more are a mistake."""
 SAMPLE = 200
 """Number of images to decode unless all are decoded."""
 TRIALS = 8
-"""Number of files used to test whether a step loads images."""
+"""Number of files that quick tests use."""
 POINTER = b'version https://git-lfs'
 """First bytes of a Git LFS pointer."""
 NO_SIZE = (0, 0)
 """Size of an image whose header cannot be read."""
 USUAL = 'LoadImageFromFile'
-Looks = Mapping[str, Look]
-
-
-def paths_of(split: Split) -> list[str]:
-    folder = str(split.image_dir)
-    return [os.path.join(folder, x['file_name']) for x in split.images]
 
 
 def loading_step(split: Split) -> Mapping:
@@ -120,108 +95,6 @@ def look_at_images(
         chosen += [path for alike in kinds.values() for path in alike[:3]]
         looks |= look_at_all(chosen, load)
     return looks
-
-
-def others_of(name: str, folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield paths that a file name may refer to, each with its fix."""
-    plain = unquote(name).replace('\\', '/').strip()
-    parts = Path(plain).parts
-    for at in range(len(parts)):
-        tail = '/'.join(parts[at:])
-        if tail != name:
-            yield tail, f'write "file_name": "{tail}", not "{name}"'
-    for above in (folder.parent, folder.parent.parent):
-        yield (
-            f'{os.path.relpath(above, folder)}/{plain}',
-            f"data_root='', data_prefix=dict(img='{above}')",
-        )
-
-
-def plain_stem(name: str) -> str:
-    """Normalise a stem: undo what common tools add or change.
-
-    Label Studio prepends eight hash digits, other tools pad numbers with
-    zeros, and macOS decomposes accented letters.
-    """
-    stem = normalize('NFC', Path(name).stem.lower())
-    stem = re.sub(r'^[0-9a-f]{8}-', '', stem)
-    return re.sub(r'(?<!\d)0+(?=\d)', '', stem)
-
-
-class Listing:
-    """Files of folders by lower-case name, stem and normalised stem."""
-
-    def __init__(self) -> None:
-        self.folders: dict[str, dict[str, str]] = {}
-
-    def __call__(self, folder: str) -> dict[str, str]:
-        if folder not in self.folders:
-            names = os.listdir(folder) if os.path.isdir(folder) else []
-            loose = {plain_stem(name): name for name in names}
-            stems = {Path(name).stem.lower(): name for name in names}
-            whole = {name.lower(): name for name in names}
-            self.folders[folder] = loose | stems | whole
-        return self.folders[folder]
-
-
-def near_match(name: str, folder: Path, listed: Listing) -> tuple[str, str]:
-    """Find an existing file that a name may mean; '' if there is none."""
-    for tail, fix in others_of(name, folder):
-        if os.path.isfile(os.path.normpath(folder / tail)):
-            return os.path.normpath(tail), fix
-    for tail in (name, *(tail for tail, _ in others_of(name, folder))):
-        there = listed(os.path.normpath(folder / Path(tail).parent))
-        last = Path(tail).name
-        keys = (last.lower(), Path(last).stem.lower(), plain_stem(last))
-        same = next((there[key] for key in keys if key in there), '')
-        if same:
-            found = (Path(tail).parent / same).as_posix()
-            # Names that look alike are shown with escape sequences.
-            alike = normalize('NFC', found) == normalize('NFC', name)
-            right, wrong = (
-                json.dumps(x, ensure_ascii=alike) for x in (found, name)
-            )
-            return found, f'write "file_name": {right}, not {wrong}'
-    return '', ''
-
-
-def check_missing(split: Split, looks: Looks) -> list[Finding]:
-    names = [
-        image['file_name']
-        for image, path in zip(split.images, paths_of(split), strict=True)
-        if looks[path].missing
-    ]
-    if not names:
-        return []
-    message = (
-        f'{len(names)} of {quantity(len(split.images), "image file")} cannot '
-        f'be opened: {some(names)}'
-    )
-    near, fix = near_match(names[0], split.image_dir, Listing())
-    if near:
-        return split.fail(f'{message}; {near} is there', fix)
-    folder = folder_of(names[0], split.image_dir)
-    if folder is not None and len(names) == len(split.images):
-        return split.fail(
-            f'{message}; {folder} has {names[0]}',
-            f"data_root='', data_prefix=dict(img='{folder}')",
-        )
-    parent = existing_parent(split.image_dir / 'name')
-    return split.fail(
-        f'{message}; {contents(parent)}',
-        f'put them into {split.image_dir}, or set data_root and '
-        'data_prefix=dict(img=…) in this dataset',
-    )
-
-
-def folder_of(name: str, folder: Path) -> Path | None:
-    """Find a folder next to or below another that contains a file."""
-    parent = existing_parent(folder / 'name')
-    for above in dict.fromkeys((parent, parent.parent)):
-        for beside in islice(sorted(above.iterdir()), MOST_BESIDE):
-            if beside.is_dir() and (beside / name).is_file():
-                return beside
-    return None
 
 
 def check_readable(split: Split, looks: Looks) -> list[Finding]:
@@ -503,183 +376,3 @@ CHECKS = (
     check_flat,
     check_twice,
 )
-
-
-def check_shared(splits: Sequence[Split], looks: Looks) -> list[Finding]:
-    """Report copies within training, and images shared with other sets."""
-    # Broken files have no content to compare, and label maps or black images
-    # may be equal by chance.
-    copies = copies_among({
-        path: look
-        for path, look in looks.items()
-        if not (look.error or look.flat or may_be_labels(look))
-    })  # fmt: skip
-
-    def content(path: str) -> Any:
-        return copies.get(path) or os.path.abspath(path)
-
-    findings = []
-    train: dict[str, tuple[Split, int]] = {}
-    for split in splits:
-        findings += check_copies(split, copies)
-        if split.trains:
-            train |= {
-                content(path): (split, at)
-                for at, path in enumerate(paths_of(split))
-            }
-    for split in splits:
-        if split.trains:
-            continue
-        shared = {
-            at: train[content(path)]
-            for at, path in enumerate(paths_of(split))
-            if content(path) in train
-        }
-        if shared:
-            findings += check_contradictions(split, shared) or split.warn(
-                *leaked(split, list(shared))
-            )
-        else:
-            findings += check_twins(split, [x for x in splits if x.trains])
-    return findings
-
-
-def check_twins(split: Split, training: Sequence[Split]) -> list[Finding]:
-    """Find training images in another format: equal boxes, similar pixels.
-
-    Single boxes, such as that of the whole image, may be equal by chance.
-    """
-
-    def several(split: Split) -> list[tuple[frozenset, str]]:
-        paths = paths_of(split)
-        boxes = boxes_at(split, range(len(paths)))
-        return [
-            (frozenset(x), paths[at]) for at, x in boxes.items() if len(x) > 1
-        ]
-
-    known = dict(pair for split in training for pair in several(split))
-    own = several(split)
-    pairs = [(path, known[boxes]) for boxes, path in own if boxes in known]
-    if len(pairs) < 3 or len(pairs) < len(own) / 2:
-        return []
-    shown = pairs[:: len(pairs) // TRIALS + 1]
-    if sum(show_the_same(*pair) for pair in shown) < len(shown) / 2:
-        return []
-    return split.warn(
-        f'{len(pairs)} of its {len(own)} images with several objects have the '
-        'boxes of a training image and look like it, as copies in another '
-        'format do: AP is too high',
-        'compare such images, and delete the copies from the annotation file '
-        'of training or of validation',
-    )
-
-
-def leaked(split: Split, shared: Sequence[int]) -> tuple[str, str]:
-    """Message and fix for images that are also in the training set."""
-    names = [split.images[at]['file_name'] for at in shared]
-    fix = 'delete them from the annotation file of training or of validation'
-    if len(names) == len(split.images):
-        fix = (
-            f'{split.key}.ann_file=… and that of the evaluator: name a file '
-            'of other images, for instance move some training images into it'
-        )
-    return (
-        f'{len(names)} of {quantity(len(split.images), "image")} '
-        f'{verb(len(names), "belong")} to the training data as well, so AP '
-        f'is too high: {some(names)}',
-        fix,
-    )
-
-
-def boxes_at(split: Split, places: Sequence[int]) -> dict[int, set]:
-    """Boxes of the images at these positions, in whole pixels."""
-    found: dict[int, set] = {at: set() for at in places}
-    chosen = split.usable & np.isin(split.image_of, list(places))
-    rows = split.boxes[chosen].round().tolist()
-    for at, box in zip(split.image_of[chosen].tolist(), rows, strict=True):
-        found[at].add(tuple(box))
-    return found
-
-
-def check_contradictions(
-    split: Split, shared: Mapping[int, tuple[Split, int]]
-) -> list[Finding]:
-    """Report training files whose objects differ: the wrong folder.
-
-    Args:
-        split: Data set for validation or test.
-        shared: Position of each image shared with training: the training set
-            and the position there.
-    """
-    ours = boxes_at(split, list(shared))
-    trained: dict[str, dict[int, set]] = {}
-    for one in {id(x): x for x, _ in shared.values()}.values():
-        places = [at for x, at in shared.values() if x is one]
-        trained[one.name] = boxes_at(one, places)
-    pairs = [
-        (at, ours[at], trained[one.name][place])
-        for at, (one, place) in shared.items()
-    ]
-    both = [x for x in pairs if x[1] and x[2]]
-    other = [at for at, own, theirs in both if own.isdisjoint(theirs)]
-    if 2 * len(other) <= len(both):
-        return []
-    names = [split.images[at]['file_name'] for at in other]
-    wrong, folder = split, split.image_dir
-    if 'train' not in folder.name and re.search('val|test', folder.name):
-        wrong = shared[other[0]][0]
-    right = beside(names, folder)
-    fix = (
-        f'{wrong.key}.data_prefix.img=… the folder of its own images'
-        if right is None
-        else f"{wrong.key}.data_prefix.img='{right}/'"
-    )
-    return split.fail(
-        f'{len(names)} of {quantity(len(split.images), "image")} '
-        f'{verb(len(names), "are")} files of the training data '
-        f'({folder}), with none of their objects there: {some(names)}',
-        fix,
-    )
-
-
-def beside(names: Sequence[str], folder: Path) -> Path | None:
-    """Find a sibling folder that has files of these names."""
-    for other in islice(sorted(folder.parent.iterdir()), MOST_BESIDE):
-        if other != folder and all(
-            (other / name).is_file() for name in names[:TRIALS]
-        ):
-            return other
-    return None
-
-
-def check_copies(split: Split, copies: Mapping[str, bytes]) -> list[Finding]:
-    """Report identical files under several names with different objects."""
-    counts = Counter(split.image_of[split.usable].tolist())
-    groups: dict[bytes, dict[str, int]] = defaultdict(dict)
-    for at, path in enumerate(paths_of(split)):
-        if path in copies and split.images_in[at]:
-            name = split.images[at]['file_name']
-            groups[copies[path]][name] = counts[at]
-    differ = [x for x in groups.values() if len({*x.values()}) > 1]
-    if not differ:
-        return []
-    largest = max(differ, key=len)
-    if len(largest) > PAIR:
-        files = sum(map(len, differ))
-        same = 'one image' if len(differ) == 1 else f'{len(differ)} images'
-        return split.warn(
-            f'{quantity(files, "image file")} have the bytes of {same} but '
-            f'different objects: {some(list(largest))}',
-            'copy the images again, so that each file is the image that its '
-            'objects belong to',
-        )
-    least, most = (
-        choose(differ[0], key=differ[0].__getitem__) for choose in (min, max)
-    )
-    return split.warn(
-        f'{clause(len(differ), "image", "occur")} under several names with '
-        f'different objects: {least} has {differ[0][least]} of the '
-        f'{differ[0][most]} of {most}, the rest are background there',
-        'keep only the file with all objects in the annotation file, such as '
-        f'{most}',
-    )

@@ -20,11 +20,8 @@ from .building import attempt
 from .explanations import OLD_SETTINGS, explained
 from .findings import Finding
 from .old_settings import variables
-from .optimizer_settings import (
-    check_accumulation,
-    check_multipliers,
-    check_trained,
-)
+from .optimizer_settings import check_accumulation
+from .paramwise_settings import check_multipliers, check_trained
 from .rates import check_rates
 from .reach import check_reach
 from .schedules import check_plateaus, check_schedules, length_of

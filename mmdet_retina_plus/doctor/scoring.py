@@ -1,10 +1,7 @@
 """Test evaluators with the data set's own objects as predictions."""
 
-import copy
-import inspect
-import os
 import re
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,20 +12,19 @@ from mmdet_retina_plus.common.config_tree import (
     annotation_path,
     dataset_chains,
     datasets_in,
-    dotted_items,
     kind,
     part,
-    walk,
 )
 from mmdet_retina_plus.common.run_lengths import compressed, cut_off
 from mmdet_retina_plus.common.text import quantity, some
 
 from .coco_metric import explain_arguments
 from .data_sets import ids_of, silence
+from .evaluators import build_evaluator, metrics_of
 from .explanations import explained
 from .findings import Finding
+from .monitors import formats_only, monitored
 from .pipelines import META
-from .run_parts import Parts
 from .unread_settings import source_of
 
 IMAGES = 300
@@ -36,14 +32,10 @@ IMAGES = 300
 PERFECT = 0.99
 OF_PRECISION = re.compile(r'(mAP|(^|/|_)AP\d*)$')
 """Names of scores whose maximum is 1."""
-OF_QUALITY = re.compile(r'mAP|AR|(^|/|_)AP')
-"""Names of scores where higher is better."""
 TOLD = (*META, 'pred_instances')
 """Keys to keep even if samples lack them, which another check reports."""
 MANY = 100
 """Objects per image that COCO's AP counts."""
-TRUSTED = ('mmdet', 'mmengine', 'mmdet_retina_plus')
-"""Packages whose metrics write only to `out_file…` and `output_dir`."""
 
 
 def perfect_sample(
@@ -119,78 +111,6 @@ def some_infos(dataset: Any, ids: Container | None) -> list[Mapping]:
     number = min(len(dataset), IMAGES)
     indices = np.unique(np.linspace(0, len(dataset) - 1, number).astype(int))
     return [dataset.get_data_info(int(index)) for index in indices]
-
-
-def metric_settings(cfg: Mapping, name: str, folder: str) -> Any:
-    """Copy evaluator settings, with output files redirected to a folder."""
-    settings = copy.deepcopy(cfg[f'{name}_evaluator'])
-    for one in walk(settings):
-        assert isinstance(one, dict)
-        for key, value in one.items():
-            if not isinstance(value, str):
-                continue
-            if str(key).startswith(('out_file', 'outfile')):
-                one[key] = os.path.join(folder, os.path.basename(value))
-            elif key == 'output_dir':
-                one[key] = folder
-    return settings
-
-
-def is_trusted(member: type) -> bool:
-    """Whether a class belongs to one of the `TRUSTED` packages."""
-    return member.__module__.partition('.')[0] in TRUSTED
-
-
-def may_write(metric: Any, settings: Any) -> bool:
-    """Whether scoring may write files outside the temporary folder.
-
-    Args:
-        metric: Built metric.
-        settings: Its config.
-    """
-    from mmdet.evaluation import DumpProposals
-    from mmengine.evaluator import DumpResults
-
-    if isinstance(metric, DumpResults | DumpProposals):
-        return True
-    if is_trusted(type(metric)) or not isinstance(settings, Mapping):
-        return False
-    known = {
-        name
-        for owner in type(metric).__mro__
-        if is_trusted(owner) and '__init__' in vars(owner)
-        for name in inspect.signature(owner).parameters
-    }
-    return any(
-        isinstance(value, str)
-        and (os.path.dirname(value) or os.path.splitext(value)[1])
-        for key, value in settings.items()
-        if key not in ('type', *known)
-    )
-
-
-def metrics_of(metric: Any) -> Sequence[str]:
-    """Metrics of a built metric: 'bbox', 'segm'."""
-    return getattr(metric, 'metrics', ())
-
-
-def build_evaluator(cfg: Mapping, name: str, folder: str) -> Any:
-    """Build an evaluator whose metrics that may write files do nothing."""
-    settings = metric_settings(cfg, name, folder)
-    # Copied first: building may change it.
-    listed = part({'x': settings}, 'x').get('metrics', settings)
-    listed = listed if isinstance(listed, list | tuple) else [listed]
-    listed = copy.deepcopy(listed)
-    evaluator = Parts(cfg, None).build_evaluator(settings)
-    for metric, given in zip(evaluator.metrics, listed, strict=False):
-        if may_write(metric, given):
-            metric.process = lambda *_: None
-            metric.evaluate = lambda *_: {}
-    return evaluator
-
-
-def formats_only(cfg: Mapping, name: str) -> bool:
-    return any(x.get('format_only') for x in walk(cfg[f'{name}_evaluator']))
 
 
 def check_reports(cfg: Mapping) -> list[Finding]:
@@ -482,78 +402,3 @@ def check_scores(
             'annotations',
         )
     ]
-
-
-def waits(config: Mapping) -> bool:
-    """Whether `monitor` or `save_best` of a config names a metric."""
-    name = kind(config)
-    return name in ('CheckpointHook', 'EarlyStoppingHook') or 'Plateau' in name
-
-
-def best_of(scores: Mapping[str, float]) -> str:
-    """First metric that has a value."""
-    return next((x for x, value in scores.items() if value >= 0), 'auto')
-
-
-def lowers(config: Mapping) -> bool:
-    """Whether a lower value counts as better."""
-    # Hooks infer the rule from common metric names.
-    usual = 'less' if 'Plateau' in kind(config) else None
-    return config.get('rule', usual) == 'less'
-
-
-def monitored(cfg: Mapping) -> Iterator[tuple[str, str, Mapping]]:
-    """Yield key and metric name, and the config that monitors the metric."""
-    waiting = {
-        path: one
-        for name in ('default_hooks', 'custom_hooks', 'param_scheduler')
-        for path, one in dotted_items({name: cfg.get(name)})
-        if isinstance(one, Mapping) and waits(one)
-    }
-    for path, one in waiting.items():
-        for key in ('save_best', 'monitor'):
-            names = one.get(key)
-            names = [names] if isinstance(names, str) else names or ()
-            for name in names if isinstance(names, list | tuple) else ():
-                yield f'{path}.{key}', name, one
-
-
-def check_monitors(cfg: Mapping, scores: Mapping[str, float]) -> list[Finding]:
-    """Check the metrics that hooks and schedules monitor."""
-    from mmdet_retina_plus.common.suggestions import hint, near_name
-
-    findings = []
-    # Other loops may name metrics differently.
-    if kind(cfg.get('val_cfg')) not in ('', 'ValLoop'):
-        scores = {}
-    for key, name, one in monitored(cfg):
-        if cfg.get('val_evaluator') is None:
-            message = f'waits for {name}, but there is no validation'
-            fix = f'{key}=None, or val_dataloader, val_cfg and val_evaluator'
-            level: Any = 'warning'
-        elif formats_only(cfg, 'val'):
-            message = f'waits for {name}, but format_only=True scores nothing'
-            fix = 'val_evaluator.format_only=False'
-            level = 'error'
-        elif scores and name not in ('auto', *scores):
-            near = near_name(name, scores, always=True)
-            message = f'no metric is called {name}{hint(near)}'
-            fix = f'{key}={near or next(iter(scores))!r}'
-            level = 'error'
-        elif scores.get(name, 0) < 0:
-            message = f'{name} is -1: no validation object counts for it'
-            fix = f'{key}={best_of(scores)!r}'
-            level = 'error'
-        elif lowers(one) and OF_QUALITY.search(name):
-            message = f"rule='less' keeps the lowest {name}"
-            if 'Plateau' in kind(one):
-                message = (
-                    f"rule='less', the default: the learning rate falls "
-                    f'while {name} rises'
-                )
-            fix = f"{key.rpartition('.')[0]}.rule='greater'"
-            level = 'warning'
-        else:
-            continue
-        findings.append(Finding(level, key, message, fix))
-    return findings

@@ -7,9 +7,11 @@ from . import (
     mask_settings,
     model_fit,
     optimizer_settings,
+    paramwise_settings,
     pipeline_settings,
     preprocessor_settings,
     reach,
+    result_settings,
 )
 
 CHECKS = (
@@ -20,6 +22,8 @@ CHECKS = (
     *loader_settings.CHECKS,
     *pipeline_settings.CHECKS,
     *preprocessor_settings.CHECKS,
+    *result_settings.CHECKS,
     *optimizer_settings.CHECKS,
+    *paramwise_settings.CHECKS,
     *reach.CHECKS,
 )

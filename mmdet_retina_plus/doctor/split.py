@@ -1,5 +1,6 @@
 """A data set of a config with its parsed annotation file."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -92,3 +93,9 @@ class Split(CocoColumns):
 
     def say(self, message: str) -> list[Finding]:
         return [Finding('ok', self.subject, message)]
+
+
+def paths_of(split: Split) -> list[str]:
+    """Paths of the image files of a data set, in the order of its file."""
+    folder = str(split.image_dir)
+    return [os.path.join(folder, x['file_name']) for x in split.images]

@@ -1,4 +1,4 @@
-"""The best anchor of an object, against all anchors laid out."""
+"""The best anchor of an object, compared with all anchors."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""One fault at a time in an annotation file, and the finding it gives."""
+"""One fault at a time in an annotation file, and its finding."""
 
 import copy
 from dataclasses import replace
@@ -47,7 +47,7 @@ def split(tmp_path):
 
 
 def problems(split):
-    split = replace(split)  # Whose columns are not read yet.
+    split = replace(split)  # A new split, whose columns are not cached yet.
     looks = images.look_at_images([split], fast=False)
     findings = check_annotations(split)
     findings += [x for check in images.CHECKS for x in check(split, looks)]
@@ -181,8 +181,8 @@ def test_an_empty_file_of_any_format(split, tmp_path):
 SCORING = {
     'no iscrowd': (lambda x: x.pop('iscrowd'), 'error', '"iscrowd": 0'),
     'iscrowd null': (lambda x: x.update(iscrowd=None), 'error', 'iscrowd'),
-    'id 0': (lambda x: x.update(id=0), 'warning', 'from 1'),
-    'text as id': (lambda x: x.update(id='a'), 'error', 'from 1'),
+    'id 0': (lambda x: x.update(id=0), 'warning', 'starting at 1'),
+    'text as id': (lambda x: x.update(id='a'), 'error', 'starting at 1'),
 }
 
 

@@ -1,4 +1,4 @@
-"""What all boxes together tell of their format, by generated sets."""
+"""The format of boxes from their distribution, on generated sets."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ SIDE = 256
 
 
 def boxes_of(number=120, largest=60, low=0.0, high=1.0):
-    """Left, top, width, height inside of images, of any location."""
+    """Random boxes (left, top, width, height) inside their images."""
     draw = np.random.default_rng(0)
     extent = draw.uniform(6, largest, (number, 2))
     room = (high - low) * SIDE - extent
@@ -42,7 +42,7 @@ def split_of(boxes):
         'annotations': annotations,
         'categories': [{'id': 1, 'name': 'cat'}],
     }
-    # As read from a file.
+    # As parsed from a file.
     return Split('train', json.loads(json.dumps(coco)), Path(), ('cat',))
 
 

@@ -1,4 +1,4 @@
-"""Inputs that failed in public, rebuilt small: each gets its right answer."""
+"""Small versions of published failures: each gets the right answer."""
 
 import json
 
@@ -555,7 +555,7 @@ def test_iou_losses_need_decoded_boxes(case, decoded):
 def test_anchors_are_distinct(case):
     anchors = "model['bbox_head']['anchor_generator']"
     case.add(f"{anchors}['ratios'] = [[0.5, 1, 2]] * 5")
-    # Ours refuses them as it is built.
+    # Our loss refuses them when it is built.
     case.add("model['bbox_head']['type'] = 'RetinaHead'")
     finding = of_level(case.problems())[0]
     assert 'only' in finding.message and 'distinct' in finding.message
@@ -571,7 +571,7 @@ def test_an_option_below_an_unknown_key(case):
     assert any('no something' in x.message for x in errors)
 
 
-# What else training reads.
+# Other parts that training reads.
 
 
 def test_class_weights_of_another_length(case):
@@ -719,7 +719,7 @@ SILENT = {
     ),
     'a validation without end': (
         "val_dataloader['sampler'] = dict(type='InfiniteSampler')",
-        'it never ends',
+        'the loop never ends',
     ),
     'a warm-up in epochs': (
         "param_scheduler.insert(0, dict(type='LinearLR', start_factor=0.1, "

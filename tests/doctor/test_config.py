@@ -1,4 +1,4 @@
-"""Configs beside generated data: right, then with one fault each."""
+"""Configs with generated data: valid, then with one fault each."""
 
 import json
 from types import SimpleNamespace
@@ -24,7 +24,7 @@ def shapes(tmp_path_factory):
 
 @pytest.fixture
 def check(shapes, tmp_path):
-    """Findings for the shapes config, on the data, with more lines."""
+    """Findings for the shapes config with additional lines."""
 
     def run(
         lines: str = '', *options: str, name: str = 'retinanet_r18_fpn_shapes'
@@ -79,7 +79,7 @@ EXTRACTOR = 'model.roi_head.mask_roi_extractor'
             f'{EXTRACTOR}.featmap_strides=[4,8,16,32]',
         ],
         ['model.roi_head.train_cfg.mask_size=28,28'],
-        [  # BatchNorm on a level of one place
+        [  # BatchNorm on a level with a single location
             'model.neck.num_outs=6',
             'model.neck.norm_cfg.type=BN',
             'model.bbox_head.anchor_generator.strides=[8,16,32,64,128,256]',
@@ -214,7 +214,7 @@ def paths_in(config, above=()):
 
 @pytest.mark.parametrize('value', [None, 3, 'x', [1], {}, [None]])
 def test_no_value_anywhere_gives_a_traceback(monkeypatch, shapes, value):
-    """Of what is read; what is built raises what it likes."""
+    """Values that are read; constructors may raise anything."""
     from mmdet_retina_plus.doctor import config as module
 
     loaders = [f'{name}_dataloader' for name in ('train', 'val', 'test')]

@@ -1,4 +1,4 @@
-"""Data sets of users, and sets that are read in two ways."""
+"""Data sets of users, and data sets that are read in two ways."""
 
 import json
 import pickle
@@ -12,8 +12,8 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch.utils.data import Dataset
 
+from mmdet_retina_plus.doctor.monitors import check_monitors
 from mmdet_retina_plus.doctor.pipelines import labelled_branch
-from mmdet_retina_plus.doctor.scoring import check_monitors
 from tests.helpers.case_files import HEIGHT, WIDTH, Case, coco_set
 
 
@@ -23,7 +23,7 @@ def case(tmp_path):
 
 
 class Merged(CocoDataset):
-    """All categories of its file are one class."""
+    """Merges all categories of its file into one class."""
 
     METAINFO = {'classes': ('animal',)}
 
@@ -38,7 +38,7 @@ class Merged(CocoDataset):
 
 
 class OwnPipeline(CocoDataset):
-    """Takes few arguments, and no pipeline."""
+    """Takes few arguments and no pipeline."""
 
     def __init__(self, ann_file, data_root, data_prefix, metainfo):
         steps = [
@@ -57,7 +57,7 @@ class OwnPipeline(CocoDataset):
 
 
 class OfTorch(Dataset):
-    """Knows nothing of mmengine."""
+    """A plain torch data set, without mmengine."""
 
     def __len__(self):
         return 4
@@ -130,7 +130,7 @@ test_dataloader = dict(val_dataloader, dataset=dict(
 
 
 class Table(CocoMetric):
-    """Writes where no setting of mmdet's names a file."""
+    """Writes a file that no argument of mmdet names."""
 
     def __init__(self, table, **settings):
         super().__init__(**settings)

@@ -1,4 +1,4 @@
-"""Simulated environments: each ailment is found, with its way out."""
+"""Simulated environments: each problem is found, with its fix."""
 
 import subprocess
 import sys

@@ -1,6 +1,6 @@
-"""Faults as people make them, each set into a config that is right.
+"""Common faults, each put into a valid config.
 
-One fault is one finding, whose fix can be pasted.
+One fault gives one finding, whose fix can be pasted.
 """
 
 import json
@@ -19,15 +19,13 @@ from mmengine.config import Config
 from mmengine.dataset import default_collate
 from pycocotools import mask as api
 
-from mmdet_retina_plus.doctor.annotations import (
-    check_kept,
-    check_scored_classes,
-)
+from mmdet_retina_plus.doctor.annotations import check_kept
 from mmdet_retina_plus.doctor.assignment_settings import (
     check_low_quality,
     check_ranges,
 )
 from mmdet_retina_plus.doctor.box_formats import check_whole_images
+from mmdet_retina_plus.doctor.categories import check_scored_classes
 from mmdet_retina_plus.doctor.config import check_config
 from mmdet_retina_plus.doctor.consistency import (
     check_exchanged,
@@ -45,7 +43,7 @@ def case(tmp_path):
 
 
 def expect(case, lines, message, fix):
-    """These lines make one problem, with these words."""
+    """These lines give one finding, with these words."""
     case.add(lines)
     problem = case.problem()
     assert message in problem.message
@@ -812,7 +810,7 @@ def test_categories_numbered_otherwise_than_the_objects():
     (finding,) = check_shifted_ids([train, split_of(0, [1])])
     assert finding.level == 'warning'
     assert 'val.json' in finding.fix
-    # A file that numbers by itself, or as the other does.
+    # A file with its own numbering, or with that of the other.
     assert check_shifted_ids([train, split_of(0, [0, 1])]) == []
     assert check_shifted_ids([train, split_of(1, [1])]) == []
 
@@ -1003,7 +1001,7 @@ def test_boxes_that_are_all_the_whole_image(case):
 
 
 def objects_of(labels, boxes, name='train'):
-    """A file of ten images, with as many objects in each."""
+    """A file of ten images with the same objects in each."""
     coco = coco_set(number=10)
     coco['annotations'] = [
         {
@@ -1117,7 +1115,7 @@ optimizer_config = dict(grad_clip=dict(max_norm=35, norm_type=2))
 def test_an_optimizer_of_mmdet_2_with_its_clipping(case):
     case.add(OLD_OPTIMIZER)
     problem = case.problem()
-    assert 'optimizer and optimizer_config are of mmdet 2' in problem.message
+    assert 'optimizer and optimizer_config are from mmdet 2' in problem.message
     assert problem.fix == (
         "optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.001), "
         'clip_grad=dict(max_norm=35, norm_type=2))'
@@ -1224,7 +1222,7 @@ def test_a_hook_may_have_a_priority(case):
 
 
 def test_keys_of_parameters_that_other_models_have_are_fine(case):
-    """As in the recipes of Swin, of whose models some lack each."""
+    """As in the recipes of Swin, some of whose models lack them."""
     case.add(
         "optim_wrapper['optimizer']['weight_decay'] = 0.05\n"
         "optim_wrapper['paramwise_cfg'] = dict(custom_keys=dict("
@@ -1445,7 +1443,7 @@ ODDITIES = {
     ),
     'a step before the image': (
         "train_pipeline.insert(0, dict(type='PhotoMetricDistortion'))",
-        'does not pass',
+        'a sample fails',
         "dict(type='LoadImageFromFile') before",
     ),
     'an argument of a step': (
@@ -1463,7 +1461,7 @@ ODDITIES = {
     'colours of some classes': (
         "train_dataloader['dataset']['metainfo'] = "
         "dict(classes=('cat', 'dog'), palette=[(1, 2, 3)])",
-        'palette has 1 colour of 2 classes',
+        'palette has 1 colour for 2 classes',
         "metainfo without 'palette'",
     ),
 }
@@ -1532,7 +1530,7 @@ def drop_objects(coco, image):
 
 
 def test_a_folder_of_training_under_names_of_validation(case):
-    """Two folders number their pictures alike, and one is read twice."""
+    """Two folders use the same numbering, and one is read twice."""
     shutil.copytree(case.folder / 'images', case.folder / 'val')
     for number in range(6):
         (case.folder / f'val/{number + 6}.png').replace(

@@ -1,4 +1,4 @@
-"""What a finding must say, and how it is shown."""
+"""Required content of findings, and how they are shown."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Neighbours in a numbering, in training and validation."""
+"""Images with neighbouring numbers in training and validation."""
 
 from pathlib import Path
 
@@ -6,8 +6,7 @@ import pytest
 
 from mmdet_retina_plus.doctor.frames import check_frames
 from mmdet_retina_plus.doctor.image_files import Look
-from mmdet_retina_plus.doctor.images import paths_of
-from mmdet_retina_plus.doctor.split import Split
+from mmdet_retina_plus.doctor.split import Split, paths_of
 
 FILMS = [f'film{n // 10}_{n:04}.jpg' for n in range(40)]
 
@@ -27,7 +26,7 @@ def same_film(one, other):
     [
         (FILMS[::2], FILMS[1::2], same_film, 1),
         (FILMS[:20], FILMS[20:], same_film, 0),
-        # All pictures of one camera, and none of many scenes, are alike.
+        # Pictures of one fixed camera are alike, those of many scenes are not.
         (FILMS[::2], FILMS[1::2], lambda *_: True, 0),
         (FILMS[::2], FILMS[1::2], lambda *_: False, 0),
     ],

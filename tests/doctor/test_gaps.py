@@ -1,4 +1,4 @@
-"""Faults that once passed, or got advice that makes them worse."""
+"""Faults that were once missed, or got a harmful fix."""
 
 import os
 from dataclasses import replace
@@ -14,10 +14,10 @@ from mmdet_retina_plus.common.config_file import load_config
 from mmdet_retina_plus.doctor import (
     hook_settings,
     image_files,
-    images,
     run_parts,
 )
-from mmdet_retina_plus.doctor.annotations import check_kept, shift_of
+from mmdet_retina_plus.doctor.annotations import check_kept
+from mmdet_retina_plus.doctor.categories import shift_of
 from mmdet_retina_plus.doctor.consistency import (
     check_num_classes,
     check_objects,
@@ -30,7 +30,8 @@ from mmdet_retina_plus.doctor.model_fit import (
 )
 from mmdet_retina_plus.doctor.pipeline_settings import check_order
 from mmdet_retina_plus.doctor.scoring import check_evaluator, check_left_out
-from mmdet_retina_plus.doctor.split import Split
+from mmdet_retina_plus.doctor.shared_images import check_shared
+from mmdet_retina_plus.doctor.split import Split, paths_of
 from mmdet_retina_plus.doctor.trial import with_defaults
 from tests.helpers.case_files import HEIGHT, WIDTH, Case, coco_set
 
@@ -77,7 +78,7 @@ STARTS = {
 
 
 def nested(key, value):
-    """A config that is right but for one value."""
+    """A valid config except for one value."""
     cfg = {'param_scheduler': [{}], 'train_cfg': {'max_epochs': 1}}
     parent = cfg
     *above, last = key.split('.')
@@ -148,7 +149,7 @@ def test_a_head_of_a_cascade_that_gives_deltas_to_an_iou_loss():
 
 
 class Infos:
-    """A data set that is not to copy what it knows."""
+    """A data set whose infos must not be copied."""
 
     serialize_data = False
 
@@ -221,20 +222,18 @@ def test_a_copy_without_the_objects_of_the_other(tmp_path, empty):
     if empty:
         del coco['annotations'][2:4]
     split = Split('train', coco, tmp_path, ('cat', 'dog'))
-    looks = {
-        path: image_files.Look(bytes=3) for path in images.paths_of(split)
-    }
-    found = images.check_shared([split], looks)
+    looks = {path: image_files.Look(bytes=3) for path in paths_of(split)}
+    found = check_shared([split], looks)
     assert ['1.png has 0 of the 2 of 0.png' in x.message for x in found] == (
         [True] * empty
     )
     kept = frozenset([1, 3])
     filtered = replace(split, kept_images=kept)
-    assert images.check_shared([filtered], looks) == []
+    assert check_shared([filtered], looks) == []
 
 
 class Labels(Infos):
-    """A built set in a format of its own."""
+    """A built data set in its own format."""
 
     metainfo = {'classes': ('cat', 'dog')}
 
@@ -339,7 +338,7 @@ def test_the_fix_of_a_loss_that_is_not_finite_can_be_pasted(case):
 
 
 class OneLevelNeck(nn.Module):
-    """Such as mmdet's DilatedEncoder, which takes the last level."""
+    """Takes only the last level, like mmdet's DilatedEncoder."""
 
     in_channels = 2048
 

@@ -1,4 +1,4 @@
-"""What image files say, against annotation files, in processes and without."""
+"""Image files against annotation files, in one and in several processes."""
 
 from dataclasses import replace
 
@@ -9,13 +9,12 @@ from PIL import Image
 
 from mmdet_retina_plus.doctor import image_files
 from mmdet_retina_plus.doctor.images import (
-    Listing,
     check_brightness,
     check_pages,
-    check_shared,
     look_at_images,
-    near_match,
 )
+from mmdet_retina_plus.doctor.missing_images import Listing, near_match
+from mmdet_retina_plus.doctor.shared_images import check_shared
 from mmdet_retina_plus.doctor.split import Split
 
 
@@ -80,7 +79,7 @@ def in_part(split, name, first, last):
 
 
 def test_label_maps_in_place_of_photographs(split, tmp_path):
-    # The same bytes, as label maps of one class often are.
+    # Equal bytes, as is common for label maps of one class.
     (tmp_path / '1.png').write_bytes((tmp_path / '0.png').read_bytes())
     looks = look_at_images([split], fast=False)
     (finding,) = check_brightness(split, looks)
@@ -99,7 +98,7 @@ def test_one_bright_pixel_makes_a_photograph(split, tmp_path):
 
 
 def with_copies(split, folder, number):
-    """As many files of one image, each with another number of objects."""
+    """Files of one image, each with another number of objects."""
     image = np.full((20, 30, 3), 200, np.uint8)
     image[3, 4] = 0
     annotations = []

@@ -1,4 +1,4 @@
-"""What a config changes, and what its bases made of it before."""
+"""Variables that a config changes after its bases have read them."""
 
 import pytest
 from mmengine.config import Config
@@ -25,7 +25,7 @@ LOADER = 'train_dataloader = dict(dataset=dict(pipeline=train_pipeline))'
 
 @pytest.fixture
 def inherit(tmp_path):
-    """A config with a base, and with another between them where given."""
+    """A config with a base, and optionally another config in between."""
 
     def write(*texts):
         (tmp_path / '0.py').write_text(BASE)
@@ -78,7 +78,7 @@ def test_a_variable_that_only_the_base_used_changes_nothing(
         f'train_pipeline = {STEPS}\ntrain_dataloader = _base_.'
         'train_dataloader\n'
         "train_dataloader['dataset']['pipeline'] = train_pipeline",
-        # The value is the same, or a part that nothing kept.
+        # The same value, or one that no setting keeps.
         "data_root = 'old/'",
         'batch = 8',
         'mine = 3',

@@ -1,4 +1,4 @@
-"""Maps and masks that stay where they were as their image moves."""
+"""Maps and masks that are not moved with their image."""
 
 import pytest
 

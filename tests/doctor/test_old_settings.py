@@ -1,4 +1,4 @@
-"""Keys of mmdet 2 are no faults where a config has variables of the names."""
+"""Keys of mmdet 2 are accepted if a config uses them as variables."""
 
 import pytest
 

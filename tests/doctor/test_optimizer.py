@@ -1,19 +1,22 @@
-"""Settings of the optimizer that cannot be meant, and those that can."""
+"""Implausible and plausible settings of the optimizer."""
 
 import pytest
 from torch import nn
 
+from mmdet_retina_plus.doctor import optimizer_settings, paramwise_settings
 from mmdet_retina_plus.doctor.optimizer_settings import (
-    CHECKS,
     check_accumulation,
     check_averages,
-    check_multipliers,
     check_scaling,
+)
+from mmdet_retina_plus.doctor.paramwise_settings import (
+    check_multipliers,
     check_trained,
 )
 from mmdet_retina_plus.doctor.reach import hooks_of
 from mmdet_retina_plus.doctor.run_parts import check_run
 
+CHECKS = (*optimizer_settings.CHECKS, *paramwise_settings.CHECKS)
 SGD = {'type': 'SGD', 'lr': 0.01, 'momentum': 0.9, 'weight_decay': 0.0001}
 ADAMW = {'type': 'AdamW', 'lr': 0.0001, 'weight_decay': 0.05}
 

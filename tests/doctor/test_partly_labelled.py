@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mmdet_retina_plus.doctor.annotations import check_kept, check_parts
+from mmdet_retina_plus.doctor.annotations import check_kept
+from mmdet_retina_plus.doctor.categories import check_parts
 from mmdet_retina_plus.doctor.consistency import check_labels
 from mmdet_retina_plus.doctor.segmentations import check_segmentations
 from mmdet_retina_plus.doctor.split import Split

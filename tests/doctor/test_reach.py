@@ -1,4 +1,4 @@
-"""Hooks whose turn never comes, in 12 epochs of 100 iterations."""
+"""Hooks that never act in 12 epochs of 100 iterations."""
 
 import pytest
 
@@ -37,7 +37,7 @@ FAULTS = {
     'an average that stays where it began': (
         {'type': 'EMAHook', 'momentum': 0.0001},
         EPOCHS,
-        'is to 89% the initial weights',
+        'is 89% initial weights',
         'custom_hooks.0.momentum=0.008',
     ),
     'mosaics that never come': (
@@ -49,7 +49,7 @@ FAULTS = {
     'the last checkpoint alone': (
         saving(interval=20),
         EPOCHS,
-        'interval=20 is more than the 12 epochs of training: the last',
+        'interval=20 is more than the 12 epochs of training: only the last',
         'custom_hooks.0.interval=1',
     ),
     'no checkpoint': (

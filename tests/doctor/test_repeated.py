@@ -1,13 +1,11 @@
-"""Objects that come twice, and more of them than are counted."""
+"""Repeated objects, and more objects than are counted."""
 
 from pathlib import Path
 
 import pytest
 
-from mmdet_retina_plus.doctor.annotations import (
-    check_references,
-    check_rotation,
-)
+from mmdet_retina_plus.doctor.annotations import check_rotation
+from mmdet_retina_plus.doctor.categories import check_references
 from mmdet_retina_plus.doctor.crowding import check_crowding
 from mmdet_retina_plus.doctor.repeated import check_duplicates
 from mmdet_retina_plus.doctor.split import Split
@@ -41,7 +39,7 @@ SHIFTED = [[left + 0.5, top, width, 29] for left, top, width, _ in SINGLE]
         (SINGLE + SHIFTED, (1,), '18 of 18 objects have nearly the box'),
         (SINGLE + SHIFTED[:1], (1,), ''),
         (SINGLE + SINGLE, (1,), '9 objects repeat the box'),
-        # Of two classes a thing may be both, but not by the same box.
+        # An object may contain one of another class, but not in the same box.
         (SINGLE + SHIFTED, (1,) * 9 + (2,) * 9, ''),
         (SINGLE + SINGLE, (1,) * 9 + (2,) * 9, 'another class (cat, dog)'),
     ],
@@ -60,7 +58,7 @@ TINY = [[n % 16 * 6, n // 16 * 6, 4, 4] for n in range(150)]
     ('cfg', 'labels', 'message', 'fix'),
     [
         (COCO, (1,), 'it is 0.66 at best', "save_best='coco/bbox_mAP_50'"),
-        # 75 of a class are fewer than 100.
+        # 75 per class are fewer than 100.
         (COCO, (1, 2), '', ''),
         (
             {'model': {'test_cfg': {'max_per_img': 100}}},

@@ -79,7 +79,7 @@ FAULTS = {
     ),
     'milestones in epochs that count iterations': (
         steps(milestones=[8, 11], **BY_ITERATION),
-        'look like epochs',
+        'looks like epochs',
         'by_epoch=True',
     ),
     'steps that raise the rate': (

@@ -30,7 +30,7 @@ def findings(masks, pipeline, metrics=(), **fields):
 
 
 def split_of(masks, pipeline, metrics=(), **fields):
-    """A file with one annotation a mask."""
+    """A file with one annotation per mask."""
     annotations = [
         {
             'id': number,

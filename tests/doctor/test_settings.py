@@ -1,4 +1,4 @@
-"""One silent trap at a time, set into a config that is right."""
+"""One silent trap at a time, put into a valid config."""
 
 import ast
 import copy
@@ -22,14 +22,16 @@ from mmdet_retina_plus.doctor.loss_settings import (
     check_pixel_losses,
     check_start,
 )
-from mmdet_retina_plus.doctor.optimizer_settings import check_odd_multipliers
+from mmdet_retina_plus.doctor.paramwise_settings import check_odd_multipliers
 from mmdet_retina_plus.doctor.pipeline_settings import (
     check_albu,
     check_colours,
-    check_cut_results,
-    check_metric,
     check_order,
     check_ratios,
+)
+from mmdet_retina_plus.doctor.result_settings import (
+    check_cut_results,
+    check_metric,
 )
 from mmdet_retina_plus.doctor.settings import CHECKS
 
@@ -67,7 +69,7 @@ STOCK = {
 
 
 def changed(changes):
-    """The right config with values set at dotted keys."""
+    """The valid config with values set at dotted keys."""
     cfg = copy.deepcopy(STOCK)
     for path, value in changes.items():
         *parents, last = path.split('.')
@@ -476,7 +478,7 @@ def test_ways_out_name_what_is_registered():
         ]
     roots = [x for x in vars(registry).values() if hasattr(x, '_module_dict')]
     known = {name for x in (*REGISTRIES, *roots) for name in x.module_dict}
-    # Registered names are of several words: L1Loss, CocoDataset.
+    # Registered names have several words: L1Loss, CocoDataset.
     named = set(re.findall(r'[A-Z]\w*[a-z]\w*[A-Z]\w+', ' '.join(texts)))
     assert named >= {'StreamingMaxIoUAssigner', 'PseudoSampler', 'FocalLoss'}
     assert named <= known
@@ -569,7 +571,7 @@ def test_a_head_starts_with_the_prior_of_its_class():
     head = {'type': 'GFLHead', 'init_cfg': init, 'loss_cls': loss}
     (finding,) = check_start({'model': {'bbox_head': head}})
     assert "name='gfl_cls', std=0.01, bias_prob=0.01" in finding.fix
-    # It sets the prior in its code.
+    # The head sets the prior in code.
     head['type'] = 'RTMDetHead'
     assert check_start({'model': {'bbox_head': head}}) == []
 
@@ -685,5 +687,5 @@ def test_a_backbone_without_weights_that_does_not_learn():
 def test_boxes_that_are_loaded_again_after_a_move():
     load, resize = {'type': 'LoadAnnotations'}, {'type': 'Resize'}
     (finding,) = check_order(with_steps(load, resize, load))
-    assert finding.fix.endswith('and once')
+    assert finding.fix.endswith('only once')
     assert check_order(with_steps(load, resize)) == []

@@ -1,7 +1,7 @@
-"""Configs of mmdet that train, on a tiny set: none has an error.
+"""Configs of mmdet that train, on a tiny data set: none has an error.
 
-ResNets have 18 layers, box heads fewer channels and samplers and
-NMS leave fewer boxes here, for speed alone.
+For speed, ResNets have 18 layers here, box heads have fewer channels,
+and samplers and NMS keep fewer boxes.
 """
 
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ def heads(model: Any) -> Iterator[dict]:
 
 @pytest.fixture
 def config(tmp_path):
-    """A stock config for the set of a case, with changes to its parts."""
+    """A stock config for the data of a case, with changes."""
 
     def make(name: str, **changes: Any) -> Path:
         path = write_set(tmp_path)
@@ -135,7 +135,7 @@ def test_the_strides_of_a_head_stand_where_its_config_has_them(config, name):
 
 @pytest.mark.parametrize('name', CONFIGS)
 def test_a_stock_config_has_no_error(config, name, monkeypatch):
-    # As the doctor's own fix says, for mmdet 3.3.0 reads what it never set.
+    # The fix of doctor: mmdet 3.3.0 reads an attribute that it never sets.
     monkeypatch.setattr(SSDHead, 'loss_cls', None, raising=False)
     findings = check_config(config(name))
     assert not any_error(findings), findings

@@ -1,4 +1,4 @@
-"""When a trial of a model that fails is repeated with larger images."""
+"""When a failed trial is repeated with larger images."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ SMALL = [{'inputs': torch.zeros(1, 1, LARGEST)}]
 
 
 def tried(message, samples):
-    """Sides that a run is tried with that fails below 640 pixels."""
+    """Image sides tried for a run that fails below 640 pixels."""
     sides = []
 
     def run(longest):

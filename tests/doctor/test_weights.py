@@ -1,4 +1,4 @@
-"""Where a backbone's weights come from, and whether they can be had."""
+"""Origin and availability of a backbone's weights."""
 
 import sys
 
@@ -7,15 +7,12 @@ import torch
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
+from mmdet_retina_plus.doctor.checkpoints import check_weights, common_prefix
 from mmdet_retina_plus.doctor.model import (
     without_downloads,
     without_pretrained,
 )
-from mmdet_retina_plus.doctor.weights import (
-    CHECKS,
-    check_weights,
-    common_prefix,
-)
+from mmdet_retina_plus.doctor.weights import CHECKS
 
 PRETRAINED = {'type': 'Pretrained', 'checkpoint': 'torchvision://resnet50'}
 LOCAL = {'type': 'Pretrained', 'checkpoint': 'resnet50.pth'}
@@ -47,7 +44,7 @@ def test_torchvision_weights_are_fine_with_torchvision(monkeypatch):
         ({'frozen_stages': 1, 'norm_eval': False}, 'frozen_stages=1'),
         ({'frozen_stages': -1, 'norm_eval': True}, 'norm_eval=True'),
         ({'frozen_stages': 0, 'norm_eval': True}, 'stages=0 and norm_eval'),
-        # What a ResNet takes where nothing is said.
+        # The defaults of ResNet.
         ({}, 'norm_eval=True'),
         ({'type': 'ResNeXt'}, 'norm_eval=True'),
     ],
@@ -95,7 +92,7 @@ def test_weights_behind_a_prefix_have_its_fix(detector, tmp_path):
     weights = detector.state_dict()
     torch.save({f'detector.{k}': v for k, v in weights.items()}, path)
     (finding,) = check_weights({'load_from': path}, detector)
-    assert "begin with 'detector.', with which 100%" in finding.message
+    assert "begin with 'detector.'; without it 100%" in finding.message
     assert finding.fix == (
         "load_from=None model.init_cfg=dict(type='Pretrained', "
         f"checkpoint='{path}', prefix='detector.')"

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mmdet_retina_plus.cli.assignments import main as assignments
-from mmdet_retina_plus.doctor.weights import check_weights
+from mmdet_retina_plus.doctor.checkpoints import check_weights
 from tests.helpers.commands import invoke, predict
 from tests.helpers.hostile_pickles import ATTACKS
 from tests.helpers.image_files import write_image

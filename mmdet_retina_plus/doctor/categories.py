@@ -1,0 +1,356 @@
+"""Check classes and ids of an annotation file."""
+
+from collections import Counter
+from collections.abc import Container, Sequence, Set
+from unicodedata import normalize
+
+import numpy as np
+
+from mmdet_retina_plus.common.text import clause, quantity, some
+
+from .findings import Finding, any_error
+from .split import Split
+
+EXPECTED = 10
+"""Objects of a class from which a part that has none seems unlabelled."""
+
+
+def tuple_of(names: Sequence[str]) -> str:
+    """Python source of a tuple of names."""
+    listed = ', '.join(map(repr, names[:80]))
+    return f'({listed},)'
+
+
+def check_classes(split: Split) -> list[Finding]:
+    """Compare classes with categories, whose order in the file sets labels."""
+    fix = f'metainfo=dict(classes={tuple_of(split.categories)})'
+    if isinstance(split.classes, str):
+        return split.fail(
+            f'classes is the string {split.classes!r}, not a tuple',
+            f'put a comma: metainfo=dict(classes=({split.classes!r},))'
+            if split.classes
+            else fix,
+        )
+    blank = [
+        repr(x)
+        for x in split.classes
+        if not isinstance(x, str) or not x.strip()
+    ]
+    if blank:
+        return split.fail(
+            f'classes has {some(blank)}, which is not a name', fix
+        )
+    if not split.categories and split.annotations:
+        return []  # `check_references` reports it.
+    if 'CLASSES' in split.metainfo:
+        return split.fail(
+            'metainfo has CLASSES, as in mmdet 2; mmdet 3 reads classes',
+            fix,
+        )
+    for names, where in (
+        (split.categories, 'categories of the annotation file'),
+        (split.classes, 'classes'),
+    ):
+        twice = [x for x, count in Counter(names).items() if count > 1]
+        if twice:
+            ids = [
+                x['id'] for x in split.coco['categories'] if x['name'] in twice
+            ]
+            return split.fail(
+                f'{where} have the name {some(twice)} more than once '
+                f'(category ids {some(ids, 8)}); labels and AP come out wrong',
+                'give each category its own name, or write one id for all of '
+                f'them into the annotations: {some(ids, 8)}',
+            )
+    alike = check_spelling(split)
+    if alike:
+        return alike
+    absent = [x for x in split.classes if x not in split.categories]
+    if absent and not split.names_classes:
+        return split.fail(
+            f'metainfo names no classes, so the {len(split.classes)} of the '
+            f'data set count ({some(split.classes)}), and {len(absent)} of '
+            'them are not categories of the annotation file',
+            fix,
+        )
+    if len(absent) == len(split.classes):
+        return split.fail(
+            f'none of its {len(absent)} classes ({some(absent)}) is a '
+            'category of the annotation file, so AP stays 0',
+            fix,
+            'classes',
+        )
+    if absent:
+        return split.fail(
+            f'no category of the annotation file is called {some(absent)}, '
+            'which moves the labels of the classes after it',
+            f'{fix}, or add the category to the file',
+            'classes',
+        )
+    used = [name for name in split.categories if name in split.classes]
+    if used != list(split.classes):
+        return split.fail(
+            'labels follow the order of the annotation file, names follow '
+            'classes, and the orders differ: results get wrong names',
+            f'metainfo=dict(classes={tuple_of(used)})',
+            'classes',
+        )
+    palette = split.metainfo.get('palette')
+    if isinstance(palette, list | tuple) and len(palette) < len(used):
+        return split.warn(
+            f'palette has {quantity(len(palette), "colour")} for '
+            f'{quantity(len(used), "class")}: drawing a prediction stops',
+            "metainfo without 'palette', or with one (red, green, blue) per "
+            'class',
+        )
+    numbers = Counter(split.column('category_id'))
+    unused = [
+        x['name']
+        for x in split.coco['categories']
+        if x['name'] not in split.classes and not numbers[x['id']]
+    ]
+    message = f'{quantity(len(used), "class")}, as in its file'
+    if unused:
+        message += f'; {some(unused)} is unused there, nothing to do'
+    return split.say(message)
+
+
+ENTRIES = {'image': 'images', 'category': 'categories'}
+
+
+def shift_of(key: str, column: Sequence, there: Set) -> int:
+    """Return what to add to ids that are off by one, 0 if they are not."""
+    if not {*map(type, column)} <= {int}:
+        return 0
+    seen = set(column)
+    for shift in (1, -1):
+        moved = {number + shift for number in seen}
+        # A gap in the list would look the same, and a shift would exchange
+        # all classes.
+        if key == 'category':
+            fits = min(seen) == 0 or moved == there
+        else:
+            fits = 0 in (min(seen), min(moved))
+        if fits and moved <= there:
+            return shift
+    return 0
+
+
+def folded(name: str) -> str:
+    """Normalise blanks, case and Unicode form of a name."""
+    return ' '.join(normalize('NFKC', name).split()).casefold()
+
+
+def shown(name: str) -> str:
+    """Quote a name; escape letters that are not in their composed form."""
+    return repr(name) if normalize('NFC', name) == name else ascii(name)
+
+
+def check_spelling(split: Split) -> list[Finding]:
+    """Report names that differ only in case or blanks."""
+    by_name: dict[str, list[str]] = {}
+    for name in split.categories:
+        by_name.setdefault(folded(name), []).append(name)
+    for names in by_name.values():
+        if len(names) > 1:
+            ids = [
+                x['id'] for x in split.coco['categories'] if x['name'] in names
+            ]
+            return split.fail(
+                f'the categories {some(list(map(shown, names)))} (ids '
+                f'{some(ids)}) differ only in case or blanks',
+                f'write one id for all of them into the annotations: '
+                f'{some(ids)}',
+            )
+    wanted = {folded(x): x for x in split.classes}
+    theirs = [
+        name
+        for name in split.categories
+        if wanted.get(folded(name), name) != name
+    ]
+    if not theirs:
+        return []
+    name = theirs[0]
+    right = [x for x in split.categories if folded(x) in wanted]
+    return split.fail(
+        f'the class {shown(wanted[folded(name)])} is called {shown(name)} in '
+        'the annotation file; names must be equal',
+        f'metainfo=dict(classes={tuple_of(right)})',
+        'spelling',
+    )
+
+
+def names_of(split: Split, key: str) -> dict[str, int]:
+    """Ids of images by file name, or of categories by name."""
+    if key == 'image':
+        return {x['file_name']: x['id'] for x in split.images}
+    return {x['name']: x['id'] for x in split.coco['categories']}
+
+
+def check_references(split: Split) -> list[Finding]:
+    """Report ids of unknown images or categories, or of another type."""
+    known = {
+        'image': [x['id'] for x in split.images],
+        'category': [x['id'] for x in split.coco['categories']],
+    }
+    findings = []
+    for key, ids in known.items():
+        there = set(ids)
+        column = split.column(f'{key}_id')
+        lost = [at for at, x in enumerate(column) if x not in there]
+        if not lost:
+            continue
+        if not ids:
+            return split.fail(
+                f'the list of {ENTRIES[key]} is empty, and '
+                f'{clause(len(column), "annotation", "refer")} to it',
+                f'write the {ENTRIES[key]} into the annotation file, or set '
+                'another ann_file',
+            )
+        shift = shift_of(key, column, there)
+        if shift:
+            findings += split.fail(
+                f'{key}_id is off by one (the least is {min(column)}, the '
+                f'least id of {ENTRIES[key]} {min(ids)}): objects get the '
+                f'{key} {"before" if shift > 0 else "after"} theirs, those '
+                f'at the end get none',
+                f'add {shift} to every "{key}_id" of the annotations',
+            )
+            continue
+        texts = {str(x) for x in ids}
+        numbers = split.ids[lost].tolist()
+        if all(str(column[at]) in texts for at in lost):
+            first = column[lost[0]]
+            findings += split.fail(
+                f'{clause(len(lost), "annotation", "have")} {key}_id '
+                f'{first!r}, of another type than the id in the list; mmdet '
+                f'drops them: ids {some(numbers)}',
+                f'write the same type in both: "{key}_id": '
+                + ('1' if isinstance(first, str) else '"1"')
+                + f', not {first!r}',
+            )
+        elif {column[at] for at in lost} <= names_of(split, key).keys():
+            first, names = column[lost[0]], names_of(split, key)
+            what = 'file_name' if key == 'image' else 'name'
+            findings += split.fail(
+                f'{clause(len(lost), "annotation", "have")} the {what} of the '
+                f'{key} in {key}_id ({first!r}), not its id; mmdet drops '
+                f'them: ids {some(numbers)}',
+                f'"{key}_id": {names[first]!r} in place of {first!r}, and '
+                f'likewise for the others: the id of the entry of that '
+                f'{what} in {ENTRIES[key]}',
+            )
+        elif key == 'category' or len(lost) == len(column):
+            findings += split.fail(
+                f'{clause(len(lost), "annotation", "have")} an unknown '
+                f'{key}_id; mmdet drops them: ids {some(numbers)}',
+                f'write a {key}_id that is in the file (such as '
+                f'{some(ids)}), or delete them',
+            )
+        else:
+            findings += split.warn(
+                f'{clause(len(lost), "annotation", "have")} an unknown '
+                f'{key}_id; mmdet drops them: ids {some(numbers)}',
+                f'correct the {key}_id in the annotation file or delete them',
+            )
+    return findings
+
+
+def check_unused_classes(
+    splits: Sequence[Split], known: Sequence[Finding] = ()
+) -> list[Finding]:
+    """Report classes without an object in the training files.
+
+    `check_kept` counts objects that are in the files but do not train.
+
+    Args:
+        splits: Data sets.
+        known: Findings about them; an error in a training set suppresses
+            this check.
+    """
+    training = [x for x in splits if x.trains and x.usable.any()]
+    subjects = {split.subject for split in training}
+    if not training or any_error([x for x in known if x.subject in subjects]):
+        return []
+    classes = list(training[0].classes)
+    if any(list(split.classes) != classes for split in training):
+        return []
+    seen = {
+        label
+        for split in training
+        for label in np.unique(split.label_of).tolist()
+    }
+    return unused_classes(classes, seen)
+
+
+def check_parts(splits: Sequence[Split]) -> list[Finding]:
+    """Report classes that only some parts of the training data label."""
+    training = [x for x in splits if x.trains and x.usable.any()]
+    if len({tuple(x.classes) for x in training}) != 1:
+        return []
+    number = len(training[0].classes)
+    counts = np.array(
+        [np.bincount(x.label_of[x.usable], minlength=number) for x in training]
+    )
+    images = np.array([x.images_in.sum() for x in training])
+    # Objects that each part would have at the highest rate of the others.
+    wanted = (counts / images[:, None]).max(axis=0) * images[:, None]
+    findings = []
+    for split, seen, due in zip(training, counts, wanted, strict=True):
+        absent = np.flatnonzero((seen == 0) & (due >= EXPECTED))
+        if not len(absent):
+            continue
+        names = some([split.classes[x] for x in absent])
+        findings += split.warn(
+            f'it has no object of {names}, which other training data have: '
+            'if its images show such objects, they are learnt as background',
+            f'label {names} in {split.path} too, unless its images show none',
+        )
+    return findings
+
+
+def check_scored_classes(splits: Sequence[Split]) -> list[Finding]:
+    """Report validation files that have few of the training classes."""
+    seen = {
+        split.name: {*np.unique(split.label_of[split.usable]).tolist()}
+        for split in splits
+    }
+    trained = {x for split in splits if split.trains for x in seen[split.name]}
+    return [
+        finding
+        for split in splits
+        if not split.trains
+        for own in [seen[split.name]]
+        if 0 < 2 * len(own) < len(trained)
+        and split.usable.sum() >= OBJECTS * len(trained)
+        for finding in split.warn(
+            f'its {split.usable.sum()} objects belong to {len(own)} of the '
+            f'{quantity(len(trained), "training class")}: AP leaves the '
+            'others out',
+            f'correct "category_id" in {split.path}, if it has objects of '
+            'the others',
+        )
+    ]
+
+
+OBJECTS = 5
+"""Objects per class from which a missing class is not chance."""
+
+
+def unused_classes(
+    classes: Sequence[str], seen: Container[int]
+) -> list[Finding]:
+    """Report classes whose label was not seen."""
+    absent = [x for label, x in enumerate(classes) if label not in seen]
+    if not absent:
+        return []
+    rest = [x for x in classes if x not in absent]
+    return [
+        Finding(
+            'warning',
+            'train data',
+            f'no object of the class {some(absent)}, which is never learnt',
+            f'metainfo=dict(classes={tuple_of(rest)}) and '
+            f'num_classes={len(rest)}, or add objects',
+        )
+    ]
