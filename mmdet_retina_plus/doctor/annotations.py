@@ -18,7 +18,7 @@ from .split import Split
 
 FEW = 0.02
 """Fraction of objects or images that may be lost without a warning."""
-MOST_EMPTY = 2 / 3
+MOST_EMPTY = 1 / 2
 """Fraction of images without objects above which they seem unlabelled."""
 NAMED = ('of an unknown image', 'without a bbox', BEYOND)
 """Reasons that other checks report."""
@@ -213,7 +213,8 @@ def check_kept(split: Split, others: bool = False) -> list[Finding]:
         )
     if split.trains and kept - len(taken) > MOST_EMPTY * kept:
         return split.warn(
-            f'{where} {message}: objects in them are learnt as background',
+            f'{where} {message}: if they are only not labelled yet, their '
+            'objects are learnt as background',
             f'{split.key}.filter_cfg.filter_empty_gt=True, unless they show '
             'no object of any class',
         )

@@ -11,6 +11,9 @@ from mmdet_retina_plus.common.text import clause, quantity, some
 from .findings import Finding, any_error
 from .split import Split
 
+EXPECTED = 10
+"""Objects of a class from which a part that has none seems unlabelled."""
+
 
 def tuple_of(names: Sequence[str]) -> str:
     """Python source of a tuple of names."""
@@ -278,6 +281,32 @@ def check_unused_classes(
         for label in np.unique(split.label_of).tolist()
     }
     return unused_classes(classes, seen)
+
+
+def check_parts(splits: Sequence[Split]) -> list[Finding]:
+    """Report classes that only some parts of the training data label."""
+    training = [x for x in splits if x.trains and x.usable.any()]
+    if len({tuple(x.classes) for x in training}) != 1:
+        return []
+    number = len(training[0].classes)
+    counts = np.array(
+        [np.bincount(x.label_of[x.usable], minlength=number) for x in training]
+    )
+    images = np.array([x.images_in.sum() for x in training])
+    # Objects that each part would have at the highest rate of the others.
+    wanted = (counts / images[:, None]).max(axis=0) * images[:, None]
+    findings = []
+    for split, seen, due in zip(training, counts, wanted, strict=True):
+        absent = np.flatnonzero((seen == 0) & (due >= EXPECTED))
+        if not len(absent):
+            continue
+        names = some([split.classes[x] for x in absent])
+        findings += split.warn(
+            f'it has no object of {names}, which other training data have: '
+            'if its images show such objects, they are learnt as background',
+            f'label {names} in {split.path} too, unless its images show none',
+        )
+    return findings
 
 
 def check_scored_classes(splits: Sequence[Split]) -> list[Finding]:

@@ -28,7 +28,11 @@ from .anchors import (
     has_threshold,
     positive_threshold,
 )
-from .categories import check_scored_classes, check_unused_classes
+from .categories import (
+    check_parts,
+    check_scored_classes,
+    check_unused_classes,
+)
 from .checkpoints import check_weights
 from .config_reading import check_options, check_scope, config_failure
 from .consistency import (
@@ -81,6 +85,7 @@ from .pipeline_trials import steps_of
 from .pipelines import build_data, is_image
 from .scoring import check_evaluator, without_causes
 from .segmentations import check_segmentations
+from .semantic_maps import check_maps
 from .shared_images import check_shared
 from .switches import check_switches
 from .trial import check_loss_step, check_prediction
@@ -150,6 +155,13 @@ def check_config(
     findings += guarded(check_variables, cfg.filename, values)
     findings += guarded(check_learning_rate, cfg.filename, values)
     findings += guarded(check_options, options)
+    found = unread_settings.misplaced(values)
+    findings += found.values()
+    for key in found:  # They have no effect that could be judged.
+        above, _, name = key.rpartition('.')
+        for tree in (values, {'model': cfg.model}):
+            settings_of: Any = part(tree, above)
+            settings_of.pop(name)
     for check_setting in SETTING_CHECKS:
         findings += guarded(check_setting, values)
     # Each garbage collection would visit millions of annotations again.
@@ -183,6 +195,7 @@ def check_data(
         findings += counts + masks
     findings = respelt(findings, data.splits)
     findings += guarded(check_unused_classes, data.splits, findings)
+    findings += guarded(check_parts, data.splits)
     findings += guarded(check_scored_classes, data.splits)
     findings += guarded(check_crowding, values, data.splits)
     configs = datasets_in(part(values, 'train_dataloader.dataset'))
@@ -329,6 +342,9 @@ def check_model(
         findings += guarded(check_scales, data.splits, samples)
         findings += guarded(check_batch_scales, values, samples)
     channels = guarded(check_channels, samples)
+    # Unloaded masks are the cause of empty maps.
+    if not any(x.subject == 'pipeline' and is_error(x) for x in known):
+        channels += guarded(check_maps, model, samples.get('train') or ())
     findings += channels
     if any_error(strides):
         return findings

@@ -200,6 +200,9 @@ def check_labels(splits: Sequence[Split]) -> list[Finding]:
     for split in splits:
         if isinstance(split.classes, str) or not split.categories:
             continue
+        # `check_classes` reports a set whose config names no classes.
+        if not (split.names_classes or {*split.classes} & {*split.categories}):
+            continue
         # `check_spelling` reports other spellings.
         if is_respelt(split):
             continue

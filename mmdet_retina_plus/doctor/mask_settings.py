@@ -69,19 +69,12 @@ def check_pixel_supervision(cfg: Mapping) -> list[Finding]:
     if kind(head) != 'UNetSemanticHead':
         return []
     loader = list(walk(part(cfg, 'train_dataloader')))
-    kinds = [kind(step) for step in loader]
     loads = [step for step in loader if kind(step) == 'LoadAnnotations']
     paints = [step for step in loader if kind(step) == 'PaintInstances']
     alike = any(not step.get('class_specific', True) for step in paints)
     preprocessor = part(cfg, 'model.data_preprocessor')
     unknown = preprocessor.get('seg_pad_value', 255) == 255
     problems = (
-        (
-            'PackDetInputs' in kinds and not paints,
-            'pipeline',
-            'the semantic head gets no map from the training pipeline',
-            "dict(type='PaintInstances') before PackDetInputs",
-        ),
         (
             paints
             and loads

@@ -13,7 +13,11 @@ from .findings import Finding
 
 RATES = {'SGD': (1e-5, 0.5), 'Adam': (1e-7, 0.005), 'AdamW': (1e-7, 0.005)}
 """Lowest and highest plausible learning rates."""
-DECAYS = {'SGD': (0.05, 0.0001), 'Adam': (0.05, 0.0001), 'AdamW': (0.5, 0.05)}
+DECAYS = {
+    'SGD': (0.005, 0.0001),
+    'Adam': (0.005, 0.0001),
+    'AdamW': (0.5, 0.05),
+}
 """Highest plausible weight decay, and the default."""
 SHORT = 0.01
 """Gradient norm below which SGD learns nothing."""
@@ -74,11 +78,17 @@ def check_optimizer_options(cfg: Mapping) -> list[Finding]:
     if is_number(decay) and decay > high:
         rate = optimizer.get('lr')
         vanish = is_number(rate) and rate * decay > VANISH
+        message = f'weight_decay={decay} shrinks all weights to zero'
+        if not vanish:
+            message = (
+                f'weight_decay={decay} is {decay / usual:,.0f} times the '
+                f'usual {usual} of {name}: it outweighs the gradients'
+            )
         findings.append(
             Finding(
                 'error' if vanish else 'warning',
                 KEY,
-                f'weight_decay={decay} shrinks all weights to zero',
+                message,
                 f'{KEY}.weight_decay={usual}',
             )
         )

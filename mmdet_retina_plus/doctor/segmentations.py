@@ -35,6 +35,8 @@ THIN = 1.0
 """Area in pixels below which polygons may cover no pixel."""
 ENOUGH = 20
 """Minimum number of objects to report rectangles."""
+PIECES = 0.1
+"""Minimum fraction of objects of distant parts to report."""
 CORNERS = 3
 """Minimum corners of a polygon; mmdet drops polygons with fewer."""
 
@@ -180,6 +182,7 @@ def check_segmentations(split: Split) -> list[Finding]:
         if loads and not any_error(places):
             findings += check_blank(split, masks, readable)
             findings += check_rectangles(split, masks, readable)
+            findings += check_merged(split, masks, readable)
     if misfits:
         findings += split.fail(
             f'{clause(len(misfits), "run-length mask", "have")} another size '
@@ -341,6 +344,11 @@ def check_places(
         f'{some(split.ids[apart].tolist())}'
     )
     fix = 'write polygons as x1, y1, x2, y2, … in pixels, each to its object'
+    if all(isinstance(masks[at], Mapping) for at in apart):
+        fix = (
+            'encode masks column by column: pycocotools.mask.encode('
+            'np.asfortranarray(mask)), each to its object'
+        )
     if most:
         return split.fail(message, fix)
     return split.warn(message, fix)
@@ -369,6 +377,47 @@ def check_rectangles(
         'mask head learns rectangles',
         'write the outlines of the objects, or train boxes only: '
         "model.roi_head=None, no with_mask=True, and metric='bbox'",
+    )
+
+
+def are_apart(mask: Any) -> bool:
+    """Whether polygons have a gap as wide as the smaller of two parts."""
+    parts = np.array([bounds_of([x]) for x in mask])
+    sides = (parts[:, 2:] - parts[:, :2]).max(axis=1)
+    gaps = (parts[:, None, :2] - parts[None, :, 2:]).max(axis=2)
+    gaps = np.maximum(gaps, gaps.T)
+    return bool((gaps > np.minimum(sides[:, None], sides)).any())
+
+
+def check_merged(
+    split: Split, masks: Sequence, readable: Sequence[bool]
+) -> list[Finding]:
+    """Report one annotation for all objects of a class in an image."""
+    used = np.flatnonzero(split.usable)
+    keys = np.column_stack([split.image_of, split.label_of])[used]
+    if len(used) < ENOUGH or len(np.unique(keys, axis=0)) < len(used):
+        return []
+    used = used[:: len(used) // LOOKED_AT + 1]
+    parts = [
+        at
+        for at in used
+        if readable[at] and isinstance(masks[at], list) and len(masks[at]) > 1
+    ]
+    apart = [
+        at
+        for at in parts
+        if all(len(x) >= 2 * CORNERS for x in masks[at])
+        and are_apart(masks[at])
+    ]
+    if len(apart) < PIECES * len(used):
+        return []
+    return split.warn(
+        f'{len(apart)} of {quantity(len(used), "object")} have polygons far '
+        'from each other, and no image has two objects of a class: they seem '
+        f'to be all objects of the class: ids '
+        f'{some(split.ids[apart].tolist())}',
+        'write one annotation for each object, with its own bbox: each '
+        'connected part of a semantic mask by scipy.ndimage.label',
     )
 
 

@@ -105,6 +105,61 @@ def unread(key: str, name: str, read: Any) -> Finding:
     return Finding('warning', above, message, f'leave {key} out')
 
 
+STAGES = ('rcnn', 'rpn', 'rpn_proposal')
+"""Parts of `train_cfg` and `test_cfg` of detectors of two stages."""
+OF_RPN = ('nms_pre', 'min_bbox_size')
+"""Keys that are usually meant for the first stage."""
+
+
+def misplaced(cfg: Mapping) -> dict[str, Finding]:
+    """Find keys that only a detector of another number of stages reads.
+
+    Returns:
+        Findings by dotted key, so that other checks can ignore the keys.
+    """
+    from mmdet.models import SingleStageDetector, TwoStageDetector
+    from mmdet.registry import MODELS
+
+    model = part(cfg, 'model')
+    built = MODELS.module_dict.get(kind(model))
+    found: dict[str, Finding] = {}
+    if not isinstance(built, type):
+        return found
+    for name in ('test_cfg', 'train_cfg'):
+        settings = part(model, name)
+        if issubclass(built, TwoStageDetector):
+            # Its class hands these on, and may read keys of its own.
+            pattern = rf'{name}(?:\.get\(|\[|\.)[\'"]?(\w+)'
+            read = {*re.findall(pattern, source_of(built)), *STAGES}
+            for key in settings:
+                stage = 'rpn' if key in OF_RPN else 'rcnn'
+                if key not in read and isinstance(settings.get(stage), dict):
+                    found[f'model.{name}.{key}'] = not_read(
+                        built, name, key, f'{stage}.{key}'
+                    )
+        elif issubclass(built, SingleStageDetector):
+            text = sources(model)
+            for stage in STAGES:
+                inner = settings.get(stage)
+                words = rf'cfg(?:\.get\(|\[|\.)[\'"]?{stage}\b'
+                if not isinstance(inner, Mapping) or re.search(words, text):
+                    continue
+                first = next(iter(inner), '…')
+                found[f'model.{name}.{stage}'] = not_read(
+                    built, name, stage, first
+                )
+    return found
+
+
+def not_read(built: type, name: str, key: str, right: str) -> Finding:
+    return Finding(
+        'error',
+        f'model.{name}',
+        f'{built.__name__} does not read model.{name}.{key}',
+        f'model.{name}.{right}=… in place of model.{name}.{key}',
+    )
+
+
 def check_plain_parts(cfg: Mapping) -> list[Finding]:
     """Report unknown keys in parts that no class validates."""
     findings = [

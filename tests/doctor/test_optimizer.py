@@ -44,7 +44,7 @@ FAULTS = {
     ),
     "AdamW's for SGD": (
         {'optimizer': {**SGD, 'weight_decay': 0.1}},
-        'shrinks all weights',
+        '1,000 times the usual',
         f'{KEY}.weight_decay=0.0001',
     ),
     'a momentum of 9': (

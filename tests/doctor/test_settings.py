@@ -267,15 +267,6 @@ TRAPS = {
         },
         ('error', 'val_evaluator', "metric='bbox'"),
     ),
-    'semantic head without a map': (
-        {
-            **SEMANTIC,
-            'train_dataloader.dataset': {
-                'pipeline': [LOAD_MASKS, {'type': 'PackDetInputs'}]
-            },
-        },
-        ('error', 'pipeline', 'PaintInstances'),
-    ),
     'a map of no masks': (
         {
             **SEMANTIC,

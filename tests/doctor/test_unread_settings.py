@@ -3,7 +3,7 @@
 import pytest
 
 from mmdet_retina_plus.doctor.run_parts import check_keys
-from mmdet_retina_plus.doctor.unread_settings import CHECKS
+from mmdet_retina_plus.doctor.unread_settings import CHECKS, misplaced
 
 NMS = {'type': 'nms', 'iou_threshold': 0.5}
 ONE_STAGE = {
@@ -67,6 +67,24 @@ def test_a_setting_like_none_that_is_read_is_left_out():
         'warning',
         'leave model.test_cfg.qqq out',
     )
+
+
+@pytest.mark.parametrize(
+    ('model', 'path', 'right'),
+    [
+        (TWO_STAGES, 'test_cfg.score_thr', 'test_cfg.rcnn.score_thr'),
+        (TWO_STAGES, 'test_cfg.nms_pre', 'test_cfg.rpn.nms_pre'),
+        (TWO_STAGES, 'train_cfg.assigner', 'train_cfg.rcnn.assigner'),
+        (ONE_STAGE, 'test_cfg.rcnn', 'test_cfg.score_thr'),
+    ],
+)
+def test_settings_of_a_detector_of_other_stages(model, path, right):
+    above, _, name = path.partition('.')
+    wrong = model | {above: model[above] | {name: {'score_thr': 0.3}}}
+    ((key, finding),) = misplaced({'model': wrong}).items()
+    assert (key, finding.level) == (f'model.{path}', 'error')
+    assert finding.fix == f'model.{right}=… in place of model.{path}'
+    assert misplaced({'model': model}) == {}
 
 
 @pytest.mark.parametrize('model', [ONE_STAGE, TWO_STAGES])
