@@ -69,12 +69,12 @@ def test_a_file_that_cannot_train_is_refused_in_one_line(
     [
         (None, 'there is no file'),
         ('', 'is empty'),
-        ('{"images": [', 'cut off'),
+        ('{"images": [', 'truncated'),
         ('[1, 2]', 'not in COCO format'),
         ('3', 'not in COCO format'),
         ('true', 'not in COCO format'),
         ('[' * 100_000, 'nested too deeply'),
-        ('[{"image_id": 1, "bbox": [], "score": 1}]', 'true objects'),
+        ('[{"image_id": 1, "bbox": [], "score": 1}]', 'ground truth'),
         ('{"shapes": [], "imagePath": "0.png"}', 'labelme2coco.convert'),
         ('{"0.png": {"regions": []}}', 'globox.AnnotationSet.from_via_json'),
         ('[{"data": {}, "annotations": []}]', 'Label Studio'),
@@ -94,7 +94,7 @@ def test_json_of_another_kind_is_refused(folder, tmp_path, content, said):
     [
         ('a.xml', '<annotation/>', 'supervision.*from_pascal_voc'),
         ('a.xml', '<annotations/>', 'globox.*from_cvat'),
-        ('a.xml', '<annota', 'cut off'),
+        ('a.xml', '<annota', 'truncated'),
         ('a.xml', '<?xml version="1.0" encoding="no"?><a/>', 'oddly encoded'),
         ('a.txt', '0 .5 .5 .1 .1', 'supervision.*from_yolo'),
         ('data.yaml', 'names: [cat]', 'supervision.*from_yolo'),

@@ -14,7 +14,7 @@ BAD_INPUT = {
     'missing config': (dict(config='confg.py'), 'did you mean config.py'),
     'missing checkpoint': (dict(checkpoint='absent.pth'), 'file absent.pth;'),
     'empty checkpoint': (dict(checkpoint='empty.pth'), 'empty.pth is empty'),
-    'truncated checkpoint': (dict(checkpoint='cut.pth'), 'pth is cut off'),
+    'truncated checkpoint': (dict(checkpoint='cut.pth'), 'pth is truncated'),
     'image for a checkpoint': (
         dict(checkpoint='a.png'),
         '^Error: a.png is a PNG, not a checkpoint: name the .pth file that '

@@ -75,7 +75,7 @@ def test_what_is_no_result_file_is_never_replaced(fuse, tmp_path):
     (tmp_path / 'train.json').write_text('{"images": []}')
     result, out = fuse([detection()], out='train.json')
     assert result.exit_code == 1
-    assert 'train.json is no result file' in result.output
+    assert 'train.json is not a result file' in result.output
     assert out.read_text() == '{"images": []}'
 
 

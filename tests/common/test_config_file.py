@@ -65,14 +65,14 @@ def test_what_is_not_key_and_value_is_refused(file, option):
         ('model.depth =50', "'model.depth ' is no key"),
         ('model. depth=50', "'model. depth' is no key"),
         ('model..depth=50', "'model..depth' is no key"),
-        ('seed.depth=50', 'seed.depth: the config has nothing there'),
-        ('steps.3=50', 'steps.3: the config has nothing there'),
-        ('steps.0.a=50', 'steps.0.a: the config has nothing there'),
+        ('seed.depth=50', 'seed.depth: the config has no such key'),
+        ('steps.3=50', 'steps.3: the config has no such key'),
+        ('steps.0.a=50', 'steps.0.a: the config has no such key'),
         (
             'seed=yes',
-            "seed: 'yes' is a text, the config has 1: write",
+            "seed: 'yes' is a string, the config has 1: write",
         ),
-        ('steps.0=2*4', "steps.0: '2*4' is a text, the config has 1"),
+        ('steps.0=2*4', "steps.0: '2*4' is a string, the config has 1"),
     ],
 )
 @pytest.mark.parametrize('read', [load_config, read_config])
@@ -103,8 +103,8 @@ def test_a_variable_that_was_copied_is_told_by_its_copies(file, key):
     with pytest.raises(ValueError) as caught:
         load_config(file, [f'{key}=9'])
     assert str(caught.value) == (
-        f'nothing reads {key}, it only helps to write the config: change '
-        f'{where}.{key}'
+        f'nothing reads {key}, a variable of the config: change its '
+        f'copies {where}.{key}'
     )
     changed = load_config(file, [f'{where}.{key}=9']).to_dict()
     assert changed != load_config(file).to_dict()

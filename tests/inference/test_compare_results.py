@@ -240,7 +240,7 @@ def listed(images, categories=('cat',)):
         ),
         ([listed([])], 'a.json has image_id 1, which a.images.json does not'),
         ([listed(['a'], [])], 'a.json has category_id 1, which a.images.json'),
-        (['['], 'a.images.json is no JSON'),
+        (['['], 'a.images.json is not JSON'),
         (['{}'], "Cannot read a.images.json.*KeyError('images')"),
     ],
 )

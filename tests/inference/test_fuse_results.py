@@ -147,7 +147,7 @@ def test_a_bad_detection_is_found_before_any_work(
     [
         ('', 'is empty'),
         ('\xff\xd8\xff', 'is a JPEG, not JSON'),
-        ('[{', 'is no JSON, or cut off: '),
+        ('[{', 'is not JSON, or is truncated: '),
         ('[' * 100_000, 'is nested too deeply'),
         ('{"images": []}', 'holds no list of detections'),
     ],

@@ -84,7 +84,7 @@ def test_a_place_without_images_says_what_is_there(
 
 
 BAD_ANNOTATIONS = {
-    'no json': ('[', 'no JSON, or cut off'),
+    'no json': ('[', 'not JSON, or is truncated'),
     'nothing': ('', 'is empty'),
     'no text': ('\xff\xd8\xff', 'is a JPEG, not JSON'),
     'a list': ('[]', 'not in COCO format'),

@@ -142,7 +142,7 @@ def test_labels_of_a_training_file_in_another_order_follow_it(
     train_on(seeing[0], train)
     category, said = run(('red', 'green', 'blue'))
     assert category == 30  # Label 1 was trained as blue.
-    assert 'Note: labels follow the categories of' in said
+    assert 'Note: mmdet numbered the labels' in said
     assert 'green, blue, red' in said
 
 
@@ -164,7 +164,7 @@ def test_training_files_that_leave_it_open_are_named(
     train_on(seeing[0], *files)
     category, said = run(CLASSES)
     assert category == 20
-    assert 'names are wrong if the detector was trained with it' in said
+    assert 'names are wrong if the detector was trained on this' in said
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ SIGNAL = 'died with <Signals.SIG{}>.'
         (
             'WARNING: Retrying after connection broken by SSLError('
             'CERTIFICATE_VERIFY_FAILED)',
-            "The package index's certificate",
+            'The certificate of the package index',
         ),
         ('nothing to be seen', 'nothing to be seen'),
     ],
