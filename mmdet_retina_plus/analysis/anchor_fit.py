@@ -1,5 +1,4 @@
-"""Measure how well a config's anchors fit its objects, resized as in training.
-"""
+"""Measure how well a config's anchors fit its resized objects."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

@@ -97,8 +97,7 @@ def ratio_choices(objects: Objects, now: Sequence[float]) -> list[tuple]:
 
 
 def distinct(ratios: Sequence[float]) -> tuple[float, ...]:
-    """Drop ratios closer than `APART` to the previous one, in ascending order.
-    """
+    """Drop ascending ratios closer than `APART` to the previous one."""
     kept = [ratios[0]]
     for ratio in ratios[1:]:
         if ratio >= APART * kept[-1]:

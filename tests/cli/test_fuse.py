@@ -51,7 +51,7 @@ def test_the_best_boxes_of_each_image_stay(fuse):
     ]
     result, out = fuse(view, options=['--max-per-img', '1'])
     assert [x['score'] for x in json.loads(out.read_text())] == [0.9, 0.1]
-    assert 'Boxes beyond --max-per-img 1: 1, left out' in result.output
+    assert 'Boxes left out by --max-per-img 1: 1' in result.output
     result, _ = fuse(view)
     assert 'left out' not in result.output
 

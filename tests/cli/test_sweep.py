@@ -143,7 +143,7 @@ REFUSED = {
     'a validation after the end': (
         "prefix = ''\npoints = [{'train_cfg.val_begin': 9}]",
         [],
-        'validates from 9 on and ends at 4',
+        'validates from 9 on but ends at 4',
     ),
     'a key inside of a part': (
         "prefix = ''\npoints = [{'optim_wrapper.optimizer': dict(rate=1)}]",
@@ -274,7 +274,7 @@ def test_a_sweep_goes_on_in_a_folder_of_another_name(data, tmp_path, stand_in):
     )
     (tmp_path / 'renamed').rename(tmp_path / 'again')
     said = run('report', tmp_path / 'again', code=1)
-    assert 'has the studies sweep, b: choose one by --study-name' in said
+    assert 'has the studies sweep, b: choose one with --study-name' in said
 
 
 def test_a_mistake_in_the_config_is_corrected_in_the_same_work_dir(

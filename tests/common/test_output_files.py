@@ -131,7 +131,9 @@ def test_a_folder_that_takes_no_files_is_refused(tmp_path, monkeypatch):
     # Not by permissions, which do not bind root.
     monkeypatch.setattr(os, 'access', lambda path, mode: False)
     for check in (check_folder, check_out):
-        with pytest.raises(ValueError, match='Cannot write into the folder .*: name'):
+        with pytest.raises(
+            ValueError, match=r'Cannot write into the folder .*: name'
+        ):
             check(tmp_path / 'a', [])
 
 

@@ -177,5 +177,5 @@ def test_a_point_without_a_config_has_the_specs(tmp_path):
         read_sweep(write(tmp_path, text))
     sweep = read_sweep(write(tmp_path, f"config = 'c.py'; {text}"))
     assert sweep.configs == [str(tmp_path / name) for name in ('a.py', 'c.py')]
-    with pytest.raises(ValueError, match='config of a point to a text'):
+    with pytest.raises(ValueError, match='config of a point to a string'):
         read_sweep(write(tmp_path, 'points = [dict(config=1)]'))
