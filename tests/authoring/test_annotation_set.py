@@ -95,7 +95,11 @@ def test_json_of_another_kind_is_refused(folder, tmp_path, content, said):
         ('a.xml', '<annotation/>', 'supervision.*from_pascal_voc'),
         ('a.xml', '<annotations/>', 'globox.*from_cvat'),
         ('a.xml', '<annota', 'truncated'),
-        ('a.xml', '<?xml version="1.0" encoding="no"?><a/>', 'unknown encoding'),
+        (
+            'a.xml',
+            '<?xml version="1.0" encoding="no"?><a/>',
+            'unknown encoding',
+        ),
         ('a.txt', '0 .5 .5 .1 .1', 'supervision.*from_yolo'),
         ('data.yaml', 'names: [cat]', 'supervision.*from_yolo'),
         ('a.csv', 'x,y', 'globox.*from_openimage'),

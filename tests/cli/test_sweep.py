@@ -168,8 +168,8 @@ REFUSED = {
     'a type that nothing has': (
         "points = [dict(type='AdamWW')]",
         [],
-        "optimizer.type is 'AdamWW', which is not beside AdamW in a "
-        'registry; did you mean AdamW?',
+        "optimizer.type is 'AdamWW', which is not in a registry of "
+        'AdamW; did you mean AdamW?',
     ),
     'a fraction of an image': (
         "prefix = ''\npoints = [{'train_dataloader.batch_size': 2.5}]",

@@ -112,7 +112,10 @@ REFUSED = {
         [view(), view(boxes=[('1', '2', '3', '4')])],
         r"b.json\[0\] has bbox \['1', .*, not \[x, y, width, height\]",
     ),
-    'a negative side': ([view(boxes=[(9, 9, -1, 5)])], 'with no negative side'),
+    'a negative side': (
+        [view(boxes=[(9, 9, -1, 5)])],
+        'with no negative side',
+    ),
     'NaN': ([view(boxes=[(9, 9, float('nan'), 5)])], r'a.json\[0\] has bbox'),
     'infinite scores': ([view(float('inf'))], 'score inf, not a number'),
 }

@@ -69,7 +69,10 @@ def test_an_annotation_file_gives_images_ids_and_categories(tmp_path, seeing):
     [
         ('imgs', 'no file or folder imgs; did you mean image?'),
         ('image', '.webp; image holds a.jp'),
-        ('image/*.jpg', 'No file matches the pattern image/*.jpg: write it in'),
+        (
+            'image/*.jpg',
+            'No file matches the pattern image/*.jpg: write it in',
+        ),
     ],
 )
 def test_a_place_without_images_says_what_is_there(

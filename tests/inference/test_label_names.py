@@ -99,7 +99,7 @@ def test_the_checkpoint_names_the_labels(run, seeing):
     assert category == 30  # Its label 1 is blue.
     assert (
         'Note: the classes of the config (red, green, blue) are not those of '
-        'the checkpoint (green, blue, red), which count'
+        'the checkpoint (green, blue, red), which are used'
     ) in said
 
 
@@ -131,7 +131,7 @@ def test_a_config_of_other_classes_does_not_order_those_of_the_checkpoint(
     category, said = run(CLASSES)
     assert category == 30  # Label 1 of the checkpoint is blue.
     assert said.count('Note: ') == 1
-    assert 'the checkpoint (green, blue, red), which count' in said
+    assert 'the checkpoint (green, blue, red), which are used' in said
 
 
 def test_labels_of_a_training_file_in_another_order_follow_it(

@@ -63,10 +63,10 @@ def test_parts_that_cannot_be_are_refused(tmp_path, seeing, shard):
 def test_more_parts_than_images_are_refused(tmp_path, seeing):
     write_image(tmp_path / 'a.png')
     arguments = (tmp_path / 'a.png', *seeing, '--out', tmp_path / 'out.json')
-    assert 'make fewer' in predict(*arguments, '--shard', '1/2', code=1)
+    assert 'use fewer parts' in predict(*arguments, '--shard', '1/2', code=1)
     # Once, and not by each process.
     said = predict(*arguments, '--jobs', 2, '--device', 'cpu', code=1)
-    assert said.count('make fewer') == 1
+    assert said.count('use fewer parts') == 1
     both = predict(*arguments, '--shard', '1/2', '--jobs', 2, code=2)
     assert 'give --shard or --jobs' in both
 

@@ -112,7 +112,7 @@ BAD = {
     "config = 'x.py'\nproduct = {1: [2]}": 'list of values',
     "config = 'x.py'\npoints = [dict(a=1)]\nseeds = [True]": 'whole numbers',
     "config = 'x.py'\npoints = [dict(a=1)]\nseeds = [2**32]": 'to 2147483647',
-    'config = 3\npoints = [dict(a=1)]': 'to texts',
+    'config = 3\npoints = [dict(a=1)]': 'to strings',
     "config = 'x.py'\npoints = [dict(a=1)]\nseeds = []": 'whole numbers',
     "config = 'x.py'\npoints = [dict(a=float('inf'))]": 'finite numbers',
     "config = 'x.py'\npoints = [dict(a=print)]": 'plain values',
