@@ -38,8 +38,8 @@ def rename(pattern):
     ('change', 'said'),
     [
         (change_all('annotations', iscrowd=1), '12 marked "iscrowd"'),
-        (change_all('annotations', category_id='1'), 'write one type in both'),
-        (change_all('annotations', image_id='1'), 'write one type in both'),
+        (change_all('annotations', category_id='1'), 'use one type in both'),
+        (change_all('annotations', image_id='1'), 'use one type in both'),
         (change_all('annotations', bbox=[5, 5, 0, 9]), 'without area'),
         (change_all('categories', name='cat'), "called 'cat', ids 1, 2: give"),
         (change_all('images', id=1), 'ids in images are not unique: 1'),
