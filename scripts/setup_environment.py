@@ -241,7 +241,7 @@ def run(
 
 
 def python_runs(code: str) -> bool:
-    """Whether the environment's Python exists and runs the code with exit 0."""
+    """Whether the environment's Python exists and runs the code."""
     if not PYTHON.is_file():
         return False
     try:

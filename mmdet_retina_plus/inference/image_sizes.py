@@ -33,7 +33,7 @@ def check_size(
     if image.size in (None, loaded):
         return
     width, height = image.size
-    reason = 'it is another image or a part of it: name the folder of the '
+    reason = 'it is another image, or a part of it: name the folder of the '
     reason += 'annotated images'
     if loaded == (height, width):
         reason = exchanged(image.path, loaded, loader, key)

@@ -179,7 +179,7 @@ BROKEN = [
             dict(item, **({'segmentation': [[1, 1, 5, 1, 5, 5]]} if n else {}))
             for n, item in enumerate(detections_of(RIGHT))
         ],
-        '[0] has no segmentation, others have',
+        '[0] has no segmentation, but others do',
     ),
     ('--ann-file', '{"images"', 'not JSON, or is truncated'),
     ('--ann-file', detections_of(RIGHT), 'results of a detector; name the'),
@@ -189,7 +189,7 @@ BROKEN = [
     (
         '--ann-file',
         coco_of([(1, 0, 10, 10, -40, 30)]),
-        'area of no object lies between 0 and 1e+10',
+        'no object has an area between 0 and 1e+10',
     ),
     (
         '--ann-file',

@@ -60,11 +60,11 @@ def test_what_is_not_key_and_value_is_refused(file, option):
             'load_form=a',
             'load_form: the config has no load_form; did you mean load_from?',
         ),
-        ('=50', "'' is no key"),
-        (' model.depth=50', "' model.depth' is no key"),
-        ('model.depth =50', "'model.depth ' is no key"),
-        ('model. depth=50', "'model. depth' is no key"),
-        ('model..depth=50', "'model..depth' is no key"),
+        ('=50', "'' is not a key"),
+        (' model.depth=50', "' model.depth' is not a key"),
+        ('model.depth =50', "'model.depth ' is not a key"),
+        ('model. depth=50', "'model. depth' is not a key"),
+        ('model..depth=50', "'model..depth' is not a key"),
         ('seed.depth=50', 'seed.depth: the config has no such key'),
         ('steps.3=50', 'steps.3: the config has no such key'),
         ('steps.0.a=50', 'steps.0.a: the config has no such key'),
@@ -172,7 +172,7 @@ def test_whatever_a_config_raises_names_the_file(file, text):
 
 def test_a_config_and_a_checkpoint_in_each_others_place_are_refused():
     check_kinds('config.py', ['https://a.pth', 'https://b'])
-    with pytest.raises(ValueError, match=r'a\.pth is no config'):
+    with pytest.raises(ValueError, match=r'a\.pth is not a config'):
         check_kinds('a.pth', ['config.py'])
     with pytest.raises(ValueError, match=r'b\.yml is a config'):
         check_kinds('config.py', ['https://a.pth', 'b.yml'])

@@ -105,7 +105,7 @@ BAD = {
     "config = 'x.py'\n": 'must set points or product',
     'points = [dict(a=1)]': 'must set config.*--config',
     "config = 'x.py'\npoints = [dict(a=1)]\ngammas = [1]": (
-        r'sets gammas, which a sweep does not have \(Begin'
+        r'sets gammas, which a sweep does not have \(Start'
     ),
     "config = 'x.py'\npoints = [{1: 2}]": 'list of dicts',
     "config = 'x.py'\nproduct = None": 'list of values',

@@ -165,7 +165,7 @@ def mask_gap(
 def gaps(
     one: Found, index: int, other: Found, candidates: list[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Differences of score and box to candidates; infinite for other labels."""
+    """Differences of score and box to candidates; inf for other labels."""
     score = np.abs(other.scores[candidates] - one.scores[index])
     box = np.abs(other.boxes[candidates] - one.boxes[index]).max(
         axis=1, initial=0

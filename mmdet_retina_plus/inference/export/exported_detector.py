@@ -110,7 +110,7 @@ class ExportedDetector(nn.Module):
         return *found, self.masks(levels, found)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Input (N, 3, H', W') of the network, as from the data preprocessor."""
+        """Input (N, 3, H', W') of the network, as the data preprocessor's."""
         pixels = images.permute(0, 3, 1, 2)
         if self.reverses:
             pixels = pixels.flip(1)
