@@ -90,7 +90,7 @@ class Matches(NamedTuple):
 def match_image(
     truth: Objects, found: Detections, max_dets: int = 100
 ) -> Matches:
-    """Match the detections of an image with its objects, as pycocotools.
+    """Match the detections of an image with its objects, like pycocotools.
 
     Args:
         truth: Objects of the image.

@@ -15,7 +15,7 @@ from mmdet_retina_plus.common.config_tree import kind
 from mmdet_retina_plus.inference.tiled_detector import check_complete
 
 UNCHANGED_PIXELS = ('LoadAnnotations', 'PackDetInputs', 'PaintInstances')
-"""Steps of a pipeline that leave the image as it is."""
+"""Transforms that do not change the image."""
 
 
 def read_rule(cfg: Config) -> dict[str, Any]:

@@ -22,7 +22,7 @@ KNOWN_STEPS = {
     '_predict_by_feat_single': BaseDenseHead,
     '_bbox_post_process': BaseDenseHead,
 }
-"""Steps of a box head that a file repeats, and whose they have to be."""
+"""Steps of a box head that a file reproduces, and their owners."""
 NMS_OPTIONS = {'type', 'iou_threshold', 'class_agnostic', 'split_thr'}
 PLAIN_NMS = (
     "--cfg-options \"model.test_cfg.nms={'_delete_': True, 'type': "
