@@ -129,7 +129,7 @@ def category_ids(
         hint = did_you_mean(absent[0], ids)
         raise ValueError(
             f'The annotations have no category {some(absent)}, which the '
-            f'detector has, but {some(theirs) or "none"}{hint} '
+            f'detector has; they have {some(theirs) or "none"}{hint} '
             '(Categories are matched by name: rename them as in the detector, '
             'or predict without --ann-file)'
         )

@@ -42,7 +42,7 @@ BAD_INPUT = {
     'no image': (dict(images='absent'), 'no file or folder absent'),
     'no test set': (dict(images=''), 'ann_file.*--images'),
     'no folder': (dict(out='absent/a.onnx'), 'no folder'),
-    'other suffix': (dict(out='a.pth'), 'end it in .onnx'),
+    'other suffix': (dict(out='a.pth'), 'must end in .onnx'),
     'existing file': (dict(out='there.onnx'), 'there.onnx exists.*--overwr'),
     'existing example': (dict(out='b.onnx'), 'b_example.py exists'),
     'soft-NMS': (

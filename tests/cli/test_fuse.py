@@ -58,7 +58,7 @@ def test_the_best_boxes_of_each_image_stay(fuse):
 
 def test_other_entries_are_named_as_left_out(fuse):
     result, out = fuse([detection(keypoints=[1, 2, 2], segmentation=[])])
-    assert 'Left out' in result.output
+    assert 'Entries left out' in result.output
     assert 'keypoints' in result.output
     (record,) = json.loads(out.read_text())
     assert 'keypoints' not in record
@@ -81,7 +81,7 @@ def test_what_is_no_result_file_is_never_replaced(fuse, tmp_path):
 
 def test_a_single_file_is_noted(fuse):
     result, _ = fuse([detection()])
-    assert 'fused with no other file' in result.output
+    assert 'is the only file' in result.output
     result, _ = fuse([detection()], [detection(0.5)])
     assert 'fused with no other file' not in result.output
 

@@ -115,7 +115,7 @@ def test_one_spec_may_be_run_with_a_config_of_your_own(
 def test_a_spec_without_a_config_names_the_option(tmp_path):
     spec = write_spec(tmp_path, 'points = [dict(lr=1.0)]', OPTIMIZER, None)
     said = run('run', spec, '--work-dir', tmp_path / 'sweep', code=1)
-    assert 'or name one by --config' in ' '.join(said.split())
+    assert 'or name one with --config' in ' '.join(said.split())
 
 
 REFUSED = {

@@ -56,7 +56,7 @@ def many(shift=(0, 0), scale=1, category=1) -> list[dict]:
     ]
 
 
-MIXED = 'is the number 1 in .* and the text .* write all as numbers'
+MIXED = 'is the number 1 in .* and the string .* write all as numbers'
 REFUSED = {
     'image ids of other types': (
         [view(image='1'), view(image=1)],
@@ -207,12 +207,12 @@ def test_other_images_or_categories_may_be_joined_on_purpose(run, key):
     views = view(0.8, **{key: 1}), view(0.6, **{key: 2})
     said, scores = run(*views, options=('--missing-weight', '0'))
     assert scores == pytest.approx([0.8] * 4 + [0.6] * 4)
-    assert '1 in a.json, 1 in b.json, 0 in all of them' in said
+    assert '1 in a.json, 1 in b.json; 0 in all files' in said
 
 
 def test_detections_in_other_categories_may_be_meant(run):
     said, _ = run(many(), many(category=2), options=('--missing-weight', '0'))
-    assert 'Note: the boxes of a.json and b.json overlap, but in other' in said
+    assert 'Note: the boxes of a.json and b.json overlap, but have' in said
 
 
 def listed(images, categories=('cat',)):

@@ -65,7 +65,7 @@ def test_categories_that_the_detector_lacks_are_named(run, names):
     [
         (
             ('red', 'green'),
-            r'no category blue, which the detector has; theirs',
+            r'no category blue, which the detector has; they have',
         ),
         (('Red', 'green', 'blue'), r'no category red.*did you mean Red\?'),
         (
@@ -74,7 +74,7 @@ def test_categories_that_the_detector_lacks_are_named(run, names):
         ),
         (
             ('cat', 'dog'),
-            r"no category red, green, blue.*theirs are 'cat', 'dog'",
+            r"no category red, green, blue.*they have 'cat', 'dog'",
         ),
         (
             ('red', 'green', 'blue', 'green'),
@@ -98,7 +98,7 @@ def test_the_checkpoint_names_the_labels(run, seeing):
     category, said = run(CLASSES)
     assert category == 30  # Its label 1 is blue.
     assert (
-        'Note: the classes of the config (red, green, blue) are not those of '
+        'Note: the classes of the config (red, green, blue) differ from those of '
         'the checkpoint (green, blue, red), which are used'
     ) in said
 

@@ -68,7 +68,7 @@ def test_more_parts_than_images_are_refused(tmp_path, seeing):
     said = predict(*arguments, '--jobs', 2, '--device', 'cpu', code=1)
     assert said.count('use fewer parts') == 1
     both = predict(*arguments, '--shard', '1/2', '--jobs', 2, code=2)
-    assert 'give --shard or --jobs' in both
+    assert 'use either --shard or --jobs' in both
 
 
 OPTIONS = {

@@ -101,7 +101,7 @@ def counted_labels(head: Any) -> Iterator[Counted]:
 
 @contextmanager
 def mined(head: Any) -> Iterator[Counted]:
-    """Record priors that SSDHead's loss counts: their logits get a gradient."""
+    """Record priors that SSDHead's loss counts: logits with a gradient."""
     single = head.loss_by_feat_single
     counted = Counted()
 
