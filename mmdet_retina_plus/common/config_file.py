@@ -224,8 +224,8 @@ def check_read(key: str, cfg: Any) -> None:
     if copies:
         others = f' and {len(copies) - 3} more' if len(copies) > 3 else ''
         raise ValueError(
-            f'nothing reads {key}, a variable of the config: change its '
-            f'copies {", ".join(copies[:3])}{others}'
+            f'nothing reads {key}, a variable of the config: change '
+            f'{", ".join(copies[:3])}{others}'
         )
 
 

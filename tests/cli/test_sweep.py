@@ -163,7 +163,7 @@ REFUSED = {
     'a change of the test': (
         "prefix = ''\npoints = [{'test_dataloader.batch_size': 2}]",
         [],
-        'change what begins with val_',
+        'change keys that start with val_',
     ),
     'a type that nothing has': (
         "points = [dict(type='AdamWW')]",
@@ -194,7 +194,7 @@ REFUSED = {
     'a seed among the options': (
         'points = [dict(lr=1.0)]',
         ['randomness.seed=3'],
-        'give --seeds',
+        'or use --seeds',
     ),
     'an option with a typo at its end': (
         'points = [dict(lr=1.0)]',

@@ -103,8 +103,7 @@ def test_a_variable_that_was_copied_is_told_by_its_copies(file, key):
     with pytest.raises(ValueError) as caught:
         load_config(file, [f'{key}=9'])
     assert str(caught.value) == (
-        f'nothing reads {key}, a variable of the config: change its '
-        f'copies {where}.{key}'
+        f'nothing reads {key}, a variable of the config: change {where}.{key}'
     )
     changed = load_config(file, [f'{where}.{key}=9']).to_dict()
     assert changed != load_config(file).to_dict()

@@ -98,8 +98,8 @@ def test_the_checkpoint_names_the_labels(run, seeing):
     category, said = run(CLASSES)
     assert category == 30  # Its label 1 is blue.
     assert (
-        'Note: the classes of the config (red, green, blue) differ from those of '
-        'the checkpoint (green, blue, red), which are used'
+        'Note: the classes of the config (red, green, blue) differ from those '
+        'of the checkpoint (green, blue, red), which are used'
     ) in said
 
 
