@@ -1,4 +1,4 @@
-"""Packaging of mmdet_retina_plus; every bound says why it is there."""
+"""Packaging of mmdet_retina_plus, with a reason for every version bound."""
 
 import re
 from pathlib import Path
@@ -26,22 +26,22 @@ ONEDL = [
     'onedl-mim>=0.5.1',
 ]
 SWEEP = [
-    'optuna>=4.5,<6',  # journal storage as we use it
-    'psutil>=5.9',  # ends what torchrun started
+    'optuna>=4.5,<6',  # its journal storage
+    'psutil>=5.9',  # ends children of torchrun
     'pandas>=2.1',  # DataFrame.map
     'tabulate>=0.9',  # its Markdown
     'jinja2>=3',
     'altair>=6,<7',  # Vega-Lite 6, which vl-convert draws without a browser
     'vl-convert-python>=1.9',  # a bundle with Vega's interpreter
 ]
-EVALUATE = ['plotly>=5.24']  # its script is written into the page
+EVALUATE = ['plotly>=5.24']  # its script is embedded in the page
 FAST = ['faster-coco-eval>=1.7']  # torch-free COCO evaluation
 EXPORT = [
     'onnx>=1.16',
-    'onnxruntime>=1.18',  # what compares the file with the checkpoint
+    'onnxruntime>=1.18',  # runs the file to compare it with the checkpoint
 ]
 DOCS = [
-    'mkdocs-material>=9.6,<10',  # MkDocs itself comes with it
+    'mkdocs-material>=9.6,<10',  # brings MkDocs
     'mkdocstrings[python]>=1',
     'mkdocs-click>=0.9',
 ]

@@ -23,7 +23,7 @@ from mmdet_retina_plus.assigners import (
 
 HEIGHT, WIDTH = 800, 1344
 STRIDES = (8, 16, 32, 64, 128)
-# What mmdet's matrices of 1,000 objects need is 7 GB, so they are optional.
+# mmdet's matrices of 1,000 objects take 7 GB, so they are optional.
 STOCK_OBJECTS = (7, 100, 500)
 MANY_OBJECTS = 10_000
 GOALS = {7: '>= 1x', 500: '>= 25x'}
@@ -40,9 +40,9 @@ class Scene:
     Args:
         count: Number of objects. The square root of their area is distributed
             log-uniformly from 8 to 512 pixels, the aspect from 1:2 to 2:1.
-        covering: Let all objects cover nearly the whole image instead, where
-            nothing can be left out.
-        device: Where they are.
+        covering: Whether all objects cover nearly the whole image instead, so
+            that no pair can be skipped.
+        device: Device of the tensors.
         shape: Height and width of the image in pixels.
     """
 
@@ -95,7 +95,7 @@ class Scene:
         )
 
     def agree(self, stock, streaming) -> bool:
-        """Whether results are equal to the bit.
+        """Whether results are bit-identical.
 
         mmdet's ATSSAssigner has overlaps for positive priors only.
         """
@@ -139,10 +139,12 @@ def row(
 
 @click.command()
 @click.option('--device', type=click.Choice(['cpu', 'cuda']), default='cpu')
-@click.option('--threads', default=1, help='Of the CPU.')
+@click.option('--threads', default=1, help='Number of CPU threads.')
 @click.option('--repeats', default=3)
 @click.option(
-    '--stock-1000', is_flag=True, help="mmdet's with 1,000 objects, 7 GB."
+    '--stock-1000',
+    is_flag=True,
+    help='Also run mmdet with 1,000 objects, which takes 7 GB.',
 )
 def main(device: str, threads: int, repeats: int, stock_1000: bool) -> None:
     """Print medians, ratios and peak memory beyond the inputs."""

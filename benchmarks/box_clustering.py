@@ -29,14 +29,16 @@ def cluster_by_loop(
     missing_weight=1.0,
     count='views',
 ) -> list[tuple]:
-    """What one would write down from the paper, in NumPy or PyTorch.
+    """Implement the paper naively, in NumPy or PyTorch.
+
+    For the other arguments see `weighted_box_clustering`.
 
     Args:
-        xp: The module whose arrays or tensors these are.
+        xp: Module of the arrays or tensors.
 
     Returns:
         For each cluster the box, score, label, members, found and missing, by
-        falling score. Other arguments are as in `weighted_box_clustering`.
+        descending score.
     """
     sides = (boxes[:, 2:] - boxes[:, :2] + pixel_offset).clip(0)
     areas = sides[:, 0] * sides[:, 1]
@@ -53,7 +55,7 @@ def cluster_by_loop(
             overlap = shared / union.clip(1e-30)
             overlap[0] = 1.0
             inside = overlap > iou_thr
-            # The leader, though no IoU is above a threshold of 1.
+            # Include the leader even at a threshold of 1.
             inside[0] = True
             members, f = left[inside], overlap[inside]
             left = left[~inside]
@@ -89,15 +91,15 @@ def scene(
     device: str,
     skew: float = 1,
 ) -> dict[str, torch.Tensor]:
-    """Objects that each view sees a little differently, and stray boxes.
+    """Generate objects with slightly different boxes per view, and strays.
 
     Args:
         objects: Number of objects of all classes, on 1024 x 1024 pixels.
         classes: Number of classes.
-        views: Each sees all objects.
-        stray: Number of boxes that one view alone has seen.
-        device: Where they are.
-        skew: Above 1 the first classes have more boxes than the last.
+        views: Number of views, which all have all objects.
+        stray: Number of boxes that only one view has.
+        device: Device of the tensors.
+        skew: Above 1, the first classes have more boxes than the last.
     """
     side = 16 * 16 ** torch.rand(objects + stray, 2)
     low = torch.rand(objects + stray, 2) * (1024 - side)
@@ -128,7 +130,7 @@ SCENES = {
     ),
     'all stray': dict(objects=0, classes=1, views=1, stray=5000),
 }
-"""Sets of 10,000 and of 5,000 boxes, by what is special about them."""
+"""Sets of 10,000 and of 5,000 boxes, by their characteristic."""
 GOALS = {'100 classes': '>= 20x'}
 GOAL_MEGABYTES = {'one class': '<= 64', 'all stray': '<= 64'}
 
@@ -141,7 +143,7 @@ def agree(clusters: list[tuple], ours: BoxClusters) -> bool:
 
 
 def row(name: str, repeats: int, device: str) -> list[str]:
-    """One row of the table; NumPy's loop runs on the CPU in any case."""
+    """One row of the table; NumPy's loop always runs on the CPU."""
     tensors = scene(**SCENES[name], device=device)
     arrays = {key: value.cpu().numpy() for key, value in tensors.items()}
     in_torch = partial(cluster_by_loop, torch, **tensors)
@@ -166,7 +168,7 @@ def row(name: str, repeats: int, device: str) -> list[str]:
 
 @click.command()
 @click.option('--device', type=click.Choice(['cpu', 'cuda']), default='cpu')
-@click.option('--threads', default=1, help='Of the CPU.')
+@click.option('--threads', default=1, help='Number of CPU threads.')
 @click.option('--repeats', default=5)
 def main(device: str, threads: int, repeats: int) -> None:
     """Print medians, ratios and peak memory beyond the inputs."""

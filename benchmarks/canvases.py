@@ -1,9 +1,9 @@
-"""Photographs laid out to large canvases, and detectors that look at them.
+"""Compare ways to detect in large canvases made of photographs.
 
-One checkpoint sees the canvas whole, in tiles, or in four views (two scales,
-each mirrored), and its boxes are fused by NMS or weighted box clustering. A
-tile is resized as the config's test pipeline says, so its side should be that
-of the photographs.
+One checkpoint runs on the whole canvas, on tiles, or on four views (two
+scales, each also mirrored), and its boxes are fused by NMS or weighted box
+clustering. The config's test pipeline resizes tiles, so their side should be
+that of the photographs.
 
 python -m benchmarks.canvases configs/retinanet_r18_fpn_pennfudan.py \
     work_dirs/pennfudan/iter_800.pth $ROOT
@@ -49,11 +49,11 @@ from mmdet_retina_plus.inference.tiled_detector import (
 
 GREY = 114
 MOST = 1000
-"""Boxes of a view; the metric takes the best hundred of a canvas."""
+"""Boxes per view; the metric uses the best hundred per canvas."""
 PANEL = 900
 """Width of a part of the picture."""
 ZOOM = 1.2
-"""The larger scale of the four views, next to that of the tiles."""
+"""The larger scale of the four views, relative to that of the tiles."""
 SHOWN = ('truth', 'whole', 'tiles, NMS', 'tiles, WBC paper')
 
 
@@ -63,7 +63,7 @@ class Canvas:
 
     Attributes:
         image: uint8 BGR of shape (H, W, 3).
-        annotations: COCO's, in its coordinates.
+        annotations: COCO annotations in coordinates of the mosaic.
     """
 
     image: np.ndarray
@@ -71,7 +71,7 @@ class Canvas:
 
 
 def lay_out(photos: Sequence[Canvas], columns: int) -> Canvas:
-    """Photographs at original size, row by row, grey where they are short."""
+    """Lay out photographs at original size in rows, with grey gaps."""
     rows = [photos[i : i + columns] for i in range(0, len(photos), columns)]
     heights = [max(x.image.shape[0] for x in row) for row in rows]
     widths = [
@@ -96,7 +96,7 @@ def lay_out(photos: Sequence[Canvas], columns: int) -> Canvas:
 def canvases(
     coco: dict, folder: Path, rows: int, columns: int, seed: int
 ) -> Iterator[Canvas]:
-    """Mosaics that hold every photograph once; the last may be smaller."""
+    """Make mosaics with every photograph once; the last may be smaller."""
     photos = [
         Canvas(
             cv2.imread(str(folder / image['file_name'])),
@@ -110,7 +110,7 @@ def canvases(
 
 
 def tile_factor(cfg: Config, tile: int) -> float:
-    """By how much the test pipeline shrinks or enlarges a square tile."""
+    """Factor by which the test pipeline resizes a square tile."""
     for step in get_test_pipeline_cfg(cfg):
         if 'scale' in step:
             return min(step.scale) / tile
@@ -137,17 +137,17 @@ def views_pipeline(factor: float) -> Compose:
 
 
 class Methods:
-    """All ways to look at a canvas, and to fuse what was seen.
+    """All ways to detect in a canvas and to fuse the results.
 
     NMS has an IoU threshold of .5, weighted box clustering that of its preset.
-    The views of a tile, and the four of the canvas, are the same for both.
+    Both use the same tiles and the same four views.
 
     Args:
         cfg: Config of the detector.
-        checkpoint: Its weights.
+        checkpoint: Checkpoint of the detector.
         tile: Side of tiles in pixels of the canvas.
         overlap: Overlap of the tiles.
-        device: Where to compute.
+        device: Device of the detector.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class Methods:
     ) -> None:
         cfg.model.test_cfg.max_per_img = MOST
         if cfg.model.get('roi_head'):
-            # Weighted box clustering merges boxes alone.
+            # Weighted box clustering merges boxes only.
             cfg.merge_from_dict({'model.roi_head.test_cfg.with_mask': False})
         models = load_detectors(cfg, [checkpoint], device)
         factor = tile_factor(cfg, tile)
@@ -209,7 +209,7 @@ class Methods:
             mergers[f'4 views, WBC {preset}'] = WBCTTAModel(
                 self.model, dict(preset=preset, max_per_img=MOST)
             )
-        # A merger writes into the first view.
+        # Merging writes into the first view.
         return {
             name: merger.merge_preds([[deepcopy(x) for [x] in views]])[0]
             .cpu()
@@ -221,12 +221,12 @@ class Methods:
 def average_precision(
     truth: dict, found: Sequence[InstanceData], labels: Sequence[int]
 ) -> tuple[float, float]:
-    """AP and AP50 of each canvas's detections, at most 100 a canvas.
+    """AP and AP50 of the detections, at most 100 per canvas.
 
     Args:
-        truth: COCO's images, annotations and categories.
-        found: Detections of each image, in order.
-        labels: Category of each label.
+        truth: Images, annotations and categories in COCO format.
+        found: Detections in each image, in order.
+        labels: Category id of each label.
     """
     results = []
     for image, instances in zip(truth['images'], found, strict=True):
@@ -247,7 +247,7 @@ def average_precision(
 
 
 def coco_of(mosaics: Sequence[Canvas], categories: list) -> dict:
-    """The truth of canvases numbered from 1, in COCO format."""
+    """Ground truth of canvases numbered from 1, in COCO format."""
     boxes = [
         dict(annotation, image_id=number)
         for number, mosaic in enumerate(mosaics, 1)
@@ -264,7 +264,7 @@ def coco_of(mosaics: Sequence[Canvas], categories: list) -> dict:
 
 
 def truth_of(mosaic: Canvas, labels: Sequence[int]) -> InstanceData:
-    """A canvas's boxes as a detector would give them, with a score of 1."""
+    """Ground truth of a canvas as detections with a score of 1."""
     boxes = torch.tensor([x['bbox'] for x in mosaic.annotations])
     boxes = boxes.float().reshape(-1, 4)
     return InstanceData(
@@ -282,7 +282,7 @@ def draw(
     pictures: Pictures,
     path: Path,
 ) -> None:
-    """Write a picture of a canvas with the boxes of `SHOWN`, two a row."""
+    """Write a picture of a canvas with the boxes of `SHOWN`, two per row."""
     image = mosaic.image[..., ::-1]
     panels = []
     for name in SHOWN:
@@ -319,9 +319,14 @@ def draw(
 @click.option('--rows', default=3, show_default=True)
 @click.option('--columns', default=3, show_default=True)
 @click.option(
-    '--seeds', default='0,1,2', show_default=True, help='Of the mosaics.'
+    '--seeds',
+    default='0,1,2',
+    show_default=True,
+    help='Seeds of the mosaics.',
 )
-@click.option('--score-thr', default=0.3, help='Of boxes in the picture.')
+@click.option(
+    '--score-thr', default=0.3, help='Least score of boxes in the picture.'
+)
 @click.option('--device', default='cpu', show_default=True)
 @click.option(
     '--out',

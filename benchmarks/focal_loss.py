@@ -16,14 +16,14 @@ from benchmarks.harness import Measurement, describe, measure, print_table
 from mmdet_retina_plus.losses import FusedFocalLoss
 
 GAMMA, ALPHA, AVG_FACTOR = 2.0, 0.25, 100.0
-# A batch of eight images of 800x1344 pixels, one, a tenth of one. The largest
-# first, or a heap warmed by the others would spare a copy its page faults.
+# A batch of eight images of 800x1344 pixels, one image, a tenth of one. The
+# largest comes first, since a heap warmed by others saves page faults.
 SIZES = {'cpu': (201_600, 20_160), 'cuda': (1_612_800, 201_600, 20_160)}
 GOALS = {1: '>= 15x', 2: '>= 8x'}
 
 
 class Inputs:
-    """Logits with labels and weights as a head makes them from one image."""
+    """Logits with the labels and weights of a head for one image."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Inputs:
             )
             exact += part
             error = (gradient[rows] - slope).abs() / slope.abs()
-            # Two zeros are equal; any other NaN is to be seen.
+            # 0 / 0 means equal; any other NaN must show.
             error[gradient[rows] == slope] = 0
             worst = torch.maximum(worst, error.max())
         return ((value - exact) / exact).abs().item(), worst.item()
@@ -78,7 +78,7 @@ class Inputs:
 def reference(
     pred: Tensor, labels: Tensor, weight: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Value and gradient by autograd on the definition, in float64."""
+    """Value and gradient of the definition by autograd, in float64."""
     pred = pred.detach().double().requires_grad_()
     positive = F.one_hot(labels, pred.size(1) + 1)[:, :-1].bool()
     logits = torch.where(positive, pred, -pred)
@@ -109,7 +109,7 @@ def row(
 
 @click.command()
 @click.option('--device', type=click.Choice(['cpu', 'cuda']), default='cpu')
-@click.option('--threads', default=1, help='Of the CPU.')
+@click.option('--threads', default=1, help='Number of CPU threads.')
 @click.option('--classes', default=80)
 @click.option('--repeats', default=9)
 def main(device: str, threads: int, classes: int, repeats: int) -> None:

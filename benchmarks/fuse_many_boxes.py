@@ -1,4 +1,4 @@
-"""`retina-plus fuse` on a million boxes, in seconds.
+"""Time `retina-plus fuse` on a million boxes.
 
 python -m benchmarks.fuse_many_boxes --images 10000
 """
@@ -17,12 +17,12 @@ from mmdet_retina_plus.inference.fuse_results import fuse_files
 
 
 def write_files(folder: Path, images: int, boxes: int) -> list[Path]:
-    """Two result files of two detectors that find the same objects.
+    """Write result files of two detectors that find the same objects.
 
     Args:
-        folder: To write into.
+        folder: Folder to write into.
         images: Number of images.
-        boxes: Boxes of an image in a file.
+        boxes: Number of boxes per image and file.
     """
     random = np.random.default_rng(0)
     corner = random.uniform(0, 900, (images * boxes, 2))
@@ -49,7 +49,7 @@ def write_files(folder: Path, images: int, boxes: int) -> list[Path]:
 
 @click.command()
 @click.option('--images', default=10_000)
-@click.option('--boxes', default=50, help='Of an image in a file.')
+@click.option('--boxes', default=50, help='Boxes per image and file.')
 @click.option('--threads', default=1)
 def main(images: int, boxes: int, threads: int) -> None:
     """Print seconds and peak memory of a fusion of two files."""

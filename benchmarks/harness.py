@@ -1,8 +1,8 @@
-"""Side-by-side timing: both sides in one process, in turn, ratio of medians.
+"""Time functions side by side: alternating in one process, ratio of medians.
 
-Machines are noisy, so only ratios are worth quoting. Peak memory counts what
-PyTorch's and NumPy's allocators hand out during the call, beyond what was
-alive before.
+Machines are noisy, so only ratios are meaningful. Peak memory is what the
+allocators of PyTorch and NumPy provide during the call, beyond what was
+allocated before.
 """
 
 import platform
@@ -38,18 +38,18 @@ def measure(
     prepare: Callable[[], object] | None = None,
     ahead: bool = False,
 ) -> list[Measurement]:
-    """Time ``functions`` in turn, so that a slow minute hits all of them.
+    """Time functions in turn, so that a slow minute affects all of them.
 
-    What a function returns is kept alive until its clock has stopped.
+    The result of a function is freed only after its time is taken.
 
     Args:
-        functions: What to compare.
-        device: Where they run.
-        repeats: Timed rounds.
-        warmup: Rounds before these.
-        prepare: Draws fresh inputs, off the clock, before each round.
-        ahead: Let Python run ahead of a GPU, as it does within a training
-            step: its own time does not count then, unless it waits.
+        functions: Functions to compare.
+        device: Device that they run on.
+        repeats: Number of timed rounds.
+        warmup: Number of rounds before these.
+        prepare: Draws fresh inputs before each round, untimed.
+        ahead: Let Python run ahead of a GPU, as within a training step: its
+            own time then counts only if it waits.
     """
     seconds: list[list[float]] = [[] for _ in functions]
     for round_ in range(warmup + repeats):
@@ -86,10 +86,10 @@ def _time_once(
 
 
 def peak_bytes(function: Callable[[], object], device: torch.device) -> int:
-    """Peak of the allocators during one call, beyond what was alive before.
+    """Peak of the allocators during one call, beyond earlier allocations.
 
-    On a CPU the sum of PyTorch's peak and NumPy's, which the profiler does not
-    see.
+    On a CPU this is the sum of PyTorch's peak and NumPy's, which the profiler
+    does not cover.
     """
     if device.type == 'cuda':
         torch.cuda.synchronize(device)
@@ -101,7 +101,7 @@ def peak_bytes(function: Callable[[], object], device: torch.device) -> int:
     with profile(
         activities=[ProfilerActivity.CPU], profile_memory=True
     ) as profiler:
-        # Not before: what the profiler imports on its first use would count.
+        # After the profiler's imports on first use, which must not count.
         tracemalloc.start()
         function()
         _, numpy_peak = tracemalloc.get_traced_memory()

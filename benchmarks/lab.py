@@ -1,8 +1,8 @@
-"""What the strategies of the lab cost: a training step, a prediction, memory.
+"""Costs of the strategies in the lab: training step, prediction, memory.
 
-Takes folders of trials, as `retina-plus sweep run` leaves them, so that each
-detector predicts with the weights that it was trained to. All take turns on
-the same images; the first is what the others are compared with.
+The arguments are folders of trials of `retina-plus sweep run`, so that each
+detector predicts with trained weights. All alternate on the same images; the
+first is the reference.
 
 python -m benchmarks.lab work_dirs/lab_assigners/*/seed-0 --threads 1
 """
@@ -33,7 +33,7 @@ class Trial:
     Attributes:
         name: Name of its config.
         model: The detector.
-        train: A batch, as the data loader has it.
+        train: A batch of the data loader.
         image: One image of the validation set.
     """
 
@@ -56,7 +56,7 @@ class Trial:
 
 
 def load(folder: Path, device: torch.device) -> Trial:
-    """The trial of a folder.
+    """Load the trial of a folder.
 
     Raises:
         ValueError: The folder has no config or no checkpoint.

@@ -1,8 +1,8 @@
-"""The league of the strategy lab: results as data, then tables and pictures.
+"""League of the strategy lab: collect results, write tables and pictures.
 
 `collect` adds the finished trials of sweeps to docs/results/league.csv, one
-row each; `benchmarks.lab --out` and `retina-plus assignments` give the costs
-and the positives; `tables` writes what docs/league.md shows of them.
+row each. Costs come from `benchmarks.lab --out`, positives from `retina-plus
+assignments`. `tables` writes the tables and pictures of docs/league.md.
 
 python -m benchmarks.league collect work_dirs/lab_assigners --commit "$(git \\
     rev-parse --short HEAD)"
@@ -39,7 +39,7 @@ BASELINES = dict(assigner='assigner_max-iou', method='method_retinanet')
 
 
 def rows_of(work_dir: Path, commit: str) -> Iterator[dict]:
-    """One row for each finished trial of a sweep, wherever it was trained.
+    """One row per finished trial of a sweep, on any machine.
 
     Raises:
         ValueError: The sweep has no report.
@@ -80,7 +80,7 @@ def rows_of(work_dir: Path, commit: str) -> Iterator[dict]:
 
 
 def sweep_of(config: Path) -> str:
-    """The sweep that has a config of the lab."""
+    """Sweep that contains a config of the lab."""
     name = f'lab_{config.stem.split("_")[0]}s'
     if '_a1' in config.stem:
         name = 'lab_atss_table'
@@ -88,7 +88,7 @@ def sweep_of(config: Path) -> str:
 
 
 def place_of(log: Path) -> dict[str, str]:
-    """Device and version of PyTorch, of the head of mmengine's log."""
+    """Device and version of PyTorch, from the head of mmengine's log."""
     head = log.read_text()[:5000]
 
     def found(pattern: str) -> str | None:
@@ -103,7 +103,7 @@ def place_of(log: Path) -> dict[str, str]:
 
 
 def read(name: str) -> pd.DataFrame:
-    """Data by its name in docs/results."""
+    """Read data by its name in docs/results."""
     return pd.read_csv(RESULTS / f'{name}.csv')
 
 
@@ -111,7 +111,10 @@ def spread_of(runs: pd.DataFrame) -> float:
     """Standard deviation of one run's AP over seeds, pooled over strategies.
 
     Args:
-        runs: Runs on one data set. NaN where no strategy has two seeds.
+        runs: Runs on one data set.
+
+    Returns:
+        The deviation; NaN if no strategy has two seeds.
     """
     groups = runs.groupby('strategy').AP
     degrees = (groups.size() - 1).sum()
@@ -120,9 +123,9 @@ def spread_of(runs: pd.DataFrame) -> float:
 
 
 def difference(mean: float, baseline: float, spread: float) -> str:
-    """A difference in AP, or `none` if it is below twice the seeds' spread.
+    """Difference in AP, or `none` if it is below twice the seeds' spread.
 
-    `unknown` where the spread is.
+    `unknown` if the spread is unknown.
     """
     gap = mean - baseline
     if math.isnan(spread):
@@ -134,8 +137,7 @@ def summary(family: str, data: str) -> pd.DataFrame:
     """Means over seeds of one family on one data set, the best first.
 
     Args:
-        family: Beginning of the strategies' names; ``a1`` for the table of
-            ATSS.
+        family: Prefix of the strategies' names; ``a1`` for the table of ATSS.
         data: Name of the data set.
     """
     runs = read('league')
@@ -255,14 +257,14 @@ def picture(data: str) -> bytes:
     for axes in panels.flat:
         axes.grid(alpha=0.3)
     buffer = BytesIO()
-    # Without a version, so that the same data give the same file.
+    # Without a version, so that equal data give equal files.
     figure.savefig(buffer, dpi=110, metadata={'Software': None})
     plt.close(figure)
     return buffer.getvalue()
 
 
 def add(name: str, rows: list[dict], key: list[str]) -> None:
-    """Put rows into data, in place of those with the same key."""
+    """Add rows to data, replacing those with the same key."""
     table = pd.DataFrame(rows)
     file = RESULTS / f'{name}.csv'
     if file.exists():
@@ -273,11 +275,11 @@ def add(name: str, rows: list[dict], key: list[str]) -> None:
 
 
 def source(command: Callable) -> Callable:
-    """Add the options that say where data come from."""
+    """Add the options that record the source of data."""
     for name, text in (
         ('date', 'Day of the measurement, 2026-11-28.'),
-        ('commit', 'What was measured.'),
-        ('command', 'What measured it.'),
+        ('commit', 'Commit that was measured.'),
+        ('command', 'Command of the measurement.'),
     ):
         command = click.option(f'--{name}', required=True, help=text)(command)
     return command
@@ -295,7 +297,7 @@ def main() -> None:
     required=True,
     type=click.Path(exists=True, file_okay=False, path_type=Path),
 )
-@click.option('--commit', required=True, help='What was trained.')
+@click.option('--commit', required=True, help='Commit that was trained.')
 def collect(work_dirs: tuple[Path, ...], commit: str) -> None:
     """Add the finished trials of the sweeps in WORK_DIRS."""
     rows = [row for folder in work_dirs for row in rows_of(folder, commit)]
@@ -304,14 +306,14 @@ def collect(work_dirs: tuple[Path, ...], commit: str) -> None:
 
 @main.command()
 @click.argument('file', type=click.Path(exists=True, path_type=Path))
-@click.option('--device', required=True, help='As benchmarks.lab names it.')
+@click.option('--device', required=True, help='Name in benchmarks.lab.')
 @source
 def costs(file: Path, device: str, **source: str) -> None:
-    """Add what `benchmarks.lab --out FILE` measured."""
+    """Add the measurements of `benchmarks.lab --out FILE`."""
     table = pd.read_csv(file).rename(
         columns=lambda name: name.replace(' ', '_').lower()
     )
-    # Of a trial's folder, named after its config.
+    # From the trial's folder, named after its config.
     table.strategy = table.strategy.str.extract(STRATEGY, expand=False)
     table = table.assign(reference=table.strategy[0], device=device, **source)
     add('league_costs', table.to_dict('records'), ['device', 'strategy'])
@@ -323,7 +325,7 @@ def costs(file: Path, device: str, **source: str) -> None:
 @click.option('--device', default='CPU', show_default=True)
 @source
 def positives(file: Path, data: str, **source: str) -> None:
-    """Add the counts of `retina-plus assignments`, FILE its JSON."""
+    """Add the counts of `retina-plus assignments` from its JSON FILE."""
     rows = []
     for name, counts in json.loads(file.read_text())['strategies'].items():
         objects = counts['by_size']['all']

@@ -1,7 +1,7 @@
-"""What RetinaMask's branch costs a RetinaNet: a training step, a test.
+"""Cost of RetinaMask's mask branch in a training step and at test time.
 
-Both have the same ResNet-50, neck and box head with random weights; the image
-has the size that COCO's have on average after resizing.
+Both detectors have the same ResNet-50, neck and box head with random weights.
+The image has the mean size of COCO's images after resizing.
 
 python -m benchmarks.mask_branch --device cpu --threads 1
 """
@@ -43,7 +43,7 @@ def build(with_masks: bool, device: str) -> nn.Module:
 
 @torch.no_grad()
 def spread_scores(detector: nn.Module, image: Tensor) -> None:
-    """Some thousand scores above .05, as those of a trained detector."""
+    """Spread the scores so that thousands are above .05, as after training."""
     detector.eval()
     scores, _ = detector.bbox_head(detector.extract_feat(image))
     logits = torch.cat([score.flatten() for score in scores])
@@ -89,7 +89,7 @@ def scene(device: str) -> tuple[Tensor, DetDataSample, InstanceData]:
 
 
 def plant(bbox_head: nn.Module, detections: InstanceData) -> None:
-    """Let a head find `detections`, at the price of finding its own."""
+    """Make a head compute its own detections but return `detections`."""
     predict = bbox_head.predict_by_feat
 
     def planted(*args, **kwargs) -> list[InstanceData]:
@@ -145,7 +145,7 @@ def rows(
 
 @click.command()
 @click.option('--device', type=click.Choice(['cpu', 'cuda']), default='cpu')
-@click.option('--threads', default=1, help='Of the CPU.')
+@click.option('--threads', default=1, help='Number of CPU threads.')
 @click.option('--repeats', default=5)
 def main(device: str, threads: int, repeats: int) -> None:
     """Print medians, peak memory beyond the model, ratios to RetinaNet."""

@@ -1,7 +1,7 @@
-"""Everything worth measuring on a GPU, the most valuable first.
+"""All measurements on a GPU, the most valuable first.
 
-Each figure is printed and written, one JSON object a line, as soon as it is
-there. A section that fails says so, and the next one starts.
+Each figure is printed and written at once, one JSON object per line. After a
+section that fails, the next one starts.
 
 python -m benchmarks.on_gpu --out gpu.jsonl
 python -m benchmarks.on_gpu --device cpu --quick --out rehearsal.jsonl
@@ -53,7 +53,7 @@ ROOT = Path(__file__).parent.parent
 OBJECTS = 7
 """COCO's mean per image."""
 TEST_SECONDS = 240
-"""What the tests may take at most, so that time is left for figures."""
+"""Time limit of the tests, so that time is left for measurements."""
 LOSS_SIZES = (
     (1_612_800, 80),
     (201_600, 80),
@@ -68,12 +68,12 @@ class Run:
     """One run of this script.
 
     Attributes:
-        device: Where to measure.
-        quick: Rehearse: everything small, and few repeats.
-        out: Gets the lines.
+        device: Device to measure on.
+        quick: Whether to rehearse with small inputs and few repeats.
+        out: File to write the lines to.
         deadline: Nothing starts after this time of ``time.monotonic``.
-        section: What runs.
-        lines: What was written.
+        section: Name of the running section.
+        lines: Objects that were written.
     """
 
     device: torch.device
@@ -121,11 +121,11 @@ def environment(run: Run) -> None:
 
 
 def tests(run: Run) -> None:
-    """The tests that run on a card, in a process of their own.
+    """Run the tests for a GPU in a separate process.
 
     Raises:
         ValueError: A test failed.
-        subprocess.TimeoutExpired: They took too long.
+        subprocess.TimeoutExpired: The tests took too long.
     """
     command = [sys.executable, '-m', 'pytest', '-m', 'cuda', '-rf']
     command += ['-p', 'no:cacheprovider', '--durations=5', 'tests/kernels']
@@ -133,7 +133,7 @@ def tests(run: Run) -> None:
         command += ['-k', 'nothing_from_nothing']
     left = run.deadline - time.monotonic()
     log = run.out.with_suffix('.tests.txt')
-    # To the file at once: what ran out of time has still shown something.
+    # Directly to the file, so that output is kept if the time runs out.
     with log.open('w') as file:
         result = subprocess.run(
             command,
@@ -181,7 +181,7 @@ def assigners(run: Run) -> None:
                 faster=theirs.seconds / own.seconds,
                 mmdet_mb=theirs.megabytes,
                 ours_mb=own.megabytes,
-                # Anchors of one place tie for mmdet's ATSS.
+                # Anchors at the same location are ties in mmdet's ATSS.
                 equals_mmdet=scene.agree(stock, ours),
                 equals_torch_path=all(
                     torch.equal(getattr(expected, key), getattr(by_torch, key))
@@ -198,7 +198,7 @@ def assigners(run: Run) -> None:
 def formula(
     pred: Tensor, labels: Tensor, weight: Tensor, avg_factor: float
 ) -> Tensor:
-    """The focal loss as one writes it down."""
+    """Naive focal loss."""
     classes = torch.arange(pred.size(1), device=pred.device)
     positive = labels[:, None] == classes
     x = torch.where(positive, pred.float(), -pred.float())
@@ -275,7 +275,7 @@ def loss_of_others(run: Run) -> None:
             ours=partial(inputs.step, ours),
             compiled=partial(inputs.step, compiled_formula),
         )
-        # mmcv's operator has no bfloat16, and so has mmdet's loss on a GPU.
+        # mmcv's operator, and so mmdet's loss on a GPU, has no bfloat16.
         if inputs.pred.dtype == torch.float32:
             sides['mmdet'] = partial(inputs.step, stock)
             if run.on_gpu:
@@ -307,7 +307,7 @@ def loss_of_others(run: Run) -> None:
 def mmcv_loss(
     pred: Tensor, labels: Tensor, weight: Tensor, avg_factor: float
 ) -> Tensor:
-    """mmcv's operator alone, without weights."""
+    """mmcv's operator by itself, without weights."""
     from mmcv.ops import sigmoid_focal_loss
 
     value = sigmoid_focal_loss(pred, labels, GAMMA, ALPHA, None, 'none')
@@ -319,7 +319,7 @@ class Side:
     """A detector to train.
 
     Attributes:
-        stock: mmdet's parts in place of ours.
+        stock: Whether to use mmdet's parts instead of ours.
         options: More changes to the config.
     """
 
@@ -328,7 +328,7 @@ class Side:
 
 
 FAST = {'runner_type': 'FastRunner'}
-# All images have one size here, so that it pays for both sides.
+# All images have the same size here, so both sides benefit.
 SEARCH = {'env_cfg.cudnn_benchmark': True}
 SIDES = {
     'stock': Side(stock=True),
@@ -351,11 +351,11 @@ class Trainer:
     """The detector and optimizer of a config's runner, and a batch.
 
     Args:
-        run: Where, and whether small.
+        run: The run.
         config: Name of one of our configs.
-        side: What to change in it.
+        side: Changes of the config.
         batch: Number of images of 800x1344 pixels.
-        shape: Another size of them.
+        shape: Another size of the images.
     """
 
     def __init__(
@@ -406,7 +406,7 @@ class Trainer:
 def random_batch(
     count: int, shape: tuple[int, int], device: torch.device
 ) -> dict:
-    """Images with objects and masks, as a data loader hands them over."""
+    """Random images with objects and masks, as from a data loader."""
     height, width = shape
     generator = torch.Generator().manual_seed(0)
     scale = torch.tensor([width, height])
@@ -446,7 +446,7 @@ def random_batch(
 
 @contextmanager
 def settings_kept() -> Iterator[None]:
-    """What one side sets for all of torch is not for the next one."""
+    """Restore global settings of torch after each side."""
     benchmark = torch.backends.cudnn.benchmark
     precision = torch.get_float32_matmul_precision()
     try:
@@ -457,7 +457,7 @@ def settings_kept() -> Iterator[None]:
 
 
 def time_steps(run: Run, config: str, sides: list[str], batch: int) -> None:
-    """One side after the other; they would not fit beside each other."""
+    """Time one side after the other, since memory cannot hold both."""
     for name in sides:
         if run.late():
             return
@@ -499,7 +499,7 @@ def time_steps(run: Run, config: str, sides: list[str], batch: int) -> None:
 
 
 def steps(run: Run) -> None:
-    """RetinaNet R-50, a training step with the optimizer's."""
+    """RetinaNet R-50, training steps including the optimizer."""
     sides = [name for name in SIDES if 'fast' not in name]
     for batch in (1,) if run.quick else (2, 8):
         time_steps(run, 'retinanet_r50_fpn_fl', sides, batch)
@@ -569,7 +569,7 @@ def dearest(run: Run) -> None:
 
 
 def host(run: Run) -> None:
-    """What Python spends a small batch's step on, by its own profiler."""
+    """Profile Python during a step of a small batch."""
     trainer = Trainer(
         run, 'retinanet_r50_fpn_fl', SIDES['ours, fast'], 1 if run.quick else 2
     )
@@ -650,20 +650,20 @@ SECTIONS: dict[str, Callable[[Run], None]] = {
 
 @click.command()
 @click.option('--device', type=click.Choice(['cpu', 'cuda']), default='cuda')
-@click.option('--quick', is_flag=True, help='A rehearsal: small and seldom.')
+@click.option('--quick', is_flag=True, help='Rehearse: small, few repeats.')
 @click.option(
     '--only', default=','.join(SECTIONS), help='Sections, in this order.'
 )
-@click.option('--minutes', default=10.0, help='Nothing starts after them.')
+@click.option('--minutes', default=10.0, help='Nothing starts later.')
 @click.option('--out', type=click.Path(path_type=Path), default='gpu.jsonl')
 def main(
     device: str, quick: bool, only: str, minutes: float, out: Path
 ) -> None:
     """Measure on a GPU.
 
-    Exit with 1 if a section failed or a result is not what it is compared to.
+    Exit with 1 if a section failed or a result differs from its reference.
     """
-    # Not a line per parameter of every detector.
+    # Avoid a log line per parameter of every detector.
     MMLogger.get_current_instance().setLevel('WARNING')
     deadline = time.monotonic() + 60 * minutes
     run = Run(torch.device(device), quick, out, deadline)

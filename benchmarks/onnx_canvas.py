@@ -1,4 +1,4 @@
-"""Detections of exported files against those of mmdet, which pads no image.
+"""Compare detections of exported files with mmdet's on unpadded images.
 
 python -m benchmarks.onnx_canvas CONFIG CHECKPOINT ANN_FILE IMAGES FILE.onnx …
 """
@@ -26,7 +26,7 @@ from mmdet_retina_plus.inference.image_list import images_of, read_coco
 from mmdet_retina_plus.inference.tiled_detector import TiledDetector
 
 LEAST = 0.3
-"""Score from which on detections are counted."""
+"""Least score of counted detections."""
 
 
 def strong(found: Found) -> Found:
@@ -35,7 +35,7 @@ def strong(found: Found) -> Found:
 
 
 def num_found(wanted: Found, found: Found) -> int:
-    """Detections that the other side has, too, with an IoU above .9."""
+    """Number of detections that both sides have, at an IoU above .9."""
     return sum(
         bool((overlaps(box, found.boxes[found.labels == label]) > 0.9).any())
         for box, label in zip(wanted.boxes, wanted.labels, strict=True)
@@ -80,7 +80,7 @@ def main(
     files: tuple[str, ...],
     cfg_options: tuple[str, ...],
 ) -> None:
-    """Print detections above .3 that both have, and AP."""
+    """Print the detections above .3 that both sides have, and AP."""
     cfg = read_config(config, cfg_options)
     detector = TiledDetector(load_detectors(cfg, [checkpoint], 'cpu'))
     listed = images_of(Path(ann_file), read_coco(Path(ann_file)), Path(images))

@@ -1,4 +1,4 @@
-"""An exported file by onnxruntime against its checkpoint by mmdet, on a CPU.
+"""Time an exported file in onnxruntime and its checkpoint in mmdet on a CPU.
 
 python -m benchmarks.onnx_speed CONFIG CHECKPOINT FILE.onnx IMAGE --threads 1
 """
@@ -27,7 +27,7 @@ from mmdet_retina_plus.inference.export.resize_rule import (
 @click.argument('checkpoint')
 @click.argument('file')
 @click.argument('image')
-@click.option('--threads', default=1, help='Of each of both.')
+@click.option('--threads', default=1, help='Number of threads on each side.')
 @click.option('--repeats', default=9)
 @click.option('--cfg-options', multiple=True)
 def main(

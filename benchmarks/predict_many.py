@@ -22,7 +22,7 @@ OPTIONS = (
 
 
 def write_checkpoint(folder: Path) -> list[str]:
-    """Config and checkpoint of a detector that finds 100 boxes anywhere."""
+    """Write a detector that finds 100 boxes in any image."""
     import torch
     from mmdet.registry import MODELS
     from mmengine.config import Config
@@ -37,7 +37,7 @@ def write_checkpoint(folder: Path) -> list[str]:
 
 
 def write_images(folder: Path, count: int, side: int) -> None:
-    """Links to one image of noise."""
+    """Write links to one image of noise."""
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (64, 64, 3), dtype=np.uint8)
     pixels = cv2.resize(pixels, (side, side))
@@ -48,7 +48,7 @@ def write_images(folder: Path, count: int, side: int) -> None:
 
 
 def peak(arguments: list[str]) -> tuple[float, float]:
-    """Most memory of a command in MB, and its seconds."""
+    """Peak memory of a command in MB, and its seconds."""
     begin = time.perf_counter()
     words = [sys.executable, '-c', COMMAND, 'predict', *arguments]
     process = os.posix_spawn(sys.executable, words, os.environ)
@@ -59,9 +59,11 @@ def peak(arguments: list[str]) -> tuple[float, float]:
 
 
 @click.command()
-@click.option('--images', default=20_000, help='Small ones, of 64 px.')
-@click.option('--side', default=20_000, help='Of the huge one. 0: none.')
-@click.option('--tile', default=1024, help='Of the huge one.')
+@click.option('--images', default=20_000, help='Images of 64 px.')
+@click.option(
+    '--side', default=20_000, help='Side of the huge image. 0: none.'
+)
+@click.option('--tile', default=1024, help='Tiles of the huge image.')
 def main(images: int, side: int, tile: int) -> None:
     """Print the peaks for a tenth of the images, all, and a huge one."""
     cases = [(images // 10, 64), (images, 64)] + ([(1, side)] if side else [])

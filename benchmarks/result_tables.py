@@ -5,11 +5,11 @@ A page marks a table by the file of its runs and the values that select them:
 <!-- results retinaunet data=pennfudan -->
 <!-- end -->
 
-A row of a file is a run, or several where `statistic` says so. The columns in
-`SOURCE` say where it comes from; the table shows the others as they stand. In
-a file with a column `seed`, the columns before it name what was run, and the
-table shows those that differ. The columns after it are scores, of which it
-shows the mean and the sample standard deviation over seeds.
+A row of a file is a run, or several runs if it has a `statistic`. The columns
+in `SOURCE` record its source; the table shows the other columns unchanged. In
+a file with a column `seed`, the columns before it identify the run, and the
+table shows those that differ. The columns after it are scores, shown as mean
+and sample standard deviation over seeds.
 
 python -m benchmarks.result_tables
 """
@@ -29,12 +29,12 @@ SOURCE = ['statistic', 'command', 'commit', 'date', 'device', 'versions']
 
 
 def fill(text: str, marker: str, table: Callable[..., str]) -> str:
-    """A page with its tables.
+    """Fill in the tables of a page.
 
     Args:
         text: The page.
-        marker: First word of the comment that a table follows.
-        table: Makes a table from the comment's other words.
+        marker: First word of the comment before a table.
+        table: Makes a table from the other words of the comment.
     """
     block = re.compile(
         rf'(<!-- {marker} ([^\n]+) -->\n).*?(<!-- end -->)', re.DOTALL
@@ -46,17 +46,17 @@ def fill(text: str, marker: str, table: Callable[..., str]) -> str:
 
 
 def results(name: str, *selection: str) -> str:
-    """A table of runs, in the order of their file.
+    """Make a table of runs in the order of their file.
 
     Args:
         name: File in docs/results, without its suffix.
-        selection: ``column=value``; the table leaves these columns out, and
-            those without any value.
+        selection: ``column=value``. The table leaves out these columns, and
+            empty ones.
 
     Raises:
         ValueError: No run is selected.
     """
-    # As text, so that digits stay as they were measured.
+    # As strings, to keep the digits of the measurements.
     runs = pd.read_csv(RESULTS / f'{name}.csv', dtype=str, na_filter=False)
     for column, value in (part.split('=') for part in selection):
         runs = runs[runs[column] == value].drop(columns=column)
@@ -96,7 +96,7 @@ def mean(values: pd.Series) -> str:
 
 
 def grouped(cell: str) -> str:
-    """A cell, thousands apart if it is a whole number."""
+    """Group the thousands of a cell that is a whole number."""
     return f'{int(cell):,}' if cell.isdigit() else cell
 
 

@@ -1,7 +1,7 @@
 """Train variants of one config side by side: same seeds, same steps.
 
-Two runs at a time, one thread each. Prints AP, time per step and peak memory;
-writes them to results.json, and a picture where shares of the data differ.
+Two runs at a time, one thread each. Prints AP, time per step and peak memory,
+writes them to results.json, and draws AP over the fraction of the data.
 
 python -m benchmarks.training configs/retinanet_r18_fpn_pennfudan.py $ROOT
 """
@@ -36,11 +36,11 @@ NO_MASKS = {
 
 @dataclass(frozen=True)
 class Side:
-    """What differs from the config that is named.
+    """Differences from the given config.
 
     Attributes:
         options: Changes to the config.
-        family: First word of the name of a config to take instead, such as
+        family: First word of the name of a config to use instead, such as
             retinanet for retinaunet_r18_fpn_donuts.py.
     """
 
@@ -84,7 +84,7 @@ COLUMNS = {
     '--shares',
     default='1',
     show_default=True,
-    help='Of the training images, such as 1,0.2: evenly spaced in their file.',
+    help='Fractions of the training images, such as 1,0.2, evenly spaced.',
 )
 @click.option('--seeds', default='0,1,2', show_default=True)
 @click.option('--jobs', default=2, show_default=True, help='Runs at a time.')
@@ -152,10 +152,10 @@ def main(
 
 @dataclass
 class Run:
-    """One training.
+    """One training run.
 
     Attributes:
-        numbers: As ``COLUMNS``, then seconds a step and peak MB.
+        numbers: ``COLUMNS``, then seconds per step and peak MB.
     """
 
     side: str
@@ -177,7 +177,7 @@ class Run:
 
 
 def sibling(config: str, family: str) -> str:
-    """The config of another family that has the rest of the name in common."""
+    """Config of another family with the same rest of the name."""
     path = Path(config)
     if not family:
         return config
@@ -189,9 +189,9 @@ def count_images(annotations: Path) -> int:
 
 
 def subset(share: float, num_images: int) -> dict[str, str]:
-    """Options that take evenly spaced images of the training set.
+    """Options that select evenly spaced images of the training set.
 
-    The first of a file may all be of one kind, as Penn-Fudan's are.
+    The first images of a file may be of one kind, as in Penn-Fudan.
     """
     if share == 1:
         return {}
@@ -215,7 +215,7 @@ def data_options(root: str) -> dict[str, str]:
 def train(
     run: Run, config: str, work_dir: Path, options: dict[str, str]
 ) -> Run:
-    """Run `mim train` and fill in its numbers, AP of the last validation."""
+    """Run `mim train` and record its numbers; AP is of the last validation."""
     folder = work_dir / run.folder
     folder.mkdir(parents=True)
     command = [
@@ -284,7 +284,7 @@ def row(variant: str, runs: list[Run]) -> list[str]:
 
 
 def summary(values: tuple[float, ...]) -> str:
-    """Mean and spread; nothing where a run has no such metric."""
+    """Mean and spread; empty if a run lacks the metric."""
     if any(map(isnan, values)):
         return ''
     spread = statistics.stdev(values) if len(values) > 1 else nan

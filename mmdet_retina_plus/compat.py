@@ -1,19 +1,18 @@
-"""Checkpoints of mmengine load on torch >= 2.6 with ``weights_only`` left on.
+"""Load mmengine's checkpoints on torch >= 2.6 with ``weights_only``.
 
-mmengine pickles its log history beside the weights. Since torch 2.6 such a
-file is refused, so that `mim test` and `mim train --resume` fail on any
-checkpoint that mmengine wrote. Here the few globals that those files need are
-named as safe; whatever else a file asks for is still refused.
+mmengine pickles its log history with the weights. Since version 2.6, torch
+refuses such files, so `mim test` and `mim train --resume` fail on any
+checkpoint of mmengine. This module registers the few globals that they need
+as safe. Anything else in a file is still refused.
 
-onedl-mmengine reads what is refused a second time without ``weights_only``,
-and mmengine reads what it downloads without it from the start; here they do
-not.
+onedl-mmengine retries refused files without ``weights_only``, and mmengine
+loads downloads without it. This module turns both off.
 
-A file can neither call other functions nor make arrays of Python objects, by
-a numpy dtype that lies about its memory for example.
+A file can neither call other functions nor make arrays of Python objects, for
+example through a numpy dtype with a false memory layout.
 
-What it holds is data to a training that resumes from it: no text in it runs as
-a config, and no file that it names is removed or written.
+A training that resumes from a file runs no text in it as a config, and
+removes or writes no file that it names.
 """
 
 import pickle
@@ -32,14 +31,14 @@ from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.runner import Runner, checkpoint
 from packaging.version import Version
 
-# The functions that mmengine's pickles name by their class.
+# Methods that mmengine's pickles refer to by class and name.
 METHODS: dict[type, tuple[str, ...]] = {
     HistoryBuffer: ('min', 'max', 'current', 'mean'),
     OneCycleParamScheduler: ('_annealing_cos', '_annealing_linear'),
 }
 
 SAFE = Version('2.6')
-"""The first torch with ``weights_only`` on."""
+"""First version of torch with ``weights_only`` on by default."""
 NUMBER = re.compile(r'[biufc]\d+')
 BYTE_ORDERS = ('<', '>', '=', '|')
 
@@ -56,15 +55,15 @@ def known_method(owner: object, name: str) -> Callable:
 
 
 class NumberType:
-    """Stand-in for ``numpy.dtype``, which a file could change at will.
+    """Stand-in for ``numpy.dtype``, whose state a file could set freely.
 
     Args:
         code: Type code of a number, such as ``f8``.
-        align: What numpy writes.
-        copy: What numpy writes.
+        align: Argument that numpy writes; unused.
+        copy: Argument that numpy writes; unused.
 
     Raises:
-        pickle.UnpicklingError: It is not of numbers.
+        pickle.UnpicklingError: The type is not a number.
     """
 
     def __init__(self, code: str, align: bool = False, copy: bool = True):
@@ -74,7 +73,7 @@ class NumberType:
 
     def __setstate__(self, state: tuple) -> None:
         _, order, *rest = state
-        # Neither fields nor sizes nor flags of its own.
+        # No fields, sizes or flags.
         if order not in BYTE_ORDERS or rest != [None, None, None, -1, -1, 0]:
             raise refused(f'a dtype with the state {state!r}')
         self.dtype = self.dtype.newbyteorder(order)
@@ -89,25 +88,25 @@ class NumberArray(np.ndarray):
     def __setstate__(self, state: tuple) -> None:
         version, shape, kind, is_fortran, content = state
         if type(kind) is not NumberType or not isinstance(content, bytes):
-            raise refused('an array of other things than numbers')
+            raise refused('an array that is not of numbers')
         super().__setstate__((version, shape, kind.dtype, is_fortran, content))
 
     def __reduce__(self) -> str | tuple:
-        # What is saved again names numpy's own class.
+        # When saved again, the pickle names numpy's class.
         return self.view(np.ndarray).__reduce__()
 
 
 def number_array(kind: object, shape: object, code: object) -> NumberArray:
-    """Stand-in for the function that numpy's pickles make an array with."""
+    """Stand-in for the function that creates arrays in numpy's pickles."""
     if kind is not NumberArray:
         raise refused(f'an array of the class {kind!r}')
     return np.ndarray.__new__(NumberArray, (0,), 'b')
 
 
 def number(kind: object, content: object) -> np.generic:
-    """Stand-in for the function that numpy's pickles make a number with."""
+    """Stand-in for the function that creates numbers in numpy's pickles."""
     if type(kind) is not NumberType or not isinstance(content, bytes):
-        raise refused('a scalar that is no number')
+        raise refused('a scalar that is not a number')
     if len(content) != kind.dtype.itemsize:
         raise refused('a number of another size than its dtype')
     return np.frombuffer(content, kind.dtype)[0]
@@ -121,13 +120,13 @@ def refused(what: str) -> pickle.UnpicklingError:
 
 
 def allow_mmengine_checkpoints() -> None:
-    """Name the globals of mmengine's checkpoints as safe for ``torch.load``.
+    """Register the globals of mmengine's checkpoints as safe to load.
 
-    Does nothing before torch 2.6, where they load as they are.
+    Before torch 2.6 this is not needed and does nothing.
     """
     if Version(torch.__version__) < SAFE:
         return
-    # numpy 2 moved these functions; files name the place of the numpy that
+    # numpy 2 moved these functions; files have the path of the numpy that
     # wrote them.
     stand_ins: list[tuple[Callable, str]] = [
         (function, f'numpy.{core}.multiarray.{name}')
@@ -161,7 +160,7 @@ class SafeTorch:
 
 
 def keep_weights_only() -> None:
-    """Take unsafe loading from mmengine's loaders, of files and of URLs."""
+    """Disable unsafe loading in mmengine's loaders of files and URLs."""
     if Version(torch.__version__) < SAFE:
         return
     checkpoint.load_url = partial(checkpoint.load_url, weights_only=True)

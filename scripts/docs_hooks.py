@@ -1,8 +1,8 @@
-"""Pages of the site that are generated, and links that leave docs/.
+"""Generate pages of the site, and convert links that leave docs/.
 
-MkDocs calls the functions `on_…`. A page in docs/ links to files of the
-checkout by relative paths, which a repository browser follows; on the site
-such a link leads to the generated page that shows the file.
+MkDocs calls the functions `on_…`. Pages in docs/ link to files of the checkout
+by relative paths, which work in a repository browser. On the site, these links
+lead to the generated page that shows the file.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ CONFIG_FOLDERS = {
     'sweeps': ('sweeps', 'Points to train at, and what papers report'),
     'bases': ('_base_', 'Fragments that several configs inherit from'),
 }
-"""Folder below configs/ and purpose, by the end of the page's name."""
+"""Folder below configs/ and its purpose, by the end of the page's name."""
 
 COPIED = {
     'CONTRIBUTING.md': 'contributing.md',
     'CHANGELOG.md': 'changelog.md',
     'configs/README.md': 'reference/configs.md',
 }
-"""Pages that show a file of the checkout outside of docs/."""
+"""Pages that show a file outside docs/."""
 
 FUNCTIONS = (
     f'{PACKAGE}.config',
@@ -44,7 +44,7 @@ FUNCTIONS = (
     f'{PACKAGE}.synthetic.donuts.make_donuts',
     f'{PACKAGE}.inference.sahi_config.sahi_config',
 )
-"""Functions to import that lie outside of the rooms of modules."""
+"""Public functions outside the rooms of registered modules."""
 
 LINK = re.compile(r'(\]\()([^)\s]+)(\))')
 
@@ -61,16 +61,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(
     markdown: str, page: Page, config: MkDocsConfig, files: Files
 ) -> str:
-    """Let links lead to pages of the site."""
+    """Convert links to pages of the site."""
     return site_links(markdown, page.file.src_uri)
 
 
 def site_links(markdown: str, uri: str) -> str:
-    """A page whose links to files of the checkout lead to pages.
+    """Convert links to files of the checkout into links to pages.
 
     Args:
         markdown: Text of the page.
-        uri: Its path on the site.
+        uri: Path of the page on the site.
     """
     sources = {page: source for source, page in COPIED.items()}
     source = sources.get(uri, f'docs/{uri}')
@@ -93,8 +93,8 @@ def page_of(path: str, anchor: str = '') -> str | None:
     """Page that shows a file or folder of the checkout, None if none does.
 
     Args:
-        path: Relative to the checkout.
-        anchor: With the hash, of the link.
+        path: Path relative to the checkout.
+        anchor: Anchor of the link, with the hash sign.
     """
     if path in COPIED:
         return COPIED[path] + anchor
@@ -163,13 +163,13 @@ def functions_page() -> str:
     blocks = '\n'.join(f'::: {name}\n' for name in FUNCTIONS)
     return f"""# Functions
 
-What a script or a config may import beside the registered modules.
+What a script or a config may import besides the registered modules.
 
 {blocks}"""
 
 
 def rooms_of_modules() -> list[str]:
-    """Rooms whose `__init__.py` imports what configs name."""
+    """Rooms of registered modules, which their `__init__.py` imports."""
     return [
         path.parent.name
         for path in sorted((ROOT / PACKAGE).glob('*/__init__.py'))
@@ -180,8 +180,7 @@ def rooms_of_modules() -> list[str]:
 def public_names(room: Path) -> list[str]:
     """Names that a room exports, each with the module that defines it.
 
-    A module may have the name of its function, which the room's name alone
-    does not tell apart.
+    The module is needed because it may have the name of its function.
     """
     return [
         f'{node.module}.{name.name}'
@@ -192,7 +191,7 @@ def public_names(room: Path) -> list[str]:
 
 
 def room_page(room: str) -> str:
-    """Reference of a room, one section per public name."""
+    """Reference page of a room, with one section per public name."""
     folder = ROOT / PACKAGE / room
     blocks = '\n'.join(
         f'::: {PACKAGE}.{room}.{name}\n' for name in public_names(folder)
@@ -202,7 +201,7 @@ def room_page(room: str) -> str:
 
 
 def rooms_page() -> str:
-    """Every module of every room with the first line of its docstring."""
+    """Page of all modules by room, with the first lines of docstrings."""
     folders = sorted(
         path.parent for path in (ROOT / PACKAGE).glob('*/__init__.py')
     )
@@ -237,7 +236,7 @@ def parse(path: Path) -> ast.Module:
 
 
 def config_page(folder: str, purpose: str) -> str:
-    """Configs of a folder: the header of each as text, then its code."""
+    """Page of the configs of a folder: each header as text, then the code."""
     paths = sorted((ROOT / 'configs' / folder).glob('*.py'))
     title = f'configs/{folder}'.rstrip('/')
     sections = '\n'.join(config_section(path) for path in paths)
@@ -250,7 +249,7 @@ def config_page(folder: str, purpose: str) -> str:
 def config_section(path: Path) -> str:
     header, code = split_header(path.read_text(encoding='utf-8'))
     name = path.relative_to(ROOT).as_posix()
-    # The name is the anchor, which headings of dashes and dots would change.
+    # Sets the anchor, since MkDocs would change dashes and dots.
     title = f'## {path.stem} {{ #{path.stem} }}'
     body = ''.join(f'    {line}'.rstrip() + '\n' for line in code.split('\n'))
     return (
@@ -260,7 +259,7 @@ def config_section(path: Path) -> str:
 
 
 def split_header(text: str) -> tuple[str, str]:
-    """The comment at the start of a config, without its marks; the rest."""
+    """Split a config into the text of its first comment, and the rest."""
     lines = text.rstrip().split('\n')
     size = next(
         (i for i, line in enumerate(lines) if not line.startswith('#')),
@@ -271,19 +270,19 @@ def split_header(text: str) -> tuple[str, str]:
 
 
 def as_markdown(header: str) -> str:
-    """A comment as Markdown: what it indents is code, the rest is text."""
+    """Convert a comment to Markdown; indented lines become code."""
     lines = [
         f'    {line[2:]}' if line.startswith('  ') else escape(line)
         for line in header.split('\n')
     ]
-    # Without a blank line before it, such code would continue the paragraph.
+    # Without a blank line, code would continue the paragraph.
     return re.sub(
         r'^(?! {4})(.+)\n(?= {4})', r'\1\n\n', '\n'.join(lines), flags=re.M
     )
 
 
 def escape(line: str) -> str:
-    """Text that Markdown shows as it is; pages that it names become links."""
+    """Escape text for Markdown, and link the pages that it names."""
     pieces = re.split(r'(`[^`]*`)', line)
     return ''.join(
         piece

@@ -1,7 +1,7 @@
-"""Train RetinaMask on generated shapes, test it, draw: what `make demo` runs.
+"""Train RetinaMask on generated shapes, test it and draw: `make demo`.
 
-Arguments: the distribution that mim finds mmdet by, the config, and a folder
-for everything that is written.
+Arguments: the distribution by which mim finds mmdet, the config, and a folder
+for all output.
 """
 
 import re
@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-# By its folder: importing the package takes seconds, all of mmdet's.
+# By its folder, since importing the package takes seconds for mmdet.
 TOOLCHAIN = 'mmdet_retina_plus/toolchain'
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / TOOLCHAIN))
 import processes  # noqa: E402
@@ -21,12 +21,12 @@ STEP = re.compile(
     r'Iter\((\w+)\) +\[ *(\d+)/(\d+)\]'
     r'(?:.*? eta: ((?:\d+ days?, )?[\d:]+))?'
 )
-"""A line of mmengine's log: what it does, step, steps and time left.
+"""A line of mmengine's log: loop, step, number of steps and time left.
 
-The last line of a validation has the metrics in place of the time.
+The last line of a validation has the metrics instead of the time.
 """
 EVERY = 100
-"""Steps between two lines where no bar can be drawn."""
+"""Steps between two lines if no bar can be drawn."""
 console = Console()
 
 
@@ -50,7 +50,7 @@ def main(mmdet: str, config: str, folder: Path) -> None:
 
 
 def show_report(folder: Path) -> None:
-    """The metrics as a table, and the paths of the pictures."""
+    """Print the metrics as a table, and the paths of the pictures."""
     from mmdet_retina_plus.analysis.training_report import (
         draw_pictures,
         metric_table,
@@ -64,10 +64,10 @@ def show_report(folder: Path) -> None:
 
 
 def follow(command: list[str | Path], log: Path) -> float:
-    """Run a command with its steps as a bar, or in lines where none is drawn.
+    """Run a command and show its steps, as a bar on a terminal, else as lines.
 
     Returns:
-        The seconds that it took.
+        Seconds that the command took.
     """
     begin = time.monotonic()
     columns = (
@@ -115,4 +115,4 @@ if __name__ == '__main__':
     except (OSError, ValueError) as error:
         sys.exit(f'demo: {error}')
     except KeyboardInterrupt:
-        sys.exit('demo: interrupted; `make demo` begins it anew')
+        sys.exit('demo: interrupted; `make demo` starts over')

@@ -1,13 +1,12 @@
-"""Make `.venv`: what `make setup` runs. Standard library only.
+"""Create `.venv` for `make setup`, with the standard library only.
 
-Arguments are those of `retina-plus build-mmcv`; the environment variable
-STACK chooses OpenMMLab's packages or those of the onedl fork, which get an
-environment of their own. Safe to interrupt and to run again: pip skips what
-is installed, and the wheel of mmcv, once compiled, is kept for later
-environments.
+Arguments are those of `retina-plus build-mmcv`. The environment variable STACK
+selects OpenMMLab's packages or those of the onedl fork, which get a separate
+environment. The script can be interrupted and run again: pip skips what is
+installed, and the compiled wheel of mmcv is kept for later environments.
 """
 
-# Lets an older Python get as far as the check that refuses it.
+# Lets an older Python reach the check that refuses it.
 from __future__ import annotations
 
 import argparse
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-# Before the package is installed, two of its files are found by their folder.
+# The package is not installed yet, so two of its files are imported by path.
 sys.path.insert(0, str(ROOT / 'mmdet_retina_plus' / 'toolchain'))
 import machine  # noqa: E402
 import processes  # noqa: E402
@@ -84,23 +83,23 @@ def main(build_options: list[str]) -> None:
     elif build_options:
         command = ['build-mmcv', *STACK.build_options, *build_options]
         say(
-            'mmcv is there already, so BUILD_MMCV changes nothing; to rebuild '
-            f'it: {STACK.venv}/bin/retina-plus {shlex.join(command)}'
+            'mmcv is already installed, so BUILD_MMCV has no effect; to '
+            f'rebuild it: {STACK.venv}/bin/retina-plus {shlex.join(command)}'
         )
     if not python_runs('import mmcv.ops, mmdet_retina_plus'):
-        fail('The environment is complete but does not import', LOG)
+        fail('The environment is complete but cannot be imported', LOG)
     minutes = (time.monotonic() - begin) / 60
     say(
-        f'The environment stands after {minutes:.1f} min: '
+        f'The environment is ready after {minutes:.1f} min: '
         f'`. {STACK.venv}/bin/activate` to enter it.'
     )
 
 
 def check_options(build_options: list[str]) -> argparse.Namespace:
-    """Refuse a typo before anything is downloaded.
+    """Check the options before anything is downloaded.
 
-    The options are those of `retina-plus build-mmcv`, whose click is not
-    installed yet, but for --fork: STACK=onedl.
+    They are those of `retina-plus build-mmcv`, whose click is not installed
+    yet, except --fork, which is STACK=onedl.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument('--cuda', action='store_true')
@@ -114,12 +113,12 @@ def check_options(build_options: list[str]) -> argparse.Namespace:
 
 
 def check_machine(build_options: list[str]) -> None:
-    """Say what is missing before anything is downloaded."""
+    """Report what is missing before anything is downloaded."""
     if sys.version_info[:2] not in ((3, 11), (3, 12)):
         fail(
             'Python 3.11 or 3.12 is needed, this is '
             f'{sys.version.split()[0]}: '
-            'install one, or name it by `make PYTHON=/path/to/python3.11`'
+            'install one, or name it with `make PYTHON=/path/to/python3.11`'
         )
     options = check_options(build_options)
     try:
@@ -139,13 +138,13 @@ def check_machine(build_options: list[str]) -> None:
 
 
 def wheel_pattern(cuda: bool) -> str:
-    """Matches a compiled wheel of mmcv that fits Python and torch here.
+    """Pattern of a compiled wheel of mmcv that fits Python and torch here.
 
-    Whether torch is to see a GPU, which asks for another wheel, is not known
-    before it is installed.
+    Before torch is installed, it is unknown whether it will see a GPU, which
+    needs another wheel.
 
     Args:
-        cuda: Only one for GPUs.
+        cuda: Whether only a wheel for GPUs matches.
     """
     python = 'cp{}{}'.format(*sys.version_info[:2])
     name = STACK.mmcv.replace('-', '_')
@@ -163,7 +162,7 @@ def pinned(distribution: str) -> str:
 
 
 def check_disks() -> None:
-    """Refuse disks on which the environment does not fit.
+    """Refuse disks without enough space for the environment.
 
     Raises:
         ValueError: With the fix.
@@ -176,7 +175,8 @@ def check_disks() -> None:
         FREE_GIGABYTES_CUDA,
         ', or name an index of CPU builds of torch by PIP_EXTRA_INDEX_URL',
     )
-    # Elsewhere, and on an index of CPU builds, torch has no CUDA libraries.
+    # On other systems, and from an index of CPU builds, torch has no CUDA
+    # libraries.
     if (
         not sys.platform.startswith('linux')
         or re.search(r'\bcpu\b', index)
@@ -191,21 +191,21 @@ def check_disks() -> None:
 
 
 def make_venv() -> None:
-    """A virtual environment whose pip runs; a broken one is replaced."""
+    """Create a virtual environment with pip; replace a broken one."""
     if not python_runs('import pip'):
         command = [sys.executable, '-m', 'venv', '--clear', VENV]
         try:
             processes.run(command, Path(os.devnull))
         except processes.CommandFailed as error:
             fail(
-                f'Python cannot make a virtual environment ({error}): install '
+                f'Cannot create a virtual environment ({error}): install '
                 f'python3.{sys.version_info[1]}-venv, or see '
                 f'`{sys.executable} -m venv {VENV}`'
             )
 
 
 def build_mmcv(options: list[str]) -> None:
-    """Compile the operators, or take the wheel of an earlier environment."""
+    """Compile the operators, or use the wheel of an earlier environment."""
     say('Installing mmcv ...')
     command = [VENV / 'bin' / 'retina-plus', 'build-mmcv']
     run(
@@ -233,7 +233,7 @@ def run(
     on_line: Callable[[str], object] = bool,
     env: dict[str, str] | None = None,
 ) -> None:
-    """Run a command, its output in the log; a failure ends with its reason."""
+    """Run a command with its output in the log; exit if it fails."""
     try:
         processes.run(command, LOG, on_line, env)
     except processes.CommandFailed as error:
@@ -241,7 +241,7 @@ def run(
 
 
 def python_runs(code: str) -> bool:
-    """Whether the environment's Python exists and the code exits with 0."""
+    """Whether the environment's Python exists and runs the code."""
     if not PYTHON.is_file():
         return False
     try:

@@ -170,6 +170,6 @@ def test_a_signal_to_the_demo_ends_its_training(mim, tmp_path):
     )
     program.send_signal(signal.SIGTERM)
     (line,) = program.communicate(timeout=60)[1].splitlines()
-    assert line == 'demo: interrupted; `make demo` begins it anew'
+    assert line == 'demo: interrupted; `make demo` starts over'
     assert program.returncode == 1
     check_that_all_end(descendants)

@@ -1,1 +1,1 @@
-"""Analysis of losses: their anchors, distributions, curves and logs."""
+"""Analysis of anchors, assignments, losses, detections and logs."""

@@ -1,4 +1,4 @@
-"""How well a config's anchors fit its objects, as training resizes them."""
+"""Measure how well a config's anchors fit its resized objects."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -17,21 +17,21 @@ from mmdet_retina_plus.common.network_boxes import network_boxes
 from .loss_data import bare_datasets
 
 MOST = 50_000
-"""Objects to look at, drawn where there are more."""
+"""Maximum number of objects; more are sampled."""
 RATIO_EDGES = (1 / 3, 2 / 3, 3 / 2, 3)
 """Bin edges of height over width."""
 RATIOS = ('over 3:1', '3:1 to 3:2', 'square', '2:3 to 1:3', 'under 1:3')
-"""Names of what lies between the edges, as width : height."""
+"""Names of the bins between the edges, as width : height."""
 
 
 class Objects(NamedTuple):
     """Objects of a training set.
 
     Attributes:
-        boxes: In pixels of the network's input, shape (N, 4).
+        boxes: Boxes in pixels of the network's input, shape (N, 4).
         sizes: Width and height of each box's padded image, shape (N, 2).
         areas: Areas of the boxes in the original image, shape (N,).
-        seen: Number of objects from which these were drawn.
+        seen: Number of objects from which these were sampled.
     """
 
     boxes: np.ndarray
@@ -46,7 +46,7 @@ class Objects(NamedTuple):
         return height / width
 
     def some(self, most: int) -> 'Objects':
-        """At most this many of them, drawn at random."""
+        """Sample at most this many objects."""
         if len(self.boxes) <= most:
             return self
         rows = np.random.default_rng(0).choice(
@@ -58,7 +58,7 @@ class Objects(NamedTuple):
 
 
 def read_objects(cfg: Any, pad_size_divisor: int) -> Objects:
-    """Objects of a config's training data, behind mmdet's own filters.
+    """Read the objects of a config's training data, after mmdet's filters.
 
     Args:
         cfg: The config.
@@ -74,7 +74,7 @@ def read_objects(cfg: Any, pad_size_divisor: int) -> Objects:
     boxes, sizes, areas = (np.concatenate(x) for x in zip(*parts, strict=True))
     if not len(boxes):
         raise ValueError(
-            'The train data has no objects: `retina-plus doctor CONFIG` says '
+            'The train data has no objects: `retina-plus doctor CONFIG` shows '
             'why'
         )
     return Objects(boxes, sizes, areas, len(boxes)).some(MOST)
@@ -86,7 +86,7 @@ def boxes_of(
     """Boxes of a data set, sizes of their images, and original areas.
 
     Args:
-        chain: Configs of the data set and its wrappers, from the outside.
+        chain: Configs of the wrappers, outermost first, and of the data set.
         dataset: The data set, without a pipeline.
         pad_size_divisor: Divisor of the data preprocessor.
     """
@@ -109,10 +109,10 @@ def boxes_of(
 
 
 def anchor_head(model: Any) -> tuple[str, Any]:
-    """Key and head of a detector with anchors.
+    """Find the head with anchors of a detector, and its key.
 
     Raises:
-        ValueError: It has none, or its anchors have no fixed shapes.
+        ValueError: No head has anchors of fixed shapes.
     """
     key = 'rpn_head' if getattr(model, 'with_rpn', False) else 'bbox_head'
     head = getattr(model, key, None)
@@ -120,14 +120,14 @@ def anchor_head(model: Any) -> tuple[str, Any]:
         name = type(model if head is None else head).__name__
         raise ValueError(
             f'{name} has no anchors of fixed shapes, so there is nothing to '
-            'fit: RetinaHead, RetinaPlusHead, ATSSHead, SSDHead, YOLOV3Head, '
-            'RPNHead and the like have'
+            'fit: use a head such as RetinaHead, RetinaPlusHead, ATSSHead, '
+            'SSDHead, YOLOV3Head or RPNHead'
         )
     return key, head
 
 
 def measure(objects: Objects, generator: Any) -> dict[str, Any]:
-    """Best IoU of all objects, and by size and aspect ratio; plain data."""
+    """Summarise best IoUs: all, by size and by aspect ratio; JSON values."""
     ious = generator_iou(objects.boxes, objects.sizes, generator)
     sizes = size_group(objects.areas)
     ratios = np.searchsorted(RATIO_EDGES, objects.ratios)
@@ -145,7 +145,7 @@ def measure(objects: Objects, generator: Any) -> dict[str, Any]:
 
 
 def summary(ious: np.ndarray) -> dict[str, Any]:
-    """Count, mean, and shares below two thresholds; None where empty."""
+    """Count, mean, and fractions below two thresholds; None if empty."""
     if not len(ious):
         return dict(objects=0, mean_iou=None, below_04=None, below_05=None)
     return dict(

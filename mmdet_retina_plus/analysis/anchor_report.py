@@ -1,4 +1,4 @@
-"""Anchors of a config against its objects: numbers, and what would fit."""
+"""Report how a config's anchors fit its objects, and suggest better ones."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,14 +16,17 @@ def fit_report(
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
     enough: float = -1.0,
 ) -> dict[str, Any]:
-    """Measure the anchors of a config, and search better ones; plain data.
+    """Measure the anchors of a config and search for better ones.
 
     Args:
         config: An mmdet config.
         cfg_options: Changes of the config.
-        progress: Passes candidates on and shows how many are done.
-        enough: Fraction of the objects below an IoU of .5 up to which nothing
-            better is searched.
+        progress: Wraps an iterable to show progress.
+        enough: Search only if more than this fraction of the objects is below
+            an IoU of .5.
+
+    Returns:
+        The report as JSON values.
 
     Raises:
         ValueError: The config has no anchors, or no objects.
@@ -31,7 +34,7 @@ def fit_report(
     """
     check_kinds(config, ())
     cfg = read_config(config, cfg_options)
-    # Not before: where mmdet is broken, read_config says so better.
+    # After read_config, which reports a broken mmdet better.
     from mmdet.registry import MODELS
 
     from .anchor_fit import anchor_head, measure, read_objects
@@ -39,7 +42,7 @@ def fit_report(
 
     try:
         model = MODELS.build(cfg.model)
-    except Exception as error:  # Whatever a constructor may raise.
+    except Exception as error:  # Constructors may raise anything.
         raise ValueError(f'Cannot build the detector: {error!r}') from error
     key, head = anchor_head(model)
     divisor = getattr(model.data_preprocessor, 'pad_size_divisor', 1)
@@ -54,7 +57,7 @@ def fit_report(
     if found is not None:
         options = found.changes
         if 'anchor_generator' not in cfg.model[key]:
-            # The head's default would be lost.
+            # The config must repeat the head's default.
             options = options_of(found.generator)
         model_changes = overrides(key, options, found.changes, finer)
         suggestion = dict(
@@ -75,9 +78,10 @@ def fit_report(
 
 
 def finer_start(model: Any, key: str, generator: Any) -> int | None:
-    """First level of an FPN with one more fine level, None if impossible.
+    """`start_level` of an FPN with one finer level, None if impossible.
 
-    Other heads on the same pyramid count their levels from the first.
+    Other heads on the same pyramid refer to levels by number, so they rule it
+    out.
     """
     start = getattr(getattr(model, 'neck', None), 'start_level', 0)
     alone = (
@@ -108,13 +112,13 @@ def overrides(
     changes: Mapping[str, Any],
     finer: int | None,
 ) -> dict[str, Any]:
-    """What a config's `model` changes.
+    """Changes of a config's `model`.
 
     Args:
         key: Key of the head.
         options: Arguments of its anchor generator.
-        changes: Those of them that are new.
-        finer: First level of the neck if there is a finer one.
+        changes: Arguments that change.
+        finer: `start_level` of the neck if a finer level is added.
     """
     neck = {}
     if 'strides' in changes:
@@ -131,8 +135,8 @@ def write(report: Mapping[str, Any], out: Path, config: str) -> None:
     """Write a report as JSON.
 
     Raises:
-        ValueError: The file is the config, or has no folder.
-        OSError: It cannot be written.
+        ValueError: The file is the config, or its folder is missing.
+        OSError: The file cannot be written.
     """
     check_out(out, [config])
     replace(out, f'{as_json(report)}\n')

@@ -1,4 +1,4 @@
-"""Searches scales, ratios and levels of anchors that fit objects better."""
+"""Search for scales, ratios and levels of anchors that fit objects better."""
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import product
@@ -14,15 +14,15 @@ from .anchor_fit import Objects
 SCALES = (1, 1.2, 1.4, 1.7, 2, 2.4, 2.8, 3.4, 4, 4.8, 5.7, 6.7, 8, 9.5, 11, 13)
 """Octave base scales, a quarter of an octave apart."""
 MOST = 4000
-"""Objects that a candidate is tried on."""
+"""Objects that each candidate is tried on."""
 NEGLIGIBLE = 0.03
-"""A gain of the cost that is worth no change."""
+"""Gain that does not justify a change."""
 PER_DOUBLING = 0.05
-"""What twice the anchors have to gain."""
+"""Gain that justifies twice the anchors."""
 
 
 APART = 1.25
-"""Factor between ratios that are worth an anchor each."""
+"""Smallest factor between ratios with separate anchors."""
 
 
 class Shapes(NamedTuple):
@@ -37,10 +37,10 @@ class Suggestion(NamedTuple):
     """Anchors that fit better.
 
     Attributes:
-        shapes: Their options.
-        generator: Built from them.
-        changes: What differs from the config, by the key of the generator.
-        anchors: Per image, over their present number.
+        shapes: Options of the generator.
+        generator: Generator with these options.
+        changes: Options that differ from the config.
+        anchors: Anchors per image, relative to their present number.
     """
 
     shapes: Shapes
@@ -50,9 +50,9 @@ class Suggestion(NamedTuple):
 
 
 def shapes_of(generator: Any) -> Shapes | None:
-    """Options of a generator, None for one that has others.
+    """Read the options of a generator, None if it has other options.
 
-    SSD's and YOLO's list the sizes of each level.
+    Generators of SSD and YOLO list the sizes of each level.
     """
     strides = [stride[0] for stride in generator.strides]
     if (
@@ -72,7 +72,7 @@ def shapes_of(generator: Any) -> Shapes | None:
 
 
 def build(shapes: Shapes, like: Any) -> Any:
-    """A generator with other shapes, and all else as that of the config."""
+    """Build a generator with other shapes, otherwise like the config's."""
     return AnchorGenerator(
         strides=list(shapes.strides),
         ratios=list(shapes.ratios),
@@ -83,9 +83,9 @@ def build(shapes: Shapes, like: Any) -> Any:
 
 
 def ratio_choices(objects: Objects, now: Sequence[float]) -> list[tuple]:
-    """Ratios to try: the present ones, and those of the objects.
+    """Ratios to try: the present ones, and quantiles of the objects' ratios.
 
-    The latter are as many quantiles, and two more.
+    There are as many quantiles as present ratios, and two more.
     """
     logs = np.log2(objects.ratios)
     choices = [tuple(now)]
@@ -97,7 +97,7 @@ def ratio_choices(objects: Objects, now: Sequence[float]) -> list[tuple]:
 
 
 def distinct(ratios: Sequence[float]) -> tuple[float, ...]:
-    """Those of ascending ratios that differ by `APART` from the one before."""
+    """Drop ascending ratios closer than `APART` to the previous one."""
     kept = [ratios[0]]
     for ratio in ratios[1:]:
         if ratio >= APART * kept[-1]:
@@ -106,10 +106,10 @@ def distinct(ratios: Sequence[float]) -> tuple[float, ...]:
 
 
 def level_choices(strides: Sequence[int], finer: bool) -> list[tuple]:
-    """Strides to try: the present ones, and with a level finer.
+    """Strides to try: the present ones, and with a finer level.
 
     Args:
-        strides: The present ones.
+        strides: The present strides.
         finer: Whether the neck can have such a level.
     """
     now = tuple(strides)
@@ -125,19 +125,20 @@ def search(
     finer: bool,
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> Suggestion | None:
-    """Find anchors of the least cost; of nearly equal ones the nearest.
+    """Find anchors of the least cost, with as few changes as possible.
 
-    The cost is the share of the objects below an IoU of .5, plus the mean of
-    1 - IoU, plus `PER_DOUBLING` for twice the anchors.
+    The cost is the fraction of the objects below an IoU of .5, plus the mean
+    of 1 - IoU, plus `PER_DOUBLING` for twice the anchors.
 
     Args:
         objects: Objects of the training data.
-        generator: That of the config.
+        generator: Generator of the config.
         finer: Whether the neck can have a finer level.
-        progress: Passes candidates on and shows how many are done.
+        progress: Wraps an iterable to show progress.
 
     Returns:
-        None where nothing is worth a change, or the generator lists sizes.
+        Suggestion; None if no change is worthwhile, or the generator lists
+        sizes.
     """
     now = shapes_of(generator)
     if now is None:
@@ -173,18 +174,18 @@ def search(
 
 
 def cost(objects: Objects, generator: Any) -> float:
-    """Share of the objects below an IoU of .5, plus the mean misfit."""
+    """Fraction of objects below an IoU of .5, plus the mean of 1 - IoU."""
     ious = generator_iou(objects.boxes, objects.sizes, generator)
     return float((ious < GOOD_IOU).mean() + 1 - ious.mean())
 
 
 def density(shapes: Shapes) -> float:
-    """Number of anchors, up to a factor that all shapes share."""
+    """Number of anchors, up to a constant factor."""
     return len(shapes.ratios) * sum(stride**-2 for stride in shapes.strides)
 
 
 def changes_of(shapes: Shapes, now: Shapes) -> dict[str, Any]:
-    """Options that differ, as a config writes them."""
+    """Options that differ, as values of a config."""
     return {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in shapes._asdict().items()

@@ -1,4 +1,4 @@
-"""The anchors that a dense head's classification loss counts."""
+"""Anchors that a dense head's classification loss counts."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,17 +14,17 @@ from mmdet_retina_plus.common.loss_calls import (
 )
 
 WHICH = (
-    'heads of one-stage detectors work whose `loss_cls` takes logits, a label '
-    'for each anchor and weights: RetinaHead, RetinaPlusHead, ATSSHead, '
-    'FCOSHead and the like'
+    'use a head of a one-stage detector whose `loss_cls` takes logits, a '
+    'label per anchor and weights, such as RetinaHead, RetinaPlusHead, '
+    'ATSSHead or FCOSHead'
 )
 
 
 class Anchors(NamedTuple):
-    """Those that a loss counts.
+    """Anchors that a loss counts.
 
     Attributes:
-        logits: Shape (N, C), with a softmax (N, C + 1).
+        logits: Shape (N, C), for a softmax (N, C + 1).
         labels: Shape (N,), background is C.
     """
 
@@ -33,10 +33,10 @@ class Anchors(NamedTuple):
 
 
 def classifier(model: nn.Module) -> tuple[nn.Module, bool]:
-    """Classification loss of a detector, and whether on sigmoids.
+    """Classification loss of a detector, and whether it uses a sigmoid.
 
     Raises:
-        ValueError: It has none that is called as RetinaNet's.
+        ValueError: The detector has no loss that is called like RetinaNet's.
     """
     head = find_bbox_head(model)
     loss = getattr(head, 'loss_cls', None)
@@ -48,14 +48,14 @@ def classifier(model: nn.Module) -> tuple[nn.Module, bool]:
         )
     if has_soft_targets(loss):
         raise other_targets(loss)
-    # What the loss does counts, also where mmdet's head was not told.
+    # The loss decides, even if the head's setting differs.
     by_head = getattr(head, 'use_sigmoid_cls', False)
     return loss, bool(getattr(loss, 'use_sigmoid', by_head))
 
 
 def other_targets(loss: nn.Module) -> ValueError:
     return ValueError(
-        f'{type(loss).__name__} is called with other targets than labels: '
+        f'{type(loss).__name__} is called with targets other than labels: '
         f'{WHICH}'
     )
 
@@ -63,21 +63,20 @@ def other_targets(loss: nn.Module) -> ValueError:
 def seen_by_loss(
     model: nn.Module, images: Tensor, samples: list
 ) -> list[Anchors]:
-    """Anchors that the classification loss of a detector counts in a batch.
+    """Collect the anchors that a detector's classification loss counts.
 
-    The box head's loss is computed for that; masks and pixels of other heads
-    are not asked for.
+    Only the box head's loss is computed, not those of other heads.
 
     Args:
-        model: A single-stage detector, best in evaluation mode.
-        images: Shape (N, 3, H, W), with `samples` as the preprocessor of the
-            data leaves them.
+        model: A single-stage detector, preferably in evaluation mode.
+        images: Shape (N, 3, H, W), from the data preprocessor.
+        samples: Data samples of the images, from the data preprocessor.
 
     Returns:
-        One item for each call; mmdet's heads call once for each level.
+        One item per call of the loss; mmdet's heads call once per level.
 
     Raises:
-        ValueError: The loss takes something else, or logits are not finite.
+        ValueError: The loss has other arguments, or logits are not finite.
     """
     loss, use_sigmoid = classifier(model)
     head: Any = model.bbox_head
@@ -95,7 +94,7 @@ def seen_by_loss(
 def captured(
     loss: nn.Module, num_classes: int, use_sigmoid: bool
 ) -> Iterator[list[Anchors]]:
-    """Collect the anchors of all calls of a loss, within a `with`."""
+    """Collect the anchors of all calls of a loss during a `with` block."""
     calls: list[Anchors] = []
 
     def take(logits: Any, labels: Any, weight: Tensor | None) -> None:
@@ -112,8 +111,8 @@ def captured(
 def keep_weighted(
     logits: Tensor, labels: Tensor, weight: Tensor | None
 ) -> Anchors:
-    """Anchors with a weight above zero, in any of their classes."""
-    # Below zero are those that mmdet's cross entropy ignores.
+    """Keep anchors with a weight above zero in any class."""
+    # mmdet's cross entropy ignores labels below zero.
     keep = labels >= 0
     if weight is not None:
         keep &= (weight.reshape(len(labels), -1) > 0).any(dim=1)
@@ -127,7 +126,7 @@ def check_call(
     num_classes: int,
     use_sigmoid: bool,
 ) -> None:
-    """Refuse what is not a row of logits and a label for each anchor.
+    """Check that there are a row of logits and a label per anchor.
 
     Raises:
         ValueError: With the fix.
@@ -146,12 +145,11 @@ def check_call(
     if logits.size(1) != channels:
         raise ValueError(
             f'{name} gets {logits.size(1)} logits for {num_classes} classes '
-            f'instead of {channels}: say use_sigmoid={use_sigmoid} in the '
+            f'instead of {channels}: set use_sigmoid={use_sigmoid} in the '
             "config's loss_cls"
         )
     if not logits.isfinite().all():
         raise ValueError(
-            'The logits are not finite: the checkpoint is broken or its '
-            'training diverged, then take an earlier one; or the image holds '
-            'NaN'
+            'The logits are not finite: the checkpoint is broken, training '
+            'diverged (use an earlier checkpoint), or the image contains NaN'
         )

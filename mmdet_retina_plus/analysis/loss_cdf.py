@@ -1,4 +1,4 @@
-"""How the loss spreads over anchors: figure 4 of the focal loss paper."""
+"""Distribution of the loss over anchors: figure 4 of the focal loss paper."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 HARDEST = (0.001, 0.01, 0.1)
 """Fractions of the negatives whose share of the loss is shown."""
 HARDEST_POSITIVES = 0.2
-"""The paper: these carry about half of the positives' loss."""
+"""In the paper, these have about half of the positives' loss."""
 NAME, PARTIAL = 'loss_cdf', 'loss_cdf.partial'
 ENDINGS = ('.json', '.csv', '.png')
-"""In the order of writing: a picture is drawn when its data is safe."""
+"""In the order of writing: the picture is drawn after its data is saved."""
 
 
 def files_of(out: Path, name: str) -> list[Path]:
@@ -33,8 +33,8 @@ class Subject(NamedTuple):
 
     Attributes:
         model: The detector, in evaluation mode.
-        dataset: Its data.
-        seed: Seed of all generators, for random pipelines.
+        dataset: The data.
+        seed: Seed of all random generators, for random pipelines.
     """
 
     model: Any
@@ -51,36 +51,36 @@ def prepare(
     out: Path,
     device: str | None,
 ) -> Subject:
-    """Build model and data, and find mistakes before any work.
+    """Build model and data, and check all arguments.
 
     Args:
         config: An mmdet config.
         cfg_options: Changes of the config.
-        checkpoint: File or address.
+        checkpoint: File or URL.
         split: 'train' or 'val'.
         gammas: Gammas of the losses.
         out: Folder for the results.
         device: None: the first GPU, or else the CPU.
 
     Raises:
-        ValueError: One of them does not fit.
+        ValueError: An argument is wrong.
         ImportError: The environment is broken.
     """
     check_kinds(config, (checkpoint,))
     check_folder(out, [*files_of(out, NAME), *files_of(out, PARTIAL)])
     device = chosen_device(device)
     cfg = read_config(config, cfg_options)
-    # Not before: where mmdet is broken, read_config says so better.
+    # After read_config, which reports a broken mmdet better.
     from mmdet_retina_plus.common.trained_detectors import load_detectors
 
     from .counted_anchors import classifier
     from .loss_curves import build_losses
     from .loss_data import build_dataset
 
-    build_losses(gammas, (), None)  # It refuses what is no gamma.
+    build_losses(gammas, (), None)  # Checks the gammas.
     dataset = build_dataset(cfg, split)
     (model,) = load_detectors(cfg, [checkpoint], device)
-    classifier(model)  # It refuses heads whose loss is another.
+    classifier(model)  # Checks the head's loss.
     return Subject(model, dataset, seed_of(cfg) or 0)
 
 
@@ -90,17 +90,17 @@ def measure(
     gammas: list[float],
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> tuple['LossSpread', int, BaseException | None]:
-    """Count the losses of the first images, one at a time.
+    """Collect the losses of the first images, one image at a time.
 
     Args:
-        subject: What `prepare` returned.
-        total: Number of images to take.
+        subject: Result of `prepare`.
+        total: Number of images.
         gammas: Gammas of the losses.
-        progress: Passes image numbers on and shows how many are done.
+        progress: Wraps an iterable to show progress.
 
     Returns:
-        The losses, how many images they are of, all of them whole, and what
-        stopped it, if anything did.
+        The losses, the number of images they come from, and the error that
+        stopped the loop, if any.
     """
     from mmengine.dataset import pseudo_collate
     from mmengine.runner import set_random_seed
@@ -126,17 +126,17 @@ def measure(
             image = LossSpread(gammas)
             for logits, labels in calls:
                 image.add(logits, labels, use_sigmoid)
-            # In one step: whatever stops it, no image is counted by half.
+            # In one step, so that an interruption counts no half image.
             spread, done = spread + image, done + 1
     except KeyboardInterrupt as error:
         return spread, done, error
-    except Exception as error:  # Of files, pipelines and heads.
+    except Exception as error:  # From files, pipelines and heads.
         return spread, done, ValueError(f'{name}: {error_text(error)}')
     return spread, done, None
 
 
 def shares(histogram: 'LogHistogram', fractions: tuple[float, ...]) -> list:
-    """Shares of the loss that the hardest carry, None where there are none."""
+    """Shares of the loss of the hardest fractions, None without anchors."""
     if not histogram.count:
         return [None] * len(fractions)
     return [histogram.hardest(fraction) for fraction in fractions]
@@ -157,10 +157,10 @@ def write(
 
     Args:
         spread: The losses.
-        images: Their number.
-        split: That they are of.
-        out: Folder, made where there is none.
-        name: Name of the files; `NAME` takes the place of `PARTIAL`.
+        images: Number of images.
+        split: Split of the images.
+        out: Folder, created if missing.
+        name: Name of the files; `NAME` replaces files of `PARTIAL`.
 
     Returns:
         The files.
@@ -189,7 +189,7 @@ def write(
 
 
 def table_of(spread: 'LossSpread', images: int, split: str) -> dict:
-    """Content of the JSON file: shares of the hardest, and their source."""
+    """Content of the JSON file: shares of the hardest anchors, and counts."""
     positives, negatives = counts(spread)
     groups = (
         ('positives', spread.positives, (HARDEST_POSITIVES,)),
@@ -223,7 +223,7 @@ def labelled_curves(group: dict[float, 'LogHistogram']) -> dict[str, Any]:
 
 
 def curves_as_csv(groups: dict[str, dict[float, 'LogHistogram']]) -> str:
-    """Curves at fractions that crowd at the hard end, as the loss does."""
+    """Sample the curves, most densely at the hard end, where the loss is."""
     import numpy as np
 
     fractions = np.union1d(np.linspace(0, 1, 101), 1 - np.logspace(-2, -6, 41))

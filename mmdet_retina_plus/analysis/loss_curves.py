@@ -13,7 +13,7 @@ def build_losses(
     stars: tuple[tuple[float, float], ...],
     alpha: float | None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Focal losses and FL*s by their labels.
+    """Build focal losses and FL* losses, by their labels in the figure.
 
     Raises:
         ValueError: A number is out of its range.
@@ -32,11 +32,11 @@ def build_losses(
 
 
 def loss_and_gradient(loss: Any, logits: 'Tensor') -> tuple[Any, Any]:
-    """Loss of positives, and its derivative by the logit.
+    """Loss of positives, and its derivative with respect to the logit.
 
     Args:
         loss: Module of a sigmoid loss.
-        logits: Shape (N,), which are the paper's x_t, for the label is 1.
+        logits: Shape (N,), the paper's x_t, since all labels are positive.
 
     Returns:
         Two arrays of shape (N,).
@@ -56,8 +56,8 @@ def draw_loss_curves(
     """Plot all losses over p_t and their gradients over x_t.
 
     Args:
-        families: Focal losses and FL*s, by their labels.
-        alpha: What scales them, the left ordinate too.
+        families: Focal losses and FL* losses, by their labels.
+        alpha: Factor of the losses, which also scales the left y axis.
         format: Format of the picture, such as 'png'.
     """
     import torch
@@ -84,7 +84,7 @@ def draw_loss_curves(
         xlabel='probability of the true class, $p_t$',
         ylabel='loss',
         xlim=(0, 1),
-        ylim=(0, 5 * (alpha or 1)),  # Where it is 0, so is the loss.
+        ylim=(0, 5 * (alpha or 1)),  # With an alpha of 0 the loss is 0.
     )
     right.set(
         title='Its gradient',

@@ -1,4 +1,4 @@
-"""Build a config's data set such that images come with their objects."""
+"""Build a config's data set so that images come with their objects."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -15,20 +15,20 @@ from mmdet_retina_plus.common.text import error_text
 
 
 def annotations_first(pipeline: Sequence[Mapping]) -> list[Mapping]:
-    """Steps of a test pipeline, such that its boxes follow the image.
+    """Reorder a test pipeline so that boxes are transformed with the image.
 
-    mmdet's test pipelines load them behind Resize, since its metrics want
-    them where the file has them. Here they come directly behind the first
-    step, which loads the image; all else stays as it is.
+    mmdet's test pipelines load annotations after Resize, since its metrics
+    need original boxes. Here they follow the first step, which loads the
+    image. The order of the other steps stays.
 
     Raises:
-        ValueError: No step loads any.
+        ValueError: No step loads annotations.
     """
     loads = [is_annotations(step) for step in pipeline]
     if not any(loads):
         raise ValueError(
             'Its pipeline loads no objects: add dict('
-            "type='LoadAnnotations', with_bbox=True), or take the train split"
+            "type='LoadAnnotations', with_bbox=True), or use the train split"
         )
     first, *steps = pipeline
     return [
@@ -47,7 +47,7 @@ def dataset_settings(cfg: Any, split: str) -> Any:
     """Config of a dataloader's data set.
 
     Raises:
-        ValueError: There is none.
+        ValueError: The config has no such data set.
     """
     settings = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
     if settings is None:
@@ -62,24 +62,24 @@ def unreadable(split: str, error: Exception) -> ValueError:
 def bare_datasets(
     cfg: Any, split: str
 ) -> list[tuple[tuple[Mapping, ...], Any]]:
-    """Data sets of a dataloader, without wrappers and pipelines.
+    """Build the data sets of a dataloader without wrappers and pipelines.
 
     Args:
         cfg: The config.
         split: 'train' or 'val'.
 
     Returns:
-        For each its wrappers' configs, from the outside, with its own, and
-        the data set.
+        For each data set: the configs of its wrappers, outermost first, and
+        its own config; and the data set.
 
     Raises:
-        ValueError: There is none, or it cannot be built.
+        ValueError: A data set is missing or cannot be built.
     """
     from mmdet.registry import DATASETS
 
     settings = dataset_settings(cfg, split)
     try:
-        # pycocotools prints what it does, in between of our JSON.
+        # Progress messages of pycocotools would mix with our JSON.
         with redirect_stdout(StringIO()):
             return [
                 (
@@ -95,14 +95,14 @@ def bare_datasets(
 
 
 def build_dataset(cfg: Any, split: str) -> Any:
-    """Data set of a config's dataloader, which is left as it was.
+    """Build the data set of a config's dataloader.
 
     Args:
-        cfg: The config.
+        cfg: The config, which is not changed.
         split: 'train', whose pipeline stays, or 'val'.
 
     Raises:
-        ValueError: There is none, or it cannot be built.
+        ValueError: The data set is missing, empty or cannot be built.
     """
     from mmdet.registry import DATASETS
 

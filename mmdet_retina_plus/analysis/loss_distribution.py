@@ -1,7 +1,7 @@
-"""How the classification loss spreads over anchors, in bounded memory.
+"""Distribution of the classification loss over anchors, in bounded memory.
 
-Figure 4 of the focal loss paper, arXiv 1708.02002. All is done on logarithms,
-for at gamma 5 the loss of an easy background is below what a float can hold.
+Figure 4 of the focal loss paper, arXiv 1708.02002. Everything is computed on
+logarithms, since at gamma 5 the loss of an easy background underflows.
 """
 
 import numpy as np
@@ -11,35 +11,35 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 LOWEST = -1024
-"""Logarithm of the loss below which one bin takes all."""
+"""Logarithm of the loss below which all values share a bin."""
 HIGHEST = 32
 BINS_PER_UNIT = 128
 CHUNK = 2**20
-"""Logits whose losses are computed at once."""
+"""Logits per step."""
 
 
 class LogHistogram:
-    """Sorted, accumulated and normalised values, without keeping them.
+    """Cumulative distribution of values, without keeping the values.
 
-    A bin holds the number and the sum of values that differ by a factor of
-    at most r = exp(1 / BINS_PER_UNIT). So the curve is exact between bins,
-    and within a bin, where it is a chord of the true one, above it by at most
-    (sqrt(r) - 1) / (sqrt(r) + 1) = tanh(ln(r) / 4) < .002 of what the bin
-    adds. That leaves out values below exp(LOWEST), which share a bin, and
-    those above exp(HIGHEST).
+    A bin has the number and the sum of values that differ by at most a factor
+    of r = exp(1 / BINS_PER_UNIT). The curve is exact at the edges of bins.
+    Within a bin it is a chord of the true curve, and exceeds it by at most
+    (sqrt(r) - 1) / (sqrt(r) + 1) = tanh(ln(r) / 4) < .002 of the bin's sum.
+    This does not hold for values below exp(LOWEST) or above exp(HIGHEST),
+    which share a bin each.
     """
 
     ERROR = float(np.tanh(0.25 / BINS_PER_UNIT))
-    """Bound of the curve's error, as a share of its bin."""
+    """Bound of the curve's error, relative to the sum of the bin."""
 
     def __init__(self) -> None:
         bins = (HIGHEST - LOWEST) * BINS_PER_UNIT
         self.counts = np.zeros(bins, np.int64)
-        # In units of a bin's lower end: none of them underflows.
+        # In units of the bin's lower end, so that no sum underflows.
         self.sums = np.zeros(bins)
 
     def add(self, logs: NDArray) -> None:
-        """Count values, of which `logs` are the logarithms, any shape."""
+        """Add values, given their logarithms in any shape."""
         logs = np.asarray(logs, np.float64).ravel()
         bins = len(self.counts)
         index = np.floor((logs - LOWEST) * BINS_PER_UNIT)
@@ -49,7 +49,7 @@ class LogHistogram:
         self.sums += np.bincount(index, ratios, bins)
 
     def __add__(self, other: 'LogHistogram') -> 'LogHistogram':
-        """Histogram of the values of both, which stay as they are."""
+        """Histogram of the values of both."""
         both = LogHistogram()
         np.add(self.counts, other.counts, out=both.counts)
         np.add(self.sums, other.sums, out=both.sums)
@@ -61,11 +61,11 @@ class LogHistogram:
         return int(self.counts.sum())
 
     def curve(self) -> tuple[NDArray, NDArray]:
-        """Corners of the cumulative distribution, lowest values first.
+        """Vertices of the cumulative distribution, lowest values first.
 
         Returns:
-            Fractions of the number of values, from 0 to 1, and the shares of
-            their sum that these carry, from 0 to 1.
+            Fractions of the values, from 0 to 1, and their shares of the sum,
+            from 0 to 1.
 
         Raises:
             ValueError: There are no values.
@@ -73,7 +73,7 @@ class LogHistogram:
         (filled,) = self.counts.nonzero()
         if not len(filled):
             raise ValueError('No values, so they have no distribution')
-        # Whatever underflows here is nothing beside the largest.
+        # Sums that underflow here are negligible.
         scale = np.exp(lower_end(filled) - lower_end(filled[-1]))
         numbers, sums = (
             np.concatenate([[0.0], np.cumsum(values)])
@@ -82,16 +82,16 @@ class LogHistogram:
         return numbers / numbers[-1], sums / sums[-1]
 
     def cumulative(self, fractions: NDArray) -> NDArray:
-        """Share of the sum that the lowest `fractions` of values carry."""
+        """Share of the lowest `fractions` of values in the sum."""
         return np.interp(fractions, *self.curve())
 
     def hardest(self, fraction: float) -> float:
-        """Share of the sum that the highest `fraction` of values carries."""
+        """Share of the highest `fraction` of values in the sum."""
         return 1 - float(self.cumulative(np.array(1 - fraction)))
 
 
 def lower_end(index: NDArray) -> NDArray:
-    """Least logarithm in bins."""
+    """Lower end of bins, as a logarithm."""
     return LOWEST + index / BINS_PER_UNIT
 
 
@@ -99,10 +99,10 @@ class LossSpread:
     """Distributions of the focal loss of positives and of negatives.
 
     Args:
-        gammas: Gammas of the losses that are compared.
+        gammas: Gammas of the losses.
 
     Attributes:
-        positives, negatives: A `LogHistogram` for each gamma.
+        positives, negatives: A `LogHistogram` per gamma.
     """
 
     def __init__(self, gammas: list[float]) -> None:
@@ -110,9 +110,9 @@ class LossSpread:
         self.negatives = {gamma: LogHistogram() for gamma in gammas}
 
     def add(self, logits: Tensor, labels: Tensor, use_sigmoid: bool) -> None:
-        """Count the losses of anchors, see `background_logits`.
+        """Add the losses of anchors, see `background_logits`.
 
-        Where it is interrupted, some are counted and others are not.
+        An interruption leaves some of them out.
         """
         groups = (self.positives, self.negatives)
         rows = max(1, CHUNK // logits.size(1))
@@ -125,7 +125,7 @@ class LossSpread:
                     histogram.add(losses.cpu().numpy())
 
     def __add__(self, other: 'LossSpread') -> 'LossSpread':
-        """Spread of the anchors of both, which stay as they are."""
+        """Distributions of the anchors of both."""
         both = LossSpread([])
         for gamma in self.positives:
             both.positives[gamma] = (
@@ -140,20 +140,22 @@ class LossSpread:
 def background_logits(
     logits: Tensor, labels: Tensor, use_sigmoid: bool
 ) -> tuple[Tensor, Tensor]:
-    """Binary logits, wanted low, whose focal losses add up to an anchor's.
+    """Binary background logits whose focal losses add up to an anchor's loss.
 
-    A positive anchor has the term of its own class, a negative one those of
-    all classes. A softmax, too, is a sigmoid: of the class's logit minus the
-    log-sum-exp of all others.
+    A positive anchor has the term of its class, a negative anchor those of all
+    classes. A softmax is also a sigmoid: of the logit of the class minus the
+    log-sum-exp of all other logits.
 
     Args:
-        logits: Shape (N, C), with a softmax (N, C + 1).
+        logits: Shape (N, C), for a softmax (N, C + 1).
         labels: Shape (N,), background is C.
-        use_sigmoid: Whether there is no logit of background.
+        use_sigmoid: Whether the loss uses a sigmoid, without a background
+            logit.
 
     Returns:
-        Of positive anchors, shape (P, 1), and of negative ones, shape
-        (N - P, C), with a softmax (N - P, 1); in single precision at least.
+        Logits of positive anchors, shape (P, 1), and of negative anchors,
+        shape (N - P, C), for a softmax (N - P, 1), in at least single
+        precision.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     column = labels.long()[:, None]
@@ -168,11 +170,11 @@ def background_logits(
 
 
 def log_terms(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """ln p and ln(-ln(1 - p)) of p = sigmoid(logits).
+    """Compute ln p and ln(-ln(1 - p)) of p = sigmoid(logits).
 
-    The first times gamma, plus the second, is the logarithm of a background's
+    Gamma times the first plus the second is the logarithm of a background's
     focal loss without alpha.
     """
-    # Below -20 the second is its logit up to 1e-9.
+    # Below -20, the second equals the logit up to 1e-9.
     log_u = F.softplus(logits).log().where(logits > -20, logits)
     return F.logsigmoid(logits), log_u

@@ -1,4 +1,4 @@
-"""Figures of losses: one line a gamma, from dark to light."""
+"""Figures of losses: one line per gamma, from dark to light."""
 
 from collections.abc import Mapping
 from io import BytesIO
@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 Lines = Mapping[str, tuple[NDArray, NDArray]]
-"""Abscissae and ordinates, by label."""
+"""x and y values by label."""
 
 
 def two_panels() -> tuple[Figure, Any]:
-    """A figure, with its axes side by side."""
+    """Make a figure with two axes side by side."""
     figure = Figure(figsize=(10, 4.2), layout='constrained')
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, 2)
@@ -26,10 +26,10 @@ def two_panels() -> tuple[Figure, Any]:
 
 
 def encoded(figure: Figure, format: str = 'png') -> bytes:
-    """The file of a figure, so that it can be written whole.
+    """Encode a figure as the content of a file.
 
     Raises:
-        ValueError: The format is none of matplotlib's.
+        ValueError: matplotlib does not know the format.
     """
     file = BytesIO()
     figure.savefig(file, format=format, dpi=150)
@@ -37,21 +37,22 @@ def encoded(figure: Figure, format: str = 'png') -> bytes:
 
 
 def plot_lines(axes: Any, lines: Lines, dashed: bool = False) -> None:
-    """Plot lines in colours that are ordered, also for the colour-blind.
+    """Plot lines in an ordered colour map suitable for the colour-blind.
 
     Args:
-        axes: To draw into.
-        lines: First to last become dark to light.
-        dashed: Whether to set them apart from others, in brown to orange.
+        axes: Axes to draw into.
+        lines: Lines, drawn from dark to light.
+        dashed: Whether to dash them, in brown to orange, to distinguish them
+            from other lines.
     """
     count = max(2, len(lines))
     if dashed:
         colours = colormaps['YlOrBr'](np.linspace(0.85, 0.5, count))
         widths = np.full(count, 1.5)
     else:
-        # The yellow end would be lost on white.
+        # The yellow end is hard to see on white.
         colours = colormaps['viridis'](np.linspace(0, 0.85, count))
-        # Of lines that overlap, the wide ones below still show.
+        # Wide lines remain visible below others.
         widths = np.linspace(3, 1.5, count)
     for (label, (x, y)), colour, width in zip(
         lines.items(), colours, widths, strict=False
@@ -61,14 +62,14 @@ def plot_lines(axes: Any, lines: Lines, dashed: bool = False) -> None:
 
 
 def draw_cumulative(positives: Lines, negatives: Lines, title: str) -> bytes:
-    """Plot cumulative distributions, a panel each, either may be empty.
+    """Plot cumulative distributions, one panel each; either may be empty.
 
-    The hardest percent of the negatives has an inset, for most of what a
-    focal loss leaves of theirs is there. It lies above the diagonal, which no
-    curve of losses in order crosses.
+    An inset shows the hardest percent of the negatives, which have most of
+    their focal loss. It lies above the diagonal, which no curve of sorted
+    losses crosses.
 
     Returns:
-        The PNG.
+        Content of the PNG file.
     """
     figure, panels = two_panels()
     figure.suptitle(title)
@@ -85,14 +86,14 @@ def draw_cumulative(positives: Lines, negatives: Lines, title: str) -> bytes:
         if not lines:
             axes.text(0.5, 0.5, f'no {name}', ha='center')
     if negatives:
-        panels[1].grid(False)  # It would cross the numbers of the inset.
+        panels[1].grid(False)  # It would cross the labels of the inset.
         inset = panels[1].inset_axes((0.1, 0.54, 0.38, 0.38))
         plot_lines(inset, negatives)
         inset.set(xlim=(0.99, 1), ylim=(0, 1.02), title='the hardest 1 %')
         inset.set_xticks([0.99, 0.995, 1])
         inset.grid(alpha=0.3)
     lines, labels = panels[0 if positives else 1].get_legend_handles_labels()
-    # Below, not beside: so the title is in the middle of the panels.
+    # Below the panels, so that the title stays centred above them.
     figure.legend(
         lines,
         labels,

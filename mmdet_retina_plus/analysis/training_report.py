@@ -9,17 +9,17 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 TILES = 12
-"""Pictures on a contact sheet, three a row."""
+"""Pictures on a contact sheet, three per row."""
 
 
 def newest_folder(work_dir: Path, pattern: str) -> Path | None:
-    """The matching folder of the latest run, None where no folder matches."""
+    """Latest matching folder, None if no folder matches."""
     folders = [path for path in work_dir.glob(pattern) if path.is_dir()]
     return max(folders, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def read_scalars(work_dir: Path) -> list[dict]:
-    """Records of the latest training run that wrote any loss.
+    """Read the records of the latest training run that logged a loss.
 
     Raises:
         ValueError: No run below `work_dir` logged a loss, or a log is broken.
@@ -35,19 +35,19 @@ def read_scalars(work_dir: Path) -> list[dict]:
             return records
     raise ValueError(
         f'No training run has logged a loss below {work_dir}: name the '
-        'folder that `mim train mmdet CONFIG --work-dir` got'
+        '--work-dir of `mim train mmdet CONFIG`'
     )
 
 
 def draw_pictures(records: list[dict], work_dir: Path) -> list[Path]:
-    """Draw the losses, and the predictions that a test has left.
+    """Draw the losses, and a sheet of the predictions of the latest test.
 
     Args:
-        records: What `read_scalars` returned.
-        work_dir: Pictures are looked for below it, and written into it.
+        records: Result of `read_scalars`.
+        work_dir: Work dir, searched for predictions and written into.
 
     Returns:
-        The pictures.
+        Paths of the pictures.
     """
     pictures = [draw_losses(records, work_dir / 'loss_curve.png')]
     drawn = newest_folder(work_dir, '**/predictions')
@@ -56,13 +56,13 @@ def draw_pictures(records: list[dict], work_dir: Path) -> list[Path]:
 
 
 def metric_table(records: list[dict]) -> 'Table':
-    """Table of the metrics of the last validation, in percent."""
+    """Make a table of the metrics of the last validation, in percent."""
     from rich.table import Table
 
     table = Table(title='Last validation')
     table.add_column('metric')
     table.add_column('%', justify='right')
-    # mmdet returns no metric at all where nothing was detected.
+    # mmdet returns no metric if nothing was detected.
     validations = [record for record in records if 'loss' not in record]
     metrics = {
         name: value
@@ -70,7 +70,7 @@ def metric_table(records: list[dict]) -> 'Table':
         if name.startswith('coco/')
     }
     for name, value in (metrics or {'coco/bbox_mAP': 0.0}).items():
-        # pycocotools answers -1 where no object has the size.
+        # pycocotools returns -1 if no object has the size.
         shown = f'{100 * value:.1f}' if value >= 0 else 'no such object'
         table.add_row(name.removeprefix('coco/'), shown)
     return table
@@ -94,7 +94,7 @@ def draw_losses(records: list[dict], path: Path) -> Path:
             [record.get(name, float('nan')) for record in training],
             label=name,
         )
-    # Now, since a limit that is set stays where it is when lines come.
+    # After plotting, which would no longer extend the other limit.
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
@@ -103,10 +103,10 @@ def draw_losses(records: list[dict], path: Path) -> Path:
 
 
 def contact_sheet(folder: Path, path: Path) -> Path | None:
-    """Tile the first pictures of a folder, each truth left, guess right.
+    """Tile the first pictures of a folder, truth left and prediction right.
 
     Returns:
-        `path`, or None where the folder has no picture.
+        `path`, or None if the folder has no picture.
     """
     import cv2
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -1,1 +1,1 @@
-"""A first config for annotation files, as `retina-plus init` writes it."""
+"""Write a first config for annotation files: `retina-plus init`."""

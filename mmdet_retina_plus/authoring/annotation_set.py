@@ -1,4 +1,4 @@
-"""A COCO file as `retina-plus init` takes it, or one line why it does not."""
+"""COCO files for `retina-plus init`, with errors of one line."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -27,10 +27,10 @@ class AnnotationSet(CocoColumns):
     """A COCO file and the folder of its images.
 
     Attributes:
-        path: The file; of one that is yet to be written, where.
-        image_dir: What its image names are relative to.
-        coco: Its content.
-        classes: Names of all its categories.
+        path: Path of the file, which may not be written yet.
+        image_dir: Folder that the file names are relative to.
+        coco: Content of the file.
+        classes: Names of all categories.
     """
 
     path: Path
@@ -40,7 +40,7 @@ class AnnotationSet(CocoColumns):
 
     @cached_property
     def presence(self) -> np.ndarray:
-        """Which images hold an object of which category, shape (N, C)."""
+        """Whether an image has an object of a category, shape (N, C)."""
         found = np.zeros((len(self.images), len(self.classes)), bool)
         chosen = self.usable
         found[self.image_of[chosen], self.label_of[chosen]] = True
@@ -48,7 +48,7 @@ class AnnotationSet(CocoColumns):
 
     @cached_property
     def counts(self) -> dict[str, int]:
-        """Number of objects that train, by category."""
+        """Number of usable objects by category."""
         numbers = np.bincount(
             self.label_of[self.usable], minlength=len(self.classes)
         )
@@ -56,21 +56,21 @@ class AnnotationSet(CocoColumns):
 
     @cached_property
     def masked(self) -> int:
-        """Number of objects that train and have a mask."""
+        """Number of usable objects with a mask."""
         masks = self.column('segmentation')
         return sum(bool(masks[at]) for at in np.flatnonzero(self.usable))
 
     @property
     def objects(self) -> int:
-        """Number of objects that train."""
+        """Number of usable objects."""
         return int(self.usable.sum())
 
     def part(self, chosen: np.ndarray, path: Path) -> 'AnnotationSet':
-        """A file with some of the images and their annotations.
+        """Select some of the images and their annotations.
 
         Args:
-            chosen: Which images, shape (N,).
-            path: Where the file will be.
+            chosen: Flags of the images, shape (N,).
+            path: Path of the new file.
         """
         known = self.image_of >= 0
         kept = np.zeros(len(known), bool)
@@ -87,13 +87,13 @@ class AnnotationSet(CocoColumns):
     def with_classes(
         self, classes: Sequence[str], path: Path
     ) -> 'AnnotationSet':
-        """A file whose categories begin with these classes, in their order.
+        """Reorder the categories so that they start with these classes.
 
         mmdet numbers labels by the categories of each file.
 
         Args:
-            classes: Of training. Those that the file lacks get a new id.
-            path: Where the file will be.
+            classes: Classes of training. Missing ones get a new id.
+            path: Path of the new file.
         """
         there = {x['name']: x for x in self.coco['categories']}
         ids = [x['id'] for x in there.values()]
@@ -115,7 +115,7 @@ class AnnotationSet(CocoColumns):
 
 
 def numbered(annotations: Sequence[Mapping]) -> list[Mapping]:
-    """Annotations without an id of 0, which pycocotools takes for none."""
+    """Renumber annotations if an id is 0, which means none to pycocotools."""
     if all(x['id'] != 0 for x in annotations):
         return list(annotations)
     return [dict(x, id=number) for number, x in enumerate(annotations, 1)]
@@ -125,8 +125,8 @@ def read_set(path: Path, image_dir: Path) -> AnnotationSet:
     """Read a COCO file and look for its images.
 
     Raises:
-        ValueError: It is none, none of its objects would train, or none of
-            its images is in the folder; with the way out.
+        ValueError: The file is not COCO, none of its objects would train, or
+            none of its images is in the folder; with the fix.
     """
     if image_dir.is_file():
         raise ValueError(
@@ -142,11 +142,11 @@ def read_set(path: Path, image_dir: Path) -> AnnotationSet:
         raise missing_file(str(path))
     hint = conversion(path, image_dir)
     if hint:
-        raise ValueError(f'{path} is no COCO JSON but {hint}')
+        raise ValueError(f'{path} is not COCO JSON but {hint}')
     coco = read_json(str(path))
     hint = of_json(coco, path, image_dir)
     if hint:
-        raise ValueError(f'{path} is no COCO JSON but {hint}')
+        raise ValueError(f'{path} is not COCO JSON but {hint}')
     check_coco(path, coco)
     check_content(path, coco)
     names = [category['name'] for category in coco['categories']]
@@ -157,7 +157,7 @@ def read_set(path: Path, image_dir: Path) -> AnnotationSet:
 
 
 def check_content(path: Path, coco: Mapping) -> None:
-    """Refuse a file without images or objects, or with a name twice."""
+    """Refuse a file without images or objects, or with duplicate names."""
     for key in ('images', 'annotations', 'categories'):
         if not coco[key]:
             raise ValueError(
@@ -169,13 +169,13 @@ def check_content(path: Path, coco: Mapping) -> None:
             ids = [x['id'] for x in coco['categories'] if x['name'] == name]
             raise ValueError(
                 f'{path}: {count} categories are called {name!r}, ids '
-                f'{some(ids)}: give each a name of its own, or one id to all '
-                'of their objects'
+                f'{some(ids)}: give each a unique name, or all of their '
+                'objects the same id'
             )
 
 
 def check_objects(found: AnnotationSet) -> None:
-    """Refuse a file of which no object would train."""
+    """Refuse a file without usable objects."""
     if found.objects:
         return
     reasons = [
@@ -185,26 +185,26 @@ def check_objects(found: AnnotationSet) -> None:
     ]
     raise ValueError(
         f'{found.path}: none of {quantity(len(found.annotations), "object")} '
-        f'would train, {", ".join(reasons)}{of_other_type(found.coco)}'
+        f'would train: {", ".join(reasons)}{of_other_type(found.coco)}'
     )
 
 
 def of_other_type(coco: Mapping) -> str:
-    """A hint at ids that would be found as numbers, or as texts."""
+    """Hint at ids that are numbers in one list and strings in another."""
     first = coco['annotations'][0]
     for key, items in (('image_id', 'images'), ('category_id', 'categories')):
         ids = [item['id'] for item in coco[items]]
         value = first[key]
         if value not in ids and str(value) in map(str, ids):
             return (
-                f': {key} is {value!r} in annotations, {ids[0]!r} or the like '
-                f'in {items}, write one type in both'
+                f'; {key} is {value!r} in annotations, but {items} have ids '
+                f'such as {ids[0]!r}: use one type in both'
             )
     return ''
 
 
 def check_images(found: AnnotationSet) -> None:
-    """Refuse a folder that holds none of the images."""
+    """Refuse a folder without any of the images."""
     folder = found.image_dir
     names = [image['file_name'] for image in found.images]
     if any((folder / name).is_file() for name in names):
@@ -220,13 +220,13 @@ def check_images(found: AnnotationSet) -> None:
     if near is not None:
         hint = f': give {near}'
     elif (folder / plain).is_file():
-        hint = ': write file_name with / in place of \\'
+        hint = ': write file_name with / instead of \\'
     elif (folder / base).is_file():
-        hint = f', but {base} is: write file_name without its folder'
+        hint = f', but {base} is: write file_name without a folder'
     else:
         there = [path.name for path in folder.iterdir()]
         hint = did_you_mean(base, there) or f'; {contents(folder)}'
     raise ValueError(
         f'None of {quantity(len(names), "image")} of {found.path} is in '
-        f'{folder}, as {name}{hint}'
+        f'{folder}, such as {name}{hint}'
     )

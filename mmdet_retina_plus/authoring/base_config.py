@@ -1,4 +1,4 @@
-"""The shipped config that a new one inherits from, and what it fixes."""
+"""Shipped configs that a new config inherits from."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -16,20 +16,21 @@ from mmdet_retina_plus.common.config_tree import (
 from mmdet_retina_plus.common.network_boxes import is_resize, middle_scale
 
 WITH_MASKS = 'retinamask_r50_fpn'
-"""Model for a file in which every object has a mask."""
+"""Model for files in which every object has a mask."""
 WITHOUT_MASKS = 'retinanet_r50_fpn_fl'
-"""Model for all others."""
+"""Model for all other files."""
 SMALL = 'retinanet_r18_fpn_pennfudan'
 """Model without masks that trains on a CPU."""
 
 
 class Resize(NamedTuple):
-    """A step of a pipeline that gives images a size.
+    """A resizing transform of a pipeline.
 
     Attributes:
-        path: Where it stands, as code: `[2]`, `[1].transforms[0][1]`.
+        path: Position in the pipeline as code: `[2]`,
+            `[1].transforms[0][1]`.
         key: 'scale' or 'scales'.
-        step: The step.
+        step: Config of the transform.
     """
 
     path: str
@@ -41,11 +42,11 @@ class BaseConfig:
     """A shipped detector for COCO data.
 
     Args:
-        name: As `retina-plus config` takes it.
-        path: Of the file.
+        name: Name for `retina-plus config`.
+        path: Path of the file.
 
     Raises:
-        ValueError: It is no such detector.
+        ValueError: The config is not a detector for COCO data.
     """
 
     def __init__(self, name: str, path: str) -> None:
@@ -53,14 +54,14 @@ class BaseConfig:
         self.cfg = without_scopes(load_config(path).to_dict())
         if not self.cfg.get('model') or kind(self.dataset) != 'CocoDataset':
             raise ValueError(
-                f'{name} is no detector on COCO data: take {WITH_MASKS}, '
+                f'{name} is not a detector for COCO data: use {WITH_MASKS}, '
                 f'{WITHOUT_MASKS}, or {SMALL} on a CPU; configs/README.md '
                 'lists all'
             )
 
     @property
     def dataset(self) -> Mapping:
-        """Of training."""
+        """Data set of training."""
         return part(self.cfg, 'train_dataloader.dataset')
 
     @property
@@ -94,12 +95,12 @@ class BaseConfig:
 
     @property
     def has_anchors(self) -> bool:
-        """Whether a head lays out anchors of fixed shapes."""
+        """Whether a head has anchors of fixed shapes."""
         return any('anchor_generator' in x for x in walk(self.cfg['model']))
 
     @property
     def matches_by_iou(self) -> bool:
-        """Whether anchors train by their IoU alone, so that shapes decide."""
+        """Whether anchors are assigned by IoU alone, so that shapes matter."""
         assigners = [
             kind(x['assigner'])
             for x in walk(self.cfg['model'].get('train_cfg'))
@@ -111,7 +112,7 @@ class BaseConfig:
 
     @cached_property
     def middle(self) -> tuple[int, int] | None:
-        """Long and short side that images get, None for their own size."""
+        """Long and short side of resized images, None without resizing."""
         for step in self.train_pipeline:
             scale = middle_scale(step) if is_resize(step) else None
             if scale:
@@ -120,7 +121,7 @@ class BaseConfig:
 
     @property
     def pixels(self) -> float:
-        """Area that images get at most."""
+        """Maximum area of resized images."""
         return prod(self.middle) if self.middle else float('inf')
 
     @property
@@ -137,14 +138,15 @@ class BaseConfig:
 
     @property
     def images_per_step(self) -> int:
-        """Images of a step that the learning rate belongs to."""
+        """Images per step that the learning rate is meant for."""
         return self.cfg['auto_scale_lr']['base_batch_size']
 
     def rate(self, batch_size: int) -> float:
-        """Learning rate of another batch.
+        """Learning rate for another batch size.
 
-        It is proportional for SGD, as in Goyal et al. (arXiv 1706.02677), and
-        goes by the root for Adam, as in Malladi et al. (arXiv 2205.10287).
+        It is proportional to the batch size for SGD (Goyal et al., arXiv
+        1706.02677), and to its square root for Adam (Malladi et al., arXiv
+        2205.10287).
         """
         factor = batch_size / self.images_per_step
         if self.is_adam:
@@ -152,7 +154,7 @@ class BaseConfig:
         return float(f'{self.optimizer["lr"] * factor:.3g}')
 
     def steps(self, images: int, batch_size: int) -> int:
-        """Steps of the whole training."""
+        """Number of steps of the whole training."""
         loop = self.cfg['train_cfg']
         if 'max_epochs' in loop:
             return loop['max_epochs'] * -(-images // batch_size)
@@ -160,7 +162,7 @@ class BaseConfig:
 
 
 def resizes(steps: Any, path: str = '') -> Iterator[Resize]:
-    """Steps that resize to a scale, in pipelines within pipelines too."""
+    """Yield transforms that resize to a scale, also in nested pipelines."""
     if isinstance(steps, list | tuple):
         for at, step in enumerate(steps):
             yield from resizes(step, f'{path}[{at}]')

@@ -1,4 +1,4 @@
-"""The text of a new config: few settings, each with its reason."""
+"""Text of a new config: few settings, each with its reason."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -22,13 +22,13 @@ from .plan import Plan, median_size
 Place = Callable[[Path], str]
 """How a config names a path."""
 LONG_WARM_UP, WARM_UP = 10, 20
-"""From a tenth of training on a warm-up is made a twentieth."""
+"""A warm-up of more than a tenth of training is cut to a twentieth."""
 UNPASTED = {"'", '\\', '\n'}
-"""In a folder they break the text into which mmengine pastes its name."""
+"""Characters of a folder that break the string where mmengine inserts it."""
 
 
 def below(folder: Path) -> Place:
-    """Name paths below a folder from there on, others whole."""
+    """Write paths below a folder relative to it, others as absolute paths."""
     root = os.path.abspath(folder)
 
     def place(path: Path) -> str:
@@ -41,13 +41,13 @@ def below(folder: Path) -> Place:
 
 
 def config_text(plan: Plan, made_by: str, command: str, place: Place) -> str:
-    """A config in Python.
+    """Write the text of a config.
 
     Args:
-        plan: What it says.
+        plan: Plan of the config.
         made_by: Name and version of the program.
-        command: That made it.
-        place: How it names paths.
+        command: Command that makes the config.
+        place: Converts paths to text.
     """
     parts = [
         *head(plan, made_by, command),
@@ -95,19 +95,19 @@ def head(plan: Plan, made_by: str, command: str) -> Iterator[str]:
         f'{made_by}. Training: {amount(plan.train)}. '
         f'Validation: {amount(plan.val)}.'
     )
-    # Not filled: it can be pasted.
+    # Not wrapped, so that it can be pasted.
     yield f'#\n#   {command}\n#'
     yield comment('Check it and train:')
     word = quote(name)
     yield f'#\n#   retina-plus doctor {word}\n#   mim train mmdet {word}\n#'
     yield comment(
-        'Everything else is as in the base, whose path '
-        f'`retina-plus config {base}` prints.'
+        'Everything else comes from the base; '
+        f'`retina-plus config {base}` prints its path.'
     )
     yield f"_base_ = __import__('mmdet_retina_plus').config({base!r})\n"
     yield comment(
-        'In the order of the categories in the annotation files, which is '
-        "how mmdet numbers labels. A single class needs its comma: ('a',)."
+        'Classes are in the order of the categories in the annotation files, '
+        "by which mmdet numbers labels. A single class needs a comma: ('a',)."
     )
     yield setting('metainfo', dict(classes=tuple(plan.classes))) + '\n'
 
@@ -116,42 +116,41 @@ def model_part(plan: Plan) -> Iterator[str]:
     model: dict[str, Any] = {}
     for key in plan.base.class_counts:
         set_in(model, key, len(plan.classes))
-    yield comment('Each head predicts as many classes as there are.')
+    yield comment('Every head has num_classes.')
     anchors = plan.anchors
     if anchors is not None:
         now = f'mean IoU {anchors.mean:.2f}, {anchors.poor:.1%} below .5'
         if anchors.model:
             mean, poor = anchors.before
-            now += f"; by the base's anchors {mean:.2f}, {poor:.1%}"
+            now += f"; with the base's anchors {mean:.2f}, {poor:.1%}"
             if round(anchors.factor, 2) != 1:
                 now += f'; anchors per image x {anchors.factor:.2f}'
             for part, changes in anchors.model.items():
                 model.setdefault(part, {}).update(changes)
         yield comment(
-            f'Best anchor of each object, as retina-plus anchor-fit says: '
-            f'{now}.'
+            f'Best anchor of each object, from retina-plus anchor-fit: {now}.'
         )
     yield setting('model', model) + '\n'
 
 
 def size_part(plan: Plan) -> Iterator[str]:
-    """Pipelines, at the size of the images."""
+    """Write pipelines for the size of the images."""
     base = plan.base
     median = ' x '.join(f'{side:.0f}' for side in median_size(plan.train))
-    about = f'Images have {median} pixels in the median'
+    about = f'The median image has {median} pixels'
     if plan.scale is None or base.middle is None:
-        yield comment(f'{about}, and each keeps its size.') + '\n'
+        yield comment(f'{about}. Images are not resized.') + '\n'
         return
     most = ' x '.join(map(str, base.middle))
     fate = f'which fits the {most} of the base'
     if min(plan.scale) > median_size(plan.train)[1] + 1:
-        fate = 'too few for a detector, so they are enlarged'
+        fate = 'too small for a detector, so images are enlarged'
     if plan.shrinks:
-        fate = f'more than the {most} of the base, so they are shrunk'
+        fate = f'more than the {most} of the base, so images are shrunk'
     yield comment(
-        f'{about}, {fate}. Resized so, objects are '
-        f'{object_length(plan):.0f} pixels long in the median. For smaller '
-        'objects enlarge all scales, at the cost of time and memory, and run '
+        f'{about}, {fate}. The median resized object is '
+        f'{object_length(plan):.0f} pixels long. For smaller objects, '
+        'increase all scales, which takes more time and memory, and run '
         'anchor-fit again.'
     )
     for name, loader, steps in (
@@ -172,7 +171,7 @@ def size_part(plan: Plan) -> Iterator[str]:
 
 
 def object_length(plan: Plan) -> float:
-    """Root of the area of resized objects, in the median."""
+    """Median square root of the area of resized objects."""
     chosen = plan.train.usable
     sizes = plan.train.sizes[chosen]
     pipeline = [dict(type='Resize', scale=plan.scale, keep_ratio=True)]
@@ -183,12 +182,12 @@ def object_length(plan: Plan) -> float:
 
 
 def scaled(scale: Any, middle: int, ours: tuple[int, int]) -> Any:
-    """Our scale, by as much larger as one is than the middle of the base's.
+    """Convert a scale of the base by the ratio of the middle scales.
 
     Args:
-        scale: Long and short side, or a list of such.
-        middle: Short side of the middle scale.
-        ours: In place of the middle scale.
+        scale: Long and short side, or a list of such scales.
+        middle: Short side of the base's middle scale.
+        ours: Our middle scale.
     """
     if isinstance(scale[0], list | tuple):
         return [scaled(one, middle, ours) for one in scale]
@@ -200,14 +199,14 @@ def data_part(plan: Plan, place: Place) -> Iterator[str]:
     folder = os.path.abspath(plan.out.parent)
     if {*folder} & UNPASTED:
         yield comment(
-            'Paths are relative to this folder, unless they are absolute. '
-            'Change it if the data are moved.'
+            'Relative paths start at this folder. Change it if you move the '
+            'data.'
         )
         yield setting('data_root', f'{folder}/') + '\n'
     else:
         yield comment(
-            'Paths are relative to the folder of this file, so that both can '
-            'be moved together, unless they are absolute.'
+            'Relative paths start at the folder of this file, so you can move '
+            'it together with the data.'
         )
         yield setting('data_root', '{{ fileDirname }}/') + '\n'
     pipelines = base.middle is not None
@@ -227,12 +226,12 @@ def data_part(plan: Plan, place: Place) -> Iterator[str]:
     train = dataset(plan.train, 'train_pipeline')
     reasons = [
         'batch_size is the number of images per GPU and step; optimizer.lr '
-        'below belongs to it.'
+        'below depends on it.'
     ]
     if plan.divided:
         reasons.append(
-            'The annotation file was divided by image: if several images '
-            'show one video or patient, divide it yourself and give --val.'
+            'The annotation file was split by image: if several images show '
+            'the same video or patient, split it yourself and use --val.'
         )
     if plan.filter_cfg:
         train['filter_cfg'] = plan.filter_cfg
@@ -241,7 +240,7 @@ def data_part(plan: Plan, place: Place) -> Iterator[str]:
         reasons.append(f'{about} no object and train as background.')
     if 'min_size' in plan.filter_cfg:
         about = clause(plan.tiny, 'image', 'are')
-        reasons.append(f'{about} smaller than the base takes.')
+        reasons.append(f'{about} smaller than the minimum of the base.')
     yield comment(' '.join(reasons))
     yield setting(
         'train_dataloader', dict(batch_size=plan.batch_size, dataset=train)
@@ -270,16 +269,16 @@ def schedule_part(plan: Plan) -> Iterator[str]:
     base, batch = plan.base, plan.batch_size
     lr = show_number(base.optimizer['lr'])
     ratio = f'{batch} / {base.images_per_step}'
-    hence = f'One GPU gets {batch}, hence times '
-    hence += f'the root of {ratio}.' if base.is_adam else f'{ratio}.'
+    hence = f'One GPU gets {batch}, so it is multiplied by '
+    hence += f'the square root of {ratio}.' if base.is_adam else f'{ratio}.'
     if batch == base.images_per_step:
-        hence = 'One GPU gets as many.'
+        hence = 'One GPU gets the same number.'
     yield comment(
-        f'The rate of the base, {lr}, is for {base.images_per_step} images a '
-        f'step. {hence} For N GPUs multiply it by '
-        f'{"the root of N" if base.is_adam else "N"}, for another batch_size '
-        'alike. `mim train … --auto-scale-lr` multiplies in proportion to '
-        'base_batch_size.'
+        f'The learning rate of the base, {lr}, is for {base.images_per_step} '
+        f'images per step. {hence} For N GPUs multiply it by '
+        f'{"the square root of N" if base.is_adam else "N"}, and likewise for '
+        'another batch_size. `mim train … --auto-scale-lr` multiplies it in '
+        'proportion to base_batch_size.'
     )
     yield setting('optim_wrapper', dict(optimizer=dict(lr=plan.rate)))
     yield setting('auto_scale_lr', dict(base_batch_size=batch)) + '\n'
@@ -287,17 +286,17 @@ def schedule_part(plan: Plan) -> Iterator[str]:
 
 
 def length_part(plan: Plan) -> Iterator[str]:
-    """How long training takes, and a warm-up that fits."""
+    """Write the length of training, and a warm-up that fits."""
     loop = plan.base.cfg['train_cfg']
     steps = plan.steps
     if 'max_epochs' in loop:
         epochs = quantity(loop['max_epochs'], 'epoch')
         length = f'{epochs} of {steps // loop["max_epochs"]:,} steps, '
-        length += f'{steps:,} in all. More by train_cfg.max_epochs'
+        length += f'{steps:,} in all. Change it by train_cfg.max_epochs'
     else:
         rounds = steps * plan.batch_size / len(plan.train.images)
-        length = f'{steps:,} steps, {rounds:.1f} rounds of the images. More '
-        length += 'by train_cfg.max_iters'
+        length = f'{steps:,} steps, {rounds:.1f} rounds of the images. Change '
+        length += 'it by train_cfg.max_iters'
     schedules = plan.base.cfg.get('param_scheduler') or []
     if any(x.get('milestones') for x in schedules):
         length += ' and the milestones of param_scheduler'
@@ -313,7 +312,7 @@ def length_part(plan: Plan) -> Iterator[str]:
         return
     yield comment(
         f'Training has {length}. The warm-up of the base, '
-        f'{schedules[long[0]]["end"]} steps, would be too much of that.'
+        f'{schedules[long[0]]["end"]} steps, would be too long.'
     )
     yield 'param_scheduler = _base_.param_scheduler'
     for at in long:

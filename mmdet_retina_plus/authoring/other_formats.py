@@ -1,4 +1,4 @@
-"""Annotations in other formats than COCO's, and the call that converts them.
+"""Detect other annotation formats, and name the call that converts them.
 
 Each call was run with supervision 0.31, labelme2coco 0.2 and globox 2.9.
 """
@@ -32,18 +32,18 @@ SUFFIXES = {
     '.data': '.yaml',
     '.tsv': '.csv',
 }
-"""Suffixes of the same format."""
+"""Suffix to another suffix of the same format."""
 
 
 def conversion(path: Path, images: Path) -> str:
-    """Format of files that are no COCO JSON, and how to convert them.
+    """Find the format of files other than COCO JSON, and how to convert them.
 
     Args:
         path: File or folder.
         images: Folder of the images, for the call.
 
     Returns:
-        'FORMAT: HOW', or '' where neither name nor content tells a format.
+        'FORMAT: HOW'; '' if neither name nor content shows a format.
     """
     if path.is_dir():
         return of_folder(path, images)
@@ -58,17 +58,17 @@ def conversion(path: Path, images: Path) -> str:
             'a table: '
             + GLOBOX.format(call)
             + ' reads the columns ImageID (the file name), LabelName, XMin, '
-            'XMax, YMin, YMax; rename yours to them'
+            'XMax, YMin, YMax; rename your columns accordingly'
         )
     if suffix in ('.tfrecord', '.parquet', '.mat'):
         return f'a {suffix} file: {EXPORT} where it was made'
     if suffix in ('.zip', '.tar', '.gz', '.7z'):
-        return 'an archive: unpack it and give the JSON file in it'
+        return 'an archive: unpack it and name the JSON file in it'
     return ''
 
 
 def of_folder(path: Path, images: Path) -> str:
-    """As `conversion`, of a folder by the files in it."""
+    """Do what `conversion` does for a folder, by the files in it."""
     files = [x for x in sorted(path.iterdir()) if x.is_file()]
     kinds = {x.suffix.lower() for x in files}
     if '.xml' in kinds:
@@ -87,17 +87,20 @@ def of_folder(path: Path, images: Path) -> str:
             return told
     if found:
         names = ', '.join(str(x) for x in found[:3])
-        return f'a folder: give the JSON file, such as {names}'
-    return 'a folder without annotation files: give a COCO JSON file'
+        return f'a folder: name the JSON file, such as {names}'
+    return 'a folder without annotation files: name a COCO JSON file'
 
 
 def of_xml(path: Path, images: Path) -> str:
-    """As `conversion`, of Pascal VOC's and CVAT's XML."""
+    """Do what `conversion` does for XML of Pascal VOC or CVAT."""
     try:
         root = ElementTree.parse(path).getroot().tag
     except (ElementTree.ParseError, LookupError, ValueError):
-        # The last two are about an unknown encoding.
-        return 'XML, cut off, broken or oddly encoded: write or copy it again'
+        # The last two mean an unknown encoding.
+        return (
+            'XML that is truncated, broken or in an unknown encoding: write '
+            'or copy it again'
+        )
     if root == 'annotations':
         return 'CVAT XML: ' + GLOBOX.format(f'from_cvat("{path}")')
     call = f'from_pascal_voc("{images}", "{path.parent}")'
@@ -109,12 +112,12 @@ def yolo(folder: Path, images: Path) -> str:
     return (
         'YOLO text: '
         + SUPERVISION.format(call)
-        + '; data.yaml holds the names of the classes'
+        + '; data.yaml has the names of the classes'
     )
 
 
 def of_json(content: Any, path: Path, images: Path) -> str:
-    """As `conversion`, of parsed JSON that is not COCO's."""
+    """Do what `conversion` does for parsed JSON."""
     first = content
     if isinstance(content, list):
         first = content[0] if content else None

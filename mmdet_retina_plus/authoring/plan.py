@@ -1,4 +1,4 @@
-"""What a new config says, decided from the data and the base config."""
+"""Plan a new config from the data and the base config."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,23 +16,23 @@ from .base_config import SMALL, WITH_MASKS, WITHOUT_MASKS, BaseConfig
 from .split_images import choose_validation
 
 DIVISOR = 32
-"""Of the sides that shrunk images get, as detectors pad them."""
+"""Divisor of the sides of shrunk images, to which detectors pad."""
 SMALLEST = 64
-"""Short side that detectors have use for."""
+"""Smallest useful short side of images."""
 MOST_POOR = 0.05
-"""Fraction of objects without a good anchor that is no reason for others."""
+"""Fraction of objects without a good anchor that justifies no new anchors."""
 
 
 @dataclass(frozen=True)
 class Anchors:
-    """How the anchors fit the objects of training.
+    """Fit of the anchors to the objects of training.
 
     Attributes:
-        mean: Best IoU of an object, mean over all.
+        mean: Mean of the best IoU of each object.
         poor: Fraction of the objects whose best IoU is below .5.
-        model: What the config's `model` changes, where that fits better.
-        before: `mean` and `poor` without the change.
-        factor: Number of anchors after the change, divided by that before.
+        model: Changes of the config's `model` that fit better; may be empty.
+        before: `mean` and `poor` without the changes.
+        factor: Number of anchors after the changes, relative to before.
     """
 
     mean: float
@@ -47,17 +47,17 @@ class Plan:
     """A config to be written.
 
     Attributes:
-        out: Where.
-        base: What it inherits from.
+        out: Path of the config.
+        base: Config that it inherits from.
         train: Objects of training.
         val: Objects of validation.
-        classes: In the order of their labels.
-        scale: Long and short side of images, None for their own.
-        batch_size: Per GPU.
-        new: Annotation files to write beside the config.
-        notes: What the user should know.
+        classes: Names in the order of labels.
+        scale: Long and short side of resized images, None without resizing.
+        batch_size: Images per GPU.
+        new: Annotation files to write next to the config.
+        notes: Notes for the user.
         divided: Whether both sets are parts of one file.
-        anchors: Once they are known.
+        anchors: Fit of the anchors, None if it is not measured yet.
     """
 
     out: Path
@@ -74,7 +74,7 @@ class Plan:
 
     @property
     def files(self) -> list[Path]:
-        """All that is written, the config first."""
+        """All files to write, the config first."""
         return [self.out, *(part.path for part in self.new)]
 
     @property
@@ -91,7 +91,7 @@ class Plan:
 
     @property
     def filter_cfg(self) -> dict[str, Any]:
-        """What keeps images that the base leaves out; empty for nothing."""
+        """Options that keep images dropped by the base; may be empty."""
         base = self.base.dataset.get('filter_cfg') or {}
         found: dict[str, Any] = {}
         if base.get('filter_empty_gt') and self.empty:
@@ -102,23 +102,23 @@ class Plan:
 
     @property
     def empty(self) -> int:
-        """Training images without an object."""
+        """Number of training images without an object."""
         return int((~self.train.presence.any(axis=1)).sum())
 
     @property
     def tiny(self) -> int:
-        """Training images that the base leaves out for their size."""
+        """Number of training images that the base drops for their size."""
         base = self.base.dataset.get('filter_cfg') or {}
         shorter = self.train.image_sizes.min(axis=1)
         return int((shorter < base.get('min_size', 0)).sum())
 
     @property
     def steps(self) -> int:
-        """Of the whole training."""
+        """Number of steps of the whole training."""
         return self.base.steps(len(self.train.images), self.batch_size)
 
     def moved(self, folder: Path) -> 'Plan':
-        """The plan with all that is written in another folder."""
+        """Copy of the plan that writes all files into another folder."""
 
         def there(part: AnnotationSet) -> AnnotationSet:
             if part not in self.new:
@@ -134,7 +134,7 @@ class Plan:
         )
 
     def with_anchors(self, report: Mapping) -> 'Plan':
-        """The plan with what `analysis.anchor_report` says of its draft."""
+        """Copy of the plan with the `analysis.anchor_report` of its draft."""
         now, better = report['fit']['all'], report['suggestion']
         before = now['mean_iou'], now['below_05']
         after = better['fit']['all'] if better else now
@@ -163,28 +163,28 @@ def make_plan(
     seed: int = 0,
     batch_size: int | None = None,
 ) -> Plan:
-    """Read the data and decide; nothing is written.
+    """Read the data and plan a config; nothing is written.
 
     Args:
         annotations: COCO file.
         images: Folder of its images.
-        out: Config to be written.
-        find_config: Path of a shipped config by its name.
+        out: Path of the config.
+        find_config: Returns the path of a shipped config by its name.
         val: COCO file of validation; None: a part of the images.
-        val_images: Folder of its images; None: the same.
-        model: Name of a shipped config; None: by whether all objects, of
-            validation too, have masks.
-        val_fraction: Of the images, where `val` is None.
-        seed: Of that choice.
-        batch_size: Images per GPU; None: as the base has it.
+        val_images: Folder of its images; None: `images`.
+        model: Name of a shipped config; None: with masks if all objects of
+            training and validation have masks.
+        val_fraction: Fraction of the images for validation if `val` is None.
+        seed: Seed of this split.
+        batch_size: Images per GPU; None: that of the base.
 
     Raises:
-        ValueError: The data or the model cannot be used, or not together.
+        ValueError: The data or the model cannot be used, or do not fit.
     """
     if val is not None and val.exists() and val.samefile(annotations):
         raise ValueError(
-            f'--val is {val} itself, which is trained on: leave --val out to '
-            'divide the file'
+            f'--val is the training file {val}: leave out --val to split the '
+            'file'
         )
     train = read_set(annotations, images)
     notes = []
@@ -210,8 +210,8 @@ def make_plan(
             other = other.with_classes(classes, path)
             new = [other]
             notes.append(
-                f'{val} has other categories, or in another order, and mmdet '
-                f'numbers them file by file: {path.name} has them as in '
+                f'{val} has other categories or another order, and mmdet '
+                f'numbers labels per file: {path.name} has the order of '
                 'training'
             )
     name = model or default_model(train, other)
@@ -235,9 +235,9 @@ def make_plan(
 
 
 def choose(found: AnnotationSet, fraction: float, seed: int) -> np.ndarray:
-    """Validation images of a file, as `choose_validation`.
+    """Choose validation images of a file by `choose_validation`.
 
-    An image that is listed several times stays on one side.
+    An image that is listed several times stays in one set.
     """
     files: dict[str, int] = {}
     places = [
@@ -263,9 +263,9 @@ def check_masks(
     val: AnnotationSet,
     paths: tuple[Path, Path],
 ) -> None:
-    """Refuse a model that needs masks where there are none.
+    """Refuse a model that needs masks if they are missing.
 
-    Scoring of masks stops at a single object without one.
+    The evaluation of masks fails at a single object without a mask.
 
     Args:
         base: The model.
@@ -274,7 +274,7 @@ def check_masks(
         paths: Files from which both were read.
 
     Raises:
-        ValueError: With a model that takes the files as they are.
+        ValueError: Names a model that works without masks.
     """
     if base.needs_masks and not train.masked:
         lack = f'no object of {paths[0]} has a segmentation'
@@ -286,13 +286,13 @@ def check_masks(
     small = base.cfg['model'].get('backbone', {}).get('depth') == 18
     other = SMALL if small else WITHOUT_MASKS
     raise ValueError(
-        f'{base.name} needs masks, and {lack}: take --model {other}, or '
-        'export the masks'
+        f'{base.name} needs masks, but {lack}: use --model {other}, or export '
+        'the masks'
     )
 
 
 def median_size(found: AnnotationSet) -> tuple[float, float]:
-    """Long and short side of images, each the median."""
+    """Median long and median short side of images."""
     sides = np.sort(found.image_sizes, axis=1)
     short, long = np.median(sides, axis=0).tolist()
     return long, short
@@ -301,9 +301,9 @@ def median_size(found: AnnotationSet) -> tuple[float, float]:
 def choose_scale(
     base: BaseConfig, train: AnnotationSet
 ) -> tuple[int, int] | None:
-    """Long and short side of images: the median, within the base's area.
+    """Choose long and short side: the median size, within the base's area.
 
-    Images are enlarged to `SMALLEST` only. Shrunk sides are multiples of
+    Images are enlarged only up to `SMALLEST`. Shrunk sides are multiples of
     `DIVISOR`.
     """
     if base.middle is None:
@@ -320,7 +320,7 @@ def choose_scale(
 
 
 def shared_images(train: AnnotationSet, val: AnnotationSet) -> list[str]:
-    """A note on images that are in both sets."""
+    """Note images that are in both sets."""
     folders = [x.image_dir.absolute() for x in (train, val)]
     if folders[0] != folders[1]:
         return []
@@ -329,43 +329,43 @@ def shared_images(train: AnnotationSet, val: AnnotationSet) -> list[str]:
     if not both:
         return []
     return [
-        f'{clause(both, "image", "are")} in both files, so validation rates '
-        'images that are trained on'
+        f'{clause(both, "image", "are")} in both files, so validation uses '
+        'training images'
     ]
 
 
 def unused(train: AnnotationSet, classes: Sequence[str]) -> list[str]:
-    """A note on categories without objects."""
+    """Note categories without objects."""
     left = [name for name in train.classes if name not in classes]
     if not left:
         return []
-    return [f'no object to train on is of {some(left)}: not among the classes']
+    return [f'no training object is of {some(left)}: left out of the classes']
 
 
 def others_of(val: AnnotationSet, classes: Sequence[str]) -> list[str]:
-    """A note on objects of validation that are of other classes.
+    """Note validation objects of other classes.
 
     Raises:
-        ValueError: All are.
+        ValueError: All validation objects are of other classes.
     """
     left = {x: n for x, n in val.counts.items() if n and x not in classes}
     if len(left) == sum(map(bool, val.counts.values())):
         raise ValueError(
-            f'{val.path} has objects of {some(list(left))}, training of '
-            f'{some(classes)}: no class is in both'
+            f'{val.path} has objects of {some(list(left))}, training has '
+            f'objects of {some(classes)}: no class is in both'
         )
     if not left:
         return []
     return [
         f'{clause(sum(left.values()), "object", "are")} of {some(list(left))} '
-        f'in {val.path}, which training lacks: not scored'
+        f'in {val.path}, which training lacks: not evaluated'
     ]
 
 
 def summary(plan: Plan) -> list[str]:
-    """What was found, one fact a line."""
+    """Summarise the data, one fact per line."""
     lines = [
-        f'{name}: {clause(len(x.images), "image", "hold")} '
+        f'{name}: {clause(len(x.images), "image", "have")} '
         f'{quantity(x.objects, "object")}, {x.masked:,} with a mask'
         for name, x in (('Training', plan.train), ('Validation', plan.val))
     ]

@@ -1,4 +1,4 @@
-"""Images of one file divided into training and validation, by class."""
+"""Split the images of a file into training and validation, by class."""
 
 import numpy as np
 
@@ -6,19 +6,19 @@ import numpy as np
 def choose_validation(
     presence: np.ndarray, fraction: float, seed: int
 ) -> np.ndarray:
-    """Choose images such that every class is divided alike.
+    """Choose validation images so that every class is split in proportion.
 
-    Classes are served from the rarest on, as in Sechidis et al., "On the
-    stratification of multi-label data", 2011. Each keeps an image for
-    training, and gets one for validation where it has another.
+    The rarest class comes first, as in Sechidis et al., "On the
+    stratification of multi-label data", 2011. Each class keeps an image for
+    training, and gets one for validation if it has another.
 
     Args:
-        presence: Which images hold which class, shape (N, C).
-        fraction: Of the images, in (0, 1).
-        seed: Of the order in which images are tried.
+        presence: Whether an image has an object of a class, shape (N, C).
+        fraction: Fraction of the images for validation, in (0, 1).
+        seed: Seed of the order in which images are tried.
 
     Returns:
-        Which images are for validation, shape (N,).
+        Flags of the validation images, shape (N,).
 
     Raises:
         ValueError: Every class would lose its last image.
@@ -41,12 +41,12 @@ def choose_validation(
     chosen[empty[: round(fraction * len(empty))]] = True
     if not chosen[presence.any(axis=1)].any():
         raise ValueError(
-            'too few images to divide: every class needs one for training '
-            'and one for validation; give validation images by --val'
+            'too few images to split: every class needs one for training and '
+            'one for validation; provide validation images with --val'
         )
     return chosen
 
 
 def wanted(images: int, fraction: float) -> int:
-    """Images of a class for validation, of a number of them."""
+    """Number of validation images of a class, out of its images."""
     return min(max(round(fraction * images), 1), images - 1)

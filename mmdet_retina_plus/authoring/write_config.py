@@ -1,4 +1,4 @@
-"""A planned config and its annotation files, written."""
+"""Write a planned config and its annotation files."""
 
 import json
 
@@ -9,15 +9,15 @@ from .plan import Plan
 
 
 def write(plan: Plan, made_by: str, command: str) -> None:
-    """Write the files of a plan, each whole.
+    """Write the files of a plan, each completely or not at all.
 
     Args:
-        plan: What they say.
-        made_by: Program, for the config's first lines.
-        command: For the same.
+        plan: The plan.
+        made_by: Name and version of the program, for the header.
+        command: Command that makes the config, for the header.
 
     Raises:
-        OSError: One cannot be written.
+        OSError: A file cannot be written.
     """
     text = config_text(plan, made_by, command, below(plan.out.parent))
     for part in plan.new:

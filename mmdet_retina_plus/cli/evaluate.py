@@ -1,4 +1,4 @@
-"""`retina-plus evaluate`: AP, errors and scores of a detector, as a page."""
+"""`retina-plus evaluate`: AP, errors and scores of a detector."""
 
 import sys
 from pathlib import Path
@@ -31,7 +31,7 @@ FILE = InputFile(Path)
     type=click.Choice(['val', 'test', 'train']),
     default='val',
     show_default=True,
-    help='Whose data to take. Training data are loaded as test data are.',
+    help='Data set to evaluate on. Training data are loaded like test data.',
 )
 @click.option(
     '--results',
@@ -50,15 +50,15 @@ FILE = InputFile(Path)
     '--out',
     required=True,
     type=click.Path(path_type=Path),
-    help='Folder for the page and the files; those that are there are '
-    'replaced once all is done.',
+    help='Folder for the page and the files; existing ones are replaced at '
+    'the end.',
 )
 @click.option(
     '--metric',
     'metrics',
     multiple=True,
     type=click.Choice(['bbox', 'segm']),
-    help='Boxes or masks; may be repeated.  [default: what there is]',
+    help='Boxes or masks; may be repeated.  [default: all that exist]',
 )
 @click.option(
     '--score-thr',
@@ -71,7 +71,7 @@ FILE = InputFile(Path)
     type=click.IntRange(min=1),
     default=100,
     show_default=True,
-    help='Best detections to keep of a class in an image, as COCO does.',
+    help='Number of best detections to keep per class and image, as in COCO.',
 )
 @device_option
 @cfg_options_option
@@ -86,10 +86,10 @@ def main(
 ) -> None:
     """Evaluate a CHECKPOINT of CONFIG, or --results of any detector.
 
-    Boxes, and masks where detections and objects have them: AP by class, size
-    and IoU threshold, precision and recall, the score threshold of the largest
-    F1, confusions, kinds of errors and what each costs, calibration, and a
-    sheet of the worst images.
+    Shows AP by class, size and IoU threshold, precision and recall, the score
+    threshold of the largest F1, confusions, kinds of errors and their costs in
+    AP, calibration, and the worst images. Masks are evaluated if detections
+    and objects have them.
 
     Writes index.html, evaluation.json, classes.csv, curves.csv, and for boxes
     and masks confusion-*.csv and worst-*.jpg.
@@ -118,7 +118,7 @@ def main(
                 subject, max_dets, metrics, progress_bar('images')
             )
         except KeyboardInterrupt:
-            click.echo('Interrupted, nothing is written', err=True)
+            click.echo('Interrupted, nothing was written', err=True)
             sys.exit(130)
         content, files = write(subject, evaluated, out, score_thr)
     for line in content['notes']:
@@ -131,10 +131,10 @@ def main(
 def check_usage(
     config: str | None, checkpoint: str | None, options: dict[str, Any]
 ) -> bool:
-    """Whether a checkpoint is evaluated, and not a result file.
+    """Whether to evaluate a checkpoint, not a result file.
 
     Raises:
-        click.UsageError: It is neither, or both.
+        click.UsageError: Neither or both are given.
     """
     results = options['results'] is not None
     if results == (config is not None):
@@ -144,7 +144,7 @@ def check_usage(
     if results and options['ann_file'] is None:
         raise click.UsageError('--results needs --ann-file.')
     if not results and checkpoint is None:
-        raise click.UsageError('Name CHECKPOINT behind CONFIG.')
+        raise click.UsageError('Name CHECKPOINT after CONFIG.')
     if not results and (options['ann_file'] or options['images']):
         raise click.UsageError(
             '--ann-file and --images are for --results: CONFIG names both.'

@@ -1,4 +1,4 @@
-"""`retina-plus export`: a trained detector as an ONNX file."""
+"""`retina-plus export`: export a trained detector to ONNX."""
 
 from pathlib import Path
 
@@ -24,19 +24,19 @@ from .progress import progress_bar
 @click.option(
     '--raw',
     is_flag=True,
-    help='Leave NMS and masks out: boxes of all anchors, scores of all '
-    'classes.',
+    help='Leave out NMS and masks: output the boxes of all anchors and the '
+    'scores of all classes.',
 )
 @click.option(
     '--dynamic',
     is_flag=True,
-    help='Take images of any size, any number at a time.  [default: one of '
-    "the config's size, padded]",
+    help='Accept batches of images of any size.  [default: one image, padded '
+    "to the config's size]",
 )
 @click.option(
     '--fp16',
     is_flag=True,
-    help='Half precision inside; scores may differ by .01, boxes by 1 px.',
+    help='Compute in half precision; scores may differ by .01, boxes by 1 px.',
 )
 @click.option(
     '--images',
@@ -48,20 +48,19 @@ from .progress import progress_bar
     type=click.IntRange(1),
     default=8,
     show_default=True,
-    help='Images to compare on, spread over all.',
+    help='Number of images to compare on, evenly spread.',
 )
 @click.option('--overwrite', is_flag=True, help='Replace existing files.')
 @cfg_options_option
 def main(config: str, checkpoint: str, out: Path, **options) -> None:
     """Write CHECKPOINT of CONFIG as an ONNX file that runs without mmdet.
 
-    Normalisation, decoding and NMS are inside: the file takes uint8 RGB
-    images and returns boxes, scores, labels and, of a mask branch, masks of
-    28 x 28. Beside it, *_example.py runs it with numpy, pillow and
-    onnxruntime alone.
+    The file includes normalisation, decoding and NMS: it takes uint8 RGB
+    images and returns boxes, scores, labels and, with a mask branch, masks of
+    28 x 28. *_example.py next to it needs only numpy, pillow and onnxruntime.
 
-    The file is compared with the checkpoint on real images first. Where a
-    score differs by more than 1e-5, a box by .01 px, or a label, nothing is
+    The file is first compared with the checkpoint on real images. If a label
+    differs, a score by more than 1e-5 or a box by more than .01 px, nothing is
     written.
     """
     with errors_as_messages(doctor=True):
@@ -89,7 +88,7 @@ def main(config: str, checkpoint: str, out: Path, **options) -> None:
     if gap.close_calls:
         click.echo(
             f'Note: {clause(gap.close_calls, "detection", "are")} at a '
-            'threshold and on one side only',
+            'threshold and found on one side only',
             err=True,
         )
     for line in done.notes:

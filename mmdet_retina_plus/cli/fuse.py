@@ -1,4 +1,4 @@
-"""`retina-plus fuse`: detections of several runs, consolidated."""
+"""`retina-plus fuse`: fuse result files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,31 +26,29 @@ from .progress import progress_bar
     required=True,
     type=InputFile(Path),
 )
-@out_option(
-    'JSON file to write; one that is there is replaced.', required=True
-)
+@out_option('JSON file to write; an existing one is replaced.', required=True)
 @click.option(
     '--preset',
     type=click.Choice(list(PRESET_WEIGHTS)),
     default='paper',
     show_default=True,
-    help='Whose choices to take where no option says otherwise.',
+    help='Preset of weighted box clustering; other options override it.',
 )
-@iou_thr_option('Boxes that overlap the best one more than this join it.')
+@iou_thr_option('IoU with the best box above which a box joins its cluster.')
 @click.option(
     '--score-floor', type=float, help='Fused boxes must score above this.'
 )
 @click.option(
     '--missing-weight',
     type=FiniteRange(0),
-    help='How much a file counts that has not found the object.',
+    help='Weight of a file that has not found the object.',
 )
 @click.option(
     '--max-per-img',
     type=click.IntRange(1),
     default=100,
     show_default=True,
-    help='Best boxes of an image to keep.',
+    help='Number of best boxes to keep per image.',
 )
 def main(
     files: Sequence[Path],
@@ -59,17 +57,16 @@ def main(
     max_per_img: int,
     **options,
 ) -> None:
-    """Fuse COCO result FILES by weighted box clustering into one.
+    """Fuse COCO result FILES by weighted box clustering.
 
     Each of the FILES is a list of detections {image_id, category_id, bbox,
-    score}, as one detector, or one view, has found them. Files that are not
-    of the same images, categories and scales are refused. All files are taken
-    to have seen all images: an object that one of four has found alone keeps
-    a quarter of its score.
+    score} of one detector or view. Files with different images, categories or
+    scales are refused. Every file is expected to find every object: an object
+    found in one of four files keeps a quarter of its score.
 
-    A fused box is a mean. A segmentation is none: it is that of the best box
-    in the cluster that has one, unchanged. Other entries of a detection are
-    left out.
+    Boxes are averaged, segmentations are not: a fused box has the segmentation
+    of the best box in its cluster that has one. Other entries of a detection
+    are left out.
     """
     with errors_as_messages(doctor=True):
         fused = fuse_files(
@@ -83,11 +80,10 @@ def main(
     for line in fused.notes:
         click.echo(f'Note: {line}', err=True)
     if fused.left_out:
-        click.echo(f'Left out, since a mean has none: {some(fused.left_out)}')
+        click.echo(f'Entries left out: {some(fused.left_out)}')
     if fused.num_cut:
         click.echo(
-            f'Boxes beyond --max-per-img {max_per_img}: {fused.num_cut}, '
-            'left out'
+            f'Boxes left out by --max-per-img {max_per_img}: {fused.num_cut}'
         )
     click.echo(
         f'{len(fused.boxes)} boxes of {fused.num_images} images written to '

@@ -1,4 +1,4 @@
-"""`retina-plus init`: a config for annotation files, checked by doctor."""
+"""`retina-plus init`: write a config for annotation files and check it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ from .progress import progress_bar
 
 FOLDER = click.Path(path_type=Path)
 DIVIDING = ('val_fraction', 'seed')
-"""Options of the division of ANNOTATIONS, which `--val` replaces."""
+"""Options of the split of ANNOTATIONS, which `--val` replaces."""
 
 
 @click.command()
@@ -34,13 +34,13 @@ DIVIDING = ('val_fraction', 'seed')
 @click.option(
     '--val-images',
     type=FOLDER,
-    help='Folder of its images.  [default: IMAGES]',
+    help='Folder of the validation images.  [default: IMAGES]',
 )
 @click.option(
     '--model',
     metavar='NAME',
     help='Shipped config to start from, see configs/README.md.  [default: '
-    'retinamask_r50_fpn, without masks retinanet_r50_fpn_fl]',
+    'retinamask_r50_fpn, or retinanet_r50_fpn_fl without masks]',
 )
 @out_option('Config to write.', default='my_config.py', show_default=True)
 @click.option(
@@ -48,21 +48,21 @@ DIVIDING = ('val_fraction', 'seed')
     type=FiniteRange(0, 1, min_open=True, max_open=True),
     default=0.2,
     show_default=True,
-    help='Share of the images that validate, without --val.',
+    help='Fraction of the images for validation, without --val.',
 )
 @click.option(
     '--seed',
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help='Seed of their random choice.',
+    help='Seed of this split.',
 )
 @click.option(
     '--batch-size',
     type=click.IntRange(min=1),
     help="Images per GPU.  [default: the model's]",
 )
-@click.option('--overwrite', is_flag=True, help='Replace files of that name.')
+@click.option('--overwrite', is_flag=True, help='Replace existing files.')
 @click.pass_context
 def main(
     context: click.Context,
@@ -75,12 +75,13 @@ def main(
     """Write a config that trains a detector on ANNOTATIONS and IMAGES.
 
     ANNOTATIONS is a COCO file, IMAGES the folder that its file names are
-    relative to. Without --val some of the images are put aside for validation,
-    of each class alike, and both parts are written beside the config. Other
-    formats are refused with the call that converts them. Classes, paths, image
-    size, anchors, learning rate and metrics are set from the data; comments
-    say why. Then `retina-plus doctor --fast` checks the config. The exit code
-    is 1 if it finds an error, or where no config can be written.
+    relative to. Without --val, a part of the images, in proportion for each
+    class, is used for validation, and both parts are written next to the
+    config. Errors about other formats name the call that converts them.
+    Classes, paths, image size, anchors, learning rate and metrics are set from
+    the data, with comments. Then `retina-plus doctor --fast` checks the
+    config. The exit code is 1 if it finds an error or no config can be
+    written.
     """
     with errors_as_messages(doctor=True):
         from mmdet_retina_plus import config
@@ -89,7 +90,7 @@ def main(
 
         refuse_idle(context)
         if out.suffix != '.py':
-            raise ValueError(f'--out {out} is no config: end it in .py')
+            raise ValueError(f'--out {out} must end in .py')
         may_write([out], annotations, options['val'], overwrite)
         plan = make_plan(annotations, images, out, config, **options)
         may_write(plan.files, annotations, options['val'], overwrite)
@@ -100,7 +101,7 @@ def main(
     click.echo(f'Written: {", ".join(map(str, plan.files))}\n')
     if any_error(check(out, (), fast=True, show=None, quiet=False)):
         click.echo(
-            '\nFirst correct what doctor calls an error, and run '
+            '\nFix the errors that doctor reports, then run '
             f'`retina-plus doctor {quote(str(out))}` again.'
         )
         context.exit(1)
@@ -111,7 +112,7 @@ def refuse_idle(context: click.Context) -> None:
     """Refuse options that would do nothing.
 
     Raises:
-        ValueError: One is given without `--val`, or beside it.
+        ValueError: An option needs `--val`, or is replaced by it.
     """
     has_val = context.params['val'] is not None
     for name in DIVIDING if has_val else ['val_images']:
@@ -119,9 +120,9 @@ def refuse_idle(context: click.Context) -> None:
         if source is not ParameterSource.DEFAULT:
             option = '--' + name.replace('_', '-')
             raise ValueError(
-                f'{option} does nothing with --val: leave one of them out'
+                f'{option} does nothing with --val: leave out one of them'
                 if has_val
-                else f'{option} does nothing without --val: give both'
+                else f'{option} does nothing without --val: use both'
             )
 
 
@@ -131,7 +132,7 @@ def may_write(
     val: Path | None,
     overwrite: bool,
 ) -> None:
-    """Refuse files that are there, or that are read.
+    """Refuse files that exist or are inputs.
 
     Raises:
         ValueError: With the fix.
@@ -140,12 +141,12 @@ def may_write(
         check_out(path, [x for x in (annotations, val) if x is not None])
         if path.exists() and not overwrite:
             raise ValueError(
-                f'{path} exists: name another --out, or say --overwrite'
+                f'{path} exists: name another --out, or use --overwrite'
             )
 
 
 def fitted(plan: Any) -> Any:
-    """A plan with the anchors that `retina-plus anchor-fit` suggests."""
+    """Copy of a plan with the anchors that `anchor-fit` suggests."""
     from mmdet_retina_plus.analysis.anchor_report import fit_report
     from mmdet_retina_plus.authoring.plan import MOST_POOR
     from mmdet_retina_plus.authoring.write_config import write
@@ -162,7 +163,7 @@ def fitted(plan: Any) -> Any:
 
 
 def command_of(context: click.Context) -> str:
-    """The command as it was called, but for `--overwrite`."""
+    """The command as it was called, without `--overwrite`."""
     words = ['retina-plus', 'init']
     for parameter in context.command.params:
         name = parameter.name or ''

@@ -1,4 +1,4 @@
-"""`retina-plus predict`: detections in images of any size, as COCO results."""
+"""`retina-plus predict`: detect objects in images of any size."""
 
 import sys
 from pathlib import Path
@@ -35,7 +35,7 @@ from .options import (
 
 VIEWS = ('tile', 'flip', 'ensemble')
 WORDS = f'{__name__}.words'
-"""Key of the command line, as it was given."""
+"""Key of the command line in click's `meta`."""
 NEEDS = {
     'overlap': ('tile',),
     'batch_size': ('tile',),
@@ -44,7 +44,7 @@ NEEDS = {
     'iou_thr': VIEWS,
     'show_score_thr': ('show_dir',),
 }
-"""Options that do nothing without one of others."""
+"""Options that do nothing without one of the others."""
 
 
 class ManyWords(ManyValues):
@@ -56,7 +56,7 @@ class ManyWords(ManyValues):
 
 
 class ShardType(click.ParamType):
-    """Number of a part and of all parts: 3/16."""
+    """Number of a part and number of parts: 3/16."""
 
     name = 'I/N'
 
@@ -71,7 +71,7 @@ class ShardType(click.ParamType):
             shard = Shard(int(number), int(count))
             if 1 <= shard.number <= shard.total:
                 return shard
-        self.fail(f'{value!r} is no part such as 1/4 to 4/4', param, ctx)
+        self.fail(f'{value!r} is not a part such as 1/4 or 4/4', param, ctx)
 
 
 @click.command(cls=ManyWords)
@@ -79,16 +79,15 @@ class ShardType(click.ParamType):
 @click.argument('config', type=InputFile())
 @click.argument('checkpoint')
 @out_option(
-    'COCO result file to write; one that is there is replaced once all is '
-    'done.',
+    'COCO result file to write; an existing one is replaced at the end.',
     required=True,
 )
 @click.option(
     '--ann-file',
     type=InputFile(Path),
-    help='COCO file whose images to take, below the folder IMAGES, with its '
-    'ids of images and categories. Categories are matched by name, and images '
-    'have to be of the size that the file gives them.',
+    help='COCO file that lists the images below the folder IMAGES. Results '
+    'use its ids. Categories are matched by name, and images must have the '
+    'size that the file states.',
 )
 @click.option(
     '--tile',
@@ -105,7 +104,7 @@ class ShardType(click.ParamType):
 @click.option(
     '--flip',
     is_flag=True,
-    help='See each tile, or the whole image, mirrored left to right, too.',
+    help='Also run each tile, or the whole image, mirrored left to right.',
 )
 @click.option(
     '--ensemble',
@@ -118,16 +117,15 @@ class ShardType(click.ParamType):
     type=click.Choice(['wbc', 'nms']),
     default='wbc',
     show_default=True,
-    help='How tiles, mirrored views and checkpoints become one.',
+    help='How to merge tiles, mirrored views and checkpoints.',
 )
 @click.option(
     '--preset',
     type=click.Choice(list(PRESET_WEIGHTS)),
-    help='Whose weighted box clustering.  [default: paper]',
+    help='Preset of weighted box clustering.  [default: paper]',
 )
 @iou_thr_option(
-    'IoU threshold of the fusion.  [default: .5 with nms, with wbc that of '
-    'the preset]'
+    'IoU threshold of the fusion.  [default: .5 with nms, the preset with wbc]'
 )
 @click.option(
     '--score-thr',
@@ -141,7 +139,7 @@ class ShardType(click.ParamType):
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help='Tiles at a time.',
+    help='Tiles per batch.',
 )
 @device_option
 @click.option(
@@ -152,8 +150,8 @@ class ShardType(click.ParamType):
 @click.option(
     '--maps',
     type=click.Path(file_okay=False, path_type=Path),
-    help='Folder for semantic maps as PNG, of a model with a semantic head: 0 '
-    'is background, others are label + 1, or 1 for any object.',
+    help='Folder for semantic maps as PNG, from a model with a semantic head: '
+    '0 is background, other values are label + 1, or 1 for any object.',
 )
 @click.option(
     '--show-score-thr',
@@ -166,13 +164,13 @@ class ShardType(click.ParamType):
     '--shard',
     type=ShardType(),
     metavar='I/N',
-    help='Detect in every N-th image, from the I-th on; for an array of jobs '
-    'with the same --out. The last one that is done joins all results.',
+    help='Process every N-th image, starting at the I-th, as one job of an '
+    'array with the same --out. The job that finishes last joins all results.',
 )
 @click.option(
     '--jobs',
     type=click.IntRange(min=1),
-    help='Processes to detect in, on all GPUs or the CPU.',
+    help='Number of processes, on all GPUs or the CPU.',
 )
 @cfg_options_option
 def main(
@@ -183,23 +181,22 @@ def main(
     jobs: int | None,
     **options,
 ) -> None:
-    """Detect in IMAGES and write the boxes to a COCO result file.
+    """Detect objects in IMAGES and write the boxes to a COCO result file.
 
-    IMAGES is a file, a folder, or a pattern in quotes. Without --ann-file they
-    are numbered by name from 1, and so are the classes; a COCO file beside the
-    results, *.images.json, says which is which. With --tile, --flip or
-    --ensemble, views are fused; an image that is seen once keeps what was
-    found.
+    IMAGES is a file, a folder, or a pattern in quotes. Without --ann-file,
+    images are numbered from 1 by name, classes by label; a COCO file next to
+    the results, *.images.json, lists both. With --tile, --flip or --ensemble,
+    the results of all views are fused. A single view keeps its results.
 
-    Images that fail, and pictures, are named at the end, all others are
-    written; then the exit code is 1. Ctrl-C ends the work and writes what is
-    done, to *.partial.json where --out exists, or of a part; then it is 130.
+    Images and pictures that fail are named at the end; all others are written,
+    and the exit code is 1. Ctrl-C writes what is done, to *.partial.json if
+    --out exists or this is a part; the exit code is 130.
     """
     context = click.get_current_context()
     if jobs and jobs > 1:
         if options['shard']:
             raise click.UsageError(
-                '--jobs makes parts of its own: give --shard or --jobs'
+                '--jobs makes its own parts: use either --shard or --jobs'
             )
         with errors_as_messages():
             images_to_see(
@@ -228,7 +225,7 @@ def main(
 def run_parts(
     context: click.Context, out: Path, jobs: int, device: str | None
 ) -> int:
-    """Exit code of the processes that detect in a part each."""
+    """Run one process per part; return the exit code."""
     words = context.meta[WORDS]
     place = next(
         i for i, word in enumerate(words) if word.startswith('--jobs')
@@ -245,14 +242,14 @@ def run_parts(
     for part in missing_parts(out, jobs):
         click.echo(
             'Not joined: repeat the command with --shard '
-            f'{part.number}/{part.total} in place of --jobs',
+            f'{part.number}/{part.total} instead of --jobs',
             err=True,
         )
     return code
 
 
 def idle_options(ctx: click.Context) -> list[str]:
-    """A line for each option given that does nothing."""
+    """Describe each given option that does nothing."""
     lines = []
     for name, others in NEEDS.items():
         given = ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
@@ -267,7 +264,7 @@ def idle_options(ctx: click.Context) -> list[str]:
 
 
 def conclude(outcome: Outcome) -> None:
-    """Name the files and what went wrong, and exit if anything did."""
+    """Print the files and errors, and exit with a code if there are any."""
     results, total, interrupted, files, num_boxes, unjoined = outcome
     if files:
         click.echo(f'{num_boxes:,} boxes written to {files[0]}')
@@ -294,7 +291,7 @@ def conclude(outcome: Outcome) -> None:
             f'{len(results.undrawn)} of {total} have no picture or map'
         )
     if interrupted:
-        done = f'Interrupted, {len(results.images)} of {total} images are done'
+        done = f'Interrupted, {len(results.images)} of {total} images done'
         click.echo('; '.join([done, *said]), err=True)
         sys.exit(130)
     if said:

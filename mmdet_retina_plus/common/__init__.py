@@ -1,7 +1,7 @@
-"""What several rooms share; it imports nothing of theirs.
+"""Code shared by several rooms; it imports none of them.
 
-`loss_calls` and `trained_detectors` are heavy: they import torch, mmengine and
-mmdet as they load. All other modules are light: they import these, mmcv and
-the heavy ones inside functions only. What must start where a host is missing,
-as `retina-plus` does to say so, does the same.
+`loss_calls` and `trained_detectors` import torch, mmengine and mmdet at module
+level. All other modules import these packages, mmcv and the two modules inside
+functions only. So does any code that must start without them, such as
+`retina-plus`, which then reports what is missing.
 """

@@ -1,4 +1,4 @@
-"""IoU of boxes with the anchors that fit them best, without an anchor grid."""
+"""IoU of boxes with their best anchors, without building the anchor grid."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 
 POOR_IOU = 0.4
-"""RetinaNet takes no anchor below it for an object on its own merit."""
+"""Below it RetinaNet assigns an anchor only as a low-quality match."""
 GOOD_IOU = 0.5
-"""From here on an anchor is a positive of RetinaNet."""
+"""From this IoU on, an anchor is positive in RetinaNet."""
 AREAS = {'small': 32**2, 'medium': 96**2, 'large': np.inf}
 """COCO's upper bounds, in pixels of the original image."""
 
 BLOCK = 2048
-"""Boxes at a time, so that their numbers stay in cache."""
+"""Boxes per step, so that the arrays stay in cache."""
 
 
 def best_overlap(
@@ -23,14 +23,14 @@ def best_overlap(
 
     Args:
         spans: First and last coordinate, shape (N, 2).
-        anchors: The same of the anchors at location 0, shape (A, 2).
+        anchors: The same for the anchors at location 0, shape (A, 2).
         stride: Distance between locations.
-        counts: Number of locations in the image of each span, shape (N,).
+        counts: Number of locations in each span's image, shape (N,).
 
     Returns:
         Shape (N, A).
     """
-    # What two spans share falls with the distance between their centres.
+    # The overlap of two spans falls with the distance between their centres.
     distance = spans.sum(axis=1)[:, None] - anchors.sum(axis=1)
     locations = np.clip(np.rint(distance / 2 / stride), 0, counts[:, None] - 1)
     moved = anchors + locations[..., None] * stride
@@ -45,13 +45,13 @@ def level_iou(
     anchors: np.ndarray,
     stride: tuple[float, float],
 ) -> np.ndarray:
-    """IoU of boxes (N, 4) with a level's anchors (A, 4), best placed: (N, A).
+    """IoU (N, A) of boxes (N, 4) with anchors (A, 4) at their best location.
 
     The image sizes (N, 2), width and height, limit the locations.
     """
     shared = np.ones((len(boxes), len(anchors)))
     for axis in (0, 1):
-        # Strided layers keep a part of a stride at the border.
+        # Strided layers round an incomplete stride at the border up.
         counts = np.ceil(sizes[:, axis] / stride[axis])
         shared *= best_overlap(
             boxes[:, axis::2], anchors[:, axis::2], stride[axis], counts
@@ -67,16 +67,16 @@ def best_anchor_iou(
     base_anchors: Sequence[np.ndarray],
     strides: Sequence[tuple[float, float]],
 ) -> np.ndarray:
-    """IoU of every box with the anchor that fits it best.
+    """IoU of every box with its best anchor.
 
-    Exact, and without the anchors of an image: among those of one shape, the
-    best is the nearest in x and in y.
+    The result is exact although the anchor grid is never built: among anchors
+    of one shape, the best one is the nearest in x and in y.
 
     Args:
         boxes: Left, top, right, bottom, shape (N, 4).
         sizes: Width and height of each box's padded image, shape (N, 2).
         base_anchors: Anchors at each level's first location, shape (A, 4).
-        strides: In x and y, of each level.
+        strides: Stride in x and y of each level.
 
     Returns:
         Shape (N,).
@@ -105,5 +105,5 @@ def generator_iou(
 
 
 def size_group(areas: np.ndarray) -> np.ndarray:
-    """Position of every area's group in `AREAS`."""
+    """Index of every area's group in `AREAS`."""
     return np.searchsorted(list(AREAS.values()), areas, side='right')

@@ -1,4 +1,4 @@
-"""Annotation files opened; where that fails, what lies there instead."""
+"""Read annotation files, with errors that suggest the file that was meant."""
 
 import json
 import os
@@ -13,15 +13,15 @@ ENCODINGS = {
     b'\xff\xfe': ('UTF-16', 'utf-16'),
     b'\xfe\xff': ('UTF-16', 'utf-16'),
 }
-"""By the first bytes: a name, and Python's codec."""
+"""First bytes, name of the encoding, Python's codec."""
 BINARY = {
     b'\xff\xd8\xff': 'a JPEG',
     b'\x89PN': 'a PNG',
     b'PK\x03': 'a ZIP archive',
     b'\x1f\x8b\x08': 'compressed by gzip',
 }
-"""By the first three bytes."""
-ANOTHER = 'name a file that is there'
+"""First three bytes and kind of file."""
+ANOTHER = 'name an existing file'
 REWRITE = (
     'python -c "from pathlib import Path; p = Path({path!r}); '
     "p.write_text(p.read_text('{codec}'), 'utf-8')\""
@@ -29,12 +29,12 @@ REWRITE = (
 
 
 class UnreadableError(ValueError):
-    """An annotation file that is not there, or no JSON.
+    """An annotation file does not exist or is not JSON.
 
     Attributes:
         message: What is wrong.
-        fix: What to do about it.
-        fix_in_config: The same for a data set's config.
+        fix: How to fix it.
+        fix_in_config: How to fix it in a data set's config.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class UnreadableError(ValueError):
 
 
 def contents(folder: Path) -> str:
-    """The first names in a folder, for a message."""
+    """List the first names in a folder, for a message."""
     names = sorted(x.name for x in folder.iterdir() if x.name[0] != '.')
     return f'{folder} holds {some(names, 5) or "nothing"}'
 
@@ -57,7 +57,7 @@ def existing_parent(path: Path) -> Path:
 
 
 def instead_of(path: Path) -> str:
-    """A file that may be meant, or else what lies there, for a message."""
+    """Suggest a similar file, or else list the folder, for a message."""
     folder = existing_parent(path)
     if path.parent.is_dir():
         names = [x.stem for x in folder.glob(f'*{path.suffix}')]
@@ -68,7 +68,7 @@ def instead_of(path: Path) -> str:
 
 
 def missing_file(path: str) -> UnreadableError:
-    """About a file that is not there, with one that may be meant."""
+    """Make the error about a missing file, with a suggestion."""
     parent = existing_parent(Path(path))
     if parent != Path(path).absolute().parent:
         name = Path(path).name
@@ -87,9 +87,9 @@ def missing_file(path: str) -> UnreadableError:
         guess = names[0]
     message = f'there is no file {path}; {contents(parent)}'
     if not guess:
-        fix = 'ann_file of a file that is there'
+        fix = 'set ann_file to an existing file'
         return UnreadableError(message, ANOTHER, fix)
-    fix = f"ann_file='…/{guess}' in place of '…/{Path(path).name}'"
+    fix = f"ann_file='…/{guess}' instead of '…/{Path(path).name}'"
     return UnreadableError(
         message, f'did you mean {Path(path).with_name(guess)}?', fix
     )
@@ -98,7 +98,7 @@ def missing_file(path: str) -> UnreadableError:
 def not_utf8(
     path: str, begin: bytes, error: UnicodeDecodeError
 ) -> UnreadableError:
-    """What a file is; only JSON is offered to be rewritten.
+    """Make the error about a file in another encoding, or of another kind.
 
     Args:
         path: Path of the file.
@@ -119,10 +119,10 @@ def not_utf8(
 
 
 def read_json(path: str) -> Any:
-    """Content of a file.
+    """Read a JSON file.
 
     Raises:
-        UnreadableError: It is not there, or no JSON in UTF-8.
+        UnreadableError: It does not exist or is not JSON in UTF-8.
     """
     if not os.path.exists(path):
         raise missing_file(path)
@@ -144,23 +144,24 @@ def read_json(path: str) -> Any:
     except json.JSONDecodeError as error:
         if error.msg == 'Extra data':
             raise UnreadableError(
-                f'{path} holds more than one JSON object, one after the '
-                f'other: {error}',
-                'join their lists into one object, with ids that are unique',
+                f'{path} holds several JSON objects one after the other: '
+                f'{error}',
+                'join their lists into one object, with unique ids',
             ) from error
         if error.msg.startswith('Expecting property name') and b"'" in begin:
             raise UnreadableError(
-                f"{path} is Python's text of a dict, not JSON: {error}",
-                'json.dump(annotations, file), in place of str(annotations)',
+                f'{path} is a printed Python dict, not JSON: {error}',
+                'write it with json.dump(annotations, file), not '
+                'str(annotations)',
             ) from error
         raise UnreadableError(
-            f'{path} is no JSON, or cut off: {error}',
-            f'write or copy it again; `python -m json.tool {path}` shows the '
-            'place',
+            f'{path} is not JSON, or is truncated: {error}',
+            f'write or copy it again; `python -m json.tool {path}` shows '
+            'where it breaks',
         ) from error
     except RecursionError as error:
         raise UnreadableError(
-            f'{path} is nested too deeply to be read', 'name another JSON file'
+            f'{path} is nested too deeply to read', 'name another JSON file'
         ) from error
     except OSError as error:
         raise UnreadableError(

@@ -1,4 +1,4 @@
-"""The config that a checkpoint carries, read without running it."""
+"""Read the config stored in a checkpoint without running it."""
 
 import ast
 from collections.abc import Iterator, Mapping
@@ -15,18 +15,18 @@ OF_BOXES = (
     'data_preprocessor.std',
     'data_preprocessor.bgr_to_rgb',
 )
-"""Settings without weights that decide what a network's outputs mean."""
+"""Settings that change the meaning of a network's outputs, not its weights."""
 
 
 def model_of(text: str) -> dict[str, Any]:
-    """The model's settings in a config as mmengine dumps it.
+    """Read the model's settings from a config as mmengine dumps it.
 
     Args:
-        text: The config's text, which is not run: a checkpoint may come from
-            anyone.
+        text: Text of the config. It is not run, since a checkpoint may come
+            from anyone.
 
     Returns:
-        Empty where there is no model of literals.
+        The settings; empty if there is no model made of literals.
     """
     try:
         for line in ast.parse(text).body:
@@ -43,10 +43,10 @@ def model_of(text: str) -> dict[str, Any]:
 
 
 def literal(node: ast.expr) -> Any:
-    """Value of literals and of `dict(name=…)`.
+    """Evaluate literals and `dict(name=…)`.
 
     Raises:
-        ValueError: There is something else.
+        ValueError: The node is anything else.
     """
     if isinstance(node, ast.Call):
         name = node.func
@@ -61,15 +61,15 @@ def literal(node: ast.expr) -> Any:
 def other_settings(
     model: Mapping[str, Any], text: str
 ) -> Iterator[tuple[str, Any, Any]]:
-    """Settings of `OF_BOXES` that are not those of the training.
+    """Find settings of `OF_BOXES` that differ from those in training.
 
     Args:
-        model: The config's.
-        text: Config of the training.
+        model: The model's config.
+        text: Text of the config used in training.
 
     Yields:
-        Dotted key below `model`, value of the training, value of the config;
-        of keys that both have.
+        Dotted key below `model`, value in training, value in the config, for
+        keys that both have.
     """
     trained = settings(model_of(text))
     for key, value in settings(model).items():
@@ -78,7 +78,7 @@ def other_settings(
 
 
 def settings(model: Mapping[str, Any]) -> dict[str, Any]:
-    """Numbers, texts and lists of `OF_BOXES`, by dotted key."""
+    """Numbers, strings and lists of `OF_BOXES`, by dotted key."""
     found: dict[str, Any] = {}
     for key, value in dotted_items(plain(without_scopes(model))):
         is_of_boxes = any(f'.{name}.' in f'.{key}.' for name in OF_BOXES)
@@ -88,7 +88,7 @@ def settings(model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """A value whose tuples are lists."""
+    """Convert tuples to lists, recursively."""
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""What can be said of a checkpoint's file before torch is imported."""
+"""Checks of checkpoint files that need no torch."""
 
 from pathlib import Path
 from zipfile import is_zipfile
@@ -8,15 +8,15 @@ from .text import some
 
 ZIP = b'PK\x03'
 PICKLE = b'\x80'
-"""First bytes of what torch writes, since 1.6 and before."""
+"""First bytes of files of torch: `ZIP` since 1.6, `PICKLE` before."""
 
 
 def check_checkpoint(name: str, config: str) -> None:
-    """Refuse a checkpoint that is not there, or that torch did not write.
+    """Refuse a checkpoint that does not exist or was not written by torch.
 
     Args:
-        name: File, or address, of which nothing is checked.
-        config: Config file; its work folder may hold the one that is meant.
+        name: File or URL; a URL is not checked.
+        config: Config file, whose work folder is searched for a suggestion.
 
     Raises:
         ValueError: With the fix.
@@ -38,32 +38,32 @@ def check_checkpoint(name: str, config: str) -> None:
     if not begin:
         raise ValueError(f'{name} is empty: copy it again')
     if begin == ZIP:
-        # The list of contents is at the end.
+        # A ZIP archive ends with its directory.
         if not is_zipfile(file):
-            raise ValueError(f'{name} is cut off: copy it again')
+            raise ValueError(f'{name} is truncated: copy it again')
     elif not begin.startswith(PICKLE):
         kind = BINARY.get(begin)
         raise ValueError(
-            f'{name} is {f"{kind}, not a" if kind else "no"} checkpoint: name '
-            'the .pth file that training wrote'
+            f'{name} is {f"{kind}, not" if kind else "not"} a checkpoint: '
+            'name the .pth file that training wrote'
         )
 
 
 def checkpoints_in(folder: Path) -> list[str]:
-    """Names of checkpoints, the latest last."""
+    """Names of checkpoints in a folder, oldest first."""
     files = [x for x in folder.glob('*.pth') if x.is_file()]
     return [x.name for x in sorted(files, key=lambda x: x.stat().st_mtime)]
 
 
 def held_by(folder: Path) -> str:
-    """The latest checkpoints of a folder, for a message."""
+    """List the latest checkpoints of a folder, for a message."""
     names = checkpoints_in(folder)[::-1]
     place = folder if folder.name else folder.absolute()
     return f'{place} holds {some(names)}' if names else contents(folder)
 
 
 def others(file: Path, config: str) -> str:
-    """Checkpoints that may be meant, or else what the folder holds."""
+    """Suggest checkpoints, or else list the folder, for a message."""
     hint = instead_of(file)
     if not hint.startswith('did you mean'):
         trained = Path('work_dirs') / Path(config).stem

@@ -1,4 +1,4 @@
-"""Columns of a COCO file's objects, and which of them mmdet trains on."""
+"""Annotations of a COCO file as arrays, and which of them mmdet trains on."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -15,7 +15,7 @@ BEYOND = 'in images that indices leaves out'
 
 
 def box_array(boxes: Sequence[Any]) -> np.ndarray:
-    """Boxes as numbers (N, 4), NaN where one is no four finite numbers."""
+    """Convert boxes to (N, 4), NaN for one without four finite numbers."""
     plain = {type(box) for box in boxes} <= {list} and {
         len(box) for box in boxes
     } <= {4}
@@ -31,13 +31,13 @@ def box_array(boxes: Sequence[Any]) -> np.ndarray:
 
 
 class CocoColumns:
-    """Objects of a parsed annotation file as a data set reads them.
+    """Annotations of a parsed annotation file, as a data set reads them.
 
     Attributes:
         coco: Parsed annotation file.
         classes: Names of the categories that are trained.
         kept_images: Ids of the images that mmdet's filters keep; None: all.
-        indexed: Ids of those that its `indices` choose; None: all.
+        indexed: Ids of the images that `indices` selects; None: all.
     """
 
     coco: Mapping
@@ -58,7 +58,7 @@ class CocoColumns:
         return self.coco['annotations']
 
     def column(self, key: str, otherwise: Any = None) -> list:
-        """Values of a key, of all annotations."""
+        """Values of a key in all annotations."""
         return [
             annotation.get(key, otherwise) for annotation in self.annotations
         ]
@@ -72,7 +72,7 @@ class CocoColumns:
 
     @cached_property
     def image_of(self) -> np.ndarray:
-        """Position of each annotation's image, `NOT_FOUND` if unknown."""
+        """Index of each annotation's image, `NOT_FOUND` if unknown."""
         places = {image['id']: at for at, image in enumerate(self.images)}
         found = map(places.get, self.column('image_id'), repeat(NOT_FOUND))
         return np.fromiter(found, int, len(self.annotations))
@@ -107,7 +107,7 @@ class CocoColumns:
 
     @cached_property
     def boxes(self) -> np.ndarray:
-        """Left, top, right, bottom of the annotations, NaN for no box."""
+        """Left, top, right, bottom of each annotation, NaN without a box."""
         boxes = box_array(self.column('bbox'))
         return np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])
 
@@ -121,20 +121,20 @@ class CocoColumns:
 
     @cached_property
     def images_in(self) -> np.ndarray:
-        """Which images the data set has after its filters."""
+        """Flags of the images left by the data set's filters."""
         return self.images_among(self.kept_images) & self.images_among(
             self.indexed
         )
 
     def images_among(self, ids: frozenset | None) -> np.ndarray:
-        """Which images have one of these ids; None: all of them."""
+        """Flags of the images with one of these ids; None: all images."""
         if ids is None:
             return np.ones(len(self.images), bool)
         kept = (image['id'] in ids for image in self.images)
         return np.fromiter(kept, bool, len(self.images))
 
     def objects_among(self, ids: frozenset | None) -> np.ndarray:
-        """Which annotations are of images with one of these ids."""
+        """Flags of the annotations of images with one of these ids."""
         known = self.image_of != NOT_FOUND
         found = np.zeros(len(known), bool)
         found[known] = self.images_among(ids)[self.image_of[known]]
@@ -142,7 +142,7 @@ class CocoColumns:
 
     @cached_property
     def lost_by(self) -> dict[str, np.ndarray]:
-        """Which annotations do not train, by the first reason, as in mmdet."""
+        """Flags of annotations not trained on, by mmdet's first reason."""
         known = self.image_of != NOT_FOUND
         with np.errstate(invalid='ignore'):  # NaN compares as False.
             inside = np.clip(self.boxes, 0, np.tile(self.sizes, 2))
@@ -175,10 +175,10 @@ class CocoColumns:
 
     @property
     def maskless(self) -> np.ndarray:
-        """Objects that training loses for want of a mask; here none."""
+        """Flags of annotations lost for lack of a mask; none here."""
         return np.zeros(len(self.annotations), bool)
 
     @cached_property
     def usable(self) -> np.ndarray:
-        """Which annotations train as objects."""
+        """Flags of the annotations trained on as objects."""
         return ~np.any(list(self.lost_by.values()), axis=0)

@@ -1,4 +1,4 @@
-"""What a parsed annotation file must hold to be read as COCO's."""
+"""Check that a parsed annotation file is in COCO format."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -44,11 +44,11 @@ FIELDS: dict[str, dict[str, tuple[Callable[[object], bool], str]]] = {
     },
     'categories': {'id': (is_id, 'an id'), 'name': (is_text, 'a text')},
 }
-"""What the entries of each list need: a test of the value, and its name."""
+"""Required fields of each list: a test of the value, and what it accepts."""
 
 
 def entry_error(item: object, fields: Mapping) -> str:
-    """What is wrong with an entry of a list, or ''."""
+    """Describe what is wrong with an entry of a list; '' if nothing."""
     if not isinstance(item, Mapping):
         return f' is {item!r}, not an object'
     if not fields.keys() <= item.keys():
@@ -60,9 +60,9 @@ def entry_error(item: object, fields: Mapping) -> str:
 
 
 def all_fit(items: list, fields: Mapping) -> bool:
-    """Whether all entries pass their tests, told by the extremes of columns.
+    """Whether all entries pass their tests, by the extremes of each column.
 
-    False also where only a look at each entry can tell.
+    A fast check: False may also mean that each entry has to be checked.
     """
     if not {*map(type, items)} <= {dict}:
         return False
@@ -70,7 +70,7 @@ def all_fit(items: list, fields: Mapping) -> bool:
         column = [item.get(field) for item in items]
         kinds = {*map(type, column)}
         if kinds <= {int, float}:
-            # Infinity and NaN show in the sum.
+            # Infinity and NaN propagate to the sum.
             plain = is_finite(sum(column))
         else:
             plain = kinds == {str}
@@ -90,11 +90,11 @@ FOREIGN = (
     ({'data', 'annotations'}, 'Label Studio', 'its COCO export'),
     ({'data', 'completions'}, 'Label Studio', 'its COCO export'),
 )
-"""Keys of other tools' files, the tool, and how it writes COCO's."""
+"""Keys of other tools' files, the tool, and how it exports COCO."""
 
 
 def foreign(content: object) -> str:
-    """What tells that a file is of another tool, or ''."""
+    """Say which other tool wrote a file; '' if none."""
     first = content
     if isinstance(content, list) and content:
         first = content[0]
@@ -106,7 +106,7 @@ def foreign(content: object) -> str:
     for entry in entries:
         for keys, tool, way in FOREIGN:
             if isinstance(entry, Mapping) and keys <= entry.keys():
-                return f'it is of {tool}; export it as COCO, by {way}'
+                return f'it is from {tool}; export it as COCO with {way}'
     return ''
 
 
@@ -115,11 +115,11 @@ def is_detection(item: object) -> bool:
 
 
 def format_errors(coco: object) -> str:
-    """What keeps a parsed file from being COCO annotations, or ''."""
+    """Describe why a parsed file is not COCO annotations; '' if it is."""
     if isinstance(coco, list) and coco and is_detection(coco[0]):
         return (
-            'it lists results of a detector; name the annotation file, which '
-            'has the true objects'
+            'it lists results of a detector; name the annotation file with '
+            'the ground truth'
         )
     tool = foreign(coco)
     if tool:
@@ -143,10 +143,10 @@ def format_errors(coco: object) -> str:
 
 
 def check_coco(path: Path, coco: object) -> None:
-    """Refuse a parsed file that is no COCO annotations.
+    """Refuse a parsed file that is not COCO annotations.
 
     Raises:
-        ValueError: With the file and the entry.
+        ValueError: Names the file and the entry.
     """
     problem = format_errors(coco)
     if problem:

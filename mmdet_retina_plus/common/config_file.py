@@ -1,4 +1,4 @@
-"""Configs read as `mim train` reads them, with options merged."""
+"""Read configs as `mim train` does, and merge options."""
 
 import inspect
 import warnings
@@ -27,9 +27,9 @@ READ_BY_NAME = (
     'runner_type',
     'sync_bn',
 )
-"""Keys at the top of a config that are looked up, beside a Runner's own."""
+"""Top-level keys that are read besides the arguments of Runner."""
 READ_BY_MMDET = ('auto_scale_lr', 'tta_model', 'tta_pipeline')
-"""Keys at the top of a config that only mmdet's scripts look up."""
+"""Top-level keys that only mmdet's scripts read."""
 
 
 def load_config(path: str | Path, options: Sequence[str] = ()) -> Any:
@@ -37,12 +37,12 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> Any:
 
     Args:
         path: Path of the config.
-        options: Changes, each 'key.of.the.config=value', see `read_value`.
+        options: Changes 'key.of.the.config=value', see `read_value`.
 
     Raises:
         ValueError: An option is not KEY=VALUE, its value cannot be read, or
             nothing reads its key.
-        Exception: Whatever a config, which is a program, may raise.
+        Exception: Any that the config raises, since it is a program.
     """
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
@@ -61,19 +61,19 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> Any:
             cfg.merge_from_dict({key: value})
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(
-                f'--cfg-options {key}: the config has nothing there to '
-                f'change, {shorten(str(error), 150)}'
+                f'--cfg-options {key}: the config has no such key to change, '
+                f'{shorten(str(error), 150)}'
             ) from error
     init_default_scope(cfg.get('default_scope') or 'mmdet')
     return cfg
 
 
 def read_config(path: str | Path, options: Sequence[str] = ()) -> Any:
-    """Read a config for a command, which shows every error as one line.
+    """Read a config for a command, with errors of one line.
 
     Args:
         path: Path of the config.
-        options: Changes of keys that it has.
+        options: See `load_config`.
 
     Raises:
         ValueError: The config or an option cannot be read.
@@ -85,22 +85,22 @@ def read_config(path: str | Path, options: Sequence[str] = ()) -> Any:
         raise
     except SyntaxError as error:
         raise ValueError(
-            f'{path} is no config: {error.msg} in line {error.lineno}'
+            f'{path} is not a config: {error.msg} in line {error.lineno}'
         ) from error
     except Exception as error:
         reason = f'{type(error).__name__}: {error}'
         if Path(path).suffix != '.py':
-            reason += '; those of `retina-plus init` and mmdet end in .py'
+            reason += '; configs of `retina-plus init` and mmdet end in .py'
         raise ValueError(
             f'{path} cannot be read as a config: {reason}'
         ) from error
 
 
 def check_parts(cfg: Any) -> None:
-    """Refuse a config that does not describe a detector and its test data.
+    """Refuse a config without a detector and its test data.
 
     Raises:
-        ValueError: With the part.
+        ValueError: Names the missing part.
     """
     dataset = part(cfg.get('test_dataloader'), 'dataset')
     pipelines = [item.get('pipeline') for item in walk(dataset)]
@@ -112,33 +112,32 @@ def check_parts(cfg: Any) -> None:
         if not there:
             raise ValueError(
                 f'The config has no {key}: name the config of a detector, '
-                'as written by `retina-plus init`'
+                'such as `retina-plus init` writes'
             )
 
 
 def parts_read() -> set[str]:
-    """Keys at the top of a config that a training may read."""
+    """Top-level keys of a config that training may read."""
     from mmengine.runner import Runner
 
     return {*inspect.signature(Runner).parameters, *READ_BY_NAME}
 
 
 def check_keys(cfg: Mapping, keys: Iterable[str]) -> None:
-    """Refuse dotted keys below a top key that is unknown.
+    """Refuse dotted keys that nothing would read.
 
-    mmengine would add it to the config, and nothing would read it.
+    mmengine adds unknown keys to the config without a warning.
 
     Raises:
-        ValueError: The config lacks the top key and nothing reads it, or only
-            copies of it are read; or a key holds a blank, an empty part or a
-            typo.
+        ValueError: The top-level key is unknown, or only copies of its value
+            are read; or a key has whitespace, an empty part or a typo.
     """
     known = {*cfg, *parts_read(), *READ_BY_MMDET}
     for key in keys:
         if key.split() != [key] or not all(key.split('.')):
             raise ValueError(
-                f'--cfg-options {key!r} is no key such as model.backbone.depth'
-                ': write KEY=VALUE without blanks around ='
+                f'--cfg-options {key!r} is not a key such as '
+                'model.backbone.depth: write KEY=VALUE without spaces around ='
             )
         top = key.partition('.')[0]
         if top not in known:
@@ -151,12 +150,12 @@ def check_keys(cfg: Mapping, keys: Iterable[str]) -> None:
 
 
 def check_spelling(key: str, cfg: Any) -> None:
-    """Refuse a new key of a plain dict that is a typo of one beside it.
+    """Refuse a new key of a plain dict that looks like a typo of another key.
 
-    Parts with a type are left to their class, which knows its arguments.
+    A dict with a `type` is left to its class, which knows its arguments.
 
     Raises:
-        ValueError: With the key that was meant.
+        ValueError: Names the key that was probably meant.
     """
     part: Any = dict(cfg.items())
     *above, name = key.split('.')
@@ -170,7 +169,7 @@ def check_spelling(key: str, cfg: Any) -> None:
     known = {
         str(other).casefold(): other
         for other in part
-        # Names may be counted: layer_block_1, layer_block_2.
+        # Names may be numbered: layer_block_1, layer_block_2.
         if str(other).rstrip(digits) != name.rstrip(digits)
     }
     near = get_close_matches(name.casefold(), known, n=1, cutoff=0.9)
@@ -182,27 +181,27 @@ def check_spelling(key: str, cfg: Any) -> None:
 
 
 def check_text(key: str, value: Any, cfg: Any) -> None:
-    """Refuse a text in place of a number or truth value.
+    """Refuse a string for a setting that is a number or a boolean.
 
     Raises:
-        ValueError: As `yes` for True, or `2*4`, which is not computed.
+        ValueError: The value is a string, such as `yes` or `2*4`.
     """
     now = dict(dotted_items(cfg.to_dict())).get(key)
     if isinstance(value, str) and isinstance(now, int | float):
         raise ValueError(
-            f'--cfg-options {key}: {value!r} is a text, the config has {now}: '
-            'write a number, True, False or None'
+            f'--cfg-options {key}: {value!r} is a string, the config has '
+            f'{now}: write a number, True, False or None'
         )
 
 
 def check_read(key: str, cfg: Any) -> None:
-    """Refuse a part of the config that neither training nor test reads.
+    """Refuse a part of the config that is read in neither training nor test.
 
-    Names such as `train_pipeline` and `data_root` only help to write the
-    config: what uses them has a copy.
+    Variables such as `train_pipeline` and `data_root` only help to write the
+    config: the settings that use them hold copies.
 
     Raises:
-        ValueError: Nothing reads it; names the copies that are read.
+        ValueError: Nothing reads the key; names the copies that are read.
     """
     top, _, rest = key.partition('.')
     read = {*parts_read(), *READ_BY_MMDET}
@@ -216,7 +215,7 @@ def check_read(key: str, cfg: Any) -> None:
         if name.partition('.')[0] in read
         and type(value) is type(wanted)
         and value == wanted
-        # A number may be the same by chance, and a hook may read it.
+        # A number may be equal by chance, and a hook may read it.
         and (
             (value and isinstance(value, str | list | tuple | dict))
             or name.rpartition('.')[2] == top
@@ -225,16 +224,16 @@ def check_read(key: str, cfg: Any) -> None:
     if copies:
         others = f' and {len(copies) - 3} more' if len(copies) > 3 else ''
         raise ValueError(
-            f'nothing reads {key}, it only helps to write the config: '
-            f'change {", ".join(copies[:3])}{others}'
+            f'nothing reads {key}, a variable of the config: change '
+            f'{", ".join(copies[:3])}{others}'
         )
 
 
 def parse_options(options: Sequence[str]) -> dict[str, Any]:
-    """Dotted key to value.
+    """Parse options into values by dotted key.
 
     Raises:
-        ValueError: One is not KEY=VALUE, or its value cannot be read.
+        ValueError: An option is not KEY=VALUE, or its value cannot be read.
     """
     values = {}
     for option in options:
@@ -249,17 +248,18 @@ def parse_options(options: Sequence[str]) -> dict[str, Any]:
 
 
 def check_kinds(config: str, checkpoints: Sequence[str]) -> None:
-    """Refuse a config and checkpoints in each other's place, or broken files.
+    """Refuse swapped config and checkpoints, and broken checkpoint files.
 
-    Nothing heavy is imported, so a command says so at once.
+    Only suffixes and first bytes are checked, so errors appear at once,
+    without heavy imports.
 
     Raises:
-        ValueError: By the suffixes of their names, or the files' first bytes.
+        ValueError: A file is of the wrong kind, missing or broken.
     """
     if not config.endswith(CONFIGS):
         raise ValueError(
-            f'{config} is no config, their names end in .py: give CONFIG '
-            'first, CHECKPOINT after it'
+            f'{config} is not a config, whose name would end in .py: give '
+            'CONFIG first, CHECKPOINT after it'
         )
     for name in checkpoints:
         if name.endswith(CONFIGS):

@@ -1,11 +1,11 @@
-"""Looking around in the tree of mappings and lists that a config is."""
+"""Search the tree of mappings and lists in a config."""
 
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 LAST_SEED = 2**31 - 1
-"""Numpy's is 2**32 - 1, and loaders add the numbers of their workers."""
+"""NumPy's limit is 2**32 - 1, and loaders add the ids of their workers."""
 
 
 def kind(config: Any) -> str:
@@ -16,20 +16,20 @@ def kind(config: Any) -> str:
 
 
 def part(config: Any, path: str) -> Mapping:
-    """What lies below dotted keys, an empty mapping where one is missing."""
+    """Mapping at a dotted key, empty if a key is missing."""
     for key in path.split('.'):
         config = config.get(key) if isinstance(config, Mapping) else None
     return config if isinstance(config, Mapping) else {}
 
 
 def seed_of(config: Any) -> int | None:
-    """Seed of a training run, None where the config sets none."""
-    # mmengine's Config is no Mapping, which `part` asks for.
+    """Seed of a training run, None if the config sets none."""
+    # mmengine's Config is not a Mapping, which `part` requires.
     return (config.get('randomness') or {}).get('seed')
 
 
 def walk(config: Any) -> Iterator[Mapping]:
-    """The mappings in a config, from the outside to the inside."""
+    """Yield all mappings in a config, outermost first."""
     if isinstance(config, Mapping):
         yield config
         config = list(config.values())
@@ -39,7 +39,7 @@ def walk(config: Any) -> Iterator[Mapping]:
 
 
 def dotted_items(config: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
-    """All dotted keys of a config, those of parts too, with their values."""
+    """Yield dotted keys and values of a config, also of inner mappings."""
     items: Any = ()
     if isinstance(config, Mapping):
         items = config.items()
@@ -51,7 +51,7 @@ def dotted_items(config: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
 
 
 def without_scopes(value: Any) -> Any:
-    """A config without the marks of mmengine on what came from mmdet's."""
+    """Remove mmengine's `_scope_` keys from a config."""
     if isinstance(value, Mapping):
         return {
             key: without_scopes(item)
@@ -66,7 +66,7 @@ def without_scopes(value: Any) -> Any:
 def dataset_chains(
     config: Any, wrappers: tuple[Mapping, ...] = ()
 ) -> Iterator[tuple[Mapping, ...]]:
-    """For each data set its wrappers, from the outside, and itself."""
+    """Yield each data set's wrappers, outermost first, and the data set."""
     inner: list = []
     if isinstance(config, list | tuple):
         inner = list(config)
@@ -82,7 +82,7 @@ def dataset_chains(
 
 
 def datasets_in(config: Any) -> Iterator[Mapping]:
-    """Configs of the data sets within wrappers."""
+    """Yield the configs of data sets, without wrappers."""
     for *_, innermost in dataset_chains(config):
         yield innermost
 
@@ -91,9 +91,9 @@ def annotation_path(config: Mapping) -> str:
     """Annotation file of a data set's config.
 
     Raises:
-        ValueError: It names none.
+        ValueError: The config names no file.
     """
     ann_file = config.get('ann_file')
     if not isinstance(ann_file, str) or not ann_file:
-        raise ValueError(f'ann_file is {ann_file!r}, not the name of a file')
+        raise ValueError(f'ann_file is {ann_file!r}, not a file name')
     return os.path.join(config.get('data_root') or '', ann_file)

@@ -1,14 +1,14 @@
-"""Devices that a detector can run on here."""
+"""Devices of this machine."""
 
 
 def chosen_device(name: str | None) -> str:
-    """A device that works.
+    """Choose a device and check that it works.
 
     Args:
         name: A device as torch names it. None: the first GPU, else the CPU.
 
     Raises:
-        ValueError: There is none of this name here; with those that are.
+        ValueError: The device does not exist; names those that do.
     """
     import torch
 
@@ -17,7 +17,7 @@ def chosen_device(name: str | None) -> str:
         return 'cuda:0' if gpus else 'cpu'
     try:
         torch.empty(0, device=name)
-    # An AssertionError where torch was built without it.
+    # AssertionError if torch was built without the device.
     except (RuntimeError, AssertionError) as error:
         known = ['cpu', *(f'cuda:{number}' for number in range(gpus))]
         raise ValueError(

@@ -1,4 +1,4 @@
-"""How EXIF says that an image is to be turned."""
+"""Orientation of images in EXIF."""
 
 from typing import Any
 
@@ -12,5 +12,5 @@ ROTATED = (5, 6, 7, 8)
 
 
 def orientation(image: Any) -> int:
-    """Orientation of an image of Pillow's, `UPRIGHT` if it has none."""
+    """Orientation of a Pillow image, `UPRIGHT` if it has none."""
     return image.getexif().get(ORIENTATION, UPRIGHT)

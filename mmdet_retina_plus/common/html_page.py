@@ -1,4 +1,4 @@
-"""Frame of a self-contained HTML page, which needs no network."""
+"""Self-contained HTML pages, which need no network."""
 
 from base64 import b64encode
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ POLICY = (
     "style-src 'unsafe-inline'; img-src data: blob:; "
     "base-uri 'none'; form-action 'none'"
 )
-"""The browser itself forbids the page to fetch anything."""
+"""Makes the browser forbid the page to fetch anything."""
 STYLE = """
 body { margin: 0; background: #fafaf8; color: #222;
   font: 15px/1.5 system-ui, sans-serif; }
@@ -38,11 +38,11 @@ img { max-width: 100%; }
 
 
 def page(title: str, body: str, script: str = '') -> str:
-    """A whole page.
+    """Make a page.
 
     Args:
-        title: Text of the window, escaped here.
-        body: HTML of the page, whose texts are escaped.
+        title: Title of the window, escaped here.
+        body: HTML of the page, already escaped.
         script: JavaScript that runs before the body is read.
     """
     return f"""<!DOCTYPE html>
@@ -65,11 +65,11 @@ def page(title: str, body: str, script: str = '') -> str:
 
 
 def picture(data: bytes, text: str, kind: str = 'png') -> str:
-    """HTML of a picture that lies within the page.
+    """HTML of a picture embedded in the page.
 
     Args:
         data: Content of a picture file.
-        text: What it shows, for those who do not see it.
+        text: Alternative text.
         kind: Format of the file, 'png' or 'jpeg'.
     """
     code = b64encode(data).decode()
@@ -78,13 +78,13 @@ def picture(data: bytes, text: str, kind: str = 'png') -> str:
 
 
 def zoomed(data: bytes, text: str, kind: str = 'png') -> str:
-    """A picture that fits the window, and has its own size once clicked."""
+    """HTML of a picture that fits the window, and full size once clicked."""
     image = picture(data, text, kind)
     return f'<label class="zoom"><input type="checkbox">{image}</label>'
 
 
 def table_html(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table; all columns but the first hold numbers."""
+    """HTML of a table; all columns but the first hold numbers."""
     lines = [line_html('th', head), *(line_html('td', row) for row in rows)]
     return f'<div class="wide"><table>{"".join(lines)}</table></div>'
 

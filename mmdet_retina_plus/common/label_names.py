@@ -1,4 +1,4 @@
-"""What the labels of a detector stand for, and their categories in a file."""
+"""Class names of a detector's labels, and their categories in a COCO file."""
 
 import json
 import mmap
@@ -12,14 +12,17 @@ from .text import some
 
 
 def label_names(cfg: Any, classes: Sequence[str]) -> tuple[list[str], str]:
-    """Names in the order of the labels, and a note where that is surprising.
+    """Names in the order of the labels, and a note if `classes` is misleading.
 
-    mmdet's CocoDataset numbers labels in the order of the annotation file, and
-    not of `classes`, which it writes into the checkpoint.
+    mmdet's CocoDataset numbers labels in the order of the annotation file, not
+    of `classes`, which the checkpoint stores.
 
     Args:
-        cfg: Its training files are read, where they exist.
-        classes: Names that the checkpoint or the config gives.
+        cfg: The config, whose training annotations are read if they exist.
+        classes: Names from the checkpoint or the config.
+
+    Returns:
+        Names, and a note, '' if both orders agree.
     """
     orders = {
         tuple(name for name in names if name in classes): file
@@ -31,23 +34,27 @@ def label_names(cfg: Any, classes: Sequence[str]) -> tuple[list[str], str]:
         return list(classes), ''
     order = next(order for order in orders if order in others)
     what = (
-        f'labels follow the categories of {orders[order]} ({some(order)}), '
-        f'not the classes ({some(classes)}), in training by mmdet'
+        'mmdet numbered the labels in training in the order of the categories '
+        f'in {orders[order]} ({some(order)}), not of the classes '
+        f'({some(classes)})'
     )
     if len(orders) > 1 or len(order) != len(classes):
         return list(classes), (
-            f'{what}: names are wrong if the detector was trained with it; '
-            '`retina-plus doctor CONFIG` says how to correct it'
+            f'{what}: names are wrong if the detector was trained on this '
+            'file; `retina-plus doctor CONFIG` shows the fix'
         )
-    return list(order), f'{what}: they are named so'
+    return list(order), f'{what}: names follow the file'
 
 
 def unused_names(cfg: Any, classes: Sequence[str]) -> list[str]:
-    """Classes of the config where the checkpoint has others.
+    """Classes of the config that the checkpoint overrides.
 
     Args:
-        cfg: With the test data's `metainfo`, or without.
+        cfg: The config; the test data may have `metainfo`.
         classes: Classes of the checkpoint if it names any, else of the config.
+
+    Returns:
+        The config's classes if they differ from `classes`, else [].
     """
     dataset = next(datasets_in(cfg.test_dataloader.dataset))
     named = part(dataset, 'metainfo').get('classes') or ()
@@ -55,7 +62,7 @@ def unused_names(cfg: Any, classes: Sequence[str]) -> list[str]:
 
 
 def training_categories(cfg: Any) -> dict[Path, list[str]]:
-    """Names of the categories in each COCO file of the training data."""
+    """Category names in each COCO file of the training data."""
     from mmdet.datasets import CocoDataset
     from mmdet.registry import DATASETS
 
@@ -75,11 +82,11 @@ def training_categories(cfg: Any) -> dict[Path, list[str]]:
 
 
 def read_categories(path: Path) -> list[dict[str, Any]]:
-    """The categories of a COCO file, whose other lists may be huge.
+    """Read the categories of a COCO file without parsing its other lists.
 
     Raises:
-        ValueError: It is not JSON.
-        KeyError: It has none.
+        ValueError: The file is not JSON.
+        KeyError: It has no categories.
         OSError: It cannot be read.
     """
     with (
@@ -88,13 +95,13 @@ def read_categories(path: Path) -> list[dict[str, Any]]:
     ):
         place = content.find(b'"categories"')
         begin = content.find(b'[', place)
-        # Some are cut off, if the list is longer than a megabyte.
+        # A list longer than a megabyte is cut and fails to parse below.
         text = content[begin : begin + 2**20].decode(errors='ignore')
     try:
         categories, _ = json.JSONDecoder().raw_decode(text)
     except ValueError:
         categories = []
-    # Some other list may have this name, too.
+    # Another, inner list may have this name.
     if categories and all(isinstance(item, dict) for item in categories):
         return categories
     return json.loads(path.read_text(encoding='utf-8'))['categories']
@@ -103,34 +110,34 @@ def read_categories(path: Path) -> list[dict[str, Any]]:
 def category_ids(
     coco: Mapping[str, Any], names: Sequence[str]
 ) -> list[int | str]:
-    """The category of each label, by its name.
+    """Find the category id of each label by name.
 
     Args:
-        coco: A COCO file.
-        names: Names of the labels, in their order.
+        coco: Parsed COCO file.
+        names: Names of the labels, in order.
 
     Raises:
-        ValueError: The file lacks one, or has two categories of a name.
+        ValueError: A category is missing, or two have the same name.
     """
     ids: dict[str, list[int | str]] = {}
     for category in coco['categories']:
         ids.setdefault(category['name'], []).append(category['id'])
     absent = [name for name in names if name not in ids]
     if absent:
-        # Blanks around a name are seen only in quotes.
+        # Quotes show whitespace around a name.
         theirs = list(map(repr, ids))
         hint = did_you_mean(absent[0], ids)
         raise ValueError(
             f'The annotations have no category {some(absent)}, which the '
-            f'detector has; theirs are {some(theirs) or "none"}{hint} '
-            '(Categories are matched by name: write them as the detector does,'
-            ' or predict without --ann-file)'
+            f'detector has; they have {some(theirs) or "none"}{hint} '
+            '(Categories are matched by name: rename them as in the detector, '
+            'or predict without --ann-file)'
         )
     for name in names:
         if len(ids[name]) > 1:
             raise ValueError(
                 f'The annotations have the category {name} with the ids '
-                f'{some(ids[name])}: give every category a name of its own'
+                f'{some(ids[name])}: give every category a unique name'
             )
     return [ids[name][0] for name in names]
 
@@ -138,7 +145,7 @@ def category_ids(
 def unknown_categories(
     coco: Mapping[str, Any], names: Sequence[str]
 ) -> list[str]:
-    """Categories that a detector has no label for, but objects may have."""
+    """Categories that objects may have but the detector does not know."""
     used = {item['category_id'] for item in coco['annotations']}
     return [
         category['name']

@@ -1,4 +1,4 @@
-"""Where a detector's classification loss is, and what it is called with."""
+"""Find a detector's classification loss and observe its calls."""
 
 import inspect
 from collections.abc import Callable
@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 Observer = Callable[[Any, Any, Tensor | None], object]
-"""Is given logits, targets and weights, whatever a head takes for them."""
+"""Receives logits, targets and weights as the head passes them."""
 
 
 def find_bbox_head(model: nn.Module) -> nn.Module | None:
-    """The box head of a detector, None if it has none.
+    """Find the box head of a detector, None if it has none.
 
-    Either may be wrapped for several processes.
+    Detector and head may be wrapped for distributed training.
     """
     head = getattr(unwrap(model), 'bbox_head', None)
     return None if head is None else unwrap(head)
@@ -29,22 +29,23 @@ def unwrap(module: nn.Module) -> nn.Module:
 
 
 def has_soft_targets(loss: nn.Module) -> bool:
-    """Whether a loss of mmdet is called with IoUs in place of labels."""
+    """Whether a loss of mmdet takes IoUs as soft targets."""
     return isinstance(loss, QualityFocalLoss | VarifocalLoss)
 
 
 def listen(loss: nn.Module, observe: Observer) -> RemovableHandle:
-    """Tell what a classification loss is called with, before each call.
+    """Pass the arguments of a classification loss to an observer.
 
-    Calls with ``reduction_override='none'`` are left out: heads weigh or rank
-    anchors by them, before the loss.
+    The observer runs before each call. Calls with
+    ``reduction_override='none'`` are left out: heads use them to weight or
+    rank anchors, not as the loss.
 
     Args:
-        loss: Takes logits and targets first, as mmdet's losses do.
-        observe: Is told.
+        loss: A loss with logits and targets as first arguments, as in mmdet.
+        observe: The observer.
 
     Returns:
-        Its ``remove`` ends that.
+        A handle; its ``remove`` detaches the observer.
     """
     signature = inspect.signature(loss.forward)
 

@@ -1,4 +1,4 @@
-"""Boxes as the network gets them, behind a pipeline's resizing steps."""
+"""Boxes as the network sees them, after the resizing transforms."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +12,7 @@ def is_resize(step: Mapping) -> bool:
 
 
 def middle_scale(step: Mapping) -> tuple[int, int] | None:
-    """Scale of a resizing transform, the middle one of a random one's."""
+    """Scale of a resizing transform, the middle one if it is random."""
     scale = step.get('scale', step.get('scales'))
     if scale is None:
         return None
@@ -28,7 +28,7 @@ def middle_scale(step: Mapping) -> tuple[int, int] | None:
 
 
 def resized(sizes: np.ndarray, pipeline: Sequence[Mapping]) -> np.ndarray:
-    """Widths and heights (N, 2) after the pipeline's resizing transforms."""
+    """Widths and heights (N, 2) after a pipeline's resizing transforms."""
     for step in pipeline:
         if not is_resize(step):
             continue
@@ -54,8 +54,8 @@ def network_boxes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scale boxes as a pipeline does, and clip them to their images.
 
-    Crops and Pad steps are left aside; of a random scale the middle one
-    counts.
+    Crop and Pad transforms are ignored. The middle value stands for a random
+    scale.
 
     Args:
         boxes: Left, top, right, bottom in the original image, shape (N, 4).

@@ -1,8 +1,8 @@
 """Values of `--cfg-options`: Python literals and mmengine's short forms.
 
-mmengine's DictAction drops quotes and blanks, and reads no dict. Its short
-forms keep their meaning: `1,2` is a list, `(1)` a tuple, `[a, b]` holds texts,
-and `true`, `inf` and `nan` are values.
+mmengine's DictAction drops quotes and spaces, and reads no dict. Its short
+forms keep their meaning: `1,2` is a list, `(1)` a tuple, `[a, b]` a list of
+strings, and `true`, `inf` and `nan` are values.
 """
 
 import ast
@@ -17,19 +17,19 @@ STRING = re.compile(
 PIECE = re.compile(f'{STRING.pattern}|.', re.DOTALL)
 DICT = re.compile(r'\{.*\}|dict\(.*\)', re.DOTALL)
 QUOTES = {"'", '"', '\u2018', '\u2019', '\u201c', '\u201d'}
-"""The last four, of word processors, are none in Python."""
+"""The last four are typographic quotes, which Python does not accept."""
 CLOSING = {'(': ')', '[': ']', '{': '}'}
 BOOLEANS = {'true': True, 'false': False}
 NO_LITERAL = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
-"""What `ast.literal_eval` raises."""
+"""Exceptions of `ast.literal_eval`."""
 
 
 def read_value(text: str) -> Any:
-    """Value of a text that needs quotes only where it could be another value.
+    """Parse a value; strings need quotes only where they are ambiguous.
 
     Raises:
         ValueError: Brackets or quotes do not match, an element is missing, or
-            a dict holds something else than literals.
+            a dict has values other than literals.
     """
     text = text.strip()
     commas = outer_commas(text)
@@ -47,7 +47,7 @@ def read_value(text: str) -> Any:
 
 
 def read_by_mmengine(text: str) -> Any:
-    """Value that mmengine's DictAction takes for the text.
+    """Parse a value as mmengine's DictAction does.
 
     Raises:
         AssertionError: Brackets do not match.
@@ -58,10 +58,12 @@ def read_by_mmengine(text: str) -> Any:
 
 
 def read_elements(text: str, commas: Sequence[int]) -> list:
-    """Values between commas at these positions; a last comma may follow.
+    """Parse the values between commas at these positions.
+
+    A trailing comma is allowed.
 
     Raises:
-        ValueError: As `read_value`.
+        ValueError: See `read_value`.
     """
     ends = [*commas, len(text)]
     starts = [0, *(comma + 1 for comma in commas)]
@@ -72,15 +74,15 @@ def read_elements(text: str, commas: Sequence[int]) -> list:
     if not elements[-1]:
         elements.pop()
     if not all(elements):
-        raise ValueError(f'an element is missing beside a comma of {text}')
+        raise ValueError(f'an element is missing next to a comma in {text}')
     return [read_value(element) for element in elements]
 
 
 def read_word(text: str) -> Any:
-    """Value of a text that is neither a list nor a tuple.
+    """Parse a value that is neither a list nor a tuple.
 
     Raises:
-        ValueError: As `read_value`.
+        ValueError: See `read_value`.
     """
     try:
         value = literal(text)
@@ -88,14 +90,14 @@ def read_word(text: str) -> Any:
         pass
     else:
         if isinstance(value, str) and not STRING.fullmatch(text):
-            raise ValueError(f'a comma is missing between the texts {text}')
+            raise ValueError(f'a comma is missing between the strings {text}')
         return value
     if {text[:1], text[-1:]} & QUOTES:
         raise ValueError(f'the quotes of {text} do not match')
     if DICT.fullmatch(text):
         raise ValueError(
             f"{text} is not a dict of literals such as {{'a': 1.5, 'b': 'c'}}:"
-            ' write it so, or put a text into quotes'
+            ' correct it, or put quotes around a string'
         )
     for number in (int, float):
         try:
@@ -106,26 +108,26 @@ def read_word(text: str) -> Any:
 
 
 def literal(text: str) -> Any:
-    """Value of a text that is one Python literal as a whole.
+    """Evaluate a text that is a single Python literal.
 
     Raises:
         Exception: One of `NO_LITERAL`.
     """
     with warnings.catch_warnings():
-        # About a backslash that starts no escape sequence.
+        # A backslash may start no valid escape sequence.
         warnings.simplefilter('ignore', SyntaxWarning)
         node = ast.parse(text, mode='eval').body
-    # A comment may follow, and three dots are a text.
+    # A trailing comment is not part of a literal; '...' means a string.
     if ast.get_source_segment(text, node) != text or text == '...':
         raise ValueError(text)
     return ast.literal_eval(node)
 
 
 def outer_commas(text: str) -> list[int] | None:
-    """Positions of commas outside brackets and quotes.
+    """Find commas outside brackets and quotes.
 
     Returns:
-        None if brackets do not match.
+        Their positions; None if brackets do not match.
     """
     commas: list[int] = []
     expected: list[str] = []

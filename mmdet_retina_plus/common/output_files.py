@@ -1,4 +1,4 @@
-"""Files that a command writes: never over its input, and whole."""
+"""Write files atomically and never over an input."""
 
 import json
 import os
@@ -11,11 +11,11 @@ from typing import Any
 
 
 def check_out(out: Path, inputs: Iterable[str | Path]) -> None:
-    """Refuse a file that could not be written, or is an input.
+    """Refuse an output file that cannot be written or is an input.
 
     Args:
         out: File to write.
-        inputs: Files, or addresses, that the command reads.
+        inputs: Files or URLs that the command reads.
 
     Raises:
         ValueError: With the fix.
@@ -24,7 +24,7 @@ def check_out(out: Path, inputs: Iterable[str | Path]) -> None:
     check_writable(out.parent)
     if not out.parent.is_dir():
         raise ValueError(
-            f'There is no folder {out.parent} for {out.name}: make it by '
+            f'There is no folder {out.parent} for {out.name}: create it with '
             f'`mkdir -p {quote(str(out.parent))}`'
         )
     if not out.exists():
@@ -32,12 +32,12 @@ def check_out(out: Path, inputs: Iterable[str | Path]) -> None:
     for name in inputs:
         if Path(name).exists() and out.samefile(name):
             raise ValueError(
-                f'{out} would overwrite what is read: name another --out'
+                f'{out} would overwrite an input: name another --out'
             )
 
 
 def replace(file: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all; text as UTF-8."""
+    """Write a file completely or not at all; text as UTF-8."""
     file = target_of(file)
     part = part_of(file)
     try:
@@ -49,13 +49,13 @@ def replace(file: Path, content: str | bytes) -> None:
 
 @contextmanager
 def replacing(file: Path, content: str | bytes) -> Iterator[None]:
-    """Write a file whole, which gets its name at the end of the block.
+    """Write a file that appears under its name at the end of the block.
 
-    During the block there is none of that name, so that what the block writes
-    is never beside an earlier one, even where a kill ends it.
+    An earlier file of that name is removed before the block. So files that the
+    block writes never lie next to an outdated one, even if it is killed.
 
     Raises:
-        OSError: It cannot be written; an earlier one stays.
+        OSError: The file cannot be written; an earlier one stays.
     """
     file = target_of(file)
     part = part_of(file)
@@ -72,7 +72,7 @@ def write_part(part: Path, content: str | bytes) -> None:
     if isinstance(content, str):
         content = content.encode()
     part.write_bytes(content)
-    # Else a power cut may leave the new name without the content.
+    # Otherwise a power failure may leave the name without the content.
     with part.open('rb+') as stream:
         os.fsync(stream.fileno())
 
@@ -95,24 +95,25 @@ def target_of(file: Path) -> Path:
 
 
 def part_of(file: Path) -> Path:
-    """Where a file is written until it is whole."""
+    """Path of a file until it is complete."""
     return file.with_name(f'{file.name}.{os.getpid()}.part')
 
 
 class RowsFile:
-    """A JSON array on its way to a file, so that memory holds none of it.
+    """A JSON array written item by item, so that memory holds none of it.
 
-    Each item is a line. They lie beside `file` until `finish` gives them a
-    name; without it, the end of the ``with`` block removes them.
+    Each item is a line. The array is a temporary file next to `file` until
+    `finish` renames it; without `finish`, the end of the ``with`` block
+    removes it.
 
     Args:
-        file: Where they are meant to go.
+        file: Path whose folder holds the temporary file.
 
     Attributes:
         count: Number of items.
 
     Raises:
-        OSError: The file beside it cannot be made.
+        OSError: The temporary file cannot be created.
     """
 
     def __init__(self, file: Path) -> None:
@@ -130,17 +131,17 @@ class RowsFile:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with suppress(OSError):  # A full disk, which `extend` has told.
+        with suppress(OSError):  # A full disk, which `extend` has reported.
             self.stream.close()
         self.part.unlink(missing_ok=True)
 
     def extend(self, texts: Sequence[str]) -> None:
-        """Add items that are JSON already, all of them or none."""
+        """Append items in JSON, all of them or none."""
         if not texts:
             return
         lines = (',\n' if self.count else '[') + ',\n'.join(texts)
         content = lines.encode()
-        # An interruption, or a full disk, may have left a piece.
+        # An interruption or a full disk may have left an incomplete item.
         self.stream.seek(self.size)
         self.stream.write(content)
         self.stream.flush()
@@ -148,22 +149,22 @@ class RowsFile:
         self.count += len(texts)
 
     def finish(self, file: Path) -> None:
-        """Close the array and put it in the place of a file."""
+        """Close the array and move it to a file, replacing it."""
         self.stream.seek(self.size)
         self.stream.truncate()
         self.stream.write(b']' if self.count else b'[]')
         self.stream.flush()
-        # As of `write_part`.
+        # See `write_part`.
         os.fsync(self.stream.fileno())
         self.stream.close()
         put_in_place(self.part, target_of(file))
 
 
 def read_rows(file: Path) -> Iterator[tuple[Any, str]]:
-    """Items of a `RowsFile`, one by one, with their text.
+    """Yield the items of a `RowsFile` and their text.
 
     Raises:
-        ValueError: The file is none, or ends early.
+        ValueError: The file is not a `RowsFile` or ends early.
     """
     with file.open(encoding='utf-8') as stream:
         line = ''
@@ -179,14 +180,14 @@ def read_rows(file: Path) -> Iterator[tuple[Any, str]]:
 
 
 def check_folder(out: Path, files: Iterable[Path]) -> None:
-    """Refuse a folder that results cannot go to, without making it.
+    """Refuse a folder that cannot take results, without creating it.
 
     Args:
         out: Folder to write into.
-        files: What will be written there.
+        files: Files to be written there.
 
     Raises:
-        ValueError: It cannot be made, or not be written into.
+        ValueError: The folder cannot be created or written into.
     """
     check_writable(out)
     for file in files:
@@ -197,17 +198,17 @@ def check_folder(out: Path, files: Iterable[Path]) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Refuse a folder that cannot be made, or not be written into.
+    """Refuse a folder that cannot be created or written into.
 
     Raises:
-        ValueError: A file is in its place, or its permissions forbid it.
+        ValueError: A file has its name, or permissions forbid it.
     """
     there = next(
         path for path in (folder, *folder.parents) if os.path.lexists(path)
     )
     if not there.is_dir():
-        raise ValueError(f'Cannot make the folder {folder}: {there} is a file')
-    if not os.access(there, os.W_OK | os.X_OK):
         raise ValueError(
-            f'The folder {there} cannot be written into: name another'
+            f'Cannot create the folder {folder}: {there} is a file'
         )
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(f'Cannot write into the folder {there}: name another')

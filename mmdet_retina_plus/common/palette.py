@@ -1,4 +1,4 @@
-"""Colours of series."""
+"""Colours of charts and boxes."""
 
 PALETTE = (
     '#0072b2',
@@ -9,4 +9,4 @@ PALETTE = (
     '#56b4e9',
     '#444444',
 )
-"""Okabe and Ito's colours, which the colour-blind tell apart."""
+"""Colours of Okabe and Ito, distinguishable by the colour-blind."""

@@ -1,4 +1,4 @@
-"""Figures of plotly in a page that needs no network."""
+"""Plotly figures in a page that needs no network."""
 
 from html import escape
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ PAPER = '#fafaf8'
 
 
 def plain(text: str) -> str:
-    """A text for plotly, which takes some HTML, and dollars for formulas."""
+    """Escape a text for plotly, which reads HTML, and $ as a formula."""
     return escape(text).replace('$', '&#36;')
 
 
@@ -18,8 +18,8 @@ def plotly_script(what: str, extra: str) -> str:
     """JavaScript that shows figures.
 
     Args:
-        what: What needs it, for the error.
-        extra: The extra of this package that installs it.
+        what: What needs plotly, for the error.
+        extra: Extra of this package that installs plotly.
 
     Raises:
         ImportError: plotly is missing.
@@ -34,7 +34,7 @@ def plotly_script(what: str, extra: str) -> str:
 
 
 def empty_figure(x_label: str, y_label: str) -> 'Figure':
-    """A figure with axes in our style; labels are escaped here."""
+    """Make a figure with axes in our style; labels are escaped here."""
     import plotly.graph_objects as go
 
     axis = dict(
@@ -43,7 +43,7 @@ def empty_figure(x_label: str, y_label: str) -> 'Figure':
         linecolor='#888888',
         ticks='outside',
         automargin=True,
-        title_standoff=12,  # Or else long tick labels lie over it.
+        title_standoff=12,  # Keeps long tick labels off the title.
     )
     return go.Figure().update_layout(
         template='none',

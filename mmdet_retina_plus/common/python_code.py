@@ -1,4 +1,4 @@
-"""Values as Python code of a config, in lines that fit a page."""
+"""Format values as Python code of a config, in lines of limited width."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ class Expression(str):
 
 
 def elements(value: Any) -> list[tuple[str, Any]]:
-    """Prefix and value of what a container holds."""
+    """Prefixes and values of a container's elements."""
     if isinstance(value, Mapping):
         # `**common` has no value of its own.
         return [
@@ -25,7 +25,7 @@ def elements(value: Any) -> list[tuple[str, Any]]:
 
 
 def brackets(value: Any) -> tuple[str, str] | None:
-    """What stands around the elements of a container, None for others."""
+    """Opening and closing bracket of a container, None for other values."""
     if isinstance(value, Mapping):
         return 'dict(', ')'
     if isinstance(value, tuple):
@@ -34,7 +34,7 @@ def brackets(value: Any) -> tuple[str, str] | None:
 
 
 def one_line(value: Any) -> str:
-    """Code of a value, its mappings as `dict(…)`."""
+    """Code of a value in one line, mappings as `dict(…)`."""
     around = brackets(value)
     if around is None:
         return repr(value)
@@ -44,13 +44,13 @@ def one_line(value: Any) -> str:
 
 
 def as_code(value: Any, indent: int = 0, taken: int = 0) -> str:
-    """Code of a value in lines of at most `WIDTH`, where it has elements.
+    """Code of a value, with containers broken at `WIDTH`.
 
     Args:
-        value: Numbers, texts, and containers of them; mappings have names as
-            keys, and `**name` stands for itself.
-        indent: Indentation of the line on which it begins.
-        taken: Length of what else is on that line.
+        value: Numbers, strings, and containers of them. Keys of mappings are
+            names, or `**name`, which is written as it is.
+        indent: Indentation of the line on which the value starts.
+        taken: Length of the rest of that line.
     """
     flat = one_line(value)
     around = brackets(value)

@@ -8,30 +8,30 @@ from .annotation_files import read_json
 from .coco_format import is_detection, is_id
 
 IDS = {'image_id': (is_id, 'an id'), 'category_id': (is_id, 'an id')}
-"""What every detection needs, for `coco_format.entry_error`."""
+"""Required fields of a detection, for `coco_format.entry_error`."""
 
 ITEM = 2**24
-"""More characters than a detection has, with the mask of a large image."""
+"""Characters to read for one detection; enough for a large image's mask."""
 
 
 def read_list(path: Path) -> list[Any]:
-    """What a result file lists, not yet checked.
+    """Read the list in a result file, without checking its items.
 
     Raises:
-        ValueError: It cannot be read, or holds no list.
+        ValueError: The file cannot be read or holds no list.
     """
     records = read_json(str(path))
     if not isinstance(records, list):
         raise ValueError(
             f'{path} holds no list of detections {{image_id, category_id, '
-            'bbox, score}: name a result file, as `retina-plus predict` or '
-            'mmdet with outfile_prefix write it'
+            'bbox, score}: name a result file of `retina-plus predict` or of '
+            'mmdet with outfile_prefix'
         )
     return records
 
 
 def check_replaceable(path: Path) -> None:
-    """Refuse to replace a file that is no result file, by its first item.
+    """Refuse to replace a file whose first item is not a detection.
 
     Raises:
         ValueError: With the fix.
@@ -47,6 +47,6 @@ def check_replaceable(path: Path) -> None:
         first = None
     if begin and items != ']' and not is_detection(first):
         raise ValueError(
-            f'{path} is no result file, so it is not replaced: name another '
+            f'{path} is not a result file and is not replaced: name another '
             '--out'
         )

@@ -1,4 +1,4 @@
-"""Masks in COCO's formats as compressed run lengths."""
+"""Masks in COCO's run-length encoding."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 
 
 def compressed(segmentation: Any, height: int, width: int) -> dict[str, Any]:
-    """A segmentation as a compressed mask, of whatever size.
+    """Compress a segmentation to run lengths.
 
     Args:
         segmentation: Polygons, or run lengths, compressed or not.
         height: Height of the image, for polygons.
         width: Width of the image, for polygons.
     """
-    # Doctor imports this where mmdet, which brings it, may be missing.
+    # The doctor imports this module also where pycocotools is missing.
     from pycocotools import mask as mask_util
 
     if not isinstance(segmentation, Mapping):
@@ -30,19 +30,23 @@ def compressed(segmentation: Any, height: int, width: int) -> dict[str, Any]:
 
 
 def cut_off(masks: Sequence[Any]) -> list[int]:
-    """Positions of run lengths that end before or behind their image's end.
+    """Find run lengths that end before or after the end of their image.
 
-    pycocotools compares such masks forever, and reads or writes beyond them.
+    With such masks pycocotools loops forever, or reads or writes out of
+    bounds.
 
     Args:
-        masks: Polygons, which pass, or run lengths.
+        masks: Polygons, which always pass, or run lengths.
+
+    Returns:
+        Their indices.
     """
     places = [at for at, x in enumerate(masks) if isinstance(x, Mapping)]
     counts = [b''] * len(places)
     for number, at in enumerate(places):
         given = masks[at]['counts']
         if isinstance(given, list):
-            # Those that pycocotools cannot compress stay empty, too.
+            # pycocotools cannot compress these either: they stay empty.
             if (
                 sum(given) != np.prod(masks[at]['size'])
                 or min(given, default=-1) < 0
@@ -61,10 +65,13 @@ def cut_off(masks: Sequence[Any]) -> list[int]:
 
 
 def pixels_in(masks: Sequence[bytes]) -> NDArray[np.int64]:
-    """Number of pixels that each compressed mask runs over, -1 if unclear.
+    """Count the pixels covered by the runs of each compressed mask.
 
-    A run is written in groups of five bits, the lowest first, and from the
-    fourth run on as the difference from the one before the last.
+    A run is stored in groups of five bits, the lowest first. From the fourth
+    on, runs are stored as the difference to the run two before.
+
+    Returns:
+        Shape (len(masks),), -1 where a mask is empty or truncated.
     """
     totals = np.full(len(masks), -1)
     sizes = np.array([len(mask) for mask in masks], dtype=int)
@@ -82,7 +89,7 @@ def pixels_in(masks: Sequence[bytes]) -> NDArray[np.int64]:
     places = np.arange(len(codes)) - np.repeat(starts, lengths)
     runs = np.add.reduceat((codes & 31) << 5 * places, starts)
     runs -= (codes[ends] & 16 > 0) * (1 << 5 * lengths)
-    # Each difference counts once in its run and in every second one behind.
+    # Each difference counts in its run and in every second run after it.
     firsts = np.searchsorted(ends, last - sizes, side='right')
     counts = np.diff(firsts, append=len(runs))
     index = np.arange(len(runs)) - np.repeat(firsts, counts)

@@ -1,11 +1,11 @@
-"""The scalars that mmengine logs, read from their file."""
+"""Read the scalars that mmengine logs."""
 
 import json
 from pathlib import Path
 
 
 def read_records(file: Path) -> list[dict]:
-    """One record a line; a run that is at work may have half of its last."""
+    """Read one record per line; an incomplete last line is left out."""
     lines = file.read_text().splitlines()
     records = []
     for number, line in enumerate(lines, 1):
@@ -14,6 +14,6 @@ def read_records(file: Path) -> list[dict]:
         except ValueError:
             if number < len(lines):
                 raise ValueError(
-                    f'Line {number} of {file} is no JSON: delete the line'
+                    f'Line {number} of {file} is not JSON: delete the line'
                 ) from None
     return records

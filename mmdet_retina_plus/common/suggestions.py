@@ -1,4 +1,4 @@
-"""Hints at the name that was meant."""
+"""Suggest the name that was probably meant."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -7,15 +7,13 @@ from difflib import get_close_matches
 def near_names(
     name: str, known: Iterable[str], most: int = 1, always: bool = False
 ) -> list[str]:
-    """Names that are similar to one, nearest first.
-
-    Small and capital letters count as equal.
+    """Find similar names, best first, ignoring case.
 
     Args:
-        name: As it was written.
+        name: Name as the user wrote it.
         known: Names that exist.
-        most: Number of names to give.
-        always: Also give names that are not similar.
+        most: Maximum number of names.
+        always: Also return names that are not similar.
     """
     cutoff = 0.0 if always else 0.6
     folded = {word.casefold(): word for word in known}
@@ -26,26 +24,26 @@ def near_names(
 
 
 def near_name(name: str, known: Iterable[str], always: bool = False) -> str:
-    """The first of `near_names`, '' if there is none."""
+    """First of `near_names`, '' if there is none."""
     return next(iter(near_names(name, known, always=always)), '')
 
 
 def did_you_mean(
     name: str, known: Iterable[str], most: int = 1, always: bool = False
 ) -> str:
-    """End of an error message: '; did you mean a, b?', of `near_names`.
+    """End of an error message: '; did you mean a, b?', by `near_names`.
 
     Returns:
-        Empty where no name is similar, or none is known.
+        The text; '' if no name is similar.
     """
     return hint(*near_names(name, known, most, always))
 
 
 def hint(*names: str) -> str:
-    """End of an error message about names that may be meant.
+    """End of an error message that suggests names.
 
     Args:
-        names: Empty ones are left out.
+        names: Names; empty ones are left out.
     """
     given = ', '.join(filter(None, names))
     return f'; did you mean {given}?' if given else ''

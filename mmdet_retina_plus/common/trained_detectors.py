@@ -1,4 +1,4 @@
-"""Detectors with the weights of a checkpoint, which must fit."""
+"""Build detectors and load checkpoints that must fit them."""
 
 import re
 from collections import Counter
@@ -21,7 +21,7 @@ from .devices import chosen_device
 from .text import error_text, some
 
 BESIDE = (
-    'take the config that mmdet saved beside the checkpoint, as '
+    'use the config that mmdet saved next to the checkpoint, such as '
     'work_dirs/NAME/NAME.py'
 )
 SHAPES = re.compile(
@@ -29,19 +29,19 @@ SHAPES = re.compile(
     r'\]\) from checkpoint, the shape in current model is '
     r'torch\.Size\(\[(.*)\]\)\.'
 )
-"""What torch says of a tensor of another shape."""
+"""Message of torch about a tensor of another shape."""
 DAMAGE = ('Unsupported operand', 'pickle data was truncated')
-"""Begin of what unpickling says of a file that is no pickle, or cut off."""
+"""How unpickling errors start if a file is not a pickle or truncated."""
 
 
 def load_detectors(
     cfg: Config, checkpoints: Sequence[str], device: str | None = None
 ) -> list[BaseDetector]:
-    """Detectors of a config, one a checkpoint.
+    """Build one detector per checkpoint.
 
     Args:
-        cfg: With its custom imports done.
-        checkpoints: Files or addresses.
+        cfg: Config of the detectors, with its custom imports done.
+        checkpoints: Files or URLs.
         device: None: the first GPU, or else the CPU.
 
     Raises:
@@ -61,25 +61,25 @@ def load_detectors(
 
 
 def load_detector(cfg: Config, checkpoint: str, device: str) -> BaseDetector:
-    """A detector with the weights of a checkpoint, which must fit.
+    """Build a detector and load a checkpoint that must fit it.
 
-    mmdet's `init_detector` leaves what does not fit random, and takes COCO's
-    classes where the checkpoint names none.
+    mmdet's `init_detector` leaves weights that do not fit at random, and
+    falls back to COCO's classes if the checkpoint names none.
 
     Returns:
         The detector, with `cfg`, with `classes` and `palette` in its
-        `dataset_meta`, and with `names_classes`: whether the checkpoint names
-        the classes, or else the config.
+        `dataset_meta`, and with `names_classes`, which is False if the classes
+        come from the config, not from the checkpoint.
 
     Raises:
-        ValueError: It cannot be built, the checkpoint cannot be read or is
-            not of this config, or its classes are not those of the head.
+        ValueError: The detector cannot be built, the checkpoint cannot be read
+            or does not fit the config, or its classes do not fit the head.
     """
     check_parts(cfg)
     try:
         model = revert_sync_batchnorm(MODELS.build(cfg.model)).to(device)
         known = dataset_meta(cfg)
-    except Exception as error:  # Whatever a constructor may raise.
+    except Exception as error:  # Constructors may raise anything.
         raise ValueError(
             f'Cannot build the detector: {error_text(error)}'
         ) from error
@@ -96,27 +96,27 @@ def load_detector(cfg: Config, checkpoint: str, device: str) -> BaseDetector:
 
 
 def load_file(name: str) -> dict[str, Any]:
-    """Content of a checkpoint.
+    """Read a checkpoint.
 
     Raises:
-        ValueError: It cannot be read, with the reason.
+        ValueError: The checkpoint cannot be read; with the reason.
     """
     try:
         loaded = CheckpointLoader.load_checkpoint(
             str(name), 'cpu', logger='silent'
         )
-    except Exception as error:  # Of pickle, zip files, downloads, ...
+    except Exception as error:  # From pickle, zip files, downloads, ...
         raise ValueError(load_error(name, error)) from error
     if not isinstance(loaded, dict):
         raise ValueError(
-            f'{name} is no checkpoint: it holds a {type(loaded).__name__}'
+            f'{name} is not a checkpoint: it holds a {type(loaded).__name__}'
         )
     return loaded
 
 
 def load_error(name: str, error: Exception) -> str:
-    """Why a checkpoint cannot be read, and what to do."""
-    if not Path(name).is_file():  # An address.
+    """Describe why a checkpoint cannot be read, and the fix."""
+    if not Path(name).is_file():  # A URL.
         return f'Cannot load {name}: {error}'
     if isinstance(error, UnpicklingError):
         # torch.load wraps the reason in advice to load the file unsafely.
@@ -124,21 +124,22 @@ def load_error(name: str, error: Exception) -> str:
         if not reason.startswith(DAMAGE):
             return f'{name} is refused: {reason}'
     return (
-        f'{name} is no checkpoint, or cut off: name another or copy it again'
+        f'{name} is not a checkpoint or is truncated: name another or copy it '
+        'again'
     )
 
 
 def load_weights(model: BaseDetector, weights: dict, name: str) -> None:
-    """Load all weights of a model.
+    """Load the weights of a model, all of which must be given.
 
     Args:
-        model: Takes them.
-        weights: By name. Those of losses, and of parts that the model does
-            not have at all, such as a mask branch, are left out.
+        model: The model.
+        weights: Tensors by name. Those of losses, and of whole parts that the
+            model lacks, such as a mask branch, are ignored.
         name: Name of the checkpoint, for the error.
 
     Raises:
-        ValueError: Some are missing, of another shape, or left over.
+        ValueError: Weights are missing, of another shape, or left over.
     """
     consume_prefix_in_state_dict_if_present(weights, 'module.')
     try:
@@ -149,12 +150,12 @@ def load_weights(model: BaseDetector, weights: dict, name: str) -> None:
             for line in str(error).splitlines()[1:]
         ]
         raise ValueError(
-            f'{name} is not of this config: {some(lines, 1)}; {BESIDE}'
+            f'{name} does not fit this config: {some(lines, 1)}; {BESIDE}'
         ) from error
     missing = [key for key in missing if 'num_batches_tracked' not in key]
     if missing:
         raise ValueError(
-            f'{name} is not of this config: it has no {some(missing)}; '
+            f'{name} does not fit this config: it has no {some(missing)}; '
             f'{BESIDE}'
         )
     parts = dict(model.named_children())
@@ -165,13 +166,13 @@ def load_weights(model: BaseDetector, weights: dict, name: str) -> None:
     ]
     if left:
         raise ValueError(
-            f'{name} is not of this config, which has no {some(left)}; '
+            f'{name} does not fit this config, which has no {some(left)}; '
             f'{BESIDE}'
         )
 
 
 def check_settings(cfg: Config, meta: dict[str, Any], name: str) -> None:
-    """Refuse a config that reads the network's outputs in another way.
+    """Refuse a config that interprets the network's outputs differently.
 
     Args:
         cfg: The config.
@@ -179,8 +180,8 @@ def check_settings(cfg: Config, meta: dict[str, Any], name: str) -> None:
         name: Name of the checkpoint.
 
     Raises:
-        ValueError: Anchors, box coding or normalisation are not those of the
-            training, which no weight tells.
+        ValueError: Anchors, box coding or normalisation differ from training,
+            which the weights cannot show.
     """
     text = meta.get('cfg') or meta.get('config')
     if not isinstance(text, str):
@@ -193,14 +194,14 @@ def check_settings(cfg: Config, meta: dict[str, Any], name: str) -> None:
 
 
 def dataset_meta(cfg: Config) -> dict[str, Any]:
-    """Classes and palette of the test data, whose annotations stay unread."""
+    """Classes and palette of the test data, without reading annotations."""
     settings = next(datasets_in(cfg.test_dataloader.dataset))
     meta = DATASETS.build(dict(settings, lazy_init=True)).metainfo
     return dict(palette='random') | meta
 
 
 def checkpoint_meta(meta: dict[str, Any]) -> dict[str, Any]:
-    """Classes and palette that a checkpoint names, of mmdet 3 or 2."""
+    """Classes and palette named by a checkpoint of mmdet 3 or 2."""
     named = meta.get('dataset_meta') or {}
     if 'CLASSES' in meta:
         named = dict(named, classes=meta['CLASSES'])
@@ -210,30 +211,31 @@ def checkpoint_meta(meta: dict[str, Any]) -> dict[str, Any]:
 def check_classes(
     model: BaseDetector, name: str, from_checkpoint: bool
 ) -> None:
-    """Refuse a detector whose labels have no name, or share one.
+    """Refuse a detector whose labels have no name or share one.
 
     Args:
-        model: With the classes in its `dataset_meta`.
+        model: Detector with the classes in its `dataset_meta`.
         name: Name of the checkpoint.
-        from_checkpoint: Whether it names the classes, or else the config.
+        from_checkpoint: Whether the classes come from the checkpoint, not from
+            the config.
 
     Raises:
         ValueError: The head has another number of classes, or the classes are
-            no list of different texts.
+            not a list of unique strings.
     """
     classes = model.dataset_meta.get('classes') or ()
     if isinstance(classes, str) or not all(
         isinstance(item, str) for item in classes
     ):
         raise ValueError(
-            f'The classes of {name} are {classes!r}, not a tuple of texts: '
+            f'The classes of {name} are {classes!r}, not a tuple of strings: '
             "write one class as ('a',) and train again"
         )
     twice = [item for item, count in Counter(classes).items() if count > 1]
     if twice:
         raise ValueError(
             f'Several classes of {name} are called {some(twice)}: give every '
-            'class a name of its own'
+            'class a unique name'
         )
     heads = {
         module.num_classes
@@ -246,8 +248,8 @@ def check_classes(
     if from_checkpoint:
         raise ValueError(
             f'{name} names {len(classes)} classes ({some(classes)}), but its '
-            f'head has {found}: labels beyond them have no name, set '
-            f'num_classes={len(classes)} of all heads and train again'
+            f'head has {found}: some labels have no name; set '
+            f'num_classes={len(classes)} in all heads and train again'
         )
     raise ValueError(
         f'{name} names no classes, and its head has {found} classes, but '

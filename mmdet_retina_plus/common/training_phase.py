@@ -1,18 +1,15 @@
-"""How far the training is, as a runner says and a resumed one restores."""
+"""Progress of the training, from the runner's message hub."""
 
 
 def training_iteration() -> int | None:
-    """Number of iterations that are done, None without a runner."""
+    """Number of completed iterations, None without a runner."""
     from mmengine.logging import MessageHub
 
     return MessageHub.get_current_instance().get_info('iter')
 
 
 def training_progress() -> float:
-    """Fraction of the training's iterations that are done.
-
-    Without a runner it is 0.
-    """
+    """Fraction of the training's iterations completed, 0 without a runner."""
     from mmengine.logging import MessageHub
 
     total = MessageHub.get_current_instance().get_info('max_iters', 1)

@@ -1,4 +1,4 @@
-"""Whether boxes of result files are pixels, as x, y, width and height."""
+"""Check that boxes of result files are x, y, width, height in pixels."""
 
 from collections.abc import Sequence
 from heapq import nlargest
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FEW = 3
-"""Boxes that have to overlap another file's before that is evidence."""
+"""Overlapping boxes of two files that are needed as evidence."""
 MANY = 10
-"""Boxes from which a file alone shows how it writes boxes."""
+"""Boxes that a file needs to show its box format without another file."""
 SAMPLE = 200
-"""Boxes of a file that are compared with those of another."""
+"""Boxes of a file that are compared with another file."""
 
 
 def compare_corners(files: Sequence[ResultFile]) -> list[str]:
-    """A note if boxes of a file may be x1, y1, x2, y2.
+    """Note files whose boxes may be x1, y1, x2, y2.
 
     Raises:
-        ValueError: They overlap those of another file if read so.
+        ValueError: Boxes overlap those of another file only if read that way.
     """
     suspected = [
         file
@@ -41,12 +41,12 @@ def compare_corners(files: Sequence[ResultFile]) -> list[str]:
             if as_corners > max(0.5, as_sizes + 0.1):
                 raise ValueError(
                     f'The boxes of {file.path} seem to be x1, y1, x2, y2: '
-                    f'read so, they overlap those of {other.path} by '
-                    f'{as_corners:.2f}, as x, y, width, height by '
-                    f'{as_sizes:.2f}; write them as the latter'
+                    f'their IoU with those of {other.path} is '
+                    f'{as_corners:.2f} if read that way, {as_sizes:.2f} as x, '
+                    'y, width, height; write them as x, y, width, height'
                 )
     return [
-        f'no box of {file.path} contradicts x1, y1, x2, y2: make sure that '
+        f'the boxes of {file.path} could be x1, y1, x2, y2: make sure that '
         'they are x, y, width, height'
         for file in suspected
         if len(file.records) >= MANY
@@ -54,14 +54,14 @@ def compare_corners(files: Sequence[ResultFile]) -> list[str]:
 
 
 def compare_places(files: Sequence[ResultFile], strict: bool) -> list[str]:
-    """Notes on files whose boxes are not the first file's.
+    """Note files whose boxes do not match those of the first.
 
     Args:
-        files: With detections.
-        strict: Whether other categories are refused.
+        files: Files with detections.
+        strict: Whether to refuse other categories.
 
     Raises:
-        ValueError: Boxes lie where the first file's do, but hardly one has
+        ValueError: Boxes overlap those of the first file, but hardly any has
             the same category.
     """
     notes = []
@@ -70,31 +70,31 @@ def compare_places(files: Sequence[ResultFile], strict: bool) -> list[str]:
         met = agree[agree[:, 0]]
         if len(agree) >= MANY and len(met) < 0.05 * len(agree):
             notes.append(
-                f'hardly a box of {files[0].path} is where {other.path} has '
-                'one: make sure that both are of the same images, in pixels '
-                'of the same size'
+                f'hardly any box of {files[0].path} overlaps one of '
+                f'{other.path}: make sure that both are of the same images at '
+                'the same size'
             )
         elif len(met) >= MANY and met[:, 2].sum() < 0.05 * len(met):
             message = (
                 f'the boxes of {files[0].path} and {other.path} overlap, but '
-                'in other categories: give both the category ids of one '
-                'annotation file'
+                'have different categories: use the category ids of one '
+                'annotation file in both'
             )
             if strict:
                 raise ValueError(
-                    f'{message}, or --missing-weight 0 if that is meant'
+                    f'{message}, or --missing-weight 0 if this is intended'
                 )
             notes.append(message)
     return notes
 
 
 def overlaps(file: ResultFile, other: ResultFile) -> 'Tensor':
-    """Best IoU of a file's best boxes with those of another.
+    """Best IoU of a file's highest-scoring boxes with those of another file.
 
     Returns:
-        Shape (n, 3): the boxes of `file` read as x, y, width, height, read as
-        x1, y1, x2, y2, and as the first with boxes of the same category only.
-        Images without boxes of both are left out.
+        Shape (n, 3): IoU of the boxes of `file` read as x, y, width, height;
+        read as x1, y1, x2, y2; and read as the former, with boxes of the same
+        category only. Images without boxes in both files are left out.
     """
     import torch
 
@@ -124,10 +124,10 @@ def overlaps(file: ResultFile, other: ResultFile) -> 'Tensor':
 
 
 def compare_fractions(files: Sequence[ResultFile]) -> list[str]:
-    """A note if boxes are fractions of the image.
+    """Note boxes that are fractions of the image.
 
     Raises:
-        ValueError: Those of some files are, others are not.
+        ValueError: Some files have fractions, others pixels.
     """
     largest = {
         file.path: max(max(record['bbox']) for record in file.records)
@@ -137,22 +137,22 @@ def compare_fractions(files: Sequence[ResultFile]) -> list[str]:
     others = [path for path in largest if path not in small]
     if small and others:
         raise ValueError(
-            f'The boxes of {small[0]} are fractions of the image, none is '
-            f'above 1, those of {others[0]} are pixels: write all in pixels'
+            f'The boxes of {small[0]} are fractions of the image (none is '
+            f'above 1), those of {others[0]} are pixels: write all in pixels'
         )
     if small:
-        return ['the boxes are fractions of the image, none is above 1']
+        return ['the boxes are fractions of the image (none is above 1)']
     return []
 
 
 def areas(files: Sequence[ResultFile]) -> list[str]:
-    """A note for each file with boxes that cannot overlap any."""
+    """Note files with boxes without area."""
     notes = []
     for file in files:
         empty = sum(min(record['bbox'][2:]) == 0 for record in file.records)
         if empty:
             notes.append(
                 f'{empty:,} of {len(file.records):,} boxes in {file.path} '
-                'have no area: they are fused with no other'
+                'have no area and are fused with no other box'
             )
     return notes

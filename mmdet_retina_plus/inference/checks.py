@@ -15,17 +15,17 @@ def check_outputs(
     checkpoints: Sequence[str],
     others: Iterable[Path],
 ) -> None:
-    """Refuse outputs that overwrite inputs, and a config given as checkpoint.
+    """Refuse outputs that overwrite inputs, and swapped config and checkpoint.
 
     Args:
         outputs: Files to write.
         config: Config file.
-        checkpoints: Files or addresses.
-        others: Other files that are read.
+        checkpoints: Files or URLs.
+        others: Other input files.
 
     Raises:
-        ValueError: An output is an input, or its folder is missing; or config
-            and checkpoint are swapped.
+        ValueError: An output is an input, its folder is missing, or config and
+            checkpoint are swapped.
     """
     check_kinds(config, checkpoints)
     inputs: list[str | Path] = [config, *checkpoints, *others]
@@ -36,7 +36,7 @@ def check_outputs(
 def output_of(
     image: ListedImage, folder: Path, suffix: str | None = None
 ) -> Path:
-    """File of an image in a folder: its name, perhaps with another suffix."""
+    """Output file of an image: its name in a folder, with another suffix."""
     file = folder / image.file_name
     return file if suffix is None else file.with_suffix(suffix)
 
@@ -47,13 +47,13 @@ def check_pictures(
     """Refuse pictures that leave their folder or overwrite a file.
 
     Args:
-        folder: For pictures.
+        folder: Folder of the pictures.
         listed: The images.
-        suffix: As of `output_of`.
+        suffix: See `output_of`.
 
     Raises:
-        ValueError: A picture would do so, two are one file, or the folder
-            cannot be written into.
+        ValueError: A picture would do so, two have the same file, or the
+            folder is not writable.
     """
     check_writable(folder)
     sources = {image.path.resolve() for image in listed}

@@ -1,4 +1,4 @@
-"""Whether result files are of the same images, classes and units."""
+"""Check that result files have the same images, classes and units."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -21,12 +21,12 @@ def compare(files: Sequence[ResultFile], strict: bool = True) -> list[str]:
     """Refuse files that cannot be fused.
 
     Args:
-        files: All that are fused. One without detections fits any.
-        strict: Whether files without an image or a category in common are
-            refused, and not only noted.
+        files: All files to fuse. One without detections fits any other.
+        strict: Whether to refuse files without a common image or category
+            instead of noting them.
 
     Returns:
-        Notes on what may not be meant.
+        Notes on possible mistakes.
 
     Raises:
         ValueError: The files disagree about ids, scores or boxes.
@@ -40,8 +40,8 @@ def compare(files: Sequence[ResultFile], strict: bool = True) -> list[str]:
     categories = [set(file.category_ids) for file in files]
     return [
         *(
-            f'{file.path} has no detections: leave it out, unless its '
-            'detector saw the images and found nothing'
+            f'{file.path} has no detections: leave it out unless its detector '
+            'processed the images and found nothing'
             for file in empty
             if files
         ),
@@ -57,34 +57,34 @@ def compare(files: Sequence[ResultFile], strict: bool = True) -> list[str]:
 
 
 def check_names(files: Sequence[ResultFile]) -> None:
-    """Refuse ids that mean different images or categories.
+    """Refuse ids that stand for different images or categories.
 
-    `retina-plus predict` numbers those of each call from 1.
+    Without --ann-file, each call of `retina-plus predict` numbers both from 1.
 
     Raises:
-        ValueError: With the id and its two names.
+        ValueError: Names the id and its two names.
     """
     for what in ('images', 'categories'):
         known: dict[Any, tuple[str, Path]] = {}
         for file in files:
             for number, name in getattr(file, what).items():
                 first, place = known.setdefault(number, (name, file.path))
-                # The folder of all images may have been another.
+                # The calls may have had different folders of images.
                 if not f'/{first}'.endswith(f'/{name}') and not (
                     f'/{name}'.endswith(f'/{first}')
                 ):
                     raise ValueError(
                         f'Number {number} of the {what} is {first} in {place} '
-                        f'and {name} in {file.path}: predict both with one '
-                        '--ann-file, whose ids they then have'
+                        f'and {name} in {file.path}: predict both with the '
+                        'same --ann-file, whose ids they then use'
                     )
 
 
 def check_types(files: Sequence[ResultFile], key: str) -> None:
-    """Refuse numbers beside texts, which are never equal.
+    """Refuse a mix of numbers and strings, which are never equal.
 
     Raises:
-        ValueError: With a value of either type.
+        ValueError: Names a value of each type.
     """
     found: dict[bool, tuple[Any, Path]] = {}
     for file in files:
@@ -93,9 +93,9 @@ def check_types(files: Sequence[ResultFile], key: str) -> None:
     if len(found) == 2:
         (number, one), (text, other) = found[True], found[False]
         raise ValueError(
-            f'{key} is the number {number!r} in {one} and the text {text!r} '
+            f'{key} is the number {number!r} in {one} and the string {text!r} '
             f'in {other}, which are never equal: write all as numbers or all '
-            'as texts'
+            'as strings'
         )
 
 
@@ -105,21 +105,21 @@ def compare_ids(
     what: str,
     strict: bool,
 ) -> list[str]:
-    """A note if files have other ids than the first.
+    """Note files with different ids.
 
     Args:
-        files: With detections.
-        ids: Of each file.
-        what: Whose ids they are.
-        strict: Whether files have to meet.
+        files: Files with detections.
+        ids: Ids in each file.
+        what: 'images' or 'categories'.
+        strict: Whether to refuse files that share no id with the others.
 
     Raises:
-        ValueError: They do not.
+        ValueError: A file shares no id with the others.
     """
     if not ids or all(found == ids[0] for found in ids):
         return []
     met = [0]
-    for _ in ids:  # A file may meet the first by way of others.
+    for _ in ids:  # Files may be connected through others.
         known = set().union(*(ids[number] for number in met))
         met = [number for number, found in enumerate(ids) if found & known]
     apart = [number for number in range(len(ids)) if number not in met]
@@ -127,8 +127,9 @@ def compare_ids(
         raise ValueError(
             f'{files[0].path} and {files[apart[0]].path} have no {what} in '
             f'common (ids {some(sorted(ids[0]))}; '
-            f'{some(sorted(ids[apart[0]]))}): predict with one --ann-file, or '
-            f'give --missing-weight 0 if other {what} are meant'
+            f'{some(sorted(ids[apart[0]]))}): predict with the same '
+            f'--ann-file, or use --missing-weight 0 if different {what} are '
+            'intended'
         )
     common = set.intersection(*ids)
     others = sorted(set().union(*ids) - common)
@@ -137,28 +138,28 @@ def compare_ids(
         for found, file in zip(ids, files, strict=True)
     )
     return [
-        f'{what}: {counts}, {len(common)} in all of them, but not '
-        f'{some(others)}; where a file has no detection, those of others lose '
-        'score'
+        f'{what}: {counts}; {len(common)} in all files, but not '
+        f'{some(others)}; where a file has no detection, the scores of the '
+        'others fall'
     ]
 
 
 def equal_files(files: Sequence[ResultFile]) -> list[str]:
-    """A note for the first two files that are of one detector."""
+    """Note the first two files with the same detections."""
     for one, other in combinations(files, 2):
         if one.records == other.records:
             return [
-                f'{one.path} and {other.path} hold the same detections, which '
-                'count as two that agree'
+                f'{one.path} and {other.path} have the same detections, which '
+                'count as two detectors that agree'
             ]
     return []
 
 
 def compare_scores(files: Sequence[ResultFile]) -> list[str]:
-    """A note if scores are no probabilities, or of other sizes.
+    """Note scores that are not probabilities or differ in scale.
 
     Raises:
-        ValueError: Some files have scores above 1, others have not.
+        ValueError: Only some files have scores above 1.
     """
     if not files:
         return []
@@ -170,10 +171,10 @@ def compare_scores(files: Sequence[ResultFile]) -> list[str]:
     ranges = f'scores reach {low:g} in {weak} and {high:g} in {strong}'
     if low <= 1 < high:
         raise ValueError(
-            f'{ranges}: bring all to one scale, divide percent by 100'
+            f'{ranges}: use one scale, for example divide percent by 100'
         )
     if high > 10 * low:
-        return [f'{ranges}: the larger ones decide where the boxes are']
+        return [f'{ranges}: the larger scores dominate the fused boxes']
     if high > 1:
-        return [f'scores reach {high:g} in {strong}, so are no probabilities']
+        return [f'scores reach {high:g} in {strong}: not probabilities']
     return []

@@ -1,4 +1,4 @@
-"""Detect in images by a config and checkpoints, write a COCO result file."""
+"""Run detectors on images and write a COCO result file."""
 
 import json
 from collections.abc import Sequence
@@ -37,14 +37,14 @@ from .shards import Origin, Shard, fingerprint, merge_shards
 
 
 class Outcome(NamedTuple):
-    """What was found in images, and where it was written.
+    """Results of a run and the files that were written.
 
     Attributes:
-        results: Detections, and what failed.
-        total: Number of images to detect in.
-        interrupted: Whether Ctrl-C ended it before the last image.
-        files: Result file, and the file of its images and categories where no
-            annotation file lists them. Empty if nothing was written.
+        results: Detections and errors.
+        total: Number of images to process.
+        interrupted: Whether Ctrl-C ended the run before the last image.
+        files: Result file, and the file of its images and categories if there
+            is no annotation file. Empty if nothing was written.
         num_boxes: Number of boxes in the result file.
         unjoined: Why the parts could not be joined; empty otherwise.
     """
@@ -61,7 +61,7 @@ class UnwrittenError(OSError):
     """A result file could not be written.
 
     Attributes:
-        outcome: Results, and the files that were written before.
+        outcome: Results, and the files written before the error.
     """
 
     def __init__(self, reason: OSError, outcome: Outcome) -> None:
@@ -92,47 +92,47 @@ def detect_images(
     shard: Shard | None = None,
     cfg_options: Sequence[str] = (),
 ) -> Outcome:
-    """Detect in images and write the boxes to a COCO result file.
+    """Detect objects in images and write the boxes to a COCO result file.
 
-    Images that fail are named in the results, all others are written. Ctrl-C
-    ends the loop and writes what is done, to ``*.partial.json`` where `out`
-    exists, or of a part. Without an annotation file, images and classes are
-    numbered from 1, and a COCO file beside `out` lists them.
+    The results name images that fail; all others are written. Ctrl-C ends the
+    loop and writes what is done, to ``*.partial.json`` if `out` exists or this
+    is a part. Without an annotation file, images and classes are numbered from
+    1, and a COCO file next to `out` lists them.
 
     Args:
         images: File, folder with its subfolders, or glob pattern.
         config: Config file of mmdet.
-        checkpoint: File or address.
+        checkpoint: File or URL.
         out: Result file.
         ann_file: COCO file that lists the images, below the folder `images`.
         tile: Side of a tile in pixels. None: whole images.
         overlap: Overlap of neighbouring tiles, as a fraction of their side.
-        flip: Whether to run each view mirrored left to right, too.
+        flip: Whether to also run each view mirrored left to right.
         ensemble: More checkpoints of the config.
         fuse: How views are merged, 'wbc' or 'nms', see `fusion_options`.
         preset: Preset of weighted box clustering, see `fusion_options`.
         iou_thr: IoU threshold of the fusion, see `fusion_options`.
         score_thr: Least score after the fusion.
-        batch_size: Tiles at a time.
+        batch_size: Tiles per batch.
         device: None: the first GPU, or else the CPU.
-        show_dir: Folder for pictures. None: no picture is written.
+        show_dir: Folder for pictures. None: no pictures.
         maps: Folder for semantic maps, which a model with a semantic head
-            predicts of whole images. None: no map is written.
+            predicts for whole images. None: no maps.
         show_score_thr: Least score of a box in a picture.
-        shard: Part of the images to detect in. Its results are a file beside
-            `out`; the last part that is done makes `out` of all of them.
+        shard: Part of the images to process. Its results are a file next to
+            `out`; the part that finishes last joins all parts in `out`.
         cfg_options: Changes of the config, each KEY=VALUE.
 
     Raises:
-        ValueError: An option, an image list, the config or a checkpoint does
-            not fit; nothing is written then.
+        ValueError: An option, an image list, the config or a checkpoint is
+            wrong; nothing is written then.
         ImportError: The environment is broken.
-        UnwrittenError: A result file cannot be written; it has the outcome.
+        UnwrittenError: A result file cannot be written; has the outcome.
     """
     if maps and (tile or flip or ensemble):
         raise ValueError(
-            'Maps are of whole images that are seen once: leave out --maps, '
-            'or --tile, --flip and --ensemble'
+            'Maps need whole images in a single view: leave out --maps, or '
+            '--tile, --flip and --ensemble'
         )
     checkpoints = (checkpoint, *ensemble)
     whole_list, coco = images_to_see(
@@ -158,10 +158,10 @@ def detect_images(
         if not cfg.model.get('semantic_head'):
             raise ValueError(
                 f'{config} has no model.semantic_head, which --maps needs: '
-                'take a Retina U-Net'
+                'use a Retina U-Net'
             )
         cfg.merge_from_dict({'model.test_cfg.with_seg': True})
-    # Not before: where mmdet is broken, read_config says so better.
+    # After read_config, which reports a broken mmdet better.
     from mmdet_retina_plus.common.trained_detectors import load_detectors
 
     from .pictures import picture_maker
@@ -172,13 +172,14 @@ def detect_images(
         detector = TiledDetector(
             models, tile, overlap, batch_size, flip, **fusion
         )
-    except Exception as error:  # Whatever a transform may raise.
+    except Exception as error:  # Transforms may raise anything.
         raise ValueError(
             f'Cannot build the pipeline: {error_text(error)}'
         ) from error
     own = detector.meta['classes']
     unused = unused_names(cfg, own)
-    # The training data of another detector tell nothing about this one.
+    # With other classes, the config's training data are not those of this
+    # detector.
     names, note = (own, '') if unused else label_names(cfg, own)
     detector.meta['classes'] = names
     coco.setdefault('categories', numbered(names))
@@ -192,18 +193,18 @@ def detect_images(
         notes.append(
             f'{unnamed[0]} names no classes, so labels get the names of the '
             f'config ({some(own)}): they are wrong if the detector was '
-            'trained with others'
+            'trained with other classes'
         )
     if unused:
         notes.append(
-            f'the classes of the config ({some(unused)}) are not those of the '
-            f'checkpoint ({some(own)}), which count'
+            f'the classes of the config ({some(unused)}) differ from those of '
+            f'the checkpoint ({some(own)}), which are used'
         )
     unknown = unknown_categories(coco, names) if ann_file else []
     if unknown:
         notes.append(
-            f'the detector has no class {some(unknown)}: it finds none of '
-            'these categories'
+            f'the detector has no class {some(unknown)}, so it finds no '
+            'object of these categories'
         )
     if shard:
         shard.remove(whole)
@@ -221,8 +222,8 @@ def detect_images(
         if results.turned:
             results.notes.append(
                 f'{quantity(len(results.turned), "image")} turned or mirrored '
-                f'by EXIF orientation ({some(results.turned)}): boxes fit '
-                'only annotations that were made on images so turned'
+                f'by EXIF orientation ({some(results.turned)}): boxes fit the '
+                'annotations only if those were made on turned images'
             )
         num_pictures = len(results.images) - len(results.undrawn)
         if results.images and not rows.count:
@@ -233,18 +234,18 @@ def detect_images(
                 f'{quantity(num_pictures, "picture")} '
                 f'{verb(results.num_bare, "have")} no box above '
                 f'{show_score_thr:g}: lower --show-score-thr; `retina-plus '
-                'evaluate` tells the best threshold'
+                'evaluate` shows the best threshold'
             )
         if not results.images and (outcome.interrupted or out.exists()):
             return outcome
-        # A part that has the name of a finished one would be joined.
+        # A part under the name of a finished one would be joined.
         if outcome.interrupted and (shard or out.exists()):
             out = target_of(out).with_suffix('.partial.json')
         beside: dict[str, Any] = {}
         if shard is not None or ann_file is None:
             beside = dict(results.coco(coco['categories']))
         elif not is_same(images_file(out), ann_file):
-            # Of an earlier run without an annotation file.
+            # From an earlier run without an annotation file.
             images_file(out).unlink(missing_ok=True)
         if shard:
             seen = len(results.images) + results.num_failed
@@ -263,12 +264,12 @@ def detect_images(
             return outcome._replace(unjoined=str(error))
         if merged is None:
             results.notes.append(
-                f'{out.name} waits for other parts: the last one that is done '
-                f'joins all in {whole}'
+                f'{out.name} waits for other parts: the part that finishes '
+                f'last joins all in {whole}'
             )
         else:
             outcome.files[:] = [whole, images_file(whole)]
-            results.notes.append(f'{shard.total} parts are joined')
+            results.notes.append(f'{shard.total} parts joined')
             outcome = outcome._replace(num_boxes=merged)
     return outcome
 
@@ -283,9 +284,9 @@ def images_to_see(
     maps: Path | None = None,
     shard: Shard | None = None,
 ) -> tuple[list[ListedImage], dict[str, Any]]:
-    """Images of all parts, and the content of an annotation file.
+    """List the images of all parts, and read the annotation file.
 
-    The arguments are those of `detect_images`. Nothing heavy is imported.
+    For the arguments, see `detect_images`. It needs no heavy imports.
 
     Raises:
         ValueError: An input cannot be read, or an output would overwrite one.
@@ -298,8 +299,8 @@ def images_to_see(
         listed = find_images(images)
     if shard and shard.total > len(listed):
         raise ValueError(
-            f'{shard.total} parts of {quantity(len(listed), "image")}: '
-            'every part needs one, make fewer'
+            f'{shard.total} parts of {quantity(len(listed), "image")}: every '
+            'part needs an image, so use fewer parts'
         )
     part = shard.file(out) if shard else out
     check_outputs(
@@ -314,7 +315,7 @@ def images_to_see(
     if maps is not None:
         check_pictures(maps, listed, '.png')
         if show_dir is not None and maps.resolve() == show_dir.resolve():
-            raise ValueError('Name two folders for --maps and --show-dir')
+            raise ValueError('--maps and --show-dir need different folders')
     return listed, coco
 
 
@@ -328,12 +329,12 @@ def numbered(classes: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def write_results(outcome: Outcome, out: Path, beside: dict[str, Any]) -> None:
-    """Write the boxes, and beside them the images with their categories.
+    """Write the boxes, and next to them the images and categories.
 
     Args:
-        outcome: Holds the results, and receives the files.
+        outcome: Outcome with the results; receives the files.
         out: Result file.
-        beside: Images and categories. Empty: an annotation file has both.
+        beside: Images and categories; empty if an annotation file has both.
 
     Raises:
         UnwrittenError: A file cannot be written.

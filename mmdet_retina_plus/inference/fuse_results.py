@@ -1,4 +1,4 @@
-"""Fuse COCO result files of several detectors or views into one file."""
+"""Fuse COCO result files of several detectors or views."""
 
 import gc
 import json
@@ -28,9 +28,9 @@ from .compare_results import compare
 from .result_files import with_names
 
 BATCH = 20_000
-"""Detections that are fused in one call; of few, the call takes longer."""
+"""Detections per call of the fusion, to share its overhead."""
 LARGEST = 1e100
-"""Limit of a box's numbers: the areas of many must have a sum."""
+"""Limit of a box's numbers, so that the sum of areas stays finite."""
 
 
 def is_box(value: object) -> bool:
@@ -56,7 +56,7 @@ FIELDS = {
     **IDS,
     'bbox': (
         is_box,
-        '[x, y, width, height] below 1e100, neither side below 0',
+        '[x, y, width, height] below 1e100 with no negative side',
     ),
     'score': (is_non_negative, 'a number of 0 or more'),
 }
@@ -67,10 +67,10 @@ class Fused(NamedTuple):
 
     Attributes:
         boxes: Detections in COCO's result format, as written.
-        num_images: Images with a detection.
-        num_cut: Boxes that were dropped by `max_per_img`.
-        left_out: Keys of detections that a fused one does not have.
-        notes: Lines on what may not be meant.
+        num_images: Number of images with a detection.
+        num_cut: Number of boxes dropped by `max_per_img`.
+        left_out: Keys of detections that fused ones do not have.
+        notes: Notes on possible mistakes.
     """
 
     boxes: list[dict]
@@ -91,17 +91,17 @@ def fuse_files(
     """Fuse the detections of files and write them.
 
     Args:
-        files: COCO's results, each of a detector that has seen all images.
+        files: COCO result files, each of a detector that processed all images.
         out: Result file.
         preset: Key of `WBC_PRESETS`.
-        max_per_img: Best boxes of an image to keep.
-        progress: Passes images on and shows how many are done.
-        changes: Arguments of `weighted_box_clustering`. None: the preset's.
+        max_per_img: Number of best boxes to keep per image.
+        progress: Wraps an iterable to show progress.
+        changes: Arguments of `weighted_box_clustering`; None: the preset's.
 
     Raises:
         ValueError: A file is not in COCO's result format, does not fit the
-            others or is given twice, or `out` is one of them, or exists and
-            is no result file.
+            others or is given twice; or `out` is one of them, or exists and is
+            not a result file.
         ImportError: The environment is broken.
         OSError: The file cannot be written.
     """
@@ -116,10 +116,10 @@ def fuse_files(
 
 @contextmanager
 def without_collection() -> Iterator[None]:
-    """Keep Python from looking for cycles.
+    """Disable Python's cyclic garbage collection.
 
-    A million detections hold none, but are looked through again and again
-    while they are read, for half of the time.
+    A million detections have no cycles, but scanning them takes half of the
+    time of reading them.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -138,7 +138,7 @@ def fuse_distinct_files(
     progress: Callable[[Iterable[Any]], Iterable[Any]],
     changes: Mapping[str, float | None],
 ) -> Fused:
-    """The work of `fuse_files`, once its arguments are checked."""
+    """Do the work of `fuse_files` with checked arguments."""
     views = [read_results(file) for file in files]
     notes = compare(
         [with_names(*file) for file in zip(files, views, strict=True)],
@@ -146,10 +146,9 @@ def fuse_distinct_files(
     )
     if len(files) == 1:
         notes.append(
-            f'{files[0]} is fused with no other file: boxes in it that '
-            'overlap become one'
+            f'{files[0]} is the only file: its overlapping boxes are merged'
         )
-    # Not before: torch takes seconds to load. mmdet would take more.
+    # Only now, since torch takes seconds to import.
     from mmdet_retina_plus.kernels.weighted_box_clustering import (
         WBC_PRESETS,
     )
@@ -167,10 +166,10 @@ def fuse_distinct_files(
 
 
 def check_distinct(files: Sequence[Path]) -> None:
-    """Refuse a file that would count as two detectors.
+    """Refuse a file that is given twice, which would count as two detectors.
 
     Raises:
-        ValueError: It is given twice.
+        ValueError: A file is given twice.
     """
     paths = [file.resolve() for file in files]
     for number, file in enumerate(files):
@@ -179,7 +178,7 @@ def check_distinct(files: Sequence[Path]) -> None:
 
 
 def read_results(file: Path) -> list[dict]:
-    """The detections of a file.
+    """Read the detections of a file.
 
     Raises:
         ValueError: The file or a detection is not in COCO's result format.
@@ -200,9 +199,9 @@ def read_results(file: Path) -> list[dict]:
 
 
 def are_plain(records: list[Any]) -> bool:
-    """Whether detections are right by a quick look.
+    """Whether detections pass a quick check.
 
-    One that is not may still be right, see `FIELDS`.
+    Detections that fail may still be valid, see `FIELDS`.
     """
     try:
         boxes = [record['bbox'] for record in records]
@@ -228,7 +227,7 @@ def are_plain(records: list[Any]) -> bool:
 
 
 def by_image(views: Sequence[list[dict]]) -> list[list[tuple[int, dict]]]:
-    """Detections of each image, each with the number of its view."""
+    """Group detections by image, each with the index of its view."""
     images: dict[object, list[tuple[int, dict]]] = {}
     for number, records in enumerate(views):
         for record in records:
@@ -239,7 +238,7 @@ def by_image(views: Sequence[list[dict]]) -> list[list[tuple[int, dict]]]:
 def batches(
     images: list[list[tuple[int, dict]]],
 ) -> list[list[list[tuple[int, dict]]]]:
-    """Images whose detections are fused in one call, BATCH or little more."""
+    """Group images into batches of about `BATCH` detections."""
     parts: list[list[list[tuple[int, dict]]]] = []
     size = BATCH
     for image in images:
@@ -254,11 +253,11 @@ def batches(
 def fuse_images(
     images: list[list[tuple[int, dict]]], arguments: dict
 ) -> list[list[dict]]:
-    """Fused detections of each image, by falling score.
+    """Fuse the detections of each image, by descending score.
 
     Args:
-        images: Their detections, each with the number of its view.
-        arguments: Of ``weighted_box_clustering``.
+        images: Detections of each image, each with the index of its view.
+        arguments: Arguments of ``weighted_box_clustering``.
     """
     import torch
 
@@ -270,7 +269,7 @@ def fuse_images(
     numbers, records = zip(
         *(item for image in images for item in image), strict=True
     )
-    # Boxes meet within an image and category alone; ids may be names.
+    # Only boxes of the same image and category are fused; ids may be strings.
     labels_of: dict[tuple, int] = {}
     labels = torch.tensor(
         [
@@ -326,7 +325,7 @@ def fuse_images(
 
 
 def left_out_of(views: Sequence[list[dict]]) -> list[str]:
-    """Keys of detections that a fused one does not have."""
+    """Keys of detections that fused ones do not have."""
     names = {
         name for records in views for record in records for name in record
     }

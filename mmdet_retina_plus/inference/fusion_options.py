@@ -1,4 +1,4 @@
-"""Arguments of `merge_tiles` for a preset and changes to it."""
+"""Arguments of `merge_tiles` from a preset and changes of it."""
 
 from typing import Any
 
@@ -7,27 +7,27 @@ PRESET_WEIGHTS = {
     'mdt': 'gaussian',
     'nndetection': 'plateau',
 }
-"""Presets of weighted box clustering, and how each weighs a tile's boxes.
+"""Presets of weighted box clustering and their patch weights.
 
-A command lists them without importing torch, which `WBC_PRESETS` needs."""
+Commands list them without importing torch, which `WBC_PRESETS` needs."""
 
 
 def fusion_options(
     fuse: str, preset: str | None, iou_thr: float | None
 ) -> dict[str, Any]:
-    """Arguments of `merge_tiles`.
+    """Make the arguments of `merge_tiles`.
 
     Args:
         fuse: 'wbc' or 'nms'.
         preset: Key of `PRESET_WEIGHTS`. None: 'paper'.
-        iou_thr: None: the preset's, or 0.5 with 'nms'.
+        iou_thr: IoU threshold. None: the preset's, or 0.5 with 'nms'.
 
     Raises:
-        ValueError: A preset is given, but not for 'wbc'.
+        ValueError: A preset is given without 'wbc'.
     """
     if fuse == 'nms':
         if preset:
-            raise ValueError('--preset is for --fuse wbc')
+            raise ValueError('--preset requires --fuse wbc')
         return dict(
             fuse=fuse, iou_threshold=0.5 if iou_thr is None else iou_thr
         )

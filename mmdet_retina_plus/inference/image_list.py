@@ -1,4 +1,4 @@
-"""List images to detect in, with their ids in COCO's format."""
+"""List images to process, with their ids in COCO's format."""
 
 import glob
 import os
@@ -17,17 +17,17 @@ SUFFIXES = {
     *('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff'),
     '.webp',
 }
-"""Suffixes of images in a folder, as mmdet's inferencer takes them."""
+"""Suffixes of images in a folder, as in mmdet's inferencer."""
 
 
 class ListedImage(NamedTuple):
-    """An image to look at.
+    """An image to process.
 
     Attributes:
-        image_id: In results.
-        file_name: Below the folder of all images, with forward slashes.
-        path: Where it is.
-        size: Width and height that an annotation file gives it.
+        image_id: Id in results.
+        file_name: Name below the folder of all images, with forward slashes.
+        path: Path of the file.
+        size: Width and height in the annotation file, None without one.
     """
 
     image_id: int | str
@@ -37,13 +37,13 @@ class ListedImage(NamedTuple):
 
 
 def find_images(images: str) -> list[ListedImage]:
-    """Images of a folder with its subfolders, of a pattern, or a file.
+    """Find images: a file, a folder with its subfolders, or a pattern.
 
     Returns:
-        Sorted by name, numbered from 1.
+        Images sorted by name and numbered from 1.
 
     Raises:
-        ValueError: There are none.
+        ValueError: There are no images.
     """
     place = Path(images)
     if place.is_dir():
@@ -54,7 +54,7 @@ def find_images(images: str) -> list[ListedImage]:
         ]
         root = place
     else:
-        # A file's own name may hold brackets.
+        # The name of a file may have brackets.
         found = (
             [images] if place.is_file() else glob.glob(images, recursive=True)
         )
@@ -62,7 +62,7 @@ def find_images(images: str) -> list[ListedImage]:
         root = Path(os.path.commonpath([path.parent for path in paths] or '.'))
     if place.is_dir() and not paths:
         raise ValueError(
-            f'There are no images in {images}, with a suffix of '
+            f'There are no images in {images} with a suffix of '
             f'{" ".join(sorted(SUFFIXES))}; {contents(place)}'
         )
     if not place.exists() and not glob.has_magic(images):
@@ -71,18 +71,18 @@ def find_images(images: str) -> list[ListedImage]:
         )
     if not paths:
         raise ValueError(
-            f'No file fits the pattern {images}: write it in quotes, such as '
-            "'scans/*.png'"
+            f'No file matches the pattern {images}: write it in quotes, such '
+            "as 'scans/*.png'"
         )
     named = sorted((path.relative_to(root).as_posix(), path) for path in paths)
     return [ListedImage(i, *item) for i, item in enumerate(named, 1)]
 
 
 def read_coco(path: Path) -> dict[str, Any]:
-    """A COCO file, whose annotations may be kept back.
+    """Read a COCO file, which may have no annotations.
 
     Raises:
-        ValueError: It is not in COCO format.
+        ValueError: The file is not in COCO format.
     """
     coco = read_json(str(path))
     if isinstance(coco, dict):
@@ -94,15 +94,15 @@ def read_coco(path: Path) -> dict[str, Any]:
 def images_of(
     path: Path, coco: dict[str, Any], folder: Path
 ) -> list[ListedImage]:
-    """The images that a COCO file names, in its order.
+    """List the images of a COCO file in its order.
 
     Args:
-        path: The file.
-        coco: Its content.
-        folder: Of the images.
+        path: COCO file.
+        coco: Content of the file.
+        folder: Folder of the images.
 
     Raises:
-        ValueError: It names none, or none of them is there.
+        ValueError: The file lists no images, or none of them exists.
     """
     listed = [
         ListedImage(

@@ -1,4 +1,4 @@
-"""Detect in one image after the other, and collect results and errors."""
+"""Process images one by one, and collect results and errors."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,7 +16,7 @@ def detect_in_all(
     score_thr: float,
     draw: Callable[[ListedImage, Any], bool],
 ) -> None:
-    """Detect in all images; an error in one does not stop the others.
+    """Process all images; an error in one does not stop the others.
 
     Args:
         detector: A `TiledDetector`.
@@ -24,8 +24,8 @@ def detect_in_all(
         results: Receives detections, names of missing images, and a line for
             each other error.
         score_thr: Least score to keep.
-        draw: Writes pictures of an image with its DetDataSample, and returns
-            whether one has no box.
+        draw: Writes pictures of an image from its DetDataSample; returns
+            whether the picture has no box.
 
     Raises:
         OSError: Detections cannot be written.
@@ -54,7 +54,7 @@ def detect_in_all(
                 sample.pred_instances = found[found.scores >= score_thr]
                 rows = results.rows(image, pixels.shape, sample.pred_instances)
                 turned = is_turned_unseen(image, detector.loader)
-            except Exception as error:  # Of files, pipelines and models.
+            except Exception as error:  # From files, pipelines and models.
                 results.failures.append(
                     f'{image.file_name}: {in_a_line(error)}'
                 )
@@ -64,7 +64,7 @@ def detect_in_all(
                     results.turned.append(image.file_name)
                 try:
                     results.num_bare += draw(image, sample)
-                except Exception as error:  # Of files and drawing.
+                except Exception as error:  # From files and drawing.
                     results.undrawn.append(
                         f'{image.file_name}: no picture: {in_a_line(error)}'
                     )
@@ -72,7 +72,7 @@ def detect_in_all(
 
 
 def in_a_line(error: Exception) -> str:
-    """Message, and an unexpected type; OpenCV writes several lines."""
+    """Message of an error in one line, with its type if it is unexpected."""
     expected = isinstance(error, ValueError | OSError)
     kind = '' if expected else f'{type(error).__name__}: '
     return ' '.join(f'{kind}{error}'.split())

@@ -1,4 +1,4 @@
-"""Whether an image was loaded in the size that an annotation file gives it."""
+"""Check that images are loaded in the size that the annotation file states."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,13 +18,13 @@ from .image_list import ListedImage
 def check_size(
     image: ListedImage, shape: tuple[int, ...], loader: Mapping, key: str
 ) -> None:
-    """Refuse an image whose boxes would not be those of the annotations.
+    """Refuse an image whose size differs from the annotations.
 
     Args:
-        image: With the size that the annotations give it, or None.
-        shape: Of the loaded array, (H, W, ...).
+        image: Image with its size in the annotations, or None.
+        shape: Shape of the loaded array, (H, W, ...).
         loader: First step of the test pipeline.
-        key: Of this step in the config.
+        key: Key of this step in the config.
 
     Raises:
         ValueError: The sizes differ; with the probable reason and its fix.
@@ -33,8 +33,8 @@ def check_size(
     if image.size in (None, loaded):
         return
     width, height = image.size
-    reason = 'it is another image, or a part of it: name the folder of those '
-    reason += 'that were annotated'
+    reason = 'it is another image, or a part of it: name the folder of the '
+    reason += 'annotated images'
     if loaded == (height, width):
         reason = exchanged(image.path, loaded, loader, key)
     else:
@@ -42,7 +42,7 @@ def check_size(
         # Sides are rounded.
         if abs(loaded[1] - factor * height) <= max(1, factor):
             reason = (
-                f'it is a copy of {factor:.3g} times the size: name the '
+                f'it is a copy at {factor:.3g} times the size: name the '
                 'folder of the annotated images, or scale the annotations'
             )
     raise ValueError(
@@ -54,10 +54,10 @@ def check_size(
 def exchanged(
     path: Path, loaded: tuple[int, int], loader: Mapping, key: str
 ) -> str:
-    """Reason and fix where width and height are exchanged."""
+    """Reason and fix if width and height are swapped."""
     stored, turn = header(path)
     if turn not in ROTATED:
-        return 'they exchange width and height: correct the file'
+        return 'they swap width and height: correct the file'
     color_type = loader.get('color_type', 'color')
     if loaded == stored:
         color_type = color_type.removesuffix('_ignore_orientation')
@@ -71,13 +71,12 @@ def exchanged(
     if kind(loader) == 'LoadImageFromFile':
         fix = f'use `--cfg-options {key}.color_type={color_type}`'
     return (
-        f'{reason} its EXIF orientation {turn}, the annotations do '
-        f'not agree: {fix}'
+        f'{reason} its EXIF orientation {turn}, unlike the annotations: {fix}'
     )
 
 
 def is_turned_unseen(image: ListedImage, loader: Mapping) -> bool:
-    """Whether the loader turns or mirrors an annotated image of equal size."""
+    """Whether the loader turns or mirrors an annotated image unnoticed."""
     color_type = loader.get('color_type', 'color')
     if image.size is None or color_type not in ('color', 'grayscale'):
         return False
@@ -86,10 +85,10 @@ def is_turned_unseen(image: ListedImage, loader: Mapping) -> bool:
 
 
 def header(path: Path) -> tuple[tuple[int, int], int]:
-    """Stored width and height, and EXIF orientation.
+    """Read the stored width and height, and the EXIF orientation.
 
     Returns:
-        (0, 0) and `UPRIGHT` for a format that Pillow does not know.
+        Both; (0, 0) and `UPRIGHT` for a format that Pillow does not know.
     """
     from PIL import Image
 
@@ -101,7 +100,7 @@ def header(path: Path) -> tuple[tuple[int, int], int]:
 
 
 def loader_key(cfg: Any) -> str:
-    """Dotted key of the first step of the pipeline that mmdet tests with."""
+    """Dotted key of the first step of mmdet's test pipeline."""
     key, dataset = 'test_dataloader.dataset', cfg.test_dataloader.dataset
     while 'pipeline' not in dataset:
         if 'dataset' in dataset:

@@ -1,4 +1,4 @@
-"""Pictures of detections, drawn by mmdet's visualizer, and label maps."""
+"""Pictures of detections by mmdet's visualizer, and semantic maps."""
 
 import warnings
 from collections.abc import Callable
@@ -22,18 +22,18 @@ from .image_list import ListedImage
 from .run_lengths import decode
 
 DRAWN_PIXELS = 2**28
-"""Pixels of masks that are drawn at once, a byte each."""
+"""Pixels of masks that are drawn at once, one byte each."""
 
 
 class Pictures:
-    """Draws boxes, masks and maps, with class and score.
+    """Draw boxes, masks and maps, with class and score.
 
-    Classes have their colours. Boxes of a single class, which has none of its
-    own, take turns in those of `COLOURS`.
+    Each class has its colour. Boxes of a single class without a colour cycle
+    through `COLOURS`.
 
     Args:
         dataset_meta: Classes and palette of mmdet.
-        score_thr: Least score that is drawn, exclusive.
+        score_thr: Boxes are drawn if they score above this.
     """
 
     def __init__(self, dataset_meta: dict[str, Any], score_thr: float) -> None:
@@ -47,12 +47,12 @@ class Pictures:
         self.score_thr = score_thr
 
     def drawn(self, sample: DetDataSample) -> InstanceData:
-        """Detections that score enough."""
+        """Detections that are drawn."""
         found = sample.pred_instances
         return found[found.scores > self.score_thr]
 
     def draw(self, image: np.ndarray, sample: DetDataSample) -> np.ndarray:
-        """A picture of an image; both uint8 RGB of shape (H, W, 3)."""
+        """Draw into an image; both are uint8 RGB of shape (H, W, 3)."""
         found = self.drawn(sample)
         size = max(1, DRAWN_PIXELS // (image.shape[0] * image.shape[1]))
         if 'pred_sem_seg' in sample:
@@ -68,7 +68,8 @@ class Pictures:
                     part.masks = np.stack(
                         [decode(rle) if rle else nothing for rle in masks]
                     )
-            # As objects: mmdet shows the scores of predictions in percent.
+            # As ground truth, since mmdet shows scores of predictions in
+            # percent.
             part.label_names = [
                 f'{self.classes[label]} {score:.2f}'
                 for label, score in zip(
@@ -80,7 +81,7 @@ class Pictures:
             if self.colour_boxes:
                 part.labels = torch.arange(len(part)) % len(COLOURS)
             with warnings.catch_warnings():
-                # mmengine warns of each box that touches the border.
+                # mmengine warns about every box that touches the border.
                 warnings.filterwarnings('ignore', '.*out of bounds')
                 self.visualizer.add_datasample(
                     '',
@@ -92,7 +93,7 @@ class Pictures:
         return image
 
     def save(self, source: Path, sample: DetDataSample, target: Path) -> None:
-        """Draw into the image of a file, and write it to another."""
+        """Draw into the image of a file, and write it to another file."""
         image = mmcv.imread(source, channel_order='rgb')
         mmcv.imwrite(mmcv.rgb2bgr(self.draw(image, sample)), str(target))
 
@@ -101,10 +102,10 @@ def save_map(sample: DetDataSample, target: Path) -> None:
     """Write the semantic map of a sample as a PNG of one channel.
 
     Raises:
-        ValueError: The model gave none.
+        ValueError: The model predicted no map.
     """
     if 'pred_sem_seg' not in sample:
-        raise ValueError('the model gives no pred_sem_seg')
+        raise ValueError('the model predicts no pred_sem_seg')
     values = sample.pred_sem_seg.sem_seg[0].numpy()
     small = values.max() < 2**8
     mmcv.imwrite(values.astype(np.uint8 if small else np.uint16), str(target))
@@ -116,16 +117,16 @@ def picture_maker(
     meta: dict[str, Any],
     score_thr: float,
 ) -> Callable[[ListedImage, DetDataSample], bool]:
-    """Function that writes what is wanted of an image.
+    """Make a function that writes the picture and map of an image.
 
-    It returns whether the image got a picture without a box.
+    The function returns whether it wrote a picture without a box.
 
     Args:
-        show_dir: Folder; a picture has the file name of its image. None: no
-            picture is written.
-        maps: Folder of semantic maps, see `output_of`. None: none is written.
+        show_dir: Folder of pictures, which have the file names of the images.
+            None: no pictures.
+        maps: Folder of semantic maps, see `output_of`. None: no maps.
         meta: Classes and palette of mmdet.
-        score_thr: Least score that is drawn, exclusive.
+        score_thr: Boxes are drawn if they score above this.
     """
     pictures = Pictures(meta, score_thr)
 

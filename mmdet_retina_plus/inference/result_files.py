@@ -1,4 +1,4 @@
-"""A result file, and what `retina-plus predict` wrote beside it."""
+"""Result files, with the images and categories listed next to them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,10 +14,10 @@ class ResultFile(NamedTuple):
     """Detections of a detector.
 
     Attributes:
-        path: Of the file.
+        path: Path of the file.
         records: Detections in COCO's result format.
-        images: Id to file name, as listed beside the file; empty if not.
-        categories: Id to name, as listed beside the file; empty if not.
+        images: Id to file name, if listed next to the file; else empty.
+        categories: Id to name, if listed next to the file; else empty.
     """
 
     path: Path
@@ -27,24 +27,25 @@ class ResultFile(NamedTuple):
 
     @property
     def image_ids(self) -> list:
-        """Images that were seen, or else those with detections."""
+        """Ids of processed images, or else of those with detections."""
         return list(self.images) or self.values('image_id')
 
     @property
     def category_ids(self) -> list:
-        """Categories of the detector, or else those of its detections."""
+        """Ids of the detector's categories, or else of its detections'."""
         return list(self.categories) or self.values('category_id')
 
     def values(self, key: str) -> list:
-        """Different values of an id, in the order of the file."""
+        """Distinct values of an id, in the order of the file."""
         return list(dict.fromkeys(record[key] for record in self.records))
 
 
 def with_names(path: Path, records: list[dict]) -> ResultFile:
-    """Detections with what `retina-plus predict` wrote beside them.
+    """Add the names that `retina-plus predict` wrote next to detections.
 
     Raises:
-        ValueError: That file cannot be read, or is of other results.
+        ValueError: The file of names cannot be read, or belongs to other
+            results.
     """
     beside = images_file(path)
     if not beside.is_file():
@@ -64,6 +65,6 @@ def with_names(path: Path, records: list[dict]) -> ResultFile:
         if unknown:
             raise ValueError(
                 f'{path} has {key} {some(unknown)}, which {beside} does not '
-                'list: it is of other results, rename one of them'
+                'list: it belongs to other results, so rename one of them'
             )
     return file

@@ -1,4 +1,4 @@
-"""Detections of many images in COCO's format, and the errors beside them."""
+"""Detections of many images in COCO's format, and errors."""
 
 import json
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ def coco_results(
     found: Any,
     categories: Sequence[int | str],
 ) -> list[dict[str, Any]]:
-    """Detections in COCO's result format.
+    """Convert detections to COCO's result format.
 
     Args:
-        image: Where they are.
-        shape: Its array's, (H, W, ...).
-        found: InstanceData; `masks` are run lengths, None for an empty one.
-        categories: Id of each label.
+        image: Image of the detections.
+        shape: Shape of its array, (H, W, ...).
+        found: InstanceData; `masks` are run lengths, None for an empty mask.
+        categories: Category id of each label.
     """
     boxes: list[dict[str, Any]] = [
         dict(
@@ -52,17 +52,16 @@ class Results:
     """Detections and errors of all images.
 
     Attributes:
-        categories: Id of each label.
+        categories: Category id of each label.
         boxes: Receives the detections, in COCO's result format.
-        images: Images that were processed, in COCO's format.
-        missing: Names of images whose file is not there.
+        images: Processed images, in COCO's format.
+        missing: Names of images whose file does not exist.
         failures: A line for each other image that failed.
-        undrawn: A line for each image that was processed, but whose picture
-            failed.
+        undrawn: A line for each processed image whose picture failed.
         num_bare: Number of pictures without a box.
         turned: Names of images that the loader turned or mirrored by their
-            EXIF orientation, which the size in the annotations cannot show.
-        notes: Lines about what may be surprising.
+            EXIF orientation without a change of size.
+        notes: Notes on possible mistakes.
     """
 
     categories: Sequence[int | str]
@@ -82,17 +81,17 @@ class Results:
     def rows(
         self, image: ListedImage, shape: tuple[int, ...], found: Any
     ) -> list[str]:
-        """Detections in an image of shape (H, W, ...), each as JSON."""
+        """Encode detections in an image of shape (H, W, ...) as JSON."""
         boxes = coco_results(image, shape, found, self.categories)
         return list(map(json.dumps, boxes))
 
     def add(
         self, image: ListedImage, shape: tuple[int, ...], rows: list[str]
     ) -> None:
-        """Take up an image of shape (H, W, ...) with its `rows`.
+        """Add an image of shape (H, W, ...) and its `rows`.
 
         Raises:
-            OSError: They cannot be written.
+            OSError: The rows cannot be written.
         """
         self.boxes.extend(rows)
         self.images.append(
@@ -105,10 +104,10 @@ class Results:
         )
 
     def coco(self, categories: Sequence[dict]) -> dict[str, Sequence]:
-        """A COCO file of the images, without annotations."""
+        """Content of a COCO file of the images, without annotations."""
         return dict(images=self.images, annotations=[], categories=categories)
 
 
 def images_file(results: Path) -> Path:
-    """File beside a result file for its images and categories."""
+    """File next to a result file for its images and categories."""
     return results.with_suffix('.images.json')

@@ -1,4 +1,4 @@
-"""A config as sahi reads it, which asks the training for masks."""
+"""Configs for sahi, which looks for masks in the training pipeline."""
 
 from collections.abc import Sequence
 
@@ -8,12 +8,13 @@ from mmdet_retina_plus.common.config_file import read_config
 
 
 def sahi_config(config: str, cfg_options: Sequence[str] = ()) -> Config:
-    """Config for `config_path` of sahi's `AutoDetectionModel`.
+    """Make a config for `config_path` of sahi's `AutoDetectionModel`.
 
-    sahi expects masks of a detector whose *training* pipeline loads some, and
-    stops with ``KeyError: 'masks'`` where pixels alone are trained by them
-    (Retina U-Net), or the mask branch rests. Here the training data say what
-    the detector gives, and nothing else of them is left.
+    sahi expects masks from a detector whose *training* pipeline loads masks.
+    It stops with ``KeyError: 'masks'`` if they only train pixels (Retina
+    U-Net) or if the mask branch is off. In this config, the training pipeline
+    loads masks only if the detector predicts them; the rest of the training
+    data is removed.
 
     Args:
         config: Config file.

@@ -1,7 +1,7 @@
-"""Large sets in parts: which images a part has, and one file of all parts.
+"""Process large sets in parts, and join the results of all parts.
 
-Every part is a process of the same command. The one that ends last joins all
-result files, so that none has to wait for the others.
+Every part is a process of the same command. The process that ends last joins
+all result files, so that none has to wait for the others.
 """
 
 import hashlib
@@ -26,19 +26,19 @@ from mmdet_retina_plus.common.text import some
 from .results import images_file
 
 WITHOUT_FOLDER = 'import sys; sys.path = [path for path in sys.path if path]; '
-"""Leaves the working folder out, as the console script does: a file queue.py
-there is not Python's."""
+"""Leaves out the working folder, as the console script does: a file queue.py
+there must not shadow Python's."""
 COMMAND = f'{WITHOUT_FOLDER}from retina_plus_command import main; main()'
 MOST_OPEN = 500
-"""Files that are read side by side, to keep the order of images; more are
-read one after the other, since a process may not open them all."""
+"""Files that are read in parallel, to keep the order of images; more are read
+one after the other, since a process may not be able to open them all."""
 
 
 class Shard(NamedTuple):
     """A part of a set.
 
     Attributes:
-        number: From 1 to `total`.
+        number: Number of the part, from 1 to `total`.
         total: Number of all parts.
     """
 
@@ -52,23 +52,23 @@ class Shard(NamedTuple):
         )
 
     def remove(self, out: Path) -> None:
-        """Remove what an earlier run wrote for this part."""
+        """Remove the files of an earlier run for this part."""
         part = self.file(out)
         for file in (images_file(part), part):
             file.unlink(missing_ok=True)
 
     def select(self, items: Sequence[Any]) -> list[Any]:
-        """Every `total`-th item, so that large and small ones mix."""
+        """Select every `total`-th item, so that parts take similar time."""
         return list(items[self.number - 1 :: self.total])
 
 
 class Origin(NamedTuple):
-    """What a part was made of, so that only parts of one run are joined.
+    """Origin of a part, so that only parts of one run are joined.
 
     Attributes:
-        run: The `fingerprint` of what all parts of a run share.
-        seen: Images of this part that were processed, or failed.
-        total: Images of all parts.
+        run: The `fingerprint` of the run.
+        seen: Number of images of this part that were processed or failed.
+        total: Number of images of all parts.
     """
 
     run: str
@@ -77,11 +77,11 @@ class Origin(NamedTuple):
 
 
 def fingerprint(checkpoints: Sequence[str], *values: Any) -> str:
-    """Hash of the checkpoints' content and of other values.
+    """Hash the content of checkpoints and other values.
 
     Args:
-        checkpoints: Files, wherever they lie; or addresses.
-        values: JSON, but for objects with a `repr` that names them.
+        checkpoints: Files, whose paths do not matter, or URLs.
+        values: JSON values, or objects identified by their `repr`.
     """
     digest = hashlib.sha256(
         json.dumps(values, sort_keys=True, default=repr).encode()
@@ -96,23 +96,23 @@ def fingerprint(checkpoints: Sequence[str], *values: Any) -> str:
 def merge_shards(
     out: Path, count: int, run: str, order: Sequence[Any]
 ) -> int | None:
-    """Join the result files of all parts, if all are there.
+    """Join the result files of all parts if all exist, and remove the parts.
 
-    By image, row by row, so that memory holds the list of images alone. The
-    parts are removed afterwards. Two that end at a time may both join
-    them, which does no harm.
+    Rows are joined image by image, so that memory holds only the list of
+    images. If two parts end at the same time, both may join, which is
+    harmless.
 
     Args:
         out: File of all parts.
         count: Number of parts.
         run: The `fingerprint` of this run.
-        order: Ids of all images, as one process would write them.
+        order: Ids of all images, in the order of a run without parts.
 
     Returns:
-        Number of boxes; None where a part is missing.
+        Number of boxes; None if a part is missing.
 
     Raises:
-        ValueError: The parts are not of one run, or one was interrupted.
+        ValueError: The parts are from different runs, or one was interrupted.
         OSError: A file cannot be read or written.
     """
     parts = [Shard(number, count).file(out) for number in range(1, count + 1)]
@@ -150,15 +150,15 @@ def image_id(row: tuple[dict[str, Any], str]) -> Any:
 def check_origins(
     parts: Sequence[Path], sets: Sequence[dict[str, Any]], run: str
 ) -> None:
-    """Refuse parts that are not of one run, or lack images.
+    """Refuse parts that are from other runs or lack images.
 
     Args:
         parts: Result files.
-        sets: Images, categories and origin of each.
+        sets: Images, categories and origin of each part.
         run: The `fingerprint` of this run.
 
     Raises:
-        ValueError: With the parts to repeat.
+        ValueError: Names the parts to repeat.
     """
     others = [
         part.name
@@ -168,33 +168,34 @@ def check_origins(
     if others:
         raise ValueError(
             f'{some(others)} from a run with another config, checkpoint, '
-            'option or image list: repeat these parts'
+            'option or image list: repeat them'
         )
     origins = [Origin(**coco['origin']) for coco in sets]
     seen = sum(origin.seen for origin in origins)
     if seen != origins[0].total:
         raise ValueError(
-            f'The parts have {seen} of {origins[0].total} images: repeat '
-            'those that were interrupted'
+            f'The parts have {seen} of {origins[0].total} images: repeat the '
+            'parts that were interrupted'
         )
 
 
 def run_jobs(
     arguments: Sequence[str], out: Path, jobs: int, devices: int
 ) -> int:
-    """Run a command in several processes, each a part of the images.
+    """Run a command in several processes, each on a part of the images.
 
-    SIGTERM ends them, too; Ctrl-C reaches them by itself. Parts of an earlier
-    run are removed.
+    SIGTERM is passed on to the processes; Ctrl-C reaches them directly. Parts
+    of an earlier run are removed.
 
     Args:
         arguments: Words after `retina-plus`, without --jobs.
         out: File of all parts.
         jobs: Number of processes.
-        devices: Number of GPUs, which they share. 0: none, or one is named.
+        devices: Number of GPUs to share among the processes. 0: no GPU, or the
+            arguments name the device.
 
     Returns:
-        The worst exit code.
+        The largest exit code.
     """
     cores = os.cpu_count() or 1
     threads = os.environ.get('OMP_NUM_THREADS', str(max(1, cores // jobs)))
@@ -228,7 +229,7 @@ def run_jobs(
 
 
 def missing_parts(out: Path, count: int) -> list[Shard]:
-    """Parts to repeat, where others are waiting to be joined."""
+    """Parts to repeat if others wait to be joined."""
     parts = [Shard(number, count) for number in range(1, count + 1)]
     missing = [
         part for part in parts if not images_file(part.file(out)).exists()
@@ -237,7 +238,7 @@ def missing_parts(out: Path, count: int) -> list[Shard]:
 
 
 def wait(process: subprocess.Popen) -> int:
-    """Exit code of a process, which gets Ctrl-C, too."""
+    """Wait for the exit code of a process, which receives Ctrl-C itself."""
     while True:
         try:
             return process.wait()

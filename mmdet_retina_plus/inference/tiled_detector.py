@@ -26,11 +26,11 @@ class TiledDetector:
     """Run one or several detectors of a config on an image, tile by tile.
 
     Args:
-        models: Of `load_detector`; all are held, each image is read once.
+        models: Detectors from `load_detector`, all in memory at once.
         tile: Side of a tile in pixels of the image. None: the whole image.
-        overlap: Of neighbouring tiles, see `tile_windows`.
-        batch_size: Tiles at a time.
-        flip: Whether to see each tile mirrored left to right, too.
+        overlap: Overlap of neighbouring tiles, see `tile_windows`.
+        batch_size: Tiles per batch.
+        flip: Whether to also run each tile mirrored left to right.
         fusion: Arguments of `merge_tiles`.
     """
 
@@ -53,12 +53,12 @@ class TiledDetector:
         self.sees_once = tile is None and not flip and len(models) == 1
         self.loader, *steps = get_test_pipeline_cfg(models[0].cfg)
         self.loader_key = loader_key(models[0].cfg)
-        # The config's own, for it knows depth and channels of the images.
+        # The config's loader knows the depth and channels of the images.
         self.load = Compose([self.loader])
         self.prepare = Compose(steps)
 
     def read(self, path: Path) -> Any:
-        """An image, array of shape (H, W) or (H, W, C).
+        """Read an image as an array of shape (H, W) or (H, W, C).
 
         Raises:
             OSError: The file is missing or broken.
@@ -66,23 +66,23 @@ class TiledDetector:
         check_complete(path)
         try:
             return self.load(dict(img_path=str(path)))['img']
-        except cv2.error as error:  # Two lines about its own source.
+        except cv2.error as error:  # Its message is about OpenCV's source.
             raise OSError('OpenCV cannot read the image') from error
-        except AssertionError as error:  # Of mmcv, where nothing was decoded.
-            raise OSError('The file is no image that can be read') from error
+        except AssertionError as error:  # From mmcv, if decoding failed.
+            raise OSError('The file is not a readable image') from error
 
     def __call__(
         self, image: Any, advance: Callable[[float], None] = lambda share: None
     ) -> DetDataSample:
-        """Boxes, scores, labels and perhaps masks, by falling score.
+        """Detect boxes, scores, labels and masks, by descending score.
 
-        Masks are run lengths of the image, None where a box has none. A model
-        that predicts ``pred_sem_seg`` gives it for an image that is seen once
-        and whole: tiles and views have no common map.
+        Masks are run lengths of the image, None for a box without a mask. The
+        ``pred_sem_seg`` of a model is kept only for a single view of the whole
+        image, since maps of tiles and views are not merged.
 
         Args:
             image: Array of shape (H, W) or (H, W, C).
-            advance: Is told the share of the work that is done.
+            advance: Receives the fraction of the work that is done.
         """
         samples, windows = self.look(image, advance)
         views = [sample.pred_instances for sample in samples]
@@ -95,7 +95,7 @@ class TiledDetector:
     def look(
         self, image: Any, advance: Callable[[float], None] = lambda share: None
     ) -> tuple[list[DetDataSample], Tensor]:
-        """Views of all models, in their windows' coordinates, and these."""
+        """Detections of all models and views, and the window of each view."""
         shape = image.shape[:2]
         windows = tile_windows(shape, self.tile or max(shape), self.overlap)
         passes = list(product(self.models, self.mirrors))
@@ -113,7 +113,7 @@ class TiledDetector:
     def see(
         self, model: BaseDetector, image: Any, windows: Tensor, mirrored: bool
     ) -> list[DetDataSample]:
-        """Each window's detections, in its coordinates, on the CPU."""
+        """Detections in each window, in its coordinates, on the CPU."""
         step = -1 if mirrored else 1
         views = [
             self.prepare(window_inputs(image[y1:y2, x1:x2][:, ::step]))
@@ -126,7 +126,7 @@ class TiledDetector:
         return [self.kept(sample.cpu()) for sample in samples]
 
     def kept(self, sample: DetDataSample) -> DetDataSample:
-        """What is needed of a sample of any model."""
+        """Reduce the sample of any model to what is needed."""
         found = sample.pred_instances
         masks = dict(masks=found.masks.bool()) if 'masks' in found else {}
         view = DetDataSample(
@@ -143,7 +143,7 @@ class TiledDetector:
 
 
 def mirror(sample: DetDataSample, window: Tensor) -> DetDataSample:
-    """Detections in a mirrored window (4,), where they are in the window."""
+    """Map detections in a mirrored window (4,) back to the window."""
     found = sample.pred_instances
     x1, y1, x2, y2 = window.tolist()
     found.bboxes = bbox_flip(found.bboxes, (y2 - y1, x2 - x1))
@@ -155,7 +155,7 @@ def mirror(sample: DetDataSample, window: Tensor) -> DetDataSample:
 def with_run_lengths(
     image_shape: tuple[int, int], sample: DetDataSample, window: Tensor
 ) -> DetDataSample:
-    """Detections in a window (4,) with its masks as those of the image."""
+    """Replace masks of a window (4,) by run lengths of the image."""
     found = sample.pred_instances
     if 'masks' not in found:
         return sample
@@ -166,9 +166,9 @@ def with_run_lengths(
 
 
 def window_inputs(pixels: Any) -> dict[str, Any]:
-    """Results of a pipeline's loader for these pixels."""
+    """Make the results of a pipeline's loader from pixels."""
     shape = pixels.shape[:2]
-    # A copy, since windows overlap and steps may work in place.
+    # A copy, since windows overlap and transforms may work in place.
     return dict(
         img=pixels.copy(),
         img_id=0,
@@ -179,13 +179,13 @@ def window_inputs(pixels: Any) -> dict[str, Any]:
 
 
 def check_complete(path: Path) -> None:
-    """Refuse a file that ends early; OpenCV would fill up with grey.
+    """Refuse a truncated image, which OpenCV would fill up with grey.
 
-    Not checked are formats that Pillow does not know, and images above its
-    limit against bombs, some 179 million pixels.
+    Formats that Pillow does not know, and images above its limit against
+    decompression bombs, about 179 million pixels, are not checked.
 
     Raises:
-        OSError: It does, is empty, or cannot be read.
+        OSError: The file is truncated, empty or unreadable.
     """
     if not path.stat().st_size:
         raise OSError('The file is empty')
@@ -197,4 +197,4 @@ def check_complete(path: Path) -> None:
             with Image.open(path) as image:
                 image.load()
         except (UnidentifiedImageError, Image.DecompressionBombError):
-            pass  # What Pillow does not take, the config's loader may.
+            pass  # The config's loader may still read it.

@@ -1,8 +1,8 @@
-"""ATSS in five launches, whatever the number of ground truths and levels.
+"""ATSS in five kernel launches for any number of ground truths and levels.
 
-Chunks of priors get a hull; each ground truth visits the chunks nearest to it
-until none can hold a nearer prior than those it has; its candidates give the
-threshold; each prior goes to the positive match of highest IoU.
+Each chunk of priors gets a hull. Each ground truth visits chunks, nearest
+first, until no other can contain a nearer prior. Its candidates give the
+threshold. Each prior goes to the positive match of highest IoU.
 
 Adaptive training sample selection: https://arxiv.org/abs/1912.02424
 """
@@ -21,35 +21,37 @@ from .box_tiles import EXACT, LAST, UNION, load_boxes, overlap, pack, unpack
 from .boxes import MARGIN as LEAST_DEPTH
 from .max_iou import best_overlaps
 
-# Priors in a chunk, at least; a level has few chunks, for a program looks at
-# all of them.
+# Minimum priors per chunk. The number of chunks of a level is limited since a
+# program reads all of their hulls.
 MIN_CHUNK = 256
 MAX_CHUNKS = 4096
 PRIORS = 256
-# Ground truths in a program. Each looks for its priors by itself, so that
-# company would only make it wait.
+# Ground truths per program. Searches differ in length, so more than one would
+# only wait for the longest.
 GTS = 1
-# Chunks that a warp keeps in its registers.
+# Chunks that a warp holds in registers.
 CHUNKS_PER_WARP = 1024
-# Distance of priors in ignore regions, as in mmdet: above any other.
+# Distance of priors in ignore regions, as in mmdet: above any real distance.
 FAR = tl.constexpr(1e8)
 MARGIN = tl.constexpr(LEAST_DEPTH)
-# Above all packed distances: of an empty slot, and of what is done with.
+# Keys above all packed distances, for empty slots and processed items.
 EMPTY = tl.constexpr(0x7F800001 << 32)
 DONE = tl.constexpr(0x7FFFFFFF << 32)
 
 
 class Candidates(NamedTuple):
-    """What ground truths chose from.
+    """Candidates of ground truths.
 
     Attributes:
         prior: Index of the prior, shape (K, G): by level, then by distance,
             then by index.
-        overlap: Their IoU, 0 in an ignore region, shape (K, G).
-        positive: Whether the ground truth wants the prior, shape (K, G).
-        winners: Per prior the highest IoU of those who want it and, in reverse
-            order, the first of these ground truths, packed as by ``pack``; 0
-            for none, shape (N,).
+        overlap: IoU of prior and ground truth, 0 in an ignore region, shape
+            (K, G).
+        positive: Whether the candidate is positive for the ground truth, shape
+            (K, G).
+        winners: Highest IoU of each prior with a ground truth that it is
+            positive for, and the first of these ground truths in reverse
+            order, packed by ``pack``; 0 for none, shape (N,).
     """
 
     prior: Tensor
@@ -64,14 +66,14 @@ def find_candidates(
     ignored: Tensor | None,
     levels: Sequence[tuple[int, int]],
 ) -> Candidates:
-    """Candidates of all ground truths, and who has which prior.
+    """Find the candidates of all ground truths, and the winner of each prior.
 
     Args:
         gt_bboxes: Shape (G, 4), G > 0.
         priors: Shape (N, 4), N > 0.
-        ignored: Flags (N,) of priors that come last and are never positive.
-        levels: Number of priors of each level, and how many candidates to
-            take from it, both above 0.
+        ignored: Flags (N,) of priors that are chosen last and never positive.
+        levels: Number of priors and number of candidates of each level, both
+            above 0.
     """
     sizes = [size for size, _ in levels]
     chunk = max(MIN_CHUNK, triton.next_power_of_2(max(sizes) // MAX_CHUNKS))
@@ -134,7 +136,7 @@ def resolve(
     ignored: Tensor | None,
     winners: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What each prior is assigned: ground truths, overlaps and labels (N,).
+    """Assign to each prior a ground truth, overlap and label, each (N,).
 
     Args:
         gt_bboxes: Shape (G, 4), G > 0.
@@ -164,9 +166,9 @@ def resolve(
 def level_table(
     levels: tuple[tuple[int, int], ...], chunk: int, device: torch.device
 ) -> Tensor:
-    """Rows of size, count, first prior, candidate and chunk, (L, 5).
+    """Table (L, 5): size, count, first prior, first candidate, first chunk.
 
-    It is copied to the device without waiting, and kept there.
+    It is copied to the device without synchronisation, and cached there.
     """
     sizes, counts = zip(*levels, strict=True)
     chunks = [triton.cdiv(size, chunk) for size in sizes]
@@ -186,7 +188,7 @@ def _centres(boxes, index, inside):
 
 @triton.jit
 def _distance(x, y):
-    # mmdet's order of operations, for equal bits.
+    # mmdet's order of operations, for bit-identical results.
     return tl.sqrt_rn(x * x + y * y)
 
 
@@ -200,7 +202,7 @@ def _hull_kernel(
     CHUNK: tl.constexpr,
     SOME_IGNORED: tl.constexpr,
 ):
-    """Bounds (5, num_chunks) of x, y and the least distance of chunks."""
+    """Bounds (5, num_chunks) of chunks: x and y, and the least distance."""
     level = table + tl.program_id(1) * 5
     size = tl.load(level)
     if tl.program_id(0) * CHUNK < size:
@@ -241,12 +243,11 @@ def _nearest_kernel(
     GTS: tl.constexpr,
     SOME_IGNORED: tl.constexpr,
 ):
-    """The priors of a level that are nearest to ground truths, in order.
+    """Find the priors of a level nearest to ground truths, in order.
 
-    Each ground truth visits the nearest chunk that it has not seen, as long as
-    it may hold a prior nearer than the worst of those it keeps. Rounding is
-    monotonic, so that the distance to a chunk's hull bounds those to its
-    priors bit for bit.
+    Each ground truth visits the nearest unvisited chunk as long as it may
+    contain a prior nearer than the worst of those kept. Rounding is monotonic,
+    so the distance to a chunk's hull bounds those to its priors bit for bit.
     """
     gt = tl.program_id(0) * GTS + tl.arange(0, GTS)
     present = gt < num_gts
@@ -319,7 +320,7 @@ def _decide_kernel(
     GTS: tl.constexpr,
     SOME_IGNORED: tl.constexpr,
 ):
-    """Thresholds of ground truths, and the priors that they want."""
+    """Compute thresholds of ground truths, and their positive candidates."""
     gt = tl.program_id(0) * GTS + tl.arange(0, GTS)[:, None]
     candidate = tl.arange(0, CANDIDATES)[None]
     inside = (candidate < num_candidates) & (gt < num_gts)
@@ -329,8 +330,8 @@ def _decide_kernel(
     prior_box = load_boxes(priors, prior, inside)
     value = overlap(prior_box, box, UNION)
 
-    # Single precision sums in an order that depends on the layout, and where
-    # all overlaps are equal its last bit decides.
+    # The order of summation depends on the layout. In single precision its
+    # rounding would decide where all overlaps are equal.
     precise = tl.where(inside, value.to(tl.float64), 0.0)
     mean = tl.sum(precise, axis=1) / num_candidates
     rest = tl.where(inside, precise - mean[:, None], 0.0)
@@ -344,7 +345,7 @@ def _decide_kernel(
         tl.minimum(x - box[0], y - box[1]), tl.minimum(box[2] - x, box[3] - y)
     )
     wanted = inside & (value >= threshold) & (depth > MARGIN)
-    # Empty boxes may have an IoU of -0, which would not pack.
+    # Empty boxes may have an IoU of -0, which does not pack.
     value = tl.abs(value)
     if SOME_IGNORED:
         some = tl.load(ignored + prior, mask=inside, other=1) != 0

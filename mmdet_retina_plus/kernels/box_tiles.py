@@ -1,8 +1,8 @@
-"""Boxes in Triton: what every matcher computes the same way.
+"""Box arithmetic in Triton, shared by all matchers.
 
 The order of operations is that of mmdet's ``bbox_overlaps``. Kernels are
 launched with ``EXACT``, without fused multiply-adds, and divide with correct
-rounding, for equal bits.
+rounding, for bit-identical results.
 """
 
 import triton
@@ -11,21 +11,21 @@ import triton.language as tl
 from .boxes import MIN_UNION as LEAST_DIVISOR
 
 EXACT = dict(enable_fp_fusion=False)
-# What the denominator of an overlap is.
+# Denominator of an overlap.
 UNION, FIRST, SECOND = (tl.constexpr(mode) for mode in range(3))
 MIN_UNION = tl.constexpr(LEAST_DIVISOR)
-# Highest ``order`` for ``pack``.
+# Largest ``order`` for ``pack``.
 LAST = tl.constexpr(2**32 - 1)
 
 
 @triton.jit
 def load_boxes(boxes, index, inside):
-    """Coordinates and area; a box that is not finite becomes an empty one.
+    """Load coordinates and area; boxes that are not finite become empty.
 
     Args:
         boxes: Pointer to boxes (n, 4).
-        index: Which ones.
-        inside: Whether they exist.
+        index: Indices of the boxes to load.
+        inside: Whether each of them exists.
     """
     x1 = tl.load(boxes + 4 * index, mask=inside, other=0).to(tl.float32)
     y1 = tl.load(boxes + 4 * index + 1, mask=inside, other=0).to(tl.float32)
@@ -44,11 +44,11 @@ def load_boxes(boxes, index, inside):
 
 @triton.jit
 def overlap(first, second, MODE: tl.constexpr):
-    """Intersection over union, or over the area of one of both.
+    """Intersection over union, or over the area of one box.
 
     Args:
-        first: As from ``load_boxes``.
-        second: Likewise, of a shape that broadcasts to it.
+        first: Boxes from ``load_boxes``.
+        second: Boxes from ``load_boxes``, in a broadcastable shape.
         MODE: ``UNION``, ``FIRST`` or ``SECOND``.
     """
     width = tl.minimum(first[2], second[2]) - tl.maximum(first[0], second[0])
@@ -61,7 +61,7 @@ def overlap(first, second, MODE: tl.constexpr):
     else:
         area = second[4] + tl.zeros_like(intersection)
     area = tl.maximum(area, MIN_UNION)
-    # A GPU divides zero, what most pairs have in common, by a slow detour.
+    # Most intersections are 0, which a GPU divides on a slow path.
     touch = intersection > 0
     return tl.where(
         touch, tl.div_rn(tl.where(touch, intersection, area), area), 0.0
@@ -70,13 +70,13 @@ def overlap(first, second, MODE: tl.constexpr):
 
 @triton.jit
 def bits_of(value):
-    """Bits of a float32 of at least +0, which sort as the values do."""
+    """Bits of a float32 of at least +0, which sort like the values."""
     return value.to(tl.int32, bitcast=True).to(tl.int64)
 
 
 @triton.jit
 def pack(value, order):
-    """Integers that sort by ``value``, at least +0, ties by ``order``."""
+    """Integers that sort by ``value``, at least +0, on ties by ``order``."""
     return (bits_of(value) << 32) | order
 
 

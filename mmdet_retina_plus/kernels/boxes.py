@@ -1,7 +1,7 @@
-"""Box arithmetic, coordinates first.
+"""Box arithmetic on tensors with the coordinates as first dimension.
 
-Coordinates of shape (5, ...) hold x1, y1, x2, y2 in pixels and the area, so
-that each of them is contiguous and two sets broadcast by an added axis.
+Coordinates of shape (5, ...) are x1, y1, x2, y2 in pixels and the area. Each
+row is contiguous, and an added dimension broadcasts two sets of boxes.
 """
 
 import torch
@@ -9,8 +9,8 @@ from torch import Tensor
 
 # As in mmdet's bbox_overlaps.
 MIN_UNION = 1e-6
-# How far inside of its ground truth a positive prior of ATSS has its centre,
-# in pixels.
+# Least distance in pixels from a positive prior's centre to the border of its
+# ground truth in ATSS.
 MARGIN = 0.01
 
 
@@ -18,7 +18,7 @@ def coordinates(boxes: Tensor, pixel_offset: float = 0) -> Tensor:
     """Boxes (N, 4) as coordinates (5, N).
 
     Args:
-        boxes: x1, y1, x2, y2. Further columns are left out.
+        boxes: x1, y1, x2, y2. Further columns are ignored.
         pixel_offset: Added to x2 and y2, 1 where they are the last pixel of
             the box.
     """
@@ -35,7 +35,7 @@ def centres_of(boxes: Tensor) -> Tensor:
 
 def intersection(first: Tensor, second: Tensor) -> Tensor:
     """Common area of two broadcastable coordinates (5, ...)."""
-    # In place, one axis after the other: no more than three tiles are alive.
+    # In place, one axis after the other: at most three tiles are in memory.
     width = torch.minimum(first[2], second[2])
     width.sub_(torch.maximum(first[0], second[0])).clamp_(min=0)
     height = torch.minimum(first[3], second[3])
@@ -46,8 +46,8 @@ def intersection(first: Tensor, second: Tensor) -> Tensor:
 def iou(first: Tensor, second: Tensor, min_union: float = MIN_UNION) -> Tensor:
     """Intersection over union of two broadcastable coordinates (5, ...).
 
-    The order of operations is that of mmdet's bbox_overlaps, for equal bits.
-    A box of area 0 has an IoU of 0 with any, itself too.
+    The order of operations is that of mmdet's bbox_overlaps, for bit-identical
+    results. A box of area 0 has an IoU of 0 with any box, also with itself.
 
     Args:
         first: Coordinates.
@@ -66,11 +66,11 @@ def shape_iou(first: Tensor, second: Tensor) -> Tensor:
 
 
 def share_of_first(first: Tensor, second: Tensor) -> Tensor:
-    """Intersection over the area of ``first``, otherwise as ``iou``."""
+    """Intersection over the area of ``first``, otherwise like ``iou``."""
     area = first[4].clamp(min=MIN_UNION)
     return intersection(first, second).div_(area)
 
 
 def share_of_second(first: Tensor, second: Tensor) -> Tensor:
-    """Intersection over the area of ``second``, otherwise as ``iou``."""
+    """Intersection over the area of ``second``, otherwise like ``iou``."""
     return share_of_first(second, first)

@@ -1,4 +1,4 @@
-"""NMS that keeps, for each box, the box that suppresses it: its leader.
+"""NMS that records for each box its leader, the box that suppresses it.
 
 Boxes are coordinates (5, N), see ``boxes``.
 """
@@ -11,35 +11,35 @@ from torch import Tensor
 
 from .boxes import iou
 
-# Boxes of a class that look for leaders together: more are compared among
-# each other in vain, fewer take more steps.
+# Boxes of a class per step: with more, more pairs are compared for nothing;
+# with fewer, there are more steps.
 BLOCK = 64
-# Pairs of boxes in a tile, which a CPU wants in its cache.
+# Pairs of boxes per tile, which should fit in the cache of a CPU.
 TILE = 2**17
 
 
 def scale_free_iou(first: Tensor, second: Tensor) -> Tensor:
-    """IoU without a minimum union, since boxes may be normalised."""
+    """IoU without mmdet's minimum union, since boxes may be normalised."""
     return iou(first, second, torch.finfo(first.dtype).tiny)
 
 
 def find_leaders(boxes: Tensor, labels: Tensor, iou_thr: float) -> Tensor:
-    """Index of each box's leader, shape (N,); a leader has its own.
+    """Find the index of each box's leader, shape (N,); leaders get their own.
 
-    A box leads unless it overlaps a leader of its class before it. If it does,
-    it belongs to the first of these.
+    A box is a leader unless it overlaps an earlier leader of its class. The
+    first such leader is the box's leader.
 
-    Blocks of boxes are compared with leaders only, so that memory grows with
-    the number of boxes, and time with that times the number of leaders.
+    Blocks of boxes are compared with leaders only. Memory grows with the
+    number of boxes, time with that number times the number of leaders.
 
     Args:
-        boxes: Coordinates (5, N), by falling score.
+        boxes: Coordinates (5, N), by descending score.
         labels: Shape (N,).
-        iou_thr: Boxes overlap whose IoU is above this, 0 or more.
+        iou_thr: Boxes overlap if their IoU is above this, 0 or more.
     """
     count = boxes.size(1)
     result = torch.arange(count + 1, device=boxes.device)
-    # The last is no box and overlaps nothing.
+    # The padding is an empty box that overlaps nothing.
     boxes = F.pad(boxes, (0, 1))
     for table in class_tables(labels):
         leaders = torch.full_like(table[:, :1], count)
@@ -47,7 +47,7 @@ def find_leaders(boxes: Tensor, labels: Tensor, iou_thr: float) -> Tensor:
             leader = torch.full_like(block, count)
             for part in leaders.split(max(1, TILE // block.numel()), dim=1):
                 overlapping = _overlapping(boxes, part, block, iou_thr)
-                # Indices rise, so that of several leaders the first is kept.
+                # Indices ascend, so the minimum is the first leader.
                 leader = leader.minimum(_first(overlapping, part, count))
             leaderless = (leader == count) & (block < count)
             overlapping = _overlapping(boxes, block, block, iou_thr).triu_(1)
@@ -60,10 +60,10 @@ def find_leaders(boxes: Tensor, labels: Tensor, iou_thr: float) -> Tensor:
 
 
 def class_tables(labels: Tensor) -> Iterator[Tensor]:
-    """Indices of the boxes of some classes, a row each, (classes, boxes).
+    """Yield tables (classes, boxes) of the indices of boxes, one row a class.
 
-    N fills the rows. A table's classes have at least half the boxes of its
-    largest, so that no more than half of it is filling.
+    Rows are padded with N. Each class of a table has at least half as many
+    boxes as the largest, so at most half of the table is padding.
     """
     count = len(labels)
     order = F.pad(labels.argsort(stable=True), (0, 1), value=count)
@@ -87,7 +87,7 @@ def class_tables(labels: Tensor) -> Iterator[Tensor]:
 def _overlapping(
     boxes: Tensor, first: Tensor, second: Tensor, iou_thr: float
 ) -> Tensor:
-    """Flags (C, A, B) of boxes given by indices (C, A) and (C, B)."""
+    """Flags (C, A, B) of overlap of boxes, by indices (C, A) and (C, B)."""
     return (
         scale_free_iou(boxes[:, first, None], boxes[:, second[:, None]])
         > iou_thr
@@ -95,22 +95,22 @@ def _overlapping(
 
 
 def _first(overlapping: Tensor, index: Tensor, default: int) -> Tensor:
-    """For each column of flags (C, A, B) the index, of (C, A), of the first.
+    """Pick the index of the first flag in each column, shape (C, B).
 
     Args:
-        overlapping: Flags.
-        index: What to pick from.
-        default: For a column without a flag.
+        overlapping: Flags (C, A, B).
+        index: Indices (C, A) of the rows.
+        default: Value for a column without a flag.
     """
     any_flag, row = overlapping.view(torch.uint8).max(dim=1)
     return index.gather(1, row).where(any_flag > 0, default)
 
 
 def _undominated(overlapping: Tensor, leaderless: Tensor) -> Tensor:
-    """Which of the leaderless boxes (C, B) lead, each its later ones.
+    """Flag the leaderless boxes (C, B) that no earlier leader overlaps.
 
-    What is right for the first boxes makes the next ones right, hence it ends,
-    after as many rounds as there are boxes in the longest chain.
+    Each round settles at least one more box of every chain, so the loop ends
+    after as many rounds as the longest chain has boxes.
 
     Args:
         overlapping: Flags (C, B, B), above the diagonal.
@@ -127,7 +127,7 @@ def _undominated(overlapping: Tensor, leaderless: Tensor) -> Tensor:
 
 
 def _gather(index: Tensor, wanted: Tensor, filling: int) -> Tensor:
-    """The wanted of the indices (C, B), in order, as short as may be."""
+    """Wanted indices of (C, B), in order, in rows as short as possible."""
     width = int(wanted.sum(dim=1).max())
     order = (~wanted).to(torch.uint8).argsort(dim=1, stable=True)[:, :width]
     return index.where(wanted, filling).gather(1, order)

@@ -12,13 +12,12 @@ def may_wait(device: torch.device) -> bool:
 
 
 def check(condition: Tensor, error: Callable[[], str]) -> None:
-    """Refuse values without waiting for a device.
+    """Check a condition without synchronising a GPU.
 
     Args:
         condition: A flag, shape ().
-        error: Gives the message. It may read values, since it is called on a
-            CPU only; on a GPU the assertion ends the process' kernels with
-            the message of the device.
+        error: Returns the message. It may read values, since it is called on
+            a CPU only. On a GPU, a device-side assertion fails instead.
 
     Raises:
         ValueError: The flag is false, on a CPU.
@@ -27,5 +26,5 @@ def check(condition: Tensor, error: Callable[[], str]) -> None:
         if not condition:
             raise ValueError(error())
     else:
-        # torch has no public assertion that does not wait.
+        # torch has no public assertion without synchronisation.
         torch._assert_async(condition)

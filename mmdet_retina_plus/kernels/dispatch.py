@@ -1,10 +1,9 @@
-"""Which code runs: kernels in Triton, or plain torch.
+"""Choose between Triton kernels and plain torch.
 
-Losses and assigners keep their torch path for the CPU and for a GPU without
-Triton or the C compiler that Triton needs. They import a module of kernels,
-and with it Triton, only where it runs. No kernel's caller reads a value back
-from the GPU. The environment variable MMDET_RETINA_PLUS_TRITON=0 leaves a GPU
-to plain torch, too.
+Losses and assigners use plain torch on the CPU, and on a GPU without Triton or
+the C compiler that it needs. They import a module of kernels, and with it
+Triton, only to run it. No caller of a kernel reads a value back from the GPU.
+The environment variable MMDET_RETINA_PLUS_TRITON=0 turns the kernels off.
 """
 
 import os
@@ -18,9 +17,9 @@ from torch import Tensor
 
 
 def missing() -> str:
-    """What Triton lacks to run, '' for nothing.
+    """Say what Triton lacks to run, '' if nothing.
 
-    It compiles a few lines of C for its driver when it first launches.
+    Triton compiles a few lines of C for its driver at the first launch.
     """
     compilers = (os.environ.get('CC', 'gcc'), 'gcc', 'clang')
     if find_spec('triton') is None:
@@ -38,9 +37,9 @@ USES_TRITON = (
 
 
 def usable(*tensors: Tensor | None) -> bool:
-    """Whether the kernels run on these tensors, None left out.
+    """Whether the kernels can run on these tensors; None is ignored.
 
-    They compute in single precision, so float64 is left to torch.
+    Kernels compute in single precision, so float64 is left to torch.
     """
     return USES_TRITON and all(
         tensor is None or (tensor.is_cuda and tensor.dtype != torch.float64)

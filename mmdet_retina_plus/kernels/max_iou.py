@@ -1,8 +1,8 @@
-"""Assignment by the highest IoU without the matrix.
+"""Assignment by the highest IoU without storing the IoU matrix.
 
-One kernel keeps the best box of each prior and the best overlap of each box,
-the next one compares each overlap with the latter and decides: two kernels
-and a fill, whatever the number of boxes.
+One kernel finds the best box of each prior and the best overlap of each box.
+The next compares overlaps with the best ones and assigns. Any number of boxes
+takes two kernels and a fill.
 """
 
 from typing import NamedTuple
@@ -31,12 +31,12 @@ def best_overlaps(
     """Best overlap of each prior, -1 if ignored, and the first such box.
 
     Args:
-        boxes: Shape (G, 4), G > 0; one that is not finite overlaps nothing.
+        boxes: Shape (G, 4), G > 0; a box that is not finite overlaps nothing.
         priors: Shape (N, 4), N > 0; likewise.
-        mode: ``'iou'``; the intersection over the box, ``'iof'``; or over
-            the prior, ``'iof_prior'``.
-        ignored: Flags (N,) of priors that take no part.
-        peaks: Zeros (G,), int64; becomes each box's highest overlap above 0
+        mode: ``'iou'``; ``'iof'``, intersection over the box's area; or
+            ``'iof_prior'``, intersection over the prior's area.
+        ignored: Flags (N,) of priors to leave out.
+        peaks: Zeros (G,), int64; receives each box's highest overlap above 0
             and the first such prior, packed.
     """
     boxes, priors = boxes[:, :4].contiguous(), priors[:, :4].contiguous()
@@ -64,17 +64,17 @@ def best_overlaps(
 
 
 class Rule(NamedTuple):
-    """What overlaps make of priors.
+    """Rule of assignment.
 
     Attributes:
-        positive: Overlap from which on a prior is positive.
-        low: Overlap from which on it is background ...
-        high: ... and below which.
-        match: Whether boxes also get the priors where they overlap best.
-        min_overlap: Boxes whose best is lower get none, nor those at 0.
-        all_ties: All priors of equal overlap, else the first.
-        to_nearest: Such a prior goes to its own best box, else to the last
-            that matches it.
+        positive: Least overlap of a positive prior.
+        low: Least overlap of a background prior.
+        high: Background priors overlap less than this.
+        match: Whether to add low-quality matches.
+        min_overlap: No low-quality match below this overlap, and none at 0.
+        all_ties: Match all priors of equal overlap, else the first.
+        to_nearest: Assign a matched prior to its own best box, else to the
+            last box that matches it.
     """
 
     positive: float
@@ -100,11 +100,11 @@ def assign(
         box_labels: Shape (G,).
         priors: Shape (N, 4), N > 0.
         ignored: Flags (N,) or None.
-        rule: What overlaps make of priors.
+        rule: Rule of assignment.
 
     Returns:
         1-based boxes, 0 for background, -1 for neither; best overlaps; labels,
-        -1 for all that is not positive.
+        -1 for priors that are not positive.
     """
     boxes, priors = boxes[:, :4].contiguous(), priors[:, :4].contiguous()
     peaks = boxes.new_zeros(len(boxes), dtype=torch.long)
@@ -161,7 +161,7 @@ def _best_kernel(
     prior_box = load_boxes(priors, prior[:, None], inside)
     if SOME_IGNORED:
         skip = tl.load(ignored + prior[:, None], mask=inside, other=0) != 0
-    # Each column keeps its best on its own, which saves a reduction per tile.
+    # A best value per column saves a reduction per tile.
     best = tl.full((PRIORS, BOXES), -2.0, tl.float32)
     which = tl.zeros((PRIORS, BOXES), tl.int32)
     for start in tl.range(0, num_boxes, BOXES):
@@ -210,7 +210,7 @@ def _assign_kernel(
     PRIORS: tl.constexpr,
     BOXES: tl.constexpr,
 ):
-    """Decide; ``inds`` holds each prior's best box before."""
+    """Assign in place; ``inds`` holds each prior's best box on entry."""
     prior = tl.program_id(0) * PRIORS + tl.arange(0, PRIORS)
     inside = prior < num_priors
     nearest = tl.load(inds + prior, mask=inside, other=0)

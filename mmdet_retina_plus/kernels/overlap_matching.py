@@ -1,7 +1,7 @@
-"""Best overlaps of boxes and priors without holding their matrix.
+"""Best overlaps of boxes and priors without storing their matrix.
 
-Boxes are coordinates (5, n), see ``boxes``. No result depends on the
-size of a tile.
+Boxes are coordinates (5, n), see ``boxes``. Results do not depend on the size
+of a tile.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,13 +14,13 @@ from torch import Tensor
 from . import devices, dispatch
 from .boxes import coordinates, iou, share_of_second
 
-# Pairs of a box and a prior in a tile: a CPU wants them in its cache, a GPU
-# wants few launches.
+# Pairs of a box and a prior per tile: limited by the cache on a CPU, by the
+# number of launches on a GPU.
 CPU_TILE = 2**16
 GPU_TILE = 2**20
-# Shorter chunks of priors follow the boxes more closely, but are more.
+# Shorter chunks of priors fit the boxes more closely, but there are more.
 MIN_CHUNK = 256
-# Boxes that look for chunks together; bounds the list of their pairs.
+# Boxes per search for chunks; bounds the list of pairs.
 MAX_BLOCK = 1024
 
 Overlap = Callable[[Tensor, Tensor], Tensor]
@@ -39,7 +39,7 @@ class LowQuality(NamedTuple):
 
 
 class Matches(NamedTuple):
-    """What is left of the matrix.
+    """Best overlaps of priors, and low-quality matches.
 
     Attributes:
         overlaps: Best overlap of each prior, -1 if ignored, shape (N,).
@@ -54,9 +54,9 @@ class Matches(NamedTuple):
 
 
 def rows_per_launch(num_priors: int) -> int:
-    """Boxes that a GPU handles at once, whatever their number.
+    """Boxes per launch on a GPU.
 
-    Less than eight would come close to a launch per object.
+    Fewer than eight would come close to a launch per object.
     """
     return max(8, GPU_TILE // num_priors)
 
@@ -64,12 +64,12 @@ def rows_per_launch(num_priors: int) -> int:
 def finite_coordinates(boxes: Tensor, name: str) -> Tensor:
     """Boxes (n, 4) as coordinates (5, n), in at least single precision.
 
-    On a GPU, where looking would mean waiting, a box that is not finite
-    becomes an empty one, which overlaps nothing.
+    On a GPU, where a check would synchronise, boxes that are not finite become
+    empty and overlap nothing.
 
     Args:
-        boxes: Further columns are left out.
-        name: What an error calls them.
+        boxes: Boxes; further columns are ignored.
+        name: Name of the boxes in error messages.
 
     Raises:
         ValueError: A box on the CPU is not finite.
@@ -107,13 +107,13 @@ def best_iou(boxes: Tensor, priors: Tensor, name: str = 'Priors') -> Tensor:
 
 
 def in_regions(priors: Tensor, regions: Tensor, iof_thr: float) -> Tensor:
-    """Flag priors of which more than a share lies in one ignore region.
+    """Flag priors of which more than a fraction lies in one ignore region.
 
     Args:
         priors: Coordinates (5, N), single precision.
         regions: Boxes (R, 4).
-        iof_thr: Intersection over the prior's area to exceed. Nothing is
-            flagged unless it is above 0.
+        iof_thr: Threshold of the intersection over the prior's area. No prior
+            is flagged unless it is above 0.
 
     Returns:
         Flags, shape (N,).
@@ -140,7 +140,7 @@ def match(
         boxes: Coordinates (5, G), G > 0.
         priors: Coordinates (5, N), N > 0.
         overlap: Overlap of two coordinates, 0 where boxes do not touch.
-        ignored: Flags (N,) of priors that take no part.
+        ignored: Flags (N,) of priors to leave out.
         low_quality: Which low-quality matches to find; None: none.
     """
     if devices.may_wait(priors.device):
@@ -161,15 +161,15 @@ def match_rows(
     ignored: Tensor | None = None,
     low_quality: LowQuality | None = None,
 ) -> Matches:
-    """As ``match``, in whole rows, without a look at any value.
+    """Do what ``match`` does in whole rows, without reading any value.
 
     Args:
-        overlap_rows: Answers some of ``ids``, shape (B,), with the overlaps
-            of these boxes, shape (B, N).
+        overlap_rows: Returns the overlaps (B, N) of the boxes with some of
+            ``ids``, shape (B,).
         ids: 0 to G - 1.
         num_priors: N.
-        ignored: As in ``match``.
-        low_quality: As in ``match``.
+        ignored: See ``match``.
+        low_quality: See ``match``.
     """
     overlaps = torch.full((num_priors,), -torch.inf, device=ids.device)
     nearest = ids.new_zeros(num_priors)
@@ -189,7 +189,7 @@ def _summary(
     ignored: Tensor | None,
     low_quality: LowQuality | None,
 ) -> Matches:
-    """Matches of some boxes, with their whole rows (B, N) at hand."""
+    """Matches of some boxes, from their whole rows (B, N)."""
     if ignored is not None:
         tile.masked_fill_(ignored, -1)
     best, which = tile.max(dim=0)
@@ -199,7 +199,7 @@ def _summary(
         strong = (top > 0) & (top >= low_quality.min_overlap)
         owner = torch.where(strong, rows, -1)
         if low_quality.all_ties:
-            # Half as wide as indices, for the sake of the tile's size.
+            # Half as wide as indices, to halve the tile.
             owner = owner.int()[:, None]
             ties = tile == top[:, None]
             matched_by = torch.where(ties, owner, -1).amax(dim=0)
@@ -215,12 +215,12 @@ def _match_touching(
     ignored: Tensor | None,
     low_quality: LowQuality | None,
 ) -> Matches:
-    """As ``match``, leaving out the chunks of priors that a box misses."""
+    """Do what ``match`` does, skipping chunks that a box does not touch."""
     chunks = _Chunks(boxes, priors, overlap, ignored)
     overlaps = boxes.new_zeros(chunks.shape)
     nearest = torch.zeros(chunks.shape, dtype=torch.long)
-    # An index past the last prior stands for boxes without a match, and for
-    # all boxes where every tie matches.
+    # An index past the last prior marks boxes without a match, and all boxes
+    # if every tie matches.
     nowhere = overlaps.numel()
     first = torch.full((boxes.size(1),), nowhere)
     matched_by = torch.full((nowhere + 1,), -1)
@@ -249,13 +249,13 @@ def _match_touching(
 
 
 class _Pairs(NamedTuple):
-    """Boxes and the chunks that they touch, ordered by chunk, shape (P,).
+    """Pairs of a box and a chunk that it touches, ordered by chunk.
 
     Attributes:
-        box: Index of the box.
-        chunk: Index of the chunk.
+        box: Index of the box, shape (P,).
+        chunk: Index of the chunk, shape (P,).
         counts: Number of pairs of each chunk.
-        peak: Room for the highest overlap within the pair.
+        peak: Buffer for the highest overlap within the pair, shape (P,).
     """
 
     box: Tensor
@@ -264,7 +264,7 @@ class _Pairs(NamedTuple):
     peak: Tensor
 
     def by_chunk(self) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Index, boxes and room for their peaks of each chunk touched."""
+        """Yield each touched chunk: its index, boxes and their peaks."""
         boxes = self.box.split(self.counts)
         peaks = self.peak.split(self.counts)
         for at, count in enumerate(self.counts):
@@ -273,10 +273,10 @@ class _Pairs(NamedTuple):
 
 
 class _Chunks:
-    """Priors cut into chunks, and the boxes that look for them.
+    """Priors in chunks, and the boxes to match with them.
 
     Neighbours in a pyramid's list of anchors are neighbours in the image, so
-    the hull of a chunk is small. Any other order is as exact, but slower.
+    the hull of a chunk is small. Any other order is also exact, but slower.
     """
 
     def __init__(
@@ -296,14 +296,14 @@ class _Chunks:
         self.priors = padded.unflatten(1, (-1, self.length))
         self.shape = self.priors.shape[1:]
         if ignored is not None:
-            # The copies must not stand in for a last prior that is ignored.
+            # The copies must not replace an ignored last prior.
             ignored = F.pad(ignored, padding, value=True).view(self.shape)
         self.ignored = ignored
         self.low = self.priors[:2].amin(dim=2)
         self.high = self.priors[2:4].amax(dim=2)
 
     def touched_by(self, ids: Tensor) -> _Pairs:
-        """Pairs of boxes, by index (B,), and all chunks that they touch."""
+        """Pair boxes, by index (B,), with all chunks that they touch."""
         boxes = self.boxes[:4, None, ids]
         touching = self.low[..., None] < boxes[2:]
         touching &= self.high[..., None] > boxes[:2]
@@ -312,7 +312,7 @@ class _Chunks:
         return _Pairs(ids[row], chunk, counts, boxes.new_empty(len(row)))
 
     def overlap(self, box: Tensor, chunk: slice | Tensor) -> Tensor:
-        """Overlaps of boxes (B,) with one chunk or one each, (B, length)."""
+        """Overlaps (B, length) of boxes (B,) with one chunk, or one each."""
         tile = self.pairwise(self.boxes[:, box, None], self.priors[:, chunk])
         if self.ignored is not None:
             tile.masked_fill_(self.ignored[chunk], -1)
@@ -321,10 +321,10 @@ class _Chunks:
     def maxima(
         self, pairs: _Pairs, min_overlap: float
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Boxes and priors (M,) where a box has its highest overlap of all.
+        """Yield boxes and priors (M,) where a box has its highest overlap.
 
-        Few pairs hold one, so that going through them again costs less than
-        keeping tiles.
+        Few pairs have one, so computing their overlaps again costs less than
+        keeping all tiles.
         """
         top = pairs.peak.new_zeros(self.boxes.size(1))
         top.scatter_reduce_(0, pairs.box, pairs.peak, 'amax')

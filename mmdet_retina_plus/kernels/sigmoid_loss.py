@@ -1,9 +1,9 @@
 """Focal loss and FL* as two kernels: the sum, and the gradient.
 
-Each reads the logits once. The forward pass writes a few partial sums in a
-fixed order and nothing else; the backward pass computes the gradient from the
-logits again and scales it by the upstream gradient, so that both together move
-1.5 copies of the logits.
+Each reads the logits once. The forward pass only writes a few partial sums in
+a fixed order. The backward pass recomputes the gradient from the logits and
+scales it by the upstream gradient. Together they move 1.5 copies of the
+logits.
 
 Focal loss: https://arxiv.org/abs/1708.02002, FL* is in its appendix A.
 """
@@ -18,17 +18,16 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-# Logits in a tile, a power of two.
+# Logits per tile, a power of two.
 TILE = 2048
 WARPS = 4
-# Programs of the forward pass, each with a partial sum. Many rounds on any
-# GPU, so that an incomplete last one costs little.
+# Programs of the forward pass, each with a partial sum: enough for many waves
+# on any GPU, so that an incomplete last wave costs little.
 MAX_PROGRAMS = 2**12
 FINISH_BLOCK = 4096
 
-# Losses are in units of log2(e) * LIFT until the end. LIFT keeps their powers
-# above the least normal number, below which a GPU rounds to 0, as long as the
-# loss is.
+# Losses are in units of log2(e) * LIFT until the end. A GPU rounds subnormal
+# numbers to 0: LIFT keeps the powers normal as long as the loss is normal.
 LOG2E, LN2 = math.log2(math.e), math.log(2)
 LIFT_BITS = tl.constexpr(8)
 LIFT = 2.0**LIFT_BITS.value
@@ -37,19 +36,19 @@ TINY = 2.0**-126
 
 
 class SigmoidLoss(NamedTuple):
-    """The loss of N x C logits and what it depends on, but for the logits.
+    """The loss of N x C logits: all that it depends on except the logits.
 
     Attributes:
         star: FL* instead of the focal loss.
         gamma: Parameter of both.
         beta: Parameter of FL*.
-        balance: Factors of positive and of background terms; one for all
-            classes, or one per class.
+        balance: Factors of positive and of background terms, one for all
+            classes or one per class.
         target: Labels (N,), background is C; or soft targets (N, C).
         weight: Shape (N, 1), (N, C) or None.
-        scale: Factor of the result; a tensor is on the device of the logits,
-            in float32, without dimension.
-        per_element: Do not sum.
+        scale: Factor of the result; a number, or a float32 tensor of shape ()
+            on the device of the logits.
+        per_element: Whether to return a loss per element instead of the sum.
     """
 
     star: bool
@@ -62,7 +61,7 @@ class SigmoidLoss(NamedTuple):
     per_element: bool
 
     def value(self, pred: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss in float32, and whether all targets are in range.
+        """Compute the loss in float32, and whether all targets are in range.
 
         Args:
             pred: Logits (N, C), contiguous.
@@ -91,11 +90,11 @@ class SigmoidLoss(NamedTuple):
         return loss, valid
 
     def gradient(self, pred: Tensor, grad_output: Tensor) -> Tensor:
-        """The gradient with respect to ``pred``, in its precision.
+        """Compute the gradient with respect to ``pred``, in its precision.
 
         Args:
             pred: Logits (N, C), contiguous.
-            grad_output: Gradient of the loss, in its shape.
+            grad_output: Upstream gradient, of the loss's shape.
         """
         grad = torch.empty_like(pred)
         grad_output = grad_output.contiguous()
@@ -106,7 +105,7 @@ class SigmoidLoss(NamedTuple):
 
     @property
     def _unit(self) -> float:
-        """The unit of the kernel's losses."""
+        """Unit of the kernel's losses."""
         if self.star:
             return LN2 / self.gamma
         return LN2 / LIFT
@@ -177,10 +176,10 @@ class SigmoidLoss(NamedTuple):
 
 
 def group_size(classes: int) -> int:
-    """How many classes of one anchor lie side by side in a tile.
+    """Number of classes of one anchor side by side in a tile.
 
-    A divisor of their number lets a thread read several at once. If the
-    greatest power of 2 that divides it is small, lanes stay empty instead.
+    If it divides the number of classes, a thread can read several at once. If
+    the largest power of 2 that does is small, some lanes stay empty instead.
     """
     divisor = math.gcd(classes, 16)
     if divisor >= 4 or classes < 4:
@@ -197,13 +196,13 @@ def group_size(classes: int) -> int:
 def class_factors(
     balance: tuple[tuple[float, ...], tuple[float, ...]], device: torch.device
 ) -> Tensor:
-    """Factors (2, C) on a device, copied there once."""
+    """Factors (2, C) on a device, cached there."""
     return torch.tensor(balance, dtype=torch.float32, device=device)
 
 
 @triton.jit
 def _log2_1p(t):
-    """``log2(1 + t)`` of t in [0, 1], to 4e-7 of it even where t is tiny."""
+    """``log2(1 + t)`` of t in [0, 1], relative error 4e-7 even at tiny t."""
     series = tl.full(t.shape, -0.012319475, tl.float32)
     series = series * t + 0.0636079
     series = series * t - 0.15535188
@@ -217,17 +216,18 @@ def _log2_1p(t):
 
 @triton.jit
 def _terms(y, gamma, gamma_ln2, STAR: tl.constexpr, GRADIENT: tl.constexpr):
-    """Loss of background logits, or its derivative; both times LIFT.
+    """Loss of background logits, or its derivative, times LIFT.
 
-    A positive of logit x costs what a background of logit -x does. Summands
-    have one sign, so nothing cancels. Divisions would cost more than powers.
+    A positive of logit x has the loss of a background of logit -x. All
+    summands have the same sign, so nothing cancels. Divisions would cost more
+    than powers.
 
     Args:
         y: Logits in units of ln(2), for FL* after its affine map.
         gamma: Exponent of the focal loss.
-        gamma_ln2: The same, in units of log2(e).
-        STAR: FL*, which has no exponent and no LIFT.
-        GRADIENT: The derivative, else the loss.
+        gamma_ln2: Exponent in units of log2(e).
+        STAR: Whether to compute FL*, which has no exponent and no LIFT.
+        GRADIENT: Whether to compute the derivative instead of the loss.
     """
     log = _log2_1p(tl.exp2(-tl.abs(y)))
     # -log2 of the probabilities of background and of an object.
@@ -274,10 +274,10 @@ def _loss_kernel(
     PER_ELEMENT: tl.constexpr,
     GRADIENT: tl.constexpr,
 ):
-    """Losses of elements or their partial sums; or the gradient.
+    """Compute losses per element, their partial sums, or the gradient.
 
-    The logits are cut into groups of which each belongs to one anchor, so that
-    labels and weights are read once per group. A tile is a row per group.
+    Logits are split into groups that each belong to one anchor, so that labels
+    and weights are read once per group. A tile has one row per group.
     """
     PER_ANCHOR: tl.constexpr = (CLASSES + GROUP - 1) // GROUP
     EVEN: tl.constexpr = CLASSES % GROUP == 0
@@ -291,7 +291,7 @@ def _loss_kernel(
         factor *= tl.load(grad_output)
     for tile in tl.range(program, tiles, programs):
         first = tl.cast(tile, tl.int64) * ROWS
-        # Relative to the first, indices fit into 32 bits.
+        # Indices relative to the first fit into 32 bits.
         anchor = first // PER_ANCHOR
         local = (first - anchor * PER_ANCHOR).to(tl.int32) + row
         local_anchor = local // PER_ANCHOR
@@ -299,7 +299,7 @@ def _loss_kernel(
         inside = row < tl.minimum(groups - first, ROWS).to(tl.int32)
         mask = inside[:, None]
         if EVEN:
-            # Consecutive, which the compiler need not find out.
+            # Consecutive addresses that the compiler recognises.
             start = first * GROUP
             offset = (row * GROUP)[:, None] + lane
         else:
@@ -345,7 +345,7 @@ def _loss_kernel(
             soft = tl.load(target + start + offset, mask=mask, other=0).to(
                 tl.float32
             )
-            # Written such that NaN is wrong.
+            # This form also flags NaN.
             wrong = ((soft >= 0) & (soft <= 1)) == 0
             y = x * steepness
             miss = _terms(y - shift, gamma, gamma_ln2, STAR, GRADIENT)

@@ -1,8 +1,8 @@
-"""Weighted box clustering: boxes of many views consolidated, not thrown away.
+"""Weighted box clustering: merge boxes of many views instead of dropping them.
 
 Retina U-Net, https://arxiv.org/abs/1811.08661. Its released code is the
-medicaldetectiontoolkit (``predictor.py``), its successor nnDetection
-(``inference/detection/wbc.py``); ``WBC_PRESETS`` has their choices.
+medicaldetectiontoolkit (``predictor.py``), followed by nnDetection
+(``inference/detection/wbc.py``); ``WBC_PRESETS`` has their settings.
 """
 
 from math import isfinite
@@ -45,15 +45,15 @@ WBC_PRESETS: dict[str, dict] = dict(
 
 
 class BoxClusters(NamedTuple):
-    """What ``weighted_box_clustering`` makes of N boxes.
+    """Result of ``weighted_box_clustering`` on N boxes.
 
     Attributes:
-        boxes: Consolidated, shape (M, 4), by falling score.
+        boxes: Merged boxes, shape (M, 4), by descending score.
         scores: Shape (M,).
         labels: Shape (M,).
-        cluster_ids: Row that a given box went into, -1 where its cluster was
-            not kept, shape (N,). Masks and keypoints can follow by it.
-        found: Views, or boxes, that contributed, shape (M,).
+        cluster_ids: Row of the merged box of each input box, -1 if its cluster
+            was not kept, shape (N,). Use it to carry masks and keypoints over.
+        found: Number of views, or boxes, that contributed, shape (M,).
         missing: How many more were expected, shape (M,).
     """
 
@@ -80,49 +80,48 @@ def weighted_box_clustering(
     missing_weight: float = 1.0,
     count: Literal['views', 'boxes'] = 'views',
 ) -> BoxClusters:
-    """Consolidate the boxes that several views of an image came to.
+    """Merge the boxes of several views of an image.
 
-    Within a class the box of the highest score leads a cluster of all boxes
-    whose IoU with it is above ``iou_thr``; of the others the highest leads the
-    next. A box weighs w = IoU with its leader * area * patch weight. With s
-    for scores and n for the number of boxes, a cluster has the
+    Within a class, the box of the highest score leads a cluster of all boxes
+    whose IoU with it is above ``iou_thr``. Of the remaining boxes, the highest
+    leads the next cluster. A box has the weight w = IoU with its leader * area
+    * patch weight. With scores s and n boxes, a cluster has the
 
     - coordinates sum(coordinates * s * w) / sum(s * w) and the
     - score sum(s * w) / sum(w) * n / (n + missing_weight * missing), which is
       the paper's sum(s * w) / (sum(w) + missing * mean(w)).
 
-    Equal scores keep their order, and results repeat bit for bit. Where all
-    weights or scores are 0, the leader counts alone.
+    Equal scores keep their order, and results are reproducible bit for bit. If
+    all weights or all scores are 0, only the leader counts.
 
     Args:
-        boxes: Shape (N, 4), x1, y1, x2, y2. One without extent has area 0 and
-            is a cluster of its own. Half precision is computed in single.
+        boxes: Shape (N, 4), x1, y1, x2, y2. A box without extent has area 0
+            and is its own cluster. Half precision is computed in single.
         scores: Shape (N,), not negative.
         labels: Shape (N,), integers.
-        view_ids: Which view a box is from, integers (N,): checkpoint,
-            augmentation and tile together make a view. None: each box is a
-            view of its own.
-        patch_weight: Nearness of the box to the centre of its tile, as
+        view_ids: View of each box, integers (N,). A view is a combination of
+            checkpoint, augmentation and tile. None: each box is its own view.
+        patch_weight: Weight of each box by its position in the tile, such as
             ``gaussian_patch_weight``, shape (N,). None: 1.
         n_expected: How many views (or boxes, see ``count``) should have found
-            the box, shape (N,) or one for all; a cluster's is the mean. None:
-            nothing is known to be missing, whatever ``view_ids``.
+            the box, shape (N,) or one number. A cluster takes the mean. None:
+            nothing is missing, whatever ``view_ids``.
         iou_thr: From 0 to 1.
         use_area: Whether large boxes weigh more.
-        pixel_offset: 1 where x2 and y2 are the last pixel of a box, as the
-            medicaldetectiontoolkit has them.
-        score_floor: Clusters must score above this. A cluster that scores 0
-            is kept only by a floor below 0.
-        missing_weight: How much a missing view counts.
-        count: Whether two boxes of one view in a cluster were found once,
-            ``'views'``, or twice, ``'boxes'``, as nnDetection has it.
+        pixel_offset: 1 if x2 and y2 are the last pixel of a box, as in the
+            medicaldetectiontoolkit.
+        score_floor: Keep clusters that score above this. To keep a cluster
+            that scores 0, use a negative floor.
+        missing_weight: Weight of a missing view.
+        count: Whether two boxes of one view in a cluster count once,
+            ``'views'``, or twice, ``'boxes'``, as in nnDetection.
 
     Returns:
-        Boxes and scores as precise as the given ones.
+        Clusters, in the precision of the given boxes and scores.
 
     Raises:
-        ValueError: An argument is of the wrong shape or kind, not finite, or
-            negative.
+        ValueError: An argument has the wrong shape or type, is not finite, or
+            is negative.
     """
     _check_options(iou_thr, pixel_offset, score_floor, missing_weight, count)
     _check_boxes(boxes, scores, labels, view_ids)
@@ -134,7 +133,7 @@ def weighted_box_clustering(
     coords = coordinates(xyxy, pixel_offset)
     if not (coords[4] * p).sum().isfinite():
         raise ValueError(
-            f'Areas of boxes, or patch weights, are too large for {precision}'
+            f'Areas of boxes or patch weights are too large for {precision}'
         )
 
     clusters = _Clusters.of(coords, s, labels, iou_thr)
@@ -164,12 +163,12 @@ def weighted_box_clustering(
 
 
 def best_members(cluster_ids: Tensor, scores: Tensor, count: int) -> Tensor:
-    """Index of each cluster's best box, the first of equal ones.
+    """Index of each cluster's best box, on ties the first.
 
     Args:
         cluster_ids: Cluster of each box, -1 for none, shape (N,).
-        scores: Shape (N,), in the order of preference.
-        count: Number of clusters, each with a box.
+        scores: Shape (N,); higher is better.
+        count: Number of clusters, none of them empty.
 
     Returns:
         Shape (count,).
@@ -183,13 +182,13 @@ def best_members(cluster_ids: Tensor, scores: Tensor, count: int) -> Tensor:
 
 
 class _Clusters(NamedTuple):
-    """Which boxes belong together, C clusters of N boxes.
+    """C clusters of N boxes.
 
     Attributes:
-        top: The leader of each cluster, by falling score, shape (C,).
+        top: Leader of each cluster, by descending score, shape (C,).
         size: Number of boxes of each cluster, shape (C,).
-        box: Boxes, cluster by cluster and by falling score in it, shape (N,).
-        cluster: Their clusters, rising, shape (N,).
+        box: Indices of boxes by cluster, then by descending score, shape (N,).
+        cluster: Clusters of ``box``, ascending, shape (N,).
     """
 
     top: Tensor
@@ -210,21 +209,21 @@ class _Clusters(NamedTuple):
         return cls(top, size, by_score[order], cluster)
 
     def spread(self, values: Tensor) -> Tensor:
-        """Values of clusters (C, ...) for each of their boxes, (N, ...)."""
+        """Repeat values of clusters (C, ...) for their boxes, (N, ...)."""
         return values[self.cluster]
 
     def total(self, values: Tensor) -> Tensor:
-        """Sums (C, ...) of values (N, ...) in the order of ``box``.
+        """Sum values (N, ...) in the order of ``box`` by cluster, (C, ...).
 
-        The sums of index_add_ come in no order on a GPU, so that their last
-        bits differ from run to run.
+        index_add_ adds in no fixed order on a GPU, so its last bits differ
+        from run to run.
         """
         return torch.segment_reduce(
             values, 'sum', lengths=self.size, axis=0, unsafe=True
         )
 
     def distinct(self, ids: Tensor) -> Tensor:
-        """How many of the ids (N,), in the order given, a cluster has."""
+        """Count the distinct ids (N,) of the boxes in each cluster."""
         known, number = ids.unique(return_inverse=True)
         pairs = self.cluster * len(known) + number[self.box]
         cluster = pairs.unique() // max(len(known), 1)
@@ -238,17 +237,17 @@ def _weighted_means(
     coords: Tensor,
     weight: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Boxes (C, 4) and scores (C,) of clusters where nothing is missing.
+    """Boxes (C, 4) and scores (C,) of clusters if no view is missing.
 
     Args:
         clusters: Clusters of the N boxes.
         boxes: Shape (N, 4).
         scores: Shape (N,).
-        coords: The boxes' coordinates for their IoU, shape (5, N).
+        coords: Coordinates (5, N) of the boxes for their IoU.
         weight: Weight of each box without its IoU with the leader, shape (N,).
     """
     top, total, box = clusters.top, clusters.total, clusters.box
-    # From here on a value of a box stands at its place in `clusters.box`.
+    # From here on, values of boxes are in the order of `clusters.box`.
     leader = clusters.spread(top)
     weight = weight[box]
     overlap = scale_free_iou(coords[:, box], coords[:, leader])
@@ -257,11 +256,11 @@ def _weighted_means(
     weight = weight.where(weighty, (box == leader).to(weight))
     share = weight / clusters.spread(total(weight))
     pull = share * scores[box]
-    # More than the highest only by rounding.
+    # Only rounding can exceed the highest score.
     score = total(pull).minimum(scores[top])
     tiny = torch.finfo(scores.dtype).tiny
     pull = pull / clusters.spread(total(pull).clamp(min=tiny))
-    # As a way from the leader: what is alone does not move by a bit.
+    # Relative to the leader, so that a single box does not change by a bit.
     shift = total(pull[:, None] * (boxes[box] - boxes[leader]))
     return boxes[top] + shift, score
 
@@ -283,8 +282,8 @@ def _check_options(
             raise ValueError(f'{name} must be 0 or more, not {value}')
     if not isfinite(score_floor):
         raise ValueError(
-            f'score_floor must be finite, not {score_floor}: to keep all '
-            'clusters give -1'
+            f'score_floor must be finite, not {score_floor}: use -1 to keep '
+            'all clusters'
         )
     if count not in ('views', 'boxes'):
         raise ValueError(f"count must be 'views' or 'boxes', not {count!r}")
@@ -296,7 +295,7 @@ def _check_boxes(
     if boxes.dim() != 2 or boxes.size(1) != 4:
         raise ValueError(
             f'Boxes must have shape (N, 4), not {tuple(boxes.shape)}: '
-            'give those of one image, as x1, y1, x2, y2'
+            'pass the boxes of one image as x1, y1, x2, y2'
         )
     for name, values in (('Boxes', boxes), ('Scores', scores)):
         if not values.is_floating_point():
@@ -306,12 +305,12 @@ def _check_boxes(
             )
         if not values.isfinite().all():
             raise ValueError(
-                f'{name} must be finite, found NaN or infinity: leave these '
-                'out with `boxes.isfinite().all(dim=1) & scores.isfinite()`'
+                f'{name} must be finite, found NaN or infinity: select boxes '
+                'by `boxes.isfinite().all(dim=1) & scores.isfinite()`'
             )
     if (scores < 0).any():
         raise ValueError(
-            'Scores must not be negative, as logits are: take their sigmoid'
+            'Scores must not be negative: take the sigmoid of logits'
         )
     integers = dict(labels=labels)
     if view_ids is not None:
@@ -333,7 +332,7 @@ def _check_boxes(
 def _per_box(
     name: str, values: Tensor | float | None, default: float, scores: Tensor
 ) -> Tensor:
-    """Values as (N,) in the precision of the scores."""
+    """Convert values to (N,) in the precision of the scores."""
     values = torch.as_tensor(
         default if values is None else values,
         dtype=scores.dtype,

@@ -4,9 +4,9 @@ Called as: end_with_parent.py PIPE PROGRAM ARGUMENT...
 
 The worker holds the other end of the pipe. When the worker ends, even by
 SIGKILL, the pipe closes, and this process ends its children and itself, so
-that no training runs beside its successor. The file is run by its path and
-imports nothing of the package, so no module beside it may have the name of a
-module that it imports.
+that no training runs in parallel with its successor. The file is run by its
+path and imports nothing of the package, so modules in its folder must not
+shadow modules that it imports.
 
 PROGRAM is a file, or a module after -m.
 """
@@ -23,7 +23,7 @@ import psutil
 
 def end_with_parent(pipe: int) -> None:
     os.read(pipe, 1)
-    # torchrun gives each of its processes a group of its own.
+    # torchrun starts each of its processes in a separate group.
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):  # It may have ended.
             process.kill()

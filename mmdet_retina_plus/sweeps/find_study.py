@@ -50,8 +50,8 @@ def find_study(
     if names and study.name not in names:
         if len(names) > 1:
             raise ValueError(
-                f'{journal} has the studies {", ".join(names)}: choose one by '
-                '--study-name'
+                f'{journal} has the studies {", ".join(names)}: choose one '
+                'with --study-name'
             )
         # The folder had another name when the sweep began.
         study.name = names[0]

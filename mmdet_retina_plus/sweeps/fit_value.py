@@ -171,6 +171,6 @@ def unknown(key: str, cfg: Any, more: Sequence[str] = ()) -> UnknownKeyError:
     beside = [x for x in known if x.rpartition('.')[0] == parent]
     hint = did_you_mean(key, beside) or did_you_mean(key, known, always=True)
     return UnknownKeyError(
-        f'the config has no {key}{hint} (If the key is right, write it into '
-        'the config first)'
+        f'the config has no {key}{hint} (If the key is right, add it to the '
+        'config first)'
     )

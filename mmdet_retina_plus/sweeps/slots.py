@@ -48,8 +48,8 @@ def make_slots(jobs: int, nproc: int, gpus: Sequence[str]) -> list[Slot]:
     if not gpus:
         if nproc > 1:
             raise ValueError(
-                '--nproc needs a GPU for each process, since mmengine starts '
-                'no other groups, and torch sees none here'
+                '--nproc needs a GPU per process, since mmengine starts no '
+                'other process groups, and torch sees none here'
             )
         return [Slot(number, None, threads) for number in range(jobs)]
     if nproc > 1 and jobs * nproc > len(gpus):

@@ -68,7 +68,7 @@ def submit_array(
     )
     if done.returncode:
         raise ValueError(
-            f'sbatch refused {script}: {done.stderr.strip()}; fix it by '
+            f'sbatch refused {script}: {done.stderr.strip()}; fix it with '
             '--sbatch=OPTION'
         )
     return done.stdout.strip()

@@ -94,7 +94,7 @@ def read_sweep(path: Path, config: Path | None = None) -> Sweep:
             raise ValueError(
                 f'{path} sets {name}, which a sweep does not have'
                 f'{did_you_mean(name, FIELDS)} '
-                '(Begin a name of your own with _)'
+                '(Start the name of a helper variable with _)'
             )
     product = plain(given.pop('product', {}))
     points = plain(given.pop('points', []))
@@ -105,7 +105,7 @@ def read_sweep(path: Path, config: Path | None = None) -> Sweep:
         raise ValueError(f'{path} must set points or product')
     for point in points:
         if not isinstance(point.get(CONFIG, ''), str):
-            raise ValueError(f'{path} must set config of a point to a text')
+            raise ValueError(f'{path} must set config of a point to a string')
         if CONFIG in point:
             # Independent of the current folder.
             point[CONFIG] = os.path.abspath(path.parent / point[CONFIG])
@@ -122,7 +122,7 @@ def read_sweep(path: Path, config: Path | None = None) -> Sweep:
         if len(named) < len(points):
             raise ValueError(
                 f'{path} must set config, a path relative to it; or name one '
-                'by --config'
+                'with --config'
             )
         config = Path(named[0])
     return Sweep(path.stem, config, points, **given)
@@ -151,7 +151,7 @@ def check_form(
         isinstance(others.get(name, ''), str)
         for name in ('config', 'prefix', 'metric')
     ):
-        wanted = 'config, prefix and metric to texts'
+        wanted = 'config, prefix and metric to strings'
     if wanted:
         raise ValueError(f'{path} must set {wanted}')
 
@@ -174,7 +174,7 @@ def is_many(value: Any) -> bool:
 
 
 def has_text_keys(value: Any) -> bool:
-    """Whether a value is a dict that is not empty, with texts as keys."""
+    """Whether a value is a dict that is not empty, with strings as keys."""
     return (
         isinstance(value, dict)
         and bool(value)
@@ -217,7 +217,7 @@ def point_text(point: Point) -> str:
     except (ValueError, SyntaxError):
         raise ValueError(
             f'The point {point} must consist of plain values: finite numbers, '
-            'texts, None, True, False, and lists, tuples and dicts of them'
+            'strings, None, True, False, and lists, tuples and dicts of them'
         ) from None
     return text
 

@@ -15,10 +15,10 @@ from .slots import Slot
 
 END_WITH_PARENT = Path(__file__).with_name('end_with_parent.py')
 ERROR_LINES = 3
-"""Number of last lines recorded of a failed run, beside its exception."""
+"""Number of last lines to record of a failed run, besides its exception."""
 TRACEBACK = 'Traceback (most recent call last)'
 LOGGED = re.compile(r'\d\d/\d\d \d\d:\d\d:\d\d - ')
-"""How mmengine's lines begin."""
+"""Start of mmengine's log lines."""
 TORCHRUN_FAILED = 'torch.distributed.elastic.multiprocessing.errors.'
 LITTLE = 2**20
 """Free bytes below which a disk counts as full."""
@@ -134,7 +134,7 @@ def train_command(
         script += ['--resume', str(resume)]
     if nproc == 1:
         return script
-    # --standalone takes a free port by itself.
+    # --standalone chooses a free port.
     launcher = ['-m', 'torch.distributed.run', '--standalone']
     return [
         *(*launcher, f'--nproc-per-node={nproc}'),

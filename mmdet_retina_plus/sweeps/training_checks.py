@@ -26,16 +26,16 @@ def check_run(cfg: Any, metric: str, prune: bool = False) -> None:
     loop = cfg.get('train_cfg') or {}
     if not cfg.get('val_dataloader') or not cfg.get('val_evaluator'):
         raise ValueError(
-            'the config has no val_dataloader or no val_evaluator, so there '
-            'is nothing to compare trials by'
+            'the config has no val_dataloader or no val_evaluator, so trials '
+            'cannot be compared'
         )
     steps = total_steps(cfg)
     interval = loop.get('val_interval') or 1
     begin = loop.get('val_begin') or 1
     if steps and begin > steps:
         raise ValueError(
-            f'train_cfg validates from {begin} on and ends at {steps}: set '
-            'val_begin to less'
+            f'train_cfg validates from {begin} on but ends at {steps}: reduce '
+            'val_begin'
         )
     first = math.ceil(begin / interval) * interval
     if prune and first >= steps and 'dynamic_intervals' not in loop:

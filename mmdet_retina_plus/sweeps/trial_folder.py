@@ -111,13 +111,13 @@ def read_progress(folder: Path, cfg: Mapping, metric: str) -> Progress:
     others: set[str] = set()
     for record in records:
         if 'loss' in record:
-            # Without an epoch in the log validations tell how far it is.
+            # Without an epoch in the log, validations show the progress.
             epochs = record.get('epoch', 1) - 1
             step = epochs if counts_epochs(cfg) else record['step']
         elif metric in record:
             curve[record['step']] = record[metric]
         elif set(record) <= TIMES and 'time' in record:
-            # mmdet has no metric where no box passes the score threshold.
+            # mmdet logs no metric if no box passes the score threshold.
             curve[record['step']] = 0.0
         else:
             others |= set(record) - TIMES

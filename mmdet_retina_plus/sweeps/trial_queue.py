@@ -134,7 +134,7 @@ class SweepStudy:
         if 'plan' not in attributes:
             raise ValueError(
                 f'The study {self.name} is not a sweep of this package, or '
-                'not yet set up: start it by `retina-plus sweep run`'
+                'not set up yet: start it with `retina-plus sweep run`'
             )
         return Plan.load(attributes['plan'])
 
@@ -158,7 +158,7 @@ class SweepStudy:
             return self.storage.get_study_id_from_name(self.name)
         except KeyError:
             raise ValueError(
-                f'The storage has no study {self.name}: start it by '
+                f'The storage has no study {self.name}: start it with '
                 '`retina-plus sweep run`, or choose another'
             ) from None
 

@@ -67,7 +67,7 @@ def apply_point(sweep: Sweep, point: Point, cfg: Any) -> tuple[Point, Any]:
     try:
         if changes and all(key.startswith('test_') for key in changes):
             raise ValueError(
-                'a sweep validates and does not test: change what begins '
+                'a sweep validates and does not test: change keys that start '
                 'with val_'
             )
         fitting, changed = merge(changes, cfg)
@@ -121,14 +121,14 @@ def merge(changes: Mapping[str, Any], cfg: Any) -> tuple[dict[str, Any], Any]:
             raise ValueError(f'{key}: {error}') from error
     if seed_of(changed) != seed_of(cfg):
         raise ValueError(
-            'a seed is no change of the config: set `seeds` of the sweep, or '
-            'give --seeds'
+            'a seed is not a change of the config: set `seeds` of the sweep '
+            'or use --seeds'
         )
     return fitting, changed
 
 
 def check_type(key: str, value: Any, settings: Mapping) -> None:
-    """Refuse a type that is not registered beside the config's own type.
+    """Refuse a type that is not in a registry of the config's own type.
 
     Args:
         key: Dotted key.
@@ -149,8 +149,8 @@ def check_type(key: str, value: Any, settings: Mapping) -> None:
     if homes and not any(home.get(value) for home in homes):
         hint = did_you_mean(value, names_of(homes), always=True)
         raise ValueError(
-            f'{key} is {value!r}, which is not beside {current} in a '
-            f'registry{hint}'
+            f'{key} is {value!r}, which is not in a registry of '
+            f'{current}{hint}'
         )
 
 
@@ -164,7 +164,7 @@ def check_model_builds(cfg: Any) -> None:
 
     try:
         MODELS.build(cfg.model)
-    except Exception as error:  # Whatever a constructor may raise.
+    except Exception as error:  # Constructors may raise anything.
         raise ValueError(
             f'the model cannot be built, {type(error).__name__}: {error}'
         ) from error

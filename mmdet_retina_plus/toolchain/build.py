@@ -1,4 +1,4 @@
-"""Build, install and check mmcv: what `retina-plus build-mmcv` does."""
+"""Build, install and check mmcv."""
 
 import hashlib
 import os
@@ -29,8 +29,8 @@ PROOF = Path(__file__).with_name('proof.py')
 PYTHON_OPERATORS = Path(__file__).with_name('python_ext.py')
 FLAGS = '-O2 -DNDEBUG -g0 -w'
 FEWER_JOBS = (
-    ": run fewer compilers at once by --jobs 1 (make setup BUILD_MMCV='--jobs "
-    "1')"
+    ": run fewer compilers at once with --jobs 1 (make setup BUILD_MMCV='"
+    "--jobs 1')"
 )
 
 
@@ -40,8 +40,8 @@ class Build:
 
     Attributes:
         release: The release to build.
-        target: What to compile for; None for operators in Python.
-        jobs: Number of compilers that run at once.
+        target: Target to compile for; None for operators in Python.
+        jobs: Number of parallel compilers.
         say: Shows a line of progress.
     """
 
@@ -73,14 +73,14 @@ class Build:
         """Run a Python program.
 
         Args:
-            what: What it does, for the error.
+            what: Name of the step, for the error.
             command: Arguments of Python.
             env: Environment variables besides those of this process.
-            on_line: Is given each line of its output.
-            if_killed: Fix for the error if memory ran out.
+            on_line: Receives each line of output.
+            if_killed: Hint for the error if memory ran out.
 
         Raises:
-            ValueError: It failed; with the reason.
+            ValueError: The program failed; with the reason.
         """
         scripts = str(Path(sys.executable).parent)
         path = os.pathsep.join([scripts, os.environ.get('PATH', '')])
@@ -110,18 +110,18 @@ def build_mmcv(
     jobs: int | None = None,
     say: Callable[[str], object] = print,
 ) -> None:
-    """Install a release of mmcv with operators that are checked to work.
+    """Install a release of mmcv and check its operators.
 
     Args:
         release: The release to build.
-        target: What to compile for; None for operators in Python.
-        wheel_dir: Folder that keeps wheels. One that fits is installed from
-            there instead of building it.
-        jobs: Number of compilers that run at once, the cores by default.
+        target: Target to compile for; None for operators in Python.
+        wheel_dir: Folder that keeps wheels. A wheel that fits is installed
+            from there instead of being built.
+        jobs: Number of parallel compilers, by default that of the cores.
         say: Shows a line of progress.
 
     Raises:
-        ValueError: With the reason and, where it is known, the fix.
+        ValueError: With the reason and, if known, the fix.
     """
     check_environment(release, wheel_dir)
     build = Build(release, target, jobs or cores(), say)
@@ -137,27 +137,27 @@ def build_mmcv(
 
 
 def python_label() -> str:
-    """Tells wheels with other operators in Python apart."""
+    """Label of wheels with operators in Python; it changes with their code."""
     digest = hashlib.sha256(PYTHON_OPERATORS.read_bytes()).hexdigest()
     return f'python.{digest[:8]}'
 
 
 def check_environment(release: Release, wheel_dir: Path | None) -> None:
-    """Refuse an environment that no wheel of mmcv can be installed into.
+    """Refuse an environment into which mmcv cannot be installed.
 
     Raises:
         ValueError: With the fix.
     """
     if not version_of('pip'):
         raise ValueError(
-            'pip, which builds and installs mmcv, is missing: '
-            'python -m ensurepip, or uv pip install pip'
+            'pip, which builds and installs mmcv, is missing: run '
+            'python -m ensurepip or uv pip install pip'
         )
     for name in PROVIDERS:
         if version_of(name) and name != release.name:
             raise ValueError(
-                f'{name} is installed, whose files {release.name} would '
-                f'overwrite: pip uninstall -y {name}'
+                f'{release.name} would overwrite files of {name}, which is '
+                f'installed: pip uninstall -y {name}'
             )
     check_writable(Path(sysconfig.get_path('purelib')), 'a venv of your own')
     if wheel_dir:
@@ -165,7 +165,7 @@ def check_environment(release: Release, wheel_dir: Path | None) -> None:
 
 
 def check_tools(release: Release, target: Target | None) -> None:
-    """Say what a build lacks before anything is downloaded or compiled.
+    """Check the build tools before anything is downloaded or compiled.
 
     Raises:
         ValueError: With the fix.
@@ -197,7 +197,7 @@ def version_of(distribution: str) -> str | None:
 
 
 def installed_from(build: Build, wheel_dir: Path) -> bool:
-    """Whether a wheel of the folder is installed now and works."""
+    """Install a fitting wheel of the folder; whether one was and works."""
     name = canonicalize_name(build.release.name).replace('-', '_')
     for wheel in wheel_dir.glob(f'{name}-{build.version}-*.whl'):
         *_, tags = parse_wheel_filename(wheel.name)
@@ -207,7 +207,7 @@ def installed_from(build: Build, wheel_dir: Path) -> bool:
         try:
             install(build, wheel)
         except ValueError as error:
-            build.say(f'It is built anew: {error}')
+            build.say(f'Building it again: {error}')
             return False
         return True
     return False
@@ -255,8 +255,8 @@ def make_wheel(build: Build, folder: Path) -> Path:
 
 def expected_time(target: Target) -> str:
     if target.cuda:
-        return 'some 900 CPU seconds for each architecture'
-    return 'some 110 to 190 CPU seconds'
+        return 'about 900 CPU seconds per architecture'
+    return 'about 110 to 190 CPU seconds'
 
 
 def build_variables(target: Target | None, jobs: int) -> dict[str, str]:
@@ -277,10 +277,10 @@ def build_variables(target: Target | None, jobs: int) -> dict[str, str]:
 
 
 def install(build: Build, wheel: Path) -> None:
-    """Install a wheel, whatever was there before, and check it."""
+    """Install a wheel over any earlier version, and check it."""
     what = f'Installing {build.release.name}'
     build.say(f'{what} ...')
-    # Only mmcv itself is to be replaced, not what it needs.
+    # Replace mmcv only, not its dependencies.
     build.pip(what, 'install', '--no-deps', '--force-reinstall', wheel)
     build.pip(what, 'install', f'{build.release.name}=={build.version}')
     lines = ['']

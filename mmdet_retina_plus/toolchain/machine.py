@@ -1,6 +1,6 @@
-"""What a build needs of the machine: compiler, headers, nvcc, folders, disk.
+"""Check the machine for a build: compiler, headers, nvcc, folders, disk.
 
-Standard library only, and the syntax of Python 3.7, as `processes`.
+Standard library and syntax of Python 3.7 only, like `processes`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-# The first releases whose __cplusplus is that of the standard.
+# First releases whose __cplusplus has the standard's value.
 COMPILERS = {
     17: 'g++ 9 or clang++ 6 or newer',
     20: 'g++ 11 or clang++ 10 or newer',
@@ -32,11 +32,11 @@ PROBE = """
 def check_compiler(
     standard: int, otherwise: str = '`retina-plus build-mmcv --no-compiler`'
 ) -> None:
-    """Refuse a machine whose C++ compiler or Python headers will not do.
+    """Refuse a machine without a suitable C++ compiler and Python headers.
 
     Args:
         standard: Last two digits of the C++ standard's year.
-        otherwise: Command that needs no compiler.
+        otherwise: Alternative command that needs no compiler.
 
     Raises:
         ValueError: With the fix.
@@ -45,7 +45,7 @@ def check_compiler(
     if not command or not shutil.which(command[0]):
         raise ValueError(
             f'There is no C++ compiler `{" ".join(command)}`: install g++, '
-            f'or set CXX, or do without: {otherwise}'
+            f'set CXX, or do without: {otherwise}'
         )
     headers = Path(sysconfig.get_path('include'))
     if not (headers / 'Python.h').is_file():
@@ -65,7 +65,7 @@ def check_compiler(
         raise ValueError(
             f'`{" ".join(command)}` ({first_line(command)}) does not compile '
             f'C++{standard}, which this torch needs: install '
-            f'{COMPILERS.get(standard, "a newer one")}, or set CXX, or do '
+            f'{COMPILERS.get(standard, "a newer one")}, set CXX, or do '
             f'without: {otherwise}'
         )
 
@@ -75,7 +75,7 @@ def check_nvcc(cuda: str, home: str | None) -> None:
 
     Args:
         cuda: CUDA version of torch.
-        home: Where torch expects the CUDA toolkit.
+        home: Folder of the CUDA toolkit that torch found.
 
     Raises:
         ValueError: With the fix.
@@ -84,26 +84,26 @@ def check_nvcc(cuda: str, home: str | None) -> None:
     if home is None or not nvcc.is_file():
         raise ValueError(
             f'There is no nvcc to compile for the GPU: install the CUDA '
-            f'toolkit {cuda} or set CUDA_HOME; or do without the GPU: drop '
+            f'toolkit {cuda} or set CUDA_HOME. To build for the CPU, drop '
             '--cuda and export CUDA_VISIBLE_DEVICES=-1'
         )
     output = subprocess.run([nvcc, '--version'], capture_output=True).stdout
     found = re.search(rb'release (\d+\.\d+)', output)
     version = found[1].decode() if found else 'unknown'
-    # Minor releases are compatible; torch accepts them too.
+    # Minor releases are compatible, and torch accepts them.
     if version.split('.')[0] != cuda.split('.')[0]:
         raise ValueError(
-            f'{nvcc} is of CUDA {version}, torch of CUDA {cuda}: install the '
-            f'toolkit {cuda} and point CUDA_HOME to it'
+            f'{nvcc} is for CUDA {version}, torch for CUDA {cuda}: install '
+            f'the toolkit {cuda} and point CUDA_HOME to it'
         )
 
 
 def check_writable(folder: Path, otherwise: str) -> None:
-    """Refuse a folder that this user may not write to; make a missing one.
+    """Create a folder if missing, and refuse one that is not writable.
 
     Args:
         folder: Path of the folder.
-        otherwise: What to use instead.
+        otherwise: Alternative, for the error.
 
     Raises:
         ValueError: With the fix.
@@ -114,11 +114,11 @@ def check_writable(folder: Path, otherwise: str) -> None:
     except OSError:
         writable = False
     if not writable:
-        raise ValueError(f'{folder} cannot be written to: use {otherwise}')
+        raise ValueError(f'Cannot write into {folder}: use {otherwise}')
 
 
 def check_disk(folder: Path, gigabytes: float) -> None:
-    """Refuse a disk without so many gigabytes.
+    """Refuse a disk with less free space than this.
 
     Raises:
         ValueError: With the fix.
@@ -134,7 +134,7 @@ def check_disk(folder: Path, gigabytes: float) -> None:
 
 
 def first_line(command: list[str]) -> str:
-    """What a compiler calls itself."""
+    """First line of a compiler's --version."""
     result = subprocess.run(
         [*command, '--version'], capture_output=True, text=True
     )

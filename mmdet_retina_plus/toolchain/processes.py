@@ -1,7 +1,7 @@
-"""Run a command with its output in a log; its children end with us.
+"""Run a command with its output in a log, and end its children with it.
 
-Standard library only, and the syntax of Python 3.7: `make setup` imports this
-file before anything is installed.
+Standard library and syntax of Python 3.7 only: `make setup` imports this file
+before anything is installed.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from io import RawIOBase
 from pathlib import Path
 
 PATIENCE = 10
-"""Seconds that a process group has to end by itself after SIGTERM."""
-# What pip prints when it retries, whatever the cause.
+"""Seconds to wait after SIGTERM before a process group is killed."""
+# Message of pip when it retries, whatever the cause.
 NO_NETWORK = 'after connection broken by'
 NO_CERTIFICATE = 'CERTIFICATE_VERIFY_FAILED'
 NO_SPACE = re.compile('No space left on device|Disk quota exceeded', re.I)
 READ_ONLY = re.compile("Read-only file system(: '[^'\n]*')?")
-# What gcc, nvcc, Python and torch print, mostly since memory ran out.
+# Messages of gcc, nvcc, Python and torch that mostly mean lack of memory.
 NO_MEMORY = re.compile(
     'Killed signal terminated program|compiler error: Killed|died due to '
     'signal 9|memory exhausted|Cannot allocate memory|died with '
     '<Signals.SIGKILL|is killed by signal: Killed'
 )
-OUT_OF_MEMORY = 'A process was killed, usually since memory ran out'
-# What subprocess.CalledProcessError says of a child that crashed.
+OUT_OF_MEMORY = 'A process was killed, usually because memory ran out'
+# Message of subprocess.CalledProcessError about a child that crashed.
 CRASHED = re.compile(r'died with <Signals\.(\w+)')
 COMPILER_ERROR = re.compile(
     r'(:\d+:|\(\d+\):) (fatal )?error: |internal compiler error: |'
@@ -38,7 +38,7 @@ COMPILER_ERROR = re.compile(
 )
 # Last line of a traceback.
 EXCEPTION = re.compile(r'[\w.]*\w(Error|Exception)(: |$)')
-# What pip, torch and subprocess end with, whatever the cause.
+# Last messages of pip, torch and subprocess, whatever the cause.
 NO_CAUSE = re.compile(
     "failed to build|failed building wheel|finished with status 'error'|"
     'subprocess-exited-with-error|^note: |CalledProcessError|'
@@ -48,10 +48,10 @@ NO_CAUSE = re.compile(
 
 
 class CommandFailed(Exception):
-    """A command that failed; the text is the reason, one line.
+    """A command failed; the message is the reason, in one line.
 
     Args:
-        output: The lines that the command printed.
+        output: Lines that the command printed.
         status: Its exit code; negative for a signal.
     """
 
@@ -64,7 +64,7 @@ class CommandFailed(Exception):
 
 
 def reason(output: Sequence[str], status: int) -> str:
-    """Why a command failed, and the fix where it is known."""
+    """Find out why a command failed, and the fix if known."""
     text = ''.join(output)
     if NO_SPACE.search(text):
         return 'The disk is full: free some space and run again'
@@ -72,7 +72,7 @@ def reason(output: Sequence[str], status: int) -> str:
         return OUT_OF_MEMORY
     lines = [line.strip() for line in output if line.strip()]
     for line in lines:
-        # What comes after a compiler's first error is only its consequence.
+        # Later errors of a compiler only follow from the first.
         if COMPILER_ERROR.search(line):
             return line
     read_only = READ_ONLY.search(text)
@@ -80,13 +80,13 @@ def reason(output: Sequence[str], status: int) -> str:
         return f'{read_only[0]}: use a folder elsewhere, or set TMPDIR'
     if NO_CERTIFICATE in text:
         return (
-            "The package index's certificate is not trusted: point PIP_CERT "
-            'to that of your proxy'
+            'The certificate of the package index is not trusted: point '
+            'PIP_CERT to the certificate of your proxy'
         )
     if NO_NETWORK in text:
         return (
-            'The package index cannot be reached: check the network, or '
-            'point pip to local files by PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER'
+            'The package index is unreachable: check the network, or point '
+            'pip to local files with PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER'
         )
     if status < 0:
         return f'crashed with {signal_name(-status)}'
@@ -113,23 +113,22 @@ def run(
     on_line: Callable[[str], object] = bool,
     env: Mapping[str, str] | None = None,
 ) -> None:
-    """Run a command, its output in the log.
+    """Run a command and append its output to a log.
 
     Args:
         command: Program and arguments.
-        log: File to append the output to. What a full disk does not take is
-            left out.
-        on_line: Is given each line of output as it comes.
+        log: File to append to. Lines that a full disk refuses are left out.
+        on_line: Receives each line of output as it comes.
         env: Environment variables, those of this process by default.
 
     Raises:
         CommandFailed: With the reason.
         OSError: The program or the log cannot be opened.
     """
-    # Unbuffered, so that a failing write is not tried again when it is closed.
+    # Unbuffered, so that closing does not repeat a failed write.
     with log.open('ab', buffering=0) as file:
         append(file, f'$ {" ".join(map(str, command))}\n')
-        # A group of its own, so that all of it can be ended.
+        # A separate process group, so that all of it can be ended.
         process = subprocess.Popen(
             list(map(str, command)),
             stdin=subprocess.DEVNULL,
@@ -156,25 +155,25 @@ def run(
 
 
 def append(file: RawIOBase, text: str) -> None:
-    """Write a line of a log, unless its disk is full.
+    """Write a line to a log; errors such as a full disk are ignored.
 
-    The command's own output says why the command failed.
+    The output of the command tells why the command failed.
     """
     with suppress(OSError):
         file.write(text.encode())
 
 
 def end_group(process: subprocess.Popen) -> None:
-    """End a process that leads a group, and the rest of the group.
+    """End a process group, given its leader.
 
-    They have a few seconds to do so, unless another signal comes meanwhile.
+    The group is killed after `PATIENCE` seconds, or when another signal comes.
     """
     with suppress(ProcessLookupError):
         try:
             os.killpg(process.pid, signal.SIGTERM)
             deadline = time.monotonic() + PATIENCE
             while time.monotonic() < deadline:
-                process.poll()  # A zombie would count as a member.
+                process.poll()  # A zombie counts as a member.
                 os.killpg(process.pid, 0)
                 time.sleep(0.02)
         finally:
@@ -184,8 +183,8 @@ def end_group(process: subprocess.Popen) -> None:
 def interrupt_on_signals() -> None:
     """Let SIGTERM and SIGHUP raise KeyboardInterrupt, as SIGINT does.
 
-    By default they end Python at once, and what it started keeps running. A
-    signal that is ignored (nohup) stays ignored.
+    By default they end Python at once, while its children keep running. A
+    signal that is ignored, as under nohup, stays ignored.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:

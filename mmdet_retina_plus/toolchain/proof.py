@@ -1,7 +1,8 @@
-"""Check that mmcv's operators load and compute what plain torch does.
+"""Check that mmcv's operators load and agree with plain torch.
 
-A program, run by its path in a process of its own: an operator compiled for
-another torch may crash it. MMDET_RETINA_PLUS_REGISTER=0 keeps mmdet out.
+This is a program to run in a separate process, since an operator compiled for
+another torch may crash. MMDET_RETINA_PLUS_REGISTER=0 keeps mmdet from being
+imported.
 """
 
 import math
@@ -26,32 +27,33 @@ def check_nms(device: str) -> None:
 
     boxes, scores = some_rois(700)[:, 1:], torch.rand(700)
     _, kept = nms(boxes.to(device), scores.to(device), 0.5)
-    # No `assert`, which PYTHONOPTIMIZE would leave out.
+    # Not `assert`, which PYTHONOPTIMIZE removes.
     assert_close(kept.cpu(), torch_nms(boxes, scores, 0.5).cpu())
     if not 0 < len(kept) < 700:
         raise ValueError(f'NMS keeps {len(kept)} of 700 boxes')
 
 
 def check_soft_nms() -> None:
-    """Against scores by hand, on the CPU, the only device mmcv has it for."""
+    """Compare with scores by hand; mmcv has soft-NMS on the CPU only."""
     from mmcv.ops import soft_nms
 
     boxes = torch.tensor([[0.0, 0, 4, 4], [0, 0, 4, 2], [8, 8, 9, 9]])
     lowered, kept = soft_nms(
         boxes, torch.tensor([0.9, 0.8, 0.7]), sigma=0.5, method='gaussian'
     )
-    # The second covers half of the first: exp(-iou ** 2 / sigma) = exp(-.5).
+    # The second box covers half of the first: exp(-iou ** 2 / sigma) =
+    # exp(-.5).
     scores = torch.tensor([0.9, 0.7, 0.8 * math.exp(-0.5)])
     assert_close(lowered[:, 4], scores)
     assert_close(kept, torch.tensor([0, 2, 1]))
 
 
 def check_roi_align(device: str) -> None:
-    """Features f and gradients g of a linear operator: <Af, g> = <f, A'g>.
+    """Check both passes by linearity: <Af, g> = <f, A'g>.
 
-    So the backward pass needs no other reference than the forward pass, which
-    is compared with the values of a plane at the centres of the bins, and on
-    RoIs of two images with products of matrices.
+    For features f and gradients g, this compares the backward pass with the
+    forward pass. The forward pass is compared with the values of a plane at
+    the centres of the bins, and on RoIs of two images with matrix products.
     """
     from mmcv.ops import roi_align
 

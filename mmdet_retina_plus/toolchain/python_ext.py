@@ -1,11 +1,11 @@
 """Operators of mmcv in Python, for machines without a C++ compiler.
 
-`retina-plus build-mmcv --no-compiler` puts a copy of this file where the
-compiled `mmcv._ext` would be, so it imports nothing of this package. NMS,
-soft-NMS and RoIAlign are all that RetinaNet, RetinaMask and Retina U-Net need;
-any other operator raises with its name when it is called.
+`retina-plus build-mmcv --no-compiler` installs a copy of this file in place of
+the compiled `mmcv._ext`, so it must not import this package. RetinaNet,
+RetinaMask and Retina U-Net need only NMS, soft-NMS and RoIAlign. Any other
+operator raises when it is called.
 
-torchvision's operators are used if it is installed and works with this torch.
+It uses torchvision's operators if they are installed and work with this torch.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +20,7 @@ from torch import Tensor
 def find_backend() -> str:
     """'torchvision' if its operators work on every device here, or 'torch'.
 
-    Not at import, when a process of several GPUs has not chosen its own yet.
+    Not called at import, when a process has not chosen its GPU yet.
     """
     devices = ['cpu', *['cuda'] * torch.cuda.is_available()]
     try:
@@ -42,19 +42,19 @@ def get_compiler_version() -> str:
 
 
 def get_compiling_cuda_version() -> str:
-    """The CUDA version of torch, since these run wherever torch runs."""
+    """CUDA version of torch, since these operators run wherever it runs."""
     return torch.version.cuda or 'not available'
 
 
 def nms(
     boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0
 ) -> Tensor:
-    """Indices of the boxes that NMS keeps, by decreasing score.
+    """Indices of the boxes that NMS keeps, by descending score.
 
     Args:
         boxes: Shape (N, 4), xyxy.
         scores: Shape (N,).
-        iou_threshold: A box with a larger overlap than this is suppressed.
+        iou_threshold: A box with a larger IoU than this is suppressed.
         offset: Added to widths and heights; 1 is the old convention.
     """
     if find_backend() == 'torchvision' and offset == 0:
@@ -67,11 +67,11 @@ def nms(
 def torch_nms(
     boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0
 ) -> Tensor:
-    order = scores.sort(descending=True).indices  # as mmcv's, also at ties
+    order = scores.sort(descending=True).indices  # as mmcv's, also on ties
     boxes = boxes[order]
     kept = boxes.new_ones(len(boxes), dtype=torch.bool)
     for start in range(0, len(boxes), CHUNK):
-        # What earlier chunks suppress needs no row.
+        # Boxes suppressed by earlier chunks need no row.
         rows = kept[start : start + CHUNK].nonzero()[:, 0] + start
         over = overlaps(boxes[rows], boxes[start:], offset) > iou_threshold
         alive = kept[start:].cpu().numpy().copy()
@@ -94,15 +94,15 @@ def softnms(
     method: int,
     offset: int,
 ) -> Tensor:
-    """Indices of the boxes that soft-NMS keeps, as it takes them.
+    """Indices of the boxes that soft-NMS keeps, in the order of selection.
 
     Args:
         boxes: Shape (N, 4), xyxy.
         scores: Shape (N,).
-        dets: Gets the boxes and their lowered scores, shape (N, 5).
+        dets: Receives the boxes and their lowered scores, shape (N, 5).
         iou_threshold: IoU threshold of methods 0 and 1.
         sigma: Width of the Gaussian of method 2.
-        min_score: A box whose score falls below this is left out.
+        min_score: A box whose score falls below this is dropped.
         method: 0 is NMS, 1 lowers scores linearly, 2 by a Gaussian.
         offset: Added to widths and heights; 1 is the old convention.
     """
@@ -126,7 +126,7 @@ def softnms(
 
 
 def overlaps(boxes: Tensor, others: Tensor, offset: int) -> Tensor:
-    """IoU of shape (N, M), rounded as mmcv's operator rounds it."""
+    """IoU of shape (N, M), rounded as by mmcv's operator."""
     area, other_area = (
         (x[:, 2] - x[:, 0] + offset) * (x[:, 3] - x[:, 1] + offset)
         for x in (boxes, others)
@@ -161,7 +161,7 @@ def roi_align_forward(
         aligned_height: Rows of bins.
         aligned_width: Columns of bins.
         spatial_scale: Pixels of the features per pixel of the image.
-        sampling_ratio: Samples per bin and axis; 0 chooses by the RoI's size.
+        sampling_ratio: Samples per bin and axis; 0: by the size of the RoI.
         pool_mode: 1 for the mean of the samples; 0, the maximum, raises.
         aligned: Shift by half a pixel, so that pixel centres are at integers.
     """
@@ -188,7 +188,7 @@ def torch_roi_align(
     sampling_ratio: int,
     aligned: bool,
 ) -> None:
-    """`roi_align_forward` by products of matrices."""
+    """Compute `roi_align_forward` by matrix products."""
     for n, image, rows, columns, by_row, by_column in bilinear_weights(
         *(rois, input.shape[2:], output.shape[2:]),
         *(spatial_scale, sampling_ratio, aligned),
@@ -236,8 +236,9 @@ def bilinear_weights(
     """RoIAlign as two small matrices per RoI, since it is separable.
 
     Yields:
-        Index of the RoI, of its image, slices of the rows and columns that it
-        reads, their weights, shapes (bins, rows) and (bins, columns).
+        Index of the RoI, index of its image, slices of the rows and columns
+        that it reads, and their weights of shape (bins, rows) and (bins,
+        columns).
     """
     # Half precision would misplace samples.
     rois = rois if rois.dtype == torch.float64 else rois.float()
@@ -267,21 +268,21 @@ def axis_weights(
     """Mean weights of the cells for each bin of one axis.
 
     Args:
-        low: Begin of the RoI in cells.
-        high: Its end.
+        low: Start of the RoI in cells.
+        high: End of the RoI in cells.
         size: Number of cells.
         bins: Number of bins.
-        sampling_ratio: Samples per bin; 0 chooses one per cell, rounded up.
-        aligned: If not, a RoI is at least a cell long.
+        sampling_ratio: Samples per bin; 0: one per cell, rounded up.
+        aligned: If False, a RoI is at least one cell long.
 
     Returns:
-        The cells that have weights, and these, shape (bins, cells).
+        Slice of the cells with weights, and the weights, shape (bins, cells).
     """
     length = high - low
     if not aligned:
         length = length.clamp(min=1)
     step = length / bins
-    # An empty RoI has no samples and is 0.
+    # An empty RoI has no samples, so its features are 0.
     count = sampling_ratio if sampling_ratio > 0 else int(step.ceil())
     index = torch.arange(bins, device=low.device)[:, None]
     inside = torch.arange(max(count, 0), device=low.device) + 0.5
@@ -299,8 +300,8 @@ def axis_weights(
 
 def missing(name: str) -> NoReturn:
     raise NotImplementedError(
-        f"{name} of mmcv needs its compiled operators; here they are Python's "
-        '(--no-compiler). Install a C++ compiler, then run `retina-plus '
+        f'{name} needs the compiled operators of mmcv, but this one was built '
+        'with --no-compiler. Install a C++ compiler, then run `retina-plus '
         'build-mmcv`.'
     )
 

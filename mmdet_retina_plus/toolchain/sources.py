@@ -1,7 +1,7 @@
-"""mmcv's sources, arranged so that they compile in minutes.
+"""Rearrange mmcv's sources so that they compile in minutes.
 
-Parsing torch's headers costs some ten seconds a file, and mmcv has 77 C++
-files without CUDA. Here a few generated files include them instead.
+Parsing torch's headers takes about ten seconds per file, and mmcv has 77 C++
+files without CUDA. A few generated files include them instead.
 """
 
 import shutil
@@ -10,8 +10,8 @@ from pathlib import Path
 
 GROUPS = {'.cpp': 4, '.cu': 12}
 """Number of generated files by suffix."""
-# Each of these defines a name that another of them defines too (PreCalc,
-# add, bilinear_interpolate; Point, threadsPerBlock, divideUP, Loc2Index).
+# These define some of the same names (PreCalc, add, bilinear_interpolate;
+# Point, threadsPerBlock, divideUP, Loc2Index).
 APART = {
     *('bezier_align.cpp', 'roi_align.cpp'),
     *('roi_align_rotated.cpp', 'rotated_feature_align.cpp'),
@@ -20,16 +20,16 @@ APART = {
     *('line_nms_cuda.cu', 'min_area_polygons.cu', 'nms_cuda.cu'),
     *('nms_quadri_cuda.cu', 'nms_rotated_cuda.cu'),
 }
-# cpu/psamask.cpp defines them as macros.
+# cpu/psamask.cpp defines both as macros.
 AFTER = '#undef min\n#undef max\n'
 HEADER_BYTES = 4000
-"""What including a file costs besides its own text, for the balance."""
+"""Cost of including a file besides its own size, for the balance."""
 
 
 def amalgamate(source: Path) -> None:
-    """Let few files include all sources of an unpacked sdist.
+    """Include all sources of an unpacked sdist from a few files.
 
-    The included files are renamed, so that setup.py no longer finds them.
+    The included files are renamed so that setup.py no longer finds them.
     """
     root = source / 'mmcv' / 'ops' / 'csrc' / 'pytorch'
     cuda = root / 'cuda'
@@ -43,7 +43,7 @@ def merge(files: Sequence[Path], folder: Path) -> None:
 
     Args:
         files: Files below the folder.
-        folder: Where the generated files lie.
+        folder: Folder of the generated files.
     """
     suffix = files[0].suffix
     for number, group in enumerate(balance(files, GROUPS[suffix])):
@@ -55,13 +55,13 @@ def merge(files: Sequence[Path], folder: Path) -> None:
 
 
 def balance(files: Iterable[Path], count: int) -> list[list[Path]]:
-    """Groups of about the same size that keep `APART` apart.
+    """Group files by about equal size, at most one of `APART` per group.
 
-    Large files come first, so that a group ends with small ones.
+    Large files are placed first, so that small ones fill the groups.
     """
     groups: list[list[Path]] = [[] for _ in range(count)]
     sizes = [0] * count
-    # Those of APART first: a group takes one of them at most.
+    # Files of APART come first: a group takes at most one of them.
     for file in sorted(files, key=order):
         free = [
             i
@@ -79,12 +79,12 @@ def order(file: Path) -> tuple[bool, int, str]:
 
 
 def apart(file: Path) -> bool:
-    # The dispatcher roi_align.cpp above cpu/roi_align.cpp defines none.
+    # roi_align.cpp above cpu/ only dispatches and defines none of the names.
     return file.name in APART and file.parent.name in ('cpu', 'cuda')
 
 
 def set_standard(source: Path, standard: int) -> None:
-    """Name the C++ standard that torch needs where setup.py names 17."""
+    """Replace C++17 in setup.py by the standard that torch needs."""
     replace(source / 'setup.py', '-std=c++17', f'-std=c++{standard}')
 
 
@@ -94,7 +94,7 @@ def set_label(source: Path, label: str) -> None:
 
 
 def use_python_operators(source: Path) -> None:
-    """Put the operators in Python where the compiled ones would be."""
+    """Replace the compiled operators by those in Python."""
     shutil.copy(
         Path(__file__).with_name('python_ext.py'), source / 'mmcv' / '_ext.py'
     )

@@ -1,4 +1,4 @@
-"""What mmcv is built for: the torch of this environment, CPU or GPU."""
+"""Target of a build of mmcv: the torch of this environment, CPU or GPU."""
 
 import re
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ class Release:
     """A release of mmcv.
 
     Attributes:
-        name: Distribution, which provides the import `mmcv`.
+        name: Name of the distribution that provides `import mmcv`.
         version: Version.
-        setuptools: Lowest major version that builds it, and the first that
-            does not.
+        setuptools: Lowest major version that can build it, and the first later
+            one that cannot.
     """
 
     name: str
@@ -25,8 +25,8 @@ class Release:
 
 
 RELEASES = {
-    # mmdet 3.3 refuses mmcv 2.2. Its setup.py imports pkg_resources, which
-    # setuptools 82 dropped; torch wants 77.
+    # mmdet 3.3 refuses mmcv 2.2. mmcv's setup.py imports pkg_resources, which
+    # setuptools 82 dropped; torch needs 77.
     'openmmlab': Release('mmcv', '2.1.0', (77, 82)),
     'onedl': Release('onedl-mmcv', '2.3.6', (80, 1000)),
 }
@@ -34,11 +34,11 @@ RELEASES = {
 
 @dataclass(frozen=True)
 class Target:
-    """What the operators are compiled for.
+    """Target that the operators are compiled for.
 
     Attributes:
         torch: Version of torch.
-        standard: The C++ standard that torch's headers need, 17 or 20.
+        standard: C++ standard that torch's headers need, 17 or 20.
         cuda: CUDA version of torch, or '' to compile for the CPU only.
         archs: Compute capabilities to compile for, such as '9.0'.
     """
@@ -50,7 +50,7 @@ class Target:
 
     @property
     def label(self) -> str:
-        """Tells wheels for different targets apart; a PEP 440 local label."""
+        """PEP 440 local label that distinguishes wheels by target."""
         parts = [f'torch{self.torch.split("+")[0]}']
         if self.cuda:
             parts.append(f'cu{self.cuda.replace(".", "")}')
@@ -61,20 +61,20 @@ class Target:
 
 
 def find_target(cuda: bool = False, archs: Sequence[str] = ()) -> Target:
-    """The target of a build in this environment.
+    """Find the target of a build in this environment.
 
     Args:
         cuda: Compile for GPUs even if torch sees none.
-        archs: Compute capabilities, those of the GPUs here by default.
+        archs: Compute capabilities, by default those of the GPUs here.
 
     Raises:
-        ValueError: There is no torch, or it and the arguments do not fit.
+        ValueError: torch is missing or does not fit the arguments.
     """
     try:
         import torch
     except ImportError as error:
         raise ValueError(
-            f'torch does not import ({error}): pip install torch'
+            f'torch cannot be imported ({error}): pip install torch'
         ) from error
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     standard = cpp_standard(Path(torch.__file__).parent)
@@ -91,8 +91,7 @@ def find_target(cuda: bool = False, archs: Sequence[str] = ()) -> Target:
     for arch in archs:
         if not ARCH.fullmatch(arch):
             raise ValueError(
-                f'--arch {arch} is no compute capability: name it like 8.0 '
-                'or 9.0'
+                f'--arch {arch} is not a compute capability such as 8.0 or 9.0'
             )
     if not archs:
         cards = {torch.cuda.get_device_capability(i) for i in range(gpus)}
@@ -108,19 +107,19 @@ def find_target(cuda: bool = False, archs: Sequence[str] = ()) -> Target:
 
 
 def find_cuda_home() -> str | None:
-    """The CUDA toolkit that torch found; the import needs setuptools."""
+    """Folder of the CUDA toolkit that torch found; needs setuptools."""
     from torch.utils.cpp_extension import CUDA_HOME
 
     return CUDA_HOME
 
 
 def cpp_standard(torch_folder: Path) -> int:
-    """The oldest C++ standard that torch's headers accept, such as 20."""
+    """Oldest C++ standard that torch's headers accept, such as 20."""
     header = torch_folder / 'include' / 'ATen' / 'ATen.h'
     found = re.search(r'__cplusplus < 20(\d\d)', header.read_text())
     if not found:
         raise ValueError(
-            f'{header} does not say which C++ standard it needs: this torch '
-            'is not known here, install another'
+            f'{header} does not say which C++ standard it needs: install a '
+            'torch that this package supports'
         )
     return int(found[1])

@@ -207,7 +207,7 @@ def test_an_image_listed_twice_stays_on_one_side(tmp_path):
     ('options', 'said'),
     [
         (dict(model='retinamask_r50'), 'did you mean .*retinamask_r50_fpn'),
-        (dict(model='sweeps/depth'), 'is no detector on COCO data'),
+        (dict(model='sweeps/depth'), 'is not a detector for COCO data'),
     ],
 )
 def test_other_models_are_refused(tmp_path, options, said):

@@ -45,5 +45,7 @@ def test_the_seed_decides():
 
 
 def test_one_image_a_class_cannot_be_divided():
-    with pytest.raises(ValueError, match='give validation images by --val'):
+    with pytest.raises(
+        ValueError, match='provide validation images with --val'
+    ):
         choose_validation(np.eye(3, dtype=bool), 0.5, 0)

@@ -119,7 +119,7 @@ def test_a_checkpoint_shows_predictions_and_the_hardest_negatives(
     mixed = ['--checkpoint', '-', '--checkpoint', weights]
     output = run(configs, names, '--out', tmp_path / 'c', *mixed, code=1)
     assert 'points: ' in output
-    assert 'is not of this config' in output
+    assert 'does not fit this config' in output
     assert not (tmp_path / 'c').exists()
 
 
@@ -137,7 +137,7 @@ def test_a_checkpoint_shows_predictions_and_the_hardest_negatives(
             1,
         ),
         (['--split', 'test'], 'test', 2),
-        (['--out', __file__], 'Cannot make the folder', 1),
+        (['--out', __file__], 'Cannot create the folder', 1),
     ],
 )
 def test_mistakes_keep_what_is_there(
@@ -157,7 +157,7 @@ def test_a_truncated_checkpoint_is_named(configs, tmp_path):
     file = tmp_path / 'cut.pth'
     file.write_bytes((configs / 'weights.pth').read_bytes()[:500])
     output = run(configs, ['config'], '--checkpoint', file, code=1)
-    assert 'cut.pth is cut off' in output
+    assert 'cut.pth is truncated' in output
 
 
 def copy_of(configs, tmp_path, edit) -> list:

@@ -158,7 +158,7 @@ def test_a_second_evaluation_replaces_the_first(files, evaluated):
 
 BROKEN = [
     ('--results', '', 'r.json is empty'),
-    ('--results', '[{"image_id": 1, "cat', 'no JSON, or cut off'),
+    ('--results', '[{"image_id": 1, "cat', 'not JSON, or is truncated'),
     ('--results', [], 'has no detections'),
     ('--results', {'images': []}, 'holds no list of detections'),
     ('--results', [5], '[0] is 5'),
@@ -179,9 +179,9 @@ BROKEN = [
             dict(item, **({'segmentation': [[1, 1, 5, 1, 5, 5]]} if n else {}))
             for n, item in enumerate(detections_of(RIGHT))
         ],
-        '[0] has no segmentation, others have',
+        '[0] has no segmentation, but others do',
     ),
-    ('--ann-file', '{"images"', 'no JSON, or cut off'),
+    ('--ann-file', '{"images"', 'not JSON, or is truncated'),
     ('--ann-file', detections_of(RIGHT), 'results of a detector; name the'),
     ('--ann-file', coco_of([]), 'has no objects'),
     ('--ann-file', coco_of(OBJECTS, images=0), 'lists no images'),
@@ -189,7 +189,7 @@ BROKEN = [
     (
         '--ann-file',
         coco_of([(1, 0, 10, 10, -40, 30)]),
-        'area of no object lies between 0 and 1e+10',
+        'no object has an area between 0 and 1e+10',
     ),
     (
         '--ann-file',
@@ -453,7 +453,7 @@ def test_categories_are_matched_by_name(trained, tmp_path):
     [
         (['--cfg-options', 'val_dataloader.dataset.ann_file=no'], 'no'),
         (['--cfg-options', 'vl_dataloader.a=1'], 'the config has no vl'),
-        (['--out', __file__], 'Cannot make the folder'),
+        (['--out', __file__], 'Cannot create the folder'),
     ],
 )
 def test_mistakes_are_found_before_any_work(

@@ -14,7 +14,7 @@ BAD_INPUT = {
     'missing config': (dict(config='confg.py'), 'did you mean config.py'),
     'missing checkpoint': (dict(checkpoint='absent.pth'), 'file absent.pth;'),
     'empty checkpoint': (dict(checkpoint='empty.pth'), 'empty.pth is empty'),
-    'truncated checkpoint': (dict(checkpoint='cut.pth'), 'pth is cut off'),
+    'truncated checkpoint': (dict(checkpoint='cut.pth'), 'pth is truncated'),
     'image for a checkpoint': (
         dict(checkpoint='a.png'),
         '^Error: a.png is a PNG, not a checkpoint: name the .pth file that '
@@ -42,7 +42,7 @@ BAD_INPUT = {
     'no image': (dict(images='absent'), 'no file or folder absent'),
     'no test set': (dict(images=''), 'ann_file.*--images'),
     'no folder': (dict(out='absent/a.onnx'), 'no folder'),
-    'other suffix': (dict(out='a.pth'), 'end it in .onnx'),
+    'other suffix': (dict(out='a.pth'), 'must end in .onnx'),
     'existing file': (dict(out='there.onnx'), 'there.onnx exists.*--overwr'),
     'existing example': (dict(out='b.onnx'), 'b_example.py exists'),
     'soft-NMS': (

@@ -51,14 +51,14 @@ def test_the_best_boxes_of_each_image_stay(fuse):
     ]
     result, out = fuse(view, options=['--max-per-img', '1'])
     assert [x['score'] for x in json.loads(out.read_text())] == [0.9, 0.1]
-    assert 'Boxes beyond --max-per-img 1: 1, left out' in result.output
+    assert 'Boxes left out by --max-per-img 1: 1' in result.output
     result, _ = fuse(view)
     assert 'left out' not in result.output
 
 
 def test_other_entries_are_named_as_left_out(fuse):
     result, out = fuse([detection(keypoints=[1, 2, 2], segmentation=[])])
-    assert 'Left out' in result.output
+    assert 'Entries left out' in result.output
     assert 'keypoints' in result.output
     (record,) = json.loads(out.read_text())
     assert 'keypoints' not in record
@@ -75,13 +75,13 @@ def test_what_is_no_result_file_is_never_replaced(fuse, tmp_path):
     (tmp_path / 'train.json').write_text('{"images": []}')
     result, out = fuse([detection()], out='train.json')
     assert result.exit_code == 1
-    assert 'train.json is no result file' in result.output
+    assert 'train.json is not a result file' in result.output
     assert out.read_text() == '{"images": []}'
 
 
 def test_a_single_file_is_noted(fuse):
     result, _ = fuse([detection()])
-    assert 'fused with no other file' in result.output
+    assert 'is the only file' in result.output
     result, _ = fuse([detection()], [detection(0.5)])
     assert 'fused with no other file' not in result.output
 

@@ -50,7 +50,7 @@ def test_an_error_of_doctor_ends_with_code_1(folder, monkeypatch):
     monkeypatch.setattr(init, 'check', lambda *_, **__: found)
     arguments = ('train.json', 'images', '--val', 'val.json', *SMALL)
     output = invoke(init.main, *arguments, code=1)
-    assert 'First correct' in output and 'Next' not in output
+    assert 'Fix the errors' in output and 'Next' not in output
     assert (folder / 'my_config.py').exists()
 
 
@@ -69,9 +69,9 @@ def test_nothing_is_overwritten_without_a_word(folder, unchecked):
 @pytest.mark.parametrize(
     ('arguments', 'said'),
     [
-        (('train.json', 'images', '--out', 'train.json'), 'end it in .py'),
+        (('train.json', 'images', '--out', 'train.json'), 'must end in .py'),
         (('train.json', 'images', '--out', 'no/a.py'), 'mkdir -p no`'),
-        (('train.json', 'images', '--val', 'train.json'), 'leave --val out'),
+        (('train.json', 'images', '--val', 'train.json'), 'leave out --val'),
         (('train.json', 'images', '--val', 'va.json'), 'no file va.json'),
         (('train.json', 'images', '--val-images', 'x'), 'without --val'),
         (
@@ -102,4 +102,4 @@ def test_anchors_are_those_that_anchor_fit_suggests(folder, unchecked):
     invoke(init.main, *arguments)
     text = (folder / 'my_config.py').read_text()
     assert 'anchor_generator=dict(' in text
-    assert "by the base's anchors" in text
+    assert "with the base's anchors" in text

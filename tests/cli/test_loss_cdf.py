@@ -27,7 +27,7 @@ def test_the_gammas_that_are_asked_for(folder, tmp_path):
         (['--gamma', 'two'], 'is not a list like', 2),
         (['--cfg-options', 'modle.a=1'], 'the config has no modle', 1),
         (['--cfg-options', 'val_dataloader.dataset.ann_file=no'], 'no', 1),
-        (['--out', __file__], 'Cannot make the folder', 1),
+        (['--out', __file__], 'Cannot create the folder', 1),
     ],
 )
 def test_mistakes_are_found_before_any_work(

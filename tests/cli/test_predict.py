@@ -42,7 +42,7 @@ def test_one_bad_image_does_not_stop_the_others(tmp_path, seeing):
     assert [item['image_id'] for item in read(out)] == [1, 6]
     assert 'poison.png: RuntimeError: out of memory' in output
     assert 'void.png: The file is empty' in output
-    assert 'text.png: The file is no image that can be read' in output
+    assert 'text.png: The file is not a readable image' in output
     assert '1 image is missing: absent.png\n' in output
     assert '\ntruncated.jpg: ' in output
     *_, failures = output.split('.json\n')
@@ -106,7 +106,7 @@ BAD_OPTIONS = {
     'not shown': (dict(extra=['--show-score-thr', 'nan']), 'not a finite'),
     'swapped': (
         dict(config='seeing.pth', checkpoint='seeing.py'),
-        'seeing.pth is no config.*CONFIG first',
+        'seeing.pth is not a config.*CONFIG first',
     ),
     'two configs': (dict(checkpoint='seeing.py'), 'is a config, not a check'),
 }
@@ -224,7 +224,7 @@ def test_an_interruption_keeps_what_is_done(
     interrupt(monkeypatch, done=2)
     out = tmp_path / 'out.json'
     output = predict(three_images, *seeing, '--out', out, code=130)
-    assert 'Interrupted, 2 of 3 images are done' in output
+    assert 'Interrupted, 2 of 3 images done' in output
     assert [item['image_id'] for item in read(out)] == [1, 2]
     listed = read(tmp_path / 'out.images.json')['images']
     assert [image['file_name'] for image in listed] == ['a.png', 'b.png']
@@ -238,7 +238,7 @@ def test_ctrl_c_leaves_an_earlier_result_as_it_is(
     earlier = out.read_text()
     interrupt(monkeypatch, done=1)
     output = predict(three_images, *seeing, '--out', out, code=130)
-    assert 'Interrupted, 1 of 3 images are done' in output
+    assert 'Interrupted, 1 of 3 images done' in output
     assert out.read_text() == earlier
     partial = tmp_path / 'out.partial.json'
     assert {item['image_id'] for item in read(partial)} == {1}

@@ -115,7 +115,7 @@ def test_one_spec_may_be_run_with_a_config_of_your_own(
 def test_a_spec_without_a_config_names_the_option(tmp_path):
     spec = write_spec(tmp_path, 'points = [dict(lr=1.0)]', OPTIMIZER, None)
     said = run('run', spec, '--work-dir', tmp_path / 'sweep', code=1)
-    assert 'or name one by --config' in ' '.join(said.split())
+    assert 'or name one with --config' in ' '.join(said.split())
 
 
 REFUSED = {
@@ -143,7 +143,7 @@ REFUSED = {
     'a validation after the end': (
         "prefix = ''\npoints = [{'train_cfg.val_begin': 9}]",
         [],
-        'validates from 9 on and ends at 4',
+        'validates from 9 on but ends at 4',
     ),
     'a key inside of a part': (
         "prefix = ''\npoints = [{'optim_wrapper.optimizer': dict(rate=1)}]",
@@ -163,13 +163,13 @@ REFUSED = {
     'a change of the test': (
         "prefix = ''\npoints = [{'test_dataloader.batch_size': 2}]",
         [],
-        'change what begins with val_',
+        'change keys that start with val_',
     ),
     'a type that nothing has': (
         "points = [dict(type='AdamWW')]",
         [],
-        "optimizer.type is 'AdamWW', which is not beside AdamW in a "
-        'registry; did you mean AdamW?',
+        "optimizer.type is 'AdamWW', which is not in a registry of "
+        'AdamW; did you mean AdamW?',
     ),
     'a fraction of an image': (
         "prefix = ''\npoints = [{'train_dataloader.batch_size': 2.5}]",
@@ -194,7 +194,7 @@ REFUSED = {
     'a seed among the options': (
         'points = [dict(lr=1.0)]',
         ['randomness.seed=3'],
-        'give --seeds',
+        'or use --seeds',
     ),
     'an option with a typo at its end': (
         'points = [dict(lr=1.0)]',
@@ -274,7 +274,7 @@ def test_a_sweep_goes_on_in_a_folder_of_another_name(data, tmp_path, stand_in):
     )
     (tmp_path / 'renamed').rename(tmp_path / 'again')
     said = run('report', tmp_path / 'again', code=1)
-    assert 'has the studies sweep, b: choose one by --study-name' in said
+    assert 'has the studies sweep, b: choose one with --study-name' in said
 
 
 def test_a_mistake_in_the_config_is_corrected_in_the_same_work_dir(

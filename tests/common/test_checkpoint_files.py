@@ -13,9 +13,9 @@ REFUSED = {
     'zzz.pth': r'no file zzz.pth; /.* holds iter_160.pth, .* and \d more',
     'run/best.pth': 'no file run/best.pth; work_dirs/my_config holds last.pth',
     'empty.pth': 'empty.pth is empty: copy it again',
-    'cut.pth': 'cut.pth is cut off: copy it again',
+    'cut.pth': 'cut.pth is truncated: copy it again',
     'photo.pth': 'photo.pth is a JPEG, not a checkpoint: name the .pth',
-    'text.pth': 'text.pth is no checkpoint: name the .pth',
+    'text.pth': 'text.pth is not a checkpoint: name the .pth',
     'work_dirs/my_config': 'is a folder: name a checkpoint in it, .* last.pth',
 }
 
@@ -62,5 +62,5 @@ def test_commands_refuse_a_checkpoint_before_torch_is_imported(work):
     done = subprocess.run(
         [sys.executable, '-c', code], capture_output=True, text=True
     )
-    assert 'Error: cut.pth is cut off' in done.stderr
+    assert 'Error: cut.pth is truncated' in done.stderr
     assert 'Assertion' not in done.stderr

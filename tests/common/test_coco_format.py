@@ -98,4 +98,4 @@ def test_a_list_is_not_coco_format():
     ],
 )
 def test_files_of_other_tools_are_named(content, tool):
-    assert f'it is of {tool}; export it as COCO' in format_errors(content)
+    assert f'it is from {tool}; export it as COCO' in format_errors(content)

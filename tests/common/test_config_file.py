@@ -60,19 +60,19 @@ def test_what_is_not_key_and_value_is_refused(file, option):
             'load_form=a',
             'load_form: the config has no load_form; did you mean load_from?',
         ),
-        ('=50', "'' is no key"),
-        (' model.depth=50', "' model.depth' is no key"),
-        ('model.depth =50', "'model.depth ' is no key"),
-        ('model. depth=50', "'model. depth' is no key"),
-        ('model..depth=50', "'model..depth' is no key"),
-        ('seed.depth=50', 'seed.depth: the config has nothing there'),
-        ('steps.3=50', 'steps.3: the config has nothing there'),
-        ('steps.0.a=50', 'steps.0.a: the config has nothing there'),
+        ('=50', "'' is not a key"),
+        (' model.depth=50', "' model.depth' is not a key"),
+        ('model.depth =50', "'model.depth ' is not a key"),
+        ('model. depth=50', "'model. depth' is not a key"),
+        ('model..depth=50', "'model..depth' is not a key"),
+        ('seed.depth=50', 'seed.depth: the config has no such key'),
+        ('steps.3=50', 'steps.3: the config has no such key'),
+        ('steps.0.a=50', 'steps.0.a: the config has no such key'),
         (
             'seed=yes',
-            "seed: 'yes' is a text, the config has 1: write",
+            "seed: 'yes' is a string, the config has 1: write",
         ),
-        ('steps.0=2*4', "steps.0: '2*4' is a text, the config has 1"),
+        ('steps.0=2*4', "steps.0: '2*4' is a string, the config has 1"),
     ],
 )
 @pytest.mark.parametrize('read', [load_config, read_config])
@@ -103,8 +103,7 @@ def test_a_variable_that_was_copied_is_told_by_its_copies(file, key):
     with pytest.raises(ValueError) as caught:
         load_config(file, [f'{key}=9'])
     assert str(caught.value) == (
-        f'nothing reads {key}, it only helps to write the config: change '
-        f'{where}.{key}'
+        f'nothing reads {key}, a variable of the config: change {where}.{key}'
     )
     changed = load_config(file, [f'{where}.{key}=9']).to_dict()
     assert changed != load_config(file).to_dict()
@@ -172,7 +171,7 @@ def test_whatever_a_config_raises_names_the_file(file, text):
 
 def test_a_config_and_a_checkpoint_in_each_others_place_are_refused():
     check_kinds('config.py', ['https://a.pth', 'https://b'])
-    with pytest.raises(ValueError, match=r'a\.pth is no config'):
+    with pytest.raises(ValueError, match=r'a\.pth is not a config'):
         check_kinds('a.pth', ['config.py'])
     with pytest.raises(ValueError, match=r'b\.yml is a config'):
         check_kinds('config.py', ['https://a.pth', 'b.yml'])

@@ -22,7 +22,7 @@ def test_a_file_is_written_over_but_not_where_it_is_read(tmp_path):
     for file in (out, other):
         file.touch()
     check_out(out, [other, 'https://out.json', tmp_path / 'absent'])
-    with pytest.raises(ValueError, match='would overwrite what is read'):
+    with pytest.raises(ValueError, match='would overwrite an input'):
         check_out(out, [other, out])
 
 
@@ -121,9 +121,9 @@ def test_a_folder_is_checked_and_not_made(tmp_path):
 @pytest.mark.parametrize('there', ['out', 'out/a'])
 def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path, there):
     (tmp_path / 'out').touch()
-    with pytest.raises(ValueError, match=r'Cannot make the folder .*a file'):
+    with pytest.raises(ValueError, match=r'Cannot create the folder .*a file'):
         check_folder(tmp_path / there, [])
-    with pytest.raises(ValueError, match=r'Cannot make the folder .*a file'):
+    with pytest.raises(ValueError, match=r'Cannot create the folder .*a file'):
         check_out(tmp_path / there / 'a.json', [])
 
 
@@ -131,13 +131,15 @@ def test_a_folder_that_takes_no_files_is_refused(tmp_path, monkeypatch):
     # Not by permissions, which do not bind root.
     monkeypatch.setattr(os, 'access', lambda path, mode: False)
     for check in (check_folder, check_out):
-        with pytest.raises(ValueError, match='cannot be written into: name'):
+        with pytest.raises(
+            ValueError, match=r'Cannot write into the folder .*: name'
+        ):
             check(tmp_path / 'a', [])
 
 
 def test_a_link_to_nothing_is_no_place_for_a_folder(tmp_path):
     (tmp_path / 'out').symlink_to(tmp_path / 'absent')
-    with pytest.raises(ValueError, match='Cannot make the folder'):
+    with pytest.raises(ValueError, match='Cannot create the folder'):
         check_folder(tmp_path / 'out', [])
 
 

@@ -22,5 +22,5 @@ def test_results_are_replaced(tmp_path, text):
 @pytest.mark.parametrize('text', [json.dumps(COCO), '[{"id": 1}]', 'notes'])
 def test_another_file_is_kept(tmp_path, text):
     (tmp_path / 'out.json').write_text(text)
-    with pytest.raises(ValueError, match=r'no result file, so .* another --o'):
+    with pytest.raises(ValueError, match=r'not a result file .* another --o'):
         check_replaceable(tmp_path / 'out.json')

@@ -24,7 +24,7 @@ def test_a_checkpoint_of_other_classes_is_refused(tmp_path):
     config, checkpoint = retinanet(tmp_path)
     _, other = retinanet(tmp_path, classes=5)
     message = refusal(config, checkpoint, other)
-    assert 'ours-0-5.pth is not of this config' in message
+    assert 'ours-0-5.pth does not fit this config' in message
     assert 'retina_cls' in message
 
 
@@ -103,8 +103,8 @@ def test_a_checkpoint_that_does_not_fit_is_told_in_a_line(tmp_path):
     torch.save(weights, checkpoint)
     message = refusal(config, checkpoint)
     assert re.search(
-        r' is not of this config: \S+ is \(7\), in the config \([\d, ]+\) '
-        r'and \d+ more; take the config that .*py$',
+        r' does not fit this config: \S+ is \(7\), in the config \([\d, ]+\) '
+        r'and \d+ more; use the config that .*py$',
         message,
     )
     assert len(message.splitlines()) == 1
@@ -155,7 +155,7 @@ def test_classes_without_names_are_refused(tmp_path):
         (dict(dataset_meta=dict(classes=())), 'names 0 classes'),
         (dict(dataset_meta=dict(classes=('a', 'b', 'a'))), 'called a: give'),
         (dict(dataset_meta=dict(classes='cat')), "are 'cat', not a tuple"),
-        (dict(dataset_meta=dict(classes=(1, 2, 3))), 'not a tuple of texts'),
+        (dict(dataset_meta=dict(classes=(1, 2, 3))), 'not a tuple of strings'),
     ],
 )
 def test_classes_of_a_checkpoint_that_do_not_fit_are_refused(

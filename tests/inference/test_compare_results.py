@@ -56,7 +56,7 @@ def many(shift=(0, 0), scale=1, category=1) -> list[dict]:
     ]
 
 
-MIXED = 'is the number 1 in .* and the text .* write all as numbers'
+MIXED = 'is the number 1 in .* and the string .* write all as numbers'
 REFUSED = {
     'image ids of other types': (
         [view(image='1'), view(image=1)],
@@ -88,12 +88,12 @@ REFUSED = {
     ),
     'percent': (
         [view(0.9), view(70)],
-        'scores reach 0.9 in a.json and 70 in b.json: bring all to one scale',
+        'scores reach 0.9 in a.json and 70 in b.json: use one scale',
     ),
     'corners': (
         [view(), view(boxes=corners())],
-        'boxes of b.json seem to be x1, y1, x2, y2: read so, they overlap '
-        'those of a.json by 1.00',
+        'boxes of b.json seem to be x1, y1, x2, y2: their IoU with '
+        'those of a.json is 1.00',
     ),
     'corners first': (
         [view(boxes=corners()), view()],
@@ -101,18 +101,21 @@ REFUSED = {
     ),
     'fractions': (
         [view(), view(boxes=[(0.5, 0.5, 0.1, 0.2)])],
-        'The boxes of b.json are fractions of the image, none is above 1, '
+        r'The boxes of b.json are fractions of the image \(none is above 1\), '
         'those of a.json are pixels',
     ),
     'exchanged categories': (
         [many(), many(category=2)],
-        'boxes of a.json and b.json overlap, but in other categories',
+        'boxes of a.json and b.json overlap, but have different categories',
     ),
     'texts': (
         [view(), view(boxes=[('1', '2', '3', '4')])],
         r"b.json\[0\] has bbox \['1', .*, not \[x, y, width, height\]",
     ),
-    'a negative side': ([view(boxes=[(9, 9, -1, 5)])], 'neither side below 0'),
+    'a negative side': (
+        [view(boxes=[(9, 9, -1, 5)])],
+        'with no negative side',
+    ),
     'NaN': ([view(boxes=[(9, 9, float('nan'), 5)])], r'a.json\[0\] has bbox'),
     'infinite scores': ([view(float('inf'))], 'score inf, not a number'),
 }
@@ -128,32 +131,32 @@ def test_files_that_do_not_fit_are_refused(run, case):
 NOTED = {
     'some images': (
         [view(image=1) + view(image=2), view(image=1)],
-        'Note: images: 2 in a.json, 1 in b.json, 1 in all of them, but not 2;',
+        'Note: images: 2 in a.json, 1 in b.json; 1 in all files, but not 2;',
     ),
     'images that meet by a third file': (
         [view(image=1), view(image=2), view(image=1) + view(image=2)],
-        'Note: images: 1 in a.json, 1 in b.json, 2 in c.json, 0 in all',
+        'Note: images: 1 in a.json, 1 in b.json, 2 in c.json; 0 in all',
     ),
     'some categories': (
         [view(category=1) + view(category=2), view(category=1)],
-        'Note: categories: 2 in a.json, 1 in b.json, 1 in all of them',
+        'Note: categories: 2 in a.json, 1 in b.json; 1 in all files',
     ),
     'categories from 0 and from 1': (
         [view(category=0) + view(category=1), view(category=1)],
-        'Note: categories: 2 in a.json, 1 in b.json, 1 in all of them, but '
+        'Note: categories: 2 in a.json, 1 in b.json; 1 in all files, but '
         'not 0;',
     ),
     'one detector twice': (
         [view(), view(0.7), view()],
-        'Note: a.json and c.json hold the same detections',
+        'Note: a.json and c.json have the same detections',
     ),
     'centres': (
         [many(), many(shift=(10, 15))],
-        'Note: hardly a box of a.json is where b.json has one',
+        'Note: hardly any box of a.json overlaps one of b.json',
     ),
     'resized images': (
         [many(), many(scale=2)],
-        'Note: hardly a box of a.json is where b.json has one',
+        'Note: hardly any box of a.json overlaps one of b.json',
     ),
     'weak scores': (
         [view(0.9), view(0.01)],
@@ -161,7 +164,7 @@ NOTED = {
     ),
     'percent in all': (
         [view(90), view(70)],
-        'Note: scores reach 90 in a.json, so are no probabilities',
+        'Note: scores reach 90 in a.json: not probabilities',
     ),
     'boxes without area': (
         [view() + view(boxes=[(5, 5, 0, 3), (5, 5, 3, 0)])],
@@ -169,7 +172,7 @@ NOTED = {
     ),
     'corners in all': (
         [view(boxes=corners() * 3)],
-        'Note: no box of a.json contradicts x1, y1, x2, y2',
+        'Note: the boxes of a.json could be x1, y1, x2, y2',
     ),
     'fractions in all': (
         [view(boxes=[(0.5, 0.5, 0.1, 0.2)])],
@@ -204,12 +207,12 @@ def test_other_images_or_categories_may_be_joined_on_purpose(run, key):
     views = view(0.8, **{key: 1}), view(0.6, **{key: 2})
     said, scores = run(*views, options=('--missing-weight', '0'))
     assert scores == pytest.approx([0.8] * 4 + [0.6] * 4)
-    assert '1 in a.json, 1 in b.json, 0 in all of them' in said
+    assert '1 in a.json, 1 in b.json; 0 in all files' in said
 
 
 def test_detections_in_other_categories_may_be_meant(run):
     said, _ = run(many(), many(category=2), options=('--missing-weight', '0'))
-    assert 'Note: the boxes of a.json and b.json overlap, but in other' in said
+    assert 'Note: the boxes of a.json and b.json overlap, but have' in said
 
 
 def listed(images, categories=('cat',)):
@@ -240,7 +243,7 @@ def listed(images, categories=('cat',)):
         ),
         ([listed([])], 'a.json has image_id 1, which a.images.json does not'),
         ([listed(['a'], [])], 'a.json has category_id 1, which a.images.json'),
-        (['['], 'a.images.json is no JSON'),
+        (['['], 'a.images.json is not JSON'),
         (['{}'], "Cannot read a.images.json.*KeyError('images')"),
     ],
 )

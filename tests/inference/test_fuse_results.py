@@ -121,7 +121,7 @@ def bad(**changes):
         (bad(score=-1), 'score -1, not a number of 0 or more'),
         (bad(score=float('nan')), 'score nan'),
         (bad(bbox=[1, 2, 3]), 'bbox [1, 2, 3], not [x, y, width, height]'),
-        (bad(bbox=[9, 9, -2, 3]), 'neither side below 0'),
+        (bad(bbox=[9, 9, -2, 3]), 'with no negative side'),
         (bad(bbox=[1, 2, 1e200, 1e200]), 'below 1e100'),
         (bad(bbox=None), 'has bbox None'),
         (bad(segmentation=5), 'has segmentation 5, neither run lengths'),
@@ -147,7 +147,7 @@ def test_a_bad_detection_is_found_before_any_work(
     [
         ('', 'is empty'),
         ('\xff\xd8\xff', 'is a JPEG, not JSON'),
-        ('[{', 'is no JSON, or cut off: '),
+        ('[{', 'is not JSON, or is truncated: '),
         ('[' * 100_000, 'is nested too deeply'),
         ('{"images": []}', 'holds no list of detections'),
     ],

@@ -69,7 +69,10 @@ def test_an_annotation_file_gives_images_ids_and_categories(tmp_path, seeing):
     [
         ('imgs', 'no file or folder imgs; did you mean image?'),
         ('image', '.webp; image holds a.jp'),
-        ('image/*.jpg', 'No file fits the pattern image/*.jpg: write it in'),
+        (
+            'image/*.jpg',
+            'No file matches the pattern image/*.jpg: write it in',
+        ),
     ],
 )
 def test_a_place_without_images_says_what_is_there(
@@ -84,7 +87,7 @@ def test_a_place_without_images_says_what_is_there(
 
 
 BAD_ANNOTATIONS = {
-    'no json': ('[', 'no JSON, or cut off'),
+    'no json': ('[', 'not JSON, or is truncated'),
     'nothing': ('', 'is empty'),
     'no text': ('\xff\xd8\xff', 'is a JPEG, not JSON'),
     'a list': ('[]', 'not in COCO format'),

@@ -58,12 +58,12 @@ def run(tmp_path, seeing):
             for number in (5, 6)
         ],
         # Case 12: exchanged, in the file or also by an orientation.
-        ((HEIGHT, WIDTH), 1, (WIDTH, HEIGHT), 'exchange width and height'),
-        ((HEIGHT, WIDTH), 3, (WIDTH, HEIGHT), 'exchange width and height'),
+        ((HEIGHT, WIDTH), 1, (WIDTH, HEIGHT), 'swap width and height'),
+        ((HEIGHT, WIDTH), 3, (WIDTH, HEIGHT), 'swap width and height'),
         # Copies of another size.
-        ((240, 180), 1, (WIDTH, HEIGHT), 'a copy of 0.5 times the size'),
-        ((40, 30), 1, (WIDTH, HEIGHT), 'a copy of 3 times the size'),
-        ((1000, 667), 1, (300, 200), 'a copy of 0.3 times the size'),
+        ((240, 180), 1, (WIDTH, HEIGHT), 'a copy at 0.5 times the size'),
+        ((40, 30), 1, (WIDTH, HEIGHT), 'a copy at 3 times the size'),
+        ((1000, 667), 1, (300, 200), 'a copy at 0.3 times the size'),
         # Others.
         ((WIDTH, HEIGHT + 2), 1, (WIDTH, HEIGHT), 'another image, or a part'),
         ((WIDTH - 20, HEIGHT), 1, (WIDTH, HEIGHT), 'another image, or a part'),

@@ -65,7 +65,7 @@ def test_categories_that_the_detector_lacks_are_named(run, names):
     [
         (
             ('red', 'green'),
-            r'no category blue, which the detector has; theirs',
+            r'no category blue, which the detector has; they have',
         ),
         (('Red', 'green', 'blue'), r'no category red.*did you mean Red\?'),
         (
@@ -74,7 +74,7 @@ def test_categories_that_the_detector_lacks_are_named(run, names):
         ),
         (
             ('cat', 'dog'),
-            r"no category red, green, blue.*theirs are 'cat', 'dog'",
+            r"no category red, green, blue.*they have 'cat', 'dog'",
         ),
         (
             ('red', 'green', 'blue', 'green'),
@@ -98,8 +98,8 @@ def test_the_checkpoint_names_the_labels(run, seeing):
     category, said = run(CLASSES)
     assert category == 30  # Its label 1 is blue.
     assert (
-        'Note: the classes of the config (red, green, blue) are not those of '
-        'the checkpoint (green, blue, red), which count'
+        'Note: the classes of the config (red, green, blue) differ from those '
+        'of the checkpoint (green, blue, red), which are used'
     ) in said
 
 
@@ -131,7 +131,7 @@ def test_a_config_of_other_classes_does_not_order_those_of_the_checkpoint(
     category, said = run(CLASSES)
     assert category == 30  # Label 1 of the checkpoint is blue.
     assert said.count('Note: ') == 1
-    assert 'the checkpoint (green, blue, red), which count' in said
+    assert 'the checkpoint (green, blue, red), which are used' in said
 
 
 def test_labels_of_a_training_file_in_another_order_follow_it(
@@ -142,7 +142,7 @@ def test_labels_of_a_training_file_in_another_order_follow_it(
     train_on(seeing[0], train)
     category, said = run(('red', 'green', 'blue'))
     assert category == 30  # Label 1 was trained as blue.
-    assert 'Note: labels follow the categories of' in said
+    assert 'Note: mmdet numbered the labels' in said
     assert 'green, blue, red' in said
 
 
@@ -164,7 +164,7 @@ def test_training_files_that_leave_it_open_are_named(
     train_on(seeing[0], *files)
     category, said = run(CLASSES)
     assert category == 20
-    assert 'names are wrong if the detector was trained with it' in said
+    assert 'names are wrong if the detector was trained on this' in said
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def test_parts_are_the_whole_in_any_order(tmp_path, seeing):
         said = predict(
             *(images, *seeing, '--out', parts, '--shard', f'{number}/3')
         )
-    assert '3 parts are joined' in said
+    assert '3 parts joined' in said
     assert f'5 boxes written to {parts}' in said
     assert read(parts) == read(whole)
     listed = [
@@ -57,18 +57,18 @@ def test_parts_that_cannot_be_are_refused(tmp_path, seeing, shard):
     write_image(tmp_path / 'a.png')
     arguments = (tmp_path / 'a.png', *seeing, '--out', tmp_path / 'out.json')
     said = predict(*arguments, f'--shard={shard}', code=2)
-    assert 'is no part' in said
+    assert 'is not a part' in said
 
 
 def test_more_parts_than_images_are_refused(tmp_path, seeing):
     write_image(tmp_path / 'a.png')
     arguments = (tmp_path / 'a.png', *seeing, '--out', tmp_path / 'out.json')
-    assert 'make fewer' in predict(*arguments, '--shard', '1/2', code=1)
+    assert 'use fewer parts' in predict(*arguments, '--shard', '1/2', code=1)
     # Once, and not by each process.
     said = predict(*arguments, '--jobs', 2, '--device', 'cpu', code=1)
-    assert said.count('make fewer') == 1
+    assert said.count('use fewer parts') == 1
     both = predict(*arguments, '--shard', '1/2', '--jobs', 2, code=2)
-    assert 'give --shard or --jobs' in both
+    assert 'use either --shard or --jobs' in both
 
 
 OPTIONS = {

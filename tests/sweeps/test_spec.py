@@ -105,14 +105,14 @@ BAD = {
     "config = 'x.py'\n": 'must set points or product',
     'points = [dict(a=1)]': 'must set config.*--config',
     "config = 'x.py'\npoints = [dict(a=1)]\ngammas = [1]": (
-        r'sets gammas, which a sweep does not have \(Begin'
+        r'sets gammas, which a sweep does not have \(Start'
     ),
     "config = 'x.py'\npoints = [{1: 2}]": 'list of dicts',
     "config = 'x.py'\nproduct = None": 'list of values',
     "config = 'x.py'\nproduct = {1: [2]}": 'list of values',
     "config = 'x.py'\npoints = [dict(a=1)]\nseeds = [True]": 'whole numbers',
     "config = 'x.py'\npoints = [dict(a=1)]\nseeds = [2**32]": 'to 2147483647',
-    'config = 3\npoints = [dict(a=1)]': 'to texts',
+    'config = 3\npoints = [dict(a=1)]': 'to strings',
     "config = 'x.py'\npoints = [dict(a=1)]\nseeds = []": 'whole numbers',
     "config = 'x.py'\npoints = [dict(a=float('inf'))]": 'finite numbers',
     "config = 'x.py'\npoints = [dict(a=print)]": 'plain values',
@@ -177,5 +177,5 @@ def test_a_point_without_a_config_has_the_specs(tmp_path):
         read_sweep(write(tmp_path, text))
     sweep = read_sweep(write(tmp_path, f"config = 'c.py'; {text}"))
     assert sweep.configs == [str(tmp_path / name) for name in ('a.py', 'c.py')]
-    with pytest.raises(ValueError, match='config of a point to a text'):
+    with pytest.raises(ValueError, match='config of a point to a string'):
         read_sweep(write(tmp_path, 'points = [dict(config=1)]'))

@@ -17,5 +17,5 @@ def test_a_run_that_has_nothing_to_compare_is_refused(cfg, tmp_path):
     with pytest.raises(ValueError, match=r'instances_val\.json'):
         check_run(cfg, METRIC)
     cfg.val_evaluator = None
-    with pytest.raises(ValueError, match='nothing to compare'):
+    with pytest.raises(ValueError, match='cannot be compared'):
         check_run(cfg, METRIC)

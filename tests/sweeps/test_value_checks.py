@@ -26,7 +26,7 @@ def sweep(*points, prefix=LOSS):
 
 def test_an_int_becomes_the_float_that_the_config_or_the_class_has(cfg):
     (point,) = check(sweep(dict(gamma=0, alpha=1)), cfg)
-    # Gamma is no key of this config, but an argument of the loss.
+    # Gamma is not a key of this config, but an argument of the loss.
     assert [type(value) for value in point.values()] == [float, float]
 
 

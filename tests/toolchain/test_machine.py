@@ -81,7 +81,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / 'file').touch()
     folder = tmp_path / 'file' / 'folder'
     assert reason(check_writable, folder, 'another') == (
-        f'{folder} cannot be written to: use another'
+        f'Cannot write into {folder}: use another'
     )
     check_writable(tmp_path / 'new' / 'folder', 'another')
     assert (tmp_path / 'new' / 'folder').is_dir()

@@ -1,5 +1,5 @@
-"""Which priors a head trains as positive, ignored and negative, drawn.
+"""Show which priors a head trains as positive, ignored and negative.
 
-Nothing here decides that. Every head is asked for its loss on one image, and
-what it calls its own targets, assigner and loss with is read (`read_*`).
+Assignments are not recomputed here. The loss of a head is run on an image, and
+the arguments of its targets, assigner and loss are recorded (`read_*`).
 """

@@ -1,4 +1,4 @@
-"""What a head makes of the priors of one image."""
+"""Assignment of the priors of an image by a head."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ POSITIVE, NEGATIVE, IGNORED = 1, 0, -1
 class Assignment:
     """The priors of one image, N of all levels, and P pairs with objects.
 
-    A prior may be a positive for several objects, as a location of a heat map
-    with one channel per class is.
+    A prior may be positive for several objects, such as a location of a heat
+    map with one channel per class.
 
     Attributes:
         strides: Pixels between the locations of each level.
         levels: Level of each prior, shape (N,).
-        centres: In pixels of the network's input, shape (N, 2).
-        boxes: Shape (N, 4); None where priors are points.
-        states: `POSITIVE`, `NEGATIVE` or `IGNORED`, shape (N,). Ignored is
-            whatever the classification loss gives no weight: by assigner,
-            sampler or mining, and in padding.
+        centres: Centres in pixels of the network's input, shape (N, 2).
+        boxes: Shape (N, 4); None if priors are points.
+        states: `POSITIVE`, `NEGATIVE` or `IGNORED`, shape (N,). Ignored priors
+            have no weight in the classification loss, because of assigner,
+            sampler, mining or padding.
         priors: Positive prior of each pair, shape (P,).
         objects: Object of each pair, shape (P,).
         weights: The head's soft weight of each pair, 0 to 1, shape (P,).
@@ -40,7 +40,7 @@ class Assignment:
     scores: np.ndarray
 
     def count(self, state: int) -> list[int]:
-        """Number of priors in a state, for each level."""
+        """Number of priors in a state per level."""
         chosen = self.levels[self.states == state]
         return np.bincount(chosen, minlength=len(self.strides)).tolist()
 
@@ -50,7 +50,7 @@ class Assignment:
 
 
 def level_numbers(sizes: Sequence[int]) -> np.ndarray:
-    """Level of each prior, from the levels' numbers of priors."""
+    """Level of each prior, given the number of priors per level."""
     return np.repeat(np.arange(len(sizes)), sizes)
 
 

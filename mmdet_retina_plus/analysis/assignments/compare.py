@@ -1,4 +1,4 @@
-"""Compares the assignments of several configs on the same images."""
+"""Compare the assignments of several configs on the same images."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -21,16 +21,16 @@ FILES = ('assignments.json', 'sheet.png', 'index.html')
 DRAWN = 8
 """Largest number of images on the sheet; all are counted."""
 NO_CHECKPOINT = '-'
-"""In the place of a checkpoint: the initial model."""
+"""Stands for the initial model instead of a checkpoint."""
 
 
 class Subject(NamedTuple):
-    """What is compared.
+    """Strategies and images to compare.
 
     Attributes:
-        strategies: One for each config.
-        images: Which each of them is asked about.
-        split: That the images are of.
+        strategies: One strategy per config.
+        images: Images that all strategies are run on.
+        split: Split of the images.
     """
 
     strategies: 'list[Strategy]'
@@ -39,13 +39,13 @@ class Subject(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """What came of it.
+    """Result of a comparison.
 
     Attributes:
         drawn: File name and scenes of the first images.
-        counts: By strategy, one item for each image.
-        overlaps: By strategy, in the same way.
-        failures: Images that could not be shown, with the reason.
+        counts: Counts by strategy, one item per image.
+        overlaps: Overlaps by strategy, one item per image.
+        failures: Images that failed, with the reason.
     """
 
     drawn: 'list[tuple[str, list[Scene]]]'
@@ -64,26 +64,26 @@ def prepare(
     out: Path,
     device: str | None,
 ) -> Subject:
-    """Build detectors and data, and find mistakes before any work.
+    """Build detectors and data, and check all arguments.
 
     Args:
         configs: mmdet configs.
         cfg_options: Changes of all configs.
-        checkpoints: None, or one for each config, `NO_CHECKPOINT` for none.
-        data: Config whose images to take; None: the first of `configs`.
+        checkpoints: None, or one per config; `NO_CHECKPOINT` for none.
+        data: Config whose images to use; None: the first of `configs`.
         split: 'train' or 'val'.
-        most: Largest number of images.
+        most: Maximum number of images.
         out: Folder for the results.
         device: None: the first GPU, or else the CPU.
 
     Raises:
-        ValueError: One of them does not fit.
+        ValueError: An argument is wrong.
         ImportError: The environment is broken.
     """
     if checkpoints and len(checkpoints) != len(configs):
         raise ValueError(
             f'{quantity(len(configs), "config")} and '
-            f'{quantity(len(checkpoints), "checkpoint")}: name one for each '
+            f'{quantity(len(checkpoints), "checkpoint")}: name one per '
             f'config, in their order, {NO_CHECKPOINT} for none'
         )
     files = ['' if x == NO_CHECKPOINT else x for x in checkpoints]
@@ -92,7 +92,7 @@ def prepare(
     check_folder(out, [out / name for name in FILES])
     device = chosen_device(device)
     loaded = [read_config(config, cfg_options) for config in configs]
-    # Not before: where mmdet is broken, read_config says so better.
+    # After read_config, which reports a broken mmdet better.
     from .images import choose_images
     from .strategies import build_strategy, names_of
 
@@ -114,17 +114,16 @@ def compare(
     subject: Subject,
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> Comparison:
-    """Ask all strategies about all images, one at a time.
+    """Run all strategies on all images, one at a time.
 
-    An image counts for all of them or for none.
+    An image that fails for one strategy is left out for all.
 
     Args:
-        subject: What `prepare` returned.
-        progress: Passes pairs of image and strategy on and shows how many are
-            done.
+        subject: Result of `prepare`.
+        progress: Wraps an iterable of image and strategy to show progress.
 
     Raises:
-        ValueError: No image could be shown.
+        ValueError: All images failed.
     """
     from .strategies import scene_of
 
@@ -146,7 +145,7 @@ def compare(
             continue
         try:
             scenes.append(scene_of(strategy, images.info(number)))
-        except Exception as error:  # Of files, pipelines and heads.
+        except Exception as error:  # From files, pipelines and heads.
             found.failures.append(
                 f'{path}, {strategy.name}: {error_text(error)}'
             )
@@ -164,7 +163,7 @@ def add_image(
     name: str,
     scenes: 'list[Scene]',
 ) -> None:
-    """Count an image, and keep the first ones to draw."""
+    """Count an image, and keep the first images to draw."""
     from .negatives import negative_overlaps
     from .statistics import counts_of
 

@@ -1,4 +1,4 @@
-"""The sheet: images by rows, strategies by columns."""
+"""Sheet with images as rows and strategies as columns."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -42,7 +42,7 @@ def colour_of(stride: float) -> str:
 
 
 class Cell(NamedTuple):
-    """One image on the sheet, with the texts above and to the left of it."""
+    """One image on the sheet, with the text above and on the left."""
 
     scene: Scene
     title: str
@@ -52,10 +52,10 @@ class Cell(NamedTuple):
 def lines_of(
     rows: Sequence[tuple[str, Sequence[Scene]]], names: Sequence[str]
 ) -> list[list[Cell]]:
-    """Cells of the sheet, line after line.
+    """Arrange the cells of the sheet in lines.
 
-    More strategies than `ACROSS` take several lines for an image. Images of a
-    single strategy lie side by side.
+    With more than `ACROSS` strategies, an image takes several lines. Images of
+    a single strategy are side by side.
     """
     if len(names) == 1:
         cells = [Cell(scenes[0], title, '') for title, scenes in rows]
@@ -74,7 +74,7 @@ def lines_of(
 
 
 def in_lines(cells: list[Cell]) -> list[list[Cell]]:
-    """Cells in lines of nearly equal length, at most `ACROSS`."""
+    """Split cells into lines of nearly equal length, at most `ACROSS`."""
     number = -(-len(cells) // ACROSS)
     across = -(-len(cells) // number)
     return [
@@ -85,11 +85,11 @@ def in_lines(cells: list[Cell]) -> list[list[Cell]]:
 def draw_sheet(
     rows: Sequence[tuple[str, Sequence[Scene]]], names: Sequence[str]
 ) -> bytes:
-    """The PNG of a sheet.
+    """Draw a sheet as PNG.
 
     Args:
-        rows: Name of each image, and what each strategy makes of it.
-        names: Names of the strategies, the titles of the columns.
+        rows: Name of each image, and its scene under each strategy.
+        names: Names of the strategies, as titles of the columns.
     """
     lines = lines_of(rows, names)
     across = max(map(len, lines))
@@ -130,7 +130,7 @@ def shape_of(scene: Scene) -> float:
 
 
 def wrapped(name: str, most: int = 34) -> str:
-    """A name over several lines, broken behind `_` and `-`."""
+    """Wrap a name after `_` and `-`."""
     lines = ['']
     for piece in name.replace('_', '_\0').replace('-', '-\0').split('\0'):
         if len(lines[-1]) + len(piece) > most:
@@ -140,7 +140,7 @@ def wrapped(name: str, most: int = 34) -> str:
 
 
 def legend(scenes: Sequence[Scene]) -> list[Line2D]:
-    """Handles of what the sheet shows."""
+    """Legend handles for the contents of the sheet."""
     strides = sorted({s for scene in scenes for s in scene.assignment.strides})
     colours: dict[str, list[str]] = {}
     for stride in strides:
@@ -161,10 +161,10 @@ def legend(scenes: Sequence[Scene]) -> list[Line2D]:
 
 
 def draw_scene(axes: Any, scene: Scene) -> None:
-    """One image with the positives of its objects, and what is ignored.
+    """Draw an image with its positives, and ignored or negative priors.
 
-    Of ignored and negative priors the rarer are drawn, so that a head that
-    samples or mines shows the negatives that it keeps.
+    The rarer of the latter two are drawn, so that sampling and mining show the
+    negatives that they keep.
     """
     assignment = scene.assignment
     draw_image(axes, scene.pixels)
@@ -188,7 +188,7 @@ def draw_scene(axes: Any, scene: Scene) -> None:
 
 
 def draw_image(axes: Any, pixels: np.ndarray) -> None:
-    """The image, pale, so that marks stand out."""
+    """Draw the image, pale, so that marks stand out."""
     axes.imshow(pixels // 2 + 127)
     height, width = pixels.shape[:2]
     # Priors reach into the padding.
@@ -200,13 +200,13 @@ def draw_image(axes: Any, pixels: np.ndarray) -> None:
 def draw_dots(
     axes: Any, assignment: Assignment, chosen: np.ndarray, **style: Any
 ) -> None:
-    """Locations of priors, each once."""
+    """Draw the locations of priors, each once."""
     places = np.unique(assignment.centres[chosen], axis=0)
     axes.scatter(*places.T, s=5, linewidths=0.5, alpha=0.6, **style)
 
 
 def draw_positives(axes: Any, assignment: Assignment) -> None:
-    """Positives in the colours of their levels, soft weights as opacity."""
+    """Draw positives in the colours of levels, soft weights as opacity."""
     levels = assignment.levels[assignment.priors]
     opacity = 0.2 + 0.8 * assignment.weights
     # A head with a few positives must not lose them on the sheet.
@@ -246,12 +246,12 @@ def draw_positives(axes: Any, assignment: Assignment) -> None:
 
 
 def outline(box: np.ndarray) -> np.ndarray:
-    """Corners of a box in order, the first again last, shape (5, 2)."""
+    """Closed outline of a box, shape (5, 2)."""
     return box[[[0, 1], [2, 1], [2, 3], [0, 3], [0, 1]]]
 
 
 def draw_objects(axes: Any, scene: Scene, colour: str = 'k') -> None:
-    """Boxes of the objects, marked where no prior is a positive for one."""
+    """Draw the boxes of objects, and mark those without positives."""
     counts = scene.assignment.positives_of(len(scene.boxes))
     for (left, top, right, bottom), count in zip(
         scene.boxes, counts, strict=True
@@ -275,7 +275,7 @@ def draw_objects(axes: Any, scene: Scene, colour: str = 'k') -> None:
 
 
 def draw_maps(scenes: Sequence[Scene]) -> bytes:
-    """The PNG of one strategy's soft maps: a column for each image."""
+    """Draw the soft maps of a strategy as PNG, one column per image."""
     rows = len(scenes[0].maps)
     height = rows * MAP * max(map(shape_of, scenes)) + 0.3
     figure = Figure(
@@ -292,7 +292,7 @@ def draw_maps(scenes: Sequence[Scene]) -> bytes:
 
 
 def draw_map(axes: Any, scene: Scene, soft: SoftMap) -> None:
-    """A map from 0 to 1 over its image."""
+    """Draw a map from 0 to 1 over its image."""
     draw_image(axes, scene.pixels)
     height, width = scene.pixels.shape[:2]
     axes.imshow(

@@ -52,14 +52,14 @@ DECIDES = (
     'get_targets',
     '_get_targets_single',
 )
-"""Methods that a subclass may not have of its own: they may choose again."""
+"""Methods that a subclass must not override, since they could reassign."""
 
 
 def dense_head(model: nn.Module) -> Any:
     """Head of a one-stage detector, or the RPN of a two-stage one.
 
     Raises:
-        ValueError: It has none whose assignment can be shown.
+        ValueError: It has no head whose assignment can be shown.
     """
     head = None
     if isinstance(model, SingleStageDetector):
@@ -70,14 +70,14 @@ def dense_head(model: nn.Module) -> Any:
         shown = type(model if head is None else head).__name__
         names = ', '.join(sorted(known.__name__ for known in READERS))
         raise ValueError(
-            f'The assignment of {shown} cannot be shown: these heads work, '
-            f'and subclasses that leave their targets and loss alone: {names}'
+            f'The assignment of {shown} cannot be shown: use one of these '
+            f'heads, or a subclass that keeps their targets and loss: {names}'
         )
     return head
 
 
 def reader_of(head: Any) -> Reader | None:
-    """What reads a head, None for an unknown one."""
+    """Reader of a head, None for an unknown head."""
     for known in type(head).__mro__:
         if known in READERS:
             return READERS[known]

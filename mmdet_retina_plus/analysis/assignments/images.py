@@ -1,6 +1,6 @@
-"""Images with their objects, as a config's pipeline gives them to a network.
+"""Images and objects as a config's pipeline prepares them for the network.
 
-Random steps are left out, so that several strategies meet the same objects.
+Random transforms are left out, so that all strategies get the same objects.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,14 +48,14 @@ RANDOM_STEPS = {
     'TranslateY',
     'YOLOXHSVRandomAug',
 }
-"""Steps of mmdet's with chance in them, beside those named Random…."""
+"""Random transforms of mmdet that are not named Random…."""
 RANDOM_SIZES = ('RandomResize', 'RandomChoiceResize')
 
 
 def still_pipeline(pipeline: Sequence[Mapping]) -> tuple[list, list[str]]:
-    """A pipeline without its random steps, and the names of these.
+    """Remove random transforms from a pipeline, and return their names.
 
-    A random size becomes its middle one.
+    A random size becomes the middle size.
     """
     kept: list[Mapping] = []
     changed = []
@@ -82,7 +82,7 @@ def pipeline_of(cfg: Any, split: str) -> Sequence[Mapping]:
     """Pipeline of a config's first data set, which loads the objects.
 
     Raises:
-        ValueError: There is none, or it loads none.
+        ValueError: There is no pipeline, or it loads no objects.
     """
     settings = dataset_settings(cfg, split)
     pipeline = next(datasets_in(settings)).get('pipeline') or ()
@@ -92,7 +92,7 @@ def pipeline_of(cfg: Any, split: str) -> Sequence[Mapping]:
 
 
 class Images(NamedTuple):
-    """Images to look at.
+    """Images to use.
 
     Attributes:
         datasets: Data sets without pipelines.
@@ -105,7 +105,7 @@ class Images(NamedTuple):
     classes: Sequence[str]
 
     def info(self, number: int) -> dict:
-        """What a pipeline starts from, for one of the chosen images."""
+        """Input of a pipeline for one of the chosen images."""
         dataset, index = self.chosen[number]
         return self.datasets[dataset].get_data_info(index)
 
@@ -114,9 +114,9 @@ class Images(NamedTuple):
 
 
 def choose_images(cfg: Any, split: str, most: int) -> Images:
-    """Take images with objects, evenly spread over a config's data.
+    """Choose images with objects, evenly spread over a config's data.
 
-    Wrappers that repeat or mix images are left out.
+    Wrappers that repeat or mix images are ignored.
 
     Args:
         cfg: The config.
@@ -136,7 +136,7 @@ def choose_images(cfg: Any, split: str, most: int) -> Images:
     if not filled:
         raise ValueError(
             f'The {split} data has no image with objects: '
-            '`retina-plus doctor CONFIG` says why'
+            '`retina-plus doctor CONFIG` shows why'
         )
     places = np.linspace(0, len(filled) - 1, min(most, len(filled)))
     chosen = [filled[place] for place in places.round().astype(int)]
@@ -151,10 +151,10 @@ def has_objects(info: Mapping) -> bool:
 
 
 def pixels_of(image: np.ndarray) -> np.ndarray:
-    """RGB of 8 bits (H, W, 3) to draw, from a network's input (C, H, W).
+    """Convert a network's input (C, H, W) to 8-bit RGB (H, W, 3) to draw.
 
-    Three channels are taken for BGR, as mmdet loads them; of others the first
-    is shown. What exceeds 8 bits is scaled.
+    Three channels are taken as BGR, as mmdet loads them; otherwise the first
+    channel is shown. Values of more than 8 bits are scaled.
     """
     image = image.astype(float)
     is_bgr = len(image) == 3

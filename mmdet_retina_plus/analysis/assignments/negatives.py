@@ -15,7 +15,7 @@ from .assignment import NEGATIVE
 from .strategies import Scene
 
 PER_IMAGE = 256
-"""Negatives to take, the batch of an RPN."""
+"""Number of negatives, the batch of an RPN."""
 
 
 class NegativeOverlaps(NamedTuple):
@@ -23,8 +23,8 @@ class NegativeOverlaps(NamedTuple):
 
     Attributes:
         random: IoUs of randomly drawn negatives.
-        hardest: IoUs of those with the highest foreground score; None for an
-            untrained model.
+        hardest: IoUs of negatives with the highest foreground score; None for
+            an untrained model.
     """
 
     random: np.ndarray
@@ -32,11 +32,11 @@ class NegativeOverlaps(NamedTuple):
 
 
 def negative_overlaps(scene: Scene, trained: bool) -> NegativeOverlaps | None:
-    """Overlaps of some negatives of an image, None where priors are points.
+    """Overlaps of some negatives of an image, None if priors are points.
 
     Args:
         scene: The image under one strategy.
-        trained: Whether scores mean something.
+        trained: Whether scores are meaningful.
     """
     assignment = scene.assignment
     if assignment.boxes is None:

@@ -1,4 +1,4 @@
-"""Which object every prior is a positive for, from a head's own targets."""
+"""Find the object of every positive prior from a head's targets."""
 
 import inspect
 from collections.abc import Iterator
@@ -15,17 +15,17 @@ from torch import Tensor
 from .watching import replaced
 
 PRIORS = ('anchor_list', 'points')
-"""What heads call the priors that their `get_targets` is given."""
+"""Names that heads use for the priors in `get_targets`."""
 
 
 @dataclass
 class Targets:
-    """What passes through `get_targets` for one image.
+    """Inputs and results of `get_targets` for one image.
 
     Attributes:
         priors: Boxes or points of each level, shape (A_l, 4) or (A_l, 2).
-        numbers: Object of each prior, -1 for none, one item for each level.
-        labels: The labels that the head's loss gets, in the same way.
+        numbers: Object of each prior, -1 for none, one item per level.
+        labels: Labels that the head's loss gets, one item per level.
     """
 
     priors: list[Tensor] = field(default_factory=list)
@@ -35,11 +35,11 @@ class Targets:
 
 @contextmanager
 def numbered_objects(head: Any) -> Iterator[Targets]:
-    """Learn whose positive each prior is, within a `with`.
+    """Record the object of each positive prior in a `with` block.
 
     Assigners, samplers and heads pass labels on unread. So the head's
-    `get_targets` is given the numbers of the objects as labels, beyond those
-    of the classes, and its result gets the true labels back. The targets are
+    `get_targets` gets the numbers of the objects, offset beyond the classes,
+    as labels, and the true labels are restored in its result. The targets are
     computed once, as in training.
     """
     get_targets = head.get_targets
@@ -69,7 +69,7 @@ def numbered_objects(head: Any) -> Iterator[Targets]:
 
 
 def priors_in(arguments: dict[str, Any]) -> list[Tensor]:
-    """Priors of each level in a call of `get_targets`, in a list of its own.
+    """Priors of each level in a call of `get_targets`, as a new list.
 
     ATSSHead joins the levels in place.
     """
@@ -79,7 +79,7 @@ def priors_in(arguments: dict[str, Any]) -> list[Tensor]:
 
 
 def numbered(truth: InstanceData, first: int) -> InstanceList:
-    """The objects, with their numbers from `first` on as labels."""
+    """Objects with their numbers, starting at `first`, as labels."""
     copy = truth.new()
     copy.labels = first + torch.arange(
         len(truth), device=truth.labels.device, dtype=truth.labels.dtype

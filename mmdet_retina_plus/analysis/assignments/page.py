@@ -1,4 +1,4 @@
-"""The page of a comparison: sheet, tables and plots, in one HTML file."""
+"""Page of a comparison: sheet, tables and plots in one HTML file."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -25,15 +25,15 @@ def page_html(
     failures: Sequence[str],
     source: str,
 ) -> str:
-    """The whole page.
+    """Make the page.
 
     Args:
-        strategies: In the order of the columns.
-        numbers: `statistics` of each, by name.
+        strategies: Strategies in the order of the columns.
+        numbers: `statistics` of each strategy, by name.
         pictures: PNGs: `sheet`, `sizes`, `negatives` or None, and `maps`, by
             the name of the strategy.
-        failures: What could not be shown, one line each.
-        source: What the images are.
+        failures: Images that failed, one line each.
+        source: Description of the images.
     """
     sections = [
         STYLE,
@@ -101,7 +101,7 @@ def sizes_html(numbers: Mapping[str, dict]) -> str:
 
 
 def by_stride(item: Mapping[str, Any]) -> str:
-    """Where the positives lie: '8: 40 %, 16: 60 %'."""
+    """Positives by stride: '8: 40 %, 16: 60 %'."""
     total = item['positives']
     shares = [
         f'{level["stride"]:g}: {level["positives"] / total:.0%}'
@@ -136,7 +136,7 @@ def with_missing(item: dict | None) -> str:
 
 
 def number(value: float | None) -> str:
-    """Three digits, or a dash for a mean of nothing."""
+    """Three digits, or a dash for None."""
     if value is None:
         return '-'
     return f'{value:,.0f}' if value >= 100 else f'{value:.3g}'

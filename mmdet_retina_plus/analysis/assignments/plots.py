@@ -18,10 +18,10 @@ EDGES = np.arange(0, 1.0001, 0.05)
 def draw_positives_over_size(
     objects: Mapping[str, Sequence[Mapping[str, float]]],
 ) -> bytes:
-    """The PNG: a dot for each object, a line through the means of sizes.
+    """Draw a dot per object and a line through the means of sizes, as PNG.
 
     Args:
-        objects: By strategy; `side` in pixels, and `positives`.
+        objects: `side` in pixels and `positives` of objects, by strategy.
     """
     figure = Figure(figsize=(9, 4.6), layout='constrained')
     FigureCanvasAgg(figure)
@@ -68,7 +68,7 @@ def means(sides: np.ndarray, counts: np.ndarray) -> tuple[list, list]:
 
 
 def draw_negatives(overlaps: Mapping[str, NegativeOverlaps]) -> bytes:
-    """The PNG: a histogram for each strategy, random against hardest."""
+    """Draw a histogram per strategy, random against hardest, as PNG."""
     columns = min(3, len(overlaps))
     rows = -(-len(overlaps) // columns)
     figure = Figure(figsize=(3.6 * columns, 2.7 * rows), layout='constrained')

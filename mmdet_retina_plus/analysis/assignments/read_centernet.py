@@ -1,4 +1,4 @@
-"""Reads CenterNetHead: the centres of its heat map."""
+"""Read CenterNetHead: the centres of its heat map."""
 
 import copy
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from .watching import watched
 def read_centernet(
     head: Any, features: Sequence[Tensor], samples: list
 ) -> Assignment:
-    """Assignment of one image, by the target of the heat map.
+    """Read the assignment of an image from the target of the heat map.
 
-    A location is a positive in the channels of the classes whose objects have
-    their centre there, and a negative of reduced weight around it. The head
-    is asked for the targets of the objects as of an image each to tell whose
-    it is.
+    A location is positive in the channels of classes whose objects have their
+    centre there, and a negative of reduced weight around it. To find the
+    object of each positive, the head computes targets for each object
+    separately.
 
     Args:
         head: Head of a detector in training mode.

@@ -1,4 +1,4 @@
-"""Reads heads whose loss takes a label and a weight for each prior.
+"""Read heads whose loss takes a label and a weight per prior.
 
 RetinaHead, RetinaPlusHead with its mining, ATSSHead, GARetinaHead, RPNHead and
 FCOSHead; SSDHead, which mines within its loss.
@@ -32,7 +32,7 @@ from .watching import replaced, watched
 
 
 class Counted:
-    """What a classification loss is called with, in the order of priors."""
+    """Arguments of a classification loss, in the order of priors."""
 
     def __init__(self) -> None:
         self.labels: list[Tensor] = []
@@ -48,7 +48,7 @@ class Counted:
 def read_labels(
     head: Any, features: Sequence[Tensor], samples: list
 ) -> Assignment:
-    """Assignment of one image, as the loss of a head gets it.
+    """Read the assignment of an image from the arguments of a head's loss.
 
     Args:
         head: Head of a detector in training mode.
@@ -56,7 +56,7 @@ def read_labels(
         samples: One, as the data preprocessor leaves it.
 
     Raises:
-        ValueError: The loss takes something else than labels.
+        ValueError: The loss takes targets other than labels.
     """
     soft: list = []
     with ExitStack() as stack:
@@ -69,7 +69,7 @@ def read_labels(
 
 
 def loss_of(head: Any) -> Any:
-    """Context that records what the classification loss of a head counts."""
+    """Context that records the priors counted by a head's loss."""
     if getattr(head, 'loss_cls', None) is None:
         return mined(head)
     return counted_labels(head)
@@ -77,7 +77,7 @@ def loss_of(head: Any) -> Any:
 
 @contextmanager
 def counted_labels(head: Any) -> Iterator[Counted]:
-    """What `loss_cls` is called with; mmdet calls it once for each level."""
+    """Record the arguments of `loss_cls`; mmdet calls it once per level."""
     loss = head.loss_cls
     if has_soft_targets(loss):
         raise other_targets(loss)
@@ -101,7 +101,7 @@ def counted_labels(head: Any) -> Iterator[Counted]:
 
 @contextmanager
 def mined(head: Any) -> Iterator[Counted]:
-    """What SSDHead's loss counts: priors whose logits get a gradient."""
+    """Record priors that SSDHead's loss counts: logits with a gradient."""
     single = head.loss_by_feat_single
     counted = Counted()
 
@@ -122,10 +122,10 @@ def mined(head: Any) -> Iterator[Counted]:
 def assignment_of(
     head: Any, targets: Targets, counted: Counted, soft: list[Tensor]
 ) -> Assignment:
-    """Puts together what was seen of one image.
+    """Combine the records of one image.
 
     Raises:
-        ValueError: Loss and targets do not speak of the same priors.
+        ValueError: Loss and targets have different priors.
     """
     labels = torch.cat(counted.labels)
     numbers = torch.cat(targets.numbers).cpu()

@@ -1,4 +1,4 @@
-"""Reads SAPDHead: points with soft weights, on every level."""
+"""Read SAPDHead: points with soft weights on every level."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +22,7 @@ from .watching import watched
 def read_sapd(
     head: Any, features: Sequence[Tensor], samples: list
 ) -> Assignment:
-    """Assignment of one image; a positive point of weight 0 is ignored.
+    """Read the assignment of an image; positives of weight 0 are ignored.
 
     A point's weight is its centrality times the weight of its level.
 

@@ -1,4 +1,4 @@
-"""Reads YOLOV3Head: what its objectness is trained on."""
+"""Read YOLOV3Head: the targets of its objectness."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,9 +23,9 @@ from .watching import watched
 def read_yolo(
     head: Any, features: Sequence[Tensor], samples: list
 ) -> Assignment:
-    """Assignment of one image, by the loss of the objectness.
+    """Read the assignment of an image from the loss of the objectness.
 
-    A prior of weight 0 there is ignored.
+    Priors of weight 0 are ignored.
 
     Args:
         head: Head of a detector in training mode.

@@ -1,4 +1,4 @@
-"""Soft quantities of heads as maps over the image, one for each level."""
+"""Soft quantities of heads as maps over the image, one per level."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,13 +34,13 @@ def soft_maps(
     Args:
         head: Head of a detector.
         features: Output of the neck for one image.
-        sample: As the data preprocessor leaves it.
-        trained: Whether predictions mean something; else only targets.
+        sample: Data sample from the data preprocessor.
+        trained: Whether predictions are meaningful; if not, only targets.
 
     Returns:
-        Predicted centreness of ATSSHead and FCOSHead; heat map of
-        CenterNetHead and location of GARetinaHead, as target and predicted;
-        of other heads none. SAPDHead's weights are those of its positives.
+        Predicted centreness of ATSSHead and FCOSHead; target and prediction of
+        CenterNetHead's heat map and GARetinaHead's location; none for other
+        heads. SAPDHead's weights are those of its positives.
     """
     truth = sample.gt_instances
     maps: list[SoftMap] = []
@@ -74,9 +74,10 @@ def soft_maps(
 
 @contextmanager
 def watched_fusion(model: nn.Module) -> Iterator[list[SoftMap]]:
-    """Weights of the levels that ASFF mixes, of a forward within a `with`.
+    """Record the weights with which ASFF mixes levels, in a `with` block.
 
-    Of three levels all are shown, of more the weight of each one's own.
+    With up to three levels all weights are shown, with more only the weight of
+    each output's own level.
     """
     maps: list[SoftMap] = []
 
@@ -110,7 +111,7 @@ def sigmoids(levels: Sequence[Tensor]) -> list[Tensor]:
 
 
 def of_levels(name: str, levels: Sequence[Tensor]) -> list[SoftMap]:
-    """The largest of all channels, for one image, (1, C, H, W) a level."""
+    """Maximum over channels for one image, given (1, C, H, W) per level."""
     several = len(levels) > 1
     return [
         SoftMap(

@@ -1,4 +1,4 @@
-"""Numbers of assignments: how many positives objects of each size get."""
+"""Statistics of assignments: positives per object by size."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -43,10 +43,10 @@ def counts_of(scene: Scene) -> Counts:
 
 
 def statistics(images: Sequence[Counts], classes: Sequence[str]) -> dict:
-    """Numbers of one strategy over all images; plain data.
+    """Summarise one strategy over all images, as JSON values.
 
     Args:
-        images: One item for each.
+        images: One item per image.
         classes: Names of the classes.
     """
     counts = np.concatenate([image.positives for image in images])
@@ -83,7 +83,7 @@ def statistics(images: Sequence[Counts], classes: Sequence[str]) -> dict:
 
 
 def of_objects(counts: np.ndarray) -> dict[str, Any]:
-    """Number of objects, their mean positives, and those without any."""
+    """Number of objects, mean of their positives, and number without any."""
     return dict(
         objects=len(counts),
         positives_per_object=ratio(int(counts.sum()), len(counts)),

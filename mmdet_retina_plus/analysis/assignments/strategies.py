@@ -27,13 +27,13 @@ MAX_ITERS = 10**6
 
 
 class Strategy(NamedTuple):
-    """A config, ready to be asked.
+    """A strategy to compare.
 
     Attributes:
         name: Name of the config, the title of its column.
         model: The detector.
-        pipeline: Steps without chance.
-        left_out: Random steps of the pipeline.
+        pipeline: Transforms that are not random.
+        left_out: Random transforms of the pipeline.
         checkpoint: '' for the initial model.
     """
 
@@ -45,7 +45,7 @@ class Strategy(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """One image as one strategy sees it.
+    """One image under one strategy.
 
     Attributes:
         pixels: RGB of 8 bits (H, W, 3).
@@ -65,7 +65,7 @@ class Scene(NamedTuple):
 
 
 def names_of(configs: Sequence[str]) -> list[str]:
-    """Stem of each config, with its folder where stems repeat."""
+    """Stem of each config, with its folder if stems repeat."""
     stems = [Path(config).stem for config in configs]
     if len(set(stems)) == len(stems):
         return stems
@@ -78,8 +78,8 @@ def build_strategy(
     """Build the detector and the pipeline of a config.
 
     Args:
-        name: Column's title; that of a two-stage detector says that it is
-            the RPN's.
+        name: Title of the column; for a two-stage detector, a mark for the
+            RPN is added.
         cfg: The config.
         split: 'train' or 'val'.
         checkpoint: File, or '' for the initial model without pretrained
@@ -87,7 +87,7 @@ def build_strategy(
         device: Where the model runs.
 
     Raises:
-        ValueError: With the name of the config.
+        ValueError: Building fails; names the config.
     """
     try:
         steps, left_out = still_pipeline(pipeline_of(cfg, split))
@@ -97,10 +97,10 @@ def build_strategy(
             model = initial_model(cfg.model).to(device)
         head = dense_head(model)
         pipeline = Compose(copy.deepcopy(steps))
-    except Exception as error:  # Of pickles and constructors.
+    except Exception as error:  # From pickles and constructors.
         raise ValueError(f'{name}: {error_text(error)}') from error
     model.eval()
-    # Heads ask themselves whether they train; layers keep their statistics.
+    # Heads need training mode; other layers must keep their statistics.
     head.training = True
     if isinstance(head, RPNHead):
         # The sampler and the losses of the second stage may be all that its
@@ -110,7 +110,7 @@ def build_strategy(
 
 
 def initial_model(settings: Any) -> Any:
-    """A detector as training starts it, but without pretrained weights."""
+    """Initial detector of a training, but without pretrained weights."""
     settings = copy.deepcopy(settings)
     without_pretrained(settings)
     set_random_seed(0)
@@ -126,7 +126,7 @@ def initial_model(settings: Any) -> Any:
 
 
 def without_pretrained(settings: Any) -> None:
-    """Take what would load weights out of a model's config, in place."""
+    """Remove settings that load weights from a model's config, in place."""
     if isinstance(settings, dict):
         init = settings.get('init_cfg')
         if isinstance(init, dict) and init.get('type') == 'Pretrained':
@@ -140,19 +140,19 @@ def without_pretrained(settings: Any) -> None:
 
 
 def scene_of(strategy: Strategy, info: dict) -> Scene:
-    """Ask a strategy about an image.
+    """Run a strategy on an image.
 
     Args:
-        strategy: What `build_strategy` returned.
-        info: What its pipeline starts from.
+        strategy: Result of `build_strategy`.
+        info: Input of its pipeline.
 
     Raises:
-        Exception: Whatever files, pipelines and heads raise.
+        Exception: Any error of files, pipelines and heads.
     """
     model = strategy.model
     item = strategy.pipeline(info)
     if item is None:
-        raise ValueError('the pipeline leaves nothing of the image')
+        raise ValueError('the pipeline drops the image')
     pixels = pixels_of(item['inputs'].numpy())
     head = dense_head(model)
     with torch.no_grad():
@@ -182,7 +182,7 @@ def scene_of(strategy: Strategy, info: dict) -> Scene:
 
 @contextmanager
 def progress_of(trained: bool) -> Iterator[None]:
-    """Let heads with phases see the begin or the last step of a training."""
+    """Set the progress of training to the first or the last step."""
     known = MessageHub.get_current_instance().runtime_info
     # Below the end: a phase that lasts to it is not over.
     progress = dict(iter=trained * (MAX_ITERS - 1), max_iters=MAX_ITERS)
@@ -200,7 +200,7 @@ def check_labels(head: Any, labels: np.ndarray) -> None:
     """Refuse labels that a head has no class for.
 
     Raises:
-        ValueError: With the number of classes that it needs.
+        ValueError: A label is out of range.
     """
     if isinstance(head, RPNHead) or not len(labels):
         return

@@ -1,4 +1,4 @@
-"""Records what passes through the methods of a head while its loss runs."""
+"""Record calls of a head's methods while its loss runs."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ class Call(NamedTuple):
 
 @contextmanager
 def replaced(owner: Any, name: str, function: Callable) -> Iterator[None]:
-    """Put a function in the place of a method of one object, in a `with`."""
+    """Replace a method of one object in a `with` block."""
     own = vars(owner)
     before = own.get(name)
     # Not by setattr: torch's modules sort what they are given.
@@ -32,7 +32,7 @@ def replaced(owner: Any, name: str, function: Callable) -> Iterator[None]:
 
 @contextmanager
 def watched(owner: Any, name: str) -> Iterator[list[Call]]:
-    """Record the calls of a method of one object, in a `with`."""
+    """Record the calls of a method of one object in a `with` block."""
     method = getattr(owner, name)
     signature = inspect.signature(method)
     calls: list[Call] = []

@@ -1,1 +1,1 @@
-"""Evaluation of detections: AP, errors, scores, and a page of them."""
+"""Evaluation of detections: AP, errors, scores, and a page."""

@@ -9,7 +9,7 @@ from .columns import Columns
 from .matching import SIZES, THRESHOLDS
 
 RECALLS = np.linspace(0, 1, 101)
-"""Recalls at which COCO reads the precision."""
+"""Recalls at which COCO samples the precision."""
 AT_50, AT_75 = 0, 5
 """Indices in `THRESHOLDS`."""
 
@@ -49,10 +49,9 @@ def precision_at_recalls(
     """Precision at `RECALLS`, and the largest recall, of a class.
 
     Args:
-        right: Whether each detection is a true positive, by falling score,
-            shape (T, D).
-        wrong: Whether it is a false positive; it may be neither.
-        num: Objects, more than 0.
+        right: Flags (T, D) of true positives, by descending score.
+        wrong: Flags (T, D) of false positives; a detection may be neither.
+        num: Number of objects, above 0.
 
     Returns:
         Shapes (T, 101) and (T,).
@@ -80,8 +79,8 @@ def summary(found: Precisions) -> dict[str, float | None]:
     """COCO's numbers, of all classes or of one.
 
     Returns:
-        `AP`, `AP50`, `AP75` and AP by size, and `AR` in the same way. None
-        where there are no objects.
+        `AP`, `AP50`, `AP75` and AP by size, and `AR` likewise; None without
+        objects.
     """
     precision, recall = found
     numbers = dict(
@@ -98,6 +97,6 @@ def summary(found: Precisions) -> dict[str, float | None]:
 
 
 def known_mean(values: NDArray) -> float | None:
-    """Mean of the values that are not NaN, None where there is none."""
+    """Mean of the values that are not NaN, None if all are."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else None

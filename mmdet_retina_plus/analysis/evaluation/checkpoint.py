@@ -31,14 +31,14 @@ from .truth import BOXES, MASKS, Truth, read_truth
 
 
 class Loaded(NamedTuple):
-    """A detector and the images that it looks at.
+    """A detector and the images to evaluate it on.
 
     Attributes:
-        model: With `dataset_meta`.
-        loader: Batches of the images.
-        truth: Their objects.
+        model: Detector with `dataset_meta`.
+        loader: Data loader of the images.
+        truth: Ground truth of the images.
         labels: Label in `truth` of each label of the detector, shape (C,).
-        notes: Lines on what may be surprising.
+        notes: Notes on possible mistakes.
     """
 
     model: BaseDetector
@@ -49,12 +49,12 @@ class Loaded(NamedTuple):
 
 
 def load(cfg: Any, model: BaseDetector, split: str) -> Loaded:
-    """Data of a split with its objects, categories matched by name.
+    """Load the data of a split with its objects; match categories by name.
 
     Args:
         cfg: The config.
         model: Detector of the config.
-        split: 'val', 'test' or 'train', which is loaded as 'val' is.
+        split: 'val', 'test' or 'train', which is loaded like 'val'.
 
     Raises:
         ValueError: The data cannot be read, or lacks a class.
@@ -66,7 +66,7 @@ def load(cfg: Any, model: BaseDetector, split: str) -> Loaded:
     ids = category_ids(coco, names)
     truth = Truth(ann_file, coco, ids)
     try:
-        # pycocotools prints what it does.
+        # pycocotools prints progress messages.
         with redirect_stdout(StringIO()):
             loader = Runner.build_dataloader(settings)
     except Exception as error:  # Of files, and whatever constructors raise.
@@ -82,24 +82,24 @@ def load(cfg: Any, model: BaseDetector, split: str) -> Loaded:
     if unseen:
         notes.append(
             f'{len(unseen)} of {len(truth.images)} images of {ann_file} are '
-            f'not in the {split} data: their objects count as missed'
+            f'not in the {split} data, so their objects count as missed'
         )
     labels = np.array([truth.labels[number] for number in ids])
     return Loaded(model, loader, truth, labels, notes)
 
 
 def loader_settings(cfg: Any, split: str) -> tuple[dict, Path]:
-    """Config of a dataloader that keeps all images in order, and their file.
+    """Config of a dataloader for all images in order, and annotation file.
 
     Raises:
-        ValueError: There is none, or it has several data sets.
+        ValueError: The split has no data set, or several.
     """
     name = 'val' if split == 'train' else split
     chains = list(dataset_chains(dataset_settings(cfg, split)))
     if len(chains) != 1:
         raise ValueError(
-            f'The {split} data has {len(chains)} data sets: evaluate one '
-            f'after the other by --cfg-options {split}_dataloader.dataset=…'
+            f'The {split} data has {len(chains)} data sets: evaluate one at a '
+            f'time with --cfg-options {split}_dataloader.dataset=…'
         )
     dataset = copy.deepcopy(dict(chains[0][-1]))
     if split == 'train':
@@ -113,10 +113,10 @@ def loader_settings(cfg: Any, split: str) -> tuple[dict, Path]:
 
 
 def detect(loaded: Loaded) -> Iterator[Found]:
-    """Detections in one image after the other.
+    """Yield the detections in each image.
 
     Raises:
-        ValueError: An image cannot be read, or the model stops.
+        ValueError: An image cannot be read, or the model fails.
     """
     batches = iter(loaded.loader)
     place = 'in the first batch'
@@ -138,7 +138,7 @@ def detect(loaded: Loaded) -> Iterator[Found]:
 
 
 def found_of(sample: DetDataSample, labels: np.ndarray) -> Found:
-    """Detections of an image; labels count as in the truth."""
+    """Detections in an image, with the labels of the ground truth."""
     instances = sample.pred_instances.cpu()
     numbers = labels[instances.labels.numpy()]
     boxes = instances.bboxes.numpy().astype(float)
@@ -157,5 +157,5 @@ def found_of(sample: DetDataSample, labels: np.ndarray) -> Found:
 
 
 def one_line(error: Exception) -> str:
-    """Message of an error, whose traceback a worker may have added."""
+    """Message of an error without the traceback that a worker may add."""
     return error_text(error).strip().splitlines()[-1]

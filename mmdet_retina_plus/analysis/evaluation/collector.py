@@ -1,4 +1,4 @@
-"""Collect the matches of one image after the other into columns."""
+"""Match images one by one and collect the results in columns."""
 
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from .matching import (
 
 
 class ImageColumns(NamedTuple):
-    """Columns of an image, whose indices count within it."""
+    """Columns of an image, with indices within the image."""
 
     labels: NDArray
     scores: NDArray
@@ -33,11 +33,11 @@ class ImageColumns(NamedTuple):
 
 
 class Collector:
-    """Matches images and keeps what became of their detections.
+    """Match images and collect the results.
 
     Args:
         num_classes: Number of classes.
-        max_dets: Best detections to keep of a class in an image.
+        max_dets: Number of best detections to keep per class and image.
     """
 
     def __init__(self, num_classes: int, max_dets: int = 100) -> None:
@@ -52,15 +52,15 @@ class Collector:
         """Match an image.
 
         Args:
-            number: Number of the image; detections of equal scores are in this
-                order.
+            number: Number of the image, which orders detections of equal
+                scores.
             truth: Objects of the image.
             found: Detections in the image.
 
         Returns:
-            How bad the image is: 1 for each object that is not found, 1 less
-            the score of its detection for one that is, and the score of each
-            false detection. And the detections that were matched, by falling
+            Badness of the image: the sum of 1 for each missed object, 1 minus
+            the score of its detection for each found object, and the score of
+            each false detection. And the matched detections, by descending
             score.
         """
         matches = match_image(truth, found, self.max_dets)
@@ -124,5 +124,5 @@ class Collector:
 
 
 def shifted(indices: NDArray, starts: NDArray) -> NDArray:
-    """Indices that count over all images; `NONE` stays."""
+    """Shift indices to count over all images; `NONE` stays."""
     return np.where(indices == NONE, NONE, indices + starts)

@@ -16,13 +16,16 @@ class Columns(NamedTuple):
         scores: Shape (D,).
         hits: Whether a detection matches an object by area range and
             threshold, shape (D, A, T).
-        ignored: Whether it counts neither as right nor as wrong, (D, A, T).
+        ignored: Whether a detection counts neither as right nor as wrong,
+            shape (D, A, T).
         kinds: `Kind` of each detection, shape (D,).
-        targets: Object that it should have met, or `NONE`, shape (D,).
+        targets: Object that a wrong detection was meant for, or `NONE`, shape
+            (D,).
         object_images: Number of the image of each object, shape (G,).
         object_labels: Class of each object, shape (G,).
         left_out: Whether an object does not count, shape (G, A).
-        finders: Detection that found it at an IoU of .5, or `NONE`, (G,).
+        finders: Detection that found the object at an IoU of .5, or `NONE`,
+            shape (G,).
         pairs: Detections and objects of other classes that overlap by .5 or
             more, shape (P, 2).
         pair_ious: Shape (P,).
@@ -44,24 +47,24 @@ class Columns(NamedTuple):
     pair_ious: NDArray
 
     def num_objects(self, size: int = 0) -> NDArray:
-        """Objects of each class that count in an area range, shape (C,)."""
+        """Count the objects of each class in an area range, shape (C,)."""
         counted = self.object_labels[~self.left_out[:, size]]
         return np.bincount(counted, minlength=self.num_classes)
 
     def by_score(self, label: int) -> NDArray:
-        """Detections of a class by falling score."""
+        """Detections of a class by descending score."""
         (rows,) = np.nonzero(self.labels == label)
         return rows[np.argsort(-self.scores[rows], kind='stable')]
 
     def right_and_wrong(
         self, label: int, size: int = 0, thresholds: slice = slice(1)
     ) -> tuple[NDArray, NDArray]:
-        """True and false positives of a class, by falling score.
+        """Flags of true and false positives of a class, by descending score.
 
         Args:
             label: The class.
-            size: Area range.
-            thresholds: Which IoU thresholds.
+            size: Index of the area range.
+            thresholds: Indices of the IoU thresholds.
 
         Returns:
             Both of shape (T, D).

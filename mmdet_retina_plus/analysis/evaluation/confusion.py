@@ -8,21 +8,20 @@ from .matching import NONE
 
 
 def confusion_matrix(columns: Columns, score: float) -> NDArray[np.intp]:
-    """Objects by their class and that of their detection.
+    """Count objects by their class and the class of their detection.
 
-    Matches within a class are COCO's at an IoU of .5, so that the diagonal
-    counts the true positives. Of other detections the best one takes the
-    free object of another class that it overlaps most, by .5 or more.
+    Matches within a class are COCO's at an IoU of .5, so the diagonal counts
+    the true positives. Each other detection, the best first, takes the free
+    object of another class with the highest IoU of .5 or more.
 
     Args:
         columns: Detections and objects.
         score: Least score of a detection.
 
     Returns:
-        Shape (C + 1, C + 1): a row for each class of objects, and last the
-        background, on which false detections lie; a column for each class of
-        detections, and last the background, which missed objects are taken
-        for.
+        Shape (C + 1, C + 1): a row per class of objects, the last one for
+        false detections on background; a column per class of detections, the
+        last one for missed objects.
     """
     num = columns.num_classes
     matrix = np.zeros((num + 1, num + 1), dtype=int)

@@ -1,4 +1,4 @@
-"""Kinds of errors and what each costs in AP, as TIDE defines them.
+"""Kinds of errors and their costs in AP, as defined by TIDE.
 
 Bolya et al., TIDE: A General Toolbox for Identifying Object Detection Errors,
 https://arxiv.org/abs/2008.08115
@@ -15,11 +15,11 @@ from .columns import Columns
 from .matching import NONE, THRESHOLDS, Matches, Objects
 
 BACKGROUND_IOU = 0.1
-"""Detections that overlap no object by more are background."""
+"""Detections without a higher IoU with any object are background."""
 
 
 class Kind(IntEnum):
-    """What a detection is; an object is `RIGHT`, `MISSED` or an error's."""
+    """Kind of a detection; objects are not duplicates or background."""
 
     RIGHT = 0
     IGNORED = 1
@@ -45,16 +45,16 @@ ERRORS = {
 def kinds_of(
     matches: Matches, truth: Objects, labels: NDArray
 ) -> tuple[NDArray, NDArray]:
-    """Kind of each detection of an image, and the object it should have met.
+    """Kind of each detection of an image, and the object it was meant for.
 
     Args:
         matches: Matches of the image.
-        truth: Objects of the image; a crowd is none.
+        truth: Objects of the image; crowds do not count.
         labels: Class of each detection of `matches`, shape (D,).
 
     Returns:
-        Both of shape (D,). Objects of detections with the wrong class or a
-        poor localisation, `NONE` of the others.
+        Both of shape (D,). The object is `NONE` unless the detection has the
+        wrong class or a poor localisation.
     """
     kinds = np.full(len(labels), Kind.BOTH)
     targets = np.full(len(labels), NONE)
@@ -86,9 +86,9 @@ def kinds_of(
 def object_kinds(columns: Columns) -> NDArray:
     """Kind of each object, shape (G,).
 
-    One that is not found is missed, unless a detection of the wrong class or
-    a poor localisation is meant for it: then it has that kind, of the best
-    such detection.
+    An object that is not found is missed, unless a detection of the wrong
+    class or a poor localisation is meant for it. Then it has the kind of the
+    best such detection.
     """
     kinds = np.full(len(columns.object_labels), Kind.MISSED)
     saved = saving(columns)
@@ -99,10 +99,10 @@ def object_kinds(columns: Columns) -> NDArray:
 
 
 def saving(columns: Columns) -> NDArray:
-    """Erroneous detections that would find their object if corrected.
+    """Flag erroneous detections that would find their object if corrected.
 
-    For each object that is not found the best one; others of this object
-    would be duplicates.
+    It is the best one of each object that is not found; others would be
+    duplicates.
     """
     order = np.argsort(-columns.scores, kind='stable')
     order = order[columns.targets[order] != NONE]
@@ -112,10 +112,10 @@ def saving(columns: Columns) -> NDArray:
 
 
 def corrected(columns: Columns, kinds: Iterable[Kind]) -> Columns:
-    """Columns as if errors of some kinds were not made.
+    """Correct errors of some kinds.
 
-    A detection that would find its object does so, with the object's class;
-    the other erroneous ones are ignored, and so are missed objects.
+    Detections that would find their object get its class and match it. Other
+    erroneous detections of these kinds and missed objects are ignored.
     """
     kinds = list(kinds)
     chosen = np.isin(columns.kinds, kinds)
@@ -137,10 +137,9 @@ def corrected(columns: Columns, kinds: Iterable[Kind]) -> Columns:
 def corrected_ap(columns: Columns, kinds: Iterable[Kind] = ()) -> float:
     """AP at an IoU of .5 without errors of some kinds.
 
-    The mean is over classes with objects in `columns`; TIDE's own code counts
-    AP 0 for a class that has detections only. If a correction takes all
-    objects out of a class, it counts 0 while it has false positives, as in
-    TIDE's.
+    The mean is over classes with objects in `columns`; TIDE's code counts AP 0
+    for a class with detections only. As in TIDE, a class that loses all
+    objects by the correction counts 0 if it has false positives.
     """
     fixed = corrected(columns, kinds)
     left = fixed.num_objects()
@@ -156,11 +155,11 @@ def corrected_ap(columns: Columns, kinds: Iterable[Kind] = ()) -> float:
 
 
 def error_costs(columns: Columns) -> dict[str, float]:
-    """What AP at an IoU of .5 gains if errors of one kind are corrected.
+    """Gain of AP at an IoU of .5 if errors of one kind are corrected.
 
     Returns:
-        By name in `ERRORS`. A gain may be below 0, where a correction adds
-        to a class.
+        Gain by name in `ERRORS`. It may be negative if a correction adds
+        detections to a class.
     """
     now = corrected_ap(columns)
     return {
@@ -170,7 +169,7 @@ def error_costs(columns: Columns) -> dict[str, float]:
 
 
 def error_counts(columns: Columns) -> NDArray:
-    """Detections of each class by kind, and missed objects, shape (C, 8)."""
+    """Count detections by class and kind, and missed objects, shape (C, 8)."""
     missed = object_kinds(columns) == Kind.MISSED
     labels = np.concatenate([columns.labels, columns.object_labels[missed]])
     kinds = np.concatenate([columns.kinds, np.full(missed.sum(), Kind.MISSED)])

@@ -35,13 +35,13 @@ NAMES = {'bbox': 'boxes', 'segm': 'masks'}
 
 
 class Subject(NamedTuple):
-    """What is evaluated.
+    """Data to evaluate.
 
     Attributes:
         truth: Images and objects.
         found: Detections in some or all of the images.
-        source: What the detections are of.
-        notes: Lines on what may be surprising.
+        source: Description of the detections' source.
+        notes: Notes on possible mistakes.
     """
 
     truth: Truth
@@ -55,8 +55,8 @@ class Evaluated(NamedTuple):
 
     Attributes:
         columns: Detections and objects.
-        worst: The worst images, the worst first.
-        num_cut: Detections beyond the best ones of an image and class.
+        worst: The worst images, worst first.
+        num_cut: Number of detections beyond `max_dets`.
     """
 
     columns: Columns
@@ -65,7 +65,7 @@ class Evaluated(NamedTuple):
 
 
 def files_of(out: Path) -> list[Path]:
-    """All that may be written."""
+    """All files that may be written."""
     return [
         out / name
         for name in (
@@ -85,25 +85,25 @@ def from_checkpoint(
     device: str | None = None,
     cfg_options: Sequence[str] = (),
 ) -> Subject:
-    """Detections of a checkpoint in the data of its config.
+    """Prepare a checkpoint and the data of its config.
 
     Args:
         config: Config file of mmdet.
-        checkpoint: File or address.
+        checkpoint: File or URL.
         out: Folder for the results.
         split: 'val', 'test' or 'train'.
         device: None: the first GPU, or else the CPU.
         cfg_options: Changes of the config, each KEY=VALUE.
 
     Raises:
-        ValueError: One of them does not fit.
+        ValueError: An argument is wrong.
         ImportError: The environment is broken.
     """
     check_kinds(config, (checkpoint,))
     check_folder(out, files_of(out))
     device = chosen_device(device)
     cfg = read_config(config, cfg_options)
-    # Not before: where mmdet is broken, read_config says so better.
+    # After read_config, which reports a broken mmdet better.
     from mmdet_retina_plus.common.trained_detectors import load_detectors
 
     from .checkpoint import detect, load
@@ -122,18 +122,18 @@ def from_results(
     images: Path | None = None,
     names: Callable[[Path, list[dict]], Any] | None = None,
 ) -> Subject:
-    """Detections of a result file.
+    """Prepare a result file.
 
     Args:
-        results: In COCO's format, of any detector.
+        results: Result file in COCO's format, of any detector.
         ann_file: Annotation file with the objects.
         out: Folder for the results.
-        images: Folder of the images. None: the sheet has none.
-        names: Function that finds `images` and `categories`, the name of each
-            id, that were written beside the results.
+        images: Folder of the images. None: the sheet is grey.
+        names: Function that reads `images` and `categories`, the name of each
+            id, from the file next to the results.
 
     Raises:
-        ValueError: A file cannot be read, or they do not fit.
+        ValueError: A file cannot be read, or the files do not fit.
     """
     check_folder(out, files_of(out))
     if images is not None and not images.is_dir():
@@ -155,8 +155,8 @@ def from_results(
     file_names = [image['file_name'] for image in truth.images.values()]
     if images and not any((images / x).is_file() for x in file_names):
         notes.append(
-            f'{images} has none of the images, as {file_names[0]}: the sheet '
-            'is grey'
+            f'{images} has none of the images, such as {file_names[0]}: the '
+            'sheet is grey'
         )
     found = found_in(results, records, metrics, truth, images)
     return Subject(truth, found, f'{results} on {ann_file}', notes)
@@ -171,18 +171,16 @@ def evaluate(
     """Match all images, one at a time.
 
     Args:
-        subject: What is evaluated.
-        max_dets: Best detections to keep of a class in an image.
-        wanted: Metrics, 'bbox' or 'segm'. Empty: all that there are.
-        progress: Passes images on, of a `total`, and shows how many are
-            done.
+        subject: Data to evaluate.
+        max_dets: Number of best detections to keep per class and image.
+        wanted: Metrics, 'bbox' or 'segm'. Empty: all that exist.
+        progress: Wraps an iterable of `total` images to show progress.
 
     Returns:
-        By metric.
+        Matches by metric.
 
     Raises:
-        ValueError: Detection stopped, found nothing, or a metric is wanted
-            for which there are no masks.
+        ValueError: Detection fails or finds nothing, or masks are missing.
     """
     truth = subject.truth
     if MASKS in wanted and not truth.has_masks:
@@ -234,7 +232,7 @@ def evaluate(
 
 
 def complete(subject: Subject) -> Iterator[Found]:
-    """Detections of every image; those that were not looked at have none."""
+    """Yield the detections in every image, empty for unprocessed images."""
     left = dict(subject.truth.images)
     metrics: Sequence[str] = ()
     for found in subject.found:
@@ -254,11 +252,11 @@ def write(
     """Write the numbers, the sheets and the page.
 
     Args:
-        subject: What was evaluated.
-        evaluated: What `evaluate` returned.
-        out: Folder, made where there is none.
-        score: Least score of confusions and on the sheet. None: where F1 of
-            all classes together is largest.
+        subject: Evaluated data.
+        evaluated: Result of `evaluate`.
+        out: Folder, created if missing.
+        score: Least score of confusions and on the sheet. None: the score at
+            which F1 of all classes together is largest.
 
     Returns:
         The numbers, and the files.
@@ -282,8 +280,8 @@ def write(
         )
         if item.num_cut:
             notes.append(
-                f'{quantity(item.num_cut, "detection")} left out, beyond the '
-                f'best of an image and class ({NAMES[metric]}): --max-dets '
+                f'{quantity(item.num_cut, "detection")} left out beyond the '
+                f'best per class and image ({NAMES[metric]}): --max-dets '
                 'keeps more'
             )
     content = dict(

@@ -78,7 +78,7 @@ def f1_figure(numbers: Mapping[str, Any]) -> 'Figure':
 def add_classes(
     figure: 'Figure', curves: Sequence[Mapping], x: Sequence[float], key: str
 ) -> None:
-    """A thin line for each class."""
+    """Add a thin line per class."""
     for number, curve in enumerate(curves):
         figure.add_scatter(
             x=x,
@@ -90,7 +90,7 @@ def add_classes(
 
 
 def unit_axes(figure: 'Figure') -> 'Figure':
-    """From 0 to 1, with a legend beside the lines, of which many may be."""
+    """Set axes from 0 to 1, with a legend that has room for many lines."""
     figure.update_yaxes(range=UNIT)
     return figure.update_layout(
         legend=dict(orientation='v', x=1.01, y=1, yanchor='top')
@@ -113,7 +113,7 @@ def threshold_figure(numbers: Mapping[str, Any]) -> 'Figure':
 
 
 def error_figure(numbers: Mapping[str, Any]) -> 'Figure':
-    """What each kind of error costs."""
+    """Cost of each kind of error."""
     errors = numbers['errors']
     figure = empty_figure('AP at IoU .5 that correcting it gains', '')
     names = list(errors)[::-1]
@@ -132,7 +132,7 @@ def error_figure(numbers: Mapping[str, Any]) -> 'Figure':
 def confusion_figure(
     numbers: Mapping[str, Any], classes: Sequence[str]
 ) -> 'Figure':
-    """The confusion matrix, coloured by the share of a row."""
+    """Confusion matrix, coloured by fractions of rows."""
     matrix = np.array(numbers['confusion'])
     totals = matrix.sum(axis=1, keepdims=True)
     shares = matrix / np.maximum(totals, 1)

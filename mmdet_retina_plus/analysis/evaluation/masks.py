@@ -1,4 +1,4 @@
-"""Masks of COCO files, checked such that pycocotools can compare them."""
+"""Masks of COCO files, checked so that pycocotools can compare them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ class MaskError(ValueError):
     """A segmentation that cannot be read.
 
     Attributes:
-        index: Which of them.
+        index: Index of the segmentation.
     """
 
     def __init__(self, index: int, message: str) -> None:
@@ -23,15 +23,15 @@ class MaskError(ValueError):
 def run_lengths(
     segmentations: Sequence[Any], height: int, width: int
 ) -> list[dict[str, Any]]:
-    """Segmentations of an image as compressed masks.
+    """Compress the segmentations of an image.
 
     Args:
-        segmentations: Each polygons, or run lengths, compressed or not.
+        segmentations: Polygons, or run lengths, compressed or not.
         height: Height of the image.
         width: Width of the image.
 
     Raises:
-        MaskError: One is of another size, or not a segmentation.
+        MaskError: A mask has another size, or is not a segmentation.
     """
     masks = []
     for index, segmentation in enumerate(segmentations):
@@ -47,12 +47,12 @@ def run_lengths(
                 f'has a mask of size {masks[-1]["size"]}, but its image '
                 f'[height, width] is {[height, width]}',
             )
-    # pycocotools would compare masks forever that end early.
+    # With truncated masks, pycocotools would loop forever.
     totals = pixels_in([mask['counts'] for mask in masks])
     for index in np.flatnonzero(totals != height * width).tolist():
         raise MaskError(
             index,
             f'has a mask that runs over {totals[index]} pixels, but its image '
-            f'has {height * width}: it is cut off or broken',
+            f'has {height * width}: it is truncated or broken',
         )
     return masks

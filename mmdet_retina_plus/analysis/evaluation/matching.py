@@ -1,7 +1,7 @@
-"""Match detections with objects as COCO does, once for all that follows.
+"""Match detections with objects as COCO does.
 
-faster-coco-eval matches in C++ but keeps to itself which detection matched
-what at each threshold, which errors, scores and confusions are counted from.
+faster-coco-eval matches in C++ but does not return the matches at each
+threshold, which are needed to count errors, scores and confusions.
 """
 
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as mask_util
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
-"""IoU thresholds of COCO; the first is that of errors and scores."""
+"""IoU thresholds of COCO; the first is used for errors and scores."""
 SIZES = {
     'all': (0, 1e10),
     'small': (0, 32**2),
@@ -21,7 +21,7 @@ SIZES = {
 """Least and largest area in pixels, as in pycocotools."""
 RANGES = np.array(list(SIZES.values()), dtype=float)
 NONE = -1
-"""In the place of an index: no object, or no detection."""
+"""Index that means no object, or no detection."""
 
 
 class Objects(NamedTuple):
@@ -31,8 +31,8 @@ class Objects(NamedTuple):
         labels: Index of each class, shape (G,).
         shapes: Boxes x, y, width, height of shape (G, 4), or G run-length
             encoded masks.
-        areas: Areas that the annotations give, shape (G,).
-        crowd: Whether it is a crowd, which counts as no object, shape (G,).
+        areas: Areas in the annotations, shape (G,).
+        crowd: Flags of crowds, which do not count as objects, shape (G,).
     """
 
     labels: NDArray
@@ -46,7 +46,7 @@ class Detections(NamedTuple):
 
     Attributes:
         labels: Index of each class, shape (D,).
-        shapes: As those of objects.
+        shapes: See `Objects`.
         areas: Areas of boxes or masks, shape (D,).
         scores: Shape (D,).
     """
@@ -57,7 +57,7 @@ class Detections(NamedTuple):
     scores: NDArray
 
     def take(self, rows: NDArray) -> 'Detections':
-        """Some of them."""
+        """Select some detections."""
         if isinstance(self.shapes, list):
             shapes: Any = [self.shapes[row] for row in rows]
         else:
@@ -68,13 +68,13 @@ class Detections(NamedTuple):
 
 
 class Matches(NamedTuple):
-    """What became of the detections and objects of an image.
+    """Matches of the detections and objects of an image.
 
     Attributes:
-        rows: Which detections, by falling score, shape (D,).
-        ious: IoU of these with the objects, of any class, shape (D, G).
-        objects: Object that each matched by area range and threshold, or
-            `NONE`, shape (A, T, D).
+        rows: Indices of the kept detections, by descending score, shape (D,).
+        ious: Their IoU with objects of any class, shape (D, G).
+        objects: Matched object by area range and threshold, or `NONE`, shape
+            (A, T, D).
         ignored: Whether a detection counts neither as right nor as wrong,
             shape (A, T, D).
         left_out: Whether an object does not count, shape (A, G).
@@ -90,7 +90,7 @@ class Matches(NamedTuple):
 def match_image(
     truth: Objects, found: Detections, max_dets: int = 100
 ) -> Matches:
-    """Match the detections of an image with its objects, as pycocotools.
+    """Match the detections of an image with its objects, like pycocotools.
 
     Args:
         truth: Objects of the image.
@@ -123,7 +123,7 @@ def match_image(
 
 
 def best_rows(labels: NDArray, scores: NDArray, most: int) -> NDArray:
-    """The best detections of each class, all by falling score."""
+    """Indices of the best detections of each class, by descending score."""
     order = np.argsort(-scores, kind='stable')
     by_class = order[np.argsort(labels[order], kind='stable')]
     _, starts, counts = np.unique(
@@ -146,14 +146,15 @@ def match_class(
 ) -> NDArray[np.intp]:
     """Match detections with objects of their class, the best score first.
 
-    A detection takes the free object that it overlaps most, the last of
-    equal ones, and one that is left out only if there is no other. A crowd
-    stays free.
+    A detection takes the free object with the highest IoU, the last of equal
+    ones. It takes an object that does not count only if there is no other. A
+    crowd stays free.
 
     Args:
-        ious: By falling score, shape (D, G).
-        crowd: Shape (G,).
-        left_out: By area range, shape (A, G).
+        ious: IoU by descending score, shape (D, G).
+        crowd: Flags of crowds, shape (G,).
+        left_out: Whether an object does not count, by area range, shape
+            (A, G).
 
     Returns:
         Index of the object or `NONE`, shape (A, T, D).

@@ -1,4 +1,4 @@
-"""All numbers of a metric, as the page and the files hold them."""
+"""All numbers of a metric for the page and the files."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,20 +31,20 @@ from .score_curves import (
 def numbers_of(
     columns: Columns, classes: Sequence[str], score: float | None = None
 ) -> dict[str, Any]:
-    """Numbers of all classes together and of each.
+    """Compute the numbers of all classes together and of each class.
 
     Args:
         columns: Detections and objects.
         classes: Names of the classes.
-        score: Least score of the confusion matrix. None: where F1 of all
-            classes together is largest.
+        score: Least score of the confusion matrix. None: the score at which
+            F1 of all classes together is largest.
     """
     found = precisions(columns)
     errors = error_counts(columns)
     best = best_threshold(ranked(columns))
     if score is None:
         score = best['score']
-    # Where no detection is right, all of them are shown.
+    # If no detection is right, all of them are shown.
     score = float(columns.scores.min(initial=1)) if score is None else score
     costs = error_costs(columns)
     return dict(
@@ -71,7 +71,7 @@ def numbers_of(
 
 
 def named(counts: NDArray) -> dict[str, int]:
-    """Numbers of errors by the name of their kind."""
+    """Number of errors by the name of their kind."""
     return {name: int(counts[kind]) for kind, name in ERRORS.items()}
 
 
@@ -138,10 +138,10 @@ def curves_of(
 
 
 def class_mean(precision: NDArray) -> list[float]:
-    """Mean over classes with objects, shape (R, C) to R numbers."""
+    """Average (R, C) over classes with objects."""
     return np.nanmean(precision, axis=1).tolist()
 
 
 def with_none(values: NDArray) -> list[float | None]:
-    """Numbers for JSON, which knows no NaN."""
+    """Replace NaN, which JSON lacks, by None."""
     return [None if np.isnan(x) else float(x) for x in values]

@@ -1,4 +1,4 @@
-"""The page of an evaluation, in one HTML file that needs no network."""
+"""Page of an evaluation, as one HTML file that needs no network."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -38,10 +38,10 @@ NOTE = '<p class="note">{}</p>'
 
 
 def page_html(content: Mapping[str, Any], sheets: Mapping[str, bytes]) -> str:
-    """The whole page.
+    """Make the page.
 
     Args:
-        content: What evaluation.json holds.
+        content: Content of evaluation.json.
         sheets: JPEG of the worst images, by metric.
 
     Raises:
@@ -89,7 +89,7 @@ def summary_html(metrics: Mapping[str, dict]) -> str:
 def metric_html(
     metric: str, numbers: Mapping[str, Any], classes: list[str], sheet: bytes
 ) -> list[str]:
-    """Sections of a metric."""
+    """HTML of the sections of a metric."""
     title = TITLES[metric]
 
     def drawn(name: str, figure: Any) -> str:
@@ -100,23 +100,23 @@ def metric_html(
     all_classes = 'No detection is right.'
     if best['score'] is not None:
         all_classes = (
-            f'Of all classes together F1 is largest, {best["F1"]:.3f}, from '
-            f'score {best["score"]:.3f} on: precision '
+            f'F1 of all classes together is largest, {best["F1"]:.3f}, at a '
+            f'score threshold of {best["score"]:.3f}: precision '
             f'{best["precision"]:.3f}, recall {best["recall"]:.3f}.'
         )
     return [
         f'<h2>{title}: by class</h2>',
         classes_html(numbers['by_class']),
         NOTE.format(
-            'AP by size of objects; the score from which on F1 at IoU .5 is '
-            'largest, with precision and recall there.'
+            'AP by size of objects; the score threshold at which F1 at IoU .5 '
+            'is largest, and its precision and recall.'
         ),
         f'<h2>{title}: precision and recall</h2>',
         drawn('recall', recall_figure(numbers)),
         NOTE.format(
-            'As COCO interpolates it: the best precision at this recall or a '
+            'Interpolated as in COCO: the best precision at this recall or a '
             f'higher one. {thin}Click in the legend to show or hide a line, '
-            'double-click for it alone.'
+            'double-click to show only this line.'
         ),
         drawn('thresholds', threshold_figure(numbers)),
         f'<h2>{title}: score threshold</h2>',
@@ -127,31 +127,30 @@ def metric_html(
         f'<h2>{title}: confusion</h2>',
         drawn('confusion', confusion_figure(numbers, classes)),
         NOTE.format(
-            f'Objects by rows, at IoU .5 and scores from '
+            f'Rows are objects, at IoU .5 and scores from '
             f'{numbers["score_thr"]:.3f} on. The diagonal counts true '
-            'positives; the last column is missed objects, the last row is '
-            'false detections: background and duplicates. Colours are shares '
-            'of a row.'
+            'positives. The last column counts missed objects, the last row '
+            'false detections: background and duplicates. Colours are '
+            'fractions of a row.'
         ),
         f'<h2>{title}: errors</h2>',
         drawn('errors', error_figure(numbers)),
         errors_html(numbers),
         NOTE.format(
-            'Kinds of TIDE (arXiv 2008.08115), of all detections whatever '
-            'their score. The cost is what AP at IoU .5 gains if errors of '
-            'this kind alone are corrected, so costs do not add up. A '
-            'missed object is one that no detection of a wrong class or poor '
-            'localisation was meant for; both: IoU .1 to .5 with an object '
-            'of another class.'
+            'Kinds of TIDE (arXiv 2008.08115) over detections of all scores. '
+            'The cost is the gain of AP at IoU .5 if only errors of this kind '
+            'are corrected, so costs do not add up. An object is missed if it '
+            'has no detection of a wrong class or poor localisation either; '
+            'both: IoU .1 to .5 with an object of another class.'
         ),
         f'<h2>{title}: calibration of scores</h2>',
         calibration_html(metric, numbers['calibration']),
         f'<h2>{title}: worst images</h2>',
         NOTE.format(
-            'Truth to the left, detections from score '
-            f'{numbers["score_thr"]:.3f} on to the right. The worst have the '
-            'largest sum of scores of false detections, of 1 for each object '
-            'that is not found, and of 1 less its score for one that is. '
+            'Truth on the left, detections from score '
+            f'{numbers["score_thr"]:.3f} on, on the right. The worst images '
+            'have the largest sum of the score of each false detection, 1 for '
+            'each missed object, and 1 minus the score for each found object. '
             'Click to enlarge.'
         ),
         zoomed(sheet, 'worst images, truth and detections', 'jpeg'),
@@ -198,13 +197,13 @@ def errors_html(numbers: Mapping[str, Any]) -> str:
 
 def calibration_html(metric: str, calibration: Mapping | None) -> str:
     if calibration is None:
-        return '<p>Scores are no probabilities: some are not in 0 to 1.</p>'
+        return '<p>Scores are not probabilities: some are not in 0 to 1.</p>'
     plot = figure_html(
         calibration_figure(calibration), f'{metric}-calibration'
     )
     note = NOTE.format(
-        'Precision of detections with like scores. ECE is the mean distance '
-        'of precision and score over bins, weighted by detections, so many '
-        'low scores weigh much.'
+        'Precision of detections with similar scores. ECE is the mean '
+        'difference of precision and score over bins, weighted by detections, '
+        'so the many low scores dominate.'
     )
     return f'<p>ECE {calibration["ECE"]:.3f}</p>{plot}{note}'

@@ -1,4 +1,4 @@
-"""Detections of a COCO result file, of any detector."""
+"""Detections from a COCO result file of any detector."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from .matching import Detections
 from .truth import BOXES, MASKS, Truth
 
 FIELDS = {**IDS, 'score': (is_finite, 'a finite number')}
-"""What a detection needs beside its box or mask."""
+"""Required fields of a detection besides its box or mask."""
 
 
 class Found(NamedTuple):
@@ -26,8 +26,8 @@ class Found(NamedTuple):
 
     Attributes:
         image_id: Id of the image.
-        path: Its file, None where that is not known.
-        by_metric: Detections with boxes, and those with masks.
+        path: Path of its file, None if unknown.
+        by_metric: Detections as boxes and as masks.
     """
 
     image_id: Any
@@ -36,16 +36,17 @@ class Found(NamedTuple):
 
 
 def nothing(metrics: Sequence[str]) -> dict[str, Detections]:
-    """Detections of an image in which there are none."""
+    """Detections of an image without any."""
     none = np.zeros(0)
     return {name: with_areas(none.astype(int), [], none) for name in metrics}
 
 
 def read_records(path: Path) -> list[dict]:
-    """Detections of a result file.
+    """Read the detections of a result file.
 
     Raises:
-        ValueError: It cannot be read, is empty, or not in COCO's format.
+        ValueError: The file cannot be read, is empty, or is not in COCO's
+            format.
     """
     records = read_list(path)
     if not records:
@@ -66,8 +67,8 @@ def shape_error(record: Mapping) -> str:
         return '' if has_mask else ' has neither bbox nor segmentation'
     if not has_box(record) or min(record['bbox'][2:]) < 0:
         return (
-            f' has bbox {record["bbox"]!r}, not [x, y, width, height], '
-            'neither side below 0'
+            f' has bbox {record["bbox"]!r}, not [x, y, width, height] with no '
+            'negative side'
         )
     return ''
 
@@ -127,8 +128,8 @@ def renumber(
         ids = dict(known)
         if len(ids) < len(known):
             raise ValueError(
-                f'{truth.path} names two entries alike, so {key} cannot be '
-                'matched by name: predict with --ann-file'
+                f'{truth.path} has two entries of the same name, so {key} '
+                'cannot be matched by name: predict with --ann-file'
             )
         used = dict.fromkeys(record[key] for record in records)
         absent = [names[item] for item in used if names[item] not in ids]
@@ -143,16 +144,16 @@ def renumber(
 
 
 def metrics_of(path: Path, records: Sequence[Mapping]) -> list[str]:
-    """What can be evaluated: boxes, and masks where there are any.
+    """Metrics that can be evaluated: boxes, and masks if there are any.
 
     Raises:
-        ValueError: Some detections have masks, others have not.
+        ValueError: Only some detections have masks.
     """
     masks = [bool(record.get('segmentation')) for record in records]
     if any(masks) and not all(masks):
         raise ValueError(
-            f'{path}[{masks.index(False)}] has no segmentation, others have '
-            'one: write all with masks or all without'
+            f'{path}[{masks.index(False)}] has no segmentation, but others '
+            'do: write all detections with masks or all without'
         )
     return [BOXES, MASKS] if masks[0] else [BOXES]
 
@@ -169,9 +170,9 @@ def found_in(
     Args:
         path: Result file, for messages.
         records: Its detections.
-        metrics: What to evaluate.
+        metrics: Metrics to evaluate.
         truth: The annotation file.
-        images: Folder of the images, None where that is not known.
+        images: Folder of the images, None if unknown.
 
     Raises:
         ValueError: A mask cannot be read.

@@ -1,7 +1,7 @@
 """Precision, recall and F1 over the score, and calibration, at an IoU of .5.
 
-A detection counts as right if COCO's matching, of all sizes, finds it so;
-those that match a crowd do not count.
+A detection is right if it matches an object in COCO's matching of all sizes.
+Detections that match a crowd do not count.
 """
 
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ STEPS = 100
 
 
 class Ranked(NamedTuple):
-    """Detections that count, by falling score.
+    """Detections that count, by descending score.
 
     Attributes:
         scores: Shape (D,).
@@ -48,12 +48,12 @@ def ranked(columns: Columns, label: int | None = None) -> Ranked:
 def rates(
     right: NDArray, kept: NDArray, num: int
 ) -> tuple[NDArray, NDArray, NDArray]:
-    """Precision, recall and F1; precision is NaN where nothing is kept.
+    """Precision, recall and F1; precision is NaN without detections.
 
     Args:
-        right: True positives.
-        kept: Detections.
-        num: Objects.
+        right: Number of true positives.
+        kept: Number of detections.
+        num: Number of objects.
     """
     precision = np.divide(
         right, kept, out=np.full(len(kept), np.nan), where=kept > 0
@@ -64,11 +64,11 @@ def rates(
 
 
 def best_threshold(items: Ranked) -> dict[str, float | None]:
-    """Score from which on F1 is largest, the higher one of equal F1.
+    """Find the score threshold of the largest F1, on ties the highest.
 
     Returns:
-        `score`, `precision`, `recall` and `F1`; all None where no detection
-        is right.
+        `score`, `precision`, `recall` and `F1`; all None if no detection is
+        right.
     """
     # Detections of equal scores are kept together.
     ends = np.flatnonzero(np.diff(items.scores, append=-np.inf))
@@ -87,7 +87,7 @@ def best_threshold(items: Ranked) -> dict[str, float | None]:
 
 
 def score_grid(columns: Columns) -> NDArray:
-    """Scores of a curve: from 0 to 1, or further where scores do."""
+    """Scores of a curve: from 0 to 1, or wider if there are other scores."""
     low = min(0, columns.scores.min(initial=0))
     high = max(1, columns.scores.max(initial=1))
     return np.linspace(low, high, STEPS + 1)
@@ -96,23 +96,23 @@ def score_grid(columns: Columns) -> NDArray:
 def over_scores(
     items: Ranked, grid: NDArray
 ) -> tuple[NDArray, NDArray, NDArray]:
-    """Precision, recall and F1 of what scores as much as each threshold."""
+    """Precision, recall and F1 at each score threshold."""
     kept = np.searchsorted(-items.scores, -grid, side='right')
     right = np.concatenate([[0], items.right.cumsum()])[kept]
     return rates(right, kept, items.num)
 
 
 def calibration(items: Ranked) -> dict[str, Any] | None:
-    """How precise detections are whose scores are alike.
+    """Compare precision and score of detections in bins of score.
 
-    Detection's expected calibration error, as in Küppers et al.,
-    Multivariate Confidence Calibration for Object Detection,
-    https://arxiv.org/abs/2004.13546, over the score alone.
+    Detection expected calibration error, as in Küppers et al., Multivariate
+    Confidence Calibration for Object Detection,
+    https://arxiv.org/abs/2004.13546, by score only.
 
     Returns:
-        `ECE`, the mean distance of precision and score, weighted by
+        `ECE`, the mean difference of precision and score, weighted by
         detections, and `bins` with `count`, mean `score` and `precision`,
-        None for an empty bin. None for all if a score is no probability.
+        None for an empty bin. None if a score is not a probability.
     """
     scores, right, _ = items
     if not len(scores) or scores.min() < 0 or scores.max() > 1:

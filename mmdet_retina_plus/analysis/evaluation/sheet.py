@@ -1,4 +1,4 @@
-"""The sheet of the worst images: truth and detections side by side."""
+"""Sheet of the worst images: truth and detections side by side."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ CELL = 4.2
 LARGEST = 1200
 """Longest side of a drawn image in pixels."""
 LABELLED = 100
-"""Boxes of an image with a text; more are unreadable, and slow to draw."""
+"""Labelled boxes per image; more are unreadable and slow to draw."""
 TEXT = 0.03
 """Height of a text over the width of its image."""
 BLANK = 235
@@ -39,7 +39,7 @@ COLOURS = {
     Kind.BOTH: PINK,
     Kind.DUPLICATE: SKY,
     Kind.BACKGROUND: BLUE,
-    # Red stands out of a photograph; dashes tell it from vermilion.
+    # Red stands out in a photograph; dashes distinguish it from vermilion.
     Kind.MISSED: '#e00000',
     Kind.IGNORED: GREY,
 }
@@ -47,14 +47,14 @@ COLOURS = {
 
 
 class Worst(NamedTuple):
-    """An image of the sheet; compared by how bad it is.
+    """An image of the sheet; sorts by badness.
 
     Attributes:
-        badness: As `Collector.add` rates it.
-        order: Falls from one image to the next.
+        badness: See `Collector.add`.
+        order: Tie-breaker, which decreases from image to image.
         image_id: Id of the image.
-        path: Its file, None where that is not known.
-        found: Detections as they were matched.
+        path: Path of its file, None if unknown.
+        found: Detections in the order of matching.
     """
 
     badness: float
@@ -69,9 +69,9 @@ class Shape(NamedTuple):
 
     Attributes:
         outline: Box x, y, width, height, or a run-length encoded mask.
-        kind: What it is.
+        kind: Kind of the object or detection.
         style: Line style.
-        text: Beside it.
+        text: Label.
     """
 
     outline: Any
@@ -87,11 +87,11 @@ def draw_sheet(
     worst: Sequence[Worst],
     score: float,
 ) -> bytes:
-    """The JPEG of a sheet, a row for each image.
+    """Draw a sheet with one row per image, as JPEG.
 
     Args:
         truth: Objects.
-        metric: Whether boxes or masks are drawn.
+        metric: Metric, which decides whether to draw boxes or masks.
         columns: Kinds of the detections.
         worst: The images.
         score: Least score of a detection.
@@ -125,7 +125,7 @@ def draw_sheet(
 
 
 def height_of(truth: Truth, item: Worst) -> float:
-    """Height over width of an image, not too narrow to draw."""
+    """Height over width of an image, at least enough to draw."""
     height, width = truth.size(item.image_id)
     return float(np.clip(height / width, 0.2, 3))
 
@@ -148,7 +148,7 @@ def legend() -> list[Line2D]:
 
 
 def pixels_of(path: Path | None, size: tuple[int, int]) -> NDArray:
-    """RGB of an image of a height and width, grey if it cannot be read."""
+    """Read an image of a height and width as RGB; grey if that fails."""
     pixels = None
     if path is not None and path.is_file():
         pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
@@ -161,7 +161,7 @@ def pixels_of(path: Path | None, size: tuple[int, int]) -> NDArray:
 
 
 def show(axes: Any, pixels: NDArray, size: tuple[int, int]) -> None:
-    """An image over the coordinates of its objects, pale behind lines."""
+    """Show an image in the coordinates of its objects, pale behind lines."""
     height, width = size
     axes.imshow(pixels // 4 * 3 + 63, extent=(0, width, height, 0))
     axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
@@ -171,9 +171,9 @@ def show(axes: Any, pixels: NDArray, size: tuple[int, int]) -> None:
 def truth_shapes(
     truth: Truth, metric: str, columns: Columns, item: Worst, score: float
 ) -> list[Shape]:
-    """Objects, those that are not found first.
+    """Objects, missed ones first.
 
-    One is found if its detection is on the sheet.
+    An object is found if its detection is on the sheet.
     """
     objects = truth.of_image(item.image_id, metric)
     (rows,) = np.nonzero(columns.object_images == -item.order)
@@ -210,7 +210,7 @@ def found_shapes(
 
 
 def draw_shapes(axes: Any, title: str, shapes: Sequence[Shape]) -> None:
-    """Outlines, the first on top, and the texts of the first ones."""
+    """Draw outlines, the first on top, and the labels of the first ones."""
     if len(shapes) > LABELLED:
         title = f'{title}, {LABELLED} of {len(shapes):,} labelled'
     # A dollar in a name is no formula.
@@ -257,7 +257,7 @@ def outlines(shape: Any) -> list[NDArray]:
     """Closed lines around a box x, y, width, height or a mask, (N, 2)."""
     if isinstance(shape, dict):
         x, y, width, height = mask_util.toBbox(shape).astype(int).tolist()
-        # The box alone: a large image takes seconds.
+        # Decode the box only, since a large image takes seconds.
         pixels = mask_util.decode(shape)[y : y + height, x : x + width]
         parts, _ = cv2.findContours(
             np.ascontiguousarray(pixels),

@@ -9,14 +9,14 @@ BACKGROUND = 'background'
 
 
 def as_csv(rows: Iterable[Sequence[Any]]) -> str:
-    """Lines of a CSV file; None is an empty cell."""
+    """Format rows as CSV; None is an empty cell."""
     file = StringIO()
     csv.writer(file, lineterminator='\n').writerows(rows)
     return file.getvalue()
 
 
 def classes_csv(numbers: Mapping[str, dict]) -> str:
-    """A line for each metric and class: AP, best threshold, errors."""
+    """One line per metric and class: AP, best threshold, errors."""
     lines = []
     for metric, item in numbers.items():
         for of_class in item['by_class']:
@@ -33,9 +33,9 @@ def classes_csv(numbers: Mapping[str, dict]) -> str:
 
 
 def curves_csv(numbers: Mapping[str, dict]) -> str:
-    """Curves of all classes and of each, a line for each point.
+    """Curves of all classes together and of each, one line per point.
 
-    Both recall and score run over 101 points.
+    Recall and score have 101 points each.
     """
     keys = (
         *('precision_50', 'precision_75', 'precision_mean'),
@@ -64,7 +64,7 @@ def curves_csv(numbers: Mapping[str, dict]) -> str:
 
 
 def confusion_csv(matrix: Sequence[Sequence[int]], classes: list[str]) -> str:
-    """The matrix, a row for each class of objects."""
+    """Confusion matrix, one row per class of objects."""
     names = [*classes, BACKGROUND]
     rows = [[name, *row] for name, row in zip(names, matrix, strict=True)]
     return as_csv([['object', *names], *rows])

@@ -18,26 +18,26 @@ BOXES, MASKS = 'bbox', 'segm'
 
 
 class Truth:
-    """Images and objects that detections are compared with.
+    """Images and objects to compare detections with.
 
-    Objects of other categories and of images that are not listed are left
-    out, as pycocotools does.
+    Objects of other categories and of unlisted images are left out, as in
+    pycocotools.
 
     Attributes:
-        path: The annotation file.
-        categories: Id of each class, ascending, which labels count.
+        path: Annotation file.
+        categories: Category id of each label, ascending.
         classes: Name of each class.
-        images: Image of each id, ids ascending.
-        numbers: Position of each id in `images`.
+        images: Image by id, ids ascending.
+        numbers: Index of each id in `images`.
 
     Args:
         path: Annotation file.
-        coco: Its content, checked by `read_truth`.
+        coco: Content of the file, checked by `read_truth`.
         categories: Ids to keep. None: all.
 
     Raises:
-        ValueError: There are no such objects, one has no box, or the areas of
-            all are out of range.
+        ValueError: There are no such objects, an object has no box, or all
+            areas are out of range.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Truth:
             if not item.get('iscrowd')
         ):
             raise ValueError(
-                f'{path}: the area of no object lies between {least} and '
+                f'{path}: no object has an area between {least} and '
                 f'{largest:.0e}, so COCO counts none: write areas in pixels'
             )
         self.has_masks = all(item.get('segmentation') for item in kept)
@@ -130,15 +130,15 @@ class Truth:
 
 
 def id_order(number: Any) -> tuple[bool, Any]:
-    """Key to sort ids, which may be numbers and texts."""
+    """Key to sort ids, which may be numbers and strings."""
     return isinstance(number, str), number
 
 
 def read_truth(path: Path) -> dict[str, Any]:
-    """Content of an annotation file.
+    """Read an annotation file.
 
     Raises:
-        ValueError: It is missing, or not in COCO's format.
+        ValueError: The file is missing or not in COCO's format.
     """
     coco = read_json(str(path))
     check_coco(path, coco)

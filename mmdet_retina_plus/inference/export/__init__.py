@@ -1,1 +1,1 @@
-"""Trained detectors as ONNX files, compared with their checkpoints."""
+"""Export of trained detectors to ONNX, checked against the checkpoint."""

@@ -1,4 +1,4 @@
-"""Whether two sets of detections are the same but for rounding."""
+"""Check that two sets of detections agree up to rounding."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,13 +9,14 @@ from .detections import Found
 
 
 class Tolerance(NamedTuple):
-    """Largest differences between a checkpoint and its file.
+    """Allowed differences between a checkpoint and its file.
 
     Attributes:
-        score: Of a score.
-        box: Of a coordinate, in pixels.
-        mask: Of a mask's probability.
-        iou: Of an IoU beside the threshold of NMS, which it may cross.
+        score: Difference of scores.
+        box: Difference of coordinates in pixels.
+        mask: Difference of mask probabilities.
+        iou: Difference of an IoU and the threshold of NMS that rounding may
+            bridge.
     """
 
     score: float
@@ -29,13 +30,13 @@ HALF = Tolerance(score=0.01, box=1.0, mask=0.1, iou=0.05)
 
 
 class Difference(NamedTuple):
-    """Largest differences of what two sets of detections share.
+    """Largest differences of matched detections.
 
     Attributes:
-        score: Of a score.
-        box: Of a coordinate, in pixels.
-        mask: Of a mask's probability.
-        close_calls: Unmatched detections that rounding explains.
+        score: Difference of scores.
+        box: Difference of coordinates in pixels.
+        mask: Difference of mask probabilities.
+        close_calls: Number of unmatched detections that rounding explains.
     """
 
     score: float = 0.0
@@ -44,7 +45,7 @@ class Difference(NamedTuple):
     close_calls: int = 0
 
     def join(self, other: 'Difference') -> 'Difference':
-        """The larger of each, and all close calls."""
+        """Larger of each difference, and the sum of close calls."""
         return Difference(
             max(self.score, other.score),
             max(self.box, other.box),
@@ -60,25 +61,27 @@ def compare(
     test_cfg: Any,
     candidates: Callable[[], Found] | None = None,
 ) -> Difference:
-    """Largest differences of the detections of a checkpoint and a file.
+    """Compare the detections of a checkpoint and a file.
 
-    Each detection needs one of the same label on the other side, whatever
-    their order, since equal scores have none. One may be missing where
-    rounding decides: at the score threshold, at the end of a full list, at
-    the IoU threshold of NMS, where it suppresses or is suppressed by another
-    that is missing, or where NMS kept the other of two of equal score.
+    Each detection must match one of the same label on the other side, in any
+    order. It may be missing if rounding decides: at the score threshold, at
+    the end of a full list, at the IoU threshold of NMS, if it suppresses or is
+    suppressed by another missing one, or if NMS kept the other of two
+    detections of equal score.
 
     Args:
         checkpoint: Detections of the checkpoint.
         file: Detections of the file.
-        tolerance: Largest difference of a pair.
+        tolerance: Allowed differences of a pair.
         test_cfg: Options of the box head, with the thresholds.
-        candidates: Returns the checkpoint's detections before NMS, which tell
-            a tie from a wrong box. None: no tie is accepted.
+        candidates: Returns the checkpoint's detections before NMS, to
+            distinguish ties from wrong boxes. None: no tie is accepted.
+
+    Returns:
+        The largest differences.
 
     Raises:
-        ValueError: A detection is unmatched, and rounding does not explain
-            it.
+        ValueError: A detection is unmatched and not explained by rounding.
     """
     left = list(range(len(file.scores)))
     unmatched: list[tuple[Found, int]] = []
@@ -120,12 +123,12 @@ def ties_of(
     tolerance: Tolerance,
     test_cfg: Any,
 ) -> list[tuple[Found, int]]:
-    """Unmatched detections that are the other of two of equal score.
+    """Find unmatched detections that are ties of equal score in NMS.
 
     Args:
-        unmatched: Detections of the checkpoint.
+        unmatched: Unmatched detections of the checkpoint.
         file: Detections of the file.
-        left: Indices of the unmatched ones among them.
+        left: Indices of the unmatched detections of the file.
         candidates: The checkpoint's detections before NMS.
         tolerance: Largest difference of equal scores and boxes.
         test_cfg: Options of the box head.
@@ -153,7 +156,7 @@ def ties_of(
 def mask_gap(
     one: np.ndarray | None, i: int, other: np.ndarray | None, j: int
 ) -> float:
-    """Largest difference of two masks; 0 where a detection has none."""
+    """Largest difference of two masks; 0 if a detection has none."""
     if one is None or other is None or i >= len(one) or j >= len(other):
         return 0.0
     return float(np.abs(one[i] - other[j]).max())
@@ -162,7 +165,7 @@ def mask_gap(
 def gaps(
     one: Found, index: int, other: Found, candidates: list[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Difference of score and box to candidates; infinite to other labels."""
+    """Differences of score and box to candidates; inf for other labels."""
     score = np.abs(other.scores[candidates] - one.scores[index])
     box = np.abs(other.boxes[candidates] - one.boxes[index]).max(
         axis=1, initial=0
@@ -182,7 +185,7 @@ def check_unmatched(
     """Refuse unmatched detections that rounding does not explain.
 
     Raises:
-        ValueError: With the first of them.
+        ValueError: Names the first of them.
     """
     most, iou_thr = test_cfg.max_per_img, test_cfg.nms.iou_threshold
     last = [
@@ -192,8 +195,8 @@ def check_unmatched(
     limit = max(test_cfg.get('score_thr', 0), *last) + tolerance.score
     both = np.concatenate([checkpoint.boxes, file.boxes])
     labels = np.concatenate([checkpoint.labels, file.labels])
-    # An explained detection that NMS kept on one side alone explains those
-    # that it suppresses, and they those that they suppress: until no more.
+    # A detection that NMS kept on one side only explains those that it
+    # suppresses, which explain those that they suppress, and so on.
     explained = list(ties)
     left = [
         item for item in unmatched if not any(same(item, tie) for tie in ties)
@@ -234,7 +237,7 @@ def at_threshold(
     iou_thr: float,
     margin: float,
 ) -> bool:
-    """Whether another box of its label overlaps a detection by `iou_thr`."""
+    """Whether a box of the same label has an IoU at the threshold of NMS."""
     near = boxes[labels == side.labels[index]]
     gap = np.abs(overlaps(side.boxes[index], near) - iou_thr)
     return bool((gap <= margin).any())

@@ -1,4 +1,4 @@
-"""What a user of an exported file has to know: metadata, and notes."""
+"""Metadata of an exported file, and notes for its user."""
 
 import json
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ def metadata(
     fp16: bool,
     tolerance: Any,
 ) -> dict[str, str]:
-    """What a user of the file has to know, as texts or JSON."""
+    """Make the metadata of a file, as strings or JSON."""
     test_cfg = model.bbox_head.test_cfg
     names = model.dataset_meta['classes']
     if not unused_names(cfg, names):
@@ -45,7 +45,7 @@ def metadata(
 
 
 def versions() -> dict[str, str]:
-    """Version of each host that is installed under its usual name."""
+    """Versions of host packages installed under their usual names."""
     found = {}
     for name in ('mmdet_retina_plus', *HOSTS):
         try:
@@ -56,7 +56,7 @@ def versions() -> dict[str, str]:
 
 
 def notes_on(model: Any, raw: bool) -> list[str]:
-    """Lines on what the file lacks."""
+    """Notes on what the file lacks."""
     notes = []
     if raw and getattr(model, '_runs_roi_head', False):
         notes.append('a raw file has boxes only, masks need those after NMS')
@@ -75,11 +75,11 @@ def notes_on_size(
     canvas: dict[str, Any],
     sizes: Sequence[tuple[int, int]],
 ) -> list[str]:
-    """A line where a static file pads or shrinks images.
+    """Note that a static file pads or shrinks images.
 
     Args:
-        rule: How the config resizes.
-        canvas: How the file's images are resized.
+        rule: Resize rule of the config.
+        canvas: Resize rule of the file.
         sizes: Width and height of compared images.
     """
     from .resize_rule import new_size, shrunk

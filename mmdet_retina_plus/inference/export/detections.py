@@ -1,4 +1,4 @@
-"""Detections of an image by a checkpoint, and by the outputs of its file."""
+"""Detections of a checkpoint, and from the outputs of its file."""
 
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from mmengine.config import ConfigDict
 
 
 class Found(NamedTuple):
-    """Detections of an image, by falling score.
+    """Detections in an image, by descending score.
 
     Attributes:
         boxes: Shape (n, 4).
@@ -34,13 +34,13 @@ def run_checkpoint(
     with_mask: bool,
     size: tuple[int, int] | None = None,
 ) -> Found:
-    """What a detector finds in a resized RGB image (H, W, 3), by mmdet.
+    """Detect in a resized RGB image (H, W, 3) by mmdet.
 
     Args:
         model: The detector.
-        image: The rest of it, right and below, is padding.
-        with_mask: Whether masks are asked for.
-        size: Width and height without the padding. None: there is none.
+        image: Image, padded on the right and below.
+        with_mask: Whether to predict masks.
+        size: Width and height without padding. None: no padding.
     """
     shape = image.shape[:2] if size is None else size[::-1]
     sample = DetDataSample(
@@ -76,7 +76,7 @@ def run_checkpoint(
 def run_before_nms(
     model: BaseDetector, image: np.ndarray, size: tuple[int, int] | None = None
 ) -> Found:
-    """What `run_checkpoint` finds before NMS and the limit."""
+    """Detections of `run_checkpoint` before NMS and the limit."""
     head = model.bbox_head
     test_cfg = head.test_cfg
     # No IoU exceeds 1.
@@ -98,7 +98,7 @@ def found_of(instances: Any) -> Found:
 
 
 def unpad(outputs: list[np.ndarray], image: int = 0) -> Found:
-    """Detections of an image of a file's outputs, without padding."""
+    """Detections in an image from a file's outputs, without padding."""
     boxes, scores, labels, *masks = (output[image] for output in outputs)
     count = int((scores > 0).sum())
     return Found(
@@ -110,12 +110,12 @@ def unpad(outputs: list[np.ndarray], image: int = 0) -> Found:
 
 
 def suppress(boxes: np.ndarray, scores: np.ndarray, test_cfg: Any) -> Found:
-    """Detections of raw outputs, by mmdet's NMS.
+    """Apply mmdet's NMS to raw outputs.
 
     Args:
-        boxes: Of all anchors, shape (A, 4).
-        scores: Of all classes, shape (A, K).
-        test_cfg: Of the box head.
+        boxes: Boxes of all anchors, shape (A, 4).
+        scores: Scores of all classes, shape (A, K).
+        test_cfg: Options of the box head.
     """
     sides = boxes[:, 2:] - boxes[:, :2]
     large = (sides > test_cfg.get('min_bbox_size', -1)).all(axis=1)

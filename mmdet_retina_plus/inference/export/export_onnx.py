@@ -1,4 +1,4 @@
-"""Export a trained detector to ONNX, where onnxruntime finds the same."""
+"""Export a trained detector to ONNX, and compare it in onnxruntime."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -31,17 +31,17 @@ EXAMPLE = Path(__file__).with_name('example.py')
 
 
 class Exported(NamedTuple):
-    """What was written, and how near it is to the checkpoint.
+    """Written files, and how closely they agree with the checkpoint.
 
     Attributes:
         files: The ONNX file and its example.
         inputs: Name and shape of each input.
         outputs: Name and shape of each output.
-        num_images: Images that were compared.
-        num_found: Detections in them.
-        difference: Largest ones, a `Difference`.
-        tolerance: Allowed ones, a `Tolerance`.
-        notes: Lines on what may be surprising.
+        num_images: Number of compared images.
+        num_found: Number of detections in them.
+        difference: Largest differences, a `Difference`.
+        tolerance: Allowed differences, a `Tolerance`.
+        notes: Notes on limitations.
     """
 
     files: list[Path]
@@ -71,38 +71,39 @@ def export_onnx(
     """Write a detector as an ONNX file, and an example that runs it.
 
     The file takes uint8 RGB images (N, H, W, 3), resized by the rule in its
-    metadata; normalisation, decoding and NMS are inside. It is compared with
+    metadata. It includes normalisation, decoding and NMS. It is compared with
     the checkpoint on real images before it is written.
 
     Args:
         config: Config file of mmdet.
-        checkpoint: File or address.
+        checkpoint: File or URL.
         out: ONNX file.
-        raw: Leave NMS and masks out: boxes of all anchors, and their scores.
-        dynamic: Take any size and any number of images.
-        fp16: Half precision inside of the network.
-        images: File, folder or glob pattern to compare on. None: those of the
-            config's test set.
-        num_images: Images to compare on, spread over all.
-        overwrite: Whether existing files are replaced.
+        raw: Whether to leave out NMS and masks, and output the boxes and
+            scores of all anchors.
+        dynamic: Whether to accept any size and number of images.
+        fp16: Whether the network computes in half precision.
+        images: File, folder or glob pattern to compare on. None: the config's
+            test images.
+        num_images: Number of images to compare on, evenly spread.
+        overwrite: Whether to replace existing files.
         cfg_options: Changes of the config, each KEY=VALUE.
-        progress: Passes images on and shows how many are done.
+        progress: Wraps an iterable to show progress.
 
     Raises:
-        ValueError: The detector cannot be exported, the file's detections are
-            not the checkpoint's, or a file exists; nothing is written.
+        ValueError: The detector cannot be exported, the detections differ from
+            the checkpoint's, or a file exists; nothing is written.
         ImportError: The environment is broken, or lacks onnx or onnxruntime.
         OSError: A file cannot be read or written.
     """
     if out.suffix != '.onnx':
-        raise ValueError(f'--out {out} is no ONNX file: end it in .onnx')
+        raise ValueError(f'--out {out} must end in .onnx')
     example = out.with_name(f'{out.stem}_example.py')
     check_kinds(config, [checkpoint])
     for file in (out, example):
         check_out(file, [config, checkpoint])
         if file.exists() and not overwrite:
             raise ValueError(
-                f'{file} exists: name another --out, or give --overwrite'
+                f'{file} exists: name another --out, or use --overwrite'
             )
     check_installed()
     found = find_images(images) if images else []
@@ -160,7 +161,7 @@ def export_onnx(
 
 
 def check_installed() -> None:
-    """Refuse to start without what writes and runs the file.
+    """Check that onnx and onnxruntime are installed.
 
     Raises:
         ImportError: With the command that installs it.
@@ -179,7 +180,7 @@ def images_of_config(cfg: Any) -> list[ListedImage]:
     """Images of the config's test set that exist.
 
     Raises:
-        ValueError: It names no annotation file, or none of its images exists.
+        ValueError: There is no annotation file, or no image exists.
     """
     config = next(datasets_in(cfg.test_dataloader.dataset))
     try:
@@ -192,13 +193,13 @@ def images_of_config(cfg: Any) -> list[ListedImage]:
     except ValueError as error:
         raise ValueError(
             f'No images to compare on in the test set of the config: {error}; '
-            'name some by --images'
+            'name images with --images'
         ) from error
     return [image for image in listed if image.path.is_file()]
 
 
 def spread(listed: Sequence[ListedImage], most: int) -> list[ListedImage]:
-    """So many of the images, from the first on at equal distances."""
+    """Select evenly spaced images, starting with the first."""
     count = min(most, len(listed))
     return [listed[i * len(listed) // count] for i in range(count)]
 
@@ -212,22 +213,25 @@ def compare_all(
     tolerance: Any,
     progress: Callable[[Iterable[Any]], Iterable[Any]],
 ) -> tuple[int, Any]:
-    """Number of detections, and the largest `Difference`.
+    """Compare file and checkpoint on images.
 
-    The first image is seen twice: in a batch with its mirror image, or as its
-    left half, which leaves more of a canvas empty.
+    The first image is used twice: also in a batch with its mirror image, or as
+    its left half, which leaves more of a canvas empty.
 
     Args:
         model: The detector.
-        session: Of onnxruntime, with the file.
-        listed: Images to look at.
-        rule: How they are resized.
-        dynamic: Whether the file takes batches of any size.
+        session: Session of onnxruntime with the file.
+        listed: Images to compare on.
+        rule: Resize rule of the file.
+        dynamic: Whether the file accepts batches of any size.
         tolerance: Allowed differences.
-        progress: Passes images on.
+        progress: Wraps an iterable to show progress.
+
+    Returns:
+        Number of detections, and the largest `Difference`.
 
     Raises:
-        ValueError: The file's detections differ more; with the image.
+        ValueError: Detections differ by more; names the image.
         OSError: An image cannot be read.
     """
     from .compare import Difference, compare

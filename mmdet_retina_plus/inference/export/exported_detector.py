@@ -1,6 +1,6 @@
-"""A detector from pixels to final boxes, without a step that data decide.
+"""A detector from pixels to final boxes without data-dependent control flow.
 
-It computes what mmdet's `predict` does, in tensors of fixed length. Images
+It computes the same as mmdet's `predict`, in tensors of fixed length. Images
 with fewer detections are padded with score 0.
 """
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .operators import nms_mask, roi_align
 
 Limit = tuple[int, int] | tuple[Tensor, ...]
-"""Width and height that boxes end at; tensors (N, 1) for each image's own."""
+"""Width and height that boxes are clipped to; tensors (N, 1) if per image."""
 
 
 class Candidates(NamedTuple):
@@ -22,7 +22,7 @@ class Candidates(NamedTuple):
 
     Attributes:
         boxes: Decoded and clipped.
-        scores: 0 where a row is padding.
+        scores: Scores, 0 in rows of padding.
         labels: Index of the class.
     """
 
@@ -36,9 +36,9 @@ class ExportedDetector(nn.Module):
 
     Args:
         model: A detector that `check_exportable` accepts.
-        raw: Whether all anchors' boxes and scores are the result.
+        raw: Whether to return the boxes and scores of all anchors.
         half: Whether the network computes in half precision. Pixels, boxes
-            and scores stay in single.
+            and scores stay in single precision.
     """
 
     mean: Tensor
@@ -63,7 +63,7 @@ class ExportedDetector(nn.Module):
         )
         self.register_buffer('mean', mean.detach().clone().float())
         self.register_buffer('std', std.detach().clone().float())
-        # Afterwards, since it rounds the preprocessor's mean and std, too.
+        # Afterwards, since `half` also rounds the preprocessor's mean and std.
         self.model = model.half() if half else model
 
     @property
@@ -83,9 +83,9 @@ class ExportedDetector(nn.Module):
         """Detections of images (N, H, W, 3), uint8 RGB.
 
         Args:
-            images: All of one size.
-            sizes: Width and height of each image without its padding, shape
-                (N, 2). Boxes end there. None: nothing is padded.
+            images: Images of equal size.
+            sizes: Width and height of each image without padding, shape
+                (N, 2), to which boxes are clipped. None: no padding.
 
         Returns:
             Boxes (N, n, 4) in pixels of the images, scores (N, n), labels
@@ -110,7 +110,7 @@ class ExportedDetector(nn.Module):
         return *found, self.masks(levels, found)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """The network's input (N, 3, H', W'), as the data preprocessor's."""
+        """Input (N, 3, H', W') of the network, as the data preprocessor's."""
         pixels = images.permute(0, 3, 1, 2)
         if self.reverses:
             pixels = pixels.flip(1)
@@ -185,7 +185,7 @@ class ExportedDetector(nn.Module):
         most = head.test_cfg.nms_pre
         levels = []
         for prior, score, delta, factor in self.level_outputs(outputs):
-            # Padded, so that each level has as many pairs as are taken.
+            # Padded, so that each level has enough pairs.
             best, pair = F.pad(score.flatten(1), (0, most)).topk(most, dim=1)
             valid = best > head.test_cfg.get('score_thr', 0)
             pair = pair.where(valid, 0)
@@ -217,7 +217,7 @@ class ExportedDetector(nn.Module):
         boxes, scores, labels = found
         apart = boxes
         if not cfg.nms.get('class_agnostic', False):
-            # As mmcv's batched_nms, whose rounding decides, too.
+            # Like mmcv's batched_nms, including its rounding.
             largest = (boxes * (scores > 0)[..., None]).amax(dim=(1, 2))
             apart = boxes + (labels * (largest + 1)[:, None])[..., None]
         kept = nms_mask(apart, scores, cfg.nms.iou_threshold, cfg.max_per_img)
@@ -248,7 +248,8 @@ class ExportedDetector(nn.Module):
             own = (target == number).float()[:, None]
             cells = roi_align(
                 levels[roi_head.start_level + number].float(),
-                # Others have no extent here: fine levels would sample many.
+                # Other RoIs get no extent, since fine levels would sample
+                # many points.
                 torch.cat([rois[:, :1], rois[:, 1:] * own], dim=1),
                 layer.output_size[0],
                 layer.spatial_scale,

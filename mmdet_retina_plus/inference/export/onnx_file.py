@@ -1,4 +1,4 @@
-"""Write a detector as an ONNX file's content, and run it."""
+"""Convert a detector to the content of an ONNX file, and run it."""
 
 import copy
 import warnings
@@ -28,20 +28,20 @@ def to_onnx(
     dynamic: bool,
     half: bool,
 ) -> bytes:
-    """A file's content.
+    """Convert a detector to the content of an ONNX file.
 
-    By torch.onnx's tracing: its successor, which traces symbolically, takes
-    twenty times as long and refuses images of one cell in a level.
+    It uses torch.onnx's tracing exporter. The newer exporter takes twenty
+    times as long and refuses images of one cell in a level.
 
     Args:
         model: A detector that `check_exportable` accepts.
-        rule: How its images are resized; it makes the size of a static file.
-        raw: Whether boxes of all anchors and their scores are the result.
-        dynamic: Whether sizes and number of images are open.
+        rule: Resize rule of the file, which sets the size of a static file.
+        raw: Whether to output the boxes and scores of all anchors.
+        dynamic: Whether size and number of images are dynamic.
         half: Whether the network computes in half precision.
 
     Raises:
-        ValueError: It has an operation that ONNX does not have.
+        ValueError: The detector has an operation that ONNX lacks.
     """
     detector = ExportedDetector(copy.deepcopy(model), raw, half).eval()
     image = np.zeros((*TRACED, 3), np.uint8)
@@ -95,7 +95,7 @@ def to_onnx(
 
 
 def with_metadata(content: bytes, about: dict[str, str]) -> bytes:
-    """The content with texts by name, checked."""
+    """Add metadata to the content, and check it."""
     proto = onnx.load_from_string(content)
     onnx.helper.set_model_props(proto, about)
     onnx.checker.check_model(proto)
@@ -103,7 +103,7 @@ def with_metadata(content: bytes, about: dict[str, str]) -> bytes:
 
 
 def session_of(content: bytes) -> onnxruntime.InferenceSession:
-    """A session on the CPU; warnings about the graph are left out."""
+    """Make a session on the CPU without warnings about the graph."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(
@@ -117,13 +117,13 @@ def run_file(
     test_cfg: Any,
     size: tuple[int, int],
 ) -> list[Found]:
-    """Detections of resized images (N, H, W, 3); raw ones after NMS.
+    """Detect in resized images (N, H, W, 3); NMS is applied to raw outputs.
 
     Args:
-        session: Of the file.
+        session: Session of the file.
         images: RGB, uint8.
-        test_cfg: Of the box head.
-        size: Width and height of each without padding.
+        test_cfg: Options of the box head.
+        size: Width and height of each image without padding.
     """
     sizes = np.array([size] * len(images), np.int64)
     feeds = dict(images=images, sizes=sizes)

@@ -1,7 +1,7 @@
 """NMS and RoIAlign of mmcv as operators of ONNX.
 
-torch.onnx does not know mmcv's extensions. Each is wrapped in an operator of
-ours, which runs mmcv's in Python and becomes ONNX's in a file.
+torch.onnx does not know mmcv's extensions. Each is wrapped in a custom
+operator, which runs mmcv's in Python and is exported as ONNX's.
 """
 
 import torch
@@ -12,7 +12,7 @@ from torch.onnx import register_custom_op_symbolic
 from torch.onnx.symbolic_helper import parse_args
 
 OPSET = 18
-"""RoIAlign is mmcv's from 16 on."""
+"""From opset 16 on, RoIAlign matches mmcv's."""
 INT64 = 7
 """TensorProto's number of this type."""
 
@@ -21,13 +21,14 @@ INT64 = 7
 def nms_mask(
     boxes: Tensor, scores: Tensor, iou_threshold: float, most: int
 ) -> Tensor:
-    """Which boxes of an image non-maximum suppression keeps, 1 or 0.
+    """Mark the boxes of an image that non-maximum suppression keeps, 1 or 0.
 
     Args:
         boxes: Shape (N, M, 4), x1, y1, x2, y2.
         scores: Shape (N, M). Boxes that score 0 are dropped.
-        iou_threshold: Boxes that overlap a better one more are dropped.
-        most: Best boxes of an image to keep.
+        iou_threshold: A box is dropped if its IoU with a better box is above
+            this.
+        most: Number of best boxes to keep per image.
     """
     kept = torch.zeros_like(scores)
     for row, box, score in zip(kept, boxes, scores, strict=True):
@@ -46,20 +47,20 @@ def roi_align(
     sampling_ratio: int,
     aligned: bool,
 ) -> Tensor:
-    """Mean pooling of RoIs by mmcv.
+    """Pool RoIs by the mean with mmcv's RoIAlign.
 
     Args:
         feature: Shape (N, C, H, W).
         rois: Index of the image, x1, y1, x2, y2; shape (R, 5).
-        size: Side of the result in cells.
-        spatial_scale: Cells of the feature in a pixel.
-        sampling_ratio: Samples along a cell's side. 0: as many as it covers.
-        aligned: Whether coordinates count from the centres of cells.
+        size: Side of the result in bins.
+        spatial_scale: Cells of the feature map per pixel.
+        sampling_ratio: Samples per side of a bin. 0: one per covered cell.
+        aligned: Whether coordinates are relative to the centres of cells.
 
     Returns:
         Shape (R, C, size, size).
     """
-    # mmcv reads memory in order, whatever the strides say.
+    # mmcv ignores strides.
     feature = feature.contiguous()
     return mmcv_roi_align(
         feature, rois, size, spatial_scale, sampling_ratio, 'avg', aligned
@@ -67,7 +68,7 @@ def roi_align(
 
 
 def register_symbolics() -> None:
-    """Tell torch.onnx which operators of ONNX ours are."""
+    """Register our operators with torch.onnx as operators of ONNX."""
     for name, symbolic in (
         ('nms_mask', onnx_nms_mask),
         ('roi_align', onnx_roi_align),

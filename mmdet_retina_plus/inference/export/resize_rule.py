@@ -15,19 +15,19 @@ from mmdet_retina_plus.common.config_tree import kind
 from mmdet_retina_plus.inference.tiled_detector import check_complete
 
 UNCHANGED_PIXELS = ('LoadAnnotations', 'PackDetInputs', 'PaintInstances')
-"""Steps of a pipeline that leave the image as it is."""
+"""Transforms that do not change the image."""
 
 
 def read_rule(cfg: Config) -> dict[str, Any]:
-    """The resize rule of a config's test pipeline.
+    """Read the resize rule of a config's test pipeline.
 
     Returns:
-        ``dict(factor=f)``; ``dict(size=[w, h])``, whatever the aspect ratio;
-        or ``dict(fit=[w, h])``, the largest size of the aspect ratio within
-        w x h or h x w.
+        ``dict(factor=f)``; ``dict(size=[w, h])``, which ignores the aspect
+        ratio; or ``dict(fit=[w, h])``, the largest size within w x h or h x w
+        that keeps it.
 
     Raises:
-        ValueError: A step does more to an image than to resize it.
+        ValueError: A transform does more than resize the image.
     """
     loader, *steps = get_test_pipeline_cfg(cfg)
     color = loader.get('color_type', 'color')
@@ -49,10 +49,10 @@ def read_rule(cfg: Config) -> dict[str, Any]:
 
 
 def rule_of(resize: Mapping[str, Any]) -> dict[str, Any]:
-    """The rule of a `Resize` of mmdet.
+    """Rule of mmdet's `Resize`.
 
     Raises:
-        ValueError: It interpolates in another way than bilinearly.
+        ValueError: The interpolation is not bilinear.
     """
     defaults = dict(interpolation='bilinear', backend='cv2')
     for name, usual in defaults.items():
@@ -82,15 +82,15 @@ def with_canvas(
     """The rule of a file for images of one size.
 
     Args:
-        rule: That of `read_rule`.
+        rule: Result of `read_rule`.
         sizes: Width and height of images to be resized. The canvas is wide or
-            tall as most of them are; where the rule gives no size, it is that
-            of the first of these.
-        model: Whose mean colour pads images.
+            tall like most of them. If the rule has no size, it has that of the
+            first.
+        model: Detector whose mean colour pads images.
 
     Returns:
         ``fit``, width and height of the canvas, and ``pad``, the colour of
-        the rest.
+        the padding.
     """
     if 'size' in rule:
         return rule
@@ -103,7 +103,7 @@ def with_canvas(
 
 
 def mean_colour(model: BaseDetector) -> list[int]:
-    """RGB that normalisation makes nearly 0; black without one."""
+    """RGB that normalisation maps to nearly 0; black without normalisation."""
     prepare = model.data_preprocessor
     if not prepare._enable_normalize:
         return [0, 0, 0]
@@ -112,10 +112,10 @@ def mean_colour(model: BaseDetector) -> list[int]:
 
 
 def read_rgb(path: Path) -> np.ndarray:
-    """An image (H, W, 3), turned by its EXIF orientation.
+    """Read an image (H, W, 3), turned by its EXIF orientation.
 
     Raises:
-        OSError: It is missing, broken or ends early.
+        OSError: The file is missing, broken or truncated.
     """
     try:
         check_complete(path)
@@ -149,8 +149,8 @@ def shrunk(
     """Width of an image on a canvas, as a fraction of the pipeline's.
 
     Args:
-        rule: That of `read_rule`.
-        canvas: That of `with_canvas`.
+        rule: Result of `read_rule`.
+        canvas: Result of `with_canvas`.
         width: Width of the image.
         height: Height of the image.
     """
@@ -160,7 +160,7 @@ def shrunk(
 
 
 def apply_rule(rule: dict[str, Any], image: np.ndarray) -> np.ndarray:
-    """An RGB image (H, W, 3) as a file takes it."""
+    """Resize an RGB image (H, W, 3) for a file."""
     height, width = image.shape[:2]
     resized = mmcv.imresize(image, new_size(rule, width, height))
     if 'pad' not in rule:

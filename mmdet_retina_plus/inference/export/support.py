@@ -22,7 +22,7 @@ KNOWN_STEPS = {
     '_predict_by_feat_single': BaseDenseHead,
     '_bbox_post_process': BaseDenseHead,
 }
-"""Steps of a box head that a file repeats, and whose they have to be."""
+"""Steps of a box head that a file reproduces, and their owners."""
 NMS_OPTIONS = {'type', 'iou_threshold', 'class_agnostic', 'split_thr'}
 PLAIN_NMS = (
     "--cfg-options \"model.test_cfg.nms={'_delete_': True, 'type': "
@@ -31,17 +31,17 @@ PLAIN_NMS = (
 
 
 def check_exportable(model: BaseDetector, raw: bool = False) -> None:
-    """Refuse a detector that `ExportedDetector` would not repeat.
+    """Refuse a detector that `ExportedDetector` does not reproduce.
 
     Args:
-        model: Of `load_detector`.
-        raw: Whether neither NMS nor masks are exported.
+        model: Detector from `load_detector`.
+        raw: Whether NMS and masks are left out.
 
     Raises:
-        ValueError: With the part, and what to do.
+        ValueError: Names the part and the fix.
     """
     if not isinstance(model, SingleStageDetector):
-        refuse(model, 'it is no single-stage detector of boxes')
+        refuse(model, 'it is not a single-stage detector of boxes')
     owner = owner_of(model, 'predict')
     if owner not in (SingleStageDetector, RetinaPlus):
         refuse(model, f'{owner.__name__} predicts in its own way')
@@ -74,10 +74,10 @@ def owner_of(part: Any, method: str) -> type:
 
 
 def check_box_head(head: Any) -> None:
-    """Refuse a box head that makes boxes of its outputs in another way.
+    """Refuse a box head that converts its outputs to boxes differently.
 
     Raises:
-        ValueError: It has a step of its own, or another coder.
+        ValueError: The head overrides a step or has another box coder.
     """
     for step, owners in KNOWN_STEPS.items():
         if not hasattr(head, step):
@@ -98,10 +98,10 @@ def check_box_head(head: Any) -> None:
 
 
 def check_limits(test_cfg: Any) -> None:
-    """Refuse options without what the comparison of a raw file needs.
+    """Refuse options that lack what the comparison of a raw file needs.
 
     Raises:
-        ValueError: With the option.
+        ValueError: Names the option.
     """
     if 'iou_threshold' not in (test_cfg.get('nms') or {}):
         raise ValueError(
@@ -113,7 +113,7 @@ def check_limits(test_cfg: Any) -> None:
 
 
 def check_positive(test_cfg: Any, name: str) -> None:
-    """Refuse an option that sets no limit.
+    """Refuse an option that is not a limit.
 
     Raises:
         ValueError: With the fix.
@@ -126,10 +126,10 @@ def check_positive(test_cfg: Any, name: str) -> None:
 
 
 def check_test_cfg(test_cfg: Any) -> None:
-    """Refuse options of the box head that a file cannot follow.
+    """Refuse options of the box head that a file cannot reproduce.
 
     Raises:
-        ValueError: With the option.
+        ValueError: Names the option.
     """
     nms = test_cfg.get('nms') or {}
     kind = nms.get('type', 'nms')
@@ -155,12 +155,12 @@ def check_test_cfg(test_cfg: Any) -> None:
 
 
 def check_roi_head(roi_head: Any) -> None:
-    """Refuse a mask branch with other parts than RetinaMask's.
+    """Refuse a mask branch with parts other than RetinaMask's.
 
     Raises:
-        ValueError: With the part.
+        ValueError: Names the part.
     """
-    hint = 'export boxes alone by --cfg-options model.roi_head=None'
+    hint = 'export boxes only with --cfg-options model.roi_head=None'
     for part, known in (
         (roi_head, MaskRoIHead),
         (getattr(roi_head, 'mask_head', None), FCNMaskHead),

@@ -86,5 +86,5 @@ def test_parts_are_refused_by_name():
     )
     with pytest.raises(ValueError, match=r'DetDataPreprocessor.*RGB'):
         check_exportable(model, raw=True)
-    with pytest.raises(ValueError, match=r'Linear.*no single-stage'):
+    with pytest.raises(ValueError, match=r'Linear.*not a single-stage'):
         check_exportable(nn.Linear(1, 1))
