@@ -61,6 +61,24 @@ def run(files, *arguments, code=0) -> str:
     return commands.invoke(main, *options, *arguments, code=code)
 
 
+def test_the_worst_image_is_so_by_what_the_sheet_shows(files, monkeypatch):
+    """Not by the many weak detections that it leaves out."""
+    weak = [(1, 0, 80, 9 * n, 8, 8, 0.3) for n in range(9)]
+    write(files['--results'], detections_of([RIGHT[0], *weak]))
+    orders = {}
+    monkeypatch.setattr(
+        module,
+        'draw_sheet',
+        lambda _truth, metric, _columns, worst, least: (
+            orders.update({(metric, least): [item.image_id for item in worst]})
+            or b''
+        ),
+    )
+    run(files, '--score-thr', '0.5')
+    run(files, '--score-thr', '0.2')
+    assert orders == {('bbox', 0.5): [2, 1], ('bbox', 0.2): [1, 2]}
+
+
 def numbers(out: Path) -> dict:
     return commands.read(out / 'evaluation.json')
 

@@ -3,6 +3,7 @@
 import heapq
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,12 +25,15 @@ from .results import (
     read_records,
     renumber,
 )
-from .sheet import Worst, draw_sheet
+from .sheet import Worst, badness_of, draw_sheet
 from .tables import classes_csv, confusion_csv, curves_csv
 from .truth import MASKS, Truth, read_truth
 
 WORST = 8
 """Images on the sheet."""
+CANDIDATES = 64
+"""Images among which those of the sheet are chosen when its least score is
+known; the detections of all might not fit into memory."""
 NAMES = {'bbox': 'boxes', 'segm': 'masks'}
 """Metrics in words, which files are named by."""
 
@@ -55,7 +59,7 @@ class Evaluated(NamedTuple):
 
     Attributes:
         columns: Detections and objects.
-        worst: The worst images, worst first.
+        worst: Candidates for the sheet, the worst of all scores first.
         num_cut: Number of detections beyond `max_dets`.
     """
 
@@ -213,7 +217,7 @@ def evaluate(
             image = Worst(badness, -number, found.image_id, found.path, kept)
             heap = worst.setdefault(metric, [])
             heapq.heappush(heap, image)
-            if len(heap) > WORST:
+            if len(heap) > CANDIDATES:
                 heapq.heappop(heap)
     evaluated = {
         metric: Evaluated(
@@ -271,13 +275,10 @@ def write(
     sheets: dict[str, bytes] = {}
     for metric, item in evaluated.items():
         numbers[metric] = numbers_of(item.columns, truth.classes, score)
-        sheets[metric] = draw_sheet(
-            truth,
-            metric,
-            item.columns,
-            item.worst,
-            numbers[metric]['score_thr'],
-        )
+        least = numbers[metric]['score_thr']
+        rate = partial(badness_of, truth, metric, item.columns, score=least)
+        worst = heapq.nlargest(WORST, item.worst, rate)
+        sheets[metric] = draw_sheet(truth, metric, item.columns, worst, least)
         if item.num_cut:
             notes.append(
                 f'{quantity(item.num_cut, "detection")} left out beyond the '

@@ -149,8 +149,9 @@ def metric_html(
         NOTE.format(
             'Truth on the left, detections from score '
             f'{numbers["score_thr"]:.3f} on, on the right. The worst images '
-            'have the largest sum of the score of each false detection, 1 for '
-            'each missed object, and 1 minus the score for each found object. '
+            'have the largest sum of the score of each of these that is '
+            'false, 1 for each missed object, and 1 minus the score for each '
+            'found object. '
             'Click to enlarge.'
         ),
         zoomed(sheet, 'worst images, truth and detections', 'jpeg'),

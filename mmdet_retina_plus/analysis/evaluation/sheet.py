@@ -64,6 +64,23 @@ class Worst(NamedTuple):
     found: Detections
 
 
+def badness_of(
+    truth: Truth, metric: str, columns: Columns, item: Worst, score: float
+) -> float:
+    """Rate an image by the detections that the sheet shows.
+
+    Returns:
+        Sum of the score of each false detection, 1 for each missed object, and
+        1 minus the score for each found object.
+    """
+    shown = (columns.images == -item.order) & (columns.scores >= score)
+    false = columns.scores[shown & (columns.kinds > Kind.IGNORED)].sum()
+    finders = columns.finders[columns.object_images == -item.order]
+    hits = columns.scores[finders[finders != NONE]]
+    crowd = truth.of_image(item.image_id, metric).crowd
+    return float((~crowd).sum() - hits[hits >= score].sum() + false)
+
+
 class Shape(NamedTuple):
     """A box or mask on the sheet.
 
