@@ -297,8 +297,8 @@ def check_parts(splits: Sequence[Split]) -> list[Finding]:
     wanted = (counts / images[:, None]).max(axis=0) * images[:, None]
     findings = []
     for split, seen, due in zip(training, counts, wanted, strict=True):
-        absent = np.flatnonzero((seen == 0) & (due >= EXPECTED))
-        if not len(absent):
+        absent = np.flatnonzero((seen == 0) & (due >= EXPECTED)).tolist()
+        if not absent:
             continue
         names = some([split.classes[x] for x in absent])
         findings += split.warn(

@@ -155,9 +155,9 @@ def check_config(
     findings += guarded(check_variables, cfg.filename, values)
     findings += guarded(check_learning_rate, cfg.filename, values)
     findings += guarded(check_options, options)
-    found = unread_settings.misplaced(values)
-    findings += found.values()
-    for key in found:  # They have no effect that could be judged.
+    ignored = unread_settings.misplaced(values)
+    findings += ignored.values()
+    for key in ignored:  # They have no effect that could be judged.
         above, _, name = key.rpartition('.')
         for tree in (values, {'model': cfg.model}):
             settings_of: Any = part(tree, above)

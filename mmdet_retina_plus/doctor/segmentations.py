@@ -400,7 +400,7 @@ def check_merged(
     used = used[:: len(used) // LOOKED_AT + 1]
     parts = [
         at
-        for at in used
+        for at in used.tolist()
         if readable[at] and isinstance(masks[at], list) and len(masks[at]) > 1
     ]
     apart = [

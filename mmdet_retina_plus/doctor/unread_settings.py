@@ -13,6 +13,7 @@ from mmdet_retina_plus.common.config_tree import (
     part,
     walk,
 )
+from mmdet_retina_plus.common.python_code import one_line
 from mmdet_retina_plus.common.suggestions import did_you_mean
 
 from .findings import Finding
@@ -135,7 +136,7 @@ def misplaced(cfg: Mapping) -> dict[str, Finding]:
                 stage = 'rpn' if key in OF_RPN else 'rcnn'
                 if key not in read and isinstance(settings.get(stage), dict):
                     found[f'model.{name}.{key}'] = not_read(
-                        built, name, key, f'{stage}.{key}'
+                        built, name, key, {f'{stage}.{key}': settings[key]}
                     )
         elif issubclass(built, SingleStageDetector):
             text = sources(model)
@@ -144,19 +145,19 @@ def misplaced(cfg: Mapping) -> dict[str, Finding]:
                 words = rf'cfg(?:\.get\(|\[|\.)[\'"]?{stage}\b'
                 if not isinstance(inner, Mapping) or re.search(words, text):
                     continue
-                first = next(iter(inner), '…')
                 found[f'model.{name}.{stage}'] = not_read(
-                    built, name, stage, first
+                    built, name, stage, inner
                 )
     return found
 
 
-def not_read(built: type, name: str, key: str, right: str) -> Finding:
+def not_read(built: type, name: str, key: str, right: Mapping) -> Finding:
+    lines = [f'model.{name}.{x}={one_line(right[x])}' for x in right]
     return Finding(
         'error',
         f'model.{name}',
         f'{built.__name__} does not read model.{name}.{key}',
-        f'model.{name}.{right}=… in place of model.{name}.{key}',
+        f'{" ".join(lines)} in place of model.{name}.{key}',
     )
 
 

@@ -80,10 +80,11 @@ def test_a_setting_like_none_that_is_read_is_left_out():
 )
 def test_settings_of_a_detector_of_other_stages(model, path, right):
     above, _, name = path.partition('.')
-    wrong = model | {above: model[above] | {name: {'score_thr': 0.3}}}
+    value = {'score_thr': 0.3} if name == 'rcnn' else 0.3
+    wrong = model | {above: model[above] | {name: value}}
     ((key, finding),) = misplaced({'model': wrong}).items()
     assert (key, finding.level) == (f'model.{path}', 'error')
-    assert finding.fix == f'model.{right}=… in place of model.{path}'
+    assert finding.fix == f'model.{right}=0.3 in place of model.{path}'
     assert misplaced({'model': model}) == {}
 
 
