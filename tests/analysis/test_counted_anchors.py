@@ -186,14 +186,14 @@ def test_a_loss_that_is_not_called_is_refused(monkeypatch):
 def test_a_forgotten_use_sigmoid_is_found():
     loss = dict(type='FusedFocalLoss')
     model = detector('RetinaNet', type='RetinaHead', loss_cls=loss)
-    with pytest.raises(ValueError, match='say use_sigmoid=True'):
+    with pytest.raises(ValueError, match='set use_sigmoid=True'):
         spread_of(model, torch.randn(IMAGE), [data_sample()])
 
 
 def test_logits_that_are_not_finite_are_refused_while_it_listens():
     model = detector()
     model.bbox_head.retina_cls.bias.data[0] = torch.nan
-    with pytest.raises(ValueError, match=r'not finite.*an earlier one.*NaN'):
+    with pytest.raises(ValueError, match=r'not finite.*an earlier.*NaN'):
         spread_of(model, torch.randn(IMAGE), [data_sample()])
     # Nothing listens any more.
     logits, labels = torch.full((1, 3), torch.nan), torch.tensor([0])

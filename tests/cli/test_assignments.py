@@ -126,7 +126,7 @@ def test_a_checkpoint_shows_predictions_and_the_hardest_negatives(
 @pytest.mark.parametrize(
     ('arguments', 'message', 'code'),
     [
-        (['--checkpoint', '-', '--checkpoint', '-'], 'one for each', 1),
+        (['--checkpoint', '-', '--checkpoint', '-'], 'name one per', 1),
         (['--checkpoint', 'no.pth'], 'no.pth', 1),
         (['--images', '0'], 'range', 2),
         (['--cfg-options', 'modle.a=1'], 'the config has no modle', 1),

@@ -83,7 +83,7 @@ def test_a_single_file_is_noted(fuse):
     result, _ = fuse([detection()])
     assert 'is the only file' in result.output
     result, _ = fuse([detection()], [detection(0.5)])
-    assert 'fused with no other file' not in result.output
+    assert 'is the only file' not in result.output
 
 
 def test_a_missing_folder_is_named(fuse):

@@ -141,7 +141,7 @@ def test_maps_that_cannot_be_are_refused_before_any_work(tmp_path, mapping):
         ((images / 'a.png', *mapping, '--maps', images), 'would overwrite'),
         (
             (images / 'a.png', *mapping, *maps, '--show-dir', maps[1]),
-            'two folders',
+            'need different folders',
         ),
     ):
         out = tmp_path / 'out.json'

@@ -538,7 +538,7 @@ def test_memory_grows_with_boxes_not_with_their_pairs():
         (dict(iou_thr=math.nan), 'iou_thr must be from 0 to 1'),
         (dict(pixel_offset=-1), 'pixel_offset must be 0 or more'),
         (dict(missing_weight=math.inf), 'missing_weight must be 0 or more'),
-        (dict(score_floor=-math.inf), 'give -1'),
+        (dict(score_floor=-math.inf), 'use -1'),
         (dict(count='pixels'), "'views' or 'boxes', not 'pixels'"),
     ],
 )

@@ -53,7 +53,7 @@ def test_other_cards_may_be_named(machine):
     [
         ('13.0', {'archs': ['9.0']}, 'add --cuda'),
         ('13.0', {'cuda': True}, '--arch 9.0'),
-        ('13.0', {'cuda': True, 'archs': ['sm_90']}, 'like 8.0'),
+        ('13.0', {'cuda': True, 'archs': ['sm_90']}, 'such as 8.0'),
         (None, {'cuda': True, 'archs': ['9.0']}, 'drop --cuda'),
     ],
 )
