@@ -16,6 +16,7 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mmdet_retina_plus.common.cores import cores
 from mmdet_retina_plus.common.output_files import (
     RowsFile,
     read_rows,
@@ -197,8 +198,8 @@ def run_jobs(
     Returns:
         The largest exit code.
     """
-    cores = os.cpu_count() or 1
-    threads = os.environ.get('OMP_NUM_THREADS', str(max(1, cores // jobs)))
+    share = max(1, cores() // jobs)
+    threads = os.environ.get('OMP_NUM_THREADS', str(share))
     shards = [Shard(number, jobs) for number in range(1, jobs + 1)]
     for shard in shards:
         shard.remove(out)
