@@ -1224,7 +1224,8 @@ def test_a_hook_may_have_a_priority(case):
 def test_keys_of_parameters_that_other_models_have_are_fine(case):
     """As in the recipes of Swin, some of whose models lack them."""
     case.add(
-        "optim_wrapper['optimizer']['weight_decay'] = 0.05\n"
+        "optim_wrapper['optimizer'] = "
+        "dict(type='AdamW', lr=1e-4, weight_decay=0.05)\n"
         "optim_wrapper['paramwise_cfg'] = dict(custom_keys=dict("
         'absolute_pos_embed=dict(decay_mult=0.0), '
         'relative_position_bias_table=dict(decay_mult=0.0)))'
