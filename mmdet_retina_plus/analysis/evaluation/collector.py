@@ -1,5 +1,6 @@
 """Match images one by one and collect the results in columns."""
 
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +33,25 @@ class ImageColumns(NamedTuple):
     pair_ious: NDArray
 
 
+def badness_of(
+    objects: int, hits: NDArray, false: NDArray, least: float = -inf
+) -> float:
+    """Rate the errors in an image by the detections from a score on.
+
+    Args:
+        objects: Number of objects.
+        hits: Scores of the detections that found one.
+        false: Scores of the false detections.
+        least: Least score.
+
+    Returns:
+        Sum of 1 for each missed object, 1 minus the score for each found
+        object, and the score of each false detection.
+    """
+    found, wrong = (part[part >= least].sum() for part in (hits, false))
+    return float(objects - found + wrong)
+
+
 class Collector:
     """Match images and collect the results.
 
@@ -58,10 +78,8 @@ class Collector:
             found: Detections in the image.
 
         Returns:
-            Badness of the image: the sum of 1 for each missed object, 1 minus
-            the score of its detection for each found object, and the score of
-            each false detection. And the matched detections, by descending
-            score.
+            See `badness_of`, over all scores. And the matched detections, by
+            descending score.
         """
         matches = match_image(truth, found, self.max_dets)
         self.num_cut += len(found.scores) - len(matches.rows)
@@ -88,9 +106,9 @@ class Collector:
             pairs,
             matches.ious[tuple(pairs.T)],
         )
-        false = scores[kinds > Kind.IGNORED].sum()
+        false = scores[kinds > Kind.IGNORED]
         objects = (~truth.crowd).sum()
-        return float(objects - scores[hits].sum() + false), kept
+        return badness_of(objects, scores[hits], false), kept
 
     def columns(self) -> Columns:
         """Columns of all images."""

@@ -25,7 +25,7 @@ from .results import (
     read_records,
     renumber,
 )
-from .sheet import Worst, badness_of, draw_sheet
+from .sheet import Worst, draw_sheet, shown_badness
 from .tables import classes_csv, confusion_csv, curves_csv
 from .truth import MASKS, Truth, read_truth
 
@@ -276,7 +276,7 @@ def write(
     for metric, item in evaluated.items():
         numbers[metric] = numbers_of(item.columns, truth.classes, score)
         least = numbers[metric]['score_thr']
-        rate = partial(badness_of, truth, metric, item.columns, score=least)
+        rate = partial(shown_badness, truth, metric, item.columns, score=least)
         worst = heapq.nlargest(WORST, item.worst, rate)
         sheets[metric] = draw_sheet(truth, metric, item.columns, worst, least)
         if item.num_cut:

@@ -16,6 +16,7 @@ from pycocotools import mask as mask_util
 from mmdet_retina_plus.analysis.loss_pictures import encoded
 from mmdet_retina_plus.common.palette import PALETTE
 
+from .collector import badness_of
 from .columns import Columns
 from .error_kinds import ERRORS, Kind
 from .matching import NONE, Detections
@@ -64,21 +65,15 @@ class Worst(NamedTuple):
     found: Detections
 
 
-def badness_of(
+def shown_badness(
     truth: Truth, metric: str, columns: Columns, item: Worst, score: float
 ) -> float:
-    """Rate an image by the detections that the sheet shows.
-
-    Returns:
-        Sum of the score of each false detection, 1 for each missed object, and
-        1 minus the score for each found object.
-    """
-    shown = (columns.images == -item.order) & (columns.scores >= score)
-    false = columns.scores[shown & (columns.kinds > Kind.IGNORED)].sum()
+    """Rate an image by the detections that the sheet shows."""
+    false = (columns.images == -item.order) & (columns.kinds > Kind.IGNORED)
     finders = columns.finders[columns.object_images == -item.order]
     hits = columns.scores[finders[finders != NONE]]
     crowd = truth.of_image(item.image_id, metric).crowd
-    return float((~crowd).sum() - hits[hits >= score].sum() + false)
+    return badness_of((~crowd).sum(), hits, columns.scores[false], score)
 
 
 class Shape(NamedTuple):
