@@ -12,14 +12,10 @@ from mmdet.registry import TASK_UTILS
 from torch import Tensor
 
 from mmdet_retina_plus.kernels import devices, dispatch, overlap_matching
-from mmdet_retina_plus.kernels.boxes import (
-    MARGIN,
-    centres_of,
-    iou,
-)
+from mmdet_retina_plus.kernels.boxes import LAST, MARGIN, centres_of, iou
 
 from .assign_io import Inputs, Levels
-from .nearest_priors import LAST, Level, pack, unpack
+from .nearest_priors import Level, pack, unpack
 from .prior_levels import level_sizes, priors_per_location
 from .streaming_assigner import StreamingAssigner
 
