@@ -204,7 +204,7 @@ class Watch:
         self.behind = False
 
     def look(self) -> Progress:
-        """Progress of the run; reports validations and signs of life."""
+        """Progress of the run; reports validations and heartbeats."""
         plan = self.claim.plan
         progress = read_progress(self.folder, self.cfg, plan.sweep.metric)
         for step, value in sorted(progress.curve.items()):
