@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmdet_retina_plus.common.palette import PALETTE
-from mmdet_retina_plus.common.plotly_html import empty_figure, plain
 
+from .plotly_html import empty_figure, plain
 from .tables import BACKGROUND
 
 if TYPE_CHECKING:

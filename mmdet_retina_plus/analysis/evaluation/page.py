@@ -5,7 +5,6 @@ from html import escape
 from typing import Any
 
 from mmdet_retina_plus.common.html_page import page, table_html, zoomed
-from mmdet_retina_plus.common.plotly_html import figure_html, plotly_script
 from mmdet_retina_plus.common.text import quantity
 
 from .figures import (
@@ -17,6 +16,7 @@ from .figures import (
     score_figure,
     threshold_figure,
 )
+from .plotly_html import figure_html, plotly_script
 
 TITLES = {'bbox': 'Boxes', 'segm': 'Masks'}
 AP_HEADS = {
@@ -47,7 +47,7 @@ def page_html(content: Mapping[str, Any], sheets: Mapping[str, bytes]) -> str:
     Raises:
         ImportError: plotly is missing.
     """
-    script = plotly_script('The page of an evaluation', 'evaluate')
+    script = plotly_script()
     metrics = content['metrics']
     first = next(iter(metrics.values()))
     sections = [
