@@ -59,7 +59,7 @@ Listener = Callable[[Event], None]
 
 @dataclass
 class Worker:
-    """Run trials of a study until none waits or it is told to stop.
+    """Run trials of a study until none is left or it is told to stop.
 
     Attributes:
         study: Queue of the trials; its `stop` ends the run and returns the
