@@ -18,7 +18,7 @@ from .checkpoint_config import other_settings
 from .config_file import check_parts
 from .config_tree import datasets_in
 from .devices import chosen_device
-from .text import error_text, some
+from .text import building, some
 
 BESIDE = (
     'use the config that mmdet saved next to the checkpoint, such as '
@@ -76,13 +76,9 @@ def load_detector(cfg: Config, checkpoint: str, device: str) -> BaseDetector:
             or does not fit the config, or its classes do not fit the head.
     """
     check_parts(cfg)
-    try:
+    with building('detector'):
         model = revert_sync_batchnorm(MODELS.build(cfg.model)).to(device)
         known = dataset_meta(cfg)
-    except Exception as error:  # Constructors may raise anything.
-        raise ValueError(
-            f'Cannot build the detector: {error_text(error)}'
-        ) from error
     loaded = load_file(checkpoint)
     load_weights(model, loaded.get('state_dict', loaded), checkpoint)
     model.cfg = cfg

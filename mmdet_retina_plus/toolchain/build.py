@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 from mmdet_retina_plus.common.cores import cores
 
 from . import sources
-from .machine import check_compiler, check_disk, check_nvcc, check_writable
+from .machine import check_compiler, check_disk, check_nvcc, ensure_folder
 from .processes import CommandFailed, run
 from .target import Release, Target, find_cuda_home
 
@@ -159,9 +159,9 @@ def check_environment(release: Release, wheel_dir: Path | None) -> None:
                 f'{release.name} would overwrite files of {name}, which is '
                 f'installed: pip uninstall -y {name}'
             )
-    check_writable(Path(sysconfig.get_path('purelib')), 'a venv of your own')
+    ensure_folder(Path(sysconfig.get_path('purelib')), 'a venv of your own')
     if wheel_dir:
-        check_writable(wheel_dir, 'another --wheel-dir')
+        ensure_folder(wheel_dir, 'another --wheel-dir')
 
 
 def check_tools(release: Release, target: Target | None) -> None:

@@ -34,7 +34,7 @@ def read_rule(cfg: Config) -> dict[str, Any]:
     if kind(loader) != 'LoadImageFromFile' or color != 'color':
         raise ValueError(
             f'Cannot export the loader {kind(loader)} with color_type='
-            f'{color}: a file takes RGB images of 8 bits'
+            f'{color}: a file takes 8-bit RGB images'
         )
     steps = [step for step in steps if kind(step) not in UNCHANGED_PIXELS]
     other = [kind(step) for step in steps if kind(step) != 'Resize']
@@ -122,7 +122,7 @@ def read_rgb(path: Path) -> np.ndarray:
         return mmcv.imread(path, channel_order='rgb')
     except OSError as error:  # Its message lacks the name.
         reason = f'{error}'
-    except cv2.error:  # mmcv converts what was not read.
+    except cv2.error:  # mmcv converts the None of a failed read.
         reason = 'OpenCV cannot read it'
     raise OSError(
         f'Cannot read {path}: {reason}; copy it again, or name other --images'
@@ -146,7 +146,7 @@ def new_size(rule: dict[str, Any], width: int, height: int) -> tuple[int, int]:
 def shrunk(
     rule: dict[str, Any], canvas: dict[str, Any], width: int, height: int
 ) -> float:
-    """Width of an image on a canvas, as a fraction of the pipeline's.
+    """Width of an image on a canvas over its width in the pipeline.
 
     Args:
         rule: Result of `read_rule`.
