@@ -63,7 +63,9 @@ def check_packed_views(cfg: Mapping, sample: Any) -> list[Finding]:
                 "'PackDetInputs')]])]",
             )
         ]
-    model = MODELS.module_dict.get(kind(cfg['tta_model']))
+    model = part(cfg, 'tta_model').get('type')
+    if isinstance(model, str):
+        model = MODELS.get(model)  # That of mmdet is one of mmengine.
     text = source_of(model) if isinstance(model, type) else ''
     absent = [
         x
