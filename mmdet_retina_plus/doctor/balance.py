@@ -177,6 +177,8 @@ def numbers_of(splits: Sequence[Split]) -> Counter[str]:
         split.classes[label]
         for split in splits
         for label in split.label_of[split.usable].tolist()
+        # A name twice in the file has labels beyond the classes.
+        if label < len(split.classes)
     )
 
 

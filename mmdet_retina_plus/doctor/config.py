@@ -339,7 +339,9 @@ def check_model(
         findings += guarded(check_scales, data.splits, samples)
         findings += guarded(check_batch_scales, values, samples)
     channels = guarded(check_channels, samples)
-    findings += guarded(check_contrasts, samples)
+    pipelines = [x for x in known if x.subject.endswith('dataset.pipeline')]
+    if not any_error(pipelines):
+        findings += guarded(check_contrasts, samples)
     # Unloaded masks are the cause of empty maps.
     if not any(x.subject == 'pipeline' and is_error(x) for x in known):
         paints = any(
