@@ -18,6 +18,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -234,12 +235,15 @@ class Placement:
         self.split = split
         self.load = load
         self.paths = paths_of(split)
-        self.orders = exchanges([x['file_name'] for x in split.images])
         used = np.flatnonzero(split.usable)
         self.used = used[np.argsort(split.image_of[used], kind='stable')]
         self.starts = np.searchsorted(
             split.image_of[self.used], np.arange(len(split.images) + 1)
         )
+
+    @cached_property
+    def orders(self) -> dict[str, np.ndarray]:
+        return exchanges([x['file_name'] for x in self.split.images])
 
     def boxes(self, at: int, sides: Sequence[float]) -> np.ndarray:
         """Boxes of the entry of a position, in an image of these sides."""
