@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,7 @@ class AnnotationSet(CocoColumns):
     def masked(self) -> int:
         """Number of usable objects with a mask."""
         masks = self.column('segmentation')
-        return sum(bool(masks[at]) for at in np.flatnonzero(self.usable))
+        return sum(is_mask(masks[at]) for at in np.flatnonzero(self.usable))
 
     @property
     def objects(self) -> int:
@@ -112,6 +113,22 @@ class AnnotationSet(CocoColumns):
         )
         names = [x['name'] for x in coco['categories']]
         return AnnotationSet(path, self.image_dir, coco, names)
+
+
+def is_mask(segmentation: Any) -> bool:
+    """Whether a segmentation is more than empty or a line.
+
+    Some tools write [[]] or two corners for an object without a mask.
+    Segmentations in other formats count, so that doctor reports them.
+    """
+    if not isinstance(segmentation, list):
+        return bool(segmentation)
+    return any(
+        not isinstance(polygon, list)
+        or len(polygon) >= 6
+        or any(isinstance(point, list) for point in polygon)
+        for polygon in segmentation
+    )
 
 
 def numbered(annotations: Sequence[Mapping]) -> list[Mapping]:

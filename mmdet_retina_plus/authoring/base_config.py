@@ -58,6 +58,11 @@ class BaseConfig:
                 f'{WITHOUT_MASKS}, or {SMALL} on a CPU; configs/README.md '
                 'lists all'
             )
+        if self.middle is None and any(resizes(self.test_pipeline)):
+            raise ValueError(
+                f'{name} resizes images at test time only, which fits its own '
+                f'data: use {SMALL} or another of configs/README.md'
+            )
 
     @property
     def dataset(self) -> Mapping:

@@ -181,12 +181,12 @@ def make_plan(
     Raises:
         ValueError: The data or the model cannot be used, or do not fit.
     """
+    train = read_set(annotations, images)
     if val is not None and val.exists() and val.samefile(annotations):
         raise ValueError(
             f'--val is the training file {val}: leave out --val to split the '
             'file'
         )
-    train = read_set(annotations, images)
     notes = []
     if val is None:
         chosen = choose(train, val_fraction, seed)
@@ -214,12 +214,19 @@ def make_plan(
                 f'numbers labels per file: {path.name} has the order of '
                 'training'
             )
+    notes += unseen(other, classes)
     name = model or default_model(train, other)
     base = BaseConfig(name, find_config(name))
     check_masks(base, train, other, (annotations, val or annotations))
     if base.needs_masks and train.masked < train.objects:
         lack = clause(train.objects - train.masked, 'object', 'have')
         notes.append(f'{lack} no mask and will not train')
+    most = len(train.images)
+    if batch_size and batch_size > most:
+        notes.append(
+            f'training has {quantity(most, "image")}, so batch_size is '
+            f'{most}, not {batch_size}'
+        )
     return Plan(
         out=out,
         base=base,
@@ -227,7 +234,7 @@ def make_plan(
         val=other,
         classes=classes,
         scale=choose_scale(base, train),
-        batch_size=min(batch_size or base.batch_size, len(train.images)),
+        batch_size=min(batch_size or base.batch_size, most),
         new=new,
         notes=notes,
         divided=val is None,
@@ -340,6 +347,14 @@ def unused(train: AnnotationSet, classes: Sequence[str]) -> list[str]:
     if not left:
         return []
     return [f'no training object is of {some(left)}: left out of the classes']
+
+
+def unseen(val: AnnotationSet, classes: Sequence[str]) -> list[str]:
+    """Note classes without validation objects."""
+    left = [name for name in classes if not val.counts.get(name)]
+    if not left:
+        return []
+    return [f'no validation object is of {some(left)}: no AP for it']
 
 
 def others_of(val: AnnotationSet, classes: Sequence[str]) -> list[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from mmdet_retina_plus.inference.result_files import with_names
 
@@ -149,7 +150,18 @@ def check_usage(
         raise click.UsageError(
             '--ann-file and --images are for --results: CONFIG names both.'
         )
+    if results and any(map(is_given, OF_CHECKPOINT)):
+        raise click.UsageError(
+            '--split, --device and --cfg-options are for CONFIG CHECKPOINT, '
+            'not for --results.'
+        )
     return not results
+
+
+def is_given(name: str) -> bool:
+    """Whether an option of the command is on the command line."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is not ParameterSource.DEFAULT
 
 
 def show(metrics: dict[str, dict]) -> None:

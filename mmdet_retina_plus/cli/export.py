@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mmdet_retina_plus.common.text import clause
+from mmdet_retina_plus.common.text import clause, quantity
 from mmdet_retina_plus.inference.export.export_onnx import export_onnx
 
 from .errors import errors_as_messages
@@ -76,7 +76,8 @@ def main(config: str, checkpoint: str, out: Path, **options) -> None:
             click.echo(f'{kind:>3}  {name}: {" x ".join(map(str, shape))}')
     gap, limit = done.difference, done.tolerance
     click.echo(
-        f'{done.num_found} detections in {done.num_images} images agree: '
+        f'{quantity(done.num_found, "detection")} in '
+        f'{quantity(done.num_images, "image")} agree: '
         f'scores within {gap.score:.1g} (allowed {limit.score:g}), boxes '
         f'{gap.box:.1g} px ({limit.box:g})'
         + (

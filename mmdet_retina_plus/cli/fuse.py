@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from mmdet_retina_plus.common.text import some
+from mmdet_retina_plus.common.text import quantity, some
 from mmdet_retina_plus.inference.fuse_results import fuse_files
 from mmdet_retina_plus.inference.fusion_options import PRESET_WEIGHTS
 
@@ -66,7 +66,8 @@ def main(
 
     Boxes are averaged, segmentations are not: a fused box has the segmentation
     of the best box in its cluster that has one. Other entries of a detection
-    are left out.
+    are left out. Images and categories that predict lists next to FILES are
+    listed next to --out too.
     """
     with errors_as_messages(doctor=True):
         fused = fuse_files(
@@ -86,6 +87,8 @@ def main(
             f'Boxes left out by --max-per-img {max_per_img}: {fused.num_cut}'
         )
     click.echo(
-        f'{len(fused.boxes)} boxes of {fused.num_images} images written to '
-        f'{out}'
+        f'{quantity(len(fused.boxes), "box")} of '
+        f'{quantity(fused.num_images, "image")} written to {out}'
     )
+    for file in fused.files[1:]:
+        click.echo(f'Their images and categories are in {file}')

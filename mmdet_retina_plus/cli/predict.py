@@ -7,7 +7,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from mmdet_retina_plus.common.text import clause, some
+from mmdet_retina_plus.common.text import clause, quantity, some
 from mmdet_retina_plus.inference.detect_images import (
     Outcome,
     UnwrittenError,
@@ -267,7 +267,7 @@ def conclude(outcome: Outcome) -> None:
     """Print the files and errors, and exit with a code if there are any."""
     results, total, interrupted, files, num_boxes, unjoined = outcome
     if files:
-        click.echo(f'{num_boxes:,} boxes written to {files[0]}')
+        click.echo(f'{quantity(num_boxes, "box")} written to {files[0]}')
     for file in files[1:]:
         click.echo(f'Their images and categories are in {file}')
     for line in results.notes:

@@ -11,6 +11,35 @@ from .suggestions import did_you_mean
 from .text import some
 
 
+def trained_names(
+    cfg: Any, classes: Sequence[str], unnamed: Sequence[str] = ()
+) -> tuple[list[str], list[str]]:
+    """Names in the order of the labels, and notes on why they may be wrong.
+
+    Args:
+        cfg: The config.
+        classes: Names from the checkpoint, or from the config if it has none.
+        unnamed: Checkpoints that have none.
+    """
+    unused = unused_names(cfg, classes)
+    # With other classes, the config's training data are not those of this
+    # detector.
+    names, note = (list(classes), '') if unused else label_names(cfg, classes)
+    notes = [note] if note else []
+    if unnamed:
+        notes.append(
+            f'{unnamed[0]} names no classes, so labels get the names of the '
+            f'config ({some(classes)}): they are wrong if the detector was '
+            'trained with other classes'
+        )
+    if unused:
+        notes.append(
+            f'the classes of the config ({some(unused)}) differ from those of '
+            f'the checkpoint ({some(classes)}), which are used'
+        )
+    return names, notes
+
+
 def label_names(cfg: Any, classes: Sequence[str]) -> tuple[list[str], str]:
     """Names in the order of the labels, and a note if `classes` is misleading.
 

@@ -29,11 +29,18 @@ def check_out(out: Path, inputs: Iterable[str | Path]) -> None:
         )
     if not out.exists():
         return
-    for name in inputs:
-        if Path(name).exists() and out.samefile(name):
-            raise ValueError(
-                f'{out} would overwrite an input: name another --out'
-            )
+    there = out.stat()
+    # One call of the file system for each of possibly millions of inputs.
+    if any(is_at(name, there) for name in inputs):
+        raise ValueError(f'{out} would overwrite an input: name another --out')
+
+
+def is_at(name: str | Path, there: os.stat_result) -> bool:
+    """Whether a name leads to the file of a stat result."""
+    try:
+        return os.path.samestat(there, os.stat(name))
+    except (OSError, ValueError):  # It is missing, or a URL.
+        return False
 
 
 def replace(file: Path, content: str | bytes) -> None:

@@ -1,6 +1,7 @@
 """Checks before detection starts: no output overwrites an input."""
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
 from mmdet_retina_plus.common.config_file import check_kinds
@@ -56,11 +57,20 @@ def check_pictures(
             folder is not writable.
     """
     check_writable(folder)
-    sources = {image.path.resolve() for image in listed}
+    # A million images are in few folders, and resolving is slow.
+    resolved = cache(Path.resolve)
+
+    def place_of(file: Path) -> Path:
+        if file.is_symlink():
+            return file.resolve()
+        return resolved(file.parent) / file.name
+
+    root = folder.resolve()
+    sources = {place_of(image.path) for image in listed}
     names: dict[Path, str] = {}
     for image in listed:
-        picture = output_of(image, folder, suffix).resolve()
-        if not picture.is_relative_to(folder.resolve()):
+        picture = place_of(output_of(image, folder, suffix))
+        if not picture.is_relative_to(root):
             raise ValueError(
                 f'The file name {image.file_name} leads out of the folder '
                 f'{folder}: predict without pictures'
@@ -76,3 +86,20 @@ def check_pictures(
                 f'{other} and {image.file_name} would both become {picture}: '
                 'rename one of them'
             )
+
+
+def check_outside(folder: Path, images: Path) -> None:
+    """Refuse pictures where the next run would take them for images.
+
+    Args:
+        folder: Folder of the pictures.
+        images: Folder that is searched for images, or a file or pattern.
+
+    Raises:
+        ValueError: The first is below the second.
+    """
+    if images.is_dir() and images.resolve() in folder.resolve().parents:
+        raise ValueError(
+            f'{folder} is below {images}, so the next run would take its '
+            'pictures for images: name a folder elsewhere'
+        )

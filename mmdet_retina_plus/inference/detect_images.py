@@ -10,9 +10,8 @@ from mmdet_retina_plus.common.config_file import read_config
 from mmdet_retina_plus.common.devices import chosen_device
 from mmdet_retina_plus.common.label_names import (
     category_ids,
-    label_names,
+    trained_names,
     unknown_categories,
-    unused_names,
 )
 from mmdet_retina_plus.common.output_files import (
     RowsFile,
@@ -28,10 +27,11 @@ from mmdet_retina_plus.common.text import (
     verb,
 )
 
-from .checks import check_outputs, check_pictures
+from .checks import check_outputs, check_outside, check_pictures
 from .fusion_options import fusion_options
 from .image_list import ListedImage, find_images, images_of, read_coco
 from .image_loop import detect_in_all
+from .image_sizes import applies_orientation
 from .results import Results, images_file
 from .shards import Origin, Shard, fingerprint, merge_shards
 
@@ -172,30 +172,17 @@ def detect_images(
         detector = TiledDetector(
             models, tile, overlap, batch_size, flip, **fusion
         )
-    own = detector.meta['classes']
-    unused = unused_names(cfg, own)
-    # With other classes, the config's training data are not those of this
-    # detector.
-    names, note = (own, '') if unused else label_names(cfg, own)
+    names, notes = trained_names(
+        cfg,
+        detector.meta['classes'],
+        [
+            checkpoint
+            for checkpoint, model in zip(checkpoints, models, strict=True)
+            if not model.names_classes
+        ],
+    )
     detector.meta['classes'] = names
     coco.setdefault('categories', numbered(names))
-    notes = [note] if note else []
-    unnamed = [
-        checkpoint
-        for checkpoint, model in zip(checkpoints, models, strict=True)
-        if not model.names_classes
-    ]
-    if unnamed:
-        notes.append(
-            f'{unnamed[0]} names no classes, so labels get the names of the '
-            f'config ({some(own)}): they are wrong if the detector was '
-            'trained with other classes'
-        )
-    if unused:
-        notes.append(
-            f'the classes of the config ({some(unused)}) differ from those of '
-            f'the checkpoint ({some(own)}), which are used'
-        )
     unknown = unknown_categories(coco, names) if ann_file else []
     if unknown:
         notes.append(
@@ -204,7 +191,13 @@ def detect_images(
         )
     if shard:
         shard.remove(whole)
-    draw = picture_maker(show_dir, maps, detector.meta, show_score_thr)
+    draw = picture_maker(
+        show_dir,
+        maps,
+        detector.meta,
+        show_score_thr,
+        applies_orientation(detector.loader),
+    )
     with RowsFile(out) as rows:
         results = Results(category_ids(coco, names), rows, notes=notes)
         outcome = Outcome(results, len(listed), False, [])
@@ -306,12 +299,17 @@ def images_to_see(
         [*(image.path for image in listed), *([ann_file] if ann_file else [])],
     )
     check_replaceable(out)
+    folders: list[Path] = []
     if show_dir is not None:
         check_pictures(show_dir, listed)
+        folders.append(show_dir)
     if maps is not None:
         check_pictures(maps, listed, '.png')
+        folders.append(maps)
         if show_dir is not None and maps.resolve() == show_dir.resolve():
             raise ValueError('--maps and --show-dir need different folders')
+    for folder in folders if ann_file is None else ():
+        check_outside(folder, Path(images))
     return listed, coco
 
 

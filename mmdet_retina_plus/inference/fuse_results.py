@@ -17,7 +17,11 @@ import numpy as np
 
 from mmdet_retina_plus.common.coco_format import entry_error, has_box
 from mmdet_retina_plus.common.numbers import is_finite
-from mmdet_retina_plus.common.output_files import check_out, replace
+from mmdet_retina_plus.common.output_files import (
+    check_out,
+    replace,
+    replacing,
+)
 from mmdet_retina_plus.common.result_records import (
     IDS,
     check_replaceable,
@@ -25,7 +29,8 @@ from mmdet_retina_plus.common.result_records import (
 )
 
 from .compare_results import compare
-from .result_files import with_names
+from .result_files import listed_by_any, with_names
+from .results import images_file
 
 BATCH = 20_000
 """Detections per call of the fusion, to share its overhead."""
@@ -67,6 +72,8 @@ class Fused(NamedTuple):
 
     Attributes:
         boxes: Detections in COCO's result format, as written.
+        files: Result file, and the file of its images and categories if such
+            files are next to the fused ones.
         num_images: Number of images with a detection.
         num_cut: Number of boxes dropped by `max_per_img`.
         left_out: Keys of detections that fused ones do not have.
@@ -74,6 +81,7 @@ class Fused(NamedTuple):
     """
 
     boxes: list[dict]
+    files: list[Path]
     num_images: int
     num_cut: int
     left_out: list[str]
@@ -90,6 +98,9 @@ def fuse_files(
 ) -> Fused:
     """Fuse the detections of files and write them.
 
+    Images and categories that are listed next to the files are listed next to
+    `out` too.
+
     Args:
         files: COCO result files, each of a detector that processed all images.
         out: Result file.
@@ -105,7 +116,8 @@ def fuse_files(
         ImportError: The environment is broken.
         OSError: The file cannot be written.
     """
-    check_out(out, files)
+    for file in (out, images_file(out)):
+        check_out(file, files)
     check_replaceable(out)
     check_distinct(files)
     with without_collection():
@@ -140,10 +152,8 @@ def fuse_distinct_files(
 ) -> Fused:
     """Do the work of `fuse_files` with checked arguments."""
     views = [read_results(file) for file in files]
-    notes = compare(
-        [with_names(*file) for file in zip(files, views, strict=True)],
-        strict=changes.get('missing_weight') != 0,
-    )
+    named = [with_names(*file) for file in zip(files, views, strict=True)]
+    notes = compare(named, strict=changes.get('missing_weight') != 0)
     if len(files) == 1:
         notes.append(
             f'{files[0]} is the only file: its overlapping boxes are merged'
@@ -161,8 +171,35 @@ def fuse_distinct_files(
         for fused in fuse_images(batch, arguments):
             boxes += fused[:max_per_img]
             num_cut += len(fused[max_per_img:])
-    replace(out, json.dumps(boxes))
-    return Fused(boxes, len(images), num_cut, left_out_of(views), notes)
+    written = write(boxes, listed_by_any(named), out)
+    return Fused(
+        boxes, written, len(images), num_cut, left_out_of(views), notes
+    )
+
+
+def write(boxes: list[dict], coco: Mapping[str, Any], out: Path) -> list[Path]:
+    """Write the fused boxes, and next to them their images and categories.
+
+    Args:
+        boxes: Detections in COCO's result format.
+        coco: Images and categories, may be empty.
+        out: Result file.
+
+    Returns:
+        The written files.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    beside = images_file(out)
+    if not coco:
+        # Names of an earlier run must not lie next to these boxes.
+        beside.unlink(missing_ok=True)
+        replace(out, json.dumps(boxes))
+        return [out]
+    with replacing(beside, json.dumps(coco)):
+        replace(out, json.dumps(boxes))
+    return [out, beside]
 
 
 def check_distinct(files: Sequence[Path]) -> None:

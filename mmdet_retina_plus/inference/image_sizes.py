@@ -75,10 +75,14 @@ def exchanged(
     )
 
 
+def applies_orientation(loader: Mapping) -> bool:
+    """Whether a pipeline's loader turns images by their EXIF orientation."""
+    return loader.get('color_type', 'color') in ('color', 'grayscale')
+
+
 def is_turned_unseen(image: ListedImage, loader: Mapping) -> bool:
     """Whether the loader turns or mirrors an annotated image unnoticed."""
-    color_type = loader.get('color_type', 'color')
-    if image.size is None or color_type not in ('color', 'grayscale'):
+    if image.size is None or not applies_orientation(loader):
         return False
     (width, height), turn = header(image.path)
     return turn in MIRRORED or (turn in ROTATED and width == height)

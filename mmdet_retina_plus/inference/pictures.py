@@ -34,9 +34,17 @@ class Pictures:
     Args:
         dataset_meta: Classes and palette of mmdet.
         score_thr: Boxes are drawn if they score above this.
+        upright: Whether images are turned by their EXIF orientation, as for
+            the detector.
     """
 
-    def __init__(self, dataset_meta: dict[str, Any], score_thr: float) -> None:
+    def __init__(
+        self,
+        dataset_meta: dict[str, Any],
+        score_thr: float,
+        upright: bool = True,
+    ) -> None:
+        self.flag = 'color' if upright else 'color_ignore_orientation'
         self.visualizer = SemSegLocalVisualizer(alpha=0.6)
         self.classes = dataset_meta['classes']
         palette = class_palette(dataset_meta)
@@ -94,7 +102,8 @@ class Pictures:
 
     def save(self, source: Path, sample: DetDataSample, target: Path) -> None:
         """Draw into the image of a file, and write it to another file."""
-        image = mmcv.imread(source, channel_order='rgb')
+        # mmcv reads RGB for its flag 'color' only.
+        image = mmcv.bgr2rgb(mmcv.imread(source, self.flag))
         mmcv.imwrite(mmcv.rgb2bgr(self.draw(image, sample)), str(target))
 
 
@@ -116,6 +125,7 @@ def picture_maker(
     maps: Path | None,
     meta: dict[str, Any],
     score_thr: float,
+    upright: bool,
 ) -> Callable[[ListedImage, DetDataSample], bool]:
     """Make a function that writes the picture and map of an image.
 
@@ -126,9 +136,10 @@ def picture_maker(
             None: no pictures.
         maps: Folder of semantic maps, see `output_of`. None: no maps.
         meta: Classes and palette of mmdet.
-        score_thr: Boxes are drawn if they score above this.
+        score_thr: See `Pictures`, like the next one.
+        upright: Whether images are turned by their EXIF orientation.
     """
-    pictures = Pictures(meta, score_thr)
+    pictures = Pictures(meta, score_thr, upright)
 
     def write(image: ListedImage, sample: DetDataSample) -> bool:
         if maps is not None:

@@ -1,6 +1,6 @@
 """Result files, with the images and categories listed next to them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,12 +18,14 @@ class ResultFile(NamedTuple):
         records: Detections in COCO's result format.
         images: Id to file name, if listed next to the file; else empty.
         categories: Id to name, if listed next to the file; else empty.
+        coco: Content of the file that lists both; else empty.
     """
 
     path: Path
     records: list[dict]
     images: Mapping[Any, str] = {}
     categories: Mapping[Any, str] = {}
+    coco: Mapping[str, Any] = {}
 
     @property
     def image_ids(self) -> list:
@@ -59,7 +61,7 @@ def with_names(path: Path, records: list[dict]) -> ResultFile:
             f'Cannot read {beside}, which lists the images and categories of '
             f'{path}: {error!r}'
         ) from error
-    file = ResultFile(path, records, images, categories)
+    file = ResultFile(path, records, images, categories, coco)
     for key, known in (('image_id', images), ('category_id', categories)):
         unknown = [value for value in file.values(key) if value not in known]
         if unknown:
@@ -68,3 +70,26 @@ def with_names(path: Path, records: list[dict]) -> ResultFile:
                 'list: it belongs to other results, so rename one of them'
             )
     return file
+
+
+def listed_by_any(files: Sequence[ResultFile]) -> dict[str, Any]:
+    """Join the images and categories listed next to several files.
+
+    Returns:
+        A COCO file without annotations; empty if an image or category of a
+        detection is listed nowhere.
+    """
+    coco: dict[str, Any] = dict(annotations=[])
+    for what, key in (('images', 'image_id'), ('categories', 'category_id')):
+        items: dict[Any, Mapping] = {}
+        for file in files:
+            for item in file.coco.get(what, ()):
+                items.setdefault(item['id'], item)
+        if not items or any(
+            number not in items
+            for file in files
+            for number in file.values(key)
+        ):
+            return {}
+        coco[what] = list(items.values())
+    return coco

@@ -75,6 +75,8 @@ def find_candidates(
         levels: Number of priors and number of candidates of each level, both
             above 0.
     """
+    gt_bboxes = gt_bboxes[:, :4].contiguous()
+    priors = priors[:, :4].contiguous()
     sizes = [size for size, _ in levels]
     chunk = max(MIN_CHUNK, triton.next_power_of_2(max(sizes) // MAX_CHUNKS))
     counts = [count for _, count in levels]

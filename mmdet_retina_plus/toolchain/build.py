@@ -225,7 +225,8 @@ def make_wheel(build: Build, folder: Path) -> Path:
         f'{release.name}=={release.version}',
     )
     (sdist,) = folder.glob('*.tar.gz')
-    shutil.unpack_archive(sdist, folder, filter='data')
+    # Without a filter, which Python 3.11.3 lacks: its setup.py runs anyway.
+    shutil.unpack_archive(sdist, folder)
     source = folder / sdist.name.removesuffix('.tar.gz')
     sources.set_label(source, build.version.split('+')[1])
     what = f'Building {name}'

@@ -179,6 +179,31 @@ def test_the_model_follows_the_masks(tmp_path):
         plan_in(folder, val=False, model='retinaunet_r18_fpn_shapes')
 
 
+def test_empty_polygons_are_no_masks(tmp_path):
+    """Some tools write them for objects without a mask."""
+    coco = coco_set()
+    blanks = ([[]], [[1, 2, 3, 4]]) * 6
+    for item, blank in zip(coco['annotations'], blanks, strict=True):
+        item['segmentation'] = blank
+    plan = plan_in(write_set(tmp_path, train=coco).parent, val=False)
+    assert plan.base.name == 'retinanet_r50_fpn_fl'
+    # Doctor reports those that are not in COCO's format.
+    for item in coco['annotations']:
+        item['segmentation'] = [[[1, 1], [9, 1], [9, 9]]]
+    assert plan_in(tmp_path, train=coco).base.name == 'retinamask_r50_fpn'
+
+
+def test_a_smaller_batch_than_asked_for_and_a_class_without_ap_are_noted(
+    tmp_path,
+):
+    val = coco_set(first=6)
+    val['annotations'] = val['annotations'][::2]
+    folder = write_set(tmp_path, val=val).parent
+    batch, unseen = sorted(plan_in(folder, batch_size=8).notes)[::-1]
+    assert batch == 'training has 6 images, so batch_size is 6, not 8'
+    assert unseen == 'no validation object is of dog: no AP for it'
+
+
 def test_masks_are_learnt_only_if_they_can_be_scored(tmp_path):
     val = coco_set(first=6)
     del val['annotations'][3]['segmentation']
@@ -208,6 +233,7 @@ def test_an_image_listed_twice_stays_on_one_side(tmp_path):
     [
         (dict(model='retinamask_r50'), 'did you mean .*retinamask_r50_fpn'),
         (dict(model='sweeps/depth'), 'is not a detector for COCO data'),
+        (dict(model='retinamask_r18_fpn_shapes-demo'), 'fits its own data'),
     ],
 )
 def test_other_models_are_refused(tmp_path, options, said):

@@ -264,6 +264,10 @@ def test_broken_masks_are_refused_by_their_place(files):
         ['c.py', 'c.pth', '--out', 'out', '--results', 'r.json'],
         ['c.py', 'c.pth', '--out', 'out', '--ann-file', 'r.json'],
         ['--results', 'r.json', '--ann-file', 'r.json'],
+        [
+            *('--results', 'r.json', '--ann-file', 'r.json', '--out', 'out'),
+            *('--split', 'val'),
+        ],
     ],
 )
 def test_usage_that_cannot_be_meant_is_refused(arguments):
@@ -464,6 +468,30 @@ def test_categories_are_matched_by_name(trained, tmp_path):
     write(tmp_path / 'val.json', coco)
     output = commands.invoke(main, *files, '--out', before, code=1)
     assert 'did you mean grin?' in output
+
+
+def test_what_may_be_wrong_is_noted(trained, tmp_path):
+    """Names of a config that is not the checkpoint's, and turned images."""
+    files, coco = trained
+    before = tmp_path / 'before'
+    commands.invoke(main, *files, '--out', before)
+    other = dict(coco, categories=coco['categories'][::-1])
+    config = Config.fromfile(files[0])
+    config.train_dataloader = dict(
+        dataset=dict(
+            type='CocoDataset',
+            ann_file=str(write(tmp_path / 'other.json', other)),
+        )
+    )
+    dataset = config.test_dataloader.dataset
+    dataset.metainfo = dict(classes=CLASSES[::-1])
+    config.dump(files[0])
+    write_image(tmp_path / 'images/3.png', size=(120, 90))
+    output = commands.invoke(main, *files, '--out', tmp_path / 'out')
+    assert 'the checkpoint (red, green, blue), which are used' in output
+    assert '1 image has another size than in' in output
+    first, second = (numbers(x)['metrics'] for x in (before, tmp_path / 'out'))
+    assert first['bbox']['summary'] == second['bbox']['summary']
 
 
 @pytest.mark.parametrize(

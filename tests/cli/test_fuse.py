@@ -79,6 +79,27 @@ def test_what_is_no_result_file_is_never_replaced(fuse, tmp_path):
     assert out.read_text() == '{"images": []}'
 
 
+def test_images_and_categories_stay_listed_next_to_the_boxes(fuse, tmp_path):
+    """Without them, numbers by `predict` would be taken for others."""
+    listed = dict(
+        images=[dict(id=n, file_name=f'{n}.png') for n in (1, 2)],
+        annotations=[],
+        categories=[dict(id=1, name='cat')],
+    )
+    fewer = dict(listed, images=listed['images'][:1])
+    for name, coco in (('0', fewer), ('1', listed)):
+        (tmp_path / f'{name}.images.json').write_text(json.dumps(coco))
+    views = [detection()], [detection(0.5), detection(image=2)]
+    result, out = fuse(*views)
+    beside = out.with_suffix('.images.json')
+    assert str(beside) in result.output
+    assert json.loads(beside.read_text()) == listed
+    # Image 2 is listed nowhere now, and the names of before would be wrong.
+    (tmp_path / '1.images.json').unlink()
+    fuse(*views)
+    assert out.exists() and not beside.exists()
+
+
 def test_a_single_file_is_noted(fuse):
     result, _ = fuse([detection()])
     assert 'is the only file' in result.output

@@ -73,6 +73,7 @@ def test_nothing_is_overwritten_without_a_word(folder, unchecked):
         (('train.json', 'images', '--out', 'no/a.py'), 'mkdir -p no`'),
         (('train.json', 'images', '--val', 'train.json'), 'leave out --val'),
         (('train.json', 'images', '--val', 'va.json'), 'no file va.json'),
+        (('tran.json', 'images', '--val', 'val.json'), 'no file tran.json'),
         (('train.json', 'images', '--val-images', 'x'), 'without --val'),
         (
             ('train.json', 'images', '--val', 'val.json', '--seed', '0'),

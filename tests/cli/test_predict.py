@@ -183,7 +183,7 @@ def test_failures_and_files_are_told_where_a_file_cannot_be_written(
     assert '\ntext.png: ' in output
     assert '1 of 2 images failed' in output
     first_is_written = unwritten == 'out.images.json'
-    assert ('1 boxes written to' in output) == first_is_written
+    assert ('1 box written to' in output) == first_is_written
     assert 'Their images' not in output
 
 

@@ -44,3 +44,13 @@ def test_pictures_do_not_overwrite_other_images(tmp_path, seeing):
     arguments = (images, *seeing, '--out', tmp_path / 'out.json')
     output = predict(*arguments, '--show-dir', images / 'inner', code=1)
     assert 'overwrite' in output
+
+
+def test_pictures_are_not_the_images_of_the_next_run(tmp_path, seeing):
+    images = tmp_path / 'images'
+    write_image(images / 'a.png')
+    arguments = (images, *seeing, '--out', tmp_path / 'out.json')
+    output = predict(*arguments, '--show-dir', images / 'new', code=1)
+    assert 'take its pictures for images: name a folder elsewhere' in output
+    ann_file = annotations(tmp_path / 'ann.json', (1, 'a.png'))
+    predict(*arguments, '--show-dir', images / 'new', '--ann-file', ann_file)

@@ -10,9 +10,11 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.structures import InstanceData
+from PIL import Image
 from torch import nn
 
 import mmdet_retina_plus
+from mmdet_retina_plus.common.exif import ORIENTATION
 from mmdet_retina_plus.inference.pictures import Pictures
 from mmdet_retina_plus.visualization.class_palette import (
     COLOURS,
@@ -38,6 +40,34 @@ def test_pictures_show_the_boxes(tmp_path, seeing):
         after = cv2.imread(str(pictures / name)).astype(int)
         assert before.shape == after.shape
         assert (abs(before - after).max() > 50) == drawn
+
+
+@pytest.mark.parametrize('suffix', ['', '_ignore_orientation'])
+def test_boxes_are_drawn_where_the_detector_sees_them(
+    tmp_path, seeing, suffix
+):
+    source = write_image(tmp_path / 'a.png', (5, 5, 45, 40))
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    Image.open(source).save(tmp_path / 'a.jpg', exif=exif, quality=100)
+    key = 'test_dataloader.dataset.pipeline.0.color_type'
+    predict(
+        *(tmp_path / 'a.jpg', *seeing, '--out', tmp_path / 'out.json'),
+        *('--show-dir', tmp_path / 'pictures'),
+        *('--cfg-options', f'{key}=color{suffix}'),
+    )
+    stored = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    after = cv2.imread(str(tmp_path / 'pictures/a.jpg'), stored).astype(int)
+    assert after.shape == ((90, 120, 3) if suffix else (120, 90, 3))
+    bright = after.min(axis=2) > 200
+    coloured = after.max(axis=2) - after.min(axis=2) > 60
+    # The line surrounds what is bright.
+    (top, left), (bottom, right) = (
+        edge(np.argwhere(bright), axis=0) for edge in (np.min, np.max)
+    )
+    for place in (top, left), (bottom, right):
+        y, x = place
+        assert coloured[y - 3 : y + 4, x - 3 : x + 4].any()
 
 
 def test_a_class_that_is_a_colour_has_it():

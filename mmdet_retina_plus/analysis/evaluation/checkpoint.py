@@ -1,7 +1,7 @@
 """Detections of a checkpoint in the images of a config's data."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -23,8 +23,8 @@ from mmdet_retina_plus.common.config_tree import (
     annotation_path,
     dataset_chains,
 )
-from mmdet_retina_plus.common.label_names import category_ids, label_names
-from mmdet_retina_plus.common.text import error_text
+from mmdet_retina_plus.common.label_names import category_ids, trained_names
+from mmdet_retina_plus.common.text import clause, error_text, some
 
 from .results import Found, with_areas
 from .truth import BOXES, MASKS, Truth, read_truth
@@ -48,21 +48,25 @@ class Loaded(NamedTuple):
     notes: list[str]
 
 
-def load(cfg: Any, model: BaseDetector, split: str) -> Loaded:
+def load(cfg: Any, model: BaseDetector, split: str, checkpoint: str) -> Loaded:
     """Load the data of a split with its objects; match categories by name.
 
     Args:
         cfg: The config.
         model: Detector of the config.
         split: 'val', 'test' or 'train', which is loaded like 'val'.
+        checkpoint: Name of the detector's checkpoint, for notes.
 
     Raises:
         ValueError: The data cannot be read, or lacks a class.
     """
     settings, ann_file = loader_settings(cfg, split)
     coco = read_truth(ann_file)
-    own = model.dataset_meta['classes']
-    names, note = label_names(cfg, own)
+    names, notes = trained_names(
+        cfg,
+        model.dataset_meta['classes'],
+        [] if model.names_classes else [checkpoint],
+    )
     ids = category_ids(coco, names)
     truth = Truth(ann_file, coco, ids)
     try:
@@ -78,7 +82,6 @@ def load(cfg: Any, model: BaseDetector, split: str) -> Loaded:
     unseen = truth.images.keys() - seen
     if not seen & truth.images.keys():
         raise ValueError(f'The {split} data has no image of {ann_file}')
-    notes = [note] if note else []
     if unseen:
         notes.append(
             f'{len(unseen)} of {len(truth.images)} images of {ann_file} are '
@@ -115,16 +118,19 @@ def loader_settings(cfg: Any, split: str) -> tuple[dict, Path]:
 def detect(loaded: Loaded) -> Iterator[Found]:
     """Yield the detections in each image.
 
+    At the end, a note names images of another size than in the annotations.
+
     Raises:
         ValueError: An image cannot be read, or the model fails.
     """
     batches = iter(loaded.loader)
     place = 'in the first batch'
+    misfits: list[str] = []
     while True:
         try:
             batch = next(batches, None)
             if batch is None:
-                return
+                break
             with torch.no_grad():
                 samples = loaded.model.test_step(batch)
             found = [found_of(sample, loaded.labels) for sample in samples]
@@ -134,7 +140,25 @@ def detect(loaded: Loaded) -> Iterator[Found]:
             ) from error
         last = samples[-1].metainfo.get('img_path', samples[-1].img_id)
         place = f'after {last}'
+        misfits += misfits_among(samples, loaded.truth)
         yield from found
+    if misfits:
+        loaded.notes.append(
+            f'{clause(len(misfits), "image", "have")} another size than in '
+            f'{loaded.truth.path} ({some(misfits)}), so objects and '
+            'detections do not fit: `retina-plus doctor` names the reason'
+        )
+
+
+def misfits_among(samples: Sequence[DetDataSample], truth: Truth) -> list[str]:
+    """File names of images that are loaded in another size than annotated."""
+    return [
+        truth.images[sample.img_id]['file_name']
+        for sample in samples
+        if sample.img_id in truth.images
+        and 'ori_shape' in sample
+        and tuple(sample.ori_shape[:2]) != truth.size(sample.img_id)
+    ]
 
 
 def found_of(sample: DetDataSample, labels: np.ndarray) -> Found:

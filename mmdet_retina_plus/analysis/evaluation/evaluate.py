@@ -113,7 +113,7 @@ def from_checkpoint(
     from .checkpoint import detect, load
 
     (model,) = load_detectors(cfg, [checkpoint], device)
-    loaded = load(cfg, model, split)
+    loaded = load(cfg, model, split, checkpoint)
     source = f'{checkpoint} on the {split} data of {config}'
     return Subject(loaded.truth, detect(loaded), source, loaded.notes)
 

@@ -133,9 +133,9 @@ def confusion_figure(
     numbers: Mapping[str, Any], classes: Sequence[str]
 ) -> 'Figure':
     """Draw the confusion matrix, coloured by fractions of rows."""
-    matrix = np.array(numbers['confusion'])
+    matrix = np.array(numbers['confusion'], np.int32)
     totals = matrix.sum(axis=1, keepdims=True)
-    shares = matrix / np.maximum(totals, 1)
+    shares = (matrix / np.maximum(totals, 1)).astype(np.float32)
     names = [plain(name) for name in [*classes, BACKGROUND]]
     places = list(range(len(names)))
     figure = empty_figure('detected as', 'object')
@@ -143,16 +143,9 @@ def confusion_figure(
         z=shares,
         text=matrix,
         texttemplate='%{text}' if len(classes) <= MOST_TEXTS else None,
-        hovertext=[
-            [
-                f'{row} detected as {column}: {count:,} ({share:.1%})'
-                for column, count, share in zip(
-                    names, counts, line, strict=True
-                )
-            ]
-            for row, counts, line in zip(names, matrix, shares, strict=True)
-        ],
-        hoverinfo='text',
+        # A text for each cell would take 70 MB for 1,200 classes.
+        hovertemplate='%{y} detected as %{x}: %{text:,} (%{z:.1%})'
+        '<extra></extra>',
         colorscale='Blues',
         showscale=False,
         zmin=0,

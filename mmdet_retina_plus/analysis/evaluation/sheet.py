@@ -160,16 +160,28 @@ def legend() -> list[Line2D]:
 
 
 def pixels_of(path: Path | None, size: tuple[int, int]) -> NDArray:
-    """Read an image of a height and width as RGB; grey if that fails."""
+    """Read an image of a height and width as RGB; grey if that fails.
+
+    It is turned by its EXIF orientation unless that makes it wide where the
+    annotations have it tall, or vice versa.
+    """
     pixels = None
     if path is not None and path.is_file():
-        pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+        content = np.fromfile(path, np.uint8)
+        for flag in (0, cv2.IMREAD_IGNORE_ORIENTATION):
+            pixels = cv2.imdecode(content, cv2.IMREAD_COLOR | flag)
+            if pixels is None or is_tall(pixels.shape) == is_tall(size):
+                break
     scale = min(1, LARGEST / max(size))
     height, width = (max(1, round(side * scale)) for side in size)
     if pixels is None:
         return np.full((height, width, 3), BLANK, np.uint8)
     pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
     return pixels[..., ::-1]
+
+
+def is_tall(shape: Sequence[int]) -> bool:
+    return shape[0] > shape[1]
 
 
 def show(axes: Any, pixels: NDArray, size: tuple[int, int]) -> None:

@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from mmdet_retina_plus.common.label_names import label_names, unused_names
 from mmdet_retina_plus.common.text import quantity
 
 HOSTS = ('mmdet', 'mmcv', 'torch', 'onnx', 'onnxruntime')
 
 
 def metadata(
-    cfg: Any,
+    classes: Sequence[str],
     model: Any,
     rule: dict[str, Any],
     raw: bool,
@@ -21,11 +20,8 @@ def metadata(
 ) -> dict[str, str]:
     """Make the metadata of a file, as strings or JSON."""
     test_cfg = model.bbox_head.test_cfg
-    names = model.dataset_meta['classes']
-    if not unused_names(cfg, names):
-        names, _ = label_names(cfg, names)
     about: dict[str, Any] = dict(
-        classes=list(names),
+        classes=list(classes),
         resize=rule,
         input='uint8 RGB, batch x height x width x 3',
         raw=raw,
@@ -62,11 +58,6 @@ def notes_on(model: Any, raw: bool) -> list[str]:
         notes.append('a raw file has no masks, which need boxes after NMS')
     if getattr(model, '_predicts_pixels', False):
         notes.append('the file leaves out pred_sem_seg')
-    if not model.names_classes:
-        notes.append(
-            'the checkpoint names no classes, so the file has those of the '
-            'config'
-        )
     return notes
 
 

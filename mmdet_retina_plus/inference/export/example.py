@@ -5,6 +5,7 @@ python THIS_FILE model.onnx photo.jpg picture.png
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -15,7 +16,10 @@ COLOURS = '#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9'
 
 
 def read(file):
-    return ImageOps.exif_transpose(Image.open(file)).convert('RGB')
+    image = ImageOps.exif_transpose(Image.open(file))
+    if image.mode.startswith('I'):  # Pillow clips 16 bits, OpenCV takes 8.
+        image = Image.fromarray(np.uint8(np.asarray(image) >> 8))
+    return image.convert('RGB')
 
 
 def stretch(image, size, x, y, fill=None):
@@ -53,7 +57,8 @@ def paste(mask, box, size):
 
 
 def main(model, photo, picture):
-    session, image = onnxruntime.InferenceSession(model), read(photo)
+    image, content = read(photo), Path(model).read_bytes()
+    session = onnxruntime.InferenceSession(content)
     about = session.get_modelmeta().custom_metadata_map
     boxes, scores, labels, masks = detect(session, image)
     names, draw = json.loads(about['classes']), ImageDraw.Draw(image)
@@ -73,4 +78,7 @@ def main(model, photo, picture):
 
 
 if __name__ == '__main__':
-    main(*sys.argv[1:]) if len(sys.argv) == 4 else sys.exit(__doc__)
+    try:
+        main(*sys.argv[1:]) if len(sys.argv) == 4 else sys.exit(__doc__)
+    except (OSError, ValueError) as error:  # A missing file, no image.
+        sys.exit(f'{error}')

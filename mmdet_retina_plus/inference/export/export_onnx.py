@@ -18,6 +18,7 @@ from mmdet_retina_plus.common.config_tree import (
     datasets_in,
     part,
 )
+from mmdet_retina_plus.common.label_names import trained_names
 from mmdet_retina_plus.common.output_files import check_out, replace
 from mmdet_retina_plus.common.text import TAKE_WEAKER, quantity
 from mmdet_retina_plus.inference.image_list import (
@@ -124,6 +125,11 @@ def export_onnx(
     if raw:
         # A raw file is compared over all pairs of anchors and classes.
         model.bbox_head.test_cfg.nms_pre = 2**31
+    names, notes = trained_names(
+        cfg,
+        model.dataset_meta['classes'],
+        [] if model.names_classes else [checkpoint],
+    )
     own_rule = rule
     sizes: list[tuple[int, int]] = []
     if not dynamic:
@@ -134,7 +140,7 @@ def export_onnx(
     tolerance = HALF if fp16 else SINGLE
     content = with_metadata(
         to_onnx(model, rule, raw, dynamic, fp16),
-        metadata(cfg, model, rule, raw, fp16, tolerance),
+        metadata(names, model, rule, raw, fp16, tolerance),
     )
     session = session_of(content)
     count, difference = compare_all(
@@ -156,7 +162,11 @@ def export_onnx(
         count,
         difference,
         tolerance,
-        [*notes_on(model, raw), *notes_on_size(own_rule, rule, sizes)],
+        [
+            *notes,
+            *notes_on(model, raw),
+            *notes_on_size(own_rule, rule, sizes),
+        ],
     )
 
 

@@ -12,6 +12,7 @@ from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config
 
 from mmdet_retina_plus.common.config_tree import kind
+from mmdet_retina_plus.inference.image_sizes import loader_key
 from mmdet_retina_plus.inference.tiled_detector import check_complete
 
 UNCHANGED_PIXELS = ('LoadAnnotations', 'PackDetInputs', 'PaintInstances')
@@ -32,9 +33,12 @@ def read_rule(cfg: Config) -> dict[str, Any]:
     loader, *steps = get_test_pipeline_cfg(cfg)
     color = loader.get('color_type', 'color')
     if kind(loader) != 'LoadImageFromFile' or color != 'color':
+        hint = ''
+        if color == 'color_ignore_orientation':
+            hint = f': --cfg-options {loader_key(cfg)}.color_type=color'
         raise ValueError(
             f'Cannot export the loader {kind(loader)} with color_type='
-            f'{color}: a file takes 8-bit RGB images'
+            f'{color}: a file takes upright 8-bit RGB images{hint}'
         )
     steps = [step for step in steps if kind(step) not in UNCHANGED_PIXELS]
     other = [kind(step) for step in steps if kind(step) != 'Resize']
@@ -120,7 +124,7 @@ def read_rgb(path: Path) -> np.ndarray:
     try:
         check_complete(path)
         return mmcv.imread(path, channel_order='rgb')
-    except OSError as error:  # Its message lacks the name.
+    except (OSError, ValueError) as error:  # Its message lacks the name.
         reason = f'{error}'
     except cv2.error:  # mmcv converts the None of a failed read.
         reason = 'OpenCV cannot read it'

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 from pycocotools import mask as mask_util
 
 from mmdet_retina_plus.analysis.evaluation.error_kinds import Kind
@@ -12,7 +13,9 @@ from mmdet_retina_plus.analysis.evaluation.sheet import (
     Shape,
     draw_shapes,
     outlines,
+    pixels_of,
 )
+from mmdet_retina_plus.common.exif import ORIENTATION
 
 
 def test_of_a_dense_image_every_box_is_drawn_and_the_first_have_texts():
@@ -35,6 +38,21 @@ def test_a_text_at_the_upper_edge_is_in_its_box():
     draw_shapes(axes, '', shapes)
     sides = {text.get_text(): text.get_va() for text in axes.texts}
     assert sides == {'0': 'top', '40': 'bottom'}
+
+
+@pytest.mark.parametrize('size', [(90, 120), (120, 90), (60, 45)])
+def test_an_image_lies_as_in_the_annotations(tmp_path, size):
+    """Which count stored pixels, or turned ones."""
+    stored = np.zeros((90, 120, 3), np.uint8)
+    stored[:20, :20] = 255
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6  # The first row is the right side.
+    Image.fromarray(stored).save(tmp_path / 'a.jpg', exif=exif, quality=100)
+    pixels = pixels_of(tmp_path / 'a.jpg', size)
+    assert pixels.shape[:2] == size
+    corner = pixels[:9, :9] if size == (90, 120) else pixels[:9, -9:]
+    assert corner.min() > 200
+    assert (pixels > 200).mean() < 0.06
 
 
 @pytest.mark.parametrize('threshold', [0.45, 0.55, 1])

@@ -48,6 +48,21 @@ def small_detector(kind: str):
         config.bbox_head.loss_cls = dict(
             type='CrossEntropyLoss', use_sigmoid=False
         )
+    if kind == 'unet':
+        # A decoder for pixels, which boxes do not need.
+        config.backbone.update(
+            out_indices=(0, 1, 2), strides=(1, 2, 2), dilations=(1, 1, 1)
+        )
+        config.neck.update(
+            type='UNetFPN',
+            in_channels=[8, 16, 32],
+            start_level=1,
+            decoder_channels=[8],
+        )
+        config.semantic_head = dict(
+            type='UNetSemanticHead', num_classes=3, in_channels=8
+        )
+        config.bbox_start_level = 1
     if kind == 'atss':
         config.type = 'ATSS'
         config.bbox_head.update(type='ATSSHead', norm_cfg=None)

@@ -3,6 +3,7 @@
 import json
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 from mmcv.transforms import Compose
@@ -112,6 +113,15 @@ def test_the_example_turns_a_photo_as_the_comparison_does(tmp_path):
     expected = read_rgb(file)
     assert expected.shape == (24, 40, 3)
     np.testing.assert_array_equal(np.asarray(scope['read'](file)), expected)
+
+
+def test_the_example_reads_16_bits_as_the_comparison_does(tmp_path):
+    grey = np.arange(0, 2**16, 7, dtype=np.uint16)[:9000].reshape(90, 100)
+    path = tmp_path / 'deep.png'
+    cv2.imwrite(str(path), grey)
+    scope: dict = dict(__name__='example')
+    exec(EXAMPLE.read_text(), scope)
+    np.testing.assert_array_equal(scope['read'](path), read_rgb(path))
 
 
 def test_the_canvas_is_turned_as_most_images_are():
