@@ -325,7 +325,7 @@ def draw(
     help='Seeds of the mosaics.',
 )
 @click.option(
-    '--score-thr', default=0.3, help='Least score of boxes in the picture.'
+    '--score-thr', default=0.3, help='Minimum score of boxes in the picture.'
 )
 @click.option('--device', default='cpu', show_default=True)
 @click.option(

@@ -16,8 +16,8 @@ from benchmarks.harness import Measurement, describe, measure, print_table
 from mmdet_retina_plus.losses import FusedFocalLoss
 
 GAMMA, ALPHA, AVG_FACTOR = 2.0, 0.25, 100.0
-# A batch of eight images of 800x1344 pixels, one image, a tenth of one. The
-# largest comes first, since a heap warmed by others saves page faults.
+# Eight images of 800x1344 pixels, one image, a tenth of one. The largest comes
+# first: smaller ones would grow the heap, which saves it page faults.
 SIZES = {'cpu': (201_600, 20_160), 'cuda': (1_612_800, 201_600, 20_160)}
 GOALS = {1: '>= 15x', 2: '>= 8x'}
 
@@ -69,7 +69,7 @@ class Inputs:
             )
             exact += part
             error = (gradient[rows] - slope).abs() / slope.abs()
-            # 0 / 0 means equal; any other NaN must show.
+            # 0 / 0 means equal; any other NaN must stay visible.
             error[gradient[rows] == slope] = 0
             worst = torch.maximum(worst, error.max())
         return ((value - exact) / exact).abs().item(), worst.item()

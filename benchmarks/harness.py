@@ -1,8 +1,7 @@
 """Time functions side by side: alternating in one process, ratio of medians.
 
-Machines are noisy, so only ratios are meaningful. Peak memory is what the
-allocators of PyTorch and NumPy provide during the call, beyond what was
-allocated before.
+Machines are noisy, so only ratios are meaningful. Peak memory is the most that
+PyTorch and NumPy allocate during the call, beyond what was allocated before.
 """
 
 import platform
@@ -40,16 +39,16 @@ def measure(
 ) -> list[Measurement]:
     """Time functions in turn, so that a slow minute affects all of them.
 
-    The result of a function is freed only after its time is taken.
+    Freeing the result of a function is not timed.
 
     Args:
         functions: Functions to compare.
         device: Device that they run on.
         repeats: Number of timed rounds.
-        warmup: Number of rounds before these.
-        prepare: Draws fresh inputs before each round, untimed.
-        ahead: Let Python run ahead of a GPU, as within a training step: its
-            own time then counts only if it waits.
+        warmup: Number of untimed rounds before these.
+        prepare: Draws new inputs before each round, untimed.
+        ahead: Let Python run ahead of a GPU, as within a training step. Its
+            own time then counts only where it waits for the GPU.
     """
     seconds: list[list[float]] = [[] for _ in functions]
     for round_ in range(warmup + repeats):
@@ -101,7 +100,7 @@ def peak_bytes(function: Callable[[], object], device: torch.device) -> int:
     with profile(
         activities=[ProfilerActivity.CPU], profile_memory=True
     ) as profiler:
-        # After the profiler's imports on first use, which must not count.
+        # The profiler's imports on first use must not count.
         tracemalloc.start()
         function()
         _, numpy_peak = tracemalloc.get_traced_memory()

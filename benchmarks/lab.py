@@ -1,8 +1,8 @@
-"""Costs of the strategies in the lab: training step, prediction, memory.
+"""Measure the lab's strategies: training step, prediction, memory.
 
 The arguments are folders of trials of `retina-plus sweep run`, so that each
-detector predicts with trained weights. All alternate on the same images; the
-first is the reference.
+detector predicts with trained weights. The detectors take turns on the same
+images; the first is the reference.
 
 python -m benchmarks.lab work_dirs/lab_assigners/*/seed-0 --threads 1
 """

@@ -64,7 +64,7 @@ def rows_of(work_dir: Path, commit: str) -> Iterator[dict]:
             data=Path(cfg.val_dataloader.dataset.data_root).name,
             strategy=Path(trial.config).stem,
             seed=trial.seed,
-            # COCO's -1 is for sizes without objects.
+            # COCO reports -1 for sizes without objects.
             **{
                 name: None
                 if scores[f'coco/{key}'] < 0
@@ -222,9 +222,9 @@ def show(key: str, row: pd.Series) -> str:
 
 
 def picture(data: str) -> bytes:
-    """AP of the assigners, and of the methods over their time, as PNG.
+    """Draw AP of assigners, and of methods over their time, as PNG.
 
-    Assigners predict alike, so they have no axis of time.
+    Assigners do not affect prediction, so they have no time axis.
     """
     assigners = summary('assigner', data)[::-1]
     methods = summary('method', data).dropna(subset=['image'])
@@ -306,7 +306,9 @@ def collect(work_dirs: tuple[Path, ...], commit: str) -> None:
 
 @main.command()
 @click.argument('file', type=click.Path(exists=True, path_type=Path))
-@click.option('--device', required=True, help='Name in benchmarks.lab.')
+@click.option(
+    '--device', required=True, help='Device as benchmarks.lab prints it.'
+)
 @source
 def costs(file: Path, device: str, **source: str) -> None:
     """Add the measurements of `benchmarks.lab --out FILE`."""

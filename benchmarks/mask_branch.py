@@ -43,7 +43,7 @@ def build(with_masks: bool, device: str) -> nn.Module:
 
 @torch.no_grad()
 def spread_scores(detector: nn.Module, image: Tensor) -> None:
-    """Spread the scores so that thousands are above .05, as after training."""
+    """Scale logits so that thousands of scores exceed .05, as in training."""
     detector.eval()
     scores, _ = detector.bbox_head(detector.extract_feat(image))
     logits = torch.cat([score.flatten() for score in scores])

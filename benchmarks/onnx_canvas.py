@@ -26,7 +26,7 @@ from mmdet_retina_plus.inference.image_list import images_of, read_coco
 from mmdet_retina_plus.inference.tiled_detector import TiledDetector
 
 LEAST = 0.3
-"""Least score of counted detections."""
+"""Minimum score of counted detections."""
 
 
 def strong(found: Found) -> Found:
@@ -80,7 +80,7 @@ def main(
     files: tuple[str, ...],
     cfg_options: tuple[str, ...],
 ) -> None:
-    """Print the detections above .3 that both sides have, and AP."""
+    """Print how many detections above .3 both sides have, and AP."""
     cfg = read_config(config, cfg_options)
     detector = TiledDetector(load_detectors(cfg, [checkpoint], 'cpu'))
     listed = images_of(Path(ann_file), read_coco(Path(ann_file)), Path(images))

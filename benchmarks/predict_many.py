@@ -59,11 +59,11 @@ def peak(arguments: list[str]) -> tuple[float, float]:
 
 
 @click.command()
-@click.option('--images', default=20_000, help='Images of 64 px.')
+@click.option('--images', default=20_000, help='Number of images of 64 px.')
 @click.option(
     '--side', default=20_000, help='Side of the huge image. 0: none.'
 )
-@click.option('--tile', default=1024, help='Tiles of the huge image.')
+@click.option('--tile', default=1024, help='Tile size of the huge image.')
 def main(images: int, side: int, tile: int) -> None:
     """Print the peaks for a tenth of the images, all, and a huge one."""
     cases = [(images // 10, 64), (images, 64)] + ([(1, side)] if side else [])

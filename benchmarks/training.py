@@ -84,10 +84,12 @@ COLUMNS = {
     '--shares',
     default='1',
     show_default=True,
-    help='Fractions of the training images, such as 1,0.2, evenly spaced.',
+    help='Fractions of the training images to train on, such as 1,0.2.',
 )
 @click.option('--seeds', default='0,1,2', show_default=True)
-@click.option('--jobs', default=2, show_default=True, help='Runs at a time.')
+@click.option(
+    '--jobs', default=2, show_default=True, help='Number of parallel runs.'
+)
 @click.option(
     '--cfg-options',
     multiple=True,
@@ -99,7 +101,7 @@ COLUMNS = {
     default='work_dirs/training',
     show_default=True,
     type=click.Path(path_type=Path),
-    help='Must not hold earlier runs.',
+    help='New folder for the runs.',
 )
 def main(
     config: str,
@@ -155,7 +157,8 @@ class Run:
     """One training run.
 
     Attributes:
-        numbers: ``COLUMNS``, then seconds per step and peak MB.
+        numbers: Metrics in the order of ``COLUMNS``, then seconds per step and
+            peak MB.
     """
 
     side: str
@@ -171,7 +174,7 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """Below the work directory."""
+        """Path relative to the work directory."""
         name = self.variant.replace(',', '').replace('%', '').split()
         return Path('-'.join(name)) / str(self.seed)
 
@@ -249,7 +252,7 @@ def train(
 
 
 def draw_shares(runs: list[Run], num_images: int, path: Path) -> None:
-    """Box AP of every run over the number of its training images."""
+    """Draw box AP of every run over the number of its training images."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 3.5), layout='constrained')

@@ -8,7 +8,7 @@
 #   mim train mmdet configs/retinanet_r18_fpn-p2-p4_imbalanced.py
 #
 # The class is the colour, so texture does not matter.
-_base_ = './retinanet_r18_fpn_shapes.py'
+_base_ = './_base_/retinanet_r18_unscaled.py'
 
 model = dict(
     backbone=dict(
@@ -52,18 +52,10 @@ metainfo = dict(
 )
 data_root = 'data/imbalanced/'
 ann_file = data_root + 'instances_val.json'
-train_pipeline = _base_.train_pipeline
-train_pipeline[2] = dict(type='Resize', scale_factor=1.0, keep_ratio=True)
-test_pipeline = _base_.test_pipeline
-test_pipeline[1] = train_pipeline[2]
 dataset = dict(data_root=data_root, metainfo=metainfo)
 auto_scale_lr = dict(base_batch_size=4)
-train_dataloader = dict(
-    batch_size=4, dataset=dict(pipeline=train_pipeline, **dataset)
-)
-val_dataloader = dict(
-    batch_size=4, dataset=dict(pipeline=test_pipeline, **dataset)
-)
+train_dataloader = dict(batch_size=4, dataset=dataset)
+val_dataloader = dict(batch_size=4, dataset=dataset)
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=ann_file)
 test_evaluator = val_evaluator

@@ -9,7 +9,7 @@
 # default, make-data draws those of the paper's text, 20 pixels in images of
 # 320, whose holes take more than these 500 steps to learn. What to expect:
 # docs/results.md.
-_base_ = ['./retinanet_r18_fpn_shapes.py', './_base_/classifiers.py']
+_base_ = ['./_base_/retinanet_r18_unscaled.py', './_base_/classifiers.py']
 
 model = dict(
     neck=dict(start_level=0, add_extra_convs=False, num_outs=4),
@@ -25,13 +25,9 @@ model = dict(
 metainfo = dict(classes=('disc', 'donut'))
 data_root = 'data/donuts/'
 ann_file = data_root + 'instances_val.json'
-train_pipeline = _base_.train_pipeline
-train_pipeline[2] = dict(type='Resize', scale_factor=1.0, keep_ratio=True)
-test_pipeline = _base_.test_pipeline
-test_pipeline[1] = train_pipeline[2]
 dataset = dict(data_root=data_root, metainfo=metainfo)
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline, **dataset))
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline, **dataset))
+train_dataloader = dict(dataset=dataset)
+val_dataloader = dict(dataset=dataset)
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=ann_file)
 test_evaluator = val_evaluator

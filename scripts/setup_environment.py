@@ -122,8 +122,8 @@ def check_machine(build_options: list[str]) -> None:
         )
     options = check_options(build_options)
     try:
-        machine.check_writable(ROOT, 'a checkout of your own')
-        machine.check_writable(
+        machine.ensure_folder(ROOT, 'a checkout of your own')
+        machine.ensure_folder(
             options.wheel_dir,
             "another folder by BUILD_MMCV='--wheel-dir FOLDER', or by "
             'XDG_CACHE_HOME',

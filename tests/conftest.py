@@ -1,12 +1,15 @@
 """Threads, seeds and a folder of its own for every test."""
 
 import functools
+import gc
 import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import mmengine.config
+import mmengine.dataset
 import numpy as np
 import pytest
 import torch
@@ -41,6 +44,15 @@ for module, name in (
 # it needs it.
 for module in (mmengine.config.config, yapf_api):
     module.FormatCode = lambda text, **_: (text, True)
+
+
+# Every data set collects garbage, which visits all modules and tests.
+mmengine.dataset.base_dataset.gc = SimpleNamespace(collect=lambda: 0)
+
+
+def pytest_collection_finish() -> None:
+    """Collections of garbage need not visit modules and tests."""
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

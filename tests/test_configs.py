@@ -91,6 +91,13 @@ def test_a_name_says_algorithm_backbone_and_neck(name):
     assert (model.backbone.type == 'ResNeXt') == (kind == 'x')
 
 
+def test_a_name_in_the_lab_says_what_it_compares():
+    names = {path.stem for path in (FOLDER / 'lab').glob('*.py')} - {'data'}
+    rule = r'(assigner|method)_[a-z0-9-]+(_a1(-point)?)?'
+    assert names
+    assert all(re.fullmatch(rule, name) for name in names)
+
+
 def test_no_prior_differs_by_the_prior_only():
     ours = load('retinanet_r50_fpn_ce-no-prior').to_dict()
     theirs = load('retinanet_r50_fpn_ce').to_dict()

@@ -177,7 +177,7 @@ def check_command(words: list[str]) -> None:
             setup = (ROOT / 'setup.py').read_text()
             assert all(f"'{extra}': " in setup for extra in extras)
         case _:
-            assert words[0] in ('pre-commit', 'python'), words
+            assert words[0] in ('git', 'pre-commit', 'python'), words
 
 
 @pytest.mark.parametrize('block', SHELL, ids=str)

@@ -53,7 +53,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 HOST = {'mmcv', 'mmdet', 'mmengine', 'numpy', 'torch'}
 EXTERNAL: dict[str, set[str]] = {
-    'common': HOST | {'plotly', 'pycocotools'},
+    'common': HOST | {'pycocotools'},
     **dict.fromkeys(REGISTERED, HOST),
     'evaluation': HOST | {'faster_coco_eval', 'pycocotools'},
     'kernels': {'torch', 'triton'},

@@ -1,12 +1,13 @@
-"""Spoil annotation files and images; count what training reads silently wrong.
+"""Corrupt annotation files and images; count faults that pass silently.
 
     python -m benchmarks.drills.annotations --examples 3
 
-Hypothesis paints small COCO sets, and each fault of
-tests/helpers/annotation_faults.py spoils some, then pairs of faults. A set is
-survived if doctor names an error; or if training and scoring run, and objects,
-boxes, masks, map and pixels are those that were painted, doctor counts each
-object that is lost, and warns of whatever else is wrong.
+Hypothesis generates small COCO sets. Each fault of
+tests/helpers/annotation_faults.py corrupts some of them, then up to three
+faults corrupt a set together. A set survives if doctor reports an error. It
+also survives if training and scoring run, if objects, boxes, masks, semantic
+maps and pixels equal the generated ones, and if doctor counts each lost object
+and warns of every other fault.
 """
 
 import logging
@@ -24,10 +25,14 @@ from tests.helpers.faulty_sets import HARMLESS
 
 
 @click.command()
-@click.option('--examples', default=3, help='Sets of each fault.')
-@click.option('--pairs', default=30, help='Sets of one to three faults.')
-@click.option('--start', default=0, help='Seed of the sets.')
-@click.option('--only', default='', help='Part of the names of faults.')
+@click.option('--examples', default=3, help='Number of sets per fault.')
+@click.option(
+    '--pairs', default=30, help='Number of sets with one to three faults.'
+)
+@click.option('--start', default=0, help='Random seed.')
+@click.option(
+    '--only', default='', help='Only faults whose names contain this.'
+)
 def main(examples: int, pairs: int, start: int, only: str) -> None:
     logging.disable(logging.WARNING)
     warnings.simplefilter('ignore')
@@ -46,7 +51,7 @@ def main(examples: int, pairs: int, start: int, only: str) -> None:
 
 
 def spoil(names: list[str], examples: int, most: int, start: int) -> Counter:
-    """How sets with one to `most` of the faults of these names fare."""
+    """Count outcomes of sets with one to `most` of the named faults."""
     fared: Counter[str] = Counter()
 
     @seed(start)

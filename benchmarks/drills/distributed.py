@@ -1,15 +1,15 @@
-"""Train every shipped config in processes of gloo; count how it goes.
+"""Train every shipped config in several gloo processes; count what holds.
 
     python -m benchmarks.drills.distributed
     python -m benchmarks.drills.distributed --processes 4 retinaunet_r50_fpn
 
-Two questions to each, answered by small images on a CPU:
+Two questions per config, answered on small images on a CPU:
 
-- equal: Is the gradient that of one process with all images, within 1e-5 of
-  its length? Processes have as many positives. Where the mathematics says no,
-  the reason is printed instead.
-- together: Do processes without objects train along with others, and do all
-  have the same weights after four steps, bit for bit?
+- equal: Does the gradient equal that of one process with all images, within
+  1e-5 of its norm? All processes have equally many positives. Where the
+  gradients differ by definition, the reason is printed instead.
+- together: Can processes without objects train together with others, and are
+  all weights bit-identical after four steps?
 """
 
 import functools
@@ -41,19 +41,19 @@ NAMES = [
 TOLERANCE = 1e-5
 WHY_NOT = {
     'retinaunet': 'dice of a batch is not the mean of its parts',
-    'random-sampler': 'the sampler draws',
-    'iou-balanced': 'the sampler draws',
-    'rcnn': 'the samplers draw',
-    'libra-retinanet': 'the sampler draws',
-    'shem': 'the policy draws',
-    'donuts': 'the policy draws',
-    'shapes-demo': 'the sampler of masks draws',
-    'sapd': 'a divisor below 1 is 1',
+    'random-sampler': 'the sampler is random',
+    'iou-balanced': 'the sampler is random',
+    'rcnn': 'the samplers are random',
+    'libra-retinanet': 'the sampler is random',
+    'shem': 'the mining policy is random',
+    'donuts': 'the mining policy is random',
+    'shapes-demo': 'the sampler of masks is random',
+    'sapd': 'a divisor below 1 is rounded up to 1',
     'ohem': 'the divisor is the number of anchors that NMS leaves',
 }
-"""Part of a name, and why its processes are not one with all images."""
+"""Part of a config's name, and why its gradients differ by definition."""
 SUMS = ('yolo',)
-"""Losses that are sums, of which DistributedDataParallel takes the mean."""
+"""Losses that are sums; DistributedDataParallel averages their gradients."""
 
 
 @click.command()
@@ -73,7 +73,7 @@ def main(names: tuple[str, ...], processes: int) -> None:
     for name in names:
         answers = answer(name, drill_config(name), processes)
         for question, said in answers.items():
-            if not said.startswith('not asked'):
+            if not said.startswith('not compared'):
                 count.add(question, [] if said.startswith('yes') else [name])
         click.echo(
             f'{name}: '
@@ -97,7 +97,7 @@ def answer(name: str, config: Config, count: int) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         try:
             ranks = in_processes(count, Path(folder), train, config)
-        except Exception as error:  # Of whatever a step may raise.
+        except Exception as error:  # A step may raise anything.
             line = str(error).strip().splitlines()[-1]
             return dict(together=f'no: {line}')
     weights = [weights for _, weights in ranks]
@@ -109,7 +109,7 @@ def answer(name: str, config: Config, count: int) -> dict[str, str]:
     gap = distance(found, joined_gradient(config, count))
     reasons = [reason for part, reason in WHY_NOT.items() if part in name]
     return dict(
-        equal=f'not asked, {reasons[0]}'
+        equal=f'not compared, {reasons[0]}'
         if reasons
         else f'{"yes" if gap < TOLERANCE else "no"}, {gap:.0e}',
         together='yes' if same and finite else f'no: {same=} {finite=}',

@@ -1,13 +1,13 @@
-"""Fill a disk while a checkpoint, a result, an export or a study is written.
+"""Run out of disk space while writing checkpoints, results, exports, studies.
 
     sudo python -m benchmarks.drills.full_disk
     python -m benchmarks.drills.full_disk --folder /mnt/small
 
-On a tmpfs of 64 MB, which root may mount, or in a folder on another small file
-system. A filler leaves less than the new file needs. Survived is: the file
-that was there is the same, no piece of the new one is left, the error says
-that there is no space, and with room again the command ends as it should, a
-sweep with --retry-failed.
+Writes to a tmpfs of 64 MB, which only root can mount, or to a folder on
+another small file system. A filler file leaves less space than the new file
+needs. A write survives if the earlier file is unchanged, no partial file
+remains, the error says that no space is left, and the command succeeds once
+there is space again, a sweep with --retry-failed.
 """
 
 import logging
@@ -36,9 +36,9 @@ from tests.helpers.killed_trainings import (
 from tests.helpers.killed_writes import run_killed
 
 PARTS = (0, 0.1, 0.3, 0.5, 0.7, 0.9)
-"""Fractions of the space that the new file needs."""
+"""Free space as a fraction of what the new file needs."""
 PAGES = (0, 1, 2, 3, 6, 12, 18, 24)
-"""Pages of 4096 bytes that are left to a sweep."""
+"""Free space for a sweep, in pages of 4096 bytes."""
 Write = Callable[[], object]
 Check = Callable[[], bool]
 
@@ -47,7 +47,7 @@ Check = Callable[[], bool]
 @click.option(
     '--folder',
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help='On a small file system.  [default: a tmpfs is mounted]',
+    help='Folder on a small file system.  [default: mount a tmpfs]',
 )
 def main(folder: Path | None) -> None:
     torch.set_num_threads(1)
@@ -101,7 +101,7 @@ def given(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def nearly_full(place: Path, left: int) -> Iterator[None]:
-    """Leave so many bytes on the disk of a folder."""
+    """Fill the disk of a folder until this number of bytes is left."""
     filler = place / 'filler'
     with filler.open('wb') as file:
         disk = os.statvfs(place)
@@ -116,13 +116,13 @@ def nearly_full(place: Path, left: int) -> Iterator[None]:
 def attempt(
     file: Path, left: int, write: Write, check: Check, beside: Path
 ) -> Iterator[str]:
-    """Faults of a write onto a disk that is nearly full.
+    """Yield the faults of a write to a nearly full disk.
 
     Args:
-        file: Is there before, and has to stay.
-        left: Bytes that are free.
-        write: Is tried in a process of its own.
-        check: Whether all is well once there was room.
+        file: Existing file that must stay.
+        left: Number of free bytes.
+        write: Writes the file, in a separate process.
+        check: Whether the file is correct after writing with enough space.
         beside: Folder on another disk, for the output.
     """
     place = file.parent
@@ -134,28 +134,28 @@ def attempt(
     if code != 1:
         yield f'exit code {code}'
     if 'No space left' not in log.read_text():
-        yield f'the error does not say so: {log.read_text()[-200:]}'
+        yield f'the error does not name the reason: {log.read_text()[-200:]}'
     before = (kept / file.name).read_bytes()
     if not file.exists() or file.read_bytes() != before:
         yield 'the earlier file is lost'
     if list(place.glob('*.part')):
-        yield 'a piece is left'
+        yield 'a partial file is left'
     if run_killed(write, log=log) or not check():
-        yield 'another result once there is room'
+        yield 'a different result once there is space'
     shutil.rmtree(place)
     shutil.move(kept, place)
     log.unlink()
 
 
 def attempt_sweep(place: Path, left: int, log: Path) -> Iterator[str]:
-    """Faults of a sweep of stand-ins on a disk that is nearly full.
+    """Yield the faults of a sweep on a nearly full disk; trials are stubs.
 
     Args:
-        place: Its folder.
-        left: Bytes that are free.
+        place: Folder of the sweep.
+        left: Number of free bytes.
         log: File on another disk, for the output.
     """
-    # Here, since pytest and Optuna come with them.
+    # Imported here, since they import pytest and Optuna.
     from mmdet_retina_plus.sweeps.trial_queue import SweepStudy
     from tests.sweeps.scenes import (
         GAMMAS,
@@ -183,14 +183,14 @@ def attempt_sweep(place: Path, left: int, log: Path) -> Iterator[str]:
     failed = [line for line in said if line.startswith('failed')]
     for line in failed or said[-1:]:
         if 'No space left' not in line:
-            yield f'the error does not say so: {line}'
+            yield f'the error does not name the reason: {line}'
     again = study()
     again.start(plan, retry_failed=True)
     work(again, place)
     try:
         check_done(again, place)
     except AssertionError as error:
-        yield f'another result once there is room: {error}'
+        yield f'a different result once there is space: {error}'
 
 
 def checkpoint(place: Path, beside: Path) -> tuple[Path, int, Write, Check]:
@@ -241,12 +241,13 @@ def exported(place: Path, beside: Path) -> tuple[Path, int, Write, Check]:
 def written(
     run: Callable[[Path], None], file: Path, whole: Path
 ) -> tuple[Path, int, Write, Check]:
-    """What a command writes, once it has written it to another disk.
+    """Prepare a command for `attempt`, with its output on another disk.
 
     Args:
-        run: Writes to a file, and asserts that all went well.
-        file: On the small disk.
-        whole: On the other.
+        run: Runs the command with an output file; raises AssertionError if it
+            fails.
+        file: Output file on the small disk.
+        whole: Output file on the other disk, for comparison.
     """
 
     def write() -> None:

@@ -1,15 +1,16 @@
-"""Kill predict, export, sweep run and mim train; count how it ends.
+"""Kill predict, export, sweep run and mim train, and run them again.
 
     python -m benchmarks.drills.kill_commands
     python -m benchmarks.drills.kill_commands --kills 3 trained-sweep mim
 
-They are run again then, mim train with --resume. SIGKILL before each write,
-flush, removal and renaming of a file, one after the other, and at random
-times. Survived is: what lies under a final name is whole, of one run and never
-of half of each; run again, the command ends with the result of an
-uninterrupted one. A sweep has lost no trial and trained none twice; stand-ins
-train there, at a second each. In a trained-sweep detectors do, and checkpoints
-have to be those of an uninterrupted one, bit for bit, as that of mim train.
+SIGKILL arrives before each write, flush, removal and renaming of a file in
+turn, and at random times. Then the command runs again, mim train with
+--resume. A kill is survived if each file with a final name is complete and
+from a single run, and if the repeated command gives the result of an
+uninterrupted one. A sweep must not lose a trial or train one twice; its trials
+are stubs of a second each. In trained-sweep, trials train detectors, and their
+checkpoints must be bit-identical to those of an uninterrupted sweep, as must
+the checkpoint of mim train.
 """
 
 import logging
@@ -46,13 +47,15 @@ from tests.helpers.seeing_detector import SeeingDetector
 
 Attempt = Callable[..., tuple[int, Iterator[str]]]
 SECONDS = dict(whole=0.6, part=0.6, export=8.0)
-"""About as long as a run takes."""
+"""Approximate duration of a run."""
 
 
 @click.command()
 @click.argument('commands', nargs=-1)
-@click.option('--kills', default=10, help='At random times, of each.')
-@click.option('--seed', default=0, help='Of these times.')
+@click.option(
+    '--kills', default=10, help='Number of kills at random times per command.'
+)
+@click.option('--seed', default=0, help='Random seed of these times.')
 def main(commands: tuple[str, ...], kills: int, seed: int) -> None:
     draws = random.Random(seed)
     torch.set_num_threads(1)
@@ -70,7 +73,7 @@ def main(commands: tuple[str, ...], kills: int, seed: int) -> None:
 def killed_predicts(
     folder: Path, kills: int, draws: random.Random
 ) -> Iterator[tuple[str, list[str]]]:
-    """Kind and faults of each killed run."""
+    """Yield the kind and the faults of each killed run."""
     MODELS.register_module(module=SeeingDetector)
     config = write_config(folder / 'seeing.py', dict(type='SeeingDetector'))
     checkpoint = folder / 'seeing.pth'
@@ -86,7 +89,7 @@ def killed_predicts(
 def attempts(
     attempt: Attempt, kills: int, seconds: float, draws: random.Random
 ) -> Iterator[tuple[str, list[str]]]:
-    """Where each run was killed, and its faults."""
+    """Yield where each run was killed, and its faults."""
     at, code = 0, -signal.SIGKILL
     while code == -signal.SIGKILL:
         code, faults = attempt(at=at)
@@ -104,7 +107,7 @@ def attempts(
 def killed_exports(
     folder: Path, kills: int, draws: random.Random
 ) -> Iterator[tuple[str, list[str]]]:
-    """Kind and faults of each killed run, which replaces another export."""
+    """Do what `killed_predicts` does for exports that replace another."""
     detector = retinanet(folder)
     image = noise(folder / 'a.png', 0)
     out = folder / 'out.onnx'
@@ -113,7 +116,7 @@ def killed_exports(
         arguments = *detector, '--out', folder / name, '--images', image
         invoke(export, *arguments, '--overwrite', *options)
 
-    # The parent stays without threads, so that its forks can export.
+    # The parent must not start threads, so that its forks can export.
     for name, options in (('whole', ()), ('earlier', ('--raw',))):
         code = run_killed(lambda n=name, o=options: run(f'{n}.onnx', *o))
         assert code == 0
@@ -128,10 +131,10 @@ def killed_exports(
     def faults() -> Iterator[str]:
         content = out.read_bytes()
         if content not in (earlier, whole):
-            yield 'a file of no run'
+            yield 'a file that no run wrote'
         onnx.checker.check_model(onnx.load_from_string(content))
         if run_killed(lambda: run('out.onnx')) or out.read_bytes() != whole:
-            yield 'another result when run again'
+            yield 'a different result when run again'
 
     for where, found in attempts(attempt, kills, SECONDS['export'], draws):
         yield f'export, {where}', found
@@ -140,8 +143,8 @@ def killed_exports(
 def killed_sweeps(
     folder: Path, kills: int, draws: random.Random
 ) -> Iterator[tuple[str, list[str]]]:
-    """Kind and faults of sweeps whose two workers are killed."""
-    # Here, since pytest and Optuna come with them.
+    """Yield the kind and the faults of sweeps whose two workers are killed."""
+    # Imported here, since they import pytest and Optuna.
     from tests.sweeps.scenes import (
         BASE,
         GAMMAS,
@@ -171,7 +174,7 @@ def killed_sweeps(
 def trained_sweep(
     folder: Path, kills: int, draws: random.Random
 ) -> Iterator[tuple[str, list[str]]]:
-    """Kind and faults of a command that is killed over and over."""
+    """Yield the kind and the faults of a sweep that is killed repeatedly."""
     make_shapes(folder / 'data', num=10, num_val=4, size=96)
     drill_config(folder, 0, 9).dump(folder / 'config.py')
     spec = folder / 'spec.py'
@@ -206,7 +209,7 @@ def trained_sweep(
 def killed_mim(
     folder: Path, kills: int, draws: random.Random
 ) -> Iterator[tuple[str, list[str]]]:
-    """Kind and faults of a `mim train` that is killed over and over."""
+    """Yield the kind and the faults of a `mim train` killed repeatedly."""
     make_shapes(folder / 'data', num=10, num_val=4, size=96)
     config = folder / 'config.py'
     drill_config(folder, 2, 9).dump(config)
@@ -232,7 +235,7 @@ def killed_mim(
 
 
 def started(*arguments: Any, log: Path) -> subprocess.Popen:
-    """Python with these arguments, in a group of processes of its own."""
+    """Start Python with these arguments, in its own process group."""
     with log.open('a') as output:
         return subprocess.Popen(
             [sys.executable, *arguments],
@@ -245,12 +248,16 @@ def started(*arguments: Any, log: Path) -> subprocess.Popen:
 def kill_until_done(
     start: Callable[[str], subprocess.Popen], kills: int, draws: random.Random
 ) -> tuple[int, int]:
-    """Number of kills, and the exit code of the run that came to its end.
+    """Kill and restart a command until a run completes.
 
     Args:
-        start: Starts the command for 'whole', or again for 'killed'.
-        kills: Most that are tried.
-        draws: Of the times.
+        start: Starts the command in a folder: once in 'whole', then in
+            'killed' until it completes.
+        kills: Maximum number of kills.
+        draws: Draws the times.
+
+    Returns:
+        Number of kills, and the exit code of the run that completed.
     """
     began = time.monotonic()
     assert start('whole').wait() == 0
@@ -258,7 +265,7 @@ def kill_until_done(
     killed = 0
     while (process := start('killed')).poll() is None:
         with suppress(subprocess.TimeoutExpired):
-            # Most of a run is its start.
+            # Most of a run is start-up.
             left = None if killed == kills else draws.uniform(0, seconds / 2)
             process.wait(left)
             break

@@ -1,17 +1,17 @@
-"""Kill a training at random moments and resume it; count how it survives.
+"""Kill a training at random moments and resume it; count survived kills.
 
     python -m benchmarks.drills.kill_resume --kills 20
 
-A training of small images runs once without a fault, then over and over with
-resume=True while SIGKILL ends it: at a random time in a step or in the
-evaluation, or where half of a checkpoint is on the disk. A training that has
-come to its end must have the uninterrupted one's checkpoints, bit for bit, the
-last and the best: weights, EMA, optimizer, schedulers, log history, metrics,
-random states and the position in the data; and what it logged of each step.
-Its kills count as survived then. Only the newest checkpoint is kept.
+A training on small images runs once without interruption. Other runs with
+resume=True are killed by SIGKILL: at a random time in a step or in the
+evaluation, or when half of a checkpoint is on the disk. A run survives its
+kills if, once complete, it is bit-identical to the uninterrupted one: last and
+best checkpoint with weights, EMA, optimizer, schedulers, log history, metrics,
+random states and the position in the data, and the logged values of each step.
+Only the newest checkpoint is kept.
 
-With --processes 2, one of two that train together is killed. The other has to
-end by itself, with an error.
+With --processes 2, one of two processes that train together is killed. The
+other must exit by itself with an error.
 """
 
 import json
@@ -33,6 +33,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import mmdet_retina_plus
+from benchmarks.drills.count import Count
 from mmdet_retina_plus.common import output_files
 from mmdet_retina_plus.synthetic.shapes import make_shapes
 from tests.helpers.killed_trainings import build_runner, differences
@@ -42,15 +43,17 @@ from tests.helpers.processes import exit_codes
 METRIC = 'coco/bbox_mAP'
 MOMENTS = ('step', 'evaluation', 'write')
 SECONDS = 0.5
-"""A step and an evaluation take about as long."""
+"""Approximate duration of a step, and of an evaluation."""
 
 
 @click.command()
 @click.option('--kills', default=20, help='Number of kills.')
-@click.option('--steps', default=24, help='Length of a training.')
+@click.option('--steps', default=24, help='Number of training steps.')
 @click.option('--workers', default=(0, 2), multiple=True)
-@click.option('--processes', default=1, help='That train together.')
-@click.option('--seed', default=0, help='Of the moments.')
+@click.option(
+    '--processes', default=1, help='Number of processes that train together.'
+)
+@click.option('--seed', default=0, help='Random seed of the kills.')
 def main(
     kills: int,
     steps: int,
@@ -60,8 +63,7 @@ def main(
 ) -> None:
     draws = random.Random(seed)
     torch.set_num_threads(1)
-    tried: Counter[str] = Counter()
-    survived: Counter[str] = Counter()
+    count = Count()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         make_shapes(root / 'data', num=10, num_val=4, size=96)
@@ -71,7 +73,7 @@ def main(
             assert run(config, root / f'whole-{num}', processes) == 0
             whole[num] = outcome(root / f'whole-{num}')
         trainings = 0
-        while tried.total() < kills:
+        while count.tried.total() < kills:
             num = workers[trainings % len(workers)]
             work_dir = root / f'killed-{trainings}'
             trainings += 1
@@ -79,27 +81,22 @@ def main(
             code: int | None = -signal.SIGKILL
             while code == -signal.SIGKILL:
                 killer = None
-                if (tried + of_this).total() < kills:
+                if (count.tried + of_this).total() < kills:
                     killer = KillAt(draws, processes)
                 code = run(configs[num], work_dir, processes, killer)
                 if code and killer is not None:
                     of_this[killer.moment] += 1
-            tried += of_this
+            count.tried += of_this
             found = [f'exit code {code}']
             if code == 0:
                 found = list(differences(outcome(work_dir), whole[num]))
             if not found:
-                survived += of_this
+                count.survived += of_this
             click.echo(
                 f'training {trainings}, {num} workers: {dict(of_this)} kills, '
                 f'{len(found)} differences {found[:5]}'
             )
-    for moment in MOMENTS:
-        click.echo(
-            f'{moment}: tried {tried[moment]}, survived {survived[moment]}'
-        )
-    click.echo(f'tried {tried.total()}, survived {survived.total()}')
-    raise SystemExit(tried != survived)
+    count.conclude()
 
 
 def drill_config(folder: Path, workers: int, steps: int) -> Config:
@@ -120,7 +117,7 @@ def drill_config(folder: Path, workers: int, steps: int) -> Config:
     config.default_hooks.checkpoint.update(
         interval=3, max_keep_ckpts=1, save_best=METRIC
     )
-    # So short a training finds nothing of which it is sure.
+    # After so few steps all scores are low.
     config.model.test_cfg.score_thr = 0.0
     config.model.bbox_head.loss_bbox.type = 'SelfAdjustingSmoothL1Loss'
     config.model.data_preprocessor.batch_augments = [dict(type='BatchMixUp')]
@@ -130,13 +127,13 @@ def drill_config(folder: Path, workers: int, steps: int) -> Config:
 
 
 class KillAt(Hook):
-    """SIGKILL for this process, at a moment that is drawn."""
+    """Kill this process at a random moment."""
 
     priority = 'LOWEST'
 
     def __init__(self, draws: random.Random, processes: int) -> None:
         self.moment = draws.choice(MOMENTS)
-        # Only the first writes.
+        # Only the first process writes.
         self.rank = draws.randrange(processes) if self.moment != 'write' else 0
         self.count = draws.randrange(3)
         self.delay = draws.uniform(0, SECONDS)
@@ -158,7 +155,7 @@ class KillAt(Hook):
                 threading.Timer(self.delay, kill).start()
 
     def cut(self, handle: int) -> None:
-        """Take the place of what completes a file."""
+        """Replace the call that flushes a file: cut it in half and kill."""
         self.count -= 1
         if self.count < 0:
             halve(handle)
@@ -171,14 +168,15 @@ def run(
     processes: int,
     killer: KillAt | None = None,
 ) -> int | None:
-    """Exit code of processes that train, or resume if there is something.
+    """Train in one or several processes; resume if there is a checkpoint.
 
-    SIGKILL's where one was killed and others ended with an error, which is
-    None where they did not end.
+    Returns:
+        The exit code: that of SIGKILL if one process was killed and all others
+        exited with an error. None if a process did not exit.
     """
     work_dir.mkdir(exist_ok=True)
     if processes == 1:
-        # A fork, which has imported everything.
+        # A fork has everything imported already.
         process = multiprocessing.get_context('fork').Process(
             target=train, args=(0, config, work_dir, killer)
         )
@@ -198,7 +196,7 @@ def run(
 def train(
     rank: int, config: Config, work_dir: Path, killer: KillAt | None
 ) -> None:
-    # Its messages tell what a training did that has not survived.
+    # The log explains a training that does not survive.
     log = os.open(work_dir / 'log.txt', os.O_CREAT | os.O_APPEND | os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(log, stream)
@@ -211,12 +209,12 @@ def train(
 
 
 def outcome(work_dir: Path) -> dict[str, Any]:
-    """What a training leaves that has come to its end.
+    """Collect checkpoints and logs of a complete training.
 
     Returns:
-        Last checkpoint; best ones by name; what was logged, but for times, as
-        a list by kind and step, of one item where a step that was trained
-        twice was logged alike.
+        `last` checkpoint; `best` checkpoints by name; `logged` values without
+        times, as a list by kind and step. A step that was trained twice has
+        one item if both were logged alike.
 
     Raises:
         ValueError: It has no metric, or no best checkpoint.
@@ -224,7 +222,7 @@ def outcome(work_dir: Path) -> dict[str, Any]:
     logged: defaultdict[str, list[dict]] = defaultdict(list)
     for file in work_dir.glob('*/vis_data/scalars.json'):
         for line in file.read_text().splitlines():
-            with suppress(ValueError):  # A kill has cut it.
+            with suppress(ValueError):  # Truncated by a kill.
                 record = json.loads(line)
                 kind = 'metrics' if METRIC in record else 'losses'
                 for key in [key for key in record if 'time' in key]:

@@ -1,16 +1,18 @@
-"""Train and predict where numbers are extreme; count how models survive.
+"""Train and predict with extreme numbers; count what stays finite.
 
     python -m benchmarks.drills.numbers
 
-The lab's configs with a head of the package, RetinaMask, Retina U-Net, and
-RetinaNet with each loss of the package, all narrow: steps and predictions in
-three precisions of autocast on images with no object, with one, 2,000, of a
-pixel, as large as the image, beside an empty image; logits of 1e4 of either
-sign; loss scales; trainings without a positive; images of 4000 x 3000 pixels;
-memory over 500 steps. A try is survived if it raises nothing, and losses,
-gradients, weights and predictions are finite.
+Models are the lab's configs with a head of this package, RetinaMask, Retina
+U-Net, and RetinaNet with each loss of this package, all with few channels.
+They train and predict in three autocast precisions on images without objects,
+with one, with 2,000, with objects of one pixel or of the image's size, and
+next to an empty image. Other attempts have logits of ±1e4, large loss scales,
+no positives, images of 4000 x 3000 pixels, or watch memory over 500 steps. An
+attempt survives if it raises nothing, and losses, gradients, weights and
+predictions are finite.
 
-One thread, on the CPU: tests run the GPU's kernels by Triton's interpreter.
+It runs in one thread on the CPU. GPU kernels are not covered: tests run those
+in Triton's interpreter.
 """
 
 import ctypes
@@ -19,7 +21,6 @@ import logging
 import os
 import re
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
@@ -35,6 +36,7 @@ from mmengine.config import Config
 from torch.optim import SGD
 
 import mmdet_retina_plus
+from benchmarks.drills.count import Count
 from tests.helpers.extreme_numbers import (
     LARGEST,
     PRECISIONS,
@@ -57,9 +59,9 @@ lab_width = 32
 lab_convs = 1
 lab_neck = dict(in_channels=lab_channels, out_channels=lab_width)
 """
-"""Data file of the lab, which every config of it inherits."""
+"""Data file that all configs of the lab inherit from."""
 WIDTH = 16
-"""Channels behind the backbone, of what is not in the lab."""
+"""Channels of the neck and heads of other configs."""
 FAMILIES = (
     'lab/assigner_max-iou',
     'lab/assigner_atss',
@@ -69,7 +71,7 @@ FAMILIES = (
     'retinamask_r18_fpn_shapes',
     'retinaunet_r18_fpn_shapes',
 )
-"""One of each kind of head, for what takes many steps or large images."""
+"""One config per kind of head, for attempts that take long."""
 LONG = {
     'lab/assigner_max-iou',
     'lab/method_sapd',
@@ -92,13 +94,13 @@ OF_MMDET = {
 """Configs whose losses and heads are mmdet's."""
 GAMMAS = (0.0, 0.1, 0.5, 2.0, 5.0)
 SCALES = (1.0, 2.0**16, 2.0**24)
-"""First loss scales of a scaler that halves where gradients are infinite."""
+"""Initial loss scales; the scaler halves them if gradients are infinite."""
 GROWTH = 8.0
-"""MB that 400 steps may add: more is a leak of 20 KB a step."""
+"""Allowed growth in MB over 400 steps: more is a leak of 20 KB per step."""
 
 
 @click.command()
-@click.option('--only', default='', help='Pattern of the kinds to try.')
+@click.option('--only', default='', help='Pattern of the kinds to run.')
 def main(only: str) -> None:
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
@@ -114,16 +116,15 @@ def main(only: str) -> None:
             try_model(drill, name, build_detector(config))
         for name in FAMILIES:
             try_family(drill, name)
-    drill.report()
+    drill.conclude()
 
 
-class Drill:
-    """Counts of what was tried and what survived, by kind."""
+class Drill(Count):
+    """Attempts whose kinds match a pattern."""
 
     def __init__(self, only: str = '') -> None:
+        super().__init__()
         self.only = only
-        self.tried: Counter[str] = Counter()
-        self.survived: Counter[str] = Counter()
 
     def run(
         self,
@@ -135,27 +136,15 @@ class Drill:
         """Count a call of `attempt`, which returns its problems or raises."""
         if not re.search(self.only, kind):
             return
-        self.tried[kind] += 1
         try:
             found = list(attempt(*args))
-        except Exception as error:  # Whatever it is, it is to be counted.
+        except Exception as error:  # Any error counts as a fault.
             found = [f'{type(error).__name__}: {error}']
-        self.survived[kind] += not found
-        if found:
-            click.echo(f'{kind}, {name}: {found[:3]}')
-
-    def report(self) -> None:
-        for kind, tried in self.tried.items():
-            click.echo(
-                f'{kind}: tried {tried}, survived {self.survived[kind]}'
-            )
-        total = self.tried.total()
-        click.echo(f'tried {total}, survived {self.survived.total()}')
-        raise SystemExit(self.tried != self.survived)
+        self.add(kind, found[:3], f', {name}')
 
 
 def configs() -> Iterator[tuple[str, Config]]:
-    """The models by name."""
+    """Yield names and configs of the models."""
     lab = Path(mmdet_retina_plus.config('lab/data')).parent
     for path in sorted(lab.glob('*_*.py')):
         if path.stem not in OF_MMDET:
@@ -181,7 +170,7 @@ def configs() -> Iterator[tuple[str, Config]]:
 
 
 def narrow(name: str) -> Config:
-    """A config of `FAMILIES`; those of the lab are narrow by their data."""
+    """Config with few channels; the lab's get them from its data file."""
     config = load(name)
     if name.startswith('lab/'):
         return config
@@ -203,7 +192,7 @@ def focal_loss(gamma: float) -> dict:
 
 
 def try_losses(drill: Drill) -> None:
-    """Losses alone, on logits and errors of every size."""
+    """Try losses alone, with logits and box errors of all magnitudes."""
     classifiers = [focal_loss(gamma) for gamma in GAMMAS]
     classifiers += [
         dict(type='FocalLossStar', gamma=gamma, beta=beta)
@@ -244,14 +233,14 @@ def loss_problems(
     size: float,
     target: torch.Tensor,
 ) -> list[str]:
-    """What is not finite of a loss and its gradient.
+    """Name what is not finite in a loss and its gradient.
 
     Args:
         loss: Config of a loss.
-        shape: Of the predictions.
-        dtype: Of the predictions.
-        size: The predictions are this times a number in [-1, 1].
-        target: What the loss compares them with.
+        shape: Shape of the predictions.
+        dtype: Precision of the predictions.
+        size: Factor of predictions drawn from [-1, 1].
+        target: Targets of the loss.
     """
     pred = (size * torch.linspace(-1, 1, 99).repeat(9)).to(dtype)
     pred = pred[: torch.Size(shape).numel()].reshape(shape)
@@ -264,7 +253,7 @@ def loss_problems(
 
 
 def try_model(drill: Drill, name: str, model: BaseDetector) -> None:
-    """Steps and predictions in all precisions."""
+    """Try steps and predictions in all precisions."""
     for dtype in PRECISIONS:
         told = f'{name}, {dtype}'
         batches = scenes(dtype)
@@ -283,7 +272,7 @@ def try_model(drill: Drill, name: str, model: BaseDetector) -> None:
 
 
 def try_family(drill: Drill, name: str) -> None:
-    """What takes many steps, or large images."""
+    """Try many steps, and large images."""
     batches = scenes(many=20)
     without, mixed = batches['no object'], batches['an empty image']
     for scale in SCALES:
@@ -306,13 +295,13 @@ def train(
     dtype: str,
     scale: float = 1.0,
 ) -> list[str]:
-    """What is not finite after a training.
+    """Train, and name what is not finite afterwards.
 
     Args:
-        name: Of the config.
-        batches: Of a step each.
+        name: Name of the config.
+        batches: One batch per step.
         dtype: Name of the precision.
-        scale: First scale of the loss.
+        scale: Initial loss scale.
     """
     model = fresh(name)
     optimizer = SGD(model.parameters(), 1e-3, momentum=0.9)
@@ -353,7 +342,7 @@ def large_image_problems(name: str) -> list[str]:
 
 
 def growth(name: str) -> list[str]:
-    """Memory that 400 steps add to that after 100."""
+    """Report the memory that 400 steps add to that after 100 steps."""
     model = fresh(name)
     optimizer = SGD(model.parameters(), 1e-4)
     before = 0.0
@@ -373,7 +362,7 @@ def growth(name: str) -> list[str]:
 
 
 def resident() -> float:
-    """Memory of this process in MB, after what is free was given back."""
+    """Memory of this process in MB, after returning free memory."""
     gc.collect()
     ctypes.CDLL('libc.so.6').malloc_trim(0)
     return psutil.Process().memory_info().rss / 1e6

@@ -8,6 +8,7 @@ from typing import Any
 from mmdet_retina_plus.common.config_file import check_kinds, read_config
 from mmdet_retina_plus.common.output_files import check_out, replace
 from mmdet_retina_plus.common.python_code import as_code
+from mmdet_retina_plus.common.text import building
 
 
 def fit_report(
@@ -40,10 +41,8 @@ def fit_report(
     from .anchor_fit import anchor_head, measure, read_objects
     from .anchor_search import search, shapes_of
 
-    try:
+    with building('detector'):
         model = MODELS.build(cfg.model)
-    except Exception as error:  # Constructors may raise anything.
-        raise ValueError(f'Cannot build the detector: {error!r}') from error
     key, head = anchor_head(model)
     divisor = getattr(model.data_preprocessor, 'pad_size_divisor', 1)
     objects = read_objects(cfg, divisor)

@@ -125,7 +125,7 @@ def search(
     finer: bool,
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> Suggestion | None:
-    """Find anchors of the least cost, with as few changes as possible.
+    """Find anchors of the lowest cost, with as few changes as possible.
 
     The cost is the fraction of the objects below an IoU of .5, plus the mean
     of 1 - IoU, plus `PER_DOUBLING` for twice the anchors.

@@ -10,7 +10,7 @@ from mmdet.structures.bbox import get_box_tensor
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmdet_retina_plus.kernels import overlap_matching
+from mmdet_retina_plus.kernels import devices, overlap_matching
 from mmdet_retina_plus.kernels.boxes import iou
 
 
@@ -99,6 +99,11 @@ def assigned_overlaps(gts: Tensor, priors: Tensor, gt_inds: Tensor) -> Tensor:
             (N,).
     """
     best = overlap_matching.match(gts, priors).overlaps
+    if devices.may_wait(gts.device):
+        positive = (gt_inds > 0).nonzero()[:, 0]
+        own_gts = gts[:, gt_inds[positive] - 1]
+        best[positive] = iou(own_gts, priors[:, positive])
+        return best
     own = iou(gts[:, (gt_inds - 1).clamp(min=0)], priors)
     return torch.where(gt_inds > 0, own, best)
 

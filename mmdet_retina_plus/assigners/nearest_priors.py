@@ -5,17 +5,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmdet_retina_plus.kernels import devices, overlap_matching
+from mmdet_retina_plus.kernels.boxes import FAR, LAST
 
 # Priors per chunk: a few chunks contain the neighbours of a point.
 CHUNK = 32
-# Distance of priors in ignore regions, as in mmdet: above any real distance.
-FAR = 1e8
-# Largest ``order`` for ``pack``.
-LAST = 2**32 - 1
 
 
 def pack(value: Tensor, order: Tensor) -> Tensor:
     """Pack into integers that sort by ``value``, on ties by ``order``.
+
+    The same in Triton: ``kernels.box_tiles.pack``.
 
     Args:
         value: Float32, not below +0.

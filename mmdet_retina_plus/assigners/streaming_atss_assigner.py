@@ -12,14 +12,10 @@ from mmdet.registry import TASK_UTILS
 from torch import Tensor
 
 from mmdet_retina_plus.kernels import devices, dispatch, overlap_matching
-from mmdet_retina_plus.kernels.boxes import (
-    MARGIN,
-    centres_of,
-    iou,
-)
+from mmdet_retina_plus.kernels.boxes import LAST, MARGIN, centres_of, iou
 
 from .assign_io import Inputs, Levels
-from .nearest_priors import LAST, Level, pack, unpack
+from .nearest_priors import Level, pack, unpack
 from .prior_levels import level_sizes, priors_per_location
 from .streaming_assigner import StreamingAssigner
 
@@ -43,10 +39,11 @@ class StreamingATSSAssigner(StreamingAssigner):
     Bit-identical to mmdet's ATSSAssigner, except:
 
     - Of equally distant priors the first are candidates, on any device.
-    - A single candidate has a standard deviation of 0. There it is NaN.
+    - The standard deviation of a single candidate is 0 instead of NaN.
     - Priors in ignore regions are never positive, and are also ignored in
-      images without ground truth. As there they are the last candidates.
-    - ``max_overlaps`` are IoUs. There they are -1e8 for all but positives.
+      images without ground truth. As in mmdet, they are the last candidates.
+    - ``max_overlaps`` are IoUs for all priors. In mmdet they are -1e8 for all
+      but positives.
     - Boxes of any precision are compared in single precision.
 
     Memory grows with the number of priors, not with that of objects, except
@@ -63,9 +60,9 @@ class StreamingATSSAssigner(StreamingAssigner):
             as many candidates.
         min_positives: A ground truth with fewer positives takes unassigned
             candidates in the order of their IoU, if above 0, regardless of
-            threshold and centre. If two ground truths want the same one, the
-            above rule decides, and the other takes its next, in up to four
-            rounds.
+            threshold and centre. If two ground truths compete for one, the
+            above rule decides, and the other takes its next candidate, in up
+            to four rounds.
         ignore_iof_thr: Ignore priors of which more than this fraction lies in
             an ignore region; off unless above 0.
     """
@@ -225,8 +222,8 @@ def _candidates(
         )
         boxes, allowed = gts[:, None, gt], ~ignored[prior]
         overlap = iou(priors[:, prior], boxes)
-        # The order of a sum depends on the block, and if all overlaps are
-        # equal the last bit of single precision would decide.
+        # The order of a sum depends on the block. If all overlaps are equal,
+        # the last bit of single precision would decide.
         precise = overlap.double()
         threshold = precise.mean(dim=0)
         if len(prior) > 1:

@@ -295,8 +295,8 @@ def length_part(plan: Plan) -> Iterator[str]:
         length += f'{steps:,} in all. Change it by train_cfg.max_epochs'
     else:
         rounds = steps * plan.batch_size / len(plan.train.images)
-        length = f'{steps:,} steps, {rounds:.1f} rounds of the images. Change '
-        length += 'it by train_cfg.max_iters'
+        length = f'{steps:,} steps, which are {rounds:.1f} epochs. Change it '
+        length += 'by train_cfg.max_iters'
     schedules = plan.base.cfg.get('param_scheduler') or []
     if any(x.get('milestones') for x in schedules):
         length += ' and the milestones of param_scheduler'

@@ -3,7 +3,6 @@
 Each call was run with supervision 0.31, labelme2coco 0.2 and globox 2.9.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -12,6 +11,7 @@ from mmdet_retina_plus.common.annotation_files import (
     UnreadableError,
     read_json,
 )
+from mmdet_retina_plus.common.coco_format import EXPORTS, writer_of
 
 SUPERVISION = (
     'pip install supervision; in Python: import supervision; '
@@ -25,7 +25,6 @@ LABELME = (
     'pip install labelme2coco; in Python: import labelme2coco; '
     'labelme2coco.convert("{}", "coco")'
 )
-EXPORT = 'export it as COCO there'
 SUFFIXES = {
     '.yml': '.yaml',
     '.names': '.txt',
@@ -61,7 +60,7 @@ def conversion(path: Path, images: Path) -> str:
             'XMax, YMin, YMax; rename your columns accordingly'
         )
     if suffix in ('.tfrecord', '.parquet', '.mat'):
-        return f'a {suffix} file: {EXPORT} where it was made'
+        return f'a {suffix} file: export it as COCO where it was made'
     if suffix in ('.zip', '.tar', '.gz', '.7z'):
         return 'an archive: unpack it and name the JSON file in it'
     return ''
@@ -118,19 +117,12 @@ def yolo(folder: Path, images: Path) -> str:
 
 def of_json(content: Any, path: Path, images: Path) -> str:
     """Do what `conversion` does for parsed JSON."""
-    first = content
-    if isinstance(content, list):
-        first = content[0] if content else None
-    elif isinstance(content, Mapping) and '_via_img_metadata' not in content:
-        values = list(content.values())
-        first = values[0] if values else None
-    if isinstance(content, Mapping) and 'shapes' in content:
-        return 'LabelMe JSON: ' + LABELME.format(path.parent)
-    regions = isinstance(first, Mapping) and 'regions' in first
-    project = isinstance(content, Mapping) and '_via_img_metadata' in content
-    if regions or project:
+    tool = writer_of(content)
+    if tool == 'LabelMe':
+        how = LABELME.format(path.parent)
+    elif tool == 'VIA':
         call = f'from_via_json("{path}", image_folder="{images}")'
-        return 'VIA JSON: ' + GLOBOX.format(call)
-    if isinstance(first, Mapping) and {'data', 'annotations'} <= first.keys():
-        return f'Label Studio JSON: {EXPORT}'
-    return ''
+        how = GLOBOX.format(call)
+    else:
+        how = EXPORTS.get(tool, '')
+    return tool and f'{tool} JSON: {how}'

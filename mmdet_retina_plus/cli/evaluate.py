@@ -64,7 +64,7 @@ FILE = InputFile(Path)
 @click.option(
     '--score-thr',
     type=FiniteRange(0),
-    help='Least score in the confusion matrix and on the sheet.  [default: '
+    help='Minimum score in the confusion matrix and on the sheet.  [default: '
     'where F1 of all classes together is largest]',
 )
 @click.option(

@@ -132,7 +132,7 @@ class ShardType(click.ParamType):
     type=FiniteRange(0, 1),
     default=0.0,
     show_default=True,
-    help='Least score after the fusion.',
+    help='Minimum score after the fusion.',
 )
 @click.option(
     '--batch-size',
@@ -158,7 +158,7 @@ class ShardType(click.ParamType):
     type=FiniteRange(0, 1),
     default=0.3,
     show_default=True,
-    help='Least score of a box in a picture.',
+    help='Minimum score of a box in a picture.',
 )
 @click.option(
     '--shard',

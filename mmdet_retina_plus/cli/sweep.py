@@ -55,7 +55,7 @@ jobs_option = click.option(
 grace_option = click.option(
     '--grace',
     type=click.FloatRange(min=60),
-    help='Seconds without a sign of life after which the trial of another '
+    help='Seconds without a heartbeat after which the trial of another '
     'machine counts as lost; also how long to wait for the storage.  '
     '[default: 300]',
 )

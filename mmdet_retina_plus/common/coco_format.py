@@ -79,22 +79,30 @@ def all_fit(items: list, fields: Mapping) -> bool:
     return True
 
 
-FOREIGN = (
-    ({'shapes', 'imagePath'}, 'LabelMe', 'labelme2coco'),
-    ({'_via_img_metadata'}, 'VIA', 'Export Annotations (COCO format)'),
-    ({'regions', 'filename'}, 'VIA', 'Export Annotations (COCO format)'),
-    ({'objects', 'size', 'tags'}, 'Supervisely', 'its Export to COCO'),
-    ({'samples'}, 'FiftyOne', 'export(dataset_type=COCODetectionDataset)'),
-    ({'bounding_box', 'label'}, 'FiftyOne', 'its COCODetectionDataset'),
-    ({'image', 'annotations'}, 'CreateML', 'its COCO export'),
-    ({'data', 'annotations'}, 'Label Studio', 'its COCO export'),
-    ({'data', 'completions'}, 'Label Studio', 'its COCO export'),
+WRITERS = (
+    ({'shapes', 'imagePath'}, 'LabelMe'),
+    ({'_via_img_metadata'}, 'VIA'),
+    ({'regions', 'filename'}, 'VIA'),
+    ({'objects', 'size', 'tags'}, 'Supervisely'),
+    ({'samples'}, 'FiftyOne'),
+    ({'bounding_box', 'label'}, 'FiftyOne'),
+    ({'image', 'annotations'}, 'CreateML'),
+    ({'data', 'annotations'}, 'Label Studio'),
+    ({'data', 'completions'}, 'Label Studio'),
 )
-"""Keys of other tools' files, the tool, and how it exports COCO."""
+"""Keys of other tools' files, and the tool."""
+EXPORTS = {
+    'LabelMe': 'export it as COCO with labelme2coco',
+    'VIA': 'export it as COCO there, by Export Annotations (COCO format)',
+    'Supervisely': 'export it as COCO there, by Export to COCO',
+    'FiftyOne': 'export it as COCO there, as COCODetectionDataset',
+    'CreateML': 'export it as COCO there',
+    'Label Studio': 'export it as COCO there',
+}
 
 
-def foreign(content: object) -> str:
-    """Say which other tool wrote a file; '' if none."""
+def writer_of(content: object) -> str:
+    """Name the tool whose own format parsed JSON has; '' if none is known."""
     first = content
     if isinstance(content, list) and content:
         first = content[0]
@@ -104,9 +112,9 @@ def foreign(content: object) -> str:
     if isinstance(first, Mapping) and first:
         entries.append(next(iter(first.values())))
     for entry in entries:
-        for keys, tool, way in FOREIGN:
+        for keys, tool in WRITERS:
             if isinstance(entry, Mapping) and keys <= entry.keys():
-                return f'it is from {tool}; export it as COCO with {way}'
+                return tool
     return ''
 
 
@@ -121,9 +129,9 @@ def format_errors(coco: object) -> str:
             'it lists results of a detector; name the annotation file with '
             'the ground truth'
         )
-    tool = foreign(coco)
+    tool = writer_of(coco)
     if tool:
-        return tool
+        return f'it is from {tool}; {EXPORTS[tool]}'
     if not isinstance(coco, Mapping):
         return 'it holds no object with images, annotations and categories'
     for key, fields in FIELDS.items():

@@ -215,7 +215,7 @@ def check_read(key: str, cfg: Any) -> None:
         if name.partition('.')[0] in read
         and type(value) is type(wanted)
         and value == wanted
-        # A number may be equal by chance, and a hook may read it.
+        # Equal numbers may be a coincidence, and a hook may read the key.
         and (
             (value and isinstance(value, str | list | tuple | dict))
             or name.rpartition('.')[2] == top

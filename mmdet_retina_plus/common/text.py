@@ -1,6 +1,7 @@
-"""Lists and quantities in messages."""
+"""Lists, quantities and errors in messages."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 TAKE_WEAKER = (
     'train longer, or keep weaker boxes by --cfg-options '
@@ -16,9 +17,30 @@ def some(names: Sequence, most: int = 3) -> str:
 
 
 def error_text(error: BaseException) -> str:
-    """Message of an error, with its type if it is unexpected."""
-    expected = isinstance(error, ValueError | OSError)
-    return f'{error}' if expected else f'{error!r}'
+    """Message of an error in one line, with its type if it is unexpected."""
+    text = f'{error}'.strip()
+    if 'Original Traceback' in text:
+        # From a worker process: the last line is the error.
+        return text.splitlines()[-1]
+    text = ' '.join(text.split())
+    if text and isinstance(error, ValueError | OSError):
+        return text
+    return ': '.join(filter(None, [type(error).__name__, text]))
+
+
+@contextmanager
+def building(part: str) -> Iterator[None]:
+    """Name the part that a block builds in errors from its constructors.
+
+    Raises:
+        ValueError: The block raised an error.
+    """
+    try:
+        yield
+    except Exception as error:  # Constructors may raise anything.
+        raise ValueError(
+            f'Cannot build the {part}: {error_text(error)}'
+        ) from error
 
 
 def quantity(number: int, noun: str) -> str:

@@ -18,7 +18,7 @@ from .checkpoint_config import other_settings
 from .config_file import check_parts
 from .config_tree import datasets_in, dotted_items
 from .devices import chosen_device
-from .text import error_text, some
+from .text import building, some
 
 BESIDE = (
     'use the config that mmdet saved next to the checkpoint, such as '
@@ -77,13 +77,9 @@ def load_detector(cfg: Config, checkpoint: str, device: str) -> BaseDetector:
     """
     check_parts(cfg)
     check_masks(cfg)
-    try:
+    with building('detector'):
         model = revert_sync_batchnorm(MODELS.build(cfg.model)).to(device)
         known = dataset_meta(cfg)
-    except Exception as error:  # Constructors may raise anything.
-        raise ValueError(
-            f'Cannot build the detector: {error_text(error)}'
-        ) from error
     loaded = load_file(checkpoint)
     load_weights(model, loaded.get('state_dict', loaded), checkpoint)
     model.cfg = cfg

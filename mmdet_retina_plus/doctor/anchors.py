@@ -18,7 +18,6 @@ from mmdet_retina_plus.common.network_boxes import (
     network_boxes,
     resized,
 )
-from mmdet_retina_plus.common.text import quantity
 
 from .explanations import parameters_of
 from .findings import Finding, Level
@@ -43,32 +42,6 @@ def same_in_samples(split: Split, longest: Mapping[str, float]) -> bool:
     ours = longest.get(split.name.partition(' ')[0], 0)
     train = longest.get('train', 0)
     return bool(ours and train) and not are_apart(ours, train)
-
-
-def check_channels(samples: Mapping[str, Sequence[Any]]) -> list[Finding]:
-    """Report validation images with another number of channels.
-
-    Args:
-        samples: Loaded samples by 'train', 'val' or 'test'.
-    """
-    channels = {
-        name: len(loaded[0]['inputs'])
-        for name, loaded in samples.items()
-        if loaded and hasattr(loaded[0]['inputs'], 'shape')
-    }
-    wanted = channels.get('train')
-    return [
-        Finding(
-            'error',
-            f'{name}_dataloader.dataset.pipeline',
-            f'its images have {quantity(number, "channel")}, those of '
-            f'training {wanted}',
-            'the same LoadImageFromFile in all pipelines: color_type and '
-            'imdecode_backend',
-        )
-        for name, number in channels.items()
-        if wanted and number != wanted
-    ]
 
 
 def check_batch_scales(

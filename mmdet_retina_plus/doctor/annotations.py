@@ -5,13 +5,22 @@ from dataclasses import replace
 
 import numpy as np
 
-from mmdet_retina_plus.common.coco_columns import BEYOND, NEGATIVE
+from mmdet_retina_plus.common.coco_columns import (
+    BEYOND,
+    NEGATIVE,
+    NOT_FOUND,
+)
 from mmdet_retina_plus.common.config_tree import kind
 from mmdet_retina_plus.common.numbers import is_number
 from mmdet_retina_plus.common.text import clause, quantity, some, verb
 
 from .box_formats import check_box_format
-from .categories import check_classes, check_references, tuple_of
+from .categories import (
+    check_classes,
+    check_ignored_classes,
+    check_references,
+    tuple_of,
+)
 from .findings import Finding, any_error, guarded
 from .repeated import check_duplicates
 from .split import Split
@@ -165,6 +174,12 @@ def check_kept(split: Split, others: bool = False) -> list[Finding]:
             f'; {empty} of them {verb(empty, "have")} none and '
             f'{verb(empty, "are")} used'
         )
+    dropped = dropped_empty(split)
+    if dropped:
+        message += (
+            f'; filter_empty_gt drops {quantity(dropped, "image")} without '
+            'objects'
+        )
     where = 'training keeps' if split.trains else 'it has'
     fixes = {
         reason: FIXES[reason].format(
@@ -227,6 +242,16 @@ def check_kept(split: Split, others: bool = False) -> list[Finding]:
     return split.say(f'{where} {message}')
 
 
+def dropped_empty(split: Split) -> int:
+    """Number of images without objects that training leaves out."""
+    if not (split.trains and split.filter_cfg.get('filter_empty_gt')):
+        return 0
+    known = (split.image_of != NOT_FOUND) & (split.label_of != NOT_FOUND)
+    empty = np.ones(len(split.images), bool)
+    empty[split.image_of[known]] = False
+    return int((empty & ~split.images_in).sum())
+
+
 def dropped_by_size(split: Split) -> int:
     small = split.image_sizes.min(axis=1) < split.filter_cfg.get('min_size', 0)
     return int((small & ~split.images_in).sum())
@@ -277,6 +302,7 @@ def check_mode(split: Split) -> list[Finding]:
 
 CHECKS = (
     check_classes,
+    check_ignored_classes,
     check_references,
     check_boxes,
     check_duplicates,

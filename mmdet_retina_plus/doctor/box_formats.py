@@ -16,6 +16,8 @@ FEW = 0.02
 MANY = 10
 WHOLE = 0.98
 """Fraction of an image's sides from which a box counts as the whole image."""
+MOST_WHOLE = 0.9
+"""Fraction of objects that fill their images in a set for classification."""
 MOST = 2000
 """Number of objects whose masks are compared."""
 SAME = 0.85
@@ -58,6 +60,10 @@ FORMATS: dict[str, tuple[Reading, str]] = {
     '[top, left, bottom, right]': (
         lambda y1, x1, y2, x2: edges(x1, y1, x2, y2),
         '[x1, y1, x2 - x1, y2 - y1]',
+    ),
+    '[left, top, height, width]': (
+        lambda x, y, h, w: edges(x, y, x + w, y + h),
+        '[left, top, width, height]',
     ),
 }
 """Other formats: how to read the four numbers as edges, and the fix."""
@@ -233,6 +239,14 @@ def check_whole_images(split: Split) -> list[Finding]:
         return split.fail(
             f'bbox of {quantity(int(found.sum()), "object")} is the whole '
             'image, though the image has several objects',
+            'write the box of each object into bbox: [left, top, width, '
+            'height]',
+        )
+    if whole.sum() > MOST_WHOLE * len(used) and len(used) >= MANY:
+        return split.warn(
+            f'bbox of {whole.sum():,} of {quantity(len(used), "object")} is '
+            'the whole image, as in a set for classification: no place is '
+            'learnt',
             'write the box of each object into bbox: [left, top, width, '
             'height]',
         )

@@ -1,5 +1,6 @@
 """Check classes and ids of an annotation file."""
 
+import re
 from collections import Counter
 from collections.abc import Container, Sequence, Set
 from unicodedata import normalize
@@ -11,6 +12,12 @@ from mmdet_retina_plus.common.text import clause, quantity, some
 from .findings import Finding, any_error
 from .split import Split
 
+IGNORED = (
+    *('dontcare', 'don t care', 'dont care', 'ignore', 'ignored', 'void'),
+    *('ignored regions', 'ignored region', 'ignore regions', 'ignore region'),
+    *('unlabeled', 'unlabelled', 'background'),
+)
+"""Names, without case and signs, of regions that are not objects."""
 EXPECTED = 10
 """Objects of a class from which a part that has none seems unlabelled."""
 
@@ -256,6 +263,28 @@ def check_references(split: Split) -> list[Finding]:
     return findings
 
 
+def check_ignored_classes(split: Split) -> list[Finding]:
+    """Report regions to ignore, or the background, as a class of objects."""
+    if not split.trains or isinstance(split.classes, str):
+        return []
+    numbers = Counter(split.label_of[split.usable].tolist())
+    for label, name in enumerate(split.classes):
+        plain = re.sub(r'[\W_]+', ' ', folded(f'{name}')).strip()
+        if plain not in IGNORED or not numbers[label]:
+            continue
+        rest = [x for x in split.classes if x != name]
+        return split.warn(
+            f'its {quantity(numbers[label], "object")} of the class {name} '
+            'are learnt as objects, though the name stands for regions to '
+            'ignore',
+            f'write "iscrowd": 1 into the annotations of {name} and the '
+            'category_id of another class, or delete them; then '
+            f'metainfo=dict(classes={tuple_of(rest)}) and '
+            f'num_classes={len(rest)}',
+        )
+    return []
+
+
 def check_unused_classes(
     splits: Sequence[Split], known: Sequence[Finding] = ()
 ) -> list[Finding]:
@@ -307,34 +336,6 @@ def check_parts(splits: Sequence[Split]) -> list[Finding]:
             f'label {names} in {split.path} too, unless its images show none',
         )
     return findings
-
-
-def check_scored_classes(splits: Sequence[Split]) -> list[Finding]:
-    """Report validation files that have few of the training classes."""
-    seen = {
-        split.name: {*np.unique(split.label_of[split.usable]).tolist()}
-        for split in splits
-    }
-    trained = {x for split in splits if split.trains for x in seen[split.name]}
-    return [
-        finding
-        for split in splits
-        if not split.trains
-        for own in [seen[split.name]]
-        if 0 < 2 * len(own) < len(trained)
-        and split.usable.sum() >= OBJECTS * len(trained)
-        for finding in split.warn(
-            f'its {split.usable.sum()} objects belong to {len(own)} of the '
-            f'{quantity(len(trained), "training class")}: AP leaves the '
-            'others out',
-            f'correct "category_id" in {split.path}, if it has objects of '
-            'the others',
-        )
-    ]
-
-
-OBJECTS = 5
-"""Objects per class from which a missing class is not chance."""
 
 
 def unused_classes(

@@ -6,16 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmdet_retina_plus.common.config_tree import (
-    datasets_in,
-    dotted_items,
-    part,
-)
-from mmdet_retina_plus.common.numbers import is_number
+from mmdet_retina_plus.common.config_tree import dotted_items, part
 from mmdet_retina_plus.common.text import quantity, some, verb
 
 from .findings import Finding, any_error
-from .schedules import length_of
+from .resuming import (
+    check_resumed_from,
+    check_saved_classes,
+    check_saved_statistics,
+)
 from .weights import is_local, setting
 
 FITS = 0.9
@@ -214,123 +213,6 @@ def misnamed(
     ]
 
 
-def check_resumed_from(cfg: Mapping, path: str) -> list[Finding]:
-    """Check where training resumes against its length.
-
-    Args:
-        cfg: Config of the run, with `resume=True`.
-        path: Readable checkpoint file.
-    """
-    from mmengine.runner import CheckpointLoader
-
-    loaded = CheckpointLoader.load_checkpoint(path, 'cpu', 'silent')
-    file, length = os.path.basename(path), length_of(cfg, None)
-    given = loaded.get('meta') or {}
-    epoch, step = given.get('epoch'), given.get('iter')
-    if not (isinstance(epoch, int) and isinstance(step, int)):
-        return [
-            Finding(
-                'error',
-                'resume',
-                f'{file} names no epoch and iteration to resume from',
-                'resume=False, which loads only the weights',
-            )
-        ]
-    by_epoch = length.epochs is not None
-    done, total = (
-        (epoch, length.epochs) if by_epoch else (step, length.iterations)
-    )
-    unit = 'epoch' if by_epoch else 'iteration'
-    if total is None:
-        return []
-    key = f'train_cfg.max_{"epochs" if by_epoch else "iters"}'
-    if done >= total:
-        return [
-            Finding(
-                'error',
-                'resume',
-                f'{file} is from {unit} {done}, and training ends at {total}: '
-                'nothing is left to train',
-                f'{key}={2 * done}, or resume=False to start a new training '
-                'from these weights',
-            )
-        ]
-    # Epoch 0: training counts iterations, or stopped in its first epoch.
-    of_iterations = epoch == 0
-    if by_epoch and epoch == 0:
-        of_iterations = 'max_iters' in str(given.get('cfg'))
-    if step > 0 and by_epoch == of_iterations:
-        other = 'iterations' if by_epoch else 'epochs'
-        return [
-            Finding(
-                'error',
-                'resume',
-                f'{file} (epoch {epoch}, iteration {step}) is from training '
-                f'that counts {other}; this one counts {unit}s',
-                'resume=False, or the train_cfg that it was saved with',
-            )
-        ]
-    if 'optimizer' not in loaded:
-        return [
-            Finding(
-                'warning',
-                'resume',
-                f'{file} has no optimizer state, so the optimizer starts '
-                'from scratch',
-                'load_from=… the checkpoint of the run, not a published one; '
-                'or resume=False',
-            )
-        ]
-    rate = part(cfg, 'optim_wrapper.optimizer').get('lr')
-    saved = [
-        group.get('initial_lr', group.get('lr'))
-        for group in part(loaded, 'optimizer').get('param_groups') or ()
-    ]
-    scales = part(cfg, 'auto_scale_lr').get('enable')
-    plain = not (scales or part(cfg, 'optim_wrapper').get('paramwise_cfg'))
-    if plain and is_number(rate) and saved and rate not in saved:
-        return [
-            Finding(
-                'warning',
-                'resume',
-                f'training resumes with lr={saved[0]} of {file}, and ignores '
-                f'lr={rate} of the config',
-                f'optim_wrapper.optimizer.lr={saved[0]}, or resume=False with '
-                'load_from to train these weights with another lr',
-            )
-        ]
-    message = f'resumes after {unit} {done} of {total}'
-    return [Finding('ok', 'resume', message)]
-
-
-def check_saved_classes(cfg: Mapping, path: str) -> list[Finding]:
-    """Report a checkpoint with the same classes in another order.
-
-    Args:
-        cfg: Config of the run.
-        path: Readable checkpoint file.
-    """
-    from mmengine.runner import CheckpointLoader
-
-    loaded = CheckpointLoader.load_checkpoint(path, 'cpu', 'silent')
-    theirs = list(part(loaded, 'meta.dataset_meta').get('classes') or ())
-    data = datasets_in(part(cfg, 'train_dataloader').get('dataset'))
-    ours = next((part(x, 'metainfo').get('classes') for x in data), None) or ()
-    if theirs == list(ours) or {*theirs} != {*ours}:
-        return []
-    file = os.path.basename(path)
-    return [
-        Finding(
-            'warning',
-            'load_from',
-            f'{file} has the classes {some(theirs)}, and the config '
-            f'{some(list(ours))}: each class gets the weights of another',
-            'use the order of the checkpoint in classes, and in the '
-            'categories of the annotation files',
-        )
-    ]
-
-
 def resumed(findings: list[Finding]) -> list[Finding]:
     """Turn warnings into errors: resuming needs all weights."""
     return [
@@ -419,6 +301,7 @@ def check_weights(
         found = compare_weights('load_from', path, model)
         if not any_error(found):
             found += check_saved_classes(cfg, path)
+            found += check_saved_statistics(cfg, path)
         if cfg.get('resume') is True:
             found = resumed(found)
             if not any_error(found):

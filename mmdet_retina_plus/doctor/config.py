@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmdet_retina_plus.common.config_file import load_config
-from mmdet_retina_plus.common.config_tree import datasets_in, part
+from mmdet_retina_plus.common.config_tree import datasets_in, kind, part, walk
 
 from . import (
     annotations,
@@ -19,20 +19,9 @@ from . import (
     unread_settings,
     weights,
 )
-from .anchors import (
-    check_anchors,
-    check_batch_scales,
-    check_channels,
-    check_distinct,
-    check_scales,
-    has_threshold,
-    positive_threshold,
-)
-from .categories import (
-    check_parts,
-    check_scored_classes,
-    check_unused_classes,
-)
+from .anchors import check_batch_scales, check_scales
+from .balance import check_balance
+from .categories import check_parts, check_unused_classes
 from .checkpoints import check_weights
 from .config_reading import check_options, check_scope, config_failure
 from .consistency import (
@@ -74,7 +63,6 @@ from .model import (
     build_model,
     check_features,
     input_channels,
-    prior_generator,
 )
 from .model_fit import explain_heads
 from .model_traits import scored_sets
@@ -83,12 +71,16 @@ from .old_settings import check_old_keys
 from .pictures import draw_samples, loads_late
 from .pipeline_trials import steps_of
 from .pipelines import build_data, is_image
+from .placement import check_placement
+from .priors import check_priors
+from .sample_values import check_channels, check_contrasts
 from .scoring import check_evaluator, without_causes
 from .segmentations import check_segmentations
 from .semantic_maps import check_maps
 from .shared_images import check_shared
 from .switches import check_switches
 from .trial import check_loss_step, check_prediction
+from .views import check_views_load
 
 SETTING_CHECKS = (
     *settings.CHECKS,
@@ -196,7 +188,7 @@ def check_data(
     findings = respelt(findings, data.splits)
     findings += guarded(check_unused_classes, data.splits, findings)
     findings += guarded(check_parts, data.splits)
-    findings += guarded(check_scored_classes, data.splits)
+    findings += guarded(check_balance, data.splits)
     findings += guarded(check_crowding, values, data.splits)
     configs = datasets_in(part(values, 'train_dataloader.dataset'))
     training = [data.bare.get(id(config)) for config in configs]
@@ -207,12 +199,14 @@ def check_data(
     def check_images() -> list[Finding]:
         looks.update(images.look_at_images(data.splits, fast, track))
         found = check_shared(data.splits, looks)
-        told = {x.subject for x in found}
-        rest = [x for x in data.splits if x.subject not in told or x.trains]
+        shared = {x.subject for x in found}
+        rest = [x for x in data.splits if x.subject not in shared or x.trains]
         found += guarded(check_frames, rest, looks)
         for split in data.splits:
             for check_image in images.CHECKS:
                 found += guarded(check_image, split, looks)
+            told = [*findings, *found]
+            found += guarded(check_placement, split, told)
         return found
 
     return looks, findings + guarded(check_images)
@@ -272,6 +266,9 @@ def check_run(
         findings += guarded(check_pipeline) + guarded(draw)
         if name == 'train':
             continue
+        if name == 'val':
+            bare = built.get(name)
+            findings += guarded(check_views_load, values, bare, readable)
 
         key = f'{name}_evaluator'
         wrong = {x.subject for x in known if is_error(x)}
@@ -338,13 +335,20 @@ def check_model(
     strides = guarded(check_strides)
     findings += strides
     if samples.get('train') != []:
-        findings += guarded(check_priors, cfg, model, data)
+        findings += guarded(check_priors, cfg, model, data.splits)
         findings += guarded(check_scales, data.splits, samples)
         findings += guarded(check_batch_scales, values, samples)
     channels = guarded(check_channels, samples)
+    findings += guarded(check_contrasts, samples)
     # Unloaded masks are the cause of empty maps.
     if not any(x.subject == 'pipeline' and is_error(x) for x in known):
-        channels += guarded(check_maps, model, samples.get('train') or ())
+        paints = any(
+            kind(x) == 'PaintInstances'
+            for x in walk(values.get('train_dataloader'))
+        )
+        channels += guarded(
+            check_maps, model, samples.get('train') or (), paints
+        )
     findings += channels
     if any_error(strides):
         return findings
@@ -359,7 +363,8 @@ def check_model(
 
         def check_step() -> list[Finding]:
             given = batch or blank_samples(input_channels(model, seen))
-            return check_loss_step(model, given)
+            idle = not values.get('find_unused_parameters')
+            return check_loss_step(model, given, idle)
 
         found = guarded(check_step)
         # On blank images only a failure is informative.
@@ -381,24 +386,3 @@ def check_model(
         tried = guarded(explain_heads, model, features) or tried
     tried += switched
     return findings + without_consequences(tried, [*known, *channels])
-
-
-def check_priors(cfg: Any, model: Any, data: DataSets) -> list[Finding]:
-    """Check that anchors are distinct and fit objects of the first split."""
-    from mmdet.models.task_modules import AnchorGenerator
-
-    generator = prior_generator(model)
-    if not isinstance(generator, AnchorGenerator):
-        return []
-    findings = check_distinct(generator)
-    if data.splits:
-        preprocessor = cfg.model.get('data_preprocessor') or {}
-        train_cfg = cfg.model.get('train_cfg') or {}
-        findings += check_anchors(
-            data.splits[0],
-            generator,
-            preprocessor.get('pad_size_divisor', 1),
-            positive_threshold(train_cfg),
-            has_threshold(train_cfg),
-        )
-    return findings

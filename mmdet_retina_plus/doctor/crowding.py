@@ -6,14 +6,18 @@ from typing import Any
 import numpy as np
 
 from mmdet_retina_plus.common.config_tree import kind, part, walk
-from mmdet_retina_plus.common.text import clause
+from mmdet_retina_plus.common.numbers import is_number
+from mmdet_retina_plus.common.text import clause, quantity
 
 from .coco_metric import OF_PRECISION
 from .findings import Finding
+from .repeated import ONE, overlapping
 from .split import Split
 
 FEW = 0.02
 """Fraction of objects beyond a limit that needs no warning."""
+OVERLAPPING = 0.05
+"""Fraction of objects that may overlap by more than NMS allows."""
 RECALLS = np.linspace(0, 1, 101)
 """Recall thresholds of pycocotools."""
 LIMITS = ('model.test_cfg', 'model.test_cfg.rcnn')
@@ -60,6 +64,7 @@ def check_crowding(cfg: Mapping, splits: Sequence[Split]) -> list[Finding]:
         if split.scored:
             findings += beyond_results(cfg, split)
             findings += beyond_metric(cfg, split)
+            findings += beyond_suppression(cfg, split)
     return findings
 
 
@@ -119,3 +124,33 @@ def beyond_metric(cfg: Mapping, split: Split) -> list[Finding]:
         "default_hooks.checkpoint.save_best='coco/bbox_mAP_50', or cut the "
         'images into tiles',
     )
+
+
+def beyond_suppression(cfg: Mapping, split: Split) -> list[Finding]:
+    """Report objects so close that NMS keeps one of them.
+
+    Nearly equal boxes are copies, which another check reports.
+    """
+    for path in LIMITS:
+        nms = part(cfg, f'{path}.nms')
+        limit: Any = nms.get('iou_threshold')
+        if kind(nms) not in ('nms', '') or not is_number(limit):
+            continue
+        if not 0 < limit < ONE:  # Another check reports these.
+            continue
+        mixed = bool(nms.get('class_agnostic'))
+        found = overlapping(split, limit, ONE, by_class=not mixed)
+        if found.sum() <= OVERLAPPING * split.usable.sum():
+            continue
+        whose = 'another object' if mixed else 'another of their class'
+        fix = f'{path}.nms.iou_threshold={min(limit + 0.2, 0.7):.1f}'
+        if mixed:
+            fix = f'{path}.nms.class_agnostic=False, or {fix}'
+        return split.warn(
+            f'{found.sum():,} of '
+            f'{quantity(int(split.usable.sum()), "object")} overlap {whose} '
+            f'by more than iou_threshold={limit:g} of NMS, which keeps one '
+            'box of two',
+            fix + f", or {path}.nms.type='soft_nms'",
+        )
+    return []

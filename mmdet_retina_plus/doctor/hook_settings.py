@@ -6,9 +6,10 @@ import multiprocessing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
-from mmdet_retina_plus.common.config_tree import part
+from mmdet_retina_plus.common.config_tree import kind, part
 from mmdet_retina_plus.common.suggestions import near_name
 
 from .building import attempt, known_type
@@ -46,18 +47,37 @@ def check_hooks(cfg: Mapping) -> list[Finding]:
     return findings
 
 
+PACKAGES = {
+    'TensorboardVisBackend': 'tensorboard',
+    'WandbVisBackend': 'wandb',
+    'MLflowVisBackend': 'mlflow',
+    'ClearMLVisBackend': 'clearml',
+    'NeptuneVisBackend': 'neptune',
+    'DVCLiveVisBackend': 'dvclive',
+    'AimVisBackend': 'aim',
+}
+"""Packages that mmengine's backends import when they first write."""
+
+
 def check_backends(backends: Any) -> list[Finding]:
-    """Check only the names: some backends connect to a server when built."""
+    """Check names and packages: some backends connect to a server if built."""
     from mmengine.registry import VISBACKENDS
 
-    return [
-        finding
-        for number, backend in enumerate(backends)
-        for finding in attempt(
-            f'visualizer.vis_backends[{number}]',
+    findings = []
+    for number, backend in enumerate(backends):
+        key = f'visualizer.vis_backends[{number}]'
+        _, problems = attempt(
+            key,
             partial(known_type, VISBACKENDS, 'mmengine::vis_backend', backend),
-        )[1]
-    ]
+        )
+        findings += problems
+        package = PACKAGES.get(kind(backend))
+        if package and find_spec(package) is None:
+            message = f'{kind(backend)} needs {package}, which is not there: '
+            message += 'training stops as it starts'
+            fix = f"pip install {package}, or dict(type='LocalVisBackend')"
+            findings.append(Finding('error', key, message, fix))
+    return findings
 
 
 def check_priority(key: str, hook: Any) -> list[Finding]:
@@ -114,12 +134,19 @@ def check_absent_hooks(cfg: Mapping) -> list[Finding]:
     ]
 
 
+COLLECTIVES = ('nccl', 'gloo', 'mpi', 'ucc', 'xccl', 'hccl', 'cncl')
+"""Backends of torch.distributed, also of other accelerators."""
+
+
 def check_process(cfg: Mapping) -> list[Finding]:
-    """Check `mp_start_method` and `log_level`, which a run reads first."""
+    """Check start method, log level and backend, which a run reads first."""
     key = 'env_cfg.mp_cfg'
     method = part(cfg, key).get('mp_start_method', 'fork')
     methods = multiprocessing.get_all_start_methods()
     findings = check_choice(f'{key}.mp_start_method', method, methods, 'fork')
+    key = 'env_cfg.dist_cfg'
+    backend = part(cfg, key).get('backend', 'nccl')
+    findings += check_choice(f'{key}.backend', backend, COLLECTIVES, 'nccl')
     level = cfg.get('log_level', 'INFO')
     if isinstance(level, str):
         names = logging.getLevelNamesMapping()

@@ -69,20 +69,11 @@ def check_pixel_supervision(cfg: Mapping) -> list[Finding]:
     if kind(head) != 'UNetSemanticHead':
         return []
     loader = list(walk(part(cfg, 'train_dataloader')))
-    loads = [step for step in loader if kind(step) == 'LoadAnnotations']
     paints = [step for step in loader if kind(step) == 'PaintInstances']
     alike = any(not step.get('class_specific', True) for step in paints)
     preprocessor = part(cfg, 'model.data_preprocessor')
     unknown = preprocessor.get('seg_pad_value', 255) == 255
     problems = (
-        (
-            paints
-            and loads
-            and not any(step.get('with_mask') for step in loads),
-            'pipeline',
-            'PaintInstances gets no masks, so no pixel has a label',
-            "dict(type='LoadAnnotations', with_bbox=True, with_mask=True)",
-        ),
         (
             alike and head.get('class_specific', False),
             'pipeline',

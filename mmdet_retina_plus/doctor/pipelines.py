@@ -130,7 +130,10 @@ def assembled(config: Any, bare: Mapping[int, Any]) -> Any:
 
 
 def choose(dataset: Any, there: Any) -> list[int]:
-    """Indices of images with an existing file, those with objects first."""
+    """Indices of images with an existing file, those with objects first.
+
+    They are spread over the data set, whose parts may differ.
+    """
     length = len(dataset)
     # Plain torch data sets have no infos.
     if not hasattr(dataset, 'get_data_info'):
@@ -146,6 +149,7 @@ def choose(dataset: Any, there: Any) -> list[int]:
             not x.get('ignore_flag') for x in info.get('instances') or ()
         )
         (chosen if full else empty).append(index)
+    chosen = chosen[:: -(-len(chosen) // SAMPLES) or 1]
     return (chosen + empty)[:SAMPLES]
 
 

@@ -17,6 +17,8 @@ STD = (58.395, 57.12, 57.375)
 """ImageNet statistics: red, green, blue."""
 NEAR = 3.0
 """Maximum difference from the ImageNet statistics."""
+RANGES = (1.0, 255.0, 256.0)
+"""Values of std that keep the range of images, or scale it to 0 to 1."""
 RAW = ('Res', 'StemRes')
 """Prefixes of backbones that every recipe gives normalised values."""
 
@@ -103,10 +105,10 @@ def check_expected(
                     'blue, green, red',
                     f'{KEY}.bgr_to_rgb=True',
                 )
-            if set(std) == {1.0}:
+            if {*std} <= {*RANGES}:
                 return warn(
                     f'{name} expects values divided by std, not std={std}',
-                    f'{KEY}.std={list(STD)}',
+                    f'{KEY}.mean={list(MEAN)} and {KEY}.std={list(STD)}',
                 )
         # Despite its name, SSD's VGG is trained on red, green, blue.
         if '_caffe' in name and 'vgg' not in name and swaps:

@@ -25,15 +25,15 @@ from .schedules import (
 MOST = 5000
 """Maximum iterations to simulate; longer training is scaled down."""
 REACHED = 0.9
-"""Fraction of a rate from which it counts as reached."""
+"""Fraction of a rate at which it counts as reached."""
 LATE = 0.6
-"""Fraction of training after which the highest rate comes too late."""
+"""Fraction of training by which the highest rate must be reached."""
 LOW, LONG = 0.0101, 0.7
 """Fraction of the highest rate that is negligible, and of training."""
 RISE = 0.1
 """Fraction of the highest rate by which the rate may rise again."""
 CYCLIC = ('Restart', 'Cyclic', 'OneCycle')
-"""Parts of the names of schedules that rise on purpose."""
+"""Substrings in the names of schedules that rise on purpose."""
 
 
 class StepError(ValueError):

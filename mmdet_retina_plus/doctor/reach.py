@@ -14,7 +14,7 @@ from .schedules import Length, length_of
 MANY_FILES = 500
 """Number of checkpoints above which a disk may fill."""
 STALE = 0.5
-"""Fraction of the initial weights above which an average keeps them."""
+"""Fraction of the initial weights above which an average is reported."""
 PLAIN_AVERAGES = ('ExponentialMovingAverage', '')
 EMA_MOMENTUM = 0.0002
 """Default of mmengine's EMAHook."""
@@ -171,7 +171,7 @@ def stops(key: str, hook: Mapping, length: Length) -> Found:
 
 
 def closes(key: str, hook: Mapping, length: Length) -> Found:
-    """Report a switch-off of mosaics that covers all epochs."""
+    """Report mosaics that are switched off for all epochs."""
     last = hook.get('num_last_epochs', 15)
     if kind(hook) != 'YOLOXModeSwitchHook' or not is_number(last):
         return

@@ -43,19 +43,36 @@ def check_copies(split: Split) -> list[Finding]:
     )
 
 
-def check_twins(split: Split) -> list[Finding]:
-    """Report boxes a few pixels apart, as two annotators draw them."""
+def overlapping(
+    split: Split, low: float, high: float = 1.0, by_class: bool = True
+) -> np.ndarray:
+    """Flags of the objects that overlap another one of their image.
+
+    Args:
+        split: Data set.
+        low: IoU above which two objects overlap.
+        high: IoU above which they do not count.
+        by_class: Whether only objects of one class overlap.
+    """
     order = np.flatnonzero(split.usable)
-    groups = (split.image_of, split.label_of)
-    keys = [column[order] for column in (split.boxes[:, 0], *groups[::-1])]
-    order = order[np.lexsort(keys)]
-    group = split.image_of * (len(split.classes) + 1) + split.label_of
+    labels = split.label_of * by_class
+    keys = (split.boxes[:, 0], labels, split.image_of)
+    order = order[np.lexsort([column[order] for column in keys])]
+    group = split.image_of * (len(split.classes) + 1) + labels
     found = np.zeros(len(group), bool)
     for step in range(1, min(NEIGHBOURS + 1, len(order))):
         same = np.flatnonzero(group[order[:-step]] == group[order[step:]])
         one, other = order[same], order[same + step]
-        near = iou_of_pairs(split.boxes[one], split.boxes[other]) > ONE
+        ious = iou_of_pairs(split.boxes[one], split.boxes[other])
+        near = (ious > low) & (ious <= high)
         found[one[near]] = found[other[near]] = True
+    return found
+
+
+def check_twins(split: Split) -> list[Finding]:
+    """Report boxes a few pixels apart, as two annotators draw them."""
+    order = np.flatnonzero(split.usable)
+    found = overlapping(split, ONE)
     if found.sum() < max(ENOUGH, MANY * len(order)):
         return []
     return split.warn(

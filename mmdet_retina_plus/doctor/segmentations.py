@@ -20,10 +20,16 @@ from .box_formats import (
     other_format,
 )
 from .findings import Finding, any_error
+from .mask_shapes import (
+    CORNERS,
+    LOOKED_AT,
+    check_holes,
+    check_merged,
+    check_rectangles,
+    polygon_area,
+)
 from .split import Split
 
-LOOKED_AT = 20_000
-"""Maximum number of objects whose polygons are compared with boxes."""
 APART = 0.5
 """IoU of a box and the bounds of its polygons below which they disagree."""
 FAR = 0.3
@@ -33,12 +39,6 @@ BETTER = 0.1
 """IoU by which a mask must fit another box better than its own."""
 THIN = 1.0
 """Area in pixels below which polygons may cover no pixel."""
-ENOUGH = 20
-"""Minimum number of objects to report rectangles."""
-PIECES = 0.1
-"""Minimum fraction of objects of distant parts to report."""
-CORNERS = 3
-"""Minimum corners of a polygon; mmdet drops polygons with fewer."""
 
 
 def are_finite(numbers: list) -> bool:
@@ -183,6 +183,7 @@ def check_segmentations(split: Split) -> list[Finding]:
             findings += check_blank(split, masks, readable)
             findings += check_rectangles(split, masks, readable)
             findings += check_merged(split, masks, readable)
+            findings += check_holes(split, masks, readable)
     if misfits:
         findings += split.fail(
             f'{clause(len(misfits), "run-length mask", "have")} another size '
@@ -247,12 +248,6 @@ def is_blank(mask: Any, height: float, width: float) -> bool:
     from pycocotools.mask import area
 
     return bool(area(compressed(polygons, int(height), int(width))) == 0)
-
-
-def polygon_area(polygon: Sequence[float]) -> float:
-    """Area of a polygon x1, y1, x2, y2, ... by the shoelace formula."""
-    x, y = np.array(polygon, float).reshape(-1, 2).T
-    return abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2
 
 
 def check_blank(
@@ -352,73 +347,6 @@ def check_places(
     if most:
         return split.fail(message, fix)
     return split.warn(message, fix)
-
-
-def check_rectangles(
-    split: Split, masks: Sequence, readable: Sequence[bool]
-) -> list[Finding]:
-    """Report data sets whose polygons are all rectangles, their boxes."""
-    step = len(masks) // LOOKED_AT + 1
-    places = [
-        at
-        for at in range(0, len(masks), step)
-        if readable[at] and split.usable[at]
-    ]
-    if len(places) < ENOUGH or not all(
-        isinstance(masks[at], list) and len(masks[at]) == 1 for at in places
-    ):
-        return []
-    areas = [polygon_area(masks[at][0]) for at in places]
-    left, top, right, bottom = split.boxes[places].T
-    if not np.allclose(areas, (right - left) * (bottom - top), rtol=0.01):
-        return []
-    return split.warn(
-        f'the polygons of all {len(places)} objects are their boxes, so the '
-        'mask head learns rectangles',
-        'write the outlines of the objects, or train boxes only: '
-        "model.roi_head=None, no with_mask=True, and metric='bbox'",
-    )
-
-
-def are_apart(mask: Any) -> bool:
-    """Whether polygons have a gap as wide as the smaller of two parts."""
-    parts = np.array([bounds_of([x]) for x in mask])
-    sides = (parts[:, 2:] - parts[:, :2]).max(axis=1)
-    gaps = (parts[:, None, :2] - parts[None, :, 2:]).max(axis=2)
-    gaps = np.maximum(gaps, gaps.T)
-    return bool((gaps > np.minimum(sides[:, None], sides)).any())
-
-
-def check_merged(
-    split: Split, masks: Sequence, readable: Sequence[bool]
-) -> list[Finding]:
-    """Report one annotation for all objects of a class in an image."""
-    used = np.flatnonzero(split.usable)
-    keys = np.column_stack([split.image_of, split.label_of])[used]
-    if len(used) < ENOUGH or len(np.unique(keys, axis=0)) < len(used):
-        return []
-    used = used[:: len(used) // LOOKED_AT + 1]
-    parts = [
-        at
-        for at in used.tolist()
-        if readable[at] and isinstance(masks[at], list) and len(masks[at]) > 1
-    ]
-    apart = [
-        at
-        for at in parts
-        if all(len(x) >= 2 * CORNERS for x in masks[at])
-        and are_apart(masks[at])
-    ]
-    if len(apart) < PIECES * len(used):
-        return []
-    return split.warn(
-        f'{len(apart)} of {quantity(len(used), "object")} have polygons far '
-        'from each other, and no image has two objects of a class: they seem '
-        f'to be all objects of the class: ids '
-        f'{some(split.ids[apart].tolist())}',
-        'write one annotation for each object, with its own bbox: each '
-        'connected part of a semantic mask by scipy.ndimage.label',
-    )
 
 
 def exchanged_masks(

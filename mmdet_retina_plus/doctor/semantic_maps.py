@@ -12,18 +12,25 @@ MAPS = (
     "dict(type='PaintInstances') before PackDetInputs, or "
     "LoadAnnotations(with_seg=True) and data_prefix=dict(seg='…')"
 )
+LOAD = (
+    "dict(type='LoadAnnotations', with_bbox=True, with_mask=True), or "
+    'another step that sets gt_masks, before PaintInstances'
+)
 NUMBERED = (
     'write 0 for the background, 1 for the first class, 2 for the second … '
     'into the maps, and 255 only for pixels without a label'
 )
 
 
-def check_maps(model: Any, samples: Sequence[Any]) -> list[Finding]:
+def check_maps(
+    model: Any, samples: Sequence[Any], paints: bool = False
+) -> list[Finding]:
     """Report maps that UNetSemanticHead does not get or cannot learn from.
 
     Args:
         model: Detector.
         samples: Training samples.
+        paints: Whether the pipeline has `PaintInstances`.
     """
     from mmdet_retina_plus.heads.unet_semantic_head import (
         IGNORE_INDEX,
@@ -42,6 +49,9 @@ def check_maps(model: Any, samples: Sequence[Any]) -> list[Finding]:
         for one in shown
         for value in one.gt_sem_seg.sem_seg.unique()
     })  # fmt: skip
+    if paints and values == [IGNORE_INDEX]:
+        message = 'PaintInstances gets no masks, so no pixel has a label'
+        return [Finding('error', KEY, message, LOAD)]
     number = head.num_classes
     beyond = [x for x in values if not 0 <= x <= number and x != IGNORE_INDEX]
     if beyond:

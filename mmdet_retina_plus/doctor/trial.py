@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mmdet_retina_plus.common.config_tree import walk
-from mmdet_retina_plus.common.text import quantity
+from mmdet_retina_plus.common.text import clause, quantity, some
 
 from .data_sets import silence
 from .explanations import META_KEYS, explained
@@ -102,8 +102,50 @@ def small_or_whole(
         return run(WHOLE)
 
 
-def check_loss_step(model: Any, samples: Sequence[Any]) -> list[Finding]:
-    """Run forward and backward on two images; BatchNorm needs two."""
+def without_gradient(model: Any) -> list[str]:
+    """Names of the weights that are to train but got no gradient."""
+    return [
+        name
+        for name, weight in model.named_parameters()
+        if weight.requires_grad and weight.grad is None
+    ]
+
+
+def check_idle(names: Sequence[str], samples: Sequence[Any]) -> list[Finding]:
+    """Report weights that no loss depends on.
+
+    Args:
+        names: Weights without a gradient after a loss step.
+        samples: Samples of that step; without objects, parts of a model may
+            have no loss.
+    """
+    if not names or not all(
+        len(getattr(x['data_samples'], 'gt_instances', ())) for x in samples
+    ):
+        return []
+    return [
+        Finding(
+            'warning',
+            'model',
+            f'{clause(len(names), "weight", "get")} no gradient, because no '
+            f'loss depends on them: {some(names)}; on several GPUs training '
+            'stops',
+            'leave this part of the model out, give it a loss, or set '
+            'find_unused_parameters=True',
+        )
+    ]
+
+
+def check_loss_step(
+    model: Any, samples: Sequence[Any], idle: bool = True
+) -> list[Finding]:
+    """Run forward and backward on two images; BatchNorm needs two.
+
+    Args:
+        model: Detector.
+        samples: Training samples; the first and the last are used.
+        idle: Whether to report weights without a gradient.
+    """
     import torch
     from mmengine.logging import MessageHub
 
@@ -129,8 +171,11 @@ def check_loss_step(model: Any, samples: Sequence[Any]) -> list[Finding]:
         total.backward()
         return total, values
 
+    unused: list[str] = []
     try:
         total, values = small_or_whole(step, pair)
+        if idle and branch is None:
+            unused = without_gradient(model)
     except Exception as error:  # Any part of the model may fail.
         return [explained(key, error, fix=fix_of_step(error, samples))]
     finally:
@@ -158,7 +203,7 @@ def check_loss_step(model: Any, samples: Sequence[Any]) -> list[Finding]:
         message = f'{wrong[0]} is negative: {shown}'
         return [Finding('error', key, message, with_defaults(model, wrong))]
     seconds = time.monotonic() - start
-    findings = check_range(model, samples)
+    findings = check_range(model, samples) + check_idle(unused, pair)
     return [*findings, Finding('ok', key, f'{shown}, in {seconds:.1f} s')]
 
 

@@ -124,9 +124,9 @@ def merge_tiles(
 
     A window may have several views, from several models or mirrored images.
     A box at the border of a tile, where its object may be cut, has a lower
-    weight than one from the centre of a tile. If it overlaps no box of the
-    whole object enough to be merged, its score is lowered by the views that
-    should have found it.
+    weight than one at the centre. If it does not overlap a box of the whole
+    object enough to be merged, its score is lowered by the views that should
+    have found it.
 
     Masks are not averaged: a merged box has the mask of the best box in its
     cluster that has one.

@@ -56,9 +56,10 @@ class MaskRoIHead(StandardRoIHead):
     """Predict masks on the detections of a single-stage detector.
 
     In training, masks are predicted for each image's detections that match an
-    object at IoU .5 and for the ground truth boxes. Class and mask are those
-    of the matched object. No gradient reaches the boxes. The loss is the mean
-    binary cross entropy over all pixels of all matched boxes, 0 without boxes.
+    object at IoU .5, and for the ground truth boxes. Targets are the class and
+    mask of the matched object. No gradient reaches the boxes. The loss is the
+    mean binary cross entropy over all pixels of all matched boxes, 0 without
+    boxes.
 
     At test time, masks are predicted for the first ``max_masks`` detections,
     in the order of their scores. ``keep_all_boxes=True`` returns the others

@@ -55,10 +55,10 @@ class SAPDHead(AnchorFreeHead):
 
     The points in an object's shrunk box are positive on every level. The
     weight of a point is its centrality in the box times the weight of its
-    level for the object. At first the level of least loss has weight 1 and
+    level for the object. At first the level of lowest loss has weight 1 and
     the others 0, as in FSAF; after ``soft_start`` the weights come from
     ``LevelSelector``, which is trained from the start to find the level of
-    least loss. A positive point of weight 0 is ignored, not background. The
+    lowest loss. A positive point of weight 0 is ignored, not background. The
     losses are divided by the sum of the positives' weights over the batch,
     averaged over all processes.
 
@@ -297,7 +297,7 @@ class SAPDHead(AnchorFreeHead):
 
         Args:
             level_logits: Logits of the level selector, shape (G, L).
-            best: Level of least loss, shape (G,).
+            best: Level of lowest loss, shape (G,).
         """
         if training_progress() < self.soft_start:
             weights = torch.ones_like(level_logits)

@@ -100,7 +100,7 @@ class LossStatisticsHook(Hook):
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None
     ) -> None:
-        # An iteration that raised has not removed its handle.
+        # An iteration that raised an error has not removed its handle.
         self.stop_listening()
         if self.is_due(runner, batch_idx):
             self.calls = []

@@ -21,7 +21,7 @@ from mmdet_retina_plus.common.output_files import (
 from mmdet_retina_plus.common.result_records import check_replaceable
 from mmdet_retina_plus.common.text import (
     TAKE_WEAKER,
-    error_text,
+    building,
     quantity,
     some,
     verb,
@@ -112,13 +112,13 @@ def detect_images(
         fuse: How views are merged, 'wbc' or 'nms', see `fusion_options`.
         preset: Preset of weighted box clustering, see `fusion_options`.
         iou_thr: IoU threshold of the fusion, see `fusion_options`.
-        score_thr: Least score after the fusion.
+        score_thr: Minimum score after the fusion.
         batch_size: Tiles per batch.
         device: None: the first GPU, or else the CPU.
         show_dir: Folder for pictures. None: no pictures.
         maps: Folder for semantic maps, which a model with a semantic head
             predicts for whole images. None: no maps.
-        show_score_thr: Least score of a box in a picture.
+        show_score_thr: Minimum score of a box in a picture.
         shard: Part of the images to process. Its results are a file next to
             `out`; the part that finishes last joins all parts in `out`.
         cfg_options: Changes of the config, each KEY=VALUE.
@@ -168,14 +168,10 @@ def detect_images(
     from .tiled_detector import TiledDetector
 
     models = load_detectors(cfg, checkpoints, device)
-    try:
+    with building('pipeline'):
         detector = TiledDetector(
             models, tile, overlap, batch_size, flip, **fusion
         )
-    except Exception as error:  # Transforms may raise anything.
-        raise ValueError(
-            f'Cannot build the pipeline: {error_text(error)}'
-        ) from error
     names, notes = trained_names(
         cfg,
         detector.meta['classes'],

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from mmdet_retina_plus.common.text import error_text
+
 from .image_list import ListedImage
 from .image_sizes import check_size, is_turned_unseen
 from .results import Results
@@ -23,7 +25,7 @@ def detect_in_all(
         listed: The images.
         results: Receives detections, names of missing images, and a line for
             each other error.
-        score_thr: Least score to keep.
+        score_thr: Minimum score to keep.
         draw: Writes pictures of an image from its DetDataSample; returns
             whether the picture has no box.
 
@@ -56,7 +58,7 @@ def detect_in_all(
                 turned = is_turned_unseen(image, detector.loader)
             except Exception as error:  # From files, pipelines and models.
                 results.failures.append(
-                    f'{image.file_name}: {in_a_line(error)}'
+                    f'{image.file_name}: {error_text(error)}'
                 )
             else:
                 results.add(image, pixels.shape, rows)
@@ -66,13 +68,6 @@ def detect_in_all(
                     results.num_bare += draw(image, sample)
                 except Exception as error:  # From files and drawing.
                     results.undrawn.append(
-                        f'{image.file_name}: no picture: {in_a_line(error)}'
+                        f'{image.file_name}: no picture: {error_text(error)}'
                     )
             advance(number, 1)
-
-
-def in_a_line(error: Exception) -> str:
-    """Message of an error in one line, with its type if it is unexpected."""
-    expected = isinstance(error, ValueError | OSError)
-    kind = '' if expected else f'{type(error).__name__}: '
-    return ' '.join(f'{kind}{error}'.split())

@@ -31,8 +31,9 @@ WITHOUT_FOLDER = 'import sys; sys.path = [path for path in sys.path if path]; '
 there must not shadow Python's."""
 COMMAND = f'{WITHOUT_FOLDER}from retina_plus_command import main; main()'
 MOST_OPEN = 500
-"""Files that are read in parallel, to keep the order of images; more are read
-one after the other, since a process may not be able to open them all."""
+"""Maximum number of files read in parallel, which keeps the order of images.
+More are read one after the other: a process may not be able to open them all.
+"""
 
 
 class Shard(NamedTuple):

@@ -18,6 +18,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .box_tiles import EXACT, LAST, UNION, load_boxes, overlap, pack, unpack
+from .boxes import FAR as IGNORED_DISTANCE
 from .boxes import MARGIN as LEAST_DEPTH
 from .max_iou import best_overlaps
 
@@ -31,8 +32,7 @@ PRIORS = 256
 GTS = 1
 # Chunks that a warp holds in registers.
 CHUNKS_PER_WARP = 1024
-# Distance of priors in ignore regions, as in mmdet: above any real distance.
-FAR = tl.constexpr(1e8)
+FAR = tl.constexpr(IGNORED_DISTANCE)
 MARGIN = tl.constexpr(LEAST_DEPTH)
 # Keys above all packed distances, for empty slots and processed items.
 EMPTY = tl.constexpr(0x7F800001 << 32)
@@ -75,6 +75,8 @@ def find_candidates(
         levels: Number of priors and number of candidates of each level, both
             above 0.
     """
+    gt_bboxes = gt_bboxes[:, :4].contiguous()
+    priors = priors[:, :4].contiguous()
     sizes = [size for size, _ in levels]
     chunk = max(MIN_CHUNK, triton.next_power_of_2(max(sizes) // MAX_CHUNKS))
     counts = [count for _, count in levels]

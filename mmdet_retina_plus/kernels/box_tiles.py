@@ -8,14 +8,14 @@ rounding, for bit-identical results.
 import triton
 import triton.language as tl
 
+from .boxes import LAST as LAST_ORDER
 from .boxes import MIN_UNION as LEAST_DIVISOR
 
 EXACT = dict(enable_fp_fusion=False)
 # Denominator of an overlap.
 UNION, FIRST, SECOND = (tl.constexpr(mode) for mode in range(3))
 MIN_UNION = tl.constexpr(LEAST_DIVISOR)
-# Largest ``order`` for ``pack``.
-LAST = tl.constexpr(2**32 - 1)
+LAST = tl.constexpr(LAST_ORDER)
 
 
 @triton.jit

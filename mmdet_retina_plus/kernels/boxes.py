@@ -7,10 +7,14 @@ row is contiguous, and an added dimension broadcasts two sets of boxes.
 import torch
 from torch import Tensor
 
+# Distance of priors in ignore regions, as in mmdet: above any real distance.
+FAR = 1e8
+# Largest order, such as an index, that a packed key holds beside a float32.
+LAST = 2**32 - 1
 # As in mmdet's bbox_overlaps.
 MIN_UNION = 1e-6
-# Least distance in pixels from a positive prior's centre to the border of its
-# ground truth in ATSS.
+# Minimum distance in pixels from a positive prior's centre to the border of
+# its ground truth in ATSS.
 MARGIN = 0.01
 
 
@@ -52,7 +56,7 @@ def iou(first: Tensor, second: Tensor, min_union: float = MIN_UNION) -> Tensor:
     Args:
         first: Coordinates.
         second: Coordinates.
-        min_union: Least divisor, above 0.
+        min_union: Minimum divisor, above 0.
     """
     overlap = intersection(first, second)
     union = torch.add(first[4], second[4]).sub_(overlap)

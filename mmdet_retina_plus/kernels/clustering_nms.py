@@ -60,7 +60,7 @@ def find_leaders(boxes: Tensor, labels: Tensor, iou_thr: float) -> Tensor:
 
 
 def class_tables(labels: Tensor) -> Iterator[Tensor]:
-    """Yield tables (classes, boxes) of the indices of boxes, one row a class.
+    """Yield tables (classes, boxes) of indices of boxes, one row per class.
 
     Rows are padded with N. Each class of a table has at least half as many
     boxes as the largest, so at most half of the table is padding.

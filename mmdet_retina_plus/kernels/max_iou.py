@@ -67,8 +67,8 @@ class Rule(NamedTuple):
     """Rule of assignment.
 
     Attributes:
-        positive: Least overlap of a positive prior.
-        low: Least overlap of a background prior.
+        positive: Minimum overlap of a positive prior.
+        low: Minimum overlap of a background prior.
         high: Background priors overlap less than this.
         match: Whether to add low-quality matches.
         min_overlap: No low-quality match below this overlap, and none at 0.

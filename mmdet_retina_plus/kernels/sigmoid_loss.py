@@ -31,7 +31,7 @@ FINISH_BLOCK = 4096
 LOG2E, LN2 = math.log2(math.e), math.log(2)
 LIFT_BITS = tl.constexpr(8)
 LIFT = 2.0**LIFT_BITS.value
-# The least normal number of float32.
+# The smallest normal number of float32.
 TINY = 2.0**-126
 
 

@@ -54,7 +54,7 @@ class BoxClusters(NamedTuple):
         cluster_ids: Row of the merged box of each input box, -1 if its cluster
             was not kept, shape (N,). Use it to carry masks and keypoints over.
         found: Number of views, or boxes, that contributed, shape (M,).
-        missing: How many more were expected, shape (M,).
+        missing: Number of further expected views, or boxes, shape (M,).
     """
 
     boxes: Tensor
@@ -83,7 +83,7 @@ def weighted_box_clustering(
     """Merge the boxes of several views of an image.
 
     Within a class, the box of the highest score leads a cluster of all boxes
-    whose IoU with it is above ``iou_thr``. Of the remaining boxes, the highest
+    whose IoU with it is above ``iou_thr``. The best of the remaining boxes
     leads the next cluster. A box has the weight w = IoU with its leader * area
     * patch weight. With scores s and n boxes, a cluster has the
 

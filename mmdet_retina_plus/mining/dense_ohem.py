@@ -22,13 +22,13 @@ class DenseOHEM:
     scores removes overlapping anchors, and the hardest of the rest are
     selected. The defaults are the best row of the table, 3.2 AP below focal
     loss: this is a baseline. Boxes are trained on all positives, selected or
-    not, and their loss is divided by the number of positives. The paper does
-    not mention either.
+    not, and their loss is divided by the number of positives; the paper
+    specifies neither.
 
     Args:
         num: Anchors per image, the table's batch size.
         iou_threshold: IoU threshold of NMS, in [0, 1].
-        neg_pos_ratio: Negatives per positive, 3 in the table's rows of 1:3;
+        neg_pos_ratio: Negatives per positive, 3 in the 1:3 rows of the table;
             None for no fixed ratio. With a ratio, all positives among the
             ``num`` hardest are kept and at most ``ratio`` times as many of
             the hardest negatives, so fewer than ``num`` may remain.

@@ -12,7 +12,7 @@ from mmengine.optim import OptimWrapper
 # mmdet's tools look up `runner_type` here, before a default scope is set.
 from mmengine.registry import OPTIM_WRAPPERS, RUNNERS
 from mmengine.runner import Runner
-from torch import nn
+from torch import Tensor, nn
 
 
 @RUNNERS.register_module()
@@ -23,7 +23,7 @@ class FastRunner(Runner):
     ``configs/_base_/fast.py``. On a CPU, where none of this helps, it behaves
     like Runner. It sets:
 
-    - channels-last weights and feature maps;
+    - channels-last weights and feature maps, except in mmcv's operators;
     - bfloat16 autocast, or float16 with dynamic loss scaling if the GPU has no
       bfloat16;
     - TF32 for matrix products in float32;
@@ -62,6 +62,7 @@ class FastRunner(Runner):
             model = model.to(  # type: ignore[call-overload]
                 memory_format=torch.channels_last
             )
+            keep_operators_contiguous(model)
             compile_parts(model, self.cfg.get('compile_backbone'))
         else:
             self.logger.info('There is no GPU: FastRunner changes nothing')
@@ -70,6 +71,30 @@ class FastRunner(Runner):
 
 def on_gpu() -> bool:
     return torch.cuda.is_available()
+
+
+def keep_operators_contiguous(model: nn.Module) -> None:
+    """Give mmcv's operators contiguous weights and inputs.
+
+    RoIAlign ignores strides, so it would pool wrong values. Deformable
+    convolutions refuse weights that are not contiguous.
+    """
+    for module in model.modules():
+        if any(
+            base.__module__.startswith('mmcv.ops.')
+            for base in type(module).__mro__
+        ):
+            module.to(  # type: ignore[call-overload]
+                memory_format=torch.contiguous_format
+            )
+            module.register_forward_pre_hook(make_contiguous)
+
+
+def make_contiguous(module: nn.Module, inputs: tuple) -> tuple:
+    return tuple(
+        value.contiguous() if isinstance(value, Tensor) else value
+        for value in inputs
+    )
 
 
 def check_compile_backbone(cfg: Config) -> None:

@@ -43,7 +43,7 @@ class Claim:
         return self.study.note(self.trial, worker=worker, folder=str(folder))
 
     def seen(self) -> bool:
-        """Give a sign of life; False if the trial is finished."""
+        """Send a heartbeat; False if the trial is finished."""
         return self.study.note(self.trial, seen=time.time())
 
     def report(self, step: int, value: float) -> None:

@@ -33,7 +33,7 @@ from .trials import (
 )
 
 GRACE = 300.0
-"""Seconds without a sign of life after which a trial counts as lost."""
+"""Seconds without a heartbeat after which a trial counts as lost."""
 
 
 class SweepStudy:
@@ -43,9 +43,9 @@ class SweepStudy:
         storage: URL of a database as Optuna takes it, or path of a journal
             file.
         name: Name of the study.
-        grace: Seconds without a sign of life after which the trial of a
-            worker on another machine counts as lost; also the longest wait
-            for the storage.
+        grace: Seconds without a heartbeat after which the trial of a worker on
+            another machine counts as lost; also the longest wait for the
+            storage.
 
     Attributes:
         stop: Event that ends every wait for the storage.

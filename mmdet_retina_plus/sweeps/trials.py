@@ -23,7 +23,7 @@ STATES = {
     TrialState.FAIL: 'failed',
 }
 BEAT = 20.0
-"""Seconds between two signs of life."""
+"""Seconds between two heartbeats."""
 UNSIGNED = 30.0
 """Seconds that a worker has to sign a claimed trial."""
 
@@ -46,11 +46,11 @@ def life(trial: FrozenTrial, grace: float) -> str:
     """Whether the worker of a running trial is 'alive', 'silent' or 'gone'.
 
     The lock decides where its file is visible, otherwise the age of the last
-    sign of life.
+    heartbeat.
 
     Args:
         trial: A running trial.
-        grace: Seconds without a sign of life after which the worker is gone.
+        grace: Seconds without a heartbeat after which a worker counts as dead.
     """
     worker = trial.user_attrs.get('worker', {})
     lock = Path(worker.get('lock', ''))

@@ -59,7 +59,7 @@ Listener = Callable[[Event], None]
 
 @dataclass
 class Worker:
-    """Run trials of a study until none waits or it is told to stop.
+    """Run trials of a study until none is left or it is told to stop.
 
     Attributes:
         study: Queue of the trials; its `stop` ends the run and returns the
@@ -204,7 +204,7 @@ class Watch:
         self.behind = False
 
     def look(self) -> Progress:
-        """Progress of the run; reports validations and signs of life."""
+        """Progress of the run; reports validations and heartbeats."""
         plan = self.claim.plan
         progress = read_progress(self.folder, self.cfg, plan.sweep.metric)
         for step, value in sorted(progress.curve.items()):

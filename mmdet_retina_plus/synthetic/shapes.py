@@ -1,4 +1,4 @@
-"""Coloured shapes on a noisy ground, with exact instance masks."""
+"""Coloured shapes on a noisy background, with exact instance masks."""
 
 import colorsys
 from functools import partial
@@ -12,7 +12,7 @@ from .presets import COLOUR_WHEEL, PRESETS, Preset, choose
 
 DISTRACTOR = -1
 MIN_VISIBLE = 0.3
-"""Minimum visible fraction of a shape; otherwise it is placed elsewhere."""
+"""Minimum visible fraction of a shape; below it, the shape is moved."""
 ATTEMPTS = 20
 
 
@@ -38,7 +38,7 @@ OUTLINES = {
 
 
 def place_shape(rng: np.random.Generator, side: int, size: int) -> np.ndarray:
-    """Draw a random shape at a random place, a bool mask (size, size).
+    """Draw a random shape at a random location, a bool mask (size, size).
 
     Its box lies inside the image, and its longer side is exactly `side`.
     """

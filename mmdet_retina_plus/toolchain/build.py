@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 from mmdet_retina_plus.common.cores import cores
 
 from . import sources
-from .machine import check_compiler, check_disk, check_nvcc, check_writable
+from .machine import check_compiler, check_disk, check_nvcc, ensure_folder
 from .processes import CommandFailed, run
 from .target import Release, Target, find_cuda_home
 
@@ -159,9 +159,9 @@ def check_environment(release: Release, wheel_dir: Path | None) -> None:
                 f'{release.name} would overwrite files of {name}, which is '
                 f'installed: pip uninstall -y {name}'
             )
-    check_writable(Path(sysconfig.get_path('purelib')), 'a venv of your own')
+    ensure_folder(Path(sysconfig.get_path('purelib')), 'a venv of your own')
     if wheel_dir:
-        check_writable(wheel_dir, 'another --wheel-dir')
+        ensure_folder(wheel_dir, 'another --wheel-dir')
 
 
 def check_tools(release: Release, target: Target | None) -> None:
@@ -225,7 +225,8 @@ def make_wheel(build: Build, folder: Path) -> Path:
         f'{release.name}=={release.version}',
     )
     (sdist,) = folder.glob('*.tar.gz')
-    shutil.unpack_archive(sdist, folder, filter='data')
+    # Without a filter, which Python 3.11.3 lacks: its setup.py runs anyway.
+    shutil.unpack_archive(sdist, folder)
     source = folder / sdist.name.removesuffix('.tar.gz')
     sources.set_label(source, build.version.split('+')[1])
     what = f'Building {name}'

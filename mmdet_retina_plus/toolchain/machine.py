@@ -98,7 +98,7 @@ def check_nvcc(cuda: str, home: str | None) -> None:
         )
 
 
-def check_writable(folder: Path, otherwise: str) -> None:
+def ensure_folder(folder: Path, otherwise: str) -> None:
     """Create a folder if missing, and refuse one that is not writable.
 
     Args:

@@ -72,7 +72,7 @@ def reason(output: Sequence[str], status: int) -> str:
         return OUT_OF_MEMORY
     lines = [line.strip() for line in output if line.strip()]
     for line in lines:
-        # Later errors of a compiler only follow from the first.
+        # Later compiler errors are consequences of the first.
         if COMPILER_ERROR.search(line):
             return line
     read_only = READ_ONLY.search(text)
@@ -157,7 +157,7 @@ def run(
 def append(file: RawIOBase, text: str) -> None:
     """Write a line to a log; errors such as a full disk are ignored.
 
-    The output of the command tells why the command failed.
+    The output of the command itself says why it failed.
     """
     with suppress(OSError):
         file.write(text.encode())

@@ -5,13 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmdet_retina_plus.assigners.nearest_priors import (
-    FAR,
-    LAST,
-    Level,
-    pack,
-    unpack,
-)
+from mmdet_retina_plus.assigners.nearest_priors import Level, pack, unpack
+from mmdet_retina_plus.kernels.boxes import FAR, LAST
 from tests.helpers.assigning import as_on_gpu
 
 on_gpu = pytest.mark.parametrize('on_gpu', [False, True], ids=['cpu', 'gpu'])

@@ -76,7 +76,10 @@ def test_a_file_that_cannot_train_is_refused_in_one_line(
         ('[' * 100_000, 'nested too deeply'),
         ('[{"image_id": 1, "bbox": [], "score": 1}]', 'ground truth'),
         ('{"shapes": [], "imagePath": "0.png"}', 'labelme2coco.convert'),
-        ('{"0.png": {"regions": []}}', 'globox.AnnotationSet.from_via_json'),
+        (
+            '{"0.png12": {"filename": "0.png", "regions": []}}',
+            'globox.AnnotationSet.from_via_json',
+        ),
         ('[{"data": {}, "annotations": []}]', 'Label Studio'),
     ],
 )
@@ -123,7 +126,7 @@ def test_other_formats_are_named_with_their_conversion(
         (['0.txt', '1.txt'], '', 'from_yolo'),
         (
             ['0.json', '1.json', '2.json', '3.json'],
-            '{"shapes": []}',
+            '{"shapes": [], "imagePath": "0.png"}',
             'labelme',
         ),
         (['a.json'], '{}', 'name the JSON file, such as .*a.json'),

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import on_gpu
+from benchmarks.gpu.trainings import SIDES
 
 
 def test_the_rehearsal_fails_nowhere_and_writes_every_section(tmp_path):
@@ -28,12 +29,12 @@ def test_the_rehearsal_fails_nowhere_and_writes_every_section(tmp_path):
 
 
 def test_the_name_of_a_side_says_what_it_sets():
-    for name, side in on_gpu.SIDES.items():
+    for name, side in SIDES.items():
         assert side.stock == name.startswith('stock')
         assert ('fast' in name) == ('runner_type' in side.options)
         searches = 'env_cfg.cudnn_benchmark' in side.options
         assert ('cudnn_benchmark' in name) == searches
-        assert name.removesuffix(', cudnn_benchmark') in on_gpu.SIDES
+        assert name.removesuffix(', cudnn_benchmark') in SIDES
 
 
 @pytest.mark.parametrize(
@@ -93,3 +94,24 @@ def test_a_section_that_fails_is_written_and_the_next_one_starts(
         'environment'
     ] * 2
     assert lines[1]['error'] == 'ValueError: no such thing'
+
+
+def test_sections_without_time_are_named(tmp_path):
+    out = tmp_path / 'out.jsonl'
+    result = CliRunner().invoke(
+        on_gpu.main, ['--device', 'cpu', '--minutes', '0', '--out', str(out)]
+    )
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [line['section'] for line in lines] == list(on_gpu.SECTIONS)
+    assert all('time is up' in line['error'] for line in lines)
+    assert result.exit_code == 1
+
+
+def test_an_unknown_section_is_refused_before_anything_runs(tmp_path):
+    out = tmp_path / 'out.jsonl'
+    result = CliRunner().invoke(
+        on_gpu.main, ['--only', 'environment,los', '--out', str(out)]
+    )
+    assert result.exit_code == 2
+    assert 'los: choose from environment' in result.output
+    assert not out.exists()

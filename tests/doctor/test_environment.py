@@ -235,11 +235,13 @@ def test_the_kind_of_the_operators_is_named(changes, kind):
     assert kind in message
 
 
-@pytest.mark.parametrize('version', ['2.13.0+cpu', '2.15.0', '2.9.1'])
+@pytest.mark.parametrize(
+    'version', ['2.13.0+cpu', '2.11.0+cu130', '2.15.0', '2.9.1']
+)
 def test_the_versions_of_torch_that_were_tried_are_named(version):
     findings = check_environment(changed(versions={'torch': version}))
     (message,) = (x.message for x in findings if x.subject == 'tested')
-    assert 'torch 2.13.0 and 2.14.1' in message
+    assert 'torch 2.13.0 and 2.14.1, on a GPU on 2.11.0' in message
     assert 'also built for 2.15.0' in message
     assert message.endswith('2.9.1 was not tried') == (version == '2.9.1')
 

@@ -25,7 +25,7 @@ from mmdet_retina_plus.doctor.assignment_settings import (
     check_ranges,
 )
 from mmdet_retina_plus.doctor.box_formats import check_whole_images
-from mmdet_retina_plus.doctor.categories import check_scored_classes
+from mmdet_retina_plus.doctor.balance import check_balance
 from mmdet_retina_plus.doctor.config import check_config
 from mmdet_retina_plus.doctor.consistency import (
     check_exchanged,
@@ -325,6 +325,11 @@ BOXES = {
     'rows first': (
         lambda x: [x[1], x[0], x[3], x[2]],
         '[top, left, height, width]',
+        '[left, top, width, height]',
+    ),
+    'height first': (
+        lambda x: [x[0], x[1], x[3], x[2]],
+        '[left, top, height, width]',
         '[left, top, width, height]',
     ),
     'from the bottom': (
@@ -1027,11 +1032,11 @@ def test_a_class_of_whole_images_is_the_background():
 def test_validation_of_one_class_of_three():
     boxes = [[8, 12, 10, 10], [30, 12, 10, 10]]
     splits = [objects_of((1, 2), boxes), objects_of((1,), boxes, 'val')]
-    assert check_scored_classes(splits) == []
+    assert check_balance(splits) == []
     trained = replace(splits[0], classes=('cat', 'dog', 'cow'))
     trained.coco['categories'].append({'id': 3, 'name': 'cow'})
     trained.coco['annotations'][0]['category_id'] = 3
-    (finding,) = check_scored_classes([trained, splits[1]])
+    (finding,) = check_balance([trained, splits[1]])
     assert 'belong to 1 of the 3 training classes' in finding.message
 
 

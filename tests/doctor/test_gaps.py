@@ -62,6 +62,7 @@ STARTS = {
     'val_cfg.type': ('ValLop', "type='ValLoop'"),
     'test_cfg.fp17': (True, 'fp16=…'),
     'env_cfg.mp_cfg.mp_start_method': ('frok', "mp_start_method='fork'"),
+    'env_cfg.dist_cfg.backend': ('ncll', "backend='nccl'"),
     'log_level': ('INFOO', "log_level='INFO'"),
     'tta_model.type': ('DetTTAModl', "type='DetTTAModel'"),
     'tta_pipeline': (
@@ -98,6 +99,13 @@ def test_a_typo_that_a_run_meets_as_it_starts(key):
         for x in check(cfg)
     ]
     assert fix in finding.fix
+
+
+def test_a_package_that_a_run_needs_as_it_starts():
+    backends = [{'type': 'LocalVisBackend'}, {'type': 'NeptuneVisBackend'}]
+    (finding,) = hook_settings.check_backends(backends)
+    assert finding.subject == 'visualizer.vis_backends[1]'
+    assert finding.fix.startswith('pip install neptune')
 
 
 def test_loops_and_levels_that_are_right():

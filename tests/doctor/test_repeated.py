@@ -77,6 +77,27 @@ def test_more_objects_than_are_counted(cfg, labels, message, fix):
     assert check_crowding(cfg, [split_of(TINY, labels)]) == []
 
 
+BESIDE = [[12 * n, 5, 20, 30] for n in range(6)]
+NMS = {'type': 'nms', 'iou_threshold': 0.2}
+
+
+@pytest.mark.parametrize(
+    ('nms', 'labels', 'fix'),
+    [
+        (NMS, (1,), 'iou_threshold=0.4'),
+        (NMS, (1, 2), ''),
+        (NMS | {'class_agnostic': True}, (1, 2), 'class_agnostic=False'),
+        (NMS | {'iou_threshold': 0.5}, (1,), ''),
+        (NMS | {'type': 'soft_nms'}, (1,), ''),
+    ],
+)
+def test_objects_that_nms_takes_for_one(nms, labels, fix):
+    cfg = {'model': {'test_cfg': {'nms': nms}}}
+    found = check_crowding(cfg, [split_of(BESIDE, labels, 'val')])
+    assert bool(found) == bool(fix)
+    assert fix in ''.join(x.fix for x in found)
+
+
 def test_a_query_finds_one_object():
     cfg = {'model': {'num_queries': 100}}
     (finding,) = check_crowding(cfg, [split_of(TINY)])

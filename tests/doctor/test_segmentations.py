@@ -70,6 +70,17 @@ def test_polygons_that_are_boxes_teach_rectangles():
     assert findings([box] * 19 + [outline], loads()) == []
 
 
+RING = [[5, 5, 25, 5, 25, 15, 5, 15], [8, 8, 22, 8, 22, 12]]
+CORNER = [[5, 5, 25, 5, 25, 7, 7, 7, 7, 15, 5, 15], [10, 9, 20, 9, 20, 14]]
+
+
+def test_a_polygon_in_another_is_no_hole():
+    (finding,) = findings([RING] * 3 + [POLYGON], loads())
+    assert finding.message.startswith('3 masks have a polygon inside another')
+    # Within the bounds, but outside of the polygon.
+    assert findings([CORNER] * 3 + [POLYGON], loads()) == []
+
+
 POLYGONS = loads(poly2mask=False)
 
 

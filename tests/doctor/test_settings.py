@@ -267,15 +267,6 @@ TRAPS = {
         },
         ('error', 'val_evaluator', "metric='bbox'"),
     ),
-    'a map of no masks': (
-        {
-            **SEMANTIC,
-            'train_dataloader.dataset': {
-                'pipeline': [{**LOAD_MASKS, 'with_mask': False}, *PAINT]
-            },
-        },
-        ('error', 'pipeline', 'with_mask=True'),
-    ),
     'a map of one class for many': (
         {
             **SEMANTIC,

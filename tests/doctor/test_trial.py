@@ -1,9 +1,18 @@
 """When a failed trial is repeated with larger images."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from torch import nn
 
-from mmdet_retina_plus.doctor.trial import LARGEST, WHOLE, small_or_whole
+from mmdet_retina_plus.doctor.trial import (
+    LARGEST,
+    WHOLE,
+    check_idle,
+    small_or_whole,
+    without_gradient,
+)
 
 LARGE = [{'inputs': torch.zeros(1, 1, WHOLE)}]
 SMALL = [{'inputs': torch.zeros(1, 1, LARGEST)}]
@@ -36,3 +45,16 @@ def test_images_may_be_too_small(message):
 
 def test_other_failures_are_not_repeated():
     assert tried("'loss_cls' is missing", LARGE) == [LARGEST]
+
+
+def test_weights_that_no_loss_depends_on():
+    model = nn.ModuleDict({x: nn.Linear(1, 1, False) for x in 'abc'})
+    model['b'].requires_grad_(False)
+    model['a'](torch.ones(1)).sum().backward()
+    assert without_gradient(model) == ['c.weight']
+    sample = {'data_samples': SimpleNamespace(gt_instances=[1])}
+    empty = {'data_samples': SimpleNamespace(gt_instances=[])}
+    (finding,) = check_idle(['c.weight'], [sample, sample])
+    assert 'find_unused_parameters=True' in finding.fix
+    assert check_idle(['c.weight'], [sample, empty]) == []
+    assert check_idle([], [sample]) == []

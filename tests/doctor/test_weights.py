@@ -1,6 +1,7 @@
 """Origin and availability of a backbone's weights."""
 
 import sys
+from collections import Counter
 
 import pytest
 import torch
@@ -165,6 +166,13 @@ def test_where_training_resumes(detector, tmp_path, name, by_folder):
         found = [x.fix for x in check_weights(cfg, detector) if x.fix]
         assert len(found) == count
         assert all('optimizer.lr=0.02' in fix for fix in found)
+    cfg['param_scheduler'] = [{'type': 'MultiStepLR', 'milestones': [16, 22]}]
+    for milestones, told in (({22: 1, 16: 1}, False), ({8: 1, 11: 1}, True)):
+        state['param_schedulers'] = [{'milestones': Counter(milestones)}]
+        torch.save(state, path)
+        cfg['optim_wrapper'] = {'optimizer': {'lr': 0.02}}
+        last = check_weights(cfg, detector)[-1]
+        assert ('milestones=[8, 11], not [16, 22]' in last.message) == told
     state.pop('optimizer')
     torch.save(state, path)
     assert 'starts from scratch' in check_weights(cfg, detector)[1].message
@@ -182,6 +190,30 @@ def test_classes_of_a_checkpoint_in_another_order(tmp_path, classes, told):
     cfg = {'load_from': str(path), 'train_dataloader': {'dataset': dataset}}
     found = check_weights(cfg, None)
     assert ['of another' in x.message for x in found] == [True] * told
+
+
+@pytest.mark.parametrize(
+    ('saved', 'key'),
+    [
+        ('bgr_to_rgb=True, mean=[123.7], std=[58.4]', ''),
+        ('bgr_to_rgb=False, mean=[123.7], std=[58.4]', 'bgr_to_rgb=False'),
+        ('bgr_to_rgb=True, mean=[0.5], std=[1.0]', 'std=[1.0]'),
+        ('bgr_to_rgb=True, mean=[90.0], std=[40.0]', ''),
+        ('**settings', ''),
+    ],
+)
+def test_weights_of_images_with_other_values(detector, tmp_path, saved, key):
+    path = str(tmp_path / 'x.pth')
+    text = f'model = dict(data_preprocessor=dict({saved}))'
+    meta = {'cfg': text}
+    torch.save({'state_dict': detector.state_dict(), 'meta': meta}, path)
+    ours = {'bgr_to_rgb': True, 'mean': [123.7], 'std': [58.4]}
+    cfg = {'load_from': path, 'model': {'data_preprocessor': ours}}
+    if saved == '**settings':
+        ours['bgr_to_rgb'] = False
+    found = [x.fix for x in check_weights(cfg, detector) if x.fix]
+    assert bool(found) == bool(key)
+    assert key in ''.join(found)
 
 
 def test_a_run_resumes_within_its_first_epoch(detector, tmp_path):

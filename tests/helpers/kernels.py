@@ -47,3 +47,26 @@ def to_cpu(result):
     for name in ('gt_inds', 'max_overlaps', 'labels'):
         setattr(result, name, getattr(result, name).cpu())
     return result
+
+
+class _Counted:
+    def __init__(self, kernel, name: str, names: list[str]) -> None:
+        self.kernel, self.name, self.names = kernel, name, names
+
+    def __getitem__(self, grid):
+        self.names.append(self.name)
+        return self.kernel[grid]
+
+
+@contextmanager
+def launched() -> Iterator[list[str]]:
+    """Names of the matchers' kernels, in the order of their launches."""
+    from mmdet_retina_plus.kernels import atss
+
+    names: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (atss, max_iou):
+            for name, kernel in vars(module).copy().items():
+                if name.endswith('_kernel'):
+                    patch.setattr(module, name, _Counted(kernel, name, names))
+        yield names

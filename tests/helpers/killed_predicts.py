@@ -65,7 +65,7 @@ class KilledPredict:
             yield 'boxes beside the names of another run'
         self.run('images', 'out.json')
         if self.files('out.json') != whole:
-            yield 'another result when run again'
+            yield 'a different result when run again'
 
     def part(self, **killed: Any) -> tuple[int, Iterator[str]]:
         """As ``whole``, of the part that ends last and joins all."""
@@ -88,4 +88,4 @@ class KilledPredict:
             # It died behind the join, where parts are removed.
             self.run(*options, '1/2')
         if self.files('joined.json') != whole:
-            yield 'another result when run again'
+            yield 'a different result when run again'

@@ -1,10 +1,10 @@
 """Compiles what the kernels' functions would launch, on no GPU at all.
 
 A program of its own, because Triton decides when it is imported whether its
-functions are compiled or interpreted. Prints JSON: for each module and kernel
-the opcodes of its variants' PTX.
+functions are compiled or interpreted. Prints JSON: for each architecture,
+module and kernel the opcodes of its variants' PTX.
 
-python compile_all.py ARCHITECTURE
+python compile_all.py ARCHITECTURE ...
 """
 
 import importlib
@@ -13,7 +13,6 @@ import re
 import sys
 from collections import defaultdict
 from importlib.util import module_from_spec, spec_from_file_location
-from itertools import product
 from pathlib import Path
 from types import ModuleType
 
@@ -125,7 +124,8 @@ def launch_losses(sigmoid_loss: ModuleType) -> None:
 def launch_matchers(max_iou: ModuleType, atss: ModuleType) -> None:
     priors = torch.zeros(300, 4)
     labels = torch.zeros(5, dtype=torch.long)
-    for count, some in product((1, 5), (None, torch.zeros(300).bool())):
+    # Triton makes a constant of one box.
+    for count, some in ((1, None), (5, torch.zeros(300).bool())):
         boxes = priors[:count]
         for match, all_ties, to_nearest in (
             (False, False, False),
@@ -143,17 +143,27 @@ def launch_matchers(max_iou: ModuleType, atss: ModuleType) -> None:
 
 
 if __name__ == '__main__':
-    compiler = Compiler(int(sys.argv[1]))
-    JITFunction.run = lambda kernel, *args, **kwargs: compiler.run(
-        kernel, *args, **kwargs
-    )
+    compilers = {name: Compiler(int(name)) for name in sys.argv[1:]}
     modules = load()
-    launch_losses(modules['sigmoid_loss'])
-    launch_matchers(modules['max_iou'], modules['atss'])
+    for compiler in compilers.values():
+        JITFunction.run = lambda kernel, *args, to=compiler, **kwargs: to.run(
+            kernel, *args, **kwargs
+        )
+        launch_losses(modules['sigmoid_loss'])
+        launch_matchers(modules['max_iou'], modules['atss'])
     kernels = {
         f'{name}.{function}'
         for name, module in modules.items()
         for function, value in vars(module).items()
         if isinstance(value, JITFunction) and function.endswith('_kernel')
     }
-    print(json.dumps({name: compiler.opcodes[name] for name in kernels}))
+    print(
+        json.dumps(
+            {
+                architecture: {
+                    name: compiler.opcodes[name] for name in kernels
+                }
+                for architecture, compiler in compilers.items()
+            }
+        )
+    )

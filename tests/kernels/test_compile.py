@@ -14,9 +14,12 @@ FUSED = re.compile(r'fma\.|mad\.\S*f(32|64)')
 FREE = re.compile(r'(mul|add|sub)\.(ftz\.)?f(32|64)')
 
 
-@pytest.fixture(scope='module', params=[80, 90])
-def opcodes(request, tmp_path_factory) -> dict[str, list[list[str]]]:
-    """Of each kernel's variants."""
+ARCHITECTURES = '80', '90'
+
+
+@pytest.fixture(scope='module')
+def compiled(tmp_path_factory) -> dict[str, dict[str, list[list[str]]]]:
+    """Opcodes of each kernel's variants, by architecture."""
     cache = str(tmp_path_factory.mktemp('triton'))
     environment = dict(os.environ, TRITON_CACHE_DIR=cache)
     environment.pop('TRITON_INTERPRET', None)
@@ -24,7 +27,7 @@ def opcodes(request, tmp_path_factory) -> dict[str, list[list[str]]]:
         [
             sys.executable,
             str(Path(__file__).with_name('compile_all.py')),
-            str(request.param),
+            *ARCHITECTURES,
         ],
         env=environment,
         capture_output=True,
@@ -32,6 +35,11 @@ def opcodes(request, tmp_path_factory) -> dict[str, list[list[str]]]:
     )
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
+
+
+@pytest.fixture(params=ARCHITECTURES)
+def opcodes(request, compiled) -> dict[str, list[list[str]]]:
+    return compiled[request.param]
 
 
 def test_every_kernel_compiles(opcodes):

@@ -2,7 +2,9 @@
 
 import shutil
 import sysconfig
+from types import SimpleNamespace
 
+import pytest
 import torch
 
 from mmdet_retina_plus.kernels import dispatch
@@ -24,3 +26,17 @@ def test_triton_needs_a_compiler_and_headers(monkeypatch, tmp_path):
 def test_a_cpu_takes_the_torch_path():
     assert not dispatch.usable(torch.zeros(1))
     assert not dispatch.usable(torch.zeros(1), None)
+
+
+@pytest.mark.parametrize(
+    ('capability', 'expected'), [((6, 1), False), ((7, 0), True)]
+)
+def test_an_old_gpu_takes_the_torch_path(monkeypatch, capability, expected):
+    logits = SimpleNamespace(
+        is_cuda=True, dtype=torch.float32, device=capability
+    )
+    monkeypatch.setattr(dispatch, 'USES_TRITON', True)
+    monkeypatch.setattr(
+        torch.cuda, 'get_device_capability', lambda device: device
+    )
+    assert dispatch.usable(logits) == expected

@@ -22,6 +22,7 @@ from tests.helpers.assigning import (
     NOWHERE,
     OPTIONS,
     SCENES,
+    Launches,
     anchor_levels,
     as_on_gpu,
     assert_same,
@@ -29,7 +30,7 @@ from tests.helpers.assigning import (
     random_boxes,
     scene,
 )
-from tests.helpers.kernels import by_kernels, to, to_cpu
+from tests.helpers.kernels import by_kernels, launched, to, to_cpu
 
 
 @settings(max_examples=25, deadline=None)
@@ -120,13 +121,22 @@ def test_half_precision_boxes_are_compared_in_single(device):
     assert_same(to_cpu(result), expected)
 
 
-def test_boxes_may_have_further_columns(device):
-    boxes, priors = random_boxes(5), random_boxes(100, 1)
-    more = torch.cat([boxes, torch.rand(5, 1)], dim=1)
+@pytest.mark.parametrize(
+    'assigner',
+    [StreamingMaxIoUAssigner(0.5, 0.4), StreamingATSSAssigner()],
+)
+def test_layout_and_further_columns_of_boxes_are_free(device, assigner):
+    levels = anchor_levels(64, 96, 1)
+    boxes = to(device, torch.cat(levels), random_boxes(5, 0, 64, 96))
+    more = [torch.cat([x, x[:, :1]], dim=1) for x in boxes]
+    turned = [x.t().contiguous().t() for x in boxes]
     with by_kernels(device):
-        expected = max_iou.best_overlaps(*to(device, boxes, priors))
-        result = max_iou.best_overlaps(*to(device, more, priors))
-    assert torch.equal(result[0], expected[0])
+        expected, *results = (
+            assign(assigner, *some, num_level_priors=[*map(len, levels)])
+            for some in (boxes, more, turned)
+        )
+    for result in results:
+        assert_same(result, expected)
 
 
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])
@@ -148,6 +158,30 @@ def test_a_box_that_overlaps_no_prior_matches_none(device, all_ties):
     with by_kernels(device):
         result = assign(assigner, *to(device, priors, NOWHERE))
     assert not result.gt_inds.any()
+
+
+@pytest.mark.parametrize(
+    ('assigner', 'expected'),
+    [
+        (StreamingMaxIoUAssigner(0.5, 0.4), 'best assign'),
+        (StreamingATSSAssigner(), 'hull nearest decide best resolve'),
+    ],
+)
+def test_launches_do_not_grow_with_the_objects(device, assigner, expected):
+    priors = torch.cat(anchor_levels(64, 64, 1))
+    operations = []
+    # The first call fills caches.
+    for count in (2, 1, 20):
+        inputs = to(device, priors, random_boxes(count, 0, 64, 64))
+        with (
+            by_kernels(device),
+            launched() as names,
+            Launches() as mode,
+        ):
+            assign(assigner, *inputs, num_level_priors=[64, 16, 4, 1, 1])
+        assert names == [f'_{name}_kernel' for name in expected.split()]
+        operations.append(mode.count)
+    assert operations[1] == operations[2]
 
 
 @pytest.mark.parametrize('assigner', [StreamingMaxIoUAssigner(0.5, 0.4)])

@@ -199,6 +199,31 @@ def test_more_tiles_than_programs_and_many_partial_sums(
         assert_close(result, tuple(x.to(device) for x in expected))
 
 
+@pytest.mark.parametrize('anchors', [20, 2**31 // 1203 + 20])
+def test_the_last_of_many_logits_count(device, anchors):
+    """Of more than 32 bits can number, too."""
+    if anchors > 20 and device.type != 'cuda':
+        pytest.skip('only a GPU is fast enough')
+    pred = torch.full(
+        (anchors, 1203), -4.0, device=device, dtype=torch.bfloat16
+    )
+    labels = torch.full((anchors,), 1203, device=device)
+    weight = torch.zeros(anchors, device=device)
+    last = slice(anchors - 9, anchors)
+    pred[last].normal_()
+    labels[last] = torch.arange(9, device=device)
+    weight[last] = 1
+    loss = partial(FusedFocalLoss(), avg_factor=1.0)
+    with by_kernels(device):
+        value, gradient = value_and_gradient(loss, pred, labels, weight)
+        expected = value_and_gradient(
+            loss, pred[last], labels[last], weight[last]
+        )
+    assert_close(value, expected[0])
+    assert_close(gradient[last], expected[1], rtol=0, atol=0)
+    assert not gradient[:-9].any()
+
+
 @both_losses
 def test_every_run_gives_the_same_bits(device, loss_type):
     pred, target, weight = draw(0, 300, 80, False, 'anchor', False)

@@ -117,6 +117,23 @@ def test_on_a_gpu_channels_last_trains_as_any_order(
     assert moved > 1e-3
 
 
+def test_mmcvs_operators_see_no_other_layout(config, tmp_path, pretended_gpu):
+    config.update(work_dir=str(tmp_path), experiment_name='operators')
+    config.visualizer.name = 'operators'
+    config.model.neck.conv_cfg = dict(type='DCNv2')
+    model = FastRunner.from_cfg(config).model
+    layer = copy.deepcopy(model.roi_head.mask_roi_extractor.roi_layers[0])
+    features = torch.rand(1, 3, 24, 24)
+    roi = torch.tensor([[0.0, 16, 24, 120, 96]])
+    assert_close(
+        layer(features.to(memory_format=torch.channels_last), roi),
+        layer(features, roi),
+        rtol=0,
+        atol=0,
+    )
+    assert model.extract_feat(torch.rand(1, 3, 96, 96))[0].isfinite().all()
+
+
 def test_a_copy_of_a_compiled_model_is_a_model_of_its_own(config):
     compiled = []
 

@@ -67,7 +67,7 @@ def test_a_result_of_a_config_that_was_corrected_meanwhile_does_not_count(
     assert [trial.value for trial in study.result().trials] == [0.25]
 
 
-def test_a_sign_of_life_looks_up_the_trial_once_and_the_study_never(
+def test_a_heartbeat_looks_up_the_trial_once_and_the_study_never(
     journal, monkeypatch
 ):
     study = make_study(journal, make_plan(POINTS[:1]))

@@ -126,6 +126,18 @@ def test_without_a_compiler_nothing_is_compiled(commands):
     assert 'ext_modules=[]' in commands.setup
 
 
+def test_the_sdist_is_unpacked_by_any_python(commands, monkeypatch):
+    """Python before 3.10.12 and 3.11.4 has no ``filter``."""
+    unpack = build.shutil.unpack_archive
+    monkeypatch.setattr(
+        build.shutil,
+        'unpack_archive',
+        lambda filename, folder: unpack(filename, folder),
+    )
+    build_mmcv(UPSTREAM, CPU, say=str)
+    assert commands.words == BUILT
+
+
 def test_ninja_is_found_beside_python(commands):
     build_mmcv(UPSTREAM, CPU, say=str)
     first = commands.env['PATH'].split(':')[0]

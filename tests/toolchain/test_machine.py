@@ -11,7 +11,7 @@ from mmdet_retina_plus.toolchain.machine import (
     check_compiler,
     check_disk,
     check_nvcc,
-    check_writable,
+    ensure_folder,
 )
 
 
@@ -80,10 +80,10 @@ def test_a_small_disk_is_named(monkeypatch, tmp_path):
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / 'file').touch()
     folder = tmp_path / 'file' / 'folder'
-    assert reason(check_writable, folder, 'another') == (
+    assert reason(ensure_folder, folder, 'another') == (
         f'Cannot write into {folder}: use another'
     )
-    check_writable(tmp_path / 'new' / 'folder', 'another')
+    ensure_folder(tmp_path / 'new' / 'folder', 'another')
     assert (tmp_path / 'new' / 'folder').is_dir()
 
 

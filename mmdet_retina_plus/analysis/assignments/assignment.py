@@ -10,10 +10,10 @@ POSITIVE, NEGATIVE, IGNORED = 1, 0, -1
 
 @dataclass(frozen=True)
 class Assignment:
-    """The priors of one image, N of all levels, and P pairs with objects.
+    """The N priors of one image over all levels, and their P positive pairs.
 
-    A prior may be positive for several objects, such as a location of a heat
-    map with one channel per class.
+    A pair is a prior and an object that it is positive for. A prior may have
+    several, such as a location of a heat map with one channel per class.
 
     Attributes:
         strides: Pixels between the locations of each level.

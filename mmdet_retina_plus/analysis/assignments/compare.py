@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .strategies import Scene, Strategy
 
 FILES = ('assignments.json', 'sheet.png', 'index.html')
-"""In the order of writing."""
+"""Output files in the order of writing."""
 DRAWN = 8
 """Largest number of images on the sheet; all are counted."""
 NO_CHECKPOINT = '-'

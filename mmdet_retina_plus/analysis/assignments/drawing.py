@@ -42,7 +42,7 @@ def colour_of(stride: float) -> str:
 
 
 class Cell(NamedTuple):
-    """One image on the sheet, with the text above and on the left."""
+    """One image on the sheet, with the texts above it and to its left."""
 
     scene: Scene
     title: str
@@ -209,9 +209,9 @@ def draw_positives(axes: Any, assignment: Assignment) -> None:
     """Draw positives in the colours of levels, soft weights as opacity."""
     levels = assignment.levels[assignment.priors]
     opacity = 0.2 + 0.8 * assignment.weights
-    # A head with a few positives must not lose them on the sheet.
+    # A few positives must stay visible.
     size = np.clip(800 / max(len(levels), 1), SMALL, 40)
-    # Nor an image under the outlines of hundreds.
+    # Outlines of hundreds of anchors must not hide the image.
     faint = np.clip(60 / max(len(levels), 1), 0.08, 0.35)
     for level in np.unique(levels):
         stride = assignment.strides[level]

@@ -1,4 +1,4 @@
-"""Which heads can be asked for their assignment, and how."""
+"""Heads whose assignment can be shown, and how to read it."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -52,7 +52,7 @@ DECIDES = (
     'get_targets',
     '_get_targets_single',
 )
-"""Methods that a subclass must not override, since they could reassign."""
+"""Methods that a subclass must not override: they could change assignments."""
 
 
 def dense_head(model: nn.Module) -> Any:

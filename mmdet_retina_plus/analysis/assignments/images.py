@@ -55,7 +55,7 @@ RANDOM_SIZES = ('RandomResize', 'RandomChoiceResize')
 def still_pipeline(pipeline: Sequence[Mapping]) -> tuple[list, list[str]]:
     """Remove random transforms from a pipeline, and return their names.
 
-    A random size becomes the middle size.
+    A random size is replaced by the middle one.
     """
     kept: list[Mapping] = []
     changed = []

@@ -1,7 +1,7 @@
-"""Overlaps of negatives with objects: the evidence of Libra R-CNN.
+"""Overlaps of negatives with objects, which motivate Libra R-CNN.
 
-Libra R-CNN, https://arxiv.org/abs/1904.02701: most negatives that are drawn at
-random hardly touch an object, most hard ones do.
+Most randomly drawn negatives hardly overlap any object, most hard ones do:
+https://arxiv.org/abs/1904.02701
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from .assignment import NEGATIVE
 from .strategies import Scene
 
 PER_IMAGE = 256
-"""Number of negatives, the batch of an RPN."""
+"""Number of negatives, the batch size of an RPN."""
 
 
 class NegativeOverlaps(NamedTuple):

@@ -37,10 +37,10 @@ class Targets:
 def numbered_objects(head: Any) -> Iterator[Targets]:
     """Record the object of each positive prior in a `with` block.
 
-    Assigners, samplers and heads pass labels on unread. So the head's
+    Assigners, samplers and heads pass labels on without reading them. So
     `get_targets` gets the numbers of the objects, offset beyond the classes,
-    as labels, and the true labels are restored in its result. The targets are
-    computed once, as in training.
+    in place of labels, and the true labels are restored in its result. The
+    targets are computed once, as in training.
     """
     get_targets = head.get_targets
     signature = inspect.signature(get_targets)
@@ -54,7 +54,7 @@ def numbered_objects(head: Any) -> Iterator[Targets]:
         seen.priors = priors_in(call.arguments)
         call.arguments['batch_gt_instances'] = numbered(truth, first)
         result = list(get_targets(*call.args, **call.kwargs))
-        # mmdet's levels have an axis of images, but for FCOS.
+        # Levels have an axis of images in all heads but FCOS.
         seen.numbers = [
             (level.flatten() - first).clamp(min=-1) for level in result[place]
         ]

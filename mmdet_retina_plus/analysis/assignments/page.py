@@ -39,7 +39,7 @@ def page_html(
         STYLE,
         '<h1>Assignments</h1>',
         f'<p>{escape(source)}. The pipelines run without their random steps; '
-        'a random size is its middle one.</p>',
+        'a random size is replaced by the middle one.</p>',
         failures_html(failures),
         '<h2>Sheet</h2>',
         '<p class="note">Filled dots are positives, in the colour of their '
@@ -94,8 +94,8 @@ def sizes_html(numbers: Mapping[str, dict]) -> str:
         for name, item in numbers.items()
     ]
     note = (
-        "Mean positives for an object, by COCO's sizes of boxes in the "
-        'original image; in brackets the objects without any positive.'
+        "Mean number of positives per object, by COCO's size of its box in "
+        'the original image; in brackets the number of objects without any.'
     )
     return f'{table_html(head, rows)}<p class="note">{note}</p>'
 
@@ -150,9 +150,9 @@ def maps_html(maps: Mapping[str, bytes]) -> str:
     if not parts:
         return ''
     note = (
-        'From 0 to 1, a column for each image. Targets, and with a checkpoint '
-        'also predictions. In location targets of guided anchors .5 is the '
-        'ring that is ignored.'
+        'Values from 0 to 1, one column per image. Targets, and with a '
+        'checkpoint also predictions. In location targets of guided anchors, '
+        '.5 marks the ignored ring.'
     )
     return '\n'.join(
         ['<h2>Soft quantities</h2>', f'<p class="note">{note}</p>', *parts]
@@ -163,14 +163,14 @@ def negatives_html(strategies: Sequence[Strategy], png: bytes | None) -> str:
     if png is None:
         return ''
     note = (
-        'Of the negatives that train, 256 an image: drawn at random, and '
-        'those of the highest foreground score. Point heads have no boxes '
-        'and are left out.'
+        '256 of the trained negatives per image: drawn at random, and those '
+        'with the highest foreground scores. Point heads have no boxes and '
+        'are left out.'
     )
     if not all(strategy.checkpoint for strategy in strategies):
         note += (
-            ' The hardest are shown where a checkpoint is given: scores of an '
-            'untrained model order nothing.'
+            ' The hardest are shown for checkpoints only: scores of an '
+            'untrained model are meaningless.'
         )
     return (
         f'<h2>Overlaps of negatives</h2><p class="note">{note}</p>'
@@ -181,7 +181,7 @@ def negatives_html(strategies: Sequence[Strategy], png: bytes | None) -> str:
 def strategies_html(strategies: Sequence[Strategy]) -> str:
     rows = [
         f'<li><b>{escape(item.name)}</b>: '
-        f'{escape(item.checkpoint or "initial weights, nothing trained")}'
+        f'{escape(item.checkpoint or "initial weights, untrained")}'
         + (
             f'; without {escape(", ".join(item.left_out))}'
             if item.left_out
@@ -192,13 +192,13 @@ def strategies_html(strategies: Sequence[Strategy]) -> str:
     ]
     return (
         f'<ul>{"".join(rows)}</ul><p class="note">Where an assigner, a mining '
-        'policy or guided anchors look at predictions, initial weights show '
-        'the first step of a training. Boxes of RetinaPlusHead are trained on '
+        'policy or guided anchors use predictions, initial weights show the '
+        'first training step. Boxes of RetinaPlusHead are trained on '
         'all positives of the assigner, whatever mining leaves out of the '
         'classification.'
         + (
-            ' Columns named "(RPN)" are the first stage of two; the second '
-            'one, with its assigner, its sampler and its losses, is not shown.'
+            ' Columns named "(RPN)" show the first of two stages; the second '
+            'one, with its assigner, sampler and losses, is not shown.'
             if any(hasattr(item.model, 'rpn_head') for item in strategies)
             else ''
         )

@@ -18,7 +18,7 @@ EDGES = np.arange(0, 1.0001, 0.05)
 def draw_positives_over_size(
     objects: Mapping[str, Sequence[Mapping[str, float]]],
 ) -> bytes:
-    """Draw a dot per object and a line through the means of sizes, as PNG.
+    """Draw a dot per object, and a line through the means by size, as PNG.
 
     Args:
         objects: `side` in pixels and `positives` of objects, by strategy.
@@ -46,7 +46,7 @@ def draw_positives_over_size(
     axes.set_yscale('symlog', linthresh=1, linscale=0.4)
     axes.set(
         xlabel='object size: square root of the box area, original pixels',
-        ylabel='positives of the object',
+        ylabel='positives per object',
     )
     axes.set_ylim(bottom=-0.2)
     axes.xaxis.set_major_formatter('{x:g}')

@@ -63,7 +63,7 @@ def locations_of(head: Any, arguments: dict) -> tuple[np.ndarray, np.ndarray]:
     (bboxes,) = arguments['gt_bboxes']
     if not len(bboxes):
         return np.zeros(0, int), np.zeros(0, int)
-    # One class is enough, and maps of all would fill the memory.
+    # One class is enough; maps of all classes would fill the memory.
     head = copy.copy(head)
     head.num_classes = 1
     *_, height, width = arguments['feat_shape']

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mmdet_retina_plus.necks import ASFF
 
 MOST_FUSED = 3
-"""Largest number of levels whose mix is shown in all its parts."""
+"""Maximum number of fused levels for which all weights are shown."""
 
 
 class SoftMap(NamedTuple):
@@ -50,7 +50,7 @@ def soft_maps(
         located = head(features)[3]
         sizes = [level.shape[-2:] for level in located]
         targets, weights, _ = head.ga_loc_targets([truth], sizes)
-        # Between positives and negatives lies a ring of weight 0.
+        # A ring of weight 0 separates positives from negatives.
         shown = [
             target.where(weight > 0, 0.5)
             for target, weight in zip(targets, weights, strict=True)
@@ -76,8 +76,8 @@ def soft_maps(
 def watched_fusion(model: nn.Module) -> Iterator[list[SoftMap]]:
     """Record the weights with which ASFF mixes levels, in a `with` block.
 
-    With up to three levels all weights are shown, with more only the weight of
-    each output's own level.
+    Up to three levels record all weights. More levels record only the weight
+    of each output's own level.
     """
     maps: list[SoftMap] = []
 

@@ -103,8 +103,7 @@ def build_strategy(
     # Heads need training mode; other layers must keep their statistics.
     head.training = True
     if isinstance(head, RPNHead):
-        # The sampler and the losses of the second stage may be all that its
-        # config is about.
+        # The config may be about the second stage only.
         name += ' (RPN)'
     return Strategy(name, model, pipeline, left_out, checkpoint)
 
@@ -184,7 +183,7 @@ def scene_of(strategy: Strategy, info: dict) -> Scene:
 def progress_of(trained: bool) -> Iterator[None]:
     """Set the progress of training to the first or the last step."""
     known = MessageHub.get_current_instance().runtime_info
-    # Below the end: a phase that lasts to it is not over.
+    # Just below the end, where a phase that lasts to the end is still active.
     progress = dict(iter=trained * (MAX_ITERS - 1), max_iters=MAX_ITERS)
     before = {key: known[key] for key in progress if key in known}
     known.update(progress)

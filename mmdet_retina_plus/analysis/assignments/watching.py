@@ -19,7 +19,7 @@ def replaced(owner: Any, name: str, function: Callable) -> Iterator[None]:
     """Replace a method of one object in a `with` block."""
     own = vars(owner)
     before = own.get(name)
-    # Not by setattr: torch's modules sort what they are given.
+    # Not by setattr, which torch modules override.
     own[name] = function
     try:
         yield
@@ -37,7 +37,7 @@ def watched(owner: Any, name: str) -> Iterator[list[Call]]:
     signature = inspect.signature(method)
     calls: list[Call] = []
 
-    # Heads look at the arguments that an assigner takes.
+    # Some heads inspect the signature of an assigner.
     @wraps(method)
     def watch(*args: Any, **kwargs: Any) -> Any:
         bound = signature.bind(*args, **kwargs)

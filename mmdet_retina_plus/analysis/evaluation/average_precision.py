@@ -27,7 +27,7 @@ class Precisions(NamedTuple):
 
 
 def precisions(columns: Columns) -> Precisions:
-    """Precisions and recalls of all classes."""
+    """Compute precisions and recalls of all classes."""
     num = columns.num_classes
     shape = (len(THRESHOLDS), len(RECALLS), num, len(SIZES))
     precision = np.full(shape, np.nan)
@@ -46,7 +46,7 @@ def precisions(columns: Columns) -> Precisions:
 def precision_at_recalls(
     right: NDArray, wrong: NDArray, num: int
 ) -> tuple[NDArray, NDArray]:
-    """Precision at `RECALLS`, and the largest recall, of a class.
+    """Compute precision at `RECALLS`, and the largest recall, of a class.
 
     Args:
         right: Flags (T, D) of true positives, by descending score.
@@ -76,7 +76,7 @@ def precision_at_recalls(
 
 
 def summary(found: Precisions) -> dict[str, float | None]:
-    """COCO's numbers, of all classes or of one.
+    """Summarise as COCO does, over all classes or for one.
 
     Returns:
         `AP`, `AP50`, `AP75` and AP by size, and `AR` likewise; None without

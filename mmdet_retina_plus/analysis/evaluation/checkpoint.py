@@ -73,7 +73,7 @@ def load(cfg: Any, model: BaseDetector, split: str, checkpoint: str) -> Loaded:
         # pycocotools prints progress messages.
         with redirect_stdout(StringIO()):
             loader = Runner.build_dataloader(settings)
-    except Exception as error:  # Of files, and whatever constructors raise.
+    except Exception as error:  # From files and constructors.
         raise unreadable(split, error) from error
     seen = {
         loader.dataset.get_data_info(number).get('img_id')
@@ -134,9 +134,9 @@ def detect(loaded: Loaded) -> Iterator[Found]:
             with torch.no_grad():
                 samples = loaded.model.test_step(batch)
             found = [found_of(sample, loaded.labels) for sample in samples]
-        except Exception as error:  # Of files, pipelines and models.
+        except Exception as error:  # From files, pipelines and models.
             raise ValueError(
-                f'Detection stopped {place}: {one_line(error)}'
+                f'Detection stopped {place}: {error_text(error)}'
             ) from error
         last = samples[-1].metainfo.get('img_path', samples[-1].img_id)
         place = f'after {last}'
@@ -178,8 +178,3 @@ def found_of(sample: DetDataSample, labels: np.ndarray) -> Found:
         by_metric[MASKS] = with_areas(numbers, list(masks), scores)
     path = sample.metainfo.get('img_path')
     return Found(sample.img_id, Path(path) if path else None, by_metric)
-
-
-def one_line(error: Exception) -> str:
-    """Message of an error without the traceback that a worker may add."""
-    return error_text(error).strip().splitlines()[-1]

@@ -42,7 +42,7 @@ def badness_of(
         objects: Number of objects.
         hits: Scores of the detections that found one.
         false: Scores of the false detections.
-        least: Least score.
+        least: Minimum score.
 
     Returns:
         Sum of 1 for each missed object, 1 minus the score for each found

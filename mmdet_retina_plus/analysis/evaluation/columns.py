@@ -19,11 +19,10 @@ class Columns(NamedTuple):
         ignored: Whether a detection counts neither as right nor as wrong,
             shape (D, A, T).
         kinds: `Kind` of each detection, shape (D,).
-        targets: Object that a wrong detection was meant for, or `NONE`, shape
-            (D,).
+        targets: Object that a wrong detection aims at, or `NONE`, shape (D,).
         object_images: Number of the image of each object, shape (G,).
         object_labels: Class of each object, shape (G,).
-        left_out: Whether an object does not count, shape (G, A).
+        left_out: Whether an object does not count by area range, shape (G, A).
         finders: Detection that found the object at an IoU of .5, or `NONE`,
             shape (G,).
         pairs: Detections and objects of other classes that overlap by .5 or

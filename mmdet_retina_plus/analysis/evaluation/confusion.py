@@ -11,12 +11,13 @@ def confusion_matrix(columns: Columns, score: float) -> NDArray[np.intp]:
     """Count objects by their class and the class of their detection.
 
     Matches within a class are COCO's at an IoU of .5, so the diagonal counts
-    the true positives. Each other detection, the best first, takes the free
-    object of another class with the highest IoU of .5 or more.
+    the true positives. Each other detection, best first, is matched to the
+    unmatched object of another class with the highest IoU, if it is at least
+    .5.
 
     Args:
         columns: Detections and objects.
-        score: Least score of a detection.
+        score: Minimum score of a detection.
 
     Returns:
         Shape (C + 1, C + 1): a row per class of objects, the last one for

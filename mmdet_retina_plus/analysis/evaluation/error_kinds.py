@@ -15,7 +15,7 @@ from .columns import Columns
 from .matching import NONE, THRESHOLDS, Matches, Objects
 
 BACKGROUND_IOU = 0.1
-"""Detections without a higher IoU with any object are background."""
+"""Detections whose IoU with all objects is at most this are background."""
 
 
 class Kind(IntEnum):
@@ -39,13 +39,13 @@ ERRORS = {
     Kind.BACKGROUND: 'background',
     Kind.MISSED: 'missed',
 }
-"""Names of the kinds, in the order of the paper; `both` are the first two."""
+"""Names of the kinds, in the order of the paper; `both`: the first two."""
 
 
 def kinds_of(
     matches: Matches, truth: Objects, labels: NDArray
 ) -> tuple[NDArray, NDArray]:
-    """Kind of each detection of an image, and the object it was meant for.
+    """Find the kind of each detection of an image, and the object it aims at.
 
     Args:
         matches: Matches of the image.
@@ -86,9 +86,9 @@ def kinds_of(
 def object_kinds(columns: Columns) -> NDArray:
     """Kind of each object, shape (G,).
 
-    An object that is not found is missed, unless a detection of the wrong
-    class or a poor localisation is meant for it. Then it has the kind of the
-    best such detection.
+    An object that is not found is missed, unless a detection of a wrong class
+    or with poor localisation aims at it. Then it has the kind of the best such
+    detection.
     """
     kinds = np.full(len(columns.object_labels), Kind.MISSED)
     saved = saving(columns)
@@ -101,7 +101,7 @@ def object_kinds(columns: Columns) -> NDArray:
 def saving(columns: Columns) -> NDArray:
     """Flag erroneous detections that would find their object if corrected.
 
-    It is the best one of each object that is not found; others would be
+    This is the best one for each object that is not found; others would be
     duplicates.
     """
     order = np.argsort(-columns.scores, kind='stable')
@@ -137,9 +137,9 @@ def corrected(columns: Columns, kinds: Iterable[Kind]) -> Columns:
 def corrected_ap(columns: Columns, kinds: Iterable[Kind] = ()) -> float:
     """AP at an IoU of .5 without errors of some kinds.
 
-    The mean is over classes with objects in `columns`; TIDE's code counts AP 0
-    for a class with detections only. As in TIDE, a class that loses all
-    objects by the correction counts 0 if it has false positives.
+    The mean is over classes with objects in `columns`; TIDE's code counts an
+    AP of 0 for a class with detections only. As in TIDE, a class that loses
+    all objects by the correction counts as 0 if it has false positives.
     """
     fixed = corrected(columns, kinds)
     left = fixed.num_objects()

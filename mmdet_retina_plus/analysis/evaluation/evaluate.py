@@ -32,10 +32,10 @@ from .truth import MASKS, Truth, read_truth
 WORST = 8
 """Images on the sheet."""
 CANDIDATES = 64
-"""Images among which those of the sheet are chosen when its least score is
-known; the detections of all might not fit into memory."""
+"""Worst images kept until the minimum score of the sheet is known, which picks
+among them; the detections of all images might not fit into memory."""
 NAMES = {'bbox': 'boxes', 'segm': 'masks'}
-"""Metrics in words, which files are named by."""
+"""Names of the metrics in messages and file names."""
 
 
 class Subject(NamedTuple):
@@ -59,7 +59,7 @@ class Evaluated(NamedTuple):
 
     Attributes:
         columns: Detections and objects.
-        worst: Candidates for the sheet, the worst of all scores first.
+        worst: Candidates for the sheet, worst first by all scores.
         num_cut: Number of detections beyond `max_dets`.
     """
 
@@ -132,7 +132,7 @@ def from_results(
         results: Result file in COCO's format, of any detector.
         ann_file: Annotation file with the objects.
         out: Folder for the results.
-        images: Folder of the images. None: the sheet is grey.
+        images: Folder of the images. None: the sheet shows grey images.
         names: Function that reads `images` and `categories`, the name of each
             id, from the file next to the results.
 
@@ -259,7 +259,7 @@ def write(
         subject: Evaluated data.
         evaluated: Result of `evaluate`.
         out: Folder, created if missing.
-        score: Least score of confusions and on the sheet. None: the score at
+        score: Minimum score of confusions and on the sheet. None: the score at
             which F1 of all classes together is largest.
 
     Returns:

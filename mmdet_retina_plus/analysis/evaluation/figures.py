@@ -6,22 +6,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmdet_retina_plus.common.palette import PALETTE
-from mmdet_retina_plus.common.plotly_html import empty_figure, plain
 
+from .plotly_html import empty_figure, plain
 from .tables import BACKGROUND
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 SHOWN = 8
-"""Classes whose curves are shown at first; others by a click."""
+"""Number of classes whose curves are shown at first; a click shows others."""
 MOST_TEXTS = 20
-"""Classes up to which cells of the confusion matrix have a number."""
+"""Maximum number of classes for numbers in the confusion matrix."""
 UNIT = (0, 1.02)
 
 
 def recall_figure(numbers: Mapping[str, Any]) -> 'Figure':
-    """Precision over recall: all classes at three IoU, each class at .5."""
+    """Draw precision over recall: all classes at three IoUs, each at .5."""
     figure = empty_figure('recall', 'precision')
     curves = numbers['curves']
     *classes, together = curves['of']
@@ -42,7 +42,7 @@ def recall_figure(numbers: Mapping[str, Any]) -> 'Figure':
 
 
 def score_figure(numbers: Mapping[str, Any]) -> 'Figure':
-    """Precision, recall and F1 of all classes over the score."""
+    """Draw precision, recall and F1 of all classes over the score."""
     figure = empty_figure('score threshold', '')
     curves = numbers['curves']
     together = curves['of'][-1]
@@ -68,7 +68,7 @@ def score_figure(numbers: Mapping[str, Any]) -> 'Figure':
 
 
 def f1_figure(numbers: Mapping[str, Any]) -> 'Figure':
-    """F1 of each class over the score."""
+    """Draw F1 of each class over the score."""
     figure = empty_figure('score threshold', 'F1')
     curves = numbers['curves']
     add_classes(figure, curves['of'][:-1], curves['score'], 'F1')
@@ -98,7 +98,7 @@ def unit_axes(figure: 'Figure') -> 'Figure':
 
 
 def threshold_figure(numbers: Mapping[str, Any]) -> 'Figure':
-    """AP and AR at each IoU threshold."""
+    """Draw AP and AR at each IoU threshold."""
     figure = empty_figure('IoU threshold', '')
     rows = numbers['by_threshold']
     for key, color in zip(('AP', 'AR'), PALETTE, strict=False):
@@ -113,7 +113,7 @@ def threshold_figure(numbers: Mapping[str, Any]) -> 'Figure':
 
 
 def error_figure(numbers: Mapping[str, Any]) -> 'Figure':
-    """Cost of each kind of error."""
+    """Draw the cost of each kind of error."""
     errors = numbers['errors']
     figure = empty_figure('AP at IoU .5 that correcting it gains', '')
     names = list(errors)[::-1]
@@ -132,7 +132,7 @@ def error_figure(numbers: Mapping[str, Any]) -> 'Figure':
 def confusion_figure(
     numbers: Mapping[str, Any], classes: Sequence[str]
 ) -> 'Figure':
-    """Confusion matrix, coloured by fractions of rows."""
+    """Draw the confusion matrix, coloured by fractions of rows."""
     matrix = np.array(numbers['confusion'], np.int32)
     totals = matrix.sum(axis=1, keepdims=True)
     shares = (matrix / np.maximum(totals, 1)).astype(np.float32)
@@ -158,7 +158,7 @@ def confusion_figure(
 
 
 def calibration_figure(calibration: Mapping[str, Any]) -> 'Figure':
-    """Precision over score, on the diagonal if scores are probabilities."""
+    """Draw precision over score; calibrated scores lie on the diagonal."""
     figure = empty_figure('score', 'precision at IoU .5')
     bins = [item for item in calibration['bins'] if item['count']]
     figure.add_scatter(

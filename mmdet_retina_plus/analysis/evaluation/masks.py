@@ -31,7 +31,7 @@ def run_lengths(
         width: Width of the image.
 
     Raises:
-        MaskError: A mask has another size, or is not a segmentation.
+        MaskError: A segmentation is invalid, or has not the image's size.
     """
     masks = []
     for index, segmentation in enumerate(segmentations):

@@ -18,10 +18,10 @@ SIZES = {
     'medium': (32**2, 96**2),
     'large': (96**2, 1e10),
 }
-"""Least and largest area in pixels, as in pycocotools."""
+"""Smallest and largest area in pixels, as in pycocotools."""
 RANGES = np.array(list(SIZES.values()), dtype=float)
 NONE = -1
-"""Index that means no object, or no detection."""
+"""Index for no object, or no detection."""
 
 
 class Objects(NamedTuple):
@@ -32,7 +32,7 @@ class Objects(NamedTuple):
         shapes: Boxes x, y, width, height of shape (G, 4), or G run-length
             encoded masks.
         areas: Areas in the annotations, shape (G,).
-        crowd: Flags of crowds, which do not count as objects, shape (G,).
+        crowd: Flags of crowd regions, which do not count, shape (G,).
     """
 
     labels: NDArray
@@ -113,7 +113,7 @@ def match_image(
             ious[np.ix_(near, gts)], truth.crowd[gts], left_out[:, gts]
         )
         objects[..., near] = np.where(matched == NONE, NONE, gts[matched])
-    # Unmatched detections of other sizes are no false ones of this size.
+    # Unmatched detections of other sizes are not false positives of this size.
     ignored = (found.areas < low) | (found.areas > high)
     ignored = np.repeat(ignored[:, None], len(THRESHOLDS), axis=1)
     if len(truth.labels):
@@ -144,11 +144,11 @@ def overlaps(found: Any, truth: Any, crowd: NDArray) -> NDArray:
 def match_class(
     ious: NDArray, crowd: NDArray, left_out: NDArray
 ) -> NDArray[np.intp]:
-    """Match detections with objects of their class, the best score first.
+    """Match detections with objects of their class, highest score first.
 
-    A detection takes the free object with the highest IoU, the last of equal
-    ones. It takes an object that does not count only if there is no other. A
-    crowd stays free.
+    A detection matches the unmatched object with the highest IoU, on ties the
+    last one. It matches an object that does not count only if there is no
+    other. A crowd can match any number of detections.
 
     Args:
         ious: IoU by descending score, shape (D, G).

@@ -36,7 +36,7 @@ def numbers_of(
     Args:
         columns: Detections and objects.
         classes: Names of the classes.
-        score: Least score of the confusion matrix. None: the score at which
+        score: Minimum score of the confusion matrix. None: the score at which
             F1 of all classes together is largest.
     """
     found = precisions(columns)
@@ -44,7 +44,7 @@ def numbers_of(
     best = best_threshold(ranked(columns))
     if score is None:
         score = best['score']
-    # If no detection is right, all of them are shown.
+    # If no detection is a true positive, show all of them.
     score = float(columns.scores.min(initial=1)) if score is None else score
     costs = error_costs(columns)
     return dict(
@@ -110,7 +110,7 @@ def of_class(
 def curves_of(
     columns: Columns, found: Precisions, classes: Sequence[str]
 ) -> dict[str, Any]:
-    """Precision over recall, and precision, recall and F1 over the score."""
+    """Curves of precision over recall; and of all rates over the score."""
     grid = score_grid(columns)
     curves = []
     for label, name in enumerate([*classes, None]):

@@ -5,7 +5,6 @@ from html import escape
 from typing import Any
 
 from mmdet_retina_plus.common.html_page import page, table_html, zoomed
-from mmdet_retina_plus.common.plotly_html import figure_html, plotly_script
 from mmdet_retina_plus.common.text import quantity
 
 from .figures import (
@@ -17,6 +16,7 @@ from .figures import (
     score_figure,
     threshold_figure,
 )
+from .plotly_html import figure_html, plotly_script
 
 TITLES = {'bbox': 'Boxes', 'segm': 'Masks'}
 AP_HEADS = {
@@ -47,7 +47,7 @@ def page_html(content: Mapping[str, Any], sheets: Mapping[str, bytes]) -> str:
     Raises:
         ImportError: plotly is missing.
     """
-    script = plotly_script('The page of an evaluation', 'evaluate')
+    script = plotly_script()
     metrics = content['metrics']
     first = next(iter(metrics.values()))
     sections = [
@@ -72,7 +72,7 @@ def share(value: float | None) -> str:
 
 
 def summary_html(metrics: Mapping[str, dict]) -> str:
-    """COCO's numbers, a row for each metric."""
+    """COCO's numbers, one row per metric."""
     heads = AP_HEADS | AR_HEADS
     rows = [
         [TITLES[metric], *(share(item['summary'][key]) for key in heads)]
@@ -115,44 +115,42 @@ def metric_html(
         drawn('recall', recall_figure(numbers)),
         NOTE.format(
             'Interpolated as in COCO: the best precision at this recall or a '
-            f'higher one. {thin}Click in the legend to show or hide a line, '
-            'double-click to show only this line.'
+            f'higher one. {thin}Click a name in the legend to show or hide '
+            'its line, double-click to show only this line.'
         ),
         drawn('thresholds', threshold_figure(numbers)),
         f'<h2>{title}: score threshold</h2>',
         f'<p>{all_classes}</p>',
         drawn('score', score_figure(numbers)),
-        # Of a single class it would repeat the figure above.
+        # For a single class it would repeat the figure above.
         *([drawn('f1', f1_figure(numbers))] if len(classes) > 1 else []),
         f'<h2>{title}: confusion</h2>',
         drawn('confusion', confusion_figure(numbers, classes)),
         NOTE.format(
-            f'Rows are objects, at IoU .5 and scores from '
-            f'{numbers["score_thr"]:.3f} on. The diagonal counts true '
-            'positives. The last column counts missed objects, the last row '
-            'false detections: background and duplicates. Colours are '
+            'Rows are objects, columns detections with a score of at least '
+            f'{numbers["score_thr"]:.3f}, matched at IoU .5. The diagonal '
+            'counts true positives, the last column missed objects, the last '
+            'row false detections: background and duplicates. Colours show '
             'fractions of a row.'
         ),
         f'<h2>{title}: errors</h2>',
         drawn('errors', error_figure(numbers)),
         errors_html(numbers),
         NOTE.format(
-            'Kinds of TIDE (arXiv 2008.08115) over detections of all scores. '
-            'The cost is the gain of AP at IoU .5 if only errors of this kind '
-            'are corrected, so costs do not add up. An object is missed if it '
-            'has no detection of a wrong class or poor localisation either; '
-            'both: IoU .1 to .5 with an object of another class.'
+            'Error types of TIDE (arXiv 2008.08115), over detections of all '
+            'scores. The cost is the gain in AP at IoU .5 if only errors of '
+            'this kind are corrected, so costs do not add up. Both: IoU .1 to '
+            '.5 with an object of another class. Missed: no detection aims at '
+            'the object, not even one with a wrong class or poor localisation.'
         ),
         f'<h2>{title}: calibration of scores</h2>',
         calibration_html(metric, numbers['calibration']),
         f'<h2>{title}: worst images</h2>',
         NOTE.format(
-            'Truth on the left, detections from score '
-            f'{numbers["score_thr"]:.3f} on, on the right. The worst images '
-            'have the largest sum of the score of each of these that is '
-            'false, 1 for each missed object, and 1 minus the score for each '
-            'found object. '
-            'Click to enlarge.'
+            'Truth on the left; detections with a score of at least '
+            f'{numbers["score_thr"]:.3f} on the right. Images are ranked by '
+            'the sum of the scores of their false detections, 1 per missed '
+            'object, and 1 minus the score per found object. Click to enlarge.'
         ),
         zoomed(sheet, 'worst images, truth and detections', 'jpeg'),
     ]

@@ -60,9 +60,9 @@ def read_records(path: Path) -> list[dict]:
 
 
 def shape_error(record: Mapping) -> str:
-    """What is wrong with the box of a detection, or ''."""
+    """Describe what is wrong with the box of a detection; '' if nothing."""
     if not record.get('bbox'):
-        # The box of a mask will do.
+        # A mask implies its box.
         has_mask = bool(record.get('segmentation'))
         return '' if has_mask else ' has neither bbox nor segmentation'
     if not has_box(record) or min(record['bbox'][2:]) < 0:
@@ -212,7 +212,7 @@ def found_in(
 
 
 def with_areas(labels: Any, shapes: Any, scores: Any) -> Detections:
-    """Detections with areas of their masks, or of boxes x, y, w, h."""
+    """Add the areas of masks, or of boxes x, y, w, h, to detections."""
     if len(shapes) and isinstance(shapes[0], dict):
         areas = mask_util.area(shapes).astype(float)
     else:

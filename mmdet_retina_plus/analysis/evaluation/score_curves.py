@@ -64,13 +64,13 @@ def rates(
 
 
 def best_threshold(items: Ranked) -> dict[str, float | None]:
-    """Find the score threshold of the largest F1, on ties the highest.
+    """Find the score threshold with the largest F1, on ties the highest one.
 
     Returns:
         `score`, `precision`, `recall` and `F1`; all None if no detection is
         right.
     """
-    # Detections of equal scores are kept together.
+    # A threshold cannot separate detections of equal scores.
     ends = np.flatnonzero(np.diff(items.scores, append=-np.inf))
     precision, recall, f1 = rates(
         items.right.cumsum()[ends], ends + 1, items.num
@@ -87,7 +87,7 @@ def best_threshold(items: Ranked) -> dict[str, float | None]:
 
 
 def score_grid(columns: Columns) -> NDArray:
-    """Scores of a curve: from 0 to 1, or wider if there are other scores."""
+    """Score thresholds of a curve: 0 to 1, or wider if scores are outside."""
     low = min(0, columns.scores.min(initial=0))
     high = max(1, columns.scores.max(initial=1))
     return np.linspace(low, high, STEPS + 1)

@@ -29,7 +29,7 @@ LARGEST = 1200
 LABELLED = 100
 """Labelled boxes per image; more are unreadable and slow to draw."""
 TEXT = 0.03
-"""Height of a text over the width of its image."""
+"""Height of a label as a fraction of the image's width."""
 BLANK = 235
 """Grey of an image that cannot be shown."""
 BLUE, VERMILION, GREEN, PINK, ORANGE, SKY, GREY = PALETTE
@@ -106,7 +106,7 @@ def draw_sheet(
         metric: Metric, which decides whether to draw boxes or masks.
         columns: Kinds of the detections.
         worst: The images.
-        score: Least score of a detection.
+        score: Minimum score of a detection.
     """
     heights = [height_of(truth, item) * CELL + 0.35 for item in worst]
     figure = Figure(
@@ -137,7 +137,7 @@ def draw_sheet(
 
 
 def height_of(truth: Truth, item: Worst) -> float:
-    """Height over width of an image, at least enough to draw."""
+    """Aspect ratio of an image, height over width, limited for drawing."""
     height, width = truth.size(item.image_id)
     return float(np.clip(height / width, 0.2, 3))
 
@@ -234,10 +234,10 @@ def found_shapes(
 
 
 def draw_shapes(axes: Any, title: str, shapes: Sequence[Shape]) -> None:
-    """Draw outlines, the first on top, and the labels of the first ones."""
+    """Draw outlines, the first on top, and the first `LABELLED` labels."""
     if len(shapes) > LABELLED:
         title = f'{title}, {LABELLED} of {len(shapes):,} labelled'
-    # A dollar in a name is no formula.
+    # A dollar sign in a name does not start a formula.
     axes.set_title(title, fontsize=8, parse_math=False)
     lines = [
         (points, COLOURS[shape.kind], shape.style)
@@ -265,10 +265,10 @@ def draw_shapes(axes: Any, title: str, shapes: Sequence[Shape]) -> None:
             shape.text,
             fontsize=6,
             color='w',
-            # Above the box, or in it at the upper edge, which clips.
+            # Above the box; inside of it at the image's upper edge.
             va='top' if y < TEXT * width else 'bottom',
             clip_on=True,
-            # It lies within the image, which the layout knows.
+            # Clipped to the image, so it takes no space in the layout.
             in_layout=False,
             parse_math=False,
             bbox=dict(
@@ -278,10 +278,10 @@ def draw_shapes(axes: Any, title: str, shapes: Sequence[Shape]) -> None:
 
 
 def outlines(shape: Any) -> list[NDArray]:
-    """Closed lines around a box x, y, width, height or a mask, (N, 2)."""
+    """Closed lines (N, 2) around a box x, y, width, height or a mask."""
     if isinstance(shape, dict):
         x, y, width, height = mask_util.toBbox(shape).astype(int).tolist()
-        # Decode the box only, since a large image takes seconds.
+        # Search the box only: a large image takes seconds.
         pixels = mask_util.decode(shape)[y : y + height, x : x + width]
         parts, _ = cv2.findContours(
             np.ascontiguousarray(pixels),

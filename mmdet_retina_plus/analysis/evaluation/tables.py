@@ -33,9 +33,9 @@ def classes_csv(numbers: Mapping[str, dict]) -> str:
 
 
 def curves_csv(numbers: Mapping[str, dict]) -> str:
-    """Curves of all classes together and of each, one line per point.
+    """Curves of all classes together and of each class, one line per point.
 
-    Recall and score have 101 points each.
+    Curves over recall and over score have 101 points each.
     """
     keys = (
         *('precision_50', 'precision_75', 'precision_mean'),

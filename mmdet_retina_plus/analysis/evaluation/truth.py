@@ -20,7 +20,7 @@ BOXES, MASKS = 'bbox', 'segm'
 class Truth:
     """Images and objects to compare detections with.
 
-    Objects of other categories and of unlisted images are left out, as in
+    Objects of other categories or in unlisted images are left out, as in
     pycocotools.
 
     Attributes:

@@ -15,8 +15,8 @@ class Tolerance(NamedTuple):
         score: Difference of scores.
         box: Difference of coordinates in pixels.
         mask: Difference of mask probabilities.
-        iou: Difference of an IoU and the threshold of NMS that rounding may
-            bridge.
+        iou: Difference between an IoU and the NMS threshold that is treated as
+            rounding.
     """
 
     score: float
@@ -64,10 +64,10 @@ def compare(
     """Compare the detections of a checkpoint and a file.
 
     Each detection must match one of the same label on the other side, in any
-    order. It may be missing if rounding decides: at the score threshold, at
+    order. It may be missing where rounding decides: at the score threshold, at
     the end of a full list, at the IoU threshold of NMS, if it suppresses or is
     suppressed by another missing one, or if NMS kept the other of two
-    detections of equal score.
+    detections with equal scores.
 
     Args:
         checkpoint: Detections of the checkpoint.
@@ -123,14 +123,14 @@ def ties_of(
     tolerance: Tolerance,
     test_cfg: Any,
 ) -> list[tuple[Found, int]]:
-    """Find unmatched detections that are ties of equal score in NMS.
+    """Find unmatched detections that are ties in NMS.
 
     Args:
         unmatched: Unmatched detections of the checkpoint.
         file: Detections of the file.
         left: Indices of the unmatched detections of the file.
         candidates: The checkpoint's detections before NMS.
-        tolerance: Largest difference of equal scores and boxes.
+        tolerance: Differences up to which scores and boxes count as equal.
         test_cfg: Options of the box head.
     """
     iou_thr = test_cfg.nms.iou_threshold - tolerance.iou
@@ -195,8 +195,8 @@ def check_unmatched(
     limit = max(test_cfg.get('score_thr', 0), *last) + tolerance.score
     both = np.concatenate([checkpoint.boxes, file.boxes])
     labels = np.concatenate([checkpoint.labels, file.labels])
-    # A detection that NMS kept on one side only explains those that it
-    # suppresses, which explain those that they suppress, and so on.
+    # A detection that NMS kept on one side only explains the ones that it
+    # suppresses; these explain the ones that they suppress, and so on.
     explained = list(ties)
     left = [
         item for item in unmatched if not any(same(item, tie) for tie in ties)

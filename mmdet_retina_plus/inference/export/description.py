@@ -55,9 +55,9 @@ def notes_on(model: Any, raw: bool) -> list[str]:
     """Notes on what the file lacks."""
     notes = []
     if raw and getattr(model, '_runs_roi_head', False):
-        notes.append('a raw file has boxes only, masks need those after NMS')
+        notes.append('a raw file has no masks, which need boxes after NMS')
     if getattr(model, '_predicts_pixels', False):
-        notes.append('pred_sem_seg is left out, the file has boxes')
+        notes.append('the file leaves out pred_sem_seg')
     return notes
 
 
@@ -94,5 +94,5 @@ def notes_on_size(
     return [
         f'{len(padded)} of {quantity(len(sizes), "image")} are padded to the '
         f'canvas of {across} x {down} px{detail}: `retina-plus predict`, '
-        'which pads none, may find other boxes there, --dynamic finds the same'
+        'which does not pad, may find other boxes there; --dynamic avoids this'
     ]

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageDraw, ImageOps
 
-SCORE_THR = 0.3  # What is printed and drawn scores more.
+SCORE_THR = 0.3  # Minimum score to print and draw.
 COLOURS = '#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9'
 
 
@@ -43,14 +43,14 @@ def detect(session, photo):
     found = session.run(None, {'images': np.asarray(pixels)[None], **sizes})
     boxes, scores, *others = (output[0] for output in found)
     boxes = boxes * np.tile([w / wide, h / tall], 2)
-    if not others:  # A raw file: all anchors and classes, NMS is yours.
+    if not others:  # A raw file has all anchors and classes; apply your NMS.
         return boxes, scores.max(1), scores.argmax(1), []
-    n = (scores > 0).sum()  # They fall to 0, which pads.
+    n = (scores > 0).sum()  # Rows of score 0 are padding.
     return [x[:n] for x in (boxes, scores, *others, [])][:4]
 
 
 def paste(mask, box, size):
-    """A mask of a box as it lies in a photo of this size."""
+    """Paste the mask of a box into a photo of this size."""
     x, y = mask.shape[::-1] / (box[2:] - box[:2])
     shifts = (x, 1 - box[0] * x), (y, 1 - box[1] * y)
     return stretch(Image.fromarray(np.pad(mask, 1)), size, *shifts)

@@ -123,7 +123,7 @@ def export_onnx(
     (model,) = load_detectors(cfg, [checkpoint], 'cpu')
     check_exportable(model, raw)
     if raw:
-        # All pairs of anchors and classes compete in the comparison.
+        # A raw file is compared over all pairs of anchors and classes.
         model.bbox_head.test_cfg.nms_pre = 2**31
     names, notes = trained_names(
         cfg,
@@ -225,8 +225,8 @@ def compare_all(
 ) -> tuple[int, Any]:
     """Compare file and checkpoint on images.
 
-    The first image is used twice: also in a batch with its mirror image, or as
-    its left half, which leaves more of a canvas empty.
+    The first image is also compared in a batch with its mirror image, or in a
+    static file by its left half, which leaves more of the canvas empty.
 
     Args:
         model: The detector.
@@ -241,7 +241,8 @@ def compare_all(
         Number of detections, and the largest `Difference`.
 
     Raises:
-        ValueError: Detections differ by more; names the image.
+        ValueError: Detections differ by more than the tolerance; names the
+            image.
         OSError: An image cannot be read.
     """
     from .compare import Difference, compare

@@ -32,7 +32,7 @@ class Candidates(NamedTuple):
 
 
 class ExportedDetector(nn.Module):
-    """RGB images in, boxes, scores, labels and masks out.
+    """Detector that maps RGB images to boxes, scores, labels and masks.
 
     Args:
         model: A detector that `check_exportable` accepts.
@@ -89,7 +89,7 @@ class ExportedDetector(nn.Module):
 
         Returns:
             Boxes (N, n, 4) in pixels of the images, scores (N, n), labels
-            (N, n) and, of a mask branch, probabilities (N, m, h, w) of the
+            (N, n) and, with a mask branch, probabilities (N, m, h, w) of the
             first m boxes. Raw: boxes (N, A, 4) and scores (N, A, K).
         """
         height, width = images.shape[1:3]
@@ -110,7 +110,7 @@ class ExportedDetector(nn.Module):
         return *found, self.masks(levels, found)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Input (N, 3, H', W') of the network, as the data preprocessor's."""
+        """Normalise and pad like the data preprocessor: (N, 3, H', W')."""
         pixels = images.permute(0, 3, 1, 2)
         if self.reverses:
             pixels = pixels.flip(1)
@@ -120,7 +120,7 @@ class ExportedDetector(nn.Module):
         return F.pad(pixels, (0, added[0], 0, added[1]), value=self.pad_value)
 
     def levels(self, pixels: Tensor) -> list[Tensor]:
-        """Levels of the neck; None for those that only pixels need."""
+        """Levels of the neck; None for those that only segmentation needs."""
         pixels = pixels.to(self.dtype)
         if hasattr(self.model, 'levels_at_test_time'):
             return self.model.levels_at_test_time(pixels, self.with_mask)
@@ -180,7 +180,7 @@ class ExportedDetector(nn.Module):
     def best_anchors(
         self, outputs: list[list[Tensor]], limit: Limit
     ) -> Candidates:
-        """Each level's `nms_pre` best pairs of an anchor and a class."""
+        """Select the `nms_pre` best pairs of anchor and class per level."""
         head = self.model.bbox_head
         most = head.test_cfg.nms_pre
         levels = []
@@ -210,7 +210,7 @@ class ExportedDetector(nn.Module):
         return Candidates(boxes, scores, labels)
 
     def suppress(self, found: Candidates) -> Candidates:
-        """The best `max_per_img` boxes that no better one overlaps."""
+        """Apply NMS and keep the best `max_per_img` boxes."""
         head = self.model.bbox_head
         cfg = head.test_cfg
         num_candidates = head.prior_generator.num_levels * cfg.nms_pre

@@ -38,7 +38,7 @@ def read_rule(cfg: Config) -> dict[str, Any]:
             hint = f': --cfg-options {loader_key(cfg)}.color_type=color'
         raise ValueError(
             f'Cannot export the loader {kind(loader)} with color_type='
-            f'{color}: a file takes upright RGB images of 8 bits{hint}'
+            f'{color}: a file takes upright 8-bit RGB images{hint}'
         )
     steps = [step for step in steps if kind(step) not in UNCHANGED_PIXELS]
     other = [kind(step) for step in steps if kind(step) != 'Resize']
@@ -126,7 +126,7 @@ def read_rgb(path: Path) -> np.ndarray:
         return mmcv.imread(path, channel_order='rgb')
     except (OSError, ValueError) as error:  # Its message lacks the name.
         reason = f'{error}'
-    except cv2.error:  # mmcv converts what was not read.
+    except cv2.error:  # mmcv converts the None of a failed read.
         reason = 'OpenCV cannot read it'
     raise OSError(
         f'Cannot read {path}: {reason}; copy it again, or name other --images'
@@ -150,7 +150,7 @@ def new_size(rule: dict[str, Any], width: int, height: int) -> tuple[int, int]:
 def shrunk(
     rule: dict[str, Any], canvas: dict[str, Any], width: int, height: int
 ) -> float:
-    """Width of an image on a canvas, as a fraction of the pipeline's.
+    """Width of an image on a canvas over its width in the pipeline.
 
     Args:
         rule: Result of `read_rule`.

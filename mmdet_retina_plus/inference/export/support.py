@@ -1,4 +1,4 @@
-"""Which detectors a file can hold; all others are refused by name."""
+"""Detectors that can be exported; others are refused, with the reason."""
 
 from typing import Any
 
@@ -86,11 +86,11 @@ def check_box_head(head: Any) -> None:
         if owner not in (owners if isinstance(owners, tuple) else (owners,)):
             refuse(
                 head,
-                f'{owner.__name__} has its own {step}, export repeats those '
+                f'{owner.__name__} has its own {step}; export supports those '
                 'of mmdet.BaseDenseHead and RetinaPlusHead',
             )
     if getattr(head.loss_cls, 'custom_cls_channels', False):
-        refuse(head.loss_cls, 'it makes scores in its own way')
+        refuse(head.loss_cls, 'it has its own activation')
     coders = (DeltaXYWHBBoxCoder, DistancePointBBoxCoder)
     if type(head.bbox_coder) not in coders:
         names = ' and '.join(coder.__name__ for coder in coders)

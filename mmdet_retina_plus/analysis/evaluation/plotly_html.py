@@ -14,12 +14,8 @@ def plain(text: str) -> str:
     return escape(text).replace('$', '&#36;')
 
 
-def plotly_script(what: str, extra: str) -> str:
+def plotly_script() -> str:
     """JavaScript that shows figures.
-
-    Args:
-        what: What needs plotly, for the error.
-        extra: Extra of this package that installs plotly.
 
     Raises:
         ImportError: plotly is missing.
@@ -28,7 +24,8 @@ def plotly_script(what: str, extra: str) -> str:
         from plotly.offline import get_plotlyjs
     except ImportError as error:
         raise ImportError(
-            f'{what} needs plotly: pip install "mmdet_retina_plus[{extra}]"'
+            'The page of an evaluation needs plotly: pip install '
+            '"mmdet_retina_plus[evaluate]"'
         ) from error
     return get_plotlyjs()
 
