@@ -117,7 +117,7 @@ def check_contrasts(samples: Mapping[str, Sequence[Any]]) -> list[Finding]:
             'warning',
             f'{name}_dataloader.dataset.pipeline',
             f'its images have a standard deviation of {own:.3g}, those of '
-            f'training {wanted:.3g}, as if they were read or scaled otherwise',
+            f'training {wanted:.3g}, as if read or scaled differently',
             'the same LoadImageFromFile and Normalize in all pipelines, and '
             'files of the same bit depth; compare pictures of --show',
         )

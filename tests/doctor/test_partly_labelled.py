@@ -3,7 +3,11 @@
 import pytest
 
 from mmdet_retina_plus.doctor.annotations import check_kept
-from mmdet_retina_plus.doctor.categories import check_parts
+from mmdet_retina_plus.doctor.box_formats import check_whole_images
+from mmdet_retina_plus.doctor.categories import (
+    check_ignored_classes,
+    check_parts,
+)
 from mmdet_retina_plus.doctor.consistency import check_labels
 from mmdet_retina_plus.doctor.segmentations import check_segmentations
 from tests.helpers.labelled_sets import labelled
@@ -64,3 +68,37 @@ def test_half_of_the_images_without_objects():
     assert '25 of them have none' in finding.message
     (finding,) = check_kept(split_of('train', [[0]] * 25 + [[]] * 15))
     assert finding.level == 'ok'
+
+
+@pytest.mark.parametrize(
+    ('name', 'told'),
+    [('DontCare', True), ("don't care", True), ('care', False)],
+)
+def test_a_class_of_regions_to_ignore(name, told):
+    split = labelled('train', [[0, 1]] * 3, classes=('cat', name))
+    split.coco['categories'][1]['name'] = name
+    found = check_ignored_classes(split)
+    assert [x.level for x in found] == ['warning'] * told
+    # A class without objects has its own finding.
+    bare = labelled('train', [[0]] * 3, classes=('cat', name))
+    assert check_ignored_classes(bare) == []
+
+
+def test_boxes_of_whole_images_are_labels_of_a_classifier():
+    (finding,) = check_whole_images(
+        labelled('train', [[0]] * 10, (0, 0, 99, 99))
+    )
+    assert finding.level == 'warning'
+    assert check_whole_images(labelled('train', [[0]] * 10)) == []
+
+
+def test_images_without_objects_that_training_drops():
+    split = split_of(
+        'train',
+        [[0]] * 3 + [[]],
+        kept_images=frozenset(range(3)),
+        filter_cfg={'filter_empty_gt': True},
+    )
+    (finding,) = check_kept(split)
+    assert finding.level == 'ok'
+    assert 'filter_empty_gt drops 1 image without objects' in finding.message
