@@ -86,7 +86,7 @@ class ExactResumeHook(Hook):
                 'custom_hooks has ExactResumeHook twice: remove one. '
                 '_base_/plugin.py, which all our configs have, brings it'
             )
-        # Of a training that failed in this process.
+        # A training that failed in this process may have left some.
         WholeFileBackend.outdated.clear()
         hooks = checkpoint_hooks(runner)
         for hook in hooks:
