@@ -60,11 +60,18 @@ def test_a_sweep_names_configs_that_are_there(name):
     assert all(Path(config).is_file() for config in SWEEPS[name].configs)
 
 
+STEPPED: set[str] = set()
+"""Models that took a step: many points change other things, or have a twin."""
+
+
 @pytest.mark.parametrize(('name', 'index'), POINTS)
 def test_a_point_is_known_and_steps(name, index):
     config = apply(name, index)
     shrink(config)
-    check_step(build_detector(config), BATCHES['one-empty'])
+    model = repr(config.model.to_dict())
+    if model not in STEPPED:
+        STEPPED.add(model)
+        check_step(build_detector(config), BATCHES['one-empty'])
 
 
 SMALL = [

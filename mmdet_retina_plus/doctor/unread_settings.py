@@ -50,14 +50,22 @@ def source_of(built: type) -> str:
     return '\n'.join(Path(file).read_text() for file in files if file)
 
 
-def sources(model: Mapping) -> str:
-    """Source files of all classes that a model names, joined."""
+@cache
+def words_of(built: type) -> tuple[frozenset[str], frozenset[str]]:
+    """All words of `source_of` a class, and those read from a config."""
+    text = source_of(built)
+    read = re.findall(r'cfg(?:\.get\(|\[|\.)[\'"]?(\w+)', text)
+    return frozenset(re.findall(r'\w+', text)), frozenset(read) - {'get'}
+
+
+def classes_of(model: Mapping) -> list[type]:
+    """All classes that a model names."""
     from mmdet.registry import MODELS, TASK_UTILS
 
     # `Registry.get` logs names that it does not know.
     known = TASK_UTILS.module_dict | MODELS.module_dict
     built = {known.get(kind(x)) for x in walk(model)}
-    return '\n'.join(source_of(x) for x in built if isinstance(x, type))
+    return [x for x in built if isinstance(x, type)]
 
 
 def plain_keys(config: Any, prefix: str = '') -> Iterator[tuple[str, str]]:
@@ -74,11 +82,10 @@ def plain_keys(config: Any, prefix: str = '') -> Iterator[tuple[str, str]]:
 def check_head_settings(cfg: Mapping) -> list[Finding]:
     """Report keys of `train_cfg` and `test_cfg` that no source mentions."""
     model = part(cfg, 'model')
-    text = sources(model)
-    if not text or not kind(model):
+    known = [words_of(x) for x in classes_of(model)]
+    if not known or not kind(model):
         return []
-    words = set(re.findall(r'\w+', text))
-    read = set(re.findall(r'cfg(?:\.get\(|\[|\.)[\'"]?(\w+)', text)) - {'get'}
+    words, read = (set().union(*sets) for sets in zip(*known, strict=True))
     return [
         unread(key, name, read)
         for path, value in dotted_items(model, 'model.')
@@ -139,11 +146,10 @@ def misplaced(cfg: Mapping) -> dict[str, Finding]:
                         built, name, key, {f'{stage}.{key}': settings[key]}
                     )
         elif issubclass(built, SingleStageDetector):
-            text = sources(model)
+            read = set().union(*(words_of(x)[1] for x in classes_of(model)))
             for stage in STAGES:
                 inner = settings.get(stage)
-                words = rf'cfg(?:\.get\(|\[|\.)[\'"]?{stage}\b'
-                if not isinstance(inner, Mapping) or re.search(words, text):
+                if not isinstance(inner, Mapping) or stage in read:
                     continue
                 found[f'model.{name}.{stage}'] = not_read(
                     built, name, stage, inner

@@ -214,7 +214,10 @@ def paths_in(config, above=()):
 
 @pytest.mark.parametrize('value', [None, 3, 'x', [1], {}, [None]])
 def test_no_value_anywhere_gives_a_traceback(monkeypatch, shapes, value):
-    """Values that are read; constructors may raise anything."""
+    """Values that are read; constructors may raise anything.
+
+    Guarded checks may as well, which the next test has.
+    """
     from mmdet_retina_plus.doctor import config as module
 
     loaders = [f'{name}_dataloader' for name in ('train', 'val', 'test')]
@@ -227,6 +230,8 @@ def test_no_value_anywhere_gives_a_traceback(monkeypatch, shapes, value):
     monkeypatch.setattr(module, 'check_run', lambda *_: [])
     monkeypatch.setattr(module.images, 'look_at_images', lambda *_: {})
     monkeypatch.setattr(module, 'load_config', lambda *_: loaded)
+    for has_guard in (module, annotations):
+        monkeypatch.setattr(has_guard, 'guarded', lambda *_: [])
     for *parents, last in list(paths_in(settings)):
         inner = settings
         for key in parents:
