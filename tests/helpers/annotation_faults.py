@@ -517,7 +517,7 @@ class Plan:
     Attributes:
         layouts: Layouts of the training and the validation set.
         faults: Names of faults, each with the name of its split.
-        draws: What the faults decide by.
+        draws: Random numbers of the faults.
     """
 
     layouts: Sequence[Sequence]

@@ -94,7 +94,7 @@ numbers = count()
 
 
 class Killed(BaseException):
-    """Ends a training without its cleaning up."""
+    """Ends a training without any clean-up."""
 
 
 class Killer(Hook):
