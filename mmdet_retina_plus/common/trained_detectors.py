@@ -16,7 +16,7 @@ from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from .checkpoint_config import other_settings
 from .config_file import check_parts
-from .config_tree import datasets_in
+from .config_tree import datasets_in, dotted_items
 from .devices import chosen_device
 from .text import building, some
 
@@ -76,6 +76,7 @@ def load_detector(cfg: Config, checkpoint: str, device: str) -> BaseDetector:
             or does not fit the config, or its classes do not fit the head.
     """
     check_parts(cfg)
+    check_masks(cfg)
     with building('detector'):
         model = revert_sync_batchnorm(MODELS.build(cfg.model)).to(device)
         known = dataset_meta(cfg)
@@ -89,6 +90,20 @@ def load_detector(cfg: Config, checkpoint: str, device: str) -> BaseDetector:
     model.names_classes = 'classes' in named
     check_classes(model, checkpoint, model.names_classes)
     return model.eval()
+
+
+def check_masks(cfg: Config) -> None:
+    """Refuse a config that predicts probabilities in place of masks.
+
+    Raises:
+        ValueError: With the fix.
+    """
+    for key, value in dotted_items(cfg.model):
+        if key.endswith('mask_thr_binary') and value < 0:
+            raise ValueError(
+                f'model.{key}={value} predicts probabilities, not masks: '
+                f'--cfg-options model.{key}=0.5'
+            )
 
 
 def load_file(name: str) -> dict[str, Any]:

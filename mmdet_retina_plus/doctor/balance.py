@@ -155,11 +155,15 @@ def check_object_sizes(pair: Pair) -> list[Finding]:
     `check_scales` reports images of another size.
     """
     val, training = pair.val, pair.training
-    images = np.median([image_side(x) for x in training]) / image_side(val)
-    if not 1 / 2 < images < 2:
+    try:
+        images = np.median([image_side(x) for x in training])
+        ratio = images / image_side(val)
+        scored = sides_of(val)
+        trained = np.concatenate([sides_of(x) for x in training])
+    except (TypeError, ValueError):  # Another check reports invalid scales.
         return []
-    scored = sides_of(val)
-    trained = np.concatenate([sides_of(x) for x in training])
+    if not 1 / 2 < ratio < 2:
+        return []
     if not are_multiples(scored, trained):
         return []
     return val.warn(
@@ -177,6 +181,8 @@ def numbers_of(splits: Sequence[Split]) -> Counter[str]:
         split.classes[label]
         for split in splits
         for label in split.label_of[split.usable].tolist()
+        # A name twice in the file has labels beyond the classes.
+        if label < len(split.classes)
     )
 
 

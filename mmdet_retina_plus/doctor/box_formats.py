@@ -245,8 +245,8 @@ def check_whole_images(split: Split) -> list[Finding]:
     if whole.sum() > MOST_WHOLE * len(used) and len(used) >= MANY:
         return split.warn(
             f'bbox of {whole.sum():,} of {quantity(len(used), "object")} is '
-            'the whole image, as in a set for classification: no place is '
-            'learnt',
+            'the whole image, as in a classification data set: the detector '
+            'learns no location',
             'write the box of each object into bbox: [left, top, width, '
             'height]',
         )

@@ -73,7 +73,7 @@ from .pipeline_trials import steps_of
 from .pipelines import build_data, is_image
 from .placement import check_placement
 from .priors import check_priors
-from .sample_values import check_channels, check_contrasts
+from .sample_values import check_channels, check_contrasts, check_mean_order
 from .scoring import check_evaluator, without_causes
 from .segmentations import check_segmentations
 from .semantic_maps import check_maps
@@ -339,7 +339,10 @@ def check_model(
         findings += guarded(check_scales, data.splits, samples)
         findings += guarded(check_batch_scales, values, samples)
     channels = guarded(check_channels, samples)
-    findings += guarded(check_contrasts, samples)
+    pipelines = [x for x in known if x.subject.endswith('dataset.pipeline')]
+    if not any_error(pipelines):
+        findings += guarded(check_contrasts, samples)
+        findings += guarded(check_mean_order, values, samples)
     # Unloaded masks are the cause of empty maps.
     if not any(x.subject == 'pipeline' and is_error(x) for x in known):
         paints = any(

@@ -11,7 +11,7 @@ from mmdet_retina_plus.common.text import clause, quantity
 
 from .coco_metric import OF_PRECISION
 from .findings import Finding
-from .repeated import ONE, overlapping
+from .repeated import ONE, check_duplicates, overlapping
 from .split import Split
 
 FEW = 0.02
@@ -127,10 +127,7 @@ def beyond_metric(cfg: Mapping, split: Split) -> list[Finding]:
 
 
 def beyond_suppression(cfg: Mapping, split: Split) -> list[Finding]:
-    """Report objects so close that NMS keeps one of them.
-
-    Nearly equal boxes are copies, which another check reports.
-    """
+    """Report objects so close that NMS keeps one of them."""
     for path in LIMITS:
         nms = part(cfg, f'{path}.nms')
         limit: Any = nms.get('iou_threshold')
@@ -142,6 +139,8 @@ def beyond_suppression(cfg: Mapping, split: Split) -> list[Finding]:
         found = overlapping(split, limit, ONE, by_class=not mixed)
         if found.sum() <= OVERLAPPING * split.usable.sum():
             continue
+        if check_duplicates(split):
+            return []
         whose = 'another object' if mixed else 'another of their class'
         fix = f'{path}.nms.iou_threshold={min(limit + 0.2, 0.7):.1f}'
         if mixed:

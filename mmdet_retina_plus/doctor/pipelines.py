@@ -18,13 +18,10 @@ from .explanations import META_KEYS, explained
 from .findings import Finding
 from .moved_labels import check_moved
 from .pipeline_trials import check_chance, check_losses, place_of
+from .sample_values import check_extent, check_outside
 
-SAMPLES = 8
-SECONDS = 10
-SMALLEST = 32
-"""Samples to load, time limit in seconds, smallest plausible image side."""
-BEYOND, PART = 2, 0.2
-"""Pixels by which boxes may leave images, and the fraction that may."""
+SAMPLES, SECONDS = 8, 10
+"""Samples to load, and time limit in seconds."""
 META = ('img_id', 'img_shape', 'ori_shape')
 """Meta keys that scoring needs."""
 NEEDED = (
@@ -302,52 +299,6 @@ def check_sample(
     return check_extent(f'{key}.pipeline', samples) or check_outside(
         f'{key}.pipeline', samples
     )
-
-
-def check_extent(key: str, samples: Sequence[Any]) -> list[Finding]:
-    """Report images that a crop or a scale makes tiny."""
-    sides = [min(sample['inputs'].shape[-2:]) for sample in samples]
-    if not sides or max(sides) >= SMALLEST:
-        return []
-    height, width = samples[0]['inputs'].shape[-2:]
-    return [
-        Finding(
-            'warning',
-            key,
-            f'images have {width} x {height} pixels after the pipeline',
-            'look at crop_size and scale, which are (width, height) or '
-            '(height, width), with `retina-plus doctor CONFIG --show DIR`',
-        )
-    ]
-
-
-def check_outside(key: str, samples: Sequence[Any]) -> list[Finding]:
-    """Report boxes that reach beyond their images after the pipeline."""
-    total = outside = 0
-    for sample in samples:
-        boxes = sample['data_samples'].gt_instances.bboxes
-        boxes = getattr(boxes, 'tensor', boxes)
-        height, width = sample['inputs'].shape[-2:]
-        if boxes.shape[-1:] != (4,):
-            continue
-        total += len(boxes)
-        low, high = (
-            boxes[:, :2] < -BEYOND,
-            boxes[:, 2:] > boxes.new_tensor((width + BEYOND, height + BEYOND)),
-        )
-        outside += int((low | high).any(dim=1).sum())
-    if outside <= PART * total:
-        return []
-    return [
-        Finding(
-            'warning',
-            key,
-            f'{outside} of {total} boxes reach beyond their images after the '
-            'pipeline',
-            'bbox_clip_border=True (clip_object_border=True of Resize) in '
-            'the steps that move pixels',
-        )
-    ]
 
 
 def check_meta(

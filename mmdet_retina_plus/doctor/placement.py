@@ -18,6 +18,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -196,8 +197,9 @@ def exchanges(names: Sequence[str]) -> dict[str, np.ndarray]:
         have.
     """
     places = np.arange(len(names))
-    by_text = np.array(sorted(places, key=lambda at: names[at]))
-    by_number = np.array(sorted(places, key=lambda at: natural(names[at])))
+    known = dict(enumerate(names))
+    by_text = np.array(sorted(known, key=lambda at: known[at]))
+    by_number = np.array(sorted(known, key=lambda at: natural(known[at])))
     found = {
         'each image has the boxes of the one before it in the list': (
             np.roll(places, -1)
@@ -233,19 +235,20 @@ class Placement:
         self.split = split
         self.load = load
         self.paths = paths_of(split)
-        self.orders = exchanges([x['file_name'] for x in split.images])
         used = np.flatnonzero(split.usable)
         self.used = used[np.argsort(split.image_of[used], kind='stable')]
         self.starts = np.searchsorted(
             split.image_of[self.used], np.arange(len(split.images) + 1)
         )
 
+    @cached_property
+    def orders(self) -> dict[str, np.ndarray]:
+        return exchanges([x['file_name'] for x in self.split.images])
+
     def boxes(self, at: int, sides: Sequence[float]) -> np.ndarray:
         """Boxes of the entry of a position, in an image of these sides."""
         rows = self.used[self.starts[at] : self.starts[at + 1]][:BOXES]
-        fractions = self.split.boxes[rows] / np.tile(
-            self.split.sizes[rows], 2
-        )
+        fractions = self.split.boxes[rows] / np.tile(self.split.sizes[rows], 2)
         return fractions * np.tile(sides, 2)
 
     def read(
@@ -269,7 +272,9 @@ class Placement:
         reading seems better.
         """
         end = time.monotonic() + SECONDS
-        first = {at: decoded(self.load, self.paths[at]) for at in places[:FIRST]}
+        first = {
+            at: decoded(self.load, self.paths[at]) for at in places[:FIRST]
+        }
         images = {at: x for at, x in first.items() if x is not None}
         given = [self.read(at, x, ())[''] for at, x in images.items()]
         known = np.array(given)[~np.isnan(given)]

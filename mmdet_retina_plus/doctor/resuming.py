@@ -196,13 +196,13 @@ def check_saved_statistics(cfg: Mapping, path: str) -> list[Finding]:
     loaded = CheckpointLoader.load_checkpoint(path, 'cpu', 'silent')
     theirs = saved_preprocessor(str(part(loaded, 'meta').get('cfg') or ''))
     ours = part(cfg, KEY)
-    changed = {}
+    changed: dict[str, Any] = {}
     turns = [bool(x.get('bgr_to_rgb')) for x in (theirs, ours)]
     if theirs and turns[0] != turns[1] and not loads_rgb(cfg):
         changed['bgr_to_rgb'] = turns[0]
-    stds = [x.get('std') for x in (theirs, ours)]
-    if all(map(are_numbers, stds)):
-        ratio = np.mean(stds[0]) / np.mean(stds[1])
+    trained, given = theirs.get('std'), ours.get('std')
+    if are_numbers(trained) and are_numbers(given):
+        ratio = np.mean(trained) / np.mean(given)
         if not 1 / UNLIKE < ratio < UNLIKE:
             changed |= {x: theirs.get(x) for x in ('mean', 'std')}
     if not changed:

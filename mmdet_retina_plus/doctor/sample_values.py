@@ -1,18 +1,73 @@
-"""Compare pixels of training samples with those of validation."""
+"""Check pixels and boxes of samples as the network gets them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from mmdet_retina_plus.common.config_tree import part
 from mmdet_retina_plus.common.text import quantity
 
 from .findings import Finding
+from .preprocessor_settings import KEY, MEAN, alike, are_numbers
 
+SMALLEST = 32
+"""Smallest plausible side of an image, in pixels."""
+BEYOND, PART = 2, 0.2
+"""Pixels by which boxes may leave images, and the fraction that may."""
+NEAR, SPREAD = 3.0, 10.0
+"""Ratio of two distances from the images' means from which one is chance,
+and minimum difference of the means of channels."""
 FEWEST = 3
 """Minimum number of samples of each set to compare values."""
 TIMES = 4.0
 """Ratio of contrasts from which images seem to have another range."""
+
+
+def check_extent(key: str, samples: Sequence[Any]) -> list[Finding]:
+    """Report images that a crop or a scale makes tiny."""
+    sides = [min(sample['inputs'].shape[-2:]) for sample in samples]
+    if not sides or max(sides) >= SMALLEST:
+        return []
+    height, width = samples[0]['inputs'].shape[-2:]
+    return [
+        Finding(
+            'warning',
+            key,
+            f'images have {width} x {height} pixels after the pipeline',
+            'look at crop_size and scale, which are (width, height) or '
+            '(height, width), with `retina-plus doctor CONFIG --show DIR`',
+        )
+    ]
+
+
+def check_outside(key: str, samples: Sequence[Any]) -> list[Finding]:
+    """Report boxes that reach beyond their images after the pipeline."""
+    total = outside = 0
+    for sample in samples:
+        boxes = sample['data_samples'].gt_instances.bboxes
+        boxes = getattr(boxes, 'tensor', boxes)
+        height, width = sample['inputs'].shape[-2:]
+        if boxes.shape[-1:] != (4,):
+            continue
+        total += len(boxes)
+        low, high = (
+            boxes[:, :2] < -BEYOND,
+            boxes[:, 2:] > boxes.new_tensor((width + BEYOND, height + BEYOND)),
+        )
+        outside += int((low | high).any(dim=1).sum())
+    if outside <= PART * total:
+        return []
+    return [
+        Finding(
+            'warning',
+            key,
+            f'{outside} of {total} boxes reach beyond their images after the '
+            'pipeline',
+            'bbox_clip_border=True (clip_object_border=True of Resize) in '
+            'the steps that move pixels',
+        )
+    ]
 
 
 def check_channels(samples: Mapping[str, Sequence[Any]]) -> list[Finding]:
@@ -62,10 +117,52 @@ def check_contrasts(samples: Mapping[str, Sequence[Any]]) -> list[Finding]:
             'warning',
             f'{name}_dataloader.dataset.pipeline',
             f'its images have a standard deviation of {own:.3g}, those of '
-            f'training {wanted:.3g}, as if they were read or scaled otherwise',
+            f'training {wanted:.3g}, as if read or scaled differently',
             'the same LoadImageFromFile and Normalize in all pipelines, and '
             'files of the same bit depth; compare pictures of --show',
         )
         for name, own in contrasts.items()
         if wanted and own and not 1 / TIMES < own / wanted < TIMES
+    ]
+
+
+def check_mean_order(
+    cfg: Mapping, samples: Mapping[str, Sequence[Any]]
+) -> list[Finding]:
+    """Report a mean of own images whose channels are in reverse order.
+
+    `check_normalization` knows ImageNet's mean.
+
+    Args:
+        cfg: Config of the run.
+        samples: Loaded samples by 'train', 'val' or 'test'.
+    """
+    preprocessor = part(cfg, KEY)
+    mean: Any = preprocessor.get('mean')
+    images = [
+        x['inputs'].float().mean(dim=(1, 2)).numpy()
+        for x in samples.get('train') or ()
+        if getattr(x['inputs'], 'ndim', 0) == len(MEAN)
+    ]
+    if len(images) < FEWEST or not are_numbers(mean) or len(mean) != len(MEAN):
+        return []
+    if alike(mean, MEAN) or alike(mean, MEAN[::-1]) or len(images[0]) != 3:
+        return []
+    seen = np.mean(images, axis=0)
+    if preprocessor.get('bgr_to_rgb'):
+        seen = seen[::-1]
+    own, reverse = (
+        float(np.abs(seen - np.array(x)).mean()) for x in (mean, mean[::-1])
+    )
+    if np.ptp(mean) < SPREAD or own < NEAR * reverse:
+        return []
+    return [
+        Finding(
+            'warning',
+            'data_preprocessor',
+            f'mean={list(mean)} fits the images ({seen.round().tolist()}, as '
+            'the network gets them) only in reverse order of the channels',
+            f'{KEY}.mean={list(mean[::-1])} and std likewise, or '
+            f'{KEY}.bgr_to_rgb={not preprocessor.get("bgr_to_rgb", False)}',
+        )
     ]

@@ -18,9 +18,7 @@ OF_VIEWS = ('flip', 'flip_direction')
 """Meta keys of a view that a model may need to map boxes back."""
 
 
-def check_views_load(
-    cfg: Mapping, dataset: Any, there: Any
-) -> list[Finding]:
+def check_views_load(cfg: Mapping, dataset: Any, there: Any) -> list[Finding]:
     """Load the views of an image; warn, because training does not stop.
 
     Args:

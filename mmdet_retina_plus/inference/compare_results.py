@@ -47,6 +47,7 @@ def compare(files: Sequence[ResultFile], strict: bool = True) -> list[str]:
         ),
         *compare_ids(files, images, 'images', strict),
         *compare_ids(files, categories, 'categories', strict),
+        *unlisted(files),
         *equal_files(files),
         *compare_scores(files),
         *compare_corners(files),
@@ -142,6 +143,24 @@ def compare_ids(
         f'{some(others)}; where a file has no detection, the scores of the '
         'others fall'
     ]
+
+
+def unlisted(files: Sequence[ResultFile]) -> list[str]:
+    """Note the first file without a list of images if another has one.
+
+    `retina-plus predict` numbers images itself only if it writes such a list.
+    """
+    for other in files:
+        for file in files:
+            common = file.images.keys() & other.values('image_id')
+            if common and not other.images:
+                number = min(common)
+                return [
+                    f'{other.path} has no *.images.json next to it: make sure '
+                    f'that its image_id {number} is {file.images[number]}, as '
+                    f'in {file.path}'
+                ]
+    return []
 
 
 def equal_files(files: Sequence[ResultFile]) -> list[str]:

@@ -48,6 +48,14 @@ def test_weights_that_are_left_over_are_refused(tmp_path):
     assert 'which has no backbone.layer5' in refusal(config, checkpoint)
 
 
+def test_probabilities_are_no_masks(tmp_path):
+    config, checkpoint = retinanet(tmp_path)
+    with open(config, 'a') as file:
+        file.write("\nmodel['roi_head'] = dict(mask_thr_binary=-1)")
+    message = refusal(config, checkpoint)
+    assert message.endswith('--cfg-options model.roi_head.mask_thr_binary=0.5')
+
+
 ANCHORS = """
 model['bbox_head'].update(
     anchor_generator=dict(

@@ -1,15 +1,17 @@
-"""The best anchor of an object, compared with all anchors."""
+"""The best anchor of an object, compared with all anchors; its points."""
 
 from pathlib import Path
 
+import pytest
 import torch
-from mmdet.models.task_modules import AnchorGenerator
+from mmdet.models.task_modules import AnchorGenerator, MlvlPointGenerator
 
 from mmdet_retina_plus.doctor.anchors import (
     check_anchors,
     check_batch_scales,
     has_threshold,
 )
+from mmdet_retina_plus.doctor.priors import check_points
 from mmdet_retina_plus.doctor.split import Split
 
 RETINANET = AnchorGenerator(
@@ -100,3 +102,29 @@ def test_crowds_and_unusable_boxes_do_not_count():
     split = split_of((9, 9, 5, 5), (9, 9, 0, 5))
     split.coco['annotations'][0]['iscrowd'] = 1
     assert check_anchors(split, RETINANET) == []
+
+
+POINTS = MlvlPointGenerator([8, 16])
+"""Points at 4, 12, 20, … pixels."""
+
+
+@pytest.mark.parametrize(
+    ('boxes', 'level'),
+    [
+        # Between two points; around one.
+        ([(5, 5, 6, 6)], 'error'),
+        ([(5, 5, 6, 6), (3, 3, 2, 2)], 'warning'),
+        ([(3, 5, 6, 6)], 'error'),
+        ([(3, 3, 2, 2), (40, 40, 40, 40)], 'ok'),
+    ],
+)
+def test_objects_between_points(boxes, level):
+    (finding,) = check_points(split_of(*boxes), POINTS)
+    assert finding.level == level
+
+
+def test_larger_images_have_points_in_every_object():
+    double = {'type': 'Resize', 'scale_factor': 2.0, 'keep_ratio': True}
+    split = split_of((5, 5, 6, 6), pipeline=[double])
+    (finding,) = check_points(split, POINTS)
+    assert finding.level == 'ok'

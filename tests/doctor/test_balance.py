@@ -1,53 +1,18 @@
 """Training and validation files that hold different objects."""
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 
 from mmdet_retina_plus.doctor.balance import check_balance
-from mmdet_retina_plus.doctor.split import Split
+from tests.helpers.labelled_sets import labelled
 
-CLASSES = ('cat', 'dog')
 RESIZE = {'type': 'Resize', 'scale': (200, 200), 'keep_ratio': True}
 
 
 def split_of(name, counts, side=20, label=0, **fields):
     """A data set with these numbers of objects in its images."""
-    rng = np.random.default_rng(len(counts))
-    pairs = [at for at, number in enumerate(counts) for _ in range(number)]
-    coco = {
-        'images': [
-            {'id': at, 'file_name': f'{at}.png', 'width': 200, 'height': 200}
-            for at in range(len(counts))
-        ],
-        'annotations': [
-            {
-                'id': number,
-                'image_id': image,
-                'category_id': label,
-                'bbox': [*rng.uniform(0, 99, 2).tolist(), side, side],
-                'area': side**2,
-                'iscrowd': 0,
-            }
-            for number, image in enumerate(pairs)
-        ],
-        'categories': [{'id': n, 'name': x} for n, x in enumerate(CLASSES)],
-    }
-    fields = {'classes': CLASSES, 'pipeline': [RESIZE]} | fields
-    return Split(name, coco, Path(), **fields)
-
-
-def joined(one, other):
-    """A data set with the objects of two, of other images."""
-    number = len(one.images)
-    for image in other.images:
-        image['id'] += number
-    for annotation in other.annotations:
-        annotation['image_id'] += number
-    for key in ('images', 'annotations'):
-        one.coco[key].extend(other.coco[key])
-    return one
+    labels = [[label] * number for number in counts]
+    box = (9, 9, side, side)
+    return labelled(name, labels, box, 200, pipeline=[RESIZE], **fields)
 
 
 @pytest.mark.parametrize(
@@ -108,9 +73,8 @@ def test_objects_of_validation_that_are_much_larger():
 
 
 def test_a_common_class_that_validation_lacks():
-    train = joined(
-        split_of('train', [1] * 40), split_of('train', [1] * 40, label=1)
-    )
+    labels = [[0]] * 40 + [[1]] * 40
+    train = labelled('train', labels, side=200, pipeline=[RESIZE])
     (finding,) = check_balance([train, split_of('val', [1] * 80)])
     assert 'is of dog, as 50% of the training objects' in finding.message
     assert check_balance([train, split_of('val', [1] * 40)]) == []

@@ -24,8 +24,8 @@ from mmdet_retina_plus.doctor.assignment_settings import (
     check_low_quality,
     check_ranges,
 )
-from mmdet_retina_plus.doctor.box_formats import check_whole_images
 from mmdet_retina_plus.doctor.balance import check_balance
+from mmdet_retina_plus.doctor.box_formats import check_whole_images
 from mmdet_retina_plus.doctor.config import check_config
 from mmdet_retina_plus.doctor.consistency import (
     check_exchanged,

@@ -1,48 +1,31 @@
 """Objects that are merged, or labelled only in a part of the data."""
 
-from pathlib import Path
-
 import pytest
 
 from mmdet_retina_plus.doctor.annotations import check_kept
-from mmdet_retina_plus.doctor.categories import check_parts
+from mmdet_retina_plus.doctor.box_formats import check_whole_images
+from mmdet_retina_plus.doctor.categories import (
+    check_ignored_classes,
+    check_parts,
+)
 from mmdet_retina_plus.doctor.consistency import check_labels
 from mmdet_retina_plus.doctor.segmentations import check_segmentations
-from mmdet_retina_plus.doctor.split import Split
+from tests.helpers.labelled_sets import labelled
 
 LOAD = [{'type': 'LoadAnnotations', 'with_mask': True}]
-CLASSES = ('cat', 'dog')
 
 
 def square(left):
     return [left, 10, left + 10, 10, left + 10, 20, left, 20]
 
 
-def split_of(name, labels, parts=(10,), path='', **fields):
-    """A data set of one image for each list of labels."""
-    pairs = [(image, x) for image, own in enumerate(labels) for x in own]
-    width = parts[-1] + 10 - parts[0]
-    coco = {
-        'images': [
-            {'id': at, 'file_name': f'{at}.png', 'width': 99, 'height': 99}
-            for at in range(len(labels))
-        ],
-        'annotations': [
-            {
-                'id': number,
-                'image_id': image,
-                'category_id': label,
-                'bbox': [parts[0], 10, width, 10],
-                'area': 100,
-                'iscrowd': 0,
-                'segmentation': [square(left) for left in parts],
-            }
-            for number, (image, label) in enumerate(pairs)
-        ],
-        'categories': [{'id': n, 'name': x} for n, x in enumerate(CLASSES)],
-    }
-    fields = {'classes': CLASSES, 'pipeline': LOAD} | fields
-    return Split(name, coco, Path(), path=path, **fields)
+def split_of(name, labels, parts=(10,), **fields):
+    """A data set whose objects have a square at each left edge."""
+    box = [parts[0], 10, parts[-1] + 10 - parts[0], 10]
+    fields = {'pipeline': LOAD} | fields
+    return labelled(
+        name, labels, box, polygons=list(map(square, parts)), **fields
+    )
 
 
 def test_a_part_without_a_class_that_another_part_has():
@@ -85,3 +68,37 @@ def test_half_of_the_images_without_objects():
     assert '25 of them have none' in finding.message
     (finding,) = check_kept(split_of('train', [[0]] * 25 + [[]] * 15))
     assert finding.level == 'ok'
+
+
+@pytest.mark.parametrize(
+    ('name', 'told'),
+    [('DontCare', True), ("don't care", True), ('care', False)],
+)
+def test_a_class_of_regions_to_ignore(name, told):
+    split = labelled('train', [[0, 1]] * 3, classes=('cat', name))
+    split.coco['categories'][1]['name'] = name
+    found = check_ignored_classes(split)
+    assert [x.level for x in found] == ['warning'] * told
+    # A class without objects has its own finding.
+    bare = labelled('train', [[0]] * 3, classes=('cat', name))
+    assert check_ignored_classes(bare) == []
+
+
+def test_boxes_of_whole_images_are_labels_of_a_classifier():
+    (finding,) = check_whole_images(
+        labelled('train', [[0]] * 10, (0, 0, 99, 99))
+    )
+    assert finding.level == 'warning'
+    assert check_whole_images(labelled('train', [[0]] * 10)) == []
+
+
+def test_images_without_objects_that_training_drops():
+    split = split_of(
+        'train',
+        [[0]] * 3 + [[]],
+        kept_images=frozenset(range(3)),
+        filter_cfg={'filter_empty_gt': True},
+    )
+    (finding,) = check_kept(split)
+    assert finding.level == 'ok'
+    assert 'filter_empty_gt drops 1 image without objects' in finding.message

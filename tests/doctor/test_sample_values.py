@@ -1,10 +1,12 @@
 """Pixels of validation, compared with those of training."""
 
+import pytest
 import torch
 
 from mmdet_retina_plus.doctor.sample_values import (
     check_channels,
     check_contrasts,
+    check_mean_order,
 )
 
 
@@ -28,3 +30,23 @@ def test_a_range_of_values_unlike_training():
     assert check_contrasts({'train': samples(), 'val': samples(0.5)}) == []
     few = {'train': samples(), 'val': samples(1 / 255, number=1)}
     assert check_contrasts(few) == []
+
+
+@pytest.mark.parametrize(
+    ('mean', 'swaps', 'told'),
+    [
+        ([30.0, 60.0, 90.0], False, False),
+        ([30.0, 60.0, 90.0], True, True),
+        ([90.0, 60.0, 30.0], True, False),
+        ([90.0, 60.0, 30.0], False, True),
+        # Of other images; grey ones.
+        ([90.0, 120.0, 150.0], False, False),
+        ([60.0, 60.0, 60.0], False, False),
+    ],
+)
+def test_a_mean_of_own_images_in_reverse_order(mean, swaps, told):
+    image = torch.tensor([31.0, 60.0, 89.0])[:, None, None].expand(3, 8, 8)
+    settings = {'mean': mean, 'std': [60.0] * 3, 'bgr_to_rgb': swaps}
+    cfg = {'model': {'data_preprocessor': settings}}
+    found = check_mean_order(cfg, {'train': [{'inputs': image}] * 4})
+    assert bool(found) == told

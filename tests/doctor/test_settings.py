@@ -161,6 +161,20 @@ TRAPS = {
         {'optim_wrapper': {'type': 'AmpOptimWrapper', 'loss_scale': 1e30}},
         ('error', 'optim_wrapper', "loss_scale='dynamic'"),
     ),
+    'pixels from 0 to 1 for weights of others': (
+        {
+            'model.backbone': {
+                'init_cfg': {'checkpoint': 'torchvision://resnet50'}
+            },
+            'model.data_preprocessor': {
+                'type': 'DetDataPreprocessor',
+                'mean': [0.0] * 3,
+                'std': [255.0] * 3,
+                'bgr_to_rgb': True,
+            },
+        },
+        ('warning', 'data_preprocessor', 'std=[58.395'),
+    ),
     'a filter of VOC': (
         {
             'train_dataloader.dataset': {

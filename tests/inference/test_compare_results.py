@@ -259,6 +259,13 @@ def test_names_of_images_may_begin_with_their_folder(run):
     assert 'Note' not in run(view(), view(0.7), beside=beside)[0]
 
 
+def test_numbers_without_names_are_noted_beside_those_with_names(run):
+    """One file may have the ids of an annotation file."""
+    said, _ = run(view(), view(0.7), beside=[listed(['cat.png'])])
+    assert 'Note: b.json has no *.images.json next to it' in said
+    assert 'its image_id 1 is cat.png, as in a.json' in said
+
+
 def test_images_that_were_seen_are_known_without_detections(run):
     """Detectors that found nothing in common have seen the same images."""
     beside = [listed(['a.png', 'b.png'])] * 2

@@ -125,7 +125,7 @@ class Truth:
         except MaskError as error:
             raise ValueError(
                 f'{self.path}: the annotation {items[error.index]["id"]} '
-                f'{error}'
+                f'{error}; --metric bbox evaluates boxes only'
             ) from error
 
 
