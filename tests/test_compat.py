@@ -168,7 +168,7 @@ def test_torchs_variable_does_not_make_mmengines_loaders_unsafe(
 
 @pytest.mark.parametrize('is_zip', [True, False])
 def test_a_downloaded_checkpoint_loads(is_zip, tmp_path):
-    """Of torch < 1.6, too, as pretrained backbones may be."""
+    """Also in the format of torch < 1.6, as pretrained backbones may be."""
     content = dict(weight=torch.ones(2), history=HistoryBuffer([1.0], [1]))
     torch.save(
         content, tmp_path / 'c.pth', _use_new_zipfile_serialization=is_zip

@@ -6,12 +6,14 @@ command, class or make target that it names.
 """
 
 import ast
+import json
 import re
 import shlex
 from collections.abc import Sequence
 from importlib import import_module
 
 import click
+import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -19,6 +21,8 @@ from mmdet import registry
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import Registry
+from PIL import Image
+from pycocotools import mask
 
 from mmdet_retina_plus.cli.main import main as retina_plus
 from mmdet_retina_plus.cli.options import InputFile
@@ -94,6 +98,34 @@ def test_the_parts_of_the_readme_go_into_a_config_of_mmdet(tmp_path):
     head = MODELS.build(dict(model.bbox_head, train_cfg=model.train_cfg))
     assert type(head.loss_cls).__name__ == 'FusedFocalLoss'
     assert type(head.assigner).__name__ == 'StreamingMaxIoUAssigner'
+
+
+def test_masks_of_penn_fudan_become_coco_files(tmp_path, monkeypatch):
+    """By the script of docs/start.md; every fifth image is for validation."""
+    (block,) = (b for b in PYTHON if b.code.startswith('# pennfudan_to_coco'))
+    folder = tmp_path / 'data' / 'pennfudan' / 'PedMasks'
+    folder.mkdir(parents=True)
+    persons = np.zeros((8, 12), np.uint8)
+    persons[1:3, 4:9], persons[5:, :2] = 1, 2
+    for number in range(1, 6):
+        Image.fromarray(persons).save(folder / f'Ped{number}_mask.png')
+    monkeypatch.chdir(tmp_path)
+    exec(block.code, {})
+    train, val = (
+        json.loads((folder.parent / f'instances_{part}.json').read_text())
+        for part in ('train', 'val')
+    )
+    assert [image['id'] for image in train['images']] == [1, 2, 3, 4]
+    assert val['images'] == [
+        dict(id=5, file_name='Ped5.png', width=12, height=8)
+    ]
+    assert len(train['annotations']) == 8
+    one, two = val['annotations']
+    assert (one['bbox'], two['bbox']) == ([4, 1, 5, 2], [0, 5, 2, 3])
+    assert (one['area'], two['area']) == (10, 6)
+    for number, thing in enumerate((one, two), 1):
+        decoded = mask.decode(thing['segmentation'])
+        assert (decoded == (persons == number)).all()
 
 
 PUT_IN = re.compile(r'\$\(([^()]*)\)')

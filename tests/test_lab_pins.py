@@ -160,7 +160,7 @@ def test_guided_locations_are_positive_in_a_fifth_and_ignored_up_to_half():
 
 
 def test_a_guided_shape_has_the_best_iou_of_the_nine_anchors_there():
-    """Of an object twice as wide as high, which no square fits."""
+    """For an object twice as wide as high, which no square fits."""
     head = build('ga-retinanet')
     squares = head.square_anchor_generator.grid_priors(SIZES, device='cpu')[0]
     approxs = head.approx_anchor_generator.grid_priors(SIZES, device='cpu')[0]

@@ -112,7 +112,7 @@ def refused(source: str, module: str) -> Iterator[str]:
     """Imports of a module that the rule forbids.
 
     Args:
-        source: Of the module.
+        source: Source text of the module.
         module: Its path from the folder of the package on.
     """
     package = package_of(module)

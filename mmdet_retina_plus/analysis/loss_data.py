@@ -90,7 +90,7 @@ def bare_datasets(
                 )
                 for chain in dataset_chains(settings)
             ]
-    except Exception as error:  # Of files, and whatever constructors raise.
+    except Exception as error:  # From files and constructors.
         raise unreadable(split, error) from error
 
 
@@ -113,7 +113,7 @@ def build_dataset(cfg: Any, split: str) -> Any:
                 pipeline = annotations_first(config.get('pipeline') or ())
                 config['pipeline'] = pipeline  # type: ignore[index]
         dataset = DATASETS.build(settings)
-    except Exception as error:  # Of files, and whatever constructors raise.
+    except Exception as error:  # From files and constructors.
         raise unreadable(split, error) from error
     if not len(dataset):
         raise ValueError(f'The {split} data has no images')

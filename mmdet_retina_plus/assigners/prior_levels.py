@@ -190,8 +190,7 @@ def _unreadable() -> ValueError:
         'Cannot read the sizes of the levels from these priors: they must run '
         'from fine to coarse levels, be neither clipped nor filtered '
         '(`allowed_border=-1`) and start with a level of several locations. '
-        'Pass '
-        '`num_level_priors` instead'
+        'Pass `num_level_priors` instead'
     )
 
 

@@ -97,7 +97,7 @@ def put_in_place(part: Path, file: Path) -> None:
 
 
 def target_of(file: Path) -> Path:
-    """Where a file's content lies, which a link stays to."""
+    """The target of a link, so that writing keeps the link."""
     return file.resolve() if file.is_symlink() else file
 
 

@@ -70,7 +70,7 @@ def is_broken(path: Path) -> bool:
     try:
         with ZipFile(path) as archive:
             return archive.testzip() is not None
-    except Exception:  # Of whatever the archive's headers hold now.
+    except Exception:  # Damaged headers may raise anything.
         return True
 
 

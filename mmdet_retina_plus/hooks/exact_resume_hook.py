@@ -86,7 +86,7 @@ class ExactResumeHook(Hook):
                 'custom_hooks has ExactResumeHook twice: remove one. '
                 '_base_/plugin.py, which all our configs have, brings it'
             )
-        # Of a training that failed in this process.
+        # A training that failed in this process may have left some.
         WholeFileBackend.outdated.clear()
         hooks = checkpoint_hooks(runner)
         for hook in hooks:
@@ -121,9 +121,8 @@ class ExactResumeHook(Hook):
             return
         if 'message_hub' not in checkpoint:
             raise ValueError(
-                'The checkpoint holds weights and no state of a training, as '
-                'a published one: train from it with load_from in place of '
-                'resume'
+                'The checkpoint has weights but no state of a training, like '
+                'published ones: use load_from instead of resume'
             )
         self.saved = checkpoint.get(KEY)
         self.infos = checkpoint['message_hub']['runtime_info']
@@ -197,9 +196,9 @@ class ExactResumeHook(Hook):
         for data in read:
             if not 0 <= data['position'] <= loop.iter:
                 raise ValueError(
-                    f'The checkpoint is of iteration {loop.iter} and has read '
-                    f'{data["position"]} batches of a pass: it is damaged or '
-                    'forged, resume from another'
+                    f'The checkpoint is from iteration {loop.iter} but has '
+                    f'read {data["position"]} batches of a pass: it is '
+                    'damaged or forged, resume from another'
                 )
         if changes:
             order = None

@@ -45,7 +45,7 @@ def restore_random_states(states: dict[str, Any]) -> None:
         torch.set_rng_state(states['torch'].cpu())
         if 'cuda' in states and torch.cuda.is_available():
             torch.cuda.set_rng_state(states['cuda'].cpu())
-    except Exception as error:  # Of whatever a file may hold.
+    except Exception as error:  # A file may hold anything.
         raise ValueError(
             f'No random states: {error}. The checkpoint is damaged or forged, '
             'resume from another'

@@ -37,7 +37,7 @@ def open_storage(storage: str) -> BaseStorage:
             return RDBStorage(storage)
         except ImportError:
             raise
-        except Exception as error:  # Of any database and its driver.
+        except Exception as error:  # From any database and its driver.
             raise ValueError(f'The storage cannot be used: {error}') from error
     file = Path(storage)
     if not file.parent.is_dir():

@@ -25,9 +25,9 @@ from .summary import is_meaningful
 from .sweep_result import SweepResult
 from .trials import (
     LOST,
-    is_over,
     job_of,
     life,
+    needs_retry,
     seconds_of_jobs,
     trial_result,
 )
@@ -200,7 +200,7 @@ class SweepStudy:
         ranges = parameter_ranges(plan.sweep.points)
         for job, point in plan.jobs.items():
             owner = owners.get(job)
-            if owner is not None and not is_over(owner, retry_failed):
+            if owner is not None and not needs_retry(owner, retry_failed):
                 continue
             numbers = numbers_of(point)
             trial = create_trial(

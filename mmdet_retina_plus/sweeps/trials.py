@@ -33,7 +33,7 @@ def job_of(trial: FrozenTrial) -> Job:
     return point, seed
 
 
-def is_over(trial: FrozenTrial, retry_failed: bool) -> bool:
+def needs_retry(trial: FrozenTrial, retry_failed: bool) -> bool:
     """Whether the job of a finished trial must be queued again."""
     reasons = (LOST, FAILED) if retry_failed else (LOST,)
     return (
@@ -106,7 +106,7 @@ def trial_result(
 ) -> TrialResult:
     """An Optuna trial as data for progress and reports."""
     state = STATES[trial.state]
-    if is_over(trial, retry_failed=False):
+    if needs_retry(trial, retry_failed=False):
         state = 'waiting'  # The next worker queues it.
     curve = dict(sorted(trial.intermediate_values.items()))
     value = next(reversed(curve.values()), None)

@@ -9,10 +9,7 @@ from mmdet_retina_plus.common.config_file import check_read
 from mmdet_retina_plus.common.config_tree import dotted_items, seed_of
 from mmdet_retina_plus.common.suggestions import did_you_mean
 
-from .config_lookup import (
-    names_of,
-    registries,
-)
+from .config_lookup import names_of, registries
 from .fit_value import UnknownKeyError, fit
 from .point_labels import CONFIG, full_label
 from .spec import Point, Sweep, distinct

@@ -51,7 +51,7 @@ def exact_curve(logs) -> tuple[np.ndarray, np.ndarray]:
 
 
 def log_losses(logits, labels, gamma, use_sigmoid=True):
-    """Of positives, and of negatives."""
+    """Log losses of positives, and of negatives."""
     return [
         (gamma * log_p + log_u).logsumexp(dim=1)
         for log_p, log_u in map(
@@ -66,7 +66,7 @@ def test_curve_is_the_exact_one_within_the_stated_bound(logs):
     histogram = histogram_of(logs)
     fractions, exact = exact_curve(logs)
     corners, shares = histogram.curve()
-    # Of the bin that a fraction lies in, or ends at.
+    # The bin that a fraction lies in, or ends at.
     within = np.searchsorted(corners[1:-1], fractions - 1e-12)
     bound = LogHistogram.ERROR * np.diff(shares)[within]
     excess = histogram.cumulative(fractions) - exact

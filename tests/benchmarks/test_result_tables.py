@@ -24,7 +24,7 @@ def test_each_run_has_its_source(file):
     assert len(runs)
     assert (runs[['command', 'device']] != '').all(axis=None)
     assert runs.date.str.fullmatch(r'\d{4}-\d\d-\d\d').all()
-    # Of old runs the commit is known to a day.
+    # The commit of old runs is known to a day.
     assert runs.commit.str.fullmatch(
         r'[0-9a-f]{7}|commits of \d{4}-\d\d-\d\d'
     ).all()

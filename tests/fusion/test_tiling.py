@@ -125,7 +125,7 @@ def test_coverage_of_a_box_is_the_mean_of_the_map(corners, tile, seed):
 
 
 def test_coverage_of_the_worked_example():
-    """Of docs on weighted box clustering: two tiles of 64 in 96 x 64 px."""
+    """Two tiles of 64 px in an image of 96 x 64 px."""
     windows = tile_windows((64, 96), tile=64, overlap=0.5)
     boxes = torch.tensor([[40.0, 20, 60, 40], [5, 5, 15, 15], [28, 0, 36, 8]])
     coverage = mean_coverage(boxes, windows, (64, 96))

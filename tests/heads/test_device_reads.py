@@ -94,7 +94,7 @@ def test_a_step_reads_the_ground_truth_once(
         (YOLO, {}),
         # Where the positives are, for their boxes' loss.
         (dict(YOLO, loss_bbox=SQUARED_IOU), dict(positives=1)),
-        # Of the priors that the config names, and of all.
+        # For the priors that the config names, and for all.
         (
             dict(YOLO, type='GuidedYOLOV3Head', loss_bbox=SQUARED_IOU),
             dict(positives=2),

@@ -28,7 +28,7 @@ OBJECT = ((20.0, 24, 40, 44), 1)
 its cell of stride 8 is in row 4 and column 3."""
 CELL = 4 * 8 + 3
 START = 4 * (4 + 16)
-"""Of the priors of stride 8, four a cell."""
+"""Index of the first prior of stride 8; a cell has four priors."""
 
 
 def build(**changes) -> nn.Module:

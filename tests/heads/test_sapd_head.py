@@ -382,7 +382,7 @@ def test_it_predicts_the_box_of_a_point():
             pyramid(1, shape=(128, 128)), [data_sample(shape=(128, 128))]
         )
     assert result.labels.unique().tolist() == [1]
-    # Of the first point of P3, (4, 4): 8, 16, 24 and 32 pixels, cut to 0.
+    # The first point of P3, (4, 4), predicts 8, 16, 24 and 32 px, cut to 0.
     assert [0, 0, 28, 36] in result.bboxes.tolist()
 
 

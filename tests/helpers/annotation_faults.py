@@ -207,7 +207,7 @@ def run_lengths(thing: dict, image: dict) -> dict:
 
 
 def turned_run_lengths(thing: dict, image: dict) -> dict:
-    """Of a mask that is the other way round."""
+    """Run lengths of a mask whose height and width are swapped."""
     coded = run_lengths(thing, image)
     return dict(coded, size=coded['size'][::-1])
 
@@ -512,12 +512,12 @@ FAULTS: dict[str, Fault] = {
 
 @dataclass(frozen=True)
 class Plan:
-    """A set, and how it is spoilt.
+    """A set, and how it is corrupted.
 
     Attributes:
-        layouts: Of the training set and the validation set.
+        layouts: Layouts of the training and the validation set.
         faults: Names of faults, each with the name of its split.
-        draws: What the faults decide by.
+        draws: Random numbers of the faults.
     """
 
     layouts: Sequence[Sequence]

@@ -11,7 +11,7 @@ from tests.helpers.models import head_config
 from tests.helpers.samples import data_sample, pyramid
 
 SIDE = 128
-"""Of the images, in pixels."""
+"""Width and height of the images, in pixels."""
 OBJECTS = [
     ((4, 4, 40, 36), 0),
     ((20, 24, 60, 60), 2),

@@ -82,7 +82,7 @@ def ignored_priors(priors: Tensor, regions: Tensor, thr: float) -> Tensor:
 
 
 def assert_same(result: AssignResult, expected: AssignResult) -> None:
-    """Equal to the bit."""
+    """Assert that two results are bit-identical."""
     assert result.num_gts == expected.num_gts
     for name in ('gt_inds', 'max_overlaps', 'labels'):
         assert_close(

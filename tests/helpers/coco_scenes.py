@@ -57,7 +57,7 @@ def scene(
     Scores tie, boxes overlap objects, and those of a crowd, more or less.
 
     Args:
-        seed: Of the scene.
+        seed: Random seed of the scene.
         folder: Where the annotations go.
         num_classes: The last has no object.
         most: Detections of an image.

@@ -18,7 +18,7 @@ IMAGES: Sequence[Sequence[Objects]] = [
     ((), ()),
     (OBJECTS, OBJECTS[:1]),
 ]
-"""Of the even and the odd processes, by step."""
+"""Objects of the even and the odd processes, by step."""
 EQUAL = (OBJECTS, OBJECTS)
 """As many positives in each process, where the assigner reads boxes alone."""
 
@@ -64,7 +64,7 @@ def build(config: Config) -> BaseDetector:
 def gradient(
     model: BaseDetector, images: Tensor, objects: Sequence[Objects]
 ) -> Tensor:
-    """Of all parameters that train, as a vector."""
+    """The gradient of all trainable parameters, as a vector."""
     detector = getattr(model, 'module', model)
     detector.zero_grad()
     samples = [data_sample(image) for image in objects]

@@ -18,10 +18,10 @@ class Block(NamedTuple):
     """A fenced block of code.
 
     Attributes:
-        page: Path relative to the checkout.
-        line: Of the page, counted from 1, where its code begins.
-        language: After the fence, or the empty string.
-        code: Between the fences.
+        page: Path of the page, relative to the checkout.
+        line: Line of the page where its code begins, from 1.
+        language: Word after the opening fence, or the empty string.
+        code: Text between the fences.
     """
 
     page: str

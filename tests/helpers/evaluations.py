@@ -13,7 +13,7 @@ from mmdet_retina_plus.analysis.evaluation.truth import Truth
 from tests.helpers.coco_scenes import Result
 
 SIDE = 200
-"""Of images, in pixels."""
+"""Width and height of images, in pixels."""
 
 
 def records_of(results: Sequence[Result]) -> list[dict[str, Any]]:

@@ -130,9 +130,9 @@ def step_problems(
     such a step out.
 
     Args:
-        model: In training mode.
-        samples: Of images of one size.
-        precision: Name of it.
+        model: Model in training mode.
+        samples: Samples of images of one size.
+        precision: Name of the precision.
     """
     model.zero_grad()
     images = torch.randn(len(samples), 3, *samples[0].batch_input_shape)
@@ -161,9 +161,9 @@ def prediction_problems(
     """Boxes that are not finite, and scores outside of [0, 1].
 
     Args:
-        model: It is in training mode afterwards.
-        samples: Of images of one size.
-        precision: Name of it.
+        model: Model, which is left in training mode.
+        samples: Samples of images of one size.
+        precision: Name of the precision.
     """
     shape = samples[0].batch_input_shape
     images = torch.randn(len(samples), 3, *shape)

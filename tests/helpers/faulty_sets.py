@@ -50,7 +50,7 @@ val_evaluator['metric'] = test_evaluator['metric'] = ['bbox', 'segm']
 HARMLESS = ('named', 'warned', 'counted', 'equal')
 """Verdicts about a set that is no fault of doctor's."""
 IOU = 0.5
-"""Of boxes of one object, above; a box may be imprecise."""
+"""IoU above which two boxes are one object; boxes may be imprecise."""
 KEPT = re.compile(r'(?:training keeps|it has) ([\d,]+) of ([\d,]+) object')
 """Doctor's count of objects."""
 
@@ -65,11 +65,11 @@ class Painted:
 
 @dataclass
 class Split:
-    """A set before and after it is spoilt.
+    """A set before and after it is corrupted.
 
     Attributes:
         name: 'train' or 'val'.
-        folder: Of `images` and of the annotation files.
+        folder: Parent of `images` and of the annotation files.
         truth: Objects by the stem of their image's name.
         coco: The parsed file.
         encoding: Makes bytes of its text.
@@ -188,9 +188,9 @@ class Seen:
     """An object as a head gets it.
 
     Attributes:
-        stem: Of the image's name.
-        name: Of its class.
-        box: In pixels of the image.
+        stem: Stem of the image's file name.
+        name: Name of its class.
+        box: Box in pixels of the image.
         fits: Whether pixels, mask and map agree with box and class.
     """
 
@@ -255,7 +255,7 @@ def what_scoring_says(
     """Metrics of the painted objects as predictions, and objects scored.
 
     Args:
-        config: Of the set.
+        config: Config of the set.
         truth: Painted objects, by the stem of their image's name.
     """
     loader = Runner.build_dataloader(config.val_dataloader, seed=0)

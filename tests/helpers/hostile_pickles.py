@@ -73,4 +73,4 @@ ATTACKS: dict[str, Callable[[pathlib.Path], Any]] = {
     'new-array': lambda path: Calls(np.ndarray, (1,), 'f8'),
     'array-class': lambda path: Calls(EMPTY[0], np.matrix, (0,), b'b'),
 }
-"""By name; each gets the file whose existence proves the harm."""
+"""Attacks by name; each gets the file whose existence proves the harm."""

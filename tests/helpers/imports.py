@@ -29,8 +29,8 @@ def imports(source: str, package: str) -> list[Import]:
     """All imports of a module.
 
     Args:
-        source: Of the module.
-        package: That the module is in, for relative imports.
+        source: Source text of the module.
+        package: Package of the module, for relative imports.
     """
     tree = ast.parse(source)
     own = names_of_ours(tree)

@@ -94,7 +94,7 @@ numbers = count()
 
 
 class Killed(BaseException):
-    """Ends a training without its cleaning up."""
+    """Ends a training without any clean-up."""
 
 
 class Killer(Hook):
@@ -176,8 +176,8 @@ def train(
     """The last checkpoint of a training.
 
     Args:
-        config: Of the training; it stays as it is.
-        work_dir: Of the training.
+        config: Config of the training; not changed.
+        work_dir: Work dir of the training.
         killer: Kills it.
         changes: Keys of the config that have other values.
     """

@@ -15,7 +15,7 @@ Objects = Sequence[tuple[Sequence[float], int]]
 """Boxes x1, y1, x2, y2 in pixels, each with its label."""
 OBJECTS: Objects = [((4, 4, 40, 60), 0), ((30, 12, 62, 45), 0)]
 HEAD_OBJECTS: Objects = [((4, 4, 40, 36), 0), ((20, 24, 60, 60), 2)]
-"""Of the classes of `head_config`, in an image of 64 x 64 pixels."""
+"""Objects of classes of `head_config`, in an image of 64 x 64 pixels."""
 
 
 def batches(objects: Objects) -> dict[str, tuple[Objects, Objects]]:

@@ -33,7 +33,7 @@ def read(path: str, *lab_variables: str | None) -> Config:
 
 
 def differences(ours: Any, theirs: Any, prefix: str = '') -> Iterator[str]:
-    """Dotted keys of what differs, as short as they tell."""
+    """The shortest dotted keys in which two configs differ."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         # mmengine notes a scope where a base's variable is used, or not.
         for key in {**ours, **theirs}.keys() - {'_scope_'}:

@@ -217,7 +217,7 @@ def test_broken_checkpoints_without_a_whole_one_are_refused(tmp_path):
 def test_weights_alone_are_no_checkpoint_to_resume_from(tmp_path):
     torch.save(dict(state_dict={}), tmp_path / 'iter_8-1a2b3c4d.pth')
     named = str(tmp_path / 'iter_8-1a2b3c4d.pth')
-    with pytest.raises(ValueError, match='load_from in place of resume'):
+    with pytest.raises(ValueError, match='load_from instead of resume'):
         train(noisy_config(), tmp_path, resume=True, load_from=named)
 
 

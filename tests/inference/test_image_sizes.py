@@ -14,7 +14,7 @@ from tests.helpers.image_files import annotations, write_image
 
 KEY = 'test_dataloader.dataset.pipeline.0'
 WIDTH, HEIGHT = 120, 90
-"""Of the stored pixels."""
+"""Size of the stored image."""
 
 
 @pytest.fixture

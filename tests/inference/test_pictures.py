@@ -71,7 +71,7 @@ def test_boxes_are_drawn_where_the_detector_sees_them(
 
 
 def test_a_class_that_is_a_colour_has_it():
-    """Of COCO's palette, which other data sets inherit, green is blue."""
+    """In COCO's palette, which other data sets inherit, it would be blue."""
     coco = CocoDataset.METAINFO
     names = ('Red', 'cat', 'green', *map(str, range(90)))
     red, cat, green, *others = class_palette(dict(coco, classes=names))

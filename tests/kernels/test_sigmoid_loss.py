@@ -201,7 +201,7 @@ def test_more_tiles_than_programs_and_many_partial_sums(
 
 @pytest.mark.parametrize('anchors', [20, 2**31 // 1203 + 20])
 def test_the_last_of_many_logits_count(device, anchors):
-    """Of more than 32 bits can number, too."""
+    """Also if 32 bits cannot number them."""
     if anchors > 20 and device.type != 'cuda':
         pytest.skip('only a GPU is fast enough')
     pred = torch.full(

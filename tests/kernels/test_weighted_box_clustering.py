@@ -381,7 +381,7 @@ def test_nothing_is_ever_nan(arguments, factor):
 
 
 def two_boxes(**changes):
-    """Of IoU 0.6."""
+    """Cluster two boxes of IoU 0.6."""
     boxes = double([[0, 0, 10, 10], [0, 0, 10, 6]])
     labels = torch.zeros(2, dtype=torch.long)
     given = dict(boxes=boxes, scores=double([0.9, 0.6]), labels=labels)

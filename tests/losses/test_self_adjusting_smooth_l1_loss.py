@@ -187,7 +187,12 @@ def test_gradcheck():
 def statistics_by_step(
     rank: int, steps: list[list[tuple[torch.Tensor, ...]]]
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Of a synchronised loss; `steps` has its arguments by step and rank."""
+    """Statistics of a synchronised loss, after each step.
+
+    Args:
+        rank: Rank of this process.
+        steps: Arguments of the loss, by step and rank.
+    """
     loss = SelfAdjustingSmoothL1Loss(sync=True)
     seen = []
     for step in steps:

@@ -101,7 +101,7 @@ def test_at_the_threshold_it_stays_a_negative(thr, weight):
 
 
 def test_predictions_are_looked_at_in_every_step():
-    """Of boxes that stay at their anchors some are near an object."""
+    """Some boxes that stay at their anchors are near an object."""
     head = build_head(mining=dict(type='PredictedIoUIgnore', iou_thr=0.3))
     features, sample = pyramid(1), data_sample(HEAD_OBJECTS)
     head.retina_reg.weight.data.zero_()

@@ -121,7 +121,7 @@ def edited(file: Path, to: Path, path: str, value: Any) -> str:
 
 @pytest.fixture(scope='module')
 def saved(tmp_path_factory):
-    """Of the second step of a training."""
+    """The checkpoint of the second step of a training."""
     work_dir = tmp_path_factory.mktemp('saved')
     train(noisy_config(), work_dir, Killer('before_train_iter', 3))
     return work_dir / 'iter_2.pth'

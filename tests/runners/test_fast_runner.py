@@ -36,7 +36,7 @@ def config() -> Config:
 
 @pytest.fixture
 def capability(monkeypatch) -> None:
-    """Of a GPU that is not there."""
+    """Pretend that there is a GPU of compute capability 8.0."""
     monkeypatch.setattr(
         torch.cuda, 'get_device_capability', lambda *device: (8, 0)
     )

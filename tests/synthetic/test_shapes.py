@@ -33,7 +33,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def hue_and_saturation(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of an RGB image, in degrees and in [0, 1]."""
+    """Hue in degrees and saturation in [0, 1] of an RGB image."""
     hsv = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2HSV)
     return hsv[..., 0], hsv[..., 1]
 
