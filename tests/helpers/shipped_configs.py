@@ -5,14 +5,12 @@ import os
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from torch import nn
 
 import mmdet_retina_plus
 from tests.helpers.samples import Objects, data_sample
@@ -65,20 +63,11 @@ def shrink(config: Config) -> None:
 def build_detector(config: Config) -> BaseDetector:
     """A config's detector, initialised without a download."""
     config.model.backbone.init_cfg = None
-    with (
-        # `init_weights` replaces torch's own, which take half of the time.
-        patch.object(nn.Conv2d, 'reset_parameters', zero),
-        # As a runner does, for what has no base in mmdet that names its scope.
-        DefaultScope.overwrite_default_scope(config.default_scope),
-    ):
+    # As a runner does, for what has no base in mmdet that names its scope.
+    with DefaultScope.overwrite_default_scope(config.default_scope):
         detector = MODELS.build(config.model)
     detector.init_weights()
     return detector.train()
-
-
-def zero(layer: nn.Conv2d) -> None:
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)
 
 
 def check_step(detector: BaseDetector, batch: Sequence[Objects]) -> None:
