@@ -24,6 +24,17 @@ HALF = 0.5
 PRETRAINED = ('model.backbone.pretrained', 'model.pretrained')
 
 
+def read(path: str) -> Mapping:
+    """Read a checkpoint on the CPU.
+
+    Raises:
+        Exception: Any, from pickle and zipfile.
+    """
+    from mmengine.runner import CheckpointLoader
+
+    return CheckpointLoader.load_checkpoint(path, 'cpu', 'silent')
+
+
 def compare_weights(
     key: str,
     path: str,
@@ -43,7 +54,6 @@ def compare_weights(
         converts: `convert_weights` of a backbone that can read checkpoints
             of other libraries; None: it cannot.
     """
-    from mmengine.runner import CheckpointLoader
     from torch import is_tensor
     from torch.nn.modules.utils import (
         consume_prefix_in_state_dict_if_present as strip,
@@ -59,7 +69,7 @@ def compare_weights(
             )
         ]
     try:
-        loaded = CheckpointLoader.load_checkpoint(path, 'cpu', 'silent')
+        loaded = read(path)
         if converts is not None and 'state_dict' not in loaded:
             loaded = {'state_dict': loaded.get('model', loaded)}
         weights = dict(loaded.get('state_dict', loaded))
@@ -299,22 +309,24 @@ def check_weights(
         )
     if is_local(path):
         found = compare_weights('load_from', path, model)
-        if not any_error(found):
-            found += check_saved_classes(cfg, path)
-            found += check_saved_statistics(cfg, path)
+        loaded = None if any_error(found) else read(path)
+        if loaded is not None:
+            found += check_saved_classes(cfg, path, loaded)
+            found += check_saved_statistics(cfg, path, loaded)
         if cfg.get('resume') is True:
             found = resumed(found)
-            if not any_error(found):
-                found += check_resumed_from(cfg, path)
+            if loaded is not None and not any_error(found):
+                found += check_resumed_from(cfg, path, loaded)
         findings += found
     elif path is None and cfg.get('resume') is True:
         stem = Path(config or '').stem
         folder = cfg.get('work_dir') or os.path.join('work_dirs', stem)
         last = Path(folder, 'last_checkpoint')
         if last.is_file():
-            found = compare_weights('resume', last.read_text().strip(), model)
+            path = last.read_text().strip()
+            found = compare_weights('resume', path, model)
             if not any_error(found):
-                found += check_resumed_from(cfg, last.read_text().strip())
+                found += check_resumed_from(cfg, path, read(path))
             findings += found
         else:
             findings.append(

@@ -18,16 +18,16 @@ from .preprocessor_settings import KEY, are_numbers, loads_rgb
 from .schedules import length_of, schedules_of
 
 
-def check_resumed_from(cfg: Mapping, path: str) -> list[Finding]:
+def check_resumed_from(
+    cfg: Mapping, path: str, loaded: Mapping
+) -> list[Finding]:
     """Check where training resumes against its length.
 
     Args:
         cfg: Config of the run, with `resume=True`.
-        path: Readable checkpoint file.
+        path: Checkpoint file.
+        loaded: Its contents.
     """
-    from mmengine.runner import CheckpointLoader
-
-    loaded = CheckpointLoader.load_checkpoint(path, 'cpu', 'silent')
     file, length = os.path.basename(path), length_of(cfg, None)
     given = loaded.get('meta') or {}
     epoch, step = given.get('epoch'), given.get('iter')
@@ -152,16 +152,16 @@ def kept_schedules(cfg: Mapping, saved: Any) -> list[str]:
     return kept
 
 
-def check_saved_classes(cfg: Mapping, path: str) -> list[Finding]:
+def check_saved_classes(
+    cfg: Mapping, path: str, loaded: Mapping
+) -> list[Finding]:
     """Report a checkpoint with the same classes in another order.
 
     Args:
         cfg: Config of the run.
-        path: Readable checkpoint file.
+        path: Checkpoint file.
+        loaded: Its contents.
     """
-    from mmengine.runner import CheckpointLoader
-
-    loaded = CheckpointLoader.load_checkpoint(path, 'cpu', 'silent')
     theirs = list(part(loaded, 'meta.dataset_meta').get('classes') or ())
     data = datasets_in(part(cfg, 'train_dataloader').get('dataset'))
     ours = next((part(x, 'metainfo').get('classes') for x in data), None) or ()
@@ -184,16 +184,16 @@ UNLIKE = 10
 """Ratio of two `std` that statistics of other images do not reach."""
 
 
-def check_saved_statistics(cfg: Mapping, path: str) -> list[Finding]:
+def check_saved_statistics(
+    cfg: Mapping, path: str, loaded: Mapping
+) -> list[Finding]:
     """Report a checkpoint trained with another channel order or range.
 
     Args:
         cfg: Config of the run.
-        path: Readable checkpoint file.
+        path: Checkpoint file.
+        loaded: Its contents.
     """
-    from mmengine.runner import CheckpointLoader
-
-    loaded = CheckpointLoader.load_checkpoint(path, 'cpu', 'silent')
     theirs = saved_preprocessor(str(part(loaded, 'meta').get('cfg') or ''))
     ours = part(cfg, KEY)
     changed: dict[str, Any] = {}
