@@ -11,7 +11,9 @@ import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from mmdet.structures.mask import BitmapMasks
 from rich.console import Console
 from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
@@ -111,6 +113,16 @@ def peak_bytes(function: Callable[[], object], device: torch.device) -> int:
             alive += event.nbytes()
             peak = max(peak, alive)
     return peak + numpy_peak
+
+
+def box_masks(boxes: torch.Tensor, shape: tuple[int, int]) -> BitmapMasks:
+    """Masks that fill boxes (N, 4) in an image of ``shape``."""
+    masks = np.zeros((len(boxes), *shape), np.uint8)
+    for mask, (left, top, right, bottom) in zip(
+        masks, boxes.int().tolist(), strict=True
+    ):
+        mask[top:bottom, left:right] = 1
+    return BitmapMasks(masks, *shape)
 
 
 def print_table(

@@ -14,13 +14,18 @@ import click
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 import mmdet_retina_plus
-from benchmarks.harness import Measurement, describe, measure, print_table
+from benchmarks.harness import (
+    Measurement,
+    box_masks,
+    describe,
+    measure,
+    print_table,
+)
 
 CONFIG = 'retinamask_r50_fpn_1x'
 ORIGINAL, SHAPE = (480, 640), (800, 1067)
@@ -56,11 +61,6 @@ def scene(device: str) -> tuple[Tensor, DetDataSample, InstanceData]:
     corner = torch.rand(OBJECTS, 2, generator=generator) * 400
     side = 64 + torch.rand(OBJECTS, 2, generator=generator) * 300
     boxes = torch.cat([corner, corner + side], dim=1)
-    masks = torch.zeros(OBJECTS, *SHAPE, dtype=torch.uint8)
-    for mask, (left, top, right, bottom) in zip(
-        masks, boxes.int().tolist(), strict=True
-    ):
-        mask[top:bottom, left:right] = 1
     sample = DetDataSample(
         metainfo=dict(
             img_shape=SHAPE,
@@ -73,7 +73,7 @@ def scene(device: str) -> tuple[Tensor, DetDataSample, InstanceData]:
     sample.gt_instances = InstanceData(
         bboxes=boxes.to(device),
         labels=torch.arange(OBJECTS, device=device),
-        masks=BitmapMasks(masks.numpy(), *SHAPE),
+        masks=box_masks(boxes, SHAPE),
     )
     sample.ignored_instances = InstanceData(
         bboxes=torch.zeros(0, 4, device=device)

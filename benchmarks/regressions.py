@@ -70,7 +70,9 @@ def serve(threads: int) -> None:
     torch.manual_seed(0)
     for name, call in workloads():
         print(name, file=answers, flush=True)
-        for _ in iter(sys.stdin.readline, 'next\n'):
+        for line in sys.stdin:
+            if line == 'next\n':
+                break
             begin = time.perf_counter()
             call()
             elapsed = time.perf_counter() - begin
@@ -90,10 +92,20 @@ class Side:
         )
 
     def ask(self, question: str) -> str:
-        """Send a line, if not empty, and return the answer."""
+        """Send a line, if not empty, and return the answer.
+
+        Returns:
+            '' after the last call.
+
+        Raises:
+            ClickException: The process failed.
+        """
         assert self.process.stdin and self.process.stdout
         self.process.stdin.write(question)
-        return self.process.stdout.readline().strip()
+        answer = self.process.stdout.readline()
+        if not answer and self.process.wait():
+            raise click.ClickException('a side stopped with the error above')
+        return answer.strip()
 
 
 def row(name: str, times: list[tuple[float, float]]) -> list[str]:

@@ -12,10 +12,8 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from unittest.mock import patch
 
-import numpy as np
 import torch
 from mmdet.structures import DetDataSample
-from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.structures import InstanceData
@@ -23,7 +21,7 @@ from torch.profiler import ProfilerActivity, profile
 
 import mmdet_retina_plus
 from benchmarks.assigners import HEIGHT, WIDTH
-from benchmarks.harness import measure
+from benchmarks.harness import box_masks, measure
 from benchmarks.mask_branch import OBJECTS, spread_scores
 from benchmarks.training import STOCK
 from mmdet_retina_plus.runners.fast_runner import autocast_settings
@@ -310,11 +308,6 @@ def random_batch(
         noise = torch.rand(OBJECTS, 4, generator=generator)
         corner, side = noise[:, :2] * 0.6, 0.05 + 0.35 * noise[:, 2:]
         boxes = torch.cat([corner * scale, (corner + side) * scale], dim=1)
-        masks = np.zeros((OBJECTS, height, width), np.uint8)
-        for mask, (x1, y1, x2, y2) in zip(
-            masks, boxes.int().tolist(), strict=True
-        ):
-            mask[y1:y2, x1:x2] = 1
         sample = DetDataSample(
             metainfo=dict(
                 img_shape=shape,
@@ -327,7 +320,7 @@ def random_batch(
         sample.gt_instances = InstanceData(
             bboxes=boxes.to(device),
             labels=torch.arange(OBJECTS, device=device),
-            masks=BitmapMasks(masks, height, width),
+            masks=box_masks(boxes, shape),
         )
         sample.ignored_instances = InstanceData(
             bboxes=torch.zeros(0, 4, device=device)
