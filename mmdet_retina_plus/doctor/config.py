@@ -55,8 +55,8 @@ from .findings import (
 )
 from .frames import check_frames
 from .image_files import Look, Track
-from .inheritance import check_variables
-from .loader_settings import check_learning_rate
+from .inheritance import check_lost, check_variables
+from .loader_settings import check_learning_rate, check_small_batch
 from .mirrors import check_mirrors
 from .model import (
     blank_samples,
@@ -144,8 +144,13 @@ def check_config(
     findings = guarded(check_registration, values, cfg.text)
     findings += guarded(check_old_keys, values, cfg.text)
     findings += guarded(run_parts.check_keys, values, cfg.text)
-    findings += guarded(check_variables, cfg.filename, values)
-    findings += guarded(check_learning_rate, cfg.filename, values)
+    for check_file in (
+        check_variables,
+        check_lost,
+        check_learning_rate,
+        check_small_batch,
+    ):
+        findings += guarded(check_file, cfg.filename, values)
     findings += guarded(check_options, options)
     ignored = unread_settings.misplaced(values)
     findings += ignored.values()
