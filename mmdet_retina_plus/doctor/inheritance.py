@@ -20,6 +20,8 @@ from mmdet_retina_plus.common.text import some
 from .findings import Finding, Level
 
 BASE = '_base_'
+SHORT = 100
+"""Length of a hook's code that a fix repeats, in characters."""
 
 
 def bases_of(file: str) -> list[str]:
@@ -213,23 +215,33 @@ def check_lost(file: str, cfg: Mapping) -> list[Finding]:
 
 
 def lost_hooks(old: Mapping, cfg: Mapping) -> list[Finding]:
-    def names(cfg: Mapping) -> list[str]:
-        hooks = cfg.get('custom_hooks') or ()
-        return [kind(x) for x in hooks if isinstance(x, Mapping)]
-
-    lost = [x for x in names(old) if x not in names(cfg)]
+    before, now = hooks_in(old), hooks_in(cfg)
+    lost = [at for at, x in enumerate(before) if x not in now]
     if not lost:
         return []
+    kept = [f'_base_.custom_hooks[{at}]' for at in lost]
+    if len(lost) == len(before):
+        kept = ['*_base_.custom_hooks']
+    texts = [one_line(x) for x in cfg.get('custom_hooks') or ()]
+    own = [
+        text if len(text) < SHORT else f'your {name}'
+        for text, name in zip(texts, now, strict=True)
+    ]
     return [
         Finding(
             'warning',
             'custom_hooks',
-            f'the list replaces that of the base, which has {some(lost)} as '
-            'well',
-            'custom_hooks=[*_base_.custom_hooks, …], with the own hooks in '
-            'place of …',
+            'the list replaces that of the base, which has '
+            f'{some([before[at] for at in lost])} as well',
+            f'custom_hooks=[{", ".join([*kept, *own])}]',
         )
     ]
+
+
+def hooks_in(cfg: Mapping) -> list[str]:
+    """Names of the classes of `custom_hooks`."""
+    hooks = cfg.get('custom_hooks') or ()
+    return [kind(x) for x in hooks if isinstance(x, Mapping)]
 
 
 def lost_clipping(old: Mapping, cfg: Mapping) -> list[Finding]:

@@ -3,6 +3,7 @@
 import pytest
 from mmengine.config import Config
 
+from mmdet_retina_plus.doctor.hook_settings import check_mixing
 from mmdet_retina_plus.doctor.inheritance import check_lost, check_variables
 from mmdet_retina_plus.doctor.loader_settings import (
     check_learning_rate,
@@ -197,3 +198,32 @@ MINE = "dict(type='NumClassCheckHook')"
 def test_what_a_list_or_a_deletion_takes_from_the_base(inherit, texts, lost):
     found = check_lost(*inherit(*texts))
     assert [lost in x.message for x in found] == [True] * bool(lost)
+
+
+def of_yolox(steps, *hooks, detector='YOLOX'):
+    dataset = {'pipeline': [{'type': x} for x in steps]}
+    return {
+        'model': {'type': detector},
+        'train_dataloader': {'dataset': dataset},
+        'custom_hooks': list(hooks),
+    }
+
+
+SWITCH = {'type': 'YOLOXModeSwitchHook'}
+
+
+@pytest.mark.parametrize(
+    ('cfg', 'fix'),
+    [
+        (of_yolox(['Mosaic']), 'YOLOXModeSwitchHook'),
+        (of_yolox(['CachedMosaic'], detector='RTMDet'), 'PipelineSwitchHook'),
+        (of_yolox(['YOLOXMixUp'], SWITCH), "'YOLOXMixUp')"),
+        (of_yolox(['Mosaic', 'MixUp'], SWITCH), ''),
+        (of_yolox(['CachedMosaic'], {'switch_pipeline': []}), ''),
+        (of_yolox(['RandomFlip']), ''),
+        (of_yolox(['Mosaic'], detector='FCOS'), ''),
+    ],
+)
+def test_images_that_are_mixed_until_training_ends(cfg, fix):
+    found = check_mixing(cfg)
+    assert [fix in x.fix for x in found] == [True] * bool(fix)
