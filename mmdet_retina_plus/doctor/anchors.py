@@ -323,11 +323,7 @@ def best_factor(
 
 
 def times(factor: float) -> str:
-    return (
-        f'{factor:g} times as large'
-        if factor > 1
-        else (f'1/{1 / factor:g} as large')
-    )
+    return f'{factor:g} times' if factor > 1 else f'1/{1 / factor:g}'
 
 
 def resized_anchors(generator: Any, key: str, factor: float) -> str:
