@@ -126,6 +126,42 @@ def check_scales(
     ]
 
 
+STRETCHED, KEPT = 1.8, 1.3
+"""Ratio of the factors of width and height from which objects are distorted,
+and up to which they are not."""
+
+
+def check_stretch(splits: Sequence[Split]) -> list[Finding]:
+    """Report width and height exchanged in `scale` of all pipelines."""
+    findings = []
+    for split in splits:
+        steps = [
+            (at, x) for at, x in enumerate(split.pipeline) if is_resize(x)
+        ]
+        if len(steps) != 1 or steps[0][1].get('keep_ratio', False):
+            continue
+        at, step = steps[0]
+        scale = middle_scale(step)
+        if scale is None or not len(split.images):
+            continue
+        sides = split.image_sizes
+
+        def distortion(scale: Sequence[float], sides: Any = sides) -> float:
+            ratio = np.log(np.array(scale) / sides) @ np.array([1, -1])
+            return float(np.exp(np.median(np.abs(ratio))))
+
+        turned = tuple(scale)[::-1]
+        if distortion(scale) < STRETCHED or distortion(turned) > KEPT:
+            continue
+        findings += split.warn(
+            f'scale={tuple(scale)} of {kind(step)} is (width, height), and '
+            f'distorts the images, which mostly have {sides[0, 0]:.0f} x '
+            f'{sides[0, 1]:.0f} pixels, by {distortion(scale):.1f}',
+            f'{split.key}.pipeline.{at}.scale={turned}',
+        )
+    return findings
+
+
 KEEP_SIZE = (
     'LoadImageFromFile',
     'LoadAnnotations',

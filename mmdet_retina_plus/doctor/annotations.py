@@ -14,6 +14,7 @@ from mmdet_retina_plus.common.config_tree import kind
 from mmdet_retina_plus.common.numbers import is_number
 from mmdet_retina_plus.common.text import clause, quantity, some, verb
 
+from .box_extent import check_scraps
 from .box_formats import check_box_format
 from .categories import (
     check_classes,
@@ -307,6 +308,7 @@ CHECKS = (
     check_boxes,
     check_duplicates,
     check_rotation,
+    check_scraps,
     check_scoring,
     check_subset,
     check_mode,

@@ -1,6 +1,6 @@
 """Check settings of assigner and sampler that silently harm training."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmdet_retina_plus.common.config_tree import (
@@ -131,6 +131,16 @@ def wrong_thresholds(key: str, assigner: Mapping) -> list[Finding]:
                 f'{key}.pos_iou_thr=0.5 {key}.neg_iou_thr=0.4',
             )
         ]
+    if isinstance(negative, tuple) and is_gap(positive, negative):
+        return [
+            Finding(
+                'warning',
+                'assigner',
+                f'neg_iou_thr={tuple(negative)} ignores anchors with an IoU '
+                f'below {negative[0]}: the background is never learnt',
+                f'{key}.neg_iou_thr={negative[1]}',
+            )
+        ]
     if not (is_number(positive) and is_number(negative)):
         return []
     # An int has its own finding.
@@ -154,6 +164,16 @@ def wrong_thresholds(key: str, assigner: Mapping) -> list[Finding]:
             f'{key}.pos_iou_thr=0.5 {key}.neg_iou_thr=0.4',
         )
     ]
+
+
+def is_gap(positive: Any, negative: Sequence) -> bool:
+    """Whether a range of negatives starts above 0 and ends at positives."""
+    return (
+        len(negative) == 2
+        and all(map(is_number, negative))
+        and negative[0] > 0
+        and not (is_number(positive) and negative[1] > positive)
+    )
 
 
 def check_numbers(cfg: Mapping) -> list[Finding]:
@@ -311,7 +331,60 @@ def are_pairs(ranges: Any) -> bool:
     )
 
 
+def check_costs(cfg: Mapping) -> list[Finding]:
+    """Report costs of classes that read scores in another way than the loss.
+
+    Losses with a sigmoid go with FocalLossCost, those with a softmax with
+    ClassificationCost.
+    """
+    loss = part(cfg, 'model.bbox_head.loss_cls')
+    key = f'{KEY}.match_costs'
+    costs = part(cfg, KEY).get('match_costs') or ()
+    sigmoid = bool(loss.get('use_sigmoid', False))
+    if not isinstance(costs, list | tuple):
+        return []
+    return [
+        Finding(
+            'warning',
+            'assigner',
+            f'{kind(cost)} reads scores through a {read}, but '
+            f'use_sigmoid={sigmoid} of {kind(loss)}: predictions are matched '
+            'by other scores than are trained',
+            f"{key}.{at}=dict(type='{right}', weight={cost.get('weight', 1)})",
+        )
+        for at, cost in enumerate(costs)
+        for wrong, read, right in [
+            ('ClassificationCost', 'softmax', 'FocalLossCost')
+            if sigmoid
+            else ('FocalLossCost', 'sigmoid', 'ClassificationCost')
+        ]
+        if kind(cost) == wrong and loss
+    ]
+
+
+def check_roi_levels(cfg: Mapping) -> list[Finding]:
+    """Report boxes of all sizes that are pooled from one level of several."""
+    key = 'model.roi_head.bbox_roi_extractor.featmap_strides'
+    strides = part(cfg, key.rpartition('.')[0]).get('featmap_strides')
+    levels = part(cfg, 'model.neck').get('num_outs')
+    if not (is_number(levels) and levels > 2 and isinstance(strides, list)):
+        return []
+    if len(strides) != 1 or not is_number(strides[0]):
+        return []
+    return [
+        Finding(
+            'warning',
+            'bbox_roi_extractor',
+            f'featmap_strides={strides} pools boxes of all sizes from one of '
+            f'{levels} levels',
+            f'{key}=[4,8,16,32]',
+        )
+    ]
+
+
 CHECKS = (
+    check_costs,
+    check_roi_levels,
     check_misfits,
     check_ranges,
     check_negative_threshold,

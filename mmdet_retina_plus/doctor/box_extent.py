@@ -23,6 +23,13 @@ HIGH = 0.99
 """Quantile used as a robust maximum."""
 ONE_SIDED = 8
 """Boxes near one side and none near the other; by chance 1 in 256."""
+SPECK, SLIVER = 4, 8
+"""Sides in pixels below which a box is a stray click, or a cut-off strip."""
+THIN = 4
+"""Ratio of the sides from which a box at the border is a strip."""
+RARE, COMMON, REST = 0.02, 0.05, 10
+"""Fractions of clicks and of strips from which they are reported, and ratio of
+the size of most boxes to a click."""
 UNLESS = 'unless --show shows boxes on their objects'
 CENTRE = (
     'bbox is [centre x, centre y, width, height]',
@@ -128,3 +135,42 @@ def small(
         f'{factors} (width and height of the images over those that the '
         f'boxes were drawn at), {UNLESS}',
     )
+
+
+def check_scraps(split: Split) -> list[Finding]:
+    """Report stray clicks, and strips that cutting into tiles left."""
+    numbers, sizes = numbers_and_sizes(split)
+    whole = (numbers[:, 2:] > 0).all(axis=1)
+    numbers, sizes = numbers[whole], sizes[whole]
+    if len(numbers) < ENOUGH:
+        return []
+    long = numbers[:, 2:].max(axis=1)
+    specks = long < SPECK
+    begins, ends = numbers[:, :2], numbers[:, :2] + numbers[:, 2:]
+    beside = (begins <= 1) | (ends >= sizes - 1)
+    narrow = numbers[:, 2:] < np.minimum(SLIVER, long / THIN)[:, None]
+    strips = (beside & narrow).any(axis=1)
+    inside = (narrow & ~beside).any(axis=1)
+    findings = []
+    # Sets of small objects have boxes of all sizes in between.
+    between = (long >= SPECK) & (long < 2 * SPECK)
+    if (
+        specks.mean() > RARE
+        and specks.sum() > 2 * between.sum()
+        and np.median(long) > REST * SPECK / 2
+    ):
+        findings += split.warn(
+            f'{clause(int(specks.sum()), "box", "have")} at most '
+            f'{SPECK - 1} pixels, the median {np.median(long):.0f}: stray '
+            'clicks, or specks of masks',
+            f'delete objects of less than {SPECK} pixels from the annotation '
+            'file',
+        )
+    if strips.mean() > COMMON and strips.sum() > 2 * inside.sum():
+        findings += split.warn(
+            f'{clause(int(strips.sum()), "box", "are")} strips of less than '
+            f'{SLIVER} pixels at the borders of images, as cutting into '
+            'tiles leaves them',
+            'delete objects of which a tile has less than a third of the area',
+        )
+    return findings

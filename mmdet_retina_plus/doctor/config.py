@@ -20,7 +20,7 @@ from . import (
     unread_settings,
     weights,
 )
-from .anchors import check_batch_scales, check_scales
+from .anchors import check_batch_scales, check_scales, check_stretch
 from .balance import check_balance
 from .categories import check_parts, check_unused_classes
 from .checkpoints import check_weights
@@ -362,6 +362,7 @@ def check_model(
     if samples.get('train') != []:
         findings += guarded(check_priors, cfg, model, data.splits)
         findings += guarded(check_scales, data.splits, samples)
+        findings += guarded(check_stretch, data.splits)
         findings += guarded(check_batch_scales, values, samples)
     channels = guarded(check_channels, samples)
     pipelines = [x for x in known if x.subject.endswith('dataset.pipeline')]

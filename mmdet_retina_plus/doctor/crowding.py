@@ -20,6 +20,9 @@ OVERLAPPING = 0.05
 """Fraction of objects that may overlap by more than NMS allows."""
 RECALLS = np.linspace(0, 1, 101)
 """Recall thresholds of pycocotools."""
+FEWEST, MOST_FULL, PEAK = 5, 0.8, 3
+"""Minimum number and maximum fraction of images with the largest number of
+objects, and ratio to those with nearly as many, if a limit caused it."""
 LIMITS = ('model.test_cfg', 'model.test_cfg.rcnn')
 """Keys of the parts that have `max_per_img`."""
 
@@ -61,11 +64,31 @@ def check_crowding(cfg: Mapping, splits: Sequence[Split]) -> list[Finding]:
         if not (split.usable.any() and len(split.classes)):
             continue
         findings += beyond_queries(cfg, split)
+        findings += at_a_limit(split)
         if split.scored:
             findings += beyond_results(cfg, split)
             findings += beyond_metric(cfg, split)
             findings += beyond_suppression(cfg, split)
     return findings
+
+
+def at_a_limit(split: Split) -> list[Finding]:
+    """Report objects that an export left out beyond a number per image."""
+    numbers, _ = numbers_in(split, by_class=False)
+    most = int(numbers.max())
+    full, near = (numbers == most).sum(), (numbers >= 0.8 * most).sum()
+    round_number = most >= 10 and most % 5 == 0
+    # Generated sets have one number in all images.
+    if not round_number or not FEWEST <= full < MOST_FULL * len(numbers):
+        return []
+    if full < PEAK * (near - full):
+        return []
+    return split.warn(
+        f'{quantity(int(full), "image")} have exactly {most} objects, and '
+        'none has more: an export may have left out the others, which are '
+        'then background',
+        f'export the annotations again, without a limit of {most} per image',
+    )
 
 
 def beyond_results(cfg: Mapping, split: Split) -> list[Finding]:

@@ -206,6 +206,11 @@ Reader = Callable[[str], tuple[str, str] | None]
 """Turns the text of an error into a problem and its fix."""
 PHRASES = (
     (
+        'selected index k out of range',
+        'model.test_cfg.max_per_img of at most num_queries, or num_queries * '
+        'num_classes for a sigmoid',
+    ),
+    (
         'only support by_epoch=True',
         '{key} without by_epoch: ReduceOnPlateauLR steps after each '
         'validation, in loops of iterations too',

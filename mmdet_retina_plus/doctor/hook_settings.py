@@ -156,6 +156,26 @@ def check_process(cfg: Mapping) -> list[Finding]:
     return findings
 
 
+def check_teacher(cfg: Mapping) -> list[Finding]:
+    """Report a teacher that keeps its initial weights."""
+    from mmdet.models import SemiBaseDetector
+    from mmdet.registry import MODELS
+
+    built = MODELS.module_dict.get(kind(part(cfg, 'model')))
+    if not (isinstance(built, type) and issubclass(built, SemiBaseDetector)):
+        return []
+    if any(kind(x) == 'MeanTeacherHook' for x in hooks_of(cfg).values()):
+        return []
+    return [
+        Finding(
+            'error',
+            'custom_hooks',
+            'no MeanTeacherHook: the teacher keeps its initial weights',
+            "custom_hooks=[…, dict(type='MeanTeacherHook')]",
+        )
+    ]
+
+
 MIXED = ('Mosaic', 'MixUp')
 """Ends of the names of transforms that mix images."""
 SKIPPED = ('Mosaic', 'RandomAffine', 'MixUp')
@@ -250,5 +270,6 @@ CHECKS = (
     check_absent_hooks,
     check_process,
     check_seed,
+    check_teacher,
     check_tta,
 )

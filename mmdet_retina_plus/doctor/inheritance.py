@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,8 @@ def check_variables(file: str, cfg: Mapping) -> list[Finding]:
     bases = bases_of(file)
     assigned, used = own_variables(file) if bases else (set(), set())
     read = {*parts_read(), *READ_BY_MMDET}
+    if part(cfg, 'model.data_preprocessor'):
+        read -= {'data_preprocessor'}  # The runner reads it of the model.
     lonely = sorted((assigned - used - read) & cfg.keys())
     if not lonely:
         return []
@@ -111,15 +113,37 @@ def check_variables(file: str, cfg: Mapping) -> list[Finding]:
     findings = []
     for name in lonely:
         now, before = without_scopes(cfg[name]), without_scopes(old.get(name))
+        places = list(dotted_items(settings))
+        if before is None:
+            findings += unread(name, now, places)
         if before is None or before == now:
             continue
-        places = list(dotted_items(settings))
         kept = [key for key, value in places if same(name, key, value, before)]
         if kept and not any(same(name, key, x, now) for key, x in places):
             # A number may have the same name and value by chance.
             level: Level = 'warning' if is_number(now) else 'error'
             findings.append(unused(level, name, outermost(kept)))
     return findings
+
+
+def unread(
+    name: str, now: Any, places: Sequence[tuple[str, Any]]
+) -> list[Finding]:
+    """Report a new variable that has the name of settings, but no effect.
+
+    Args:
+        name: Variable that nothing reads.
+        now: Its value.
+        places: Dotted keys and values of the settings that are read.
+    """
+    named = [x for x in places if x[0].rpartition('.')[2] == name]
+    alike = [key for key, x in named if type(x) is type(now)]
+    if not alike or any(x == now for _, x in named):
+        return []
+    message = f'nothing reads this {name}: {some(alike)} '
+    message += f'{"has" if len(alike) == 1 else "have"} another value'
+    fix = ' and '.join(f'{key}={name}' for key in alike)
+    return [Finding('warning', name, message, fix)]
 
 
 def same(name: str, key: str, value: Any, wanted: Any) -> bool:

@@ -140,6 +140,32 @@ def check_pixel_losses(cfg: Mapping) -> list[Finding]:
     ]
 
 
+def check_box_classifier(cfg: Mapping) -> list[Finding]:
+    """Report a sigmoid loss of a RoI head that predicts with a softmax."""
+    from mmdet.models import BBoxHead, ConvFCBBoxHead
+    from mmdet.registry import MODELS
+
+    findings = []
+    for path, key, head in heads(cfg):
+        built = MODELS.module_dict.get(kind(head))
+        loss = part(head, 'loss_cls')
+        softmax = built is BBoxHead or (
+            isinstance(built, type) and issubclass(built, ConvFCBBoxHead)
+        )
+        # Other losses may define their own channels and scores.
+        plain = kind(loss) in ('CrossEntropyLoss', 'FocalLoss')
+        if softmax and plain and setting(loss, 'use_sigmoid', False):
+            message = 'trained with a sigmoid, but predicted with a softmax '
+            message += 'over classes and background'
+            fix = (
+                f"{path}.loss_cls=dict(_delete_=True, type='CrossEntropyLoss'"
+            )
+            fix += ', use_sigmoid=False, loss_weight=1.0)'
+            found = Finding('warning', f'{key}.loss_cls', message, fix)
+            findings.append(found)
+    return findings
+
+
 SMALL = 0.1
 """Loss weight above which errors in pixels dominate the class loss."""
 
@@ -353,4 +379,5 @@ CHECKS = (
     check_pixel_losses,
     check_start,
     check_class_weights,
+    check_box_classifier,
 )

@@ -47,6 +47,11 @@ def check_mask_loading(cfg: Mapping) -> list[Finding]:
         key = f'{name}_evaluator'
         metrics = [x.get('metric') for x in walk(cfg.get(key))]
         scored = any('segm' in metric for metric in metrics if metric)
+        types = {kind(x) for x in walk(cfg.get(key)) if kind(x)}
+        if types == {'CocoMetric'} and not scored and predicts_masks(cfg):
+            message = 'masks are predicted, but never scored'
+            fix = f"{key}.metric=['bbox','segm']"
+            findings.append(Finding('warning', key, message, fix))
         if scored and is_retina(cfg) and not predicts_masks(cfg):
             message = 'scores masks, which the detector does not predict'
             fix = f"{key}.metric='bbox'"

@@ -19,8 +19,8 @@ DECAYS = {
     'AdamW': (0.5, 0.05),
 }
 """Highest plausible weight decay, and the default."""
-SHORT = 0.01
-"""Gradient norm below which SGD learns nothing."""
+SHORT = 0.5
+"""Gradient norm below which SGD hardly learns; recipes have 10 or more."""
 VANISH = 0.001
 """Fraction lost per step above which weights vanish."""
 DTYPES = ('float16', 'bfloat16', 'float32', 'float64')
@@ -60,6 +60,12 @@ def check_rate(cfg: Mapping) -> list[Finding]:
         message = f'lr={rate} is too high for {name}, so losses grow'
     elif rate < low:
         message = f'lr={rate} is too low for {name} to learn'
+    elif is_of_adam(cfg, rate):
+        message = f'lr={rate} is a rate of AdamW: with SGD most recipes of '
+        message += 'this detector have 0.01 to 0.02, for batches of 16'
+        batch = part(cfg, 'train_dataloader').get('batch_size')
+        usual = 0.01 * (batch if is_number(batch) else 16) / 16
+        return [Finding('warning', KEY, message, f'{KEY}.lr={usual:g}')]
     else:
         return []
     with suppress(ValueError, TypeError):
@@ -67,6 +73,31 @@ def check_rate(cfg: Mapping) -> list[Finding]:
     may_be = is_number(rate) and rate > 0
     level: Any = 'warning' if may_be else 'error'
     return [Finding(level, KEY, message, f'{KEY}.lr={usual}')]
+
+
+OF_ADAM = 2e-4
+"""Highest learning rate that is more likely meant for AdamW."""
+DETECTORS = (
+    'ATSS',
+    'CascadeRCNN',
+    'FCOS',
+    'FasterRCNN',
+    'GFL',
+    'MaskRCNN',
+    'RetinaNet',
+    'RetinaPlus',
+)
+"""Detectors whose recipes have a rate of 0.01 or more, for 16 images."""
+
+
+def is_of_adam(cfg: Mapping, rate: float) -> bool:
+    """Whether SGD has a rate of AdamW, unless a detector is fine-tuned."""
+    return (
+        kind(part(cfg, KEY)) == 'SGD'
+        and rate <= OF_ADAM
+        and kind(part(cfg, 'model')) in DETECTORS
+        and not cfg.get('load_from')
+    )
 
 
 def check_optimizer_options(cfg: Mapping) -> list[Finding]:

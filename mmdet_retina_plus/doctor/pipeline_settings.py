@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 from mmdet_retina_plus.common.config_tree import (
@@ -164,6 +165,26 @@ def filters_of(config: Mapping) -> list[str]:
     return re.findall(r"filter_cfg\.get\('(\w+)'", source_of(built))
 
 
+def check_mosaic_border(cfg: Mapping) -> list[Finding]:
+    """Report a border that does not undo the doubled size of a mosaic."""
+    return [
+        Finding(
+            'warning',
+            f'{key}[{at + 1}]',
+            f'border={border} of RandomAffine, but the mosaic before it is '
+            f'twice img_scale={scale}: objects get another size',
+            f'border={right} of {key}[{at + 1}]',
+        )
+        for key, steps in pipelines_of(cfg, 'train')
+        for at, (one, other) in enumerate(pairwise(steps))
+        if kind(one).endswith('Mosaic') and kind(other) == 'RandomAffine'
+        for scale in [one.get('img_scale', (640, 640))]
+        for border in [other.get('border', (0, 0))]
+        for right in [tuple(-x // 2 for x in scale)]
+        if tuple(border) != right
+    ]
+
+
 def check_filters(cfg: Mapping) -> list[Finding]:
     """Report filters that nothing reads."""
     findings = []
@@ -256,4 +277,5 @@ CHECKS = (
     check_normalized_twice,
     check_filters,
     check_shuffle,
+    check_mosaic_border,
 )

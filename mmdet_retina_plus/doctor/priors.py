@@ -33,7 +33,7 @@ def check_priors(
         return check_points(splits[0], generator) if splits else []
     if not isinstance(generator, AnchorGenerator):
         return []
-    findings = check_distinct(generator)
+    findings = check_distinct(generator) + check_level_order(generator)
     if splits:
         preprocessor = cfg.model.get('data_preprocessor') or {}
         train_cfg = cfg.model.get('train_cfg') or {}
@@ -48,6 +48,30 @@ def check_priors(
             f'model.{name}.anchor_generator',
         )
     return findings
+
+
+def check_level_order(generator: Any) -> list[Finding]:
+    """Report small anchors at coarse levels, as YOLO's in reverse order."""
+    sides = [
+        float((x[:, 2:] - x[:, :2]).prod(dim=1).mean())
+        for x in generator.base_anchors
+    ]
+    strides = [stride[0] for stride in generator.strides]
+    ordered = [side for _, side in sorted(zip(strides, sides, strict=True))]
+    if len(sides) < 2 or ordered != sorted(ordered, reverse=True):
+        return []
+    if ordered[0] == ordered[-1]:
+        return []
+    return [
+        Finding(
+            'error',
+            'anchors',
+            f'the coarsest level, of stride {max(strides)}, has the smallest '
+            'anchors: levels and sizes are in opposite orders',
+            'model.bbox_head.anchor_generator.base_sizes in the reverse '
+            'order, one list per stride',
+        )
+    ]
 
 
 def check_points(split: Split, generator: Any) -> list[Finding]:

@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ PAIR = 2
 """Identical files up to this number may be copies; more are a mistake."""
 FEWEST = 2
 """Least number of images that look like training images."""
+MOST_VERSIONS = 0.05
+"""Fraction of images that may have the names of training images by chance."""
 COPIES = 4
 """Most training images that an image looks like; of a fixed camera, more."""
 CROWD = 50
@@ -68,7 +70,9 @@ def check_shared(splits: Sequence[Split], looks: Looks) -> list[Finding]:
             )
         else:
             training = [x for x in splits if x.trains]
-            findings += check_twins(split, training, looks)
+            findings += check_twins(split, training, looks) or check_versions(
+                split, training
+            )
     return findings
 
 
@@ -105,6 +109,30 @@ def check_twins(
         'compare such images, and delete the copies from the annotation file '
         'of training or of validation; split the images before augmenting '
         'them',
+    )
+
+
+EXPORTED = re.compile(r'(.+)\.rf\.[0-9a-zA-Z]+\.\w+')
+"""Names that Roboflow gives to the versions of one image."""
+
+
+def check_versions(split: Split, training: Sequence[Split]) -> list[Finding]:
+    """Report versions that augmentation made of one image, in both sets."""
+
+    def originals(paths: Iterable[str]) -> dict[str, str]:
+        matches = {x: EXPORTED.fullmatch(os.path.basename(x)) for x in paths}
+        return {match[1]: path for path, match in matches.items() if match}
+
+    own = originals(paths_of(split))
+    known = originals(x for one in training for x in paths_of(one))
+    shared = [x for x in own if x in known]
+    if len(shared) < max(FEWEST, MOST_VERSIONS * len(own)):
+        return []
+    names = [os.path.basename(x[shared[0]]) for x in (own, known)]
+    return split.warn(
+        f'{clause(len(shared), "image", "are")} versions of training images '
+        f'by their names, such as {names[0]} of {names[1]}: AP is too high',
+        'split the images before augmenting them, and augment only training',
     )
 
 

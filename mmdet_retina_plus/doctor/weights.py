@@ -151,4 +151,30 @@ def check_style(cfg: Mapping) -> list[Finding]:
     return []
 
 
-CHECKS = (check_torchvision, check_frozen, check_depth, check_style)
+def check_norms(cfg: Mapping) -> list[Finding]:
+    """Report group norms with weights that were trained with batch norms."""
+    backbone = part(cfg, 'model.backbone')
+    name = next(iter(starting_weights(cfg)), '')
+    if kind(backbone.get('norm_cfg')) != 'GN' or not (
+        name.startswith('torchvision://') or 'caffe' in name
+    ):
+        return []
+    return [
+        Finding(
+            'warning',
+            'backbone',
+            f'{name} was trained with batch norms: those of the backbone, '
+            'GN, keep their initial weights',
+            "model.backbone.norm_cfg=dict(type='BN', requires_grad=True), or "
+            "checkpoint='open-mmlab://detectron/resnet50_gn'",
+        )
+    ]
+
+
+CHECKS = (
+    check_torchvision,
+    check_frozen,
+    check_depth,
+    check_style,
+    check_norms,
+)

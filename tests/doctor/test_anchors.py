@@ -4,14 +4,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmdet.models.task_modules import AnchorGenerator, MlvlPointGenerator
+from mmdet.models.task_modules import (
+    AnchorGenerator,
+    MlvlPointGenerator,
+    YOLOAnchorGenerator,
+)
 
 from mmdet_retina_plus.doctor.anchors import (
     check_anchors,
     check_batch_scales,
+    check_stretch,
     has_threshold,
 )
-from mmdet_retina_plus.doctor.priors import check_points
+from mmdet_retina_plus.doctor.priors import check_level_order, check_points
 from mmdet_retina_plus.doctor.split import Split
 
 RETINANET = AnchorGenerator(
@@ -166,3 +171,36 @@ def test_larger_images_have_points_in_every_object():
     split = split_of((5, 5, 6, 6), pipeline=[double])
     (finding,) = check_points(split, POINTS)
     assert finding.level == 'ok'
+
+
+@pytest.mark.parametrize(
+    ('scale', 'keep', 'right'),
+    [
+        ((256, 512), False, '.0.scale=(512, 256)'),
+        ((512, 256), False, ''),
+        ((256, 512), True, ''),
+        # A square is a choice, as for SSD.
+        ((256, 256), False, ''),
+    ],
+)
+def test_width_and_height_exchanged_in_all_pipelines(scale, keep, right):
+    step = {'type': 'Resize', 'scale': scale, 'keep_ratio': keep}
+    split = split_of((9, 9, 5, 5), size=(640, 320), pipeline=[step])
+    found = check_stretch([split])
+    assert [x.fix.endswith(right) for x in found] == [True] * bool(right)
+
+
+SMALL, MIDDLE, LARGE = [(9, 9)], [(40, 40)], [(90, 90)]
+
+
+@pytest.mark.parametrize(
+    ('sizes', 'told'),
+    [
+        ([LARGE, MIDDLE, SMALL], 0),
+        ([SMALL, MIDDLE, LARGE], 1),
+        ([MIDDLE, MIDDLE, MIDDLE], 0),
+    ],
+)
+def test_anchors_in_the_order_of_the_levels(sizes, told):
+    yolo = YOLOAnchorGenerator(strides=[32, 16, 8], base_sizes=sizes)
+    assert len(check_level_order(yolo)) == told

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mmdet_retina_plus.doctor.annotations import check_boxes
-from mmdet_retina_plus.doctor.box_extent import check_extent
+from mmdet_retina_plus.doctor.box_extent import check_extent, check_scraps
 from mmdet_retina_plus.doctor.split import Split
 
 SIDE = 256
@@ -116,3 +116,28 @@ def overflowing():
 )
 def test_boxes_that_are_right_raise_no_alarm(boxes):
     assert findings(boxes) == []
+
+
+def with_others(*others):
+    """Usual boxes, and 20 of each of others (left, top, width, height)."""
+    rows = [np.tile(x, (20, 1)).astype(float) for x in others]
+    return split_of(np.vstack([boxes_of(200), *rows]))
+
+
+@pytest.mark.parametrize(
+    ('others', 'message'),
+    [
+        ([], ''),
+        ([(30, 40, 2, 3)], '20 boxes have at most 3 pixels'),
+        # Small objects of all sizes.
+        ([(30, 40, 2, 3), (50, 50, 6, 5)], ''),
+        ([(0, 40, 4, 60)], '20 boxes are strips of less than 8 pixels'),
+        ([(40, SIDE - 3, 90, 3)], '20 boxes are strips'),
+        # Poles, inside and at the border.
+        ([(0, 40, 4, 60), (90, 40, 4, 60)], ''),
+    ],
+)
+def test_clicks_and_strips_are_no_objects(others, message):
+    found = check_scraps(with_others(*others))
+    starts = [x.message.startswith(message) for x in found]
+    assert starts == [True] * bool(message)

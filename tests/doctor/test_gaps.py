@@ -101,6 +101,14 @@ def test_a_typo_that_a_run_meets_as_it_starts(key):
     assert fix in finding.fix
 
 
+def test_a_teacher_that_nothing_teaches():
+    cfg = {'model': {'type': 'SoftTeacher'}, 'custom_hooks': []}
+    (finding,) = hook_settings.check_teacher(cfg)
+    assert "type='MeanTeacherHook'" in finding.fix
+    cfg['custom_hooks'] = [{'type': 'mmdet.MeanTeacherHook'}]
+    assert hook_settings.check_teacher(cfg) == []
+
+
 def test_a_package_that_a_run_needs_as_it_starts():
     backends = [{'type': 'LocalVisBackend'}, {'type': 'NeptuneVisBackend'}]
     (finding,) = hook_settings.check_backends(backends)

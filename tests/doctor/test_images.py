@@ -219,6 +219,24 @@ def test_all_pictures_of_one_fixed_camera_look_alike(tmp_path):
     assert check_shared(splits, look_at_images(splits, fast=False)) == []
 
 
+@pytest.mark.parametrize(('stem', 'told'), [('shot', 1), ('other', 0)])
+def test_versions_of_one_image_in_both_sets(tmp_path, stem, told):
+    splits = [
+        of_pictures(tmp_path, 'train', SEEN),
+        of_pictures(tmp_path, 'val', OTHER),
+    ]
+    names = ['shot{}_png.rf.1a2b3c.jpg', stem + '{}_png.rf.4d5e6f.jpg']
+    for split, name in zip(splits, names, strict=True):
+        for at, image in enumerate(split.images):
+            path = split.image_dir / image['file_name']
+            image['file_name'] = name.format(at)
+            path.rename(split.image_dir / image['file_name'])
+    found = check_shared(splits, look_at_images(splits, fast=False))
+    assert ['8 images are versions' in x.message for x in found] == (
+        [True] * told
+    )
+
+
 def test_fast_finds_copies_by_their_boxes(tmp_path, monkeypatch):
     from mmdet_retina_plus.doctor import images
 

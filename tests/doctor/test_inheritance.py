@@ -20,6 +20,7 @@ train_dataloader = dict(
 val_dataloader = dict(dataset=dict(data_root=data_root))
 train_cfg = dict(max_epochs=12)
 max_epochs = 12
+model = dict(data_preprocessor=dict(mean=[1.0]))
 optim_wrapper = dict(optimizer=dict(lr=0.01))
 auto_scale_lr = dict(base_batch_size=16)
 """
@@ -64,13 +65,20 @@ def inherit(tmp_path):
             ],
         ),
         ('max_epochs = 24', 'max_epochs', ['train_cfg.max_epochs']),
+        ('lr = 0.001', 'lr', ['optim_wrapper.optimizer.lr']),
+        ('batch_size = 8', 'batch_size', ['train_dataloader.batch_size']),
+        (
+            'data_preprocessor = dict(mean=[0.0])',
+            'data_preprocessor',
+            ['model.data_preprocessor'],
+        ),
     ],
 )
 def test_a_variable_that_only_the_base_used_changes_nothing(
     inherit, text, name, keys
 ):
     (finding,) = check_variables(*inherit(text))
-    level = 'warning' if name == 'max_epochs' else 'error'
+    level = 'error' if name in ('train_pipeline', 'data_root') else 'warning'
     assert (finding.level, finding.subject) == (level, name)
     assert finding.fix == ' and '.join(f'{key}={name}' for key in keys)
 
@@ -85,6 +93,8 @@ def test_a_variable_that_only_the_base_used_changes_nothing(
         # The same value, or one that no setting keeps.
         "data_root = 'old/'",
         'batch = 8',
+        'lr = 0.01',
+        'lr = 0.001\noptim_wrapper = dict(optimizer=dict(lr=lr))',
         'mine = 3',
         f'train_dataloader = dict(dataset=dict(pipeline={STEPS}))\n'
         f'train_pipeline = {STEPS}',

@@ -105,6 +105,36 @@ def test_a_query_finds_one_object():
     assert check_crowding(cfg, [split_of(SINGLE)]) == []
 
 
+@pytest.mark.parametrize(
+    ('numbers', 'told'),
+    [
+        ([20] * 6 + [3, 5, 8, 12, 4, 7], 1),
+        # One image with the most, or all with one number.
+        ([20, 19, 18, 15, 12, 9, 5, 3], 0),
+        ([20] * 12, 0),
+        ([23] * 6 + [3, 5, 8, 12, 4, 7], 0),
+        ([20] * 6 + [19, 18, 18, 17, 17, 16], 0),
+    ],
+)
+def test_an_export_that_ends_at_a_round_number(numbers, told):
+    coco = coco_set(number=len(numbers))
+    coco['annotations'] = [
+        {
+            'id': 100 * image + at,
+            'image_id': image,
+            'category_id': 1,
+            'bbox': [4 * at, image, 3, 3],
+            'area': 9,
+            'iscrowd': 0,
+        }
+        for image, number in enumerate(numbers, 1)
+        for at in range(number)
+    ]
+    split = Split('train', coco, Path(), ('cat', 'dog'))
+    found = check_crowding({}, [split])
+    assert ['exactly 20 objects' in x.message for x in found] == [True] * told
+
+
 def test_a_rotation_that_bbox_does_not_have():
     split = split_of(SINGLE)
     for number, annotation in enumerate(split.annotations):

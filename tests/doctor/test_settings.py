@@ -5,8 +5,16 @@ import copy
 import re
 from pathlib import Path
 
+import mmdet.engine  # noqa: F401 (registers hooks)
 import pytest
-from mmdet.registry import DATASETS, METRICS, MODELS, TASK_UTILS, TRANSFORMS
+from mmdet.registry import (
+    DATASETS,
+    HOOKS,
+    METRICS,
+    MODELS,
+    TASK_UTILS,
+    TRANSFORMS,
+)
 from mmengine import registry
 from mmengine.hub import get_config
 
@@ -96,6 +104,76 @@ SEMANTIC = {
     'model.data_preprocessor': {'pad_seg': True},
 }
 TRAPS = {
+    'a background that starts above 0': (
+        {f'{ASSIGNER}.neg_iou_thr': (0.1, 0.4)},
+        ('warning', 'assigner', f'{ASSIGNER}.neg_iou_thr=0.4'),
+    ),
+    'costs that read a softmax': (
+        {f'{ASSIGNER}.match_costs': [{'type': 'ClassificationCost'}]},
+        ('warning', 'assigner', "0=dict(type='FocalLossCost', weight=1)"),
+    ),
+    'boxes of one level': (
+        {
+            'model.neck': {'num_outs': 5},
+            'model.roi_head': {'bbox_roi_extractor': {'featmap_strides': [4]}},
+        },
+        ('warning', 'bbox_roi_extractor', 'featmap_strides=[4,8,16,32]'),
+    ),
+    'a sigmoid that is read by a softmax': (
+        {
+            'model.roi_head': {
+                'bbox_head': {
+                    'type': 'Shared2FCBBoxHead',
+                    'loss_cls': {
+                        'type': 'CrossEntropyLoss',
+                        'use_sigmoid': True,
+                    },
+                }
+            }
+        },
+        ('warning', 'bbox_head.loss_cls', 'use_sigmoid=False'),
+    ),
+    'masks that are never scored': (
+        {
+            'model.roi_head': MASKS,
+            'val_evaluator.type': 'CocoMetric',
+            'train_dataloader.dataset': {'pipeline': [LOAD_MASKS]},
+        },
+        ('warning', 'val_evaluator', "metric=['bbox','segm']"),
+    ),
+    'a rate of AdamW': (
+        {
+            'model.type': 'RetinaNet',
+            'optim_wrapper': {
+                'optimizer': {'type': 'SGD', 'lr': 1e-4, 'momentum': 0.9}
+            },
+        },
+        ('warning', 'optim_wrapper.optimizer', 'lr=0.00125'),
+    ),
+    "DETR's clipping": (
+        {
+            'optim_wrapper': {
+                'optimizer': {'type': 'SGD', 'lr': 0.01, 'momentum': 0.9},
+                'clip_grad': {'max_norm': 0.1},
+            }
+        },
+        ('warning', 'optim_wrapper.clip_grad', 'max_norm=35'),
+    ),
+    'a mosaic of another size': (
+        {
+            'train_dataloader.dataset': {
+                'pipeline': [
+                    {'type': 'Mosaic', 'img_scale': (1280, 1280)},
+                    {'type': 'RandomAffine', 'border': (-320, -320)},
+                ]
+            }
+        },
+        (
+            'warning',
+            'train_dataloader.dataset.pipeline[1]',
+            'border=(-640, -640)',
+        ),
+    ),
     'batches that scale no masks': (
         {
             'model.roi_head': MASKS,
@@ -363,6 +441,30 @@ def test_a_trap_is_found_with_its_fix(trap):
 
 
 FINE = {
+    'a background from 0 on': {f'{ASSIGNER}.neg_iou_thr': (0.0, 0.4)},
+    'costs that read a sigmoid': {
+        f'{ASSIGNER}.match_costs': [{'type': 'FocalLossCost'}]
+    },
+    'a rate of a fine-tuned detector': {
+        'model.type': 'RetinaNet',
+        'load_from': 'https://x.pth',
+        'optim_wrapper': {
+            'optimizer': {'type': 'SGD', 'lr': 1e-4, 'momentum': 0.9}
+        },
+    },
+    "another package's metric": {
+        'model.roi_head': MASKS,
+        'val_evaluator': [{'type': 'CocoMetric'}, {'type': 'MaskMetric'}],
+        'train_dataloader.dataset': {'pipeline': [LOAD_MASKS]},
+    },
+    'a mosaic of its own size': {
+        'train_dataloader.dataset': {
+            'pipeline': [
+                {'type': 'Mosaic', 'img_scale': (1280, 1280)},
+                {'type': 'RandomAffine', 'border': (-640, -640)},
+            ]
+        }
+    },
     'as it is': {},
     'our assigner takes a list': {
         ASSIGNER: {
@@ -464,7 +566,7 @@ def test_what_is_right_raises_no_alarm(case):
     assert findings(FINE[case]) == []
 
 
-REGISTRIES = (DATASETS, METRICS, MODELS, TASK_UTILS, TRANSFORMS)
+REGISTRIES = (DATASETS, HOOKS, METRICS, MODELS, TASK_UTILS, TRANSFORMS)
 
 
 def test_ways_out_name_what_is_registered():

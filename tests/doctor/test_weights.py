@@ -39,6 +39,15 @@ def test_torchvision_weights_are_fine_with_torchvision(monkeypatch):
     assert findings(init_cfg=PRETRAINED) == []
 
 
+def test_group_norms_with_weights_of_batch_norms(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'torchvision', sys)
+    norm = {'type': 'GN', 'num_groups': 32}
+    (finding,) = findings(init_cfg=PRETRAINED, norm_cfg=norm)
+    assert 'GN, keep their initial weights' in finding.message
+    own = PRETRAINED | {'checkpoint': 'open-mmlab://detectron/resnet50_gn'}
+    assert findings(init_cfg=own, norm_cfg=norm) == []
+
+
 @pytest.mark.parametrize(
     ('backbone', 'words'),
     [
