@@ -58,9 +58,9 @@ def check_level_order(generator: Any) -> list[Finding]:
     ]
     strides = [stride[0] for stride in generator.strides]
     ordered = [side for _, side in sorted(zip(strides, sides, strict=True))]
-    if len(sides) < 2 or ordered != sorted(ordered, reverse=True):
-        return []
-    if ordered[0] == ordered[-1]:
+    falls = ordered == sorted(ordered, reverse=True)
+    # Another check reports ratios of 0 or below.
+    if not (all(x > 0 for x in sides) and falls and {*sides} - {sides[0]}):
         return []
     return [
         Finding(

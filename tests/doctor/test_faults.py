@@ -661,6 +661,7 @@ model['roi_head'] = dict(
         type='FCNMaskHead', num_convs=1, in_channels=8, conv_out_channels=8,
         num_classes=2))
 model['data_preprocessor']['pad_mask'] = True
+val_evaluator['metric'] = ['bbox', 'segm']
 """
 )
 EXTRACTOR = "model['roi_head']['mask_roi_extractor']"
