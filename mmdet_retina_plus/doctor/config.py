@@ -74,7 +74,12 @@ from .pipeline_trials import steps_of
 from .pipelines import build_data, is_image
 from .placement import check_placement
 from .priors import check_priors
-from .sample_values import check_channels, check_contrasts, check_mean_order
+from .sample_values import (
+    check_channels,
+    check_contrasts,
+    check_mean_order,
+    check_tiny,
+)
 from .scoring import check_evaluator, without_causes
 from .segmentations import check_segmentations
 from .semantic_maps import check_maps
@@ -367,6 +372,7 @@ def check_model(
     channels = guarded(check_channels, samples)
     pipelines = [x for x in known if x.subject.endswith('dataset.pipeline')]
     if not any_error(pipelines):
+        findings += guarded(check_tiny, data.splits, samples)
         findings += guarded(check_contrasts, samples)
         findings += guarded(check_mean_order, values, samples)
     # Unloaded masks are the cause of empty maps.
@@ -402,7 +408,7 @@ def check_model(
             found = [Finding('ok', 'loss step', message)]
         if batch and loader is not None and not any_error(found):
             switched = guarded(
-                check_switches, values, model, loader.dataset, there
+                check_switches, values, model, loader.dataset, there, batch
             )
         tried += found
     if samples.get('val'):

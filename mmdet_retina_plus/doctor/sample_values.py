@@ -10,6 +10,7 @@ from mmdet_retina_plus.common.text import quantity
 
 from .findings import Finding
 from .preprocessor_settings import KEY, MEAN, alike, are_numbers
+from .split import Split
 
 SMALLEST = 32
 """Smallest plausible side of an image, in pixels."""
@@ -18,6 +19,9 @@ BEYOND, PART = 2, 0.2
 NEAR, SPREAD = 3.0, 10.0
 """Ratio of two distances from the images' means from which one is chance,
 and minimum difference of the means of channels."""
+TINY, HALF, OBJECTS = 4, 0.4, 10
+"""Longest side of an object in pixels, fraction and number of objects from
+which a pipeline scales too far down."""
 FEWEST = 3
 """Minimum number of samples of each set to compare values."""
 TIMES = 4.0
@@ -66,6 +70,43 @@ def check_outside(key: str, samples: Sequence[Any]) -> list[Finding]:
             'pipeline',
             'bbox_clip_border=True (clip_object_border=True of Resize) in '
             'the steps that move pixels',
+        )
+    ]
+
+
+def check_tiny(
+    splits: Sequence[Split], samples: Mapping[str, Sequence[Any]]
+) -> list[Finding]:
+    """Report objects that the training pipeline scales to a few pixels.
+
+    Args:
+        splits: Data sets; the objects of the first are compared.
+        samples: Loaded samples by 'train', 'val' or 'test'.
+    """
+    boxes = []
+    for sample in samples.get('train') or ():
+        found: Any = getattr(sample['data_samples'], 'gt_instances', ())
+        if 'bboxes' in found:
+            own = getattr(found.bboxes, 'tensor', found.bboxes)
+            boxes.append(own.reshape(-1, 4))
+    if not boxes or not splits or not splits[0].usable.any():
+        return []
+    sides = np.concatenate([
+        (x[:, 2:] - x[:, :2]).numpy().max(axis=1) for x in boxes
+    ])  # fmt: skip
+    given = splits[0].boxes[splits[0].usable]
+    before = ((given[:, 2:] - given[:, :2]).max(axis=1) < TINY).mean()
+    tiny = int((sides < TINY).sum())
+    if len(sides) < OBJECTS or tiny < HALF * len(sides) or before > HALF / 2:
+        return []
+    return [
+        Finding(
+            'warning',
+            f'{splits[0].key}.pipeline',
+            f'{tiny} of {len(sides)} objects of samples have less than '
+            f'{TINY} pixels after the pipeline, {before:.0%} before',
+            'raise the scale of Resize, or the lower end of ratio_range of '
+            'RandomResize and RandomAffine',
         )
     ]
 

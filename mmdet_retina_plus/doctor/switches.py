@@ -15,6 +15,8 @@ from .pipelines import check_sample, choose, load_samples
 from .reach import hooks_of
 from .trial import check_loss_step
 
+RESIZED = 1.5
+"""Ratio of image sizes from which a switch changes them by mistake."""
 LATE = 10**6
 """Epoch after which every hook has switched."""
 ACTING = {
@@ -44,7 +46,11 @@ def steps_in(hook: Mapping) -> dict[str, Sequence]:
 
 
 def check_switches(
-    cfg: Mapping, model: Any, dataset: Any, there: Any
+    cfg: Mapping,
+    model: Any,
+    dataset: Any,
+    there: Any,
+    before: Sequence[Any] = (),
 ) -> list[Finding]:
     """Load samples and take a loss step as after each switch.
 
@@ -53,6 +59,7 @@ def check_switches(
         model: Detector; a copy is changed.
         dataset: Training data set as the runner builds it.
         there: Tells whether a path is a readable image.
+        before: Samples before any switch.
     """
     findings = []
     for key, hook in hooks_of(cfg).items():
@@ -63,14 +70,14 @@ def check_switches(
                 continue
             changed = copy.copy(dataset)
             findings += replaced(where, changed, steps) or step_after(
-                where, model, changed, there
+                where, model, changed, there, before
             )
         if kind(hook) not in ACTING:
             continue
         changed, other = copy.copy(dataset), copy.deepcopy(model)
         found = acted(key, hook, changed, other)
         if not found and kind(hook) == 'YOLOXModeSwitchHook':
-            found = step_after(key, other, changed, there)
+            found = step_after(key, other, changed, there, before)
         findings += found
     return findings
 
@@ -124,8 +131,35 @@ def acted(key: str, hook: Mapping, dataset: Any, model: Any) -> list[Finding]:
     return []
 
 
+def sides_of(samples: Sequence[Any]) -> list[int]:
+    """Longest sides of images, in pixels."""
+    shapes = [getattr(x['inputs'], 'shape', ()) for x in samples]
+    return [max(shape[-2:]) for shape in shapes if shape]
+
+
+def check_sizes(
+    key: str, before: Sequence[Any], after: Sequence[Any]
+) -> list[Finding]:
+    """Report images of another size after a switch, beyond chance."""
+    old, new = sides_of(before), sides_of(after)
+    if not old or not new:
+        return []
+    if max(new) > min(old) / RESIZED and max(old) > min(new) / RESIZED:
+        return []
+    return [
+        Finding(
+            'warning',
+            key,
+            f'images have sides of {max(new)} pixels after the switch, and '
+            f'of {max(old)} before: the last epochs train on objects of '
+            'another size',
+            f'the scales of train_dataloader.dataset.pipeline in {key}',
+        )
+    ]
+
+
 def step_after(
-    key: str, model: Any, dataset: Any, there: Any
+    key: str, model: Any, dataset: Any, there: Any, before: Sequence[Any]
 ) -> list[Finding]:
     """Report problems of samples and losses after a switch."""
     samples, findings = load_samples(key, dataset, there)
@@ -134,4 +168,4 @@ def step_after(
     if samples and not any_error(findings):
         found = filter(is_error, check_loss_step(model, samples))
         findings += [replace(x, subject=key) for x in found]
-    return findings
+    return findings + check_sizes(key, before, samples)

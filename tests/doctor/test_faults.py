@@ -1584,6 +1584,13 @@ def test_a_pipeline_that_a_hook_switches_to_is_tried(case):
     assert finding.fix == "type='LoadAnnotations'"
 
 
+def test_a_switch_to_images_of_another_size(case):
+    case.add(SWITCH.format(LOADING).replace('(96, 80)', '(480, 400)'))
+    finding = case.problem()
+    assert finding.subject == 'custom_hooks.0.switch_pipeline'
+    assert 'sides of 480 pixels after the switch' in finding.message
+
+
 def test_a_wrapper_has_no_pipeline_to_switch(case):
     case.add(SWITCH.format(LOADING))
     case.add("""

@@ -1,13 +1,20 @@
 """Pixels of validation, compared with those of training."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
 
 from mmdet_retina_plus.doctor.sample_values import (
     check_channels,
     check_contrasts,
     check_mean_order,
+    check_tiny,
 )
+from mmdet_retina_plus.doctor.split import Split
+from tests.helpers.case_files import coco_set
 
 
 def samples(factor=1.0, channels=3, number=4):
@@ -50,3 +57,19 @@ def test_a_mean_of_own_images_in_reverse_order(mean, swaps, told):
     cfg = {'model': {'data_preprocessor': settings}}
     found = check_mean_order(cfg, {'train': [{'inputs': image}] * 4})
     assert bool(found) == told
+
+
+@pytest.mark.parametrize(
+    ('before', 'after', 'told'), [(20, 2, 1), (20, 12, 0), (3, 2, 0)]
+)
+def test_objects_that_the_pipeline_makes_tiny(before, after, told):
+    coco = coco_set()
+    for one in coco['annotations']:
+        one['bbox'] = [8, 8, before, before]
+    split = Split('train', coco, Path(), ('cat', 'dog'), key='train')
+    boxes = torch.tensor([[3.0, 3.0, 3.0 + after, 3.0 + after]] * 12)
+    sample = DetDataSample(gt_instances=InstanceData(bboxes=boxes))
+    loaded = {'train': [{'data_samples': sample}]}
+    assert len(check_tiny([split], loaded)) == told
+    bare = {'train': [{'data_samples': DetDataSample()}]}
+    assert check_tiny([split], bare) == []
