@@ -382,7 +382,51 @@ def check_roi_levels(cfg: Mapping) -> list[Finding]:
     ]
 
 
+def check_stages(cfg: Mapping) -> list[Finding]:
+    """Check samplers of an RPN and of RoI heads, and the order of stages."""
+    findings = []
+    path = 'model.train_cfg.rpn.sampler'
+    sampler, added = part(cfg, path), 'add_gt_as_proposals'
+    chosen = kind(sampler) and not kind(sampler).endswith('PseudoSampler')
+    if chosen and sampler.get(added, True):
+        message = 'objects added as proposals shift the indices of anchors'
+        fix = f'{path}.{added}=False'
+        findings.append(Finding('error', 'sampler', message, fix))
+    path = 'model.train_cfg.rcnn'
+    given = part(cfg, 'model.train_cfg').get('rcnn')
+    stages = {path: given} if isinstance(given, Mapping) else {}
+    if isinstance(given, list | tuple):
+        stages = {f'{path}.{at}': x for at, x in enumerate(given)}
+    for key, stage in stages.items():
+        if part(stage, 'sampler').get(added, True) is False:
+            message = 'objects are not added to the proposals, among which '
+            message += 'hardly any is positive at the start'
+            fix = f'{key}.sampler.{added}=True'
+            findings.append(Finding('warning', 'sampler', message, fix))
+    thresholds = [
+        part(x, 'assigner').get('pos_iou_thr') for x in stages.values()
+    ]
+    numbers = [x for x in thresholds if is_number(x)]
+    if len(numbers) == len(stages) > 1 and numbers != sorted(numbers):
+        right = ' '.join(
+            f'{key}.assigner.{name}_iou_thr={value}'
+            for key, value in zip(stages, sorted(numbers), strict=True)
+            for name in ('pos', 'neg')
+        )
+        findings.append(
+            Finding(
+                'warning',
+                'assigner',
+                f'pos_iou_thr of the stages are {numbers}: later stages get '
+                'better boxes, so theirs must not be lower',
+                right,
+            )
+        )
+    return findings
+
+
 CHECKS = (
+    check_stages,
     check_costs,
     check_roi_levels,
     check_misfits,

@@ -103,7 +103,29 @@ SEMANTIC = {
     'model.semantic_head': {'type': 'UNetSemanticHead'},
     'model.data_preprocessor': {'pad_seg': True},
 }
+RANDOM = {'type': 'RandomSampler', 'num': 256}
 TRAPS = {
+    'objects among the anchors of an RPN': (
+        {'model.train_cfg.rpn': {'sampler': RANDOM}},
+        ('error', 'sampler', 'rpn.sampler.add_gt_as_proposals=False'),
+    ),
+    'proposals without objects': (
+        {
+            'model.train_cfg.rcnn': {
+                'sampler': RANDOM | {'add_gt_as_proposals': False}
+            }
+        },
+        ('warning', 'sampler', 'rcnn.sampler.add_gt_as_proposals=True'),
+    ),
+    'stages in reverse order': (
+        {
+            'model.train_cfg.rcnn': [
+                {'assigner': {'pos_iou_thr': x, 'neg_iou_thr': x}}
+                for x in (0.7, 0.6, 0.5)
+            ]
+        },
+        ('warning', 'assigner', 'rcnn.0.assigner.pos_iou_thr=0.5'),
+    ),
     'a background that starts above 0': (
         {f'{ASSIGNER}.neg_iou_thr': (0.1, 0.4)},
         ('warning', 'assigner', f'{ASSIGNER}.neg_iou_thr=0.4'),
