@@ -383,7 +383,7 @@ def check_roi_levels(cfg: Mapping) -> list[Finding]:
 
 
 def check_stages(cfg: Mapping) -> list[Finding]:
-    """Check samplers of an RPN and of RoI heads, and the order of stages."""
+    """Check the sampler of an RPN, and the order of the stages after it."""
     findings = []
     path = 'model.train_cfg.rpn.sampler'
     sampler, added = part(cfg, path), 'add_gt_as_proposals'
@@ -397,12 +397,6 @@ def check_stages(cfg: Mapping) -> list[Finding]:
     stages = {path: given} if isinstance(given, Mapping) else {}
     if isinstance(given, list | tuple):
         stages = {f'{path}.{at}': x for at, x in enumerate(given)}
-    for key, stage in stages.items():
-        if part(stage, 'sampler').get(added, True) is False:
-            message = 'objects are not added to the proposals, among which '
-            message += 'hardly any is positive at the start'
-            fix = f'{key}.sampler.{added}=True'
-            findings.append(Finding('warning', 'sampler', message, fix))
     thresholds = [
         part(x, 'assigner').get('pos_iou_thr') for x in stages.values()
     ]

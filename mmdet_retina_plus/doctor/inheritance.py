@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mmdet_retina_plus.common.config_file import READ_BY_MMDET, parts_read
@@ -30,10 +31,13 @@ def bases_of(file: str) -> list[str]:
 
     if not file.endswith('.py'):
         return []
-    return [
-        Config._get_cfg_path(base, file)[0]
-        for base in Config._get_base_files(file)
-    ]
+    # A variable of the environment may name the base.
+    with TemporaryDirectory() as folder:
+        plain = f'{folder}/{Path(file).name}'
+        Config._substitute_predefined_vars(file, plain)
+        Config._substitute_env_variables(plain, plain)
+        bases = Config._get_base_files(plain)
+    return [Config._get_cfg_path(base, file)[0] for base in bases]
 
 
 def root_of(node: ast.AST) -> str:

@@ -104,6 +104,15 @@ def test_a_variable_that_is_used_or_that_nothing_kept_is_fine(inherit, text):
     assert check_variables(*inherit(text)) == []
 
 
+def test_a_variable_of_the_environment_may_name_the_base(tmp_path):
+    (tmp_path / '0.py').write_text(BASE)
+    path = tmp_path / '1.py'
+    path.write_text("_base_ = '{{$MY_BASE:0.py}}'\ndata_root = 'new/'\n")
+    cfg = Config.fromfile(path).to_dict()
+    (finding,) = check_variables(str(path), cfg)
+    assert finding.subject == 'data_root'
+
+
 def test_a_config_without_base_has_variables_of_its_own(inherit, tmp_path):
     inherit('')
     path = tmp_path / '0.py'

@@ -109,14 +109,6 @@ TRAPS = {
         {'model.train_cfg.rpn': {'sampler': RANDOM}},
         ('error', 'sampler', 'rpn.sampler.add_gt_as_proposals=False'),
     ),
-    'proposals without objects': (
-        {
-            'model.train_cfg.rcnn': {
-                'sampler': RANDOM | {'add_gt_as_proposals': False}
-            }
-        },
-        ('warning', 'sampler', 'rcnn.sampler.add_gt_as_proposals=True'),
-    ),
     'stages in reverse order': (
         {
             'model.train_cfg.rcnn': [
