@@ -1,8 +1,10 @@
 """Find what a config changes in vain, or takes from its bases unawares."""
 
 import ast
+import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -38,6 +40,18 @@ def bases_of(file: str) -> list[str]:
         Config._substitute_env_variables(plain, plain)
         bases = Config._get_base_files(plain)
     return [Config._get_cfg_path(base, file)[0] for base in bases]
+
+
+def values_of(file: str) -> Mapping[str, Any]:
+    """Merged values of a config; several checks read the same bases."""
+    return read_once(file, os.stat(file).st_mtime_ns)
+
+
+@lru_cache(maxsize=32)
+def read_once(file: str, changed: int) -> Mapping[str, Any]:
+    from mmengine.config import Config
+
+    return Config.fromfile(file).to_dict()
 
 
 def root_of(node: ast.AST) -> str:
@@ -98,7 +112,6 @@ def check_variables(file: str, cfg: Mapping) -> list[Finding]:
         file: Config file.
         cfg: Merged values of the config.
     """
-    from mmengine.config import Config
 
     bases = bases_of(file)
     assigned, used = own_variables(file) if bases else (set(), set())
@@ -109,9 +122,7 @@ def check_variables(file: str, cfg: Mapping) -> list[Finding]:
     if not lonely:
         return []
     old = {
-        key: value
-        for base in bases
-        for key, value in Config.fromfile(base).to_dict().items()
+        key: value for base in bases for key, value in values_of(base).items()
     }
     settings = {x: without_scopes(cfg[x]) for x in cfg if x in read}
     findings = []
@@ -187,11 +198,10 @@ def is_set_later(file: str, key: str, than: str, cfg: Mapping) -> bool:
         than: Dotted key of the other value.
         cfg: Merged values of the config.
     """
-    from mmengine.config import Config
 
     values = dict(dotted_items(cfg))
     for base in bases_of(file):
-        old = Config.fromfile(base).to_dict()
+        old = values_of(base)
         before = dict(dotted_items(old))
         if before.get(than) == values.get(than):
             return before.get(key) != values.get(key) or is_set_later(
@@ -208,11 +218,10 @@ def value_before(file: str, key: str, cfg: Mapping) -> Any:
         key: Dotted key of the value.
         cfg: Merged values of the config.
     """
-    from mmengine.config import Config
 
     now = dict(dotted_items(cfg)).get(key)
     for base in bases_of(file):
-        old = Config.fromfile(base).to_dict()
+        old = values_of(base)
         value = dict(dotted_items(old)).get(key)
         if value is not None and value != now:
             return value
@@ -230,11 +239,10 @@ def check_lost(file: str, cfg: Mapping) -> list[Finding]:
         file: Config file.
         cfg: Merged values of the config.
     """
-    from mmengine.config import Config
 
     findings: list[Finding] = []
     for base in bases_of(file):
-        old = Config.fromfile(base).to_dict()
+        old = values_of(base)
         findings += lost_hooks(old, cfg) + lost_clipping(old, cfg)
         # Configs of mmdet replace those of mmdet on purpose.
         if not findings and '.mim' not in Path(base).parts:
