@@ -63,7 +63,7 @@ class Sweep:
 
     @property
     def config_text(self) -> str:
-        """The config, or the number of configs, for messages."""
+        """The config, or the number of configs."""
         configs = self.configs
         return configs[0] if len(configs) == 1 else f'{len(configs)} configs'
 

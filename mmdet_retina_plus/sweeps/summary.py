@@ -39,14 +39,11 @@ class Summary:
     def counts(self) -> str:
         """`12 of 21 trials finished, 2 running, 1 failed, 6 waiting`."""
         counts = self.points[list(STATES)].sum()
-        parts = [f'{counts[state]} {state}' for state in STATES[1:]]
-        return ', '.join(
-            [
-                f'{counts["complete"]} of {self.points.planned.sum()} trials '
-                'finished',
-                *(part for part in parts if not part.startswith('0 ')),
-            ]
-        )
+        finished, planned = counts.pop('complete'), self.points.planned.sum()
+        parts = [
+            f'{count} {state}' for state, count in counts.items() if count
+        ]
+        return ', '.join([f'{finished} of {planned} trials finished', *parts])
 
     @property
     def best(self) -> float | None:

@@ -1,7 +1,9 @@
 """Result of a sweep so far, as data for progress and reports."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from .spec import Sweep
 
 
 @dataclass(frozen=True)
@@ -33,25 +35,13 @@ class TrialResult:
 
 
 @dataclass(frozen=True)
-class SweepResult:
+class SweepResult(Sweep):
     """Everything that a report needs to know about a sweep.
 
     Attributes:
-        name: Name of the spec.
-        config: Path of the config that the points change.
-        metric: Name in the log, as `coco/bbox_mAP`; higher is better.
-        prefix: Prefix of every key of a point; ends with a dot or is empty.
-        points: Planned points in the order of the spec.
-        seeds: Planned seeds of each point.
         trials: Queued trials in any order; planned ones may be missing.
         by_epoch: Whether runs count epochs instead of steps.
     """
 
-    name: str
-    config: str
-    metric: str
-    prefix: str
-    points: list[dict[str, Any]]
-    seeds: list[int]
-    trials: list[TrialResult]
+    trials: list[TrialResult] = field(default_factory=list)
     by_epoch: bool = False

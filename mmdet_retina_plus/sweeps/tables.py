@@ -119,7 +119,7 @@ def summary_markdown(summary: Summary) -> str:
     sweep = summary.sweep
     keys, table = point_table(summary)
     notes = [
-        f'{code(show_value(sweep.config))}: {summary.counts}. Mean ± '
+        f'{code(show_value(sweep.config_text))}: {summary.counts}. Mean ± '
         f'sample standard deviation of {code(show_value(sweep.metric))} over '
         'finished seeds, the best mean in bold; mean time of a trial.'
     ]
