@@ -7,12 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from .point_labels import (
-    keys_of,
-    short_keys,
-    show_points,
-    show_value,
-)
+from .point_labels import keys_of, short_keys, show_points, show_value
 from .summary import Summary, error_lines
 from .sweep_result import SweepResult
 from .units import metric_unit, show_seconds
@@ -146,18 +141,19 @@ def summary_markdown(summary: Summary) -> str:
     if not failed.empty:
         lines += ['', '## Failures', '']
     for trial in failed.itertuples():
-        reason = ' / '.join(error_lines(trial.error)) or 'no message'
         lines.append(
             f'- Trial {trial.number} ({code(trial.label)}, seed '
-            f'{trial.seed}): {code(reason)}'
+            f'{trial.seed}): {code(" / ".join(trial.lines))}'
         )
     return '\n'.join([*lines, ''])
 
 
 def failures(summary: Summary) -> pd.DataFrame:
-    """Failed trials, with the labels of their points."""
+    """Failed trials, with labels of their points and `lines` of errors."""
     trials = summary.trials.join(summary.points.label, on='row')
-    return trials[trials.state == 'failed']
+    failed = trials[trials.state == 'failed']
+    lines = [error_lines(error) or ['no message'] for error in failed.error]
+    return failed.assign(lines=lines)
 
 
 def code(text: str) -> str:
