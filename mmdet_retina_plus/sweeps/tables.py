@@ -34,14 +34,8 @@ def read_value(text: str) -> Any:
 
 def write_value(value: Any) -> str:
     """Write a value for `read_value`, with quotes only if necessary."""
-    if (
-        isinstance(value, str)
-        and value.isprintable()
-        and value
-        and read_value(value) == value
-    ):
-        return value
-    return repr(value)
+    is_text = isinstance(value, str) and value.isprintable()
+    return value if is_text and read_value(value) == value else repr(value)
 
 
 def key_columns(keys: list[str]) -> dict[str, str]:
@@ -88,24 +82,21 @@ def point_table(summary: Summary) -> tuple[list[str], pd.DataFrame]:
     """
     points = summary.points
     keys = keys_of(points.point)
-    names = short_keys(keys)
     unit = metric_unit(summary.sweep.metric)
-    rows = []
-    for row, shown in zip(
-        points.to_dict('records'), show_points(points.point), strict=True
-    ):
-        rows.append(
-            [
-                *(shown.get(key, '') for key in keys),
-                unit.show_mean(row['mean'], row['spread']),
-                f'{row["complete"]} of {row["planned"]}',
-                str(row['failed'] or ''),
-                str(row['pruned'] or ''),
-                '' if math.isnan(row['time']) else show_seconds(row['time']),
-            ]
-        )
-    heads = [show_value(names[key]) for key in keys]
+    heads = [show_value(name) for name in short_keys(keys).values()]
     heads += [unit.label, 'finished', 'failed', 'pruned', 'time']
+    shown = show_points(points.point)
+    rows = [
+        [
+            *(shown[row.Index].get(key, '') for key in keys),
+            unit.show_mean(row.mean, row.spread),
+            f'{row.complete} of {row.planned}',
+            str(row.failed or ''),
+            str(row.pruned or ''),
+            '' if math.isnan(row.time) else show_seconds(row.time),
+        ]
+        for row in points.itertuples()
+    ]
     return keys, pd.DataFrame(rows, columns=heads, dtype=str)
 
 
