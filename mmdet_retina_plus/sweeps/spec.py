@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from mmdet_retina_plus.common.config_tree import LAST_SEED
-from mmdet_retina_plus.common.numbers import is_number
 from mmdet_retina_plus.common.suggestions import did_you_mean
 
 from .point_labels import CONFIG, identity
@@ -175,17 +174,13 @@ def is_many(value: Any) -> bool:
 
 def has_text_keys(value: Any) -> bool:
     """Whether a value is a dict that is not empty, with strings as keys."""
-    return (
-        isinstance(value, dict)
-        and bool(value)
-        and all(isinstance(key, str) for key in value)
-    )
+    keys = [*value] if isinstance(value, dict) else []
+    return keys != [] and all(isinstance(key, str) for key in keys)
 
 
 def is_seed(value: Any) -> bool:
-    return (
-        isinstance(value, int) and is_number(value) and 0 <= value <= LAST_SEED
-    )
+    # A boolean is an int, too.
+    return type(value) is int and 0 <= value <= LAST_SEED
 
 
 def expand(product: Mapping[str, Sequence[Any]]) -> list[Point]:
