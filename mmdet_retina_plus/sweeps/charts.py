@@ -17,8 +17,7 @@ from .chart_data import (
     values_of,
 )
 from .point_labels import UNCHANGED, clip, keys_of, short_keys
-from .summary import Summary
-from .sweep_result import SweepResult
+from .summary import Summary, SweepResult
 from .units import Unit, metric_unit, time_unit
 
 CHARTS = ('metric', 'points', 'heat_map', 'curves', 'time')

@@ -12,8 +12,7 @@ from rich.text import Text
 
 from .point_labels import clip
 from .slots import make_slots, visible_gpus
-from .summary import summarize
-from .sweep_result import SweepResult
+from .summary import SweepResult, summarize
 from .trial_queue import SweepStudy
 from .units import metric_unit, show_seconds
 from .worker import Event, Worker, work_all

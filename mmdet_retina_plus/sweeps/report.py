@@ -13,8 +13,7 @@ from mmdet_retina_plus.common.output_files import replace
 
 from .charts import CHARTS, make_charts
 from .point_labels import clip
-from .summary import Summary, summarize
-from .sweep_result import SweepResult
+from .summary import Summary, SweepResult, summarize
 from .tables import failures, point_table, summary_markdown, trials_csv
 
 TEMPLATE = Path(__file__).with_name('page.html')

@@ -8,8 +8,7 @@ from typing import Any
 import pandas as pd
 
 from .point_labels import keys_of, short_keys, show_points, show_value
-from .summary import Summary, error_lines
-from .sweep_result import SweepResult
+from .summary import Summary, SweepResult, error_lines
 from .units import metric_unit, show_seconds
 
 COLUMNS = ('trial', 'seed', 'state', 'metric', 'seconds', 'error', 'folder')

@@ -22,8 +22,7 @@ from mmdet_retina_plus.common.numbers import is_finite
 from .plan import Job, Plan, differences
 from .spec import Point
 from .storage import open_storage, patient
-from .summary import is_meaningful
-from .sweep_result import SweepResult
+from .summary import SweepResult, is_meaningful
 from .trials import (
     LOST,
     job_of,

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from .plan import Job
 from .spec import Point
-from .sweep_result import TrialResult
+from .summary import TrialResult
 from .trial_folder import is_locked
 
 # Reasons of Optuna's state FAIL.
