@@ -30,15 +30,7 @@ def is_free(missing: str) -> bool:
     return missing in {*FREE, *parts_read()} or above in FREE
 
 
-def parameters(config: Mapping) -> dict[str, Any]:
-    """Arguments of a config's class with their defaults, None without one."""
-    return {
-        name: None if x.default is x.empty else x.default
-        for name, x in arguments_of(config).items()
-    }
-
-
-def arguments_of(config: Mapping) -> dict[str, inspect.Parameter]:
+def parameters(config: Mapping) -> dict[str, inspect.Parameter]:
     """Arguments of a config's class and of the parents it passes them to.
 
     Empty where there is no type, or the type is not a class.

@@ -9,7 +9,7 @@ from mmdet_retina_plus.common.config_tree import dotted_items
 from mmdet_retina_plus.common.numbers import is_number
 from mmdet_retina_plus.common.suggestions import did_you_mean
 
-from .config_lookup import arguments_of, is_free, parameters
+from .config_lookup import is_free, parameters
 
 COUNTS = re.compile(
     r'batch_size|num_\w+|\w*interval|nms_pre|max_per_img|max_(iters|epochs)'
@@ -56,11 +56,11 @@ def fit_known(cfg: Any, key: str, value: Any) -> Any:
     if len(path) == 1 and path[0].endswith('_dataloader'):
         from torch.utils.data import DataLoader
 
-        accepted |= dict.fromkeys(inspect.signature(DataLoader).parameters)
+        accepted |= inspect.signature(DataLoader).parameters
     if name not in accepted:
         arguments = ['.'.join([*path, x]) for x in accepted]
         raise UnknownKeyError(key, cfg, arguments)
-    default = accepted[name]
+    default = accepted[name].default
     return convert(default, value, key) if is_number(default) else value
 
 
@@ -92,7 +92,7 @@ def check_whole(parent: Mapping, name: str, value: Any, key: str) -> None:
     """
     if not is_number(value) or float(value).is_integer():
         return
-    current, argument = parent[name], arguments_of(parent).get(name)
+    current, argument = parent[name], parameters(parent).get(name)
     if argument is None:
         counts = COUNTS.fullmatch(name) is not None
     else:

@@ -102,18 +102,17 @@ def read_sweep(path: Path, config: Path | None = None) -> Sweep:
     points = distinct([*points, *expand(product)])
     if not points:
         raise ValueError(f'{path} must set points or product')
-    for point in points:
-        if not isinstance(point.get(CONFIG, ''), str):
+    named = [point for point in points if CONFIG in point]
+    for point in named:
+        if not isinstance(point[CONFIG], str):
             raise ValueError(f'{path} must set config of a point to a string')
-        if CONFIG in point:
-            # Independent of the current folder.
-            point[CONFIG] = os.path.abspath(path.parent / point[CONFIG])
-    named = [point[CONFIG] for point in points if CONFIG in point]
+        # Independent of the current folder.
+        point[CONFIG] = os.path.abspath(path.parent / point[CONFIG])
     own = given.pop('config', None)
     if config is not None and named:
         raise ValueError(
-            f'the points of {path} name their configs, such as {named[0]}: '
-            'leave --config out'
+            f'the points of {path} name their configs, such as '
+            f'{named[0][CONFIG]}: leave --config out'
         )
     if config is None and own is not None:
         config = path.parent / own
@@ -123,7 +122,7 @@ def read_sweep(path: Path, config: Path | None = None) -> Sweep:
                 f'{path} must set config, a path relative to it; or name one '
                 'with --config'
             )
-        config = Path(named[0])
+        config = Path(named[0][CONFIG])
     return Sweep(path.stem, config, points, **given)
 
 
