@@ -208,13 +208,12 @@ def heat_map(
         .then(alt.value('black'))
         .otherwise(alt.value('white')),
     )
-    shared = cells.points.max() > 1
+    is_shared = cells.points.max() > 1
+    shared = ' and of points that share a cell' if is_shared else ''
     return titled(
         (rects + texts).properties(height=alt.Step(40)),
         f'{unit.label} over {x_name} and {y_name}',
-        'Means of finished seeds'
-        + (' and of points that share a cell' if shared else '')
-        + '; empty cells have none.',
+        f'Means of finished seeds{shared}; empty cells have none.',
     )
 
 
