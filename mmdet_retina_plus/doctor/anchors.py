@@ -1,6 +1,7 @@
 """Check how well the anchors of a config fit the objects of its data."""
 
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,12 @@ from .findings import Finding, Level
 from .split import Split
 
 POOR_SHARE = 0.1
+GROUP, MOST_POOR, BETTER = 8, 0.5, 1 / 3
+"""A group of so many objects is lost if this fraction of it fits no anchor,
+and other sizes of anchors are better if they leave that fraction of these."""
+FACTORS = tuple(2.0**x for x in range(-5, 6) if x)
+TRIED = 5_000
+"""Maximum number of objects to match with each factor."""
 MOST = 50_000
 """Maximum number of objects to match; more are sampled."""
 APART = 2
@@ -203,6 +210,7 @@ def check_anchors(
     pad_size_divisor: int = 1,
     threshold: float = 0.0,
     by_iou: bool = True,
+    key: str = 'model.bbox_head.anchor_generator',
 ) -> list[Finding]:
     """Count the objects that no anchor fits, by size.
 
@@ -214,6 +222,7 @@ def check_anchors(
         pad_size_divisor: `pad_size_divisor` of the data preprocessor.
         threshold: IoU below which the assigner gives an object no anchor.
         by_iou: Whether the assigner selects anchors by IoU.
+        key: Dotted key of the generator.
     """
     chosen = np.flatnonzero(split.usable)
     if not len(chosen):
@@ -248,21 +257,89 @@ def check_anchors(
         message += f': the assigner requires an IoU of {threshold:g}'
     level: Level = 'error' if without == len(chosen) else 'warning'
     if without > max(poor.sum(), POOR_SHARE * len(chosen)):
-        key = 'model.train_cfg.assigner'
+        stage = 'rpn.' * key.startswith('model.rpn_head')
+        key = f'model.train_cfg.{stage}assigner'
         fix = f'{key}.match_low_quality=True {key}.min_pos_iou=0'
         return [Finding(level, 'anchors', message, fix)]
-    if without == len(chosen):
-        fix = (
-            'model.bbox_head.anchor_generator.octave_base_scale: lower for '
-            'small objects, higher for large ones'
-        )
-        return [Finding('error', 'anchors', message, fix)]
     fit = poor.mean() <= POOR_SHARE or not by_iou
-    if fit and without <= POOR_SHARE * len(chosen):
+    fit &= without <= POOR_SHARE * len(chosen)
+    factor, left = best_factor(boxes, sizes, generator, poor)
+    better = factor != 1 and left <= BETTER * poor.sum()
+    lost = any(
+        (group == number).sum() >= GROUP
+        and poor[group == number].mean() > MOST_POOR
+        for number in range(len(AREAS))
+    )
+    if fit and not (better and lost and by_iou):
         return [Finding('ok', 'anchors', message)]
     fix = (
         'for small objects lower anchor_generator.octave_base_scale, add a '
         'finer level or enlarge the images; for elongated ones add ratios; '
         '`retina-plus anchor-fit CONFIG` suggests which'
     )
-    return [Finding('warning', 'anchors', message, fix)]
+    if better:
+        anchors = np.concatenate([x.numpy() for x in generator.base_anchors])
+        sides = np.sqrt((anchors[:, 2:] - anchors[:, :2]).prod(axis=1))
+        message += (
+            f'; anchors have {sides.min():.0f} to {sides.max():.0f} pixels: '
+            f'{times(factor)} as large, they leave {left} objects'
+        )
+        fix = resized_anchors(generator, key, factor)
+    return [Finding(level, 'anchors', message, fix)]
+
+
+def best_factor(
+    boxes: np.ndarray, sizes: np.ndarray, generator: Any, poor: np.ndarray
+) -> tuple[float, int]:
+    """Power of two that fits all anchors best to the objects.
+
+    Args:
+        boxes: Left, top, right, bottom, shape (N, 4).
+        sizes: Width and height of each box's padded image, shape (N, 2).
+        generator: `AnchorGenerator` of mmdet.
+        poor: Flags of the objects that no anchor fits, shape (N,).
+
+    Returns:
+        The factor, and the number of objects that no resized anchor fits.
+    """
+    if poor.sum() < GROUP:
+        return 1.0, int(poor.sum())
+    # A sample is enough to choose.
+    step = len(boxes) // TRIED + 1
+    left = {}
+    for factor in FACTORS:
+        scaled = [
+            (anchors - middle) * factor + middle
+            for anchors in generator.base_anchors
+            for middle in [(anchors[:, :2] + anchors[:, 2:]).repeat(1, 2) / 2]
+        ]
+        resized = SimpleNamespace(
+            base_anchors=scaled, strides=generator.strides
+        )
+        ious = generator_iou(boxes[::step], sizes[::step], resized)
+        left[factor] = int((ious < POOR_IOU).mean() * len(boxes))
+    best = min(left, key=lambda x: (left[x], max(x, 1 / x)))
+    return best, left[best]
+
+
+def times(factor: float) -> str:
+    return f'{factor:g} times' if factor > 1 else f'1/{1 / factor:g}'
+
+
+def resized_anchors(generator: Any, key: str, factor: float) -> str:
+    """Fix that multiplies all anchors of a generator by a factor."""
+    import torch
+
+    base = getattr(generator, 'octave_base_scale', None)
+    scales = getattr(generator, 'scales', None)
+    if base is not None:
+        right = f'{key}.octave_base_scale={base * factor:g}'
+    elif torch.is_tensor(scales):
+        listed = ','.join(f'{x * factor:g}' for x in scales.tolist())
+        right = f'{key}.scales=[{listed}]'
+    else:
+        return f'multiply the sizes of {key} by {factor:g}'
+    return (
+        f'{right}: mmdet multiplies it by base_sizes, which are the strides '
+        'unless set'
+    )

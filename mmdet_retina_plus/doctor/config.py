@@ -2,6 +2,7 @@
 
 import logging
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,8 +56,8 @@ from .findings import (
 )
 from .frames import check_frames
 from .image_files import Look, Track
-from .inheritance import check_variables
-from .loader_settings import check_learning_rate
+from .inheritance import check_lost, check_variables
+from .loader_settings import check_learning_rate, check_small_batch
 from .mirrors import check_mirrors
 from .model import (
     blank_samples,
@@ -96,10 +97,12 @@ SETTING_CHECKS = (
 
 @contextmanager
 def quiet_logs() -> Iterator[None]:
-    """Show only errors of mmengine's loggers."""
+    """Show only errors of mmengine's loggers, and no warnings of packages."""
     logging.disable(logging.WARNING)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            yield
     finally:
         logging.disable(logging.NOTSET)
 
@@ -141,11 +144,33 @@ def check_config(
     scope = check_scope(values)
     if scope:
         return scope
+    with quiet_logs():
+        findings = check_values(cfg, values, options, fast, show, track)
+    return join_labels(joined(findings))
+
+
+def check_values(
+    cfg: Any,
+    values: Mapping,
+    options: Sequence[str],
+    fast: bool,
+    show: Path | None,
+    track: Track,
+) -> list[Finding]:
+    """Check a config that was read; see `check_config`."""
     findings = guarded(check_registration, values, cfg.text)
     findings += guarded(check_old_keys, values, cfg.text)
     findings += guarded(run_parts.check_keys, values, cfg.text)
-    findings += guarded(check_variables, cfg.filename, values)
-    findings += guarded(check_learning_rate, cfg.filename, values)
+    for check_file in (
+        check_variables,
+        check_learning_rate,
+        check_small_batch,
+    ):
+        findings += guarded(check_file, cfg.filename, values)
+    lost = guarded(check_lost, cfg.filename, values)
+    if not any(x.subject == 'custom_hooks' for x in lost):
+        lost += guarded(hook_settings.check_mixing, values)
+    findings += lost
     findings += guarded(check_options, options)
     ignored = unread_settings.misplaced(values)
     findings += ignored.values()
@@ -157,14 +182,14 @@ def check_config(
     for check_setting in SETTING_CHECKS:
         findings += guarded(check_setting, values)
     # Each garbage collection would visit millions of annotations again.
-    with quiet_logs(), without_collection():
+    with without_collection():
         data = read_data_sets(values)
         findings += data.findings
         looks, found = check_data(values, data, fast, track)
         findings += found
         known = list(findings)
         findings += check_run(cfg, values, data, looks, show, known)
-    return join_labels(joined(findings))
+    return findings
 
 
 def check_data(

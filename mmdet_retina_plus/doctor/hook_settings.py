@@ -9,11 +9,13 @@ from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
-from mmdet_retina_plus.common.config_tree import kind, part
+from mmdet_retina_plus.common.config_tree import kind, part, walk
 from mmdet_retina_plus.common.suggestions import near_name
+from mmdet_retina_plus.common.text import some
 
 from .building import attempt, known_type
 from .findings import Finding
+from .reach import hooks_of
 
 
 def check_hooks(cfg: Mapping) -> list[Finding]:
@@ -152,6 +154,66 @@ def check_process(cfg: Mapping) -> list[Finding]:
         names = logging.getLevelNamesMapping()
         findings += check_choice('log_level', level, names, 'INFO')
     return findings
+
+
+MIXED = ('Mosaic', 'MixUp')
+"""Ends of the names of transforms that mix images."""
+SKIPPED = ('Mosaic', 'RandomAffine', 'MixUp')
+"""Default `skip_type_keys` of YOLOXModeSwitchHook."""
+
+
+def check_mixing(cfg: Mapping) -> list[Finding]:
+    """Report YOLOX and RTMDet that train on mixed images to the end."""
+    detector = kind(part(cfg, 'model'))
+    mixed = [
+        kind(x)
+        for x in walk(cfg.get('train_dataloader'))
+        if kind(x).endswith(MIXED)
+    ]
+    hooks = {x: hook for x, hook in hooks_of(cfg).items() if hook}
+    switches = {
+        key: hook.get('skip_type_keys') or SKIPPED
+        for key, hook in hooks.items()
+        if kind(hook) == 'YOLOXModeSwitchHook'
+    }
+    left = {
+        key: [x for x in mixed if x not in names]
+        for key, names in switches.items()
+    }
+    findings = [
+        Finding(
+            'warning',
+            key,
+            f'it leaves {some(names)} in the pipeline: the last epochs train '
+            'on mixed images',
+            f'{key}.skip_type_keys={(*switches[key], *names)}',
+        )
+        for key, names in left.items()
+        if names
+    ]
+    replaced = any(
+        name.endswith('pipeline') for hook in hooks.values() for name in hook
+    )
+    if switches or replaced or not mixed or detector not in ENDED:
+        return findings
+    return [
+        Finding(
+            'warning',
+            'custom_hooks',
+            f'no hook ends {some(sorted({*mixed}))}: {detector} should see '
+            'whole images in the last epochs',
+            f'custom_hooks=[…, {ENDED[detector]}]',
+        )
+    ]
+
+
+ENDED = {
+    'YOLOX': "dict(type='YOLOXModeSwitchHook', num_last_epochs=15, "
+    'priority=48)',
+    'RTMDet': "dict(type='PipelineSwitchHook', switch_epoch=max_epochs - 20, "
+    'switch_pipeline=train_pipeline_stage2)',
+}
+"""Hooks that end the mixing, by detector."""
 
 
 def check_seed(cfg: Mapping) -> list[Finding]:

@@ -21,6 +21,8 @@ FEW = 500
 CHUNK = 256
 END = 4096
 """Trailing bytes that distinguish most files of equal length."""
+PRINT = 16
+"""Side of a fingerprint, in bits."""
 THUMBNAIL = 16
 """Side of the thumbnails that are compared, in pixels."""
 SAME = 0.9
@@ -47,6 +49,7 @@ class Look:
         bytes: Length of the file.
         flat: Whether all pixels are equal; False also if not decoded.
         pages: Number of images of equal size in the file.
+        fingerprint: `difference_hash` of the pixels; '': not decoded.
     """
 
     error: str = ''
@@ -60,6 +63,7 @@ class Look:
     bytes: int = 0
     flat: bool = False
     pages: int = 1
+    fingerprint: str = ''
 
 
 Looks = Mapping[str, Look]
@@ -167,6 +171,7 @@ def look(path: str, load: Callable[[dict], Any] | None) -> Look:
         size=size,
         highest=highest,
         flat=is_flat(image),
+        fingerprint=difference_hash(image),
     )
 
 
@@ -178,6 +183,33 @@ def is_flat(image: Any) -> bool:
     return all(bool((x == first).all()) for x in (image[::16, ::16], image))
 
 
+def difference_hash(image: Any) -> str:
+    """Fingerprint: whether each cell of a grid is darker than the next.
+
+    Hardly changes if an image is resized or saved in another format.
+
+    Args:
+        image: Shape (height, width) or (height, width, channels).
+
+    Returns:
+        64 hexadecimal digits; '' if OpenCV cannot resize the image.
+    """
+    import cv2
+    import numpy as np
+
+    try:
+        # OpenCV resizes up to four channels fast.
+        small = cv2.resize(
+            image[..., :3] if image.ndim == 3 else image,
+            (PRINT + 1, PRINT),
+            interpolation=cv2.INTER_AREA,
+        )
+    except cv2.error:
+        return ''
+    grey = small.reshape(PRINT, PRINT + 1, -1).mean(2)
+    return np.packbits(grey[:, :-1] < grey[:, 1:]).tobytes().hex()
+
+
 def any_image(results: dict) -> dict:
     """Load an image where no loading step is given."""
     import mmcv
@@ -185,8 +217,22 @@ def any_image(results: dict) -> dict:
     return {'img': mmcv.imread(results['img_path'], 'unchanged')}
 
 
-def show_the_same(first: str, second: str) -> bool:
-    """Whether two files show the same picture, in any format and size."""
+def show_the_same(
+    first: str,
+    second: str,
+    mirrored: bool = False,
+    side: int = THUMBNAIL,
+    same: float = SAME,
+) -> bool:
+    """Whether two files show the same picture, in any format and size.
+
+    Args:
+        first: Image file.
+        second: Another one.
+        mirrored: Whether to compare the first with the mirrored second.
+        side: Side of the thumbnails that are compared, in pixels.
+        same: Their least correlation.
+    """
     import cv2
     import numpy as np
 
@@ -195,17 +241,19 @@ def show_the_same(first: str, second: str) -> bool:
             small = [
                 cv2.resize(
                     any_image({'img_path': path})['img'],
-                    (THUMBNAIL, THUMBNAIL),
+                    (side, side),
                     interpolation=cv2.INTER_AREA,
                 )
                 for path in (first, second)
             ]
     except Exception:  # Another check reports broken files.
         return False
-    one, two = [x.reshape(THUMBNAIL**2, -1).mean(1) for x in small]
+    if mirrored:
+        small[1] = small[1][:, ::-1]
+    one, two = [x.reshape(side**2, -1).mean(1) for x in small]
     one, two = one - one.mean(), two - two.mean()
     length = float(np.linalg.norm(one) * np.linalg.norm(two))
-    return length > 0 and float(one @ two) > SAME * length
+    return length > 0 and float(one @ two) > same * length
 
 
 def look_at_many(

@@ -1,4 +1,4 @@
-"""Find variables that a config sets after its bases have used them."""
+"""Find what a config changes in vain, or takes from its bases unawares."""
 
 import ast
 import re
@@ -9,14 +9,19 @@ from typing import Any
 from mmdet_retina_plus.common.config_file import READ_BY_MMDET, parts_read
 from mmdet_retina_plus.common.config_tree import (
     dotted_items,
+    kind,
+    part,
     without_scopes,
 )
 from mmdet_retina_plus.common.numbers import is_number
+from mmdet_retina_plus.common.python_code import one_line
 from mmdet_retina_plus.common.text import some
 
 from .findings import Finding, Level
 
 BASE = '_base_'
+SHORT = 100
+"""Length of a hook's code that a fix repeats, in characters."""
 
 
 def bases_of(file: str) -> list[str]:
@@ -165,3 +170,100 @@ def is_set_later(file: str, key: str, than: str, cfg: Mapping) -> bool:
                 base, key, than, old
             )
     return False
+
+
+def value_before(file: str, key: str, cfg: Mapping) -> Any:
+    """Value of a key in the bases before it was set anew; None if none was.
+
+    Args:
+        file: Config file.
+        key: Dotted key of the value.
+        cfg: Merged values of the config.
+    """
+    from mmengine.config import Config
+
+    now = dict(dotted_items(cfg)).get(key)
+    for base in bases_of(file):
+        old = Config.fromfile(base).to_dict()
+        value = dict(dotted_items(old)).get(key)
+        if value is not None and value != now:
+            return value
+        if value is not None:
+            return value_before(base, key, old)
+    return None
+
+
+def check_lost(file: str, cfg: Mapping) -> list[Finding]:
+    """Report hooks and clipping of a base that its heir replaced.
+
+    mmengine merges dicts, but replaces lists, and dicts with `_delete_`.
+
+    Args:
+        file: Config file.
+        cfg: Merged values of the config.
+    """
+    from mmengine.config import Config
+
+    findings: list[Finding] = []
+    for base in bases_of(file):
+        old = Config.fromfile(base).to_dict()
+        findings += lost_hooks(old, cfg) + lost_clipping(old, cfg)
+        # Configs of mmdet replace those of mmdet on purpose.
+        if not findings and '.mim' not in Path(base).parts:
+            findings += check_lost(base, old)
+    return findings
+
+
+def lost_hooks(old: Mapping, cfg: Mapping) -> list[Finding]:
+    before, now = hooks_in(old), hooks_in(cfg)
+    lost = [at for at, x in enumerate(before) if x not in now]
+    if not lost:
+        return []
+    kept = [f'_base_.custom_hooks[{at}]' for at in lost]
+    if len(lost) == len(before):
+        kept = ['*_base_.custom_hooks']
+    texts = [one_line(x) for x in cfg.get('custom_hooks') or ()]
+    own = [
+        text if len(text) < SHORT else f'your {name}'
+        for text, name in zip(texts, now, strict=True)
+    ]
+    return [
+        Finding(
+            'warning',
+            'custom_hooks',
+            'the list replaces that of the base, which has '
+            f'{some([before[at] for at in lost])} as well',
+            f'custom_hooks=[{", ".join([*kept, *own])}]',
+        )
+    ]
+
+
+def hooks_in(cfg: Mapping) -> list[str]:
+    """Names of the classes of `custom_hooks`."""
+    hooks = cfg.get('custom_hooks') or ()
+    return [kind(x) for x in hooks if isinstance(x, Mapping)]
+
+
+def lost_clipping(old: Mapping, cfg: Mapping) -> list[Finding]:
+    """Report settings of a wrapper whose optimizer stayed the same."""
+    key = 'optim_wrapper'
+    before, now = part(old, key), part(cfg, key)
+    if kind(part(before, 'optimizer')) != kind(part(now, 'optimizer')):
+        return []
+    lost = [
+        x
+        for x in ('clip_grad', 'paramwise_cfg')
+        if before.get(x) and x not in now
+    ]
+    if not lost:
+        return []
+    return [
+        Finding(
+            'warning',
+            key,
+            f'it replaces that of the base, which has '
+            f'{" and ".join(lost)} as well',
+            ' '.join(f'{key}.{x}={one_line(before[x])}' for x in lost)
+            + ', or None',
+        )
+    ]

@@ -6,12 +6,16 @@ from mmdet_retina_plus.common.config_tree import kind, part, walk
 from mmdet_retina_plus.common.numbers import is_number
 
 from .findings import Finding
-from .inheritance import bases_of, is_set_later
+from .inheritance import bases_of, is_set_later, value_before
 from .model_traits import is_retina, scored_sets
 from .weights import BATCH_NORMS, setting
 
 OF_RECIPES = {'SGD': 0.02, 'AdamW': 0.0001}
 """Highest learning rates of common recipes, for batches of 16."""
+EXCESS = 4
+"""Ratio to these above which losses may diverge."""
+LEAST_SGD, LEAST_ADAM = 0.01, 0.003
+"""Learning rates up to which they hardly do, whatever the batch."""
 
 
 def check_test_resize(cfg: Mapping) -> list[Finding]:
@@ -59,6 +63,57 @@ def check_learning_rate(file: str, cfg: Mapping) -> list[Finding]:
         f'one device; do nothing if you train on {meant / batch:g}'
     )
     return [Finding('warning', 'schedule', message, fix)]
+
+
+def check_small_batch(file: str, cfg: Mapping) -> list[Finding]:
+    """Report a learning rate of large batches that nothing scales.
+
+    Args:
+        file: Config file.
+        cfg: Values of the config.
+    """
+    size, key = 'auto_scale_lr.base_batch_size', 'optim_wrapper.optimizer.lr'
+    scaling, loader = part(cfg, 'auto_scale_lr'), part(cfg, 'train_dataloader')
+    meant, batch = scaling.get('base_batch_size'), loader.get('batch_size')
+    optimizer = part(cfg, 'optim_wrapper.optimizer')
+    rate, enabled = optimizer.get('lr'), scaling.get('enable')
+    # Another check compares two sizes; without `enable` they are declared.
+    if (meant and not (enabled and meant == batch)) or not (
+        is_number(rate) and is_number(batch) and batch > 0
+    ):
+        return []
+    before = value_before(file, size, cfg) if meant else None
+    if before and is_set_later(file, size, key, cfg):
+        return [
+            Finding(
+                'warning',
+                'auto_scale_lr',
+                f'base_batch_size={meant} is the batch size itself, so '
+                f'lr={rate} is not scaled, which the base means for {before}',
+                f'{size}={before}',
+            )
+        ]
+    counts = part(cfg, 'optim_wrapper').get('accumulative_counts', 1)
+    images = batch * (counts if is_number(counts) else 1)
+    recipe = OF_RECIPES.get(kind(optimizer))
+    if recipe is None:
+        return []
+    if kind(optimizer) == 'SGD':
+        right, least = recipe * images / 16, LEAST_SGD
+    else:
+        right, least = recipe, LEAST_ADAM
+    if rate <= least or rate < EXCESS * right:
+        return []
+    return [
+        Finding(
+            'warning',
+            'schedule',
+            f'lr={rate} of {kind(optimizer)} is high for batches of {images} '
+            f'on one device: the loss may diverge; recipes for batches of 16 '
+            f'have {recipe:g} or less',
+            f'{key}={right:.2g}; do nothing if you train on more devices',
+        )
+    ]
 
 
 def check_last_batch(cfg: Mapping) -> list[Finding]:

@@ -34,6 +34,8 @@ FEW_STEPS = 10
 LARGEST_SCALE = 2**24
 """Loss scale above which float16 gradients always overflow."""
 KEY = 'optim_wrapper.optimizer'
+ATTENTION = ('WindowMSA', 'MultiScaleDeformableAttention')
+"""Attention of transformers that is not torch's."""
 
 
 def check_rate(cfg: Mapping) -> list[Finding]:
@@ -226,6 +228,32 @@ def check_accumulation(cfg: Mapping, iterations: int | None) -> list[Finding]:
             f'accumulative_counts={counts} leaves {quantity(steps, "step")} '
             f'of the {iterations} iterations of training',
             f'optim_wrapper.accumulative_counts={right}',
+        )
+    ]
+
+
+def check_attention(cfg: Mapping, model: Any) -> list[Finding]:
+    """Report SGD for transformers, which hardly learn with it."""
+    from torch import nn
+
+    optimizer = kind(part(cfg, KEY))
+    names = {
+        type(x).__name__
+        for x in model.modules()
+        if isinstance(x, nn.MultiheadAttention)
+        or type(x).__name__ in ATTENTION
+    }
+    if optimizer != 'SGD' or not names:
+        return []
+    return [
+        Finding(
+            'warning',
+            KEY,
+            f'SGD hardly trains transformers, and the model has {min(names)}: '
+            'their recipes have AdamW',
+            "optim_wrapper=dict(_delete_=True, type='OptimWrapper', "
+            "optimizer=dict(type='AdamW', lr=0.0001, weight_decay=0.05), "
+            'clip_grad=dict(max_norm=1.0))',
         )
     ]
 

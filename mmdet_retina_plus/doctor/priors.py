@@ -28,7 +28,8 @@ def check_priors(
     from mmdet.models.task_modules import AnchorGenerator
 
     generator = prior_generator(model)
-    if isinstance(prior_head(model)[1], FCOSHead):
+    name, head = prior_head(model)
+    if isinstance(head, FCOSHead):
         return check_points(splits[0], generator) if splits else []
     if not isinstance(generator, AnchorGenerator):
         return []
@@ -36,12 +37,15 @@ def check_priors(
     if splits:
         preprocessor = cfg.model.get('data_preprocessor') or {}
         train_cfg = cfg.model.get('train_cfg') or {}
+        if name == 'rpn_head':
+            train_cfg = train_cfg.get('rpn') or train_cfg
         findings += check_anchors(
             splits[0],
             generator,
             preprocessor.get('pad_size_divisor', 1),
             positive_threshold(train_cfg),
             has_threshold(train_cfg),
+            f'model.{name}.anchor_generator',
         )
     return findings
 

@@ -39,7 +39,8 @@ def check_copies(split: Split) -> list[Finding]:
     return split.warn(
         f'{clause(int((counts - 1).sum()), "object", "repeat")} the box of '
         f'another of the same class: ids {some(twice)}',
-        'delete the copies from the annotation file',
+        'a merge or second import doubles them: delete the second of each '
+        'pair from the annotation file',
     )
 
 

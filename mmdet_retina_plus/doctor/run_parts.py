@@ -20,7 +20,7 @@ from .building import attempt
 from .explanations import OLD_SETTINGS, explained
 from .findings import Finding
 from .old_settings import variables
-from .optimizer_settings import check_accumulation
+from .optimizer_settings import check_accumulation, check_attention
 from .paramwise_settings import check_multipliers, check_trained
 from .rates import check_rates
 from .reach import check_reach
@@ -263,6 +263,7 @@ def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
     findings += check_trained(cfg, model, parts.optim_wrapper)
     findings += check_parameter_names(cfg, model)
     findings += check_multipliers(cfg)
+    findings += check_attention(cfg, model)
     schedule = cfg.get('param_scheduler')
     if schedule is not None and parts.optim_wrapper is not None:
         _, problems = attempt(

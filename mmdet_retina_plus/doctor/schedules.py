@@ -112,6 +112,16 @@ def check_schedules(cfg: Mapping, batches: int | None) -> list[Finding]:
     schedules = schedules_of(cfg)
     rate = part(cfg, 'optim_wrapper.optimizer').get('lr')
     several = not isinstance(cfg.get('param_scheduler'), Mapping)
+    late = [
+        problem[0]
+        for schedule in schedules
+        if schedule.get('by_epoch', True)
+        for problem in [begin_problem(schedule, length)]
+        if problem
+    ]
+    if late and len(schedules) > 1 and length.epochs:
+        fix = f'param_scheduler={one_line(shorter(schedules, length.epochs))}'
+        return [Finding('warning', 'param_scheduler', late[0], fix)]
     return [
         Finding('warning', 'param_scheduler', message, pasted(key, fix))
         for number, schedule in enumerate(schedules)
@@ -174,6 +184,20 @@ def scaled(value: Any, factor: float) -> Any:
         return [scaled(x, factor) for x in value]
     known = is_number(value) and 0 < value < inf
     return max(round(value * factor), 1) if known else value
+
+
+def shorter(schedules: Sequence[Mapping], epochs: int) -> list[dict]:
+    """Fit schedules that count epochs to the length of training."""
+    factor = epochs / epochs_of(schedules)
+    return [
+        {
+            key: scaled(value, factor)
+            if key in COUNTED and one.get('by_epoch', True)
+            else value
+            for key, value in one.items()
+        }
+        for one in schedules
+    ]
 
 
 def in_iterations(

@@ -13,13 +13,23 @@ import numpy as np
 from mmdet_retina_plus.common.text import clause, quantity, some, verb
 
 from .findings import Finding
-from .image_files import Looks, copies_among, show_the_same
+from .image_files import PRINT, Looks, copies_among, show_the_same
 from .images import TRIALS, may_be_labels
 from .missing_images import MOST_BESIDE
 from .split import Split, paths_of
 
 PAIR = 2
 """Identical files up to this number may be copies; more are a mistake."""
+FEWEST = 2
+"""Least number of images that look like training images."""
+COPIES = 4
+"""Most training images that an image looks like; of a fixed camera, more."""
+CROWD = 50
+"""Number of training images above which equal parts are not compared."""
+BANDS = PRINT**2 // 32
+"""Parts of 32 bits that a fingerprint has."""
+FINE, VERY = 64, 0.97
+"""Side of thumbnails, in pixels, and correlation of copies."""
 
 
 def check_shared(splits: Sequence[Split], looks: Looks) -> list[Finding]:
@@ -57,15 +67,51 @@ def check_shared(splits: Sequence[Split], looks: Looks) -> list[Finding]:
                 *leaked(split, list(shared))
             )
         else:
-            findings += check_twins(split, [x for x in splits if x.trains])
+            training = [x for x in splits if x.trains]
+            findings += check_twins(split, training, looks)
     return findings
 
 
-def check_twins(split: Split, training: Sequence[Split]) -> list[Finding]:
-    """Find training images in another format: equal boxes, similar pixels.
+def check_twins(
+    split: Split, training: Sequence[Split], looks: Looks
+) -> list[Finding]:
+    """Find training images saved anew: similar pixels, maybe mirrored.
 
-    Single boxes, such as that of the whole image, may be equal by chance.
+    Args:
+        split: Data set for validation or test.
+        training: Data sets for training.
+        looks: Results for their images, by path.
     """
+    own = prints_of([split], looks)
+    pairs = near_prints(own, prints_of(training, looks))
+    pairs += [(*x, False) for x in equal_boxes(split, training)]
+    known = {(path, other): mirrored for path, other, mirrored in pairs}
+    numbers = Counter(path for path, _ in known)
+    if len(numbers) < FEWEST or np.median([*numbers.values()]) > COPIES:
+        return []
+    shown = list(known.items())[:: len(known) // TRIALS + 1]
+    same = [
+        show_the_same(*pair, mirrored, FINE, VERY) for pair, mirrored in shown
+    ]
+    if sum(same) < len(same) / 2:
+        return []
+    (one, other), mirrored = shown[same.index(True)]
+    return split.warn(
+        f'{len(numbers)} of {quantity(len(split.images), "image")} '
+        f'{verb(len(numbers), "look")} like a training image, as copies in '
+        'another format or size do, or augmented ones: AP is too high: '
+        f'{os.path.basename(one)} is {"the mirrored " if mirrored else ""}'
+        f'{os.path.basename(other)}',
+        'compare such images, and delete the copies from the annotation file '
+        'of training or of validation; split the images before augmenting '
+        'them',
+    )
+
+
+def equal_boxes(
+    split: Split, training: Sequence[Split]
+) -> list[tuple[str, str]]:
+    """Pair images that have the same boxes, several of them."""
 
     def several(split: Split) -> list[tuple[frozenset, str]]:
         paths = paths_of(split)
@@ -75,20 +121,58 @@ def check_twins(split: Split, training: Sequence[Split]) -> list[Finding]:
         ]
 
     known = dict(pair for split in training for pair in several(split))
-    own = several(split)
-    pairs = [(path, known[boxes]) for boxes, path in own if boxes in known]
-    if len(pairs) < 3 or len(pairs) < len(own) / 2:
-        return []
-    shown = pairs[:: len(pairs) // TRIALS + 1]
-    if sum(show_the_same(*pair) for pair in shown) < len(shown) / 2:
-        return []
-    return split.warn(
-        f'{len(pairs)} of its {len(own)} images with several objects have the '
-        'boxes of a training image and look like it, as copies in another '
-        'format do: AP is too high',
-        'compare such images, and delete the copies from the annotation file '
-        'of training or of validation',
-    )
+    return [(path, known[x]) for x, path in several(split) if x in known]
+
+
+def prints_of(
+    splits: Sequence[Split], looks: Looks
+) -> tuple[list[str], np.ndarray]:
+    """Paths of decoded images, and their fingerprints (N, 8) as numbers."""
+    paths = [
+        path
+        for split in splits
+        for path in paths_of(split)
+        if path in looks
+        if looks[path].fingerprint and not looks[path].flat
+    ]
+    joined = bytes.fromhex(''.join(looks[x].fingerprint for x in paths))
+    return paths, np.frombuffer(joined, np.uint32).reshape(-1, BANDS)
+
+
+def near_prints(
+    ours: tuple[list[str], np.ndarray], theirs: tuple[list[str], np.ndarray]
+) -> list[tuple[str, str, bool]]:
+    """Pair images whose fingerprints differ in less than 8 of 256 bits.
+
+    Two such fingerprints have at least one of their eight numbers in common.
+
+    Returns:
+        Our path, their path, whether the second is mirrored.
+    """
+    found: dict[tuple[str, str], bool] = {}
+    for mirrored in (False, True):
+        paths, prints = ours
+        if mirrored:
+            bits = np.unpackbits(prints.view(np.uint8))
+            turned = 1 - bits.reshape(-1, PRINT, PRINT)[:, :, ::-1]
+            prints = np.packbits(turned).view(np.uint32).reshape(-1, BANDS)
+        for band in range(BANDS):
+            order = np.argsort(theirs[1][:, band], kind='stable')
+            column = theirs[1][order, band]
+            first = np.searchsorted(column, prints[:, band])
+            last = np.searchsorted(column, prints[:, band], side='right')
+            # A part that many have in common is empty.
+            counts = np.where(last - first > CROWD, 0, last - first)
+            one = np.repeat(np.arange(len(counts)), counts)
+            step = np.arange(len(one)) - np.repeat(
+                counts.cumsum() - counts, counts
+            )
+            other = order[np.repeat(first, counts) + step]
+            differ = (prints[one] ^ theirs[1][other]).view(np.uint8)
+            near = np.unpackbits(differ, axis=1).sum(1) < BANDS
+            for at, place in zip(one[near], other[near], strict=True):
+                found.setdefault((paths[at], theirs[0][place]), mirrored)
+    return [(*pair, mirrored) for pair, mirrored in found.items()]
 
 
 def leaked(split: Split, shared: Sequence[int]) -> tuple[str, str]:

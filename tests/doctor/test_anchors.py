@@ -68,6 +68,44 @@ def test_misfits_are_counted_by_size():
     assert 'octave_base_scale' in finding.fix
 
 
+def generator(**settings):
+    strides = settings.pop('strides', [4, 8, 16, 32, 64])
+    return AnchorGenerator(strides=strides, ratios=[0.5, 1, 2], **settings)
+
+
+MIXED = [
+    *((9 * x, 9 * x, 24 + x, 20 + x) for x in range(10)),
+    *((x, x, 200 + x, 180 + x) for x in range(90)),
+]
+"""Few small objects, many large ones."""
+
+
+@pytest.mark.parametrize(
+    ('settings', 'right'),
+    [
+        ({'scales': [32]}, 'rpn_head.anchor_generator.scales=[8]'),
+        ({'scales': [8]}, ''),
+        (
+            {'scales': [8], 'base_sizes': [16, 32, 64, 128, 256]},
+            'rpn_head.anchor_generator.scales=[2]',
+        ),
+        (
+            {'octave_base_scale': 32, 'scales_per_octave': 3},
+            'rpn_head.anchor_generator.octave_base_scale=8',
+        ),
+        ({'octave_base_scale': 4, 'scales_per_octave': 3}, ''),
+    ],
+)
+def test_sizes_in_pixels_where_strides_multiply_them(settings, right):
+    (finding,) = check_anchors(
+        split_of(*MIXED),
+        generator(**settings),
+        key='model.rpn_head.anchor_generator',
+    )
+    assert finding.level == ('warning' if right else 'ok')
+    assert right in finding.fix
+
+
 def test_an_assigner_by_rank_wants_no_iou():
     split = split_of((9, 9, 5, 5), (9, 9, 40, 40))
     for kind, level in (

@@ -1,12 +1,13 @@
 """Configs with generated data: valid, then with one fault each."""
 
 import json
+import warnings
 from types import SimpleNamespace
 
 import pytest
 
 import mmdet_retina_plus
-from mmdet_retina_plus.doctor import annotations
+from mmdet_retina_plus.doctor import annotations, config
 from mmdet_retina_plus.doctor.config import check_config
 from mmdet_retina_plus.doctor.findings import Finding
 from mmdet_retina_plus.synthetic.shapes import make_shapes
@@ -384,3 +385,15 @@ def test_a_config_that_does_not_load(tmp_path, text, words):
     finding = only_problem(check_config(path))
     assert finding.level == 'error'
     assert words in finding.message + finding.fix
+
+
+def test_warnings_of_packages_stay_out_of_the_output(check, monkeypatch):
+    def deprecated(cfg):
+        warnings.warn('use another', FutureWarning, stacklevel=1)
+        return []
+
+    monkeypatch.setattr(config, 'SETTING_CHECKS', (deprecated,))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter('always')
+        check()
+    assert [str(x.message) for x in told if x.category is FutureWarning] == []

@@ -142,49 +142,99 @@ def test_copies_of_all_of_training_have_a_fix_that_leaves_images(
     assert finding.fix.startswith('val_dataloader.dataset.ann_file=')
 
 
-def test_copies_in_another_format_are_told_by_boxes_and_pictures(
-    split, tmp_path
-):
-    def in_folder(name, seed, shift, ending='png'):
-        (tmp_path / name).mkdir()
-        rng = np.random.default_rng(seed)
-        images = [
-            dict(x, file_name=f'{at}.{ending}')
-            for at, x in enumerate(split.images[:4])
-        ]
-        for number, entry in enumerate(images):
-            image = rng.integers(255, size=(20 + number, 30, 3), dtype='B')
-            cv2.imwrite(str(tmp_path / name / entry['file_name']), image)
-        annotations = [
+def scene(seed, size=(120, 90)):
+    """A smooth random picture."""
+    cells = np.random.default_rng(seed).integers(255, size=(7, 9, 3))
+    return cv2.resize(cells.astype('B'), size, interpolation=cv2.INTER_CUBIC)
+
+
+def of_pictures(folder, name, pictures, first_box=0):
+    """A data set with one object per picture, saved as JPEG if not train."""
+    (folder / name).mkdir()
+    images, annotations = [], []
+    for at, picture in enumerate(pictures):
+        file = f'{name}{at}.{"png" if name == "train" else "jpg"}'
+        cv2.imwrite(str(folder / name / file), picture)
+        height, width = picture.shape[:2]
+        images.append(
+            {'id': at, 'file_name': file, 'width': width, 'height': height}
+        )
+        annotations.append(
             {
-                'id': 1 + 2 * number + at,
-                'image_id': number,
+                'id': at + 1,
+                'image_id': at,
                 'category_id': 1,
-                'bbox': [2 + at + number + shift, 2, 9, 9],
+                'bbox': [first_box + at, 2, 9, 9],
                 'area': 81,
                 'iscrowd': 0,
             }
-            for number in range(4)
-            for at in range(2)
-        ]
-        coco = {
-            'images': images,
-            'annotations': annotations,
-            'categories': [{'id': 1, 'name': 'x'}],
-        }
-        folder = tmp_path / name
-        return Split(
-            name, coco, folder, ('x',), pipeline=split.pipeline, key='val'
         )
+    coco = {
+        'images': images,
+        'annotations': annotations,
+        'categories': [{'id': 1, 'name': 'x'}],
+    }
+    steps = [{'type': 'LoadImageFromFile'}]
+    return Split(name, coco, folder / name, ('x',), pipeline=steps)
 
-    train = in_folder('train', 1, 0)
-    copies = in_folder('val', 1, 0, 'jpg')
-    other_boxes = in_folder('test', 1, 9, 'jpg')
-    other_pictures = in_folder('fixed', 2, 0)
-    splits = [train, copies, other_boxes, other_pictures]
-    (finding,) = check_shared(splits, look_at_images(splits, fast=False))
-    assert finding.subject == 'val data'
-    assert '4 of its 4 images with several objects' in finding.message
+
+SEEN = [scene(seed) for seed in range(8)]
+OTHER = [scene(seed) for seed in range(20, 28)]
+
+
+@pytest.mark.parametrize(
+    ('copies', 'told'),
+    [
+        (SEEN[:2] + OTHER, 2),
+        ([cv2.resize(x, (80, 60)) for x in SEEN], 8),
+        ([x[:, ::-1] for x in SEEN], 8),
+        ([cv2.convertScaleAbs(x, alpha=0.7, beta=20) for x in SEEN], 8),
+        (OTHER, 0),
+        # Scenes of one colour scheme, as slices of scans are.
+        ([cv2.addWeighted(x, 0.4, SEEN[0], 0.6, 0) for x in OTHER], 0),
+    ],
+)
+def test_training_images_saved_anew_are_told_by_their_pixels(
+    tmp_path, copies, told
+):
+    splits = [
+        of_pictures(tmp_path, 'train', SEEN),
+        of_pictures(tmp_path, 'val', copies),
+    ]
+    found = check_shared(splits, look_at_images(splits, fast=False))
+    start = f'{told} of {len(copies)} images look like a training image'
+    assert [x.message.startswith(start) for x in found] == [True] * bool(told)
+
+
+def test_all_pictures_of_one_fixed_camera_look_alike(tmp_path):
+    def shot(number):
+        picture = SEEN[0].copy()
+        picture[10 + number : 14 + number, 20:24] = 255
+        return picture
+
+    splits = [
+        of_pictures(tmp_path, 'train', map(shot, range(0, 40, 2))),
+        of_pictures(tmp_path, 'val', map(shot, range(1, 40, 2)), 30),
+    ]
+    assert check_shared(splits, look_at_images(splits, fast=False)) == []
+
+
+def test_fast_finds_copies_by_their_boxes(tmp_path, monkeypatch):
+    from mmdet_retina_plus.doctor import images
+
+    splits = [
+        of_pictures(tmp_path, 'train', SEEN),
+        of_pictures(tmp_path, 'val', SEEN),
+    ]
+    for split in splits:
+        for one in list(split.coco['annotations']):
+            box = [one['bbox'][0] + 1, 30, 9, 9]
+            split.coco['annotations'].append(
+                one | {'id': 50 + one['id'], 'bbox': box}
+            )
+    monkeypatch.setattr(images, 'SAMPLE', 0)
+    (finding,) = check_shared(splits, look_at_images(splits, fast=True))
+    assert finding.message.startswith('8 of 8 images look like a training')
 
 
 @pytest.mark.parametrize(('sizes', 'warned'), [((20, 20), 1), ((20, 10), 0)])

@@ -3,8 +3,12 @@
 import pytest
 from mmengine.config import Config
 
-from mmdet_retina_plus.doctor.inheritance import check_variables
-from mmdet_retina_plus.doctor.loader_settings import check_learning_rate
+from mmdet_retina_plus.doctor.hook_settings import check_mixing
+from mmdet_retina_plus.doctor.inheritance import check_lost, check_variables
+from mmdet_retina_plus.doctor.loader_settings import (
+    check_learning_rate,
+    check_small_batch,
+)
 
 BASE = """
 data_root = 'old/'
@@ -123,3 +127,103 @@ def test_a_rate_that_the_config_set_anew_is_meant(inherit, above):
     assert check_learning_rate(*inherit(own, *above)) == []
     size = 'auto_scale_lr = dict(base_batch_size=8)'
     assert check_learning_rate(*inherit(f'{own}\n{size}', *above)) != []
+
+
+@pytest.mark.parametrize(
+    ('lr', 'batch', 'scaling', 'right'),
+    [
+        (0.02, 2, {}, 'lr=0.0025'),
+        (0.02, 4, {}, 'lr=0.005'),
+        (0.02, 2, {'enable': True, 'base_batch_size': 2}, 'lr=0.0025'),
+        (0.02, 8, {}, ''),
+        (0.01, 2, {}, ''),
+        # Declared, scaled.
+        (0.02, 2, {'base_batch_size': 2}, ''),
+        (0.02, 2, {'enable': True, 'base_batch_size': 16}, ''),
+    ],
+)
+def test_a_rate_of_large_batches_for_a_small_one(
+    tmp_path, lr, batch, scaling, right
+):
+    (tmp_path / 'x.py').touch()
+    cfg = {
+        'auto_scale_lr': scaling,
+        'train_dataloader': {'batch_size': batch},
+        'optim_wrapper': {'optimizer': {'type': 'SGD', 'lr': lr}},
+    }
+    found = check_small_batch(str(tmp_path / 'x.py'), cfg)
+    assert [right in x.fix for x in found] == [True] * bool(right)
+    cfg['optim_wrapper']['accumulative_counts'] = 8
+    assert check_small_batch(str(tmp_path / 'x.py'), cfg) == []
+
+
+def test_scaling_by_one(inherit):
+    scaling = 'auto_scale_lr = dict(enable=True, base_batch_size=2)'
+    (finding,) = check_small_batch(*inherit(scaling))
+    assert finding.fix == 'auto_scale_lr.base_batch_size=16'
+    own = 'optim_wrapper = dict(optimizer=dict(lr=0.00125))'
+    assert check_small_batch(*inherit(f'{scaling}\n{own}')) == []
+
+
+HOOKS = "custom_hooks = [dict(type='EMAHook'), dict(type='SyncNormHook')]"
+CLIPPED = 'optim_wrapper = dict(clip_grad=dict(max_norm=0.1))'
+MINE = "dict(type='NumClassCheckHook')"
+
+
+@pytest.mark.parametrize(
+    ('texts', 'lost'),
+    [
+        ([HOOKS, f'custom_hooks = [{MINE}]'], 'EMAHook, SyncNormHook'),
+        ([HOOKS, f'custom_hooks = [{MINE}]', 'x = 3'], 'EMAHook'),
+        ([HOOKS, f'custom_hooks = [*_base_.custom_hooks, {MINE}]'], ''),
+        ([HOOKS, 'x = 3'], ''),
+        (
+            [
+                CLIPPED,
+                'optim_wrapper = dict(_delete_=True, optimizer=dict(lr=0.1))',
+            ],
+            'clip_grad',
+        ),
+        (
+            [
+                CLIPPED,
+                "optim_wrapper = dict(_delete_=True, type='OptimWrapper', "
+                "optimizer=dict(type='AdamW', lr=0.1))",
+            ],
+            '',
+        ),
+        ([CLIPPED, 'optim_wrapper = dict(clip_grad=None)'], ''),
+    ],
+)
+def test_what_a_list_or_a_deletion_takes_from_the_base(inherit, texts, lost):
+    found = check_lost(*inherit(*texts))
+    assert [lost in x.message for x in found] == [True] * bool(lost)
+
+
+def of_yolox(steps, *hooks, detector='YOLOX'):
+    dataset = {'pipeline': [{'type': x} for x in steps]}
+    return {
+        'model': {'type': detector},
+        'train_dataloader': {'dataset': dataset},
+        'custom_hooks': list(hooks),
+    }
+
+
+SWITCH = {'type': 'YOLOXModeSwitchHook'}
+
+
+@pytest.mark.parametrize(
+    ('cfg', 'fix'),
+    [
+        (of_yolox(['Mosaic']), 'YOLOXModeSwitchHook'),
+        (of_yolox(['CachedMosaic'], detector='RTMDet'), 'PipelineSwitchHook'),
+        (of_yolox(['YOLOXMixUp'], SWITCH), "'YOLOXMixUp')"),
+        (of_yolox(['Mosaic', 'MixUp'], SWITCH), ''),
+        (of_yolox(['CachedMosaic'], {'switch_pipeline': []}), ''),
+        (of_yolox(['RandomFlip']), ''),
+        (of_yolox(['Mosaic'], detector='FCOS'), ''),
+    ],
+)
+def test_images_that_are_mixed_until_training_ends(cfg, fix):
+    found = check_mixing(cfg)
+    assert [fix in x.fix for x in found] == [True] * bool(fix)

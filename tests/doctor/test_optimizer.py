@@ -188,3 +188,16 @@ def test_a_scaling_without_its_batch_size():
 def test_weights_that_vanish_are_an_error(lr, decay, level):
     (finding,) = findings({**SGD, 'lr': lr, 'weight_decay': decay})
     assert finding.level == level
+
+
+@pytest.mark.parametrize(
+    ('optimizer', 'model', 'told'),
+    [
+        ('SGD', nn.MultiheadAttention(4, 1), 1),
+        ('AdamW', nn.MultiheadAttention(4, 1), 0),
+        ('SGD', nn.Conv2d(3, 3, 1), 0),
+    ],
+)
+def test_an_optimizer_that_does_not_train_transformers(optimizer, model, told):
+    cfg = {'optim_wrapper': {'optimizer': {'type': optimizer}}}
+    assert len(optimizer_settings.check_attention(cfg, model)) == told

@@ -262,3 +262,16 @@ def test_a_plateau_counts_validations(loop, options, fix):
     cfg = {'train_cfg': loop, 'param_scheduler': [schedule]}
     found = check_plateaus(cfg)
     assert [x.fix for x in found] == [f'param_scheduler.{fix}'] * bool(fix)
+
+
+def test_schedules_of_a_longer_training_are_shortened_together():
+    yolox = [
+        {'type': 'mmdet.QuadraticWarmupLR', 'by_epoch': True, 'end': 5},
+        cosine(eta_min=0.0005, begin=5, T_max=285, end=285),
+        {'type': 'ConstantLR', 'factor': 1, 'begin': 285, 'end': 300},
+    ]
+    (finding,) = findings(*yolox)
+    assert 'ConstantLR begins after the 12 epochs' in finding.message
+    name, _, value = finding.fix.partition('=')
+    assert name == 'param_scheduler'
+    assert findings(*eval(value)) == []
