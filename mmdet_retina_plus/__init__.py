@@ -57,20 +57,28 @@ def config(name: str) -> str:
     Raises:
         ValueError: No config has this name; the nearest names are listed.
     """
+    path = config_dir() / f'{name.removesuffix(".py")}.py'
+    if not path.is_file():
+        hint = did_you_mean(name, config_names(), most=3, always=True)
+        raise ValueError(f'There is no config {name!r}{hint}')
+    return str(path)
+
+
+def config_names() -> list[str]:
+    """Names of the configs and sweeps that ship with the package."""
+    folder = config_dir()
+    return sorted(
+        path.relative_to(folder).with_suffix('').as_posix()
+        for path in folder.rglob('*.py')
+        if '_base_' not in path.parts
+    )
+
+
+def config_dir() -> Path:
     package = Path(__file__).resolve().parent
     # In a wheel the configs lie inside of the package, in a checkout beside.
     folders = (package / 'configs', package.parent / 'configs')
-    folder = next(folder for folder in folders if folder.is_dir())
-    path = folder / f'{name.removesuffix(".py")}.py'
-    if not path.is_file():
-        names = sorted(
-            str(path.relative_to(folder).with_suffix(''))
-            for path in folder.rglob('*.py')
-            if '_base_' not in path.parts
-        )
-        hint = did_you_mean(name, names, most=3, always=True)
-        raise ValueError(f'There is no config {name!r}{hint}')
-    return str(path)
+    return next(folder for folder in folders if folder.is_dir())
 
 
 # The command `retina-plus` sets it to 0 to start where mmdet is broken; its

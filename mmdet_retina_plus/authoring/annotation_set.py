@@ -15,7 +15,7 @@ from mmdet_retina_plus.common.annotation_files import (
     missing_file,
     read_json,
 )
-from mmdet_retina_plus.common.coco_columns import CocoColumns
+from mmdet_retina_plus.common.coco_columns import CocoColumns, shift_of
 from mmdet_retina_plus.common.coco_format import check_coco
 from mmdet_retina_plus.common.suggestions import did_you_mean
 from mmdet_retina_plus.common.text import quantity, some
@@ -151,9 +151,12 @@ def read_set(path: Path, image_dir: Path) -> AnnotationSet:
             'folder of the images'
         )
     if not image_dir.is_dir():
+        parent = existing_parent(image_dir)
+        lost = image_dir.absolute().relative_to(parent).parts[0]
+        folders = [x.name for x in parent.iterdir() if x.is_dir()]
         raise ValueError(
-            f'There is no folder {image_dir} with images: '
-            f'{contents(existing_parent(image_dir))}'
+            f'There is no folder {image_dir} with images: {contents(parent)}'
+            f'{did_you_mean(lost, folders)}'
         )
     if not path.exists():
         raise missing_file(str(path))
@@ -202,21 +205,30 @@ def check_objects(found: AnnotationSet) -> None:
     ]
     raise ValueError(
         f'{found.path}: none of {quantity(len(found.annotations), "object")} '
-        f'would train: {", ".join(reasons)}{of_other_type(found.coco)}'
+        f'would train: {", ".join(reasons)}{unknown_ids(found.coco)}'
     )
 
 
-def of_other_type(coco: Mapping) -> str:
-    """Hint at ids that are numbers in one list and strings in another."""
-    first = coco['annotations'][0]
-    for key, items in (('image_id', 'images'), ('category_id', 'categories')):
-        ids = [item['id'] for item in coco[items]]
-        value = first[key]
-        if value not in ids and str(value) in map(str, ids):
-            return (
-                f'; {key} is {value!r} in annotations, but {items} have ids '
-                f'such as {ids[0]!r}: use one type in both'
-            )
+def unknown_ids(coco: Mapping) -> str:
+    """Hint at ids of images or categories that their list does not have."""
+    for key, items in (('image', 'images'), ('category', 'categories')):
+        column = [x[f'{key}_id'] for x in coco['annotations']]
+        ids = [x['id'] for x in coco[items]]
+        there = set(ids)
+        lost = [x for x in column if x not in there]
+        if not lost:
+            continue
+        shift = shift_of(key, column, there)
+        if shift:
+            fix = f'add {shift} to every "{key}_id" of the annotations'
+        elif str(lost[0]) in map(str, ids):
+            fix = 'use one type in both'
+        else:
+            fix = f'write the ids of {items} there'
+        return (
+            f'; {key}_id is {lost[0]!r} in annotations, but {items} have '
+            f'ids such as {ids[0]!r}: {fix}'
+        )
     return ''
 
 

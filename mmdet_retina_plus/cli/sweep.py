@@ -11,12 +11,7 @@ import click
 from mmdet_retina_plus.common.config_tree import LAST_SEED
 
 from .errors import errors_as_messages
-from .options import (
-    InputFile,
-    ManyValues,
-    cfg_options_option,
-    is_pair,
-)
+from .options import InputFile, ManyValues, cfg_options_option, is_pair
 
 if TYPE_CHECKING:
     from mmdet_retina_plus.sweeps.trial_queue import SweepStudy
@@ -137,15 +132,19 @@ def run(
     with errors_as_messages():
         from mmdet_retina_plus.sweeps.find_study import find_study
         from mmdet_retina_plus.sweeps.plan import make_plan
+        from mmdet_retina_plus.sweeps.slurm import submit_array
 
         plan = make_plan(spec, config, seeds, cfg_options, prune)
         work_dir = work_dir.absolute()
         work_dir.mkdir(parents=True, exist_ok=True)
         study = find_study(work_dir, storage, study_name, grace, new=True)
         study.start(plan, retry_failed)
-    if launcher == 'slurm':
-        submit(work_dir, storage, study_name, **options)
-        return
+        if launcher == 'slurm':
+            click.echo(submit_array(work_dir, storage, study_name, **options))
+            click.echo(
+                f'`retina-plus sweep report {work_dir}` shows the progress'
+            )
+            return
     work(study, work_dir, options['jobs'], options['nproc'])
 
 
@@ -223,18 +222,6 @@ def report(
         files = write_report(result, out)
     for file in files:
         click.echo(file)
-
-
-def submit(
-    work_dir: Path, storage: str | None, study_name: str | None, **options
-) -> None:
-    """Write a job script for Slurm and submit it."""
-    from mmdet_retina_plus.sweeps.slurm import submit_array
-
-    with errors_as_messages():
-        answer = submit_array(work_dir, storage, study_name, **options)
-    click.echo(answer)
-    click.echo(f'`retina-plus sweep report {work_dir}` shows the progress')
 
 
 def work(study: 'SweepStudy', work_dir: Path, jobs: int, nproc: int) -> None:

@@ -29,7 +29,7 @@ REWRITE = (
 
 
 class UnreadableError(ValueError):
-    """An annotation file does not exist or is not JSON.
+    """An annotation file does not exist, or is not JSON or COCO.
 
     Attributes:
         message: What is wrong.

@@ -1,6 +1,6 @@
 """Annotations of a COCO file as arrays, and which of them mmdet trains on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from functools import cached_property
 from itertools import chain, repeat
 from typing import Any
@@ -28,6 +28,24 @@ def box_array(boxes: Sequence[Any]) -> np.ndarray:
             pass
     rows = [box if has_box({'bbox': box}) else [np.nan] * 4 for box in boxes]
     return np.array(rows, float).reshape(-1, 4)
+
+
+def shift_of(key: str, column: Sequence, there: Set) -> int:
+    """Return what to add to ids that are off by one, 0 if they are not."""
+    if not {*map(type, column)} <= {int}:
+        return 0
+    seen = set(column)
+    for shift in (1, -1):
+        moved = {number + shift for number in seen}
+        # A gap in the list would look the same, and a shift would exchange
+        # all classes.
+        if key == 'category':
+            fits = min(seen) == 0 or moved == there
+        else:
+            fits = 0 in (min(seen), min(moved))
+        if fits and moved <= there:
+            return shift
+    return 0
 
 
 class CocoColumns:

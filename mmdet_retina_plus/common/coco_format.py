@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from .annotation_files import UnreadableError
 from .numbers import is_finite
 from .text import some
 
@@ -118,6 +119,36 @@ def writer_of(content: object) -> str:
     return ''
 
 
+RENUMBER = {
+    'images': (
+        'give every image its own id; if files were merged, add a number '
+        'to the "id" of the images of the second file and to the '
+        '"image_id" of its annotations'
+    ),
+    'annotations': 'number the annotations: "id": 1, 2, 3, …',
+    'categories': (
+        'give every category its own id, and write it into the '
+        '"category_id" of its annotations'
+    ),
+}
+"""Fixes for duplicate ids, by the list that has them."""
+
+
+ADD = {
+    'area': 'write "area": width * height of bbox into every annotation',
+    'id': RENUMBER['annotations'],
+    'file_name': (
+        'write "file_name", the path below data_prefix.img, into every image'
+    ),
+    **dict.fromkeys(
+        ('height', 'width', 'height, width'),
+        'write "width" and "height" of each file into its entry, as '
+        'PIL.Image.open(path).size gives them',
+    ),
+}
+"""Fixes for incomplete entries, by the missing key."""
+
+
 def is_detection(item: object) -> bool:
     return isinstance(item, Mapping) and 'score' in item
 
@@ -150,12 +181,28 @@ def format_errors(coco: object) -> str:
     return ''
 
 
+def with_fix(problem: str) -> tuple[str, str]:
+    """Split a description by `format_errors` into the problem and its fix."""
+    fix = ''
+    if problem.startswith('it '):  # It is about the whole file.
+        problem, _, fix = problem.partition('; ')
+    for key, renumber in RENUMBER.items():
+        if problem.startswith(f'ids in {key} '):
+            return problem, renumber
+    for missing, add in ADD.items():
+        if problem.endswith(f' has no {missing}'):
+            return problem, add
+    return problem, fix or 'correct that in the file'
+
+
 def check_coco(path: Path, coco: object) -> None:
     """Refuse a parsed file that is not COCO annotations.
 
     Raises:
-        ValueError: Names the file and the entry.
+        UnreadableError: Names the file and the entry, with the fix.
     """
     problem = format_errors(coco)
     if problem:
-        raise ValueError(f'{path} is not in COCO format: {problem}')
+        problem, fix = with_fix(problem)
+        message = f'{path} is not in COCO format: {problem}'
+        raise UnreadableError(message, fix)

@@ -273,7 +273,9 @@ def check_anchors(
         pad_size_divisor,
     )
     ious = generator_iou(boxes, sizes, generator)
-    group = size_group(split.areas[chosen])
+    # By boxes, as anchor-fit does, although COCO's sizes are those of masks.
+    edges = split.boxes[chosen, 2:] - split.boxes[chosen, :2]
+    group = size_group(edges.prod(axis=1))
     poor = ious < POOR_IOU
     parts = [
         f'{(poor & (group == number)).sum()} of {(group == number).sum()} '

@@ -2,11 +2,12 @@
 
 import re
 from collections import Counter
-from collections.abc import Container, Sequence, Set
+from collections.abc import Container, Sequence
 from unicodedata import normalize
 
 import numpy as np
 
+from mmdet_retina_plus.common.coco_columns import shift_of
 from mmdet_retina_plus.common.text import clause, quantity, some
 
 from .findings import Finding, any_error
@@ -125,24 +126,6 @@ def check_classes(split: Split) -> list[Finding]:
 ENTRIES = {'image': 'images', 'category': 'categories'}
 
 
-def shift_of(key: str, column: Sequence, there: Set) -> int:
-    """Return what to add to ids that are off by one, 0 if they are not."""
-    if not {*map(type, column)} <= {int}:
-        return 0
-    seen = set(column)
-    for shift in (1, -1):
-        moved = {number + shift for number in seen}
-        # A gap in the list would look the same, and a shift would exchange
-        # all classes.
-        if key == 'category':
-            fits = min(seen) == 0 or moved == there
-        else:
-            fits = 0 in (min(seen), min(moved))
-        if fits and moved <= there:
-            return shift
-    return 0
-
-
 def folded(name: str) -> str:
     """Normalise blanks, case and Unicode form of a name."""
     return ' '.join(normalize('NFKC', name).split()).casefold()
@@ -222,6 +205,7 @@ def check_references(split: Split) -> list[Finding]:
                 f'{key} {"before" if shift > 0 else "after"} theirs, those '
                 f'at the end get none',
                 f'add {shift} to every "{key}_id" of the annotations',
+                'images' if key == 'image' else '',
             )
             continue
         texts = {str(x) for x in ids}

@@ -29,34 +29,6 @@ from .explanations import explained
 from .findings import Finding
 from .split import Split
 
-RENUMBER = {
-    'images': (
-        'give every image its own id; if files were merged, add a number '
-        'to the "id" of the images of the second file and to the '
-        '"image_id" of its annotations'
-    ),
-    'annotations': 'number the annotations: "id": 1, 2, 3, …',
-    'categories': (
-        'give every category its own id, and write it into the '
-        '"category_id" of its annotations'
-    ),
-}
-"""Fixes for duplicate ids, by the list that has them."""
-
-
-ADD = {
-    'area': 'write "area": width * height of bbox into every annotation',
-    'id': RENUMBER['annotations'],
-    'file_name': (
-        'write "file_name", the path below data_prefix.img, into every image'
-    ),
-    'height, width': (
-        'write "width" and "height" of each file into its entry, as '
-        'PIL.Image.open(path).size gives them'
-    ),
-}
-"""Fixes for incomplete entries, by the missing key."""
-
 
 @contextlib.contextmanager
 def without_collection() -> Iterator[None]:
@@ -75,19 +47,6 @@ def silence() -> Iterator[None]:
     """Discard what pycocotools and mmengine print."""
     with contextlib.redirect_stdout(io.StringIO()):
         yield
-
-
-def format_fix(problem: str) -> str:
-    """Fix for a file that is not in COCO format."""
-    for ids, fix in RENUMBER.items():
-        if f'ids in {ids} are not unique' in problem:
-            return fix
-    for missing, fix in ADD.items():
-        if problem.endswith(f' has no {missing}'):
-            return fix
-    if 'export it as COCO' in problem:
-        return problem.rpartition('; ')[2]
-    return 'correct in that file what the message names'
 
 
 @dataclass
@@ -286,8 +245,6 @@ def add_data_set(
         )
         if 'metainfo.classes is' in message:
             fix = f"{key}.metainfo.classes=('name', 'name'), in parentheses"
-        if 'not in COCO format' in message:
-            fix = format_fix(message)
         if isinstance(error, UnreadableError):
             message, fix = error.message, error.fix_in_config
         files = config.get('ann_file')

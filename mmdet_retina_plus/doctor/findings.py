@@ -25,8 +25,10 @@ class Finding:
         message: What was found.
         fix: How to fix it; only an 'ok' needs none.
         cause: '' if the subject itself is the cause. 'annotations': dropped
-            where other findings already report the annotations. 'spelling',
-            'classes', 'lists': category problems that explain each other.
+            where other findings already report the annotations. 'images':
+            objects belong to other images, so their boxes and masks are not
+            checked. 'spelling', 'classes', 'lists': category problems that
+            explain each other.
     """
 
     level: Level

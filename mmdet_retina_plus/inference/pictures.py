@@ -67,6 +67,18 @@ class Pictures:
             maps = DetDataSample(pred_sem_seg=sample.pred_sem_seg)
             self.visualizer.add_datasample('', image, maps, draw_gt=False)
             image = self.visualizer.get_image()
+        found.label_names = [
+            f'{self.classes[label]} {score:.2f}'
+            for label, score in zip(
+                found.labels.tolist(), found.scores.tolist(), strict=True
+            )
+        ]
+        if self.colour_boxes:
+            found.labels = torch.arange(len(found)) % len(COLOURS)
+        # Later boxes hide the names of earlier ones: the best come last.
+        found = found[found.scores.argsort()]
+        # Without scores, since mmdet would add them in percent.
+        del found.scores
         for first in range(0, max(len(found), 1), size):
             part = found[first : first + size]
             if 'masks' in part:
@@ -76,18 +88,6 @@ class Pictures:
                     part.masks = np.stack(
                         [decode(rle) if rle else nothing for rle in masks]
                     )
-            # As ground truth, since mmdet shows scores of predictions in
-            # percent.
-            part.label_names = [
-                f'{self.classes[label]} {score:.2f}'
-                for label, score in zip(
-                    part.labels.tolist(),
-                    part.pop('scores').tolist(),
-                    strict=True,
-                )
-            ]
-            if self.colour_boxes:
-                part.labels = torch.arange(len(part)) % len(COLOURS)
             with warnings.catch_warnings():
                 # mmengine warns about every box that touches the border.
                 warnings.filterwarnings('ignore', '.*out of bounds')

@@ -17,8 +17,7 @@ from .chart_data import (
     values_of,
 )
 from .point_labels import UNCHANGED, clip, keys_of, short_keys
-from .summary import Summary
-from .sweep_result import SweepResult
+from .summary import Summary, SweepResult
 from .units import Unit, metric_unit, time_unit
 
 CHARTS = ('metric', 'points', 'heat_map', 'curves', 'time')
@@ -30,7 +29,7 @@ SPREADS = (
     'Means of finished seeds; bars are one sample standard deviation, small '
     'marks are single seeds.'
 )
-TRIAL = (alt.Tooltip('seed:Q'), alt.Tooltip('number:Q', title='trial'))
+TRIAL = ('seed:Q', alt.Tooltip('number:Q', title='trial'))
 STYLE: dict[str, Any] = dict(
     axis=dict(gridColor='#e6e6e6', domainColor='#888888', titleLimit=WIDTH),
     axisY=dict(labelLimit=WIDTH),
@@ -87,13 +86,10 @@ def titled(chart: Any, text: str, note: str) -> Any:
     return chart.properties(title=title, width=WIDTH)
 
 
-def tooltip(unit: Unit, text: str, *more: alt.Tooltip) -> list[alt.Tooltip]:
+def tooltip(unit: Unit, text: str, *more: str | alt.Tooltip) -> list[Any]:
     """Tooltip with the point, its value as text, and more fields."""
-    return [
-        alt.Tooltip('label:N', title='point'),
-        alt.Tooltip(text, title=unit.label),
-        *more,
-    ]
+    point = alt.Tooltip('label:N', title='point')
+    return [point, alt.Tooltip(text, title=unit.label), *more]
 
 
 def marks(
@@ -108,27 +104,23 @@ def marks(
         zero: Whether their axis starts at 0.
         **encoding: The other channels.
     """
-    up, axis, offset = ('x', alt.X, 'y') if sideways else ('y', alt.Y, 'x')
-
-    def along(value: str) -> dict[str, Any]:
-        scale = alt.Scale(zero=zero, padding=0 if zero else 10)
-        return {up: axis(value, title=unit.label, scale=scale)}
-
+    channel, offset = (alt.X, 'yOffset') if sideways else (alt.Y, 'xOffset')
+    scale = alt.Scale(zero=zero, padding=0 if zero else 10)
+    value, mean = (
+        channel(field, title=unit.label, scale=scale)
+        for field in ('value:Q', 'mean(value):Q')
+    )
     base: Any = alt.Chart(values).encode(**encoding)
-    seeds = base.mark_point(size=14, opacity=0.6, **{f'{offset}Offset': 7})
+    seeds = base.mark_point(size=14, opacity=0.6, **{offset: 7})
+    means = base.mark_point(size=60)
     layers = [
         # First, since zooming uses the first layer and not the means.
-        seeds.encode(
-            **along('value:Q'), tooltip=tooltip(unit, 'shown:N', *TRIAL)
-        ),
-        base.mark_point(size=60).encode(
-            **along('mean(value):Q'),
-            tooltip=tooltip(unit, 'mean:N', alt.Tooltip('seeds:Q')),
-        ),
+        seeds.encode(value, tooltip=tooltip(unit, 'shown:N', *TRIAL)),
+        means.encode(mean, tooltip=tooltip(unit, 'mean:N', 'seeds:Q')),
     ]
     if values.seeds.max() > 1:
         bars = base.mark_errorbar(extent='stdev', ticks=dict(size=8))
-        layers.append(bars.encode(**along('value:Q'), tooltip=alt.value(None)))
+        layers.append(bars.encode(value, tooltip=alt.value(None)))
     return alt.layer(*layers)
 
 
@@ -146,12 +138,11 @@ def metric_lines(
     name = short_keys(keys_of(points))[x_key]
     low, high = shown.x.min(), shown.x.max()
     scale: Any = 'log' if low > 0 and high >= 100 * low else 'linear'
-    x = alt.X('x:Q', title=name).scale(
-        type=scale, zero=False, nice=False, padding=10
-    )
     chosen = alt.selection_point(fields=['line'], bind='legend')
     encoding = dict(
-        x=x,
+        x=alt.X('x:Q', title=name).scale(
+            type=scale, zero=False, nice=False, padding=10
+        ),
         color=colors(list(dict.fromkeys(lines.values()))),
         opacity=alt.when(chosen).then(alt.value(1)).otherwise(alt.value(0.1)),
     )
@@ -204,11 +195,9 @@ def heat_map(
     )
     cells['shown'] = [format(value, unit.pattern) for value in cells.value]
     base = alt.Chart(cells).encode(
-        x=alt.X('x:O', title=x_name, axis=alt.Axis(format='~g', labelAngle=0)),
-        y=alt.Y('y:O', title=y_name, axis=alt.Axis(format='~g')).sort(
-            'descending'
-        ),
-        tooltip=tooltip(unit, 'shown:N', alt.Tooltip('seeds:Q')),
+        x=alt.X('x:O', title=x_name).axis(format='~g', labelAngle=0),
+        y=alt.Y('y:O', title=y_name, sort='descending').axis(format='~g'),
+        tooltip=tooltip(unit, 'shown:N', 'seeds:Q'),
     )
     color = alt.Color('value:Q', legend=None).scale(scheme='cividis')
     rects = base.mark_rect(stroke='white').encode(color=color)
@@ -219,13 +208,12 @@ def heat_map(
         .then(alt.value('black'))
         .otherwise(alt.value('white')),
     )
-    shared = cells.points.max() > 1
+    is_shared = cells.points.max() > 1
+    shared = ' and of points that share a cell' if is_shared else ''
     return titled(
         (rects + texts).properties(height=alt.Step(40)),
         f'{unit.label} over {x_name} and {y_name}',
-        'Means of finished seeds'
-        + (' and of points that share a cell' if shared else '')
-        + '; empty cells have none.',
+        f'Means of finished seeds{shared}; empty cells have none.',
     )
 
 
@@ -239,24 +227,13 @@ def learning_curves(
     rest = list(curves.line[curves.minor].unique())
     step = 'epoch' if sweep.by_epoch else 'training step'
     base = alt.Chart(curves).encode(
-        x=alt.X(
-            'step:Q',
-            title=step,
-            axis=alt.Axis(tickMinStep=1),
-            scale=alt.Scale(zero=False, nice=False, padding=10),
-        ),
-        y=alt.Y(
-            'value:Q',
-            title=unit.label,
-            scale=alt.Scale(zero=False, padding=10),
-        ),
-        color=alt.Color(
-            'line:N',
-            title=None,
-            scale=alt.Scale(
-                domain=best + rest,
-                range=[*PALETTE[: len(best)], *[GREY] * len(rest)],
-            ),
+        x=alt.X('step:Q', title=step)
+        .axis(tickMinStep=1)
+        .scale(zero=False, nice=False, padding=10),
+        y=alt.Y('value:Q', title=unit.label).scale(zero=False, padding=10),
+        color=alt.Color('line:N', title=None).scale(
+            domain=best + rest,
+            range=[*PALETTE[: len(best)], *[GREY] * len(rest)],
         ),
         detail='number:N',
     )
@@ -272,7 +249,7 @@ def learning_curves(
             'shown:N',
             alt.Tooltip('step:Q', title=step),
             *TRIAL,
-            alt.Tooltip('state:N'),
+            'state:N',
         ),
     )
     note = 'One line per trial, dotted if it is not finished.'

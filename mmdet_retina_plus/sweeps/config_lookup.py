@@ -19,32 +19,18 @@ FREE = (
 """Parts in which mmengine reads more names than its classes take."""
 
 
-def is_free(key: str, cfg: Any) -> bool:
+def is_free(missing: str) -> bool:
     """Whether mmengine may read a key that neither config nor class has.
 
-    The first missing part decides: a hook may have any name, but not any
-    argument.
+    Args:
+        missing: First missing part: a hook may have any name, but not any
+            argument.
     """
-    above, missing, part = '', '', cfg
-    for name in key.split('.'):
-        above, missing = missing, f'{missing}.{name}'.removeprefix('.')
-        if not isinstance(part, Mapping) or name not in part:
-            break
-        part = part[name]
-    else:
-        return False
+    above = missing.rpartition('.')[0]
     return missing in {*FREE, *parts_read()} or above in FREE
 
 
-def parameters(config: Mapping) -> dict[str, Any]:
-    """Arguments of a config's class with their defaults, None without one."""
-    return {
-        name: None if x.default is x.empty else x.default
-        for name, x in arguments_of(config).items()
-    }
-
-
-def arguments_of(config: Mapping) -> dict[str, inspect.Parameter]:
+def parameters(config: Mapping) -> dict[str, inspect.Parameter]:
     """Arguments of a config's class and of the parents it passes them to.
 
     Empty where there is no type, or the type is not a class.
@@ -87,10 +73,5 @@ def registries() -> list[Any]:
 
 def names_of(registries: Sequence[Any]) -> list[str]:
     """Every name in registries and in their parents."""
-    names: dict[str, None] = {}
-    for registry in registries:
-        level = registry
-        while level is not None:
-            names |= dict.fromkeys(level.module_dict)
-            level = level.parent
-    return list(names)
+    levels = [level for home in registries for level in (home, home.parent)]
+    return [name for level in levels if level for name in level.module_dict]

@@ -41,11 +41,8 @@ def find_study(
             f'There is no {journal}: use the work dir of a sweep, or set the '
             'storage of the study with --storage'
         )
-    study = SweepStudy(
-        url or str(journal),
-        name or work_dir.resolve().name,
-        grace or GRACE,
-    )
+    study_name = name or work_dir.resolve().name
+    study = SweepStudy(url or str(journal), study_name, grace or GRACE)
     names = study.names() if storage is None and name is None else []
     if names and study.name not in names:
         if len(names) > 1:

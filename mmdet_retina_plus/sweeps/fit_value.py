@@ -9,7 +9,7 @@ from mmdet_retina_plus.common.config_tree import dotted_items
 from mmdet_retina_plus.common.numbers import is_number
 from mmdet_retina_plus.common.suggestions import did_you_mean
 
-from .config_lookup import arguments_of, is_free, parameters
+from .config_lookup import is_free, parameters
 
 COUNTS = re.compile(
     r'batch_size|num_\w+|\w*interval|nms_pre|max_per_img|max_(iters|epochs)'
@@ -25,8 +25,8 @@ def fit(cfg: Any, key: str, value: Any) -> Any:
     """
     try:
         return fit_known(cfg, key, value)
-    except UnknownKeyError:
-        if is_free(key, cfg):
+    except UnknownKeyError as error:
+        if is_free(error.key):
             return value
         raise
 
@@ -44,7 +44,7 @@ def fit_known(cfg: Any, key: str, value: Any) -> Any:
     if isinstance(parent, list | tuple):
         return convert(child(parent, name, cfg, key), value, key)
     if not isinstance(parent, Mapping):
-        raise unknown(key, cfg)
+        raise UnknownKeyError(key, cfg)
     if name in parent:
         check_inside(cfg, key, parent[name], value)
         check_whole(parent, name, value, key)
@@ -56,10 +56,11 @@ def fit_known(cfg: Any, key: str, value: Any) -> Any:
     if len(path) == 1 and path[0].endswith('_dataloader'):
         from torch.utils.data import DataLoader
 
-        accepted |= dict.fromkeys(inspect.signature(DataLoader).parameters)
+        accepted |= inspect.signature(DataLoader).parameters
     if name not in accepted:
-        raise unknown(key, cfg, ['.'.join([*path, x]) for x in accepted])
-    default = accepted[name]
+        arguments = ['.'.join([*path, x]) for x in accepted]
+        raise UnknownKeyError(key, cfg, arguments)
+    default = accepted[name].default
     return convert(default, value, key) if is_number(default) else value
 
 
@@ -71,10 +72,8 @@ def check_inside(cfg: Any, key: str, current: Any, value: Any) -> None:
     """
     if not isinstance(current, Mapping) or not isinstance(value, Mapping):
         return
-    if '_delete_' in value or value.get('type') not in (
-        None,
-        current.get('type'),
-    ):
+    same_types = (None, current.get('type'))
+    if '_delete_' in value or value.get('type') not in same_types:
         return
     for name, inner in value.items():
         # A key of mmengine's custom_keys may have dots itself.
@@ -93,7 +92,7 @@ def check_whole(parent: Mapping, name: str, value: Any, key: str) -> None:
     """
     if not is_number(value) or float(value).is_integer():
         return
-    current, argument = parent[name], arguments_of(parent).get(name)
+    current, argument = parent[name], parameters(parent).get(name)
     if argument is None:
         counts = COUNTS.fullmatch(name) is not None
     else:
@@ -117,9 +116,7 @@ def convert(current: Any, value: Any, key: str) -> Any:
     Raises:
         ValueError: The types differ.
     """
-    if current is None or value is None:
-        return value
-    if isinstance(current, Mapping) or isinstance(value, Mapping):
+    if any(x is None or isinstance(x, Mapping) for x in (current, value)):
         return value
     # For example an evaluator's metric, one or several.
     if {type(current), type(value)} <= {str, list, tuple}:
@@ -156,21 +153,27 @@ def child(parent: Any, part: str, cfg: Any, key: str) -> Any:
     many = isinstance(parent, list | tuple) and part.isdigit()
     if many and int(part) < len(parent):
         return parent[int(part)]
-    raise unknown(key, cfg)
+    raise UnknownKeyError(key, cfg)
 
 
 class UnknownKeyError(ValueError):
-    """Neither the config nor a class has a key."""
+    """Neither the config nor a class has a key; names the nearest one.
 
+    Args:
+        key: First missing part of a dotted key.
+        cfg: Config as a dict.
+        more: Other keys that it might have.
+    """
 
-def unknown(key: str, cfg: Any, more: Sequence[str] = ()) -> UnknownKeyError:
-    """An error that names the nearest key."""
-    known = [*dict(dotted_items(cfg)), *more]
-    # A typo is most often in the last part: look at its neighbours first.
-    parent = key.rpartition('.')[0]
-    beside = [x for x in known if x.rpartition('.')[0] == parent]
-    hint = did_you_mean(key, beside) or did_you_mean(key, known, always=True)
-    return UnknownKeyError(
-        f'the config has no {key}{hint} (If the key is right, add it to the '
-        'config first)'
-    )
+    def __init__(self, key: str, cfg: Any, more: Sequence[str] = ()) -> None:
+        self.key = key
+        known = [*dict(dotted_items(cfg)), *more]
+        # A typo is most often in the last part: look at its neighbours first.
+        parent = key.rpartition('.')[0]
+        beside = [x for x in known if x.rpartition('.')[0] == parent]
+        hint = did_you_mean(key, beside)
+        hint = hint or did_you_mean(key, known, always=True)
+        super().__init__(
+            f'the config has no {key}{hint} (If the key is right, add it to '
+            'the config first)'
+        )

@@ -102,15 +102,11 @@ def make_plan(
         path: merge(options, read_config(Path(path)))[1]
         for path in sweep.configs
     }
-    by_epoch = {path: counts_epochs(cfg) for path, cfg in configs.items()}
-    if len(set(by_epoch.values())) > 1:
-        some, others = (
-            next(path for path, counts in by_epoch.items() if counts is kind)
-            for kind in (True, False)
-        )
+    by_epoch = {counts_epochs(cfg): path for path, cfg in configs.items()}
+    if len(by_epoch) > 1:
         raise ValueError(
-            f'{some} counts epochs and {others} steps: give both one '
-            'train_cfg, or sweep each by itself'
+            f'{by_epoch[True]} counts epochs and {by_epoch[False]} steps: '
+            'give both one train_cfg, or sweep each by itself'
         )
     sweep = replace(sweep, points=check_sweep(sweep, configs, prune))
     texts = {path: cfg.pretty_text for path, cfg in configs.items()}
@@ -120,7 +116,7 @@ def make_plan(
         base=texts.get(str(sweep.config), ''),
         folder=os.getcwd(),
         prune=prune,
-        by_epoch=any(by_epoch.values()),
+        by_epoch=True in by_epoch,
         others={path: texts[path] for path in texts if path in named},
     )
 

@@ -69,19 +69,13 @@ def short_ends(names: Sequence[str], separator: str) -> dict[str, str]:
     for name in names:
         others = [separator + other for other in names if other != name]
         parts = name.split(separator)
-        candidates = [
-            separator.join(parts[-count:])
-            for count in range(1, len(parts))
-            if parts[-count] and not parts[-count].isdigit()
-        ]
-        ends[name] = next(
-            (
-                end
-                for end in candidates
-                if not any(x.endswith(separator + end) for x in others)
-            ),
-            name,
-        )
+        # The last and longest end is the whole name.
+        for start in reversed(range(len(parts))):
+            end = separator.join(parts[start:])
+            tells = parts[start] and not parts[start].isdigit()
+            if tells and not any(x.endswith(separator + end) for x in others):
+                break
+        ends[name] = end
     return ends
 
 

@@ -12,8 +12,7 @@ from rich.text import Text
 
 from .point_labels import clip
 from .slots import make_slots, visible_gpus
-from .summary import summarize
-from .sweep_result import SweepResult
+from .summary import SweepResult, summarize
 from .trial_queue import SweepStudy
 from .units import metric_unit, show_seconds
 from .worker import Event, Worker, work_all
@@ -88,16 +87,12 @@ class Display:
             else:
                 self.running.pop(event.slot, None)
         if event.kind != 'progress':
-            took = (
-                f' after {show_seconds(event.seconds)}'
-                if event.seconds
-                else ''
-            )
-            text = f': {event.text}' if event.text else ''
-            line = f'{event.kind:8} {event.name}{took}{text}'
-            self.console.print(
-                line, markup=False, highlight=False, soft_wrap=True
-            )
+            line = f'{event.kind:8} {event.name}'
+            if event.seconds:
+                line += f' after {show_seconds(event.seconds)}'
+            if event.text:
+                line += f': {event.text}'
+            self.console.out(line, highlight=False)
 
     def render(self) -> Group:
         """The running trials, and a summary of the whole study."""

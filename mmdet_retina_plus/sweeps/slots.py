@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 
 from mmdet_retina_plus.common.cores import cores
 
@@ -44,30 +45,20 @@ def make_slots(jobs: int, nproc: int, gpus: Sequence[str]) -> list[Slot]:
     Raises:
         ValueError: The GPUs do not suffice for `nproc`.
     """
-    threads = max(1, cores() // (jobs * nproc))
-    if not gpus:
-        if nproc > 1:
-            raise ValueError(
-                '--nproc needs a GPU per process, since mmengine starts no '
-                'other process groups, and torch sees none here'
-            )
-        return [Slot(number, None, threads) for number in range(jobs)]
+    if nproc > 1 and not gpus:
+        raise ValueError(
+            '--nproc needs a GPU per process, since mmengine starts no '
+            'other process groups, and torch sees none here'
+        )
     if nproc > 1 and jobs * nproc > len(gpus):
         raise ValueError(
             f'{jobs} runs of {nproc} processes need {jobs * nproc} GPUs, '
             f'there are {len(gpus)}: lower --jobs or --nproc'
         )
+    threads = max(1, cores() // (jobs * nproc))
+    names = cycle(gpus)  # Single processes may share a GPU.
     return [
-        Slot(
-            number,
-            # Single processes may share a GPU.
-            ','.join(
-                gpus[(number * nproc + process) % len(gpus)]
-                for process in range(nproc)
-            ),
-            threads,
-            nproc,
-        )
+        Slot(number, ','.join(islice(names, nproc)) or None, threads, nproc)
         for number in range(jobs)
     ]
 

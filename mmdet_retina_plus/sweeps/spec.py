@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from mmdet_retina_plus.common.config_tree import LAST_SEED
-from mmdet_retina_plus.common.numbers import is_number
 from mmdet_retina_plus.common.suggestions import did_you_mean
 
 from .point_labels import CONFIG, identity
@@ -63,7 +62,7 @@ class Sweep:
 
     @property
     def config_text(self) -> str:
-        """The config, or the number of configs, for messages."""
+        """The config, or the number of configs."""
         configs = self.configs
         return configs[0] if len(configs) == 1 else f'{len(configs)} configs'
 
@@ -103,18 +102,17 @@ def read_sweep(path: Path, config: Path | None = None) -> Sweep:
     points = distinct([*points, *expand(product)])
     if not points:
         raise ValueError(f'{path} must set points or product')
-    for point in points:
-        if not isinstance(point.get(CONFIG, ''), str):
+    named = [point for point in points if CONFIG in point]
+    for point in named:
+        if not isinstance(point[CONFIG], str):
             raise ValueError(f'{path} must set config of a point to a string')
-        if CONFIG in point:
-            # Independent of the current folder.
-            point[CONFIG] = os.path.abspath(path.parent / point[CONFIG])
-    named = [point[CONFIG] for point in points if CONFIG in point]
+        # Independent of the current folder.
+        point[CONFIG] = os.path.abspath(path.parent / point[CONFIG])
     own = given.pop('config', None)
     if config is not None and named:
         raise ValueError(
-            f'the points of {path} name their configs, such as {named[0]}: '
-            'leave --config out'
+            f'the points of {path} name their configs, such as '
+            f'{named[0][CONFIG]}: leave --config out'
         )
     if config is None and own is not None:
         config = path.parent / own
@@ -124,7 +122,7 @@ def read_sweep(path: Path, config: Path | None = None) -> Sweep:
                 f'{path} must set config, a path relative to it; or name one '
                 'with --config'
             )
-        config = Path(named[0])
+        config = Path(named[0][CONFIG])
     return Sweep(path.stem, config, points, **given)
 
 
@@ -175,17 +173,13 @@ def is_many(value: Any) -> bool:
 
 def has_text_keys(value: Any) -> bool:
     """Whether a value is a dict that is not empty, with strings as keys."""
-    return (
-        isinstance(value, dict)
-        and bool(value)
-        and all(isinstance(key, str) for key in value)
-    )
+    keys = [*value] if isinstance(value, dict) else []
+    return keys != [] and all(isinstance(key, str) for key in keys)
 
 
 def is_seed(value: Any) -> bool:
-    return (
-        isinstance(value, int) and is_number(value) and 0 <= value <= LAST_SEED
-    )
+    # A boolean is an int, too.
+    return type(value) is int and 0 <= value <= LAST_SEED
 
 
 def expand(product: Mapping[str, Sequence[Any]]) -> list[Point]:

@@ -1,16 +1,57 @@
-"""A sweep as two tables, of its trials and of its points."""
+"""Result of a sweep so far, as data and as two tables."""
 
 import math
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeGuard
 
 import pandas as pd
 
 from .point_labels import identity, label_points, short_labels
-from .sweep_result import SweepResult, TrialResult
+from .spec import Sweep
 
 STATES = ('complete', 'running', 'waiting', 'pruned', 'failed')
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """One training run of a sweep in any state.
+
+    Attributes:
+        number: Number of the trial in the study.
+        point: Changes of the config, dotted key as in the spec to value,
+            without the spec's prefix.
+        seed: Seed of the training run.
+        state: `waiting`, `running`, `complete`, `pruned` or `failed`.
+        value: Metric of the last validation; None before the first.
+        curve: Training step, or epoch, to metric, for every validation.
+        seconds: Training time so far; None before the start.
+        error: Last lines of a failed run; empty otherwise.
+        folder: Work dir of the trial.
+    """
+
+    number: int
+    point: dict[str, Any]
+    seed: int
+    state: str
+    value: float | None
+    curve: dict[int, float]
+    seconds: float | None
+    error: str
+    folder: str
+
+
+@dataclass(frozen=True)
+class SweepResult(Sweep):
+    """Everything that a report needs to know about a sweep.
+
+    Attributes:
+        trials: Queued trials in any order; planned ones may be missing.
+        by_epoch: Whether runs count epochs instead of steps.
+    """
+
+    trials: list[TrialResult] = field(default_factory=list)
+    by_epoch: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,14 +80,11 @@ class Summary:
     def counts(self) -> str:
         """`12 of 21 trials finished, 2 running, 1 failed, 6 waiting`."""
         counts = self.points[list(STATES)].sum()
-        parts = [f'{counts[state]} {state}' for state in STATES[1:]]
-        return ', '.join(
-            [
-                f'{counts["complete"]} of {self.points.planned.sum()} trials '
-                'finished',
-                *(part for part in parts if not part.startswith('0 ')),
-            ]
-        )
+        finished, planned = counts.pop('complete'), self.points.planned.sum()
+        parts = [
+            f'{count} {state}' for state, count in counts.items() if count
+        ]
+        return ', '.join([f'{finished} of {planned} trials finished', *parts])
 
     @property
     def best(self) -> float | None:
@@ -71,7 +109,7 @@ def summarize(sweep: SweepResult) -> Summary:
     rows = {name: row for row, name in enumerate(points)}
     trials = pd.DataFrame(
         [vars(trial) for trial in sweep.trials],
-        columns=[field.name for field in fields(TrialResult)],
+        columns=[column.name for column in fields(TrialResult)],
     )
     complete = trials.state == 'complete'
     scores = pd.Series(

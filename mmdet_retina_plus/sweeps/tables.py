@@ -7,14 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from .point_labels import (
-    keys_of,
-    short_keys,
-    show_points,
-    show_value,
-)
-from .summary import Summary, error_lines
-from .sweep_result import SweepResult
+from .point_labels import keys_of, short_keys, show_points, show_value
+from .summary import Summary, SweepResult, error_lines
 from .units import metric_unit, show_seconds
 
 COLUMNS = ('trial', 'seed', 'state', 'metric', 'seconds', 'error', 'folder')
@@ -39,14 +33,8 @@ def read_value(text: str) -> Any:
 
 def write_value(value: Any) -> str:
     """Write a value for `read_value`, with quotes only if necessary."""
-    if (
-        isinstance(value, str)
-        and value.isprintable()
-        and value
-        and read_value(value) == value
-    ):
-        return value
-    return repr(value)
+    is_text = isinstance(value, str) and value.isprintable()
+    return value if is_text and read_value(value) == value else repr(value)
 
 
 def key_columns(keys: list[str]) -> dict[str, str]:
@@ -93,24 +81,21 @@ def point_table(summary: Summary) -> tuple[list[str], pd.DataFrame]:
     """
     points = summary.points
     keys = keys_of(points.point)
-    names = short_keys(keys)
     unit = metric_unit(summary.sweep.metric)
-    rows = []
-    for row, shown in zip(
-        points.to_dict('records'), show_points(points.point), strict=True
-    ):
-        rows.append(
-            [
-                *(shown.get(key, '') for key in keys),
-                unit.show_mean(row['mean'], row['spread']),
-                f'{row["complete"]} of {row["planned"]}',
-                str(row['failed'] or ''),
-                str(row['pruned'] or ''),
-                '' if math.isnan(row['time']) else show_seconds(row['time']),
-            ]
-        )
-    heads = [show_value(names[key]) for key in keys]
+    heads = [show_value(name) for name in short_keys(keys).values()]
     heads += [unit.label, 'finished', 'failed', 'pruned', 'time']
+    shown = show_points(points.point)
+    rows = [
+        [
+            *(shown[row.Index].get(key, '') for key in keys),
+            unit.show_mean(row.mean, row.spread),
+            f'{row.complete} of {row.planned}',
+            str(row.failed or ''),
+            str(row.pruned or ''),
+            '' if math.isnan(row.time) else show_seconds(row.time),
+        ]
+        for row in points.itertuples()
+    ]
     return keys, pd.DataFrame(rows, columns=heads, dtype=str)
 
 
@@ -119,7 +104,7 @@ def summary_markdown(summary: Summary) -> str:
     sweep = summary.sweep
     keys, table = point_table(summary)
     notes = [
-        f'{code(show_value(sweep.config))}: {summary.counts}. Mean ± '
+        f'{code(show_value(sweep.config_text))}: {summary.counts}. Mean ± '
         f'sample standard deviation of {code(show_value(sweep.metric))} over '
         'finished seeds, the best mean in bold; mean time of a trial.'
     ]
@@ -146,18 +131,19 @@ def summary_markdown(summary: Summary) -> str:
     if not failed.empty:
         lines += ['', '## Failures', '']
     for trial in failed.itertuples():
-        reason = ' / '.join(error_lines(trial.error)) or 'no message'
         lines.append(
             f'- Trial {trial.number} ({code(trial.label)}, seed '
-            f'{trial.seed}): {code(reason)}'
+            f'{trial.seed}): {code(" / ".join(trial.lines))}'
         )
     return '\n'.join([*lines, ''])
 
 
 def failures(summary: Summary) -> pd.DataFrame:
-    """Failed trials, with the labels of their points."""
+    """Failed trials, with labels of their points and `lines` of errors."""
     trials = summary.trials.join(summary.points.label, on='row')
-    return trials[trials.state == 'failed']
+    failed = trials[trials.state == 'failed']
+    lines = [error_lines(error) or ['no message'] for error in failed.error]
+    return failed.assign(lines=lines)
 
 
 def code(text: str) -> str:

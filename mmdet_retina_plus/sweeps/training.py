@@ -136,10 +136,8 @@ def train_command(
         return script
     # --standalone chooses a free port.
     launcher = ['-m', 'torch.distributed.run', '--standalone']
-    return [
-        *(*launcher, f'--nproc-per-node={nproc}'),
-        *(*script, '--launcher', 'pytorch'),
-    ]
+    launcher.append(f'--nproc-per-node={nproc}')
+    return [*launcher, *script, '--launcher', 'pytorch']
 
 
 def train_script() -> Path:
@@ -151,14 +149,10 @@ def train_script() -> Path:
     import mmdet
 
     package = Path(mmdet.__file__).parent
-    places = [
-        package / '.mim/tools/train.py',
-        package / 'tools/train.py',
-        package.parent / 'tools/train.py',
-    ]
-    for place in places:
-        if place.is_file():
-            return place
+    for place in (package / '.mim', package, package.parent):
+        script = place / 'tools/train.py'
+        if script.is_file():
+            return script
     raise ValueError(
         f'mmdet in {package} has no tools/train.py: install it by '
         '`pip install mmdet`, or run from a whole checkout'

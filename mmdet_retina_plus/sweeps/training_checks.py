@@ -1,11 +1,14 @@
 """Check that the trainings of a sweep will log the metric to compare."""
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmdet_retina_plus.common.config_tree import annotation_path, datasets_in
+from mmdet_retina_plus.common.config_tree import (
+    annotation_path,
+    datasets_in,
+    kind,
+)
 from mmdet_retina_plus.common.suggestions import did_you_mean
 
 from .trial_config import total_steps
@@ -70,20 +73,15 @@ def check_metric(evaluator: Any, metric: str) -> None:
     Raises:
         ValueError: The metric is not logged.
     """
-    if not isinstance(evaluator, Mapping):
-        return
-    name = str(evaluator.get('type'))
-    if name.rpartition('.')[2] not in ('CocoMetric', 'FasterCocoMetric'):
+    if kind(evaluator) not in ('CocoMetric', 'FasterCocoMetric'):
         return
     if evaluator.get('metric_items') or evaluator.get('classwise'):
         return
-    kinds = evaluator.get('metric', 'bbox')
-    kinds = [kinds] if isinstance(kinds, str) else kinds
+    tasks = evaluator.get('metric', 'bbox')
+    tasks = [tasks] if isinstance(tasks, str) else tasks
     prefix = evaluator.get('prefix') or 'coco'
-    names = [
-        f'{prefix}/{kind}_{item}' for kind in kinds for item in COCO_ITEMS
-    ]
-    if metric not in names and not set(kinds) & {'proposal', 'proposal_fast'}:
+    names = [f'{prefix}/{task}_{x}' for task in tasks for x in COCO_ITEMS]
+    if metric not in names and not set(tasks) & {'proposal', 'proposal_fast'}:
         hint = did_you_mean(metric, names, always=True)
         raise ValueError(
             f'the evaluator logs no {metric}{hint} Set `metric` of the sweep'

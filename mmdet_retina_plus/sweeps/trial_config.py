@@ -26,14 +26,14 @@ def write_config(
     """
     cfg = parse_config(base)
     cfg.merge_from_dict({**changes, 'randomness.seed': seed})
-    logger = (cfg.get('default_hooks') or {}).get('logger')
-    logger = logger or dict(type='LoggerHook')
+    hooks = cfg.get('default_hooks') or {}
+    logger = hooks.get('logger') or dict(type='LoggerHook')
     logger['log_metric_by_epoch'] = counts_epochs(cfg)
-    cfg.default_hooks = {**(cfg.get('default_hooks') or {}), 'logger': logger}
-    imports = (cfg.get('custom_imports') or {}).get('imports', [])
+    cfg.default_hooks = {**hooks, 'logger': logger}
+    custom = cfg.get('custom_imports') or {}
+    imports = custom.get('imports', [])
     imports = [imports] if isinstance(imports, str) else list(imports)
     if OURS not in imports:
-        custom = cfg.get('custom_imports') or {}
         cfg.custom_imports = {**custom, 'imports': [*imports, OURS]}
     path = folder / 'trial.py'
     with PARSING:  # `dump` formats, which parses.

@@ -12,6 +12,7 @@ from contextlib import suppress
 from functools import cached_property
 
 import optuna
+import pandas as pd
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -21,8 +22,7 @@ from mmdet_retina_plus.common.numbers import is_finite
 from .plan import Job, Plan, differences
 from .spec import Point
 from .storage import open_storage, patient
-from .summary import is_meaningful
-from .sweep_result import SweepResult
+from .summary import SweepResult, is_meaningful
 from .trials import (
     LOST,
     job_of,
@@ -295,12 +295,7 @@ class SweepStudy:
         jobs = plan.jobs
         seconds = seconds_of_jobs(self.trials())
         return SweepResult(
-            name=plan.sweep.name,
-            config=plan.sweep.config_text,
-            metric=plan.sweep.metric,
-            prefix=plan.sweep.prefix,
-            points=plan.sweep.points,
-            seeds=plan.sweep.seeds,
+            **vars(plan.sweep),
             by_epoch=plan.by_epoch,
             trials=[
                 trial_result(trial, jobs[job], seconds.get(job))
@@ -320,10 +315,7 @@ def parameter_ranges(points: Sequence[Point]) -> dict[str, BaseDistribution]:
 
     It spans the numbers of all points; nothing is drawn from it.
     """
-    values: dict[str, list[float]] = {}
-    for point in points:
-        for key, value in numbers_of(point).items():
-            values.setdefault(key, []).append(value)
+    numbers = pd.DataFrame(map(numbers_of, points))
     return {
-        key: FloatDistribution(min(x), max(x)) for key, x in values.items()
+        key: FloatDistribution(x.min(), x.max()) for key, x in numbers.items()
     }

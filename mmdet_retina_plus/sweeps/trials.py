@@ -10,18 +10,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from .plan import Job
 from .spec import Point
-from .sweep_result import TrialResult
+from .summary import TrialResult
 from .trial_folder import is_locked
 
 # Reasons of Optuna's state FAIL.
 LOST, FAILED, DUPLICATE = 'lost', 'failed', 'duplicate'
-STATES = {
-    TrialState.WAITING: 'waiting',
-    TrialState.RUNNING: 'running',
-    TrialState.COMPLETE: 'complete',
-    TrialState.PRUNED: 'pruned',
-    TrialState.FAIL: 'failed',
-}
 BEAT = 20.0
 """Seconds between two heartbeats."""
 UNSIGNED = 30.0
@@ -36,10 +29,8 @@ def job_of(trial: FrozenTrial) -> Job:
 def needs_retry(trial: FrozenTrial, retry_failed: bool) -> bool:
     """Whether the job of a finished trial must be queued again."""
     reasons = (LOST, FAILED) if retry_failed else (LOST,)
-    return (
-        trial.state == TrialState.FAIL
-        and trial.user_attrs.get('reason') in reasons
-    )
+    reason = trial.user_attrs.get('reason')
+    return trial.state == TrialState.FAIL and reason in reasons
 
 
 def life(trial: FrozenTrial, grace: float) -> str:
@@ -68,23 +59,17 @@ def life(trial: FrozenTrial, grace: float) -> str:
     return 'alive' if worker and age < 3 * BEAT else 'silent'
 
 
-def is_work(trial: FrozenTrial) -> bool:
-    """Whether a trial's time counts for its job.
+def seconds_of_jobs(trials: Iterable[FrozenTrial]) -> dict[Job, float]:
+    """Time of each started job, over all its interruptions.
 
     Failed attempts and duplicates do not count, lost trials do: their job
     resumes from a checkpoint.
     """
-    return (
-        trial.state != TrialState.FAIL
-        or trial.user_attrs.get('reason') == LOST
-    )
-
-
-def seconds_of_jobs(trials: Iterable[FrozenTrial]) -> dict[Job, float]:
-    """Time of each started job, over all its interruptions."""
     seconds: dict[Job, float] = {}
     for trial in trials:
-        if trial.datetime_start is not None and is_work(trial):
+        is_lost = needs_retry(trial, retry_failed=False)
+        is_work = is_lost or trial.state != TrialState.FAIL
+        if is_work and trial.datetime_start is not None:
             job = job_of(trial)
             seconds[job] = seconds.get(job, 0.0) + seconds_of(trial)
     return seconds
@@ -105,9 +90,11 @@ def trial_result(
     trial: FrozenTrial, point: Point, seconds: float | None
 ) -> TrialResult:
     """An Optuna trial as data for progress and reports."""
-    state = STATES[trial.state]
-    if needs_retry(trial, retry_failed=False):
-        state = 'waiting'  # The next worker queues it.
+    state = trial.state.name.lower()
+    if trial.state == TrialState.FAIL:
+        # The next worker queues a lost trial.
+        is_lost = needs_retry(trial, retry_failed=False)
+        state = 'waiting' if is_lost else 'failed'
     curve = dict(sorted(trial.intermediate_values.items()))
     value = next(reversed(curve.values()), None)
     return TrialResult(

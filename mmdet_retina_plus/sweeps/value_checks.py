@@ -11,7 +11,7 @@ from mmdet_retina_plus.common.suggestions import did_you_mean
 
 from .config_lookup import names_of, registries
 from .fit_value import UnknownKeyError, fit
-from .point_labels import CONFIG, full_label
+from .point_labels import full_label
 from .spec import Point, Sweep, distinct
 from .training_checks import check_run
 
@@ -37,16 +37,13 @@ def check_sweep(
     checked = []
     built = set()
     for point in sweep.points:
-        path = sweep.config_of(point)
-        cfg = configs[path]
-        fitting, changed = apply_point(sweep, point, cfg)
+        cfg = configs[sweep.config_of(point)]
         try:
-            # A config that all points change is loaded elsewhere.
-            if changed.model != cfg.model or (
-                CONFIG in point and path not in built
-            ):
+            fitting, changed = apply_point(sweep, point, cfg)
+            model = repr(changed.model)
+            if model not in built:
                 check_model_builds(changed)
-                built.add(path)
+                built.add(model)
             check_run(changed, sweep.metric, prune)
         except ValueError as error:
             raise ValueError(f'Point {full_label(point)}: {error}') from error
@@ -61,15 +58,12 @@ def apply_point(sweep: Sweep, point: Point, cfg: Any) -> tuple[Point, Any]:
         ValueError: A key is unknown, or a value has another type.
     """
     changes = sweep.changes(point)
-    try:
-        if changes and all(key.startswith('test_') for key in changes):
-            raise ValueError(
-                'a sweep validates and does not test: change keys that start '
-                'with val_'
-            )
-        fitting, changed = merge(changes, cfg)
-    except ValueError as error:
-        raise ValueError(f'Point {full_label(point)}: {error}') from error
+    if changes and all(key.startswith('test_') for key in changes):
+        raise ValueError(
+            'a sweep validates and does not test: change keys that start with '
+            'val_'
+        )
+    fitting, changed = merge(changes, cfg)
     return {
         key: fitting.get(sweep.prefix + key, value)
         for key, value in point.items()

@@ -54,9 +54,6 @@ class Event:
     before: int = 0
 
 
-Listener = Callable[[Event], None]
-
-
 @dataclass
 class Worker:
     """Run trials of a study until none is left or it is told to stop.
@@ -72,7 +69,7 @@ class Worker:
     study: SweepStudy
     work_dir: Path
     slot: Slot
-    tell: Listener
+    tell: Callable[[Event], None]
 
     def run(self) -> None:
         while not self.study.stop.is_set():

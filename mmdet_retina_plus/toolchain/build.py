@@ -172,12 +172,15 @@ def check_tools(release: Release, target: Target | None) -> None:
     """
     setuptools = version_of('setuptools')
     low, high = release.setuptools
+    lacks_ninja = target is not None and not version_of('ninja')
     if not setuptools or not low <= int(setuptools.split('.')[0]) < high:
         raise ValueError(
             f'setuptools {setuptools or "is missing"} does not build '
             f"{release.name}: pip install 'setuptools>={low},<{high}'"
+            + ' ninja'
+            * lacks_ninja
         )
-    if target and not version_of('ninja'):
+    if lacks_ninja:
         raise ValueError(
             'ninja, which compiles on all cores, is missing: pip install ninja'
         )

@@ -81,6 +81,7 @@ def test_nothing_is_overwritten_without_a_word(folder, unchecked):
         ),
         (('images', 'train.json'), 'annotation file first'),
         (('train.json', 'nowhere'), 'nowhere with images: /'),
+        (('train.json', 'image'), 'did you mean images?'),
         (('train.json', 'images', '--model', 'retinamsk'), 'did you mean'),
     ],
 )

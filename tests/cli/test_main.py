@@ -67,6 +67,13 @@ def test_config_prints_the_path():
     assert result.output == f'{path}\n'
 
 
+def test_config_lists_names_that_it_finds():
+    names = run('config').stdout.split()
+    assert 'sweeps/ohem' in names and 'retinanet_r50_fpn_fl' in names
+    for name in names:
+        mmdet_retina_plus.config(name)
+
+
 def test_config_suggests_the_nearest_name():
     result = run('config', 'retinanet_r50_fpn_f')
     assert result.exit_code == 1

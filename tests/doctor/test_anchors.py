@@ -37,7 +37,7 @@ def split_of(*boxes, size=(512, 512), **fields):
             'image_id': 1,
             'category_id': 1,
             'bbox': list(box),
-            'area': box[2] * box[3],
+            'area': box[2] * box[3] / 2,  # That of a mask.
             'iscrowd': 0,
         }
         for number, box in enumerate(boxes)

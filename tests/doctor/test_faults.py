@@ -247,6 +247,23 @@ def test_ids_that_are_off_by_one(case, key, step):
     assert problem.fix.startswith(f'add {-step} to every "{key}"')
 
 
+def test_boxes_are_not_compared_with_the_images_of_ids_off_by_one(case):
+    """They would seem to belong to larger images, masks to other sizes."""
+
+    def shift(coco):
+        as_run_lengths(coco)
+        for annotation in coco['annotations']:
+            annotation['image_id'] -= 1
+        for image in coco['images'][::2]:
+            image.update(width=WIDTH // 2, height=HEIGHT // 2)
+
+    case.change('train', shift)
+    case.add(LOAD_MASKS)
+    messages = [x.message for x in case.problems() if x.level == 'error']
+    assert any('image_id is off by one' in x for x in messages)
+    assert not any('box' in x or 'run-length' in x for x in messages)
+
+
 def test_a_list_of_no_images(case):
     case.change('train', lambda coco: coco['images'].clear())
     assert 'the list of images is empty' in case.problem().message

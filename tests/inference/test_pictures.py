@@ -100,7 +100,7 @@ def test_a_picture_shows_names_with_scores_as_fractions(monkeypatch):
         )
     )
     drawn = pictures.draw(np.full((40, 40, 3), 255, np.uint8), sample)
-    assert shown == ['person 0.88', 'person 0.50']
+    assert shown == ['person 0.50', 'person 0.88']  # the best on top
     paper = np.full(3, 255)
     for corner, colour in ((0, COLOURS[0]), (39, COLOURS[1])):
         # A thin line is blended with the paper: its hue remains.

@@ -6,8 +6,11 @@ import pandas as pd
 from hypothesis import strategies as st
 
 from mmdet_retina_plus.sweeps.charts import make_charts
-from mmdet_retina_plus.sweeps.summary import summarize
-from mmdet_retina_plus.sweeps.sweep_result import SweepResult, TrialResult
+from mmdet_retina_plus.sweeps.summary import (
+    SweepResult,
+    TrialResult,
+    summarize,
+)
 
 PAIRS = [(0.0, 0.75), (0.1, 0.75), (0.5, 0.5), (1.0, 0.25), (2.0, 0.25)]
 """Gamma and alpha, some of the paper's table 1b."""

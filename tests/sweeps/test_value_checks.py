@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from mmdet_retina_plus.common.config_tree import dotted_items
+from mmdet_retina_plus.sweeps import value_checks
 from mmdet_retina_plus.sweeps.spec import Sweep
 from mmdet_retina_plus.sweeps.value_checks import (
     apply_point,
@@ -178,7 +179,18 @@ def test_a_point_that_names_its_config_is_held_to_that(cfg):
         check(sweep(dict(config='config.py', beta=1)), cfg)
 
 
-def test_a_config_whose_model_cannot_be_built_is_named(cfg):
+LR = 'optim_wrapper.optimizer.lr'
+
+
+@pytest.mark.parametrize('point', [dict(config='config.py'), {LR: 0.1}])
+def test_a_config_whose_model_cannot_be_built_is_named(cfg, point):
     cfg.model.bbox_head.loss_cls.gamma = -1.0
     with pytest.raises(ValueError, match='the model cannot be built'):
-        check(sweep(dict(config='config.py')), cfg)
+        check(sweep(point, prefix=''), cfg)
+
+
+def test_a_model_that_points_share_is_built_once(cfg, monkeypatch):
+    built = []
+    monkeypatch.setattr(value_checks, 'check_model_builds', built.append)
+    check(sweep({LR: 0.1}, {LR: 0.2}, prefix=''), cfg)
+    assert len(built) == 1

@@ -235,6 +235,7 @@ def test_the_wheel_is_not_renamed_to_mmcv_lite(monkeypatch):
     [
         ({'setuptools': '84.2.1'}, CPU, "'setuptools>=77,<82'"),
         ({'setuptools': None}, None, "'setuptools>=77,<82'"),
+        ({'setuptools': None, 'ninja': None}, CPU, "<82' ninja"),
         ({'ninja': None}, CPU, 'pip install ninja'),
         ({'mmcv-lite': '2.1.0'}, CPU, 'pip uninstall -y mmcv-lite'),
         ({'onedl-mmcv': '2.3.6'}, None, 'pip uninstall -y onedl-mmcv'),
