@@ -234,6 +234,7 @@ def check_data(
         shared = {x.subject for x in found}
         rest = [x for x in data.splits if x.subject not in shared or x.trains]
         found += guarded(check_frames, rest, looks)
+        found += guarded(images.check_tints, data.splits, looks)
         for split in data.splits:
             for check_image in images.CHECKS:
                 found += guarded(check_image, split, looks)

@@ -50,6 +50,8 @@ class Look:
         flat: Whether all pixels are equal; False also if not decoded.
         pages: Number of images of equal size in the file.
         fingerprint: `difference_hash` of the pixels; '': not decoded.
+        tint: Mean of the first channel less that of the third, as loaded;
+            0 also if there is no third.
     """
 
     error: str = ''
@@ -64,6 +66,7 @@ class Look:
     flat: bool = False
     pages: int = 1
     fingerprint: str = ''
+    tint: float = 0.0
 
 
 Looks = Mapping[str, Look]
@@ -172,6 +175,7 @@ def look(path: str, load: Callable[[dict], Any] | None) -> Look:
         highest=highest,
         flat=is_flat(image),
         fingerprint=difference_hash(image),
+        tint=tint_of(image),
     )
 
 
@@ -181,6 +185,14 @@ def is_flat(image: Any) -> bool:
         return False
     first = image[0, 0]
     return all(bool((x == first).all()) for x in (image[::16, ::16], image))
+
+
+def tint_of(image: Any) -> float:
+    """Difference of the first and third channel's means, 0 without three."""
+    if image.shape[2:] != (3,) or not image.size:
+        return 0.0
+    sparse = image[::8, ::8].reshape(-1, 3).mean(axis=0)
+    return float(sparse[0] - sparse[2])
 
 
 def difference_hash(image: Any) -> str:

@@ -23,6 +23,8 @@ from mmdet_retina_plus.common.text import some
 from .findings import Finding, Level
 
 BASE = '_base_'
+COMMON = ('mode', 'name', 'type')
+"""Variables that need not mean the settings of their name."""
 SHORT = 100
 """Length of a hook's code that a fix repeats, in characters."""
 
@@ -151,7 +153,11 @@ def unread(
         now: Its value.
         places: Dotted keys and values of the settings that are read.
     """
-    named = [x for x in places if x[0].rpartition('.')[2] == name]
+    named = [
+        x
+        for x in places
+        if x[0].rpartition('.')[2] == name and name not in COMMON
+    ]
     alike = [key for key, x in named if type(x) is type(now)]
     if not alike or any(x == now for _, x in named):
         return []

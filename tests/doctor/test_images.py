@@ -11,6 +11,7 @@ from mmdet_retina_plus.doctor import image_files
 from mmdet_retina_plus.doctor.images import (
     check_brightness,
     check_pages,
+    check_tints,
     look_at_images,
 )
 from mmdet_retina_plus.doctor.missing_images import Listing, near_match
@@ -204,6 +205,36 @@ def test_training_images_saved_anew_are_told_by_their_pixels(
     found = check_shared(splits, look_at_images(splits, fast=False))
     start = f'{told} of {len(copies)} images look like a training image'
     assert [x.message.startswith(start) for x in found] == [True] * bool(told)
+
+
+@pytest.mark.parametrize(
+    ('training', 'validation', 'told'),
+    [
+        ((60, 80, 110), (60, 80, 110), 0),
+        ((60, 80, 110), (110, 80, 60), 1),
+        # Another light, or hardly any colour.
+        ((60, 80, 110), (200, 80, 60), 0),
+        ((78, 80, 82), (82, 80, 78), 0),
+    ],
+)
+def test_files_with_red_and_blue_exchanged(
+    tmp_path, training, validation, told
+):
+    def tinted(colour, first):
+        return [
+            cv2.addWeighted(
+                scene(seed), 0.2, np.full((90, 120, 3), colour, 'B'), 0.8, 0
+            )
+            for seed in range(first, first + 20)
+        ]
+
+    splits = [
+        of_pictures(tmp_path, 'train', tinted(training, 0)),
+        of_pictures(tmp_path, 'val', tinted(validation, 30)),
+    ]
+    looks = look_at_images(splits, fast=False)
+    found = check_tints(splits, looks)
+    assert ['red and blue' in x.message for x in found] == [True] * told
 
 
 def test_all_pictures_of_one_fixed_camera_look_alike(tmp_path):

@@ -23,6 +23,7 @@ max_epochs = 12
 model = dict(data_preprocessor=dict(mean=[1.0]))
 optim_wrapper = dict(optimizer=dict(lr=0.01))
 auto_scale_lr = dict(base_batch_size=16)
+visualizer = dict(name='visualizer')
 """
 STEPS = "[dict(type='LoadImageFromFile'), dict(type='RandomFlip')]"
 LOADER = 'train_dataloader = dict(dataset=dict(pipeline=train_pipeline))'
@@ -94,6 +95,7 @@ def test_a_variable_that_only_the_base_used_changes_nothing(
         "data_root = 'old/'",
         'batch = 8',
         'lr = 0.01',
+        "name = 'my run'",
         'lr = 0.001\noptim_wrapper = dict(optimizer=dict(lr=lr))',
         'mine = 3',
         f'train_dataloader = dict(dataset=dict(pipeline={STEPS}))\n'
