@@ -29,7 +29,7 @@ TRIALS = 8
 """Number of files that quick tests use."""
 POINTER = b'version https://git-lfs'
 """First bytes of a Git LFS pointer."""
-TINTED, STRONG, SURE = 20, 10, 5
+TINTED, STRONG, SURE = 20, 5, 5
 """Minimum number of images of a set, difference of two channels' means, and
 that difference in standard errors, to compare the order of channels."""
 NO_SIZE = (0, 0)
