@@ -127,8 +127,8 @@ def check_tints(splits: Sequence[Split], looks: Looks) -> list[Finding]:
         if means.prod() > 0 or not sure or high > 2 * low:
             continue
         findings += split.warn(
-            f'its first channel is {means[1]:+.0f} brighter than the third, '
-            f'that of training {means[0]:+.0f}, as if red and blue were '
+            f'its first channel differs by {means[1]:+.0f} from the third, '
+            f'that of training by {means[0]:+.0f}, as if red and blue were '
             'exchanged in the files of one of them',
             'look at both sets by --show; cv2.imwrite expects BGR: write '
             'cv2.imwrite(path, rgb[..., ::-1])',
