@@ -149,9 +149,13 @@ def legend(scenes: Sequence[Scene]) -> list[Line2D]:
     return [
         *(
             Line2D(
-                [], [], **dot, color=colour, label=f'stride {", ".join(of)}'
+                [],
+                [],
+                **dot,
+                color=colour,
+                label='positive: ' * (not number) + f'stride {", ".join(of)}',
             )
-            for colour, of in colours.items()
+            for number, (colour, of) in enumerate(colours.items())
         ),
         Line2D([], [], marker='x', ls='', ms=4, color=GREY, label='ignored'),
         Line2D([], [], marker='.', ls='', ms=4, color='k', label='negative'),
