@@ -5,6 +5,7 @@ import numpy as np
 from mmdet_retina_plus.common.text import clause, quantity
 
 from .findings import Finding
+from .placement import ORDER, exchanges
 from .split import Split
 
 ENOUGH = 20
@@ -41,14 +42,18 @@ CORNERS = (
 )
 
 
+def judged(split: Split) -> np.ndarray:
+    """Flags of the objects that have a box and an image."""
+    numbers = np.hstack([split.boxes, split.sizes])
+    return ~np.isnan(numbers).any(axis=1) & ~split.crowd
+
+
 def numbers_and_sizes(split: Split) -> tuple[np.ndarray, np.ndarray]:
     """The four numbers of each box, and width and height of its image."""
-    known = ~np.isnan(split.boxes).any(axis=1) & ~np.isnan(split.sizes).any(
-        axis=1
-    )
-    boxes = split.boxes[known & ~split.crowd]
+    known = judged(split)
+    boxes = split.boxes[known]
     extent = boxes[:, 2:] - boxes[:, :2]
-    return np.hstack([boxes[:, :2], extent]), split.sizes[known & ~split.crowd]
+    return np.hstack([boxes[:, :2], extent]), split.sizes[known]
 
 
 def check_extent(split: Split) -> list[Finding]:
@@ -83,6 +88,13 @@ def leaving(
     if inside and (numbers[:, :2] + half <= sizes + 1).all():
         what, fix = CENTRE
         return split.fail(f'{what}: then all lie in the image{message}', fix)
+    exchanged = right_order(split)
+    if exchanged:
+        return split.fail(
+            f'{exchanged}: given back, they lie in their images; as it is, '
+            f'{clause(int(leaves.sum()), "box", "leave")} them',
+            ORDER,
+        )
     reach = (numbers[:, :2] + numbers[:, 2:]) / sizes
     begins = (numbers[:, :2] > sizes).any(axis=1)
     if begins.mean() < BEGIN:
@@ -97,6 +109,22 @@ def leaving(
         'the size that they were drawn at into "width" and "height" and use '
         'the images of that size; for tiles subtract left and top of the tile',
     )
+
+
+def right_order(split: Split) -> str:
+    """How boxes and images were exchanged, if then all boxes lie inside.
+
+    Images of one size fit every order.
+    """
+    known = judged(split)
+    edges, places = split.boxes[known, 2:], split.image_of[known]
+    names = [str(x.get('file_name')) for x in split.images]
+    for message, order in exchanges(names).items():
+        # `order` has the place of each image's boxes, its inverse their image.
+        sizes = split.image_sizes[np.argsort(order)[places]]
+        if (edges > sizes + 1).any(axis=1).mean() <= LEAVES / 4:
+            return message
+    return ''
 
 
 def one_sided(

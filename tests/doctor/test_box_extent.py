@@ -141,3 +141,24 @@ def test_clicks_and_strips_are_no_objects(others, message):
     found = check_scraps(with_others(*others))
     starts = [x.message.startswith(message) for x in found]
     assert starts == [True] * bool(message)
+
+
+def test_images_in_another_order_than_their_boxes():
+    split = split_of(boxes_of(200, 40))
+    draw = np.random.default_rng(1)
+    for image, factor in zip(
+        split.images, draw.choice([1, 3], 40), strict=True
+    ):
+        image['width'], image['height'] = factor * SIDE, SIDE
+    factors = np.array([x['width'] / SIDE for x in split.images])
+    for annotation in split.annotations:
+        annotation['bbox'][0] *= factors[annotation['image_id']]
+    right = Split('train', split.coco, Path(), ('cat',))
+    assert check_extent(right) == []
+    names = sorted(x['file_name'] for x in split.images)
+    by_name = {x['file_name']: x for x in split.images}
+    images = [{**by_name[x], 'id': at} for at, x in enumerate(names)]
+    coco = {**split.coco, 'images': images}
+    (finding,) = check_extent(Split('train', coco, Path(), ('cat',)))
+    assert 'files are in the order of texts' in finding.message
+    assert '"file_name"' in finding.fix
