@@ -109,6 +109,24 @@ def check_empty_images(pair: Pair) -> list[Finding]:
     )
 
 
+def check_crowds(pair: Pair) -> list[Finding]:
+    """Report objects marked as crowds much more often than in training."""
+    val, training = pair.val, pair.training
+    scored = val.crowd[val.label_of != NOT_FOUND]
+    trained = np.concatenate([
+        x.crowd[x.label_of != NOT_FOUND] for x in training
+    ])  # fmt: skip
+    if not differ(trained, scored) or scored.mean() < trained.mean():
+        return []
+    return val.warn(
+        f'{scored.sum()} of its {quantity(len(scored), "object")} are marked '
+        f'"iscrowd", but {trained.sum()} of {len(trained):,} in training: '
+        'they are not scored, and a detector that misses them has the same AP',
+        f'"iscrowd": 0 in {val.path} for single objects, as some converters '
+        'write 1 for all masks in run lengths',
+    )
+
+
 def objects_per_image(split: Split) -> np.ndarray:
     """Numbers of objects of the images that have any."""
     return np.unique(split.image_of[split.usable], return_counts=True)[1]
@@ -216,6 +234,7 @@ def check_classes(pair: Pair) -> list[Finding]:
 
 CHECKS = (
     check_classes,
+    check_crowds,
     check_empty_images,
     check_numbers,
     check_object_sizes,

@@ -1,5 +1,7 @@
 """Training and validation files that hold different objects."""
 
+from dataclasses import replace
+
 import pytest
 
 from mmdet_retina_plus.doctor.balance import check_balance
@@ -13,6 +15,11 @@ def split_of(name, counts, side=20, label=0, **fields):
     labels = [[label] * number for number in counts]
     box = (9, 9, side, side)
     return labelled(name, labels, box, 200, pipeline=[RESIZE], **fields)
+
+
+def split_again(split):
+    """The data set of a file that was changed."""
+    return replace(split, coco=split.coco)
 
 
 @pytest.mark.parametrize(
@@ -78,3 +85,16 @@ def test_a_common_class_that_validation_lacks():
     (finding,) = check_balance([train, split_of('val', [1] * 80)])
     assert 'is of dog, as 50% of the training objects' in finding.message
     assert check_balance([train, split_of('val', [1] * 40)]) == []
+
+
+def test_single_objects_of_validation_that_are_crowds():
+    train, val = split_of('train', [1] * 80), split_of('val', [1] * 40)
+    assert check_balance([train, val]) == []
+    for annotation in val.annotations[::3]:
+        annotation['iscrowd'] = 1
+    (finding,) = check_balance([train, split_again(val)])
+    assert '14 of its 40 objects are marked "iscrowd"' in finding.message
+    # As in COCO, where both sets have some.
+    for annotation in train.annotations[::4]:
+        annotation['iscrowd'] = 1
+    assert check_balance([split_again(train), split_again(val)]) == []
