@@ -132,6 +132,22 @@ def check_last_batch(cfg: Mapping) -> list[Finding]:
     ]
 
 
+def check_cut_epochs(cfg: Mapping) -> list[Finding]:
+    """Report `num_batch_per_epoch`, which mmengine has for trying things."""
+    findings = []
+    for name in ('train', *scored_sets(cfg)):
+        key = f'{name}_dataloader'
+        number = part(cfg, key).get('num_batch_per_epoch')
+        if number is None:
+            continue
+        effect = 'are never trained' if name == 'train' else 'count as missed'
+        message = f'num_batch_per_epoch={number}: objects of images after '
+        message += f'the first {number} batches of the file {effect}'
+        fix = f'{key}.num_batch_per_epoch=None'
+        findings.append(Finding('warning', key, message, fix))
+    return findings
+
+
 def check_single_images(cfg: Mapping) -> list[Finding]:
     """Report batch norms that train on single images."""
     if part(cfg, 'train_dataloader').get('batch_size') != 1:
@@ -163,6 +179,7 @@ def check_single_images(cfg: Mapping) -> list[Finding]:
 
 
 CHECKS = (
+    check_cut_epochs,
     check_last_batch,
     check_single_images,
     check_test_resize,

@@ -370,7 +370,37 @@ def check_focal(cfg: Mapping) -> list[Finding]:
     return findings
 
 
+def check_reductions(cfg: Mapping) -> list[Finding]:
+    """Report means in place of the sums that a head divides itself.
+
+    The defaults of its class tell which losses those are.
+    """
+    key, head = 'model.bbox_head', part(cfg, 'model.bbox_head')
+    findings = []
+    for name in head:
+        usual = setting({'type': head.get('type')}, name, None)
+        given = part(head, name)
+        if not (given and isinstance(usual, Mapping)):
+            continue
+        wanted = usual.get('reduction')
+        if wanted != 'sum' or setting(given, 'reduction', wanted) == wanted:
+            continue
+        findings.append(
+            Finding(
+                'error',
+                name,
+                f'{kind(head)} divides the sum of this loss by the number of '
+                f'positives, but {kind(given)} returns a '
+                f'{setting(given, "reduction", "")}: the loss is thousands of '
+                'times too small',
+                f"{key}.{name}.reduction='sum'",
+            )
+        )
+    return findings
+
+
 CHECKS = (
+    check_reductions,
     check_coder,
     check_focal,
     check_classifier,

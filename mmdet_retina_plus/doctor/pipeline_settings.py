@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
+from math import isclose
 from typing import Any
 
 from mmdet_retina_plus.common.config_tree import (
@@ -213,6 +214,29 @@ def check_shuffle(cfg: Mapping) -> list[Finding]:
     return [Finding('warning', key, message, f'{key}.shuffle=True')]
 
 
+def check_flips(cfg: Mapping) -> list[Finding]:
+    """Report flips that leave no image of training as it is."""
+    findings = []
+    for key, steps in pipelines_of(cfg, 'train'):
+        for step in steps:
+            given: Any = step.get('prob')
+            several = isinstance(given, list | tuple)
+            chances = list(given) if several else [given]
+            if kind(step) != 'RandomFlip' or not all(map(is_number, chances)):
+                continue
+            # Another check reports larger sums.
+            if not isclose(sum(chances), 1):
+                continue
+            right = [x / 2 for x in chances] if several else 0.5
+            message = (
+                f'prob={given} of RandomFlip flips every image: training '
+                'never sees one as validation does'
+            )
+            fix = f'prob={right} of RandomFlip'
+            findings.append(Finding('warning', key, message, fix))
+    return findings
+
+
 def check_ratios(cfg: Mapping) -> list[Finding]:
     """Report aspect ratios of objects that differ from training."""
     train = resizing_steps(cfg, 'train')
@@ -276,6 +300,7 @@ CHECKS = (
     check_albu,
     check_normalized_twice,
     check_filters,
+    check_flips,
     check_shuffle,
     check_mosaic_border,
 )

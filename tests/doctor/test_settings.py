@@ -104,7 +104,30 @@ SEMANTIC = {
     'model.data_preprocessor': {'pad_seg': True},
 }
 RANDOM = {'type': 'RandomSampler', 'num': 256}
+YOLOX = {'type': 'YOLOXHead', 'num_classes': 2, 'in_channels': 8}
+FOCAL = {'type': 'FocalLoss', 'use_sigmoid': True}
+EITHER_FLIP = {
+    'type': 'RandomFlip',
+    'prob': [0.5, 0.5],
+    'direction': ['horizontal', 'vertical'],
+}
 TRAPS = {
+    'a mean that the head divides again': (
+        {HEAD: {**YOLOX, 'loss_obj': FOCAL}},
+        ('error', 'loss_obj', f"{HEAD}.loss_obj.reduction='sum'"),
+    ),
+    'epochs that are cut short': (
+        {'train_dataloader.num_batch_per_epoch': 5},
+        (
+            'warning',
+            'train_dataloader',
+            'train_dataloader.num_batch_per_epoch=None',
+        ),
+    ),
+    'flips that leave no image': (
+        {'train_dataloader.dataset': {'pipeline': [EITHER_FLIP]}},
+        ('warning', 'train_dataloader.dataset.pipeline', '[0.25, 0.25]'),
+    ),
     'objects among the anchors of an RPN': (
         {'model.train_cfg.rpn': {'sampler': RANDOM}},
         ('error', 'sampler', 'rpn.sampler.add_gt_as_proposals=False'),
