@@ -71,7 +71,7 @@ def check_batch_scales(
         return []
     low, high = ranges[0]
     side = float(np.median(sides))
-    if low / APART < side < high * APART:
+    if low <= side <= high or not are_apart((low + high) / 2, side):
         return []
     return [
         Finding(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mmdet_retina_plus.common.network_boxes import network_boxes
-from mmdet_retina_plus.common.text import quantity
+from mmdet_retina_plus.common.text import clause, quantity
 
 from .anchors import (
     POOR_SHARE,
@@ -19,12 +19,15 @@ from .findings import Finding, Level
 from .model import prior_generator, prior_head
 from .split import Split
 
+FEW = 0.02
+"""Fraction of objects that may be too long without a warning."""
+
 
 def check_priors(
     cfg: Any, model: Any, splits: Sequence[Split]
 ) -> list[Finding]:
     """Check anchors or points against the objects of the first split."""
-    from mmdet.models import FCOSHead
+    from mmdet.models import FCOSHead, GFLHead
     from mmdet.models.task_modules import AnchorGenerator
 
     generator = prior_generator(model)
@@ -34,6 +37,8 @@ def check_priors(
     if not isinstance(generator, AnchorGenerator):
         return []
     findings = check_distinct(generator) + check_level_order(generator)
+    if splits and isinstance(head, GFLHead):
+        findings += check_longest(splits[0], generator, head.reg_max)
     if splits:
         preprocessor = cfg.model.get('data_preprocessor') or {}
         train_cfg = cfg.model.get('train_cfg') or {}
@@ -48,6 +53,38 @@ def check_priors(
             f'model.{name}.anchor_generator',
         )
     return findings
+
+
+def check_longest(split: Split, generator: Any, reg_max: int) -> list[Finding]:
+    """Count the objects longer than any box that GFL predicts.
+
+    It predicts distances from a location to the four edges, of up to
+    `reg_max` strides.
+
+    Args:
+        split: Data set with objects and the pipeline that resizes them.
+        generator: `AnchorGenerator` of mmdet.
+        reg_max: Largest distance, in strides.
+    """
+    used = split.usable
+    if not used.any():
+        return []
+    boxes, _ = network_boxes(
+        split.boxes[used], split.sizes[used], split.pipeline
+    )
+    sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+    stride = max(x[0] for x in generator.strides)
+    most = 2 * reg_max * stride
+    beyond = sides > most
+    if beyond.mean() <= FEW:
+        return []
+    right = int(np.ceil(sides.max() / 2 / stride)) + 1
+    return split.warn(
+        f'{clause(int(beyond.sum()), "object", "are")} longer than the '
+        f'{most} pixels of the longest box that reg_max={reg_max} allows at '
+        f'stride {stride}: up to {sides.max():.0f} after the pipeline',
+        f'model.bbox_head.reg_max={right}, or more levels of the neck',
+    )
 
 
 def check_level_order(generator: Any) -> list[Finding]:

@@ -16,7 +16,11 @@ from mmdet_retina_plus.doctor.anchors import (
     check_stretch,
     has_threshold,
 )
-from mmdet_retina_plus.doctor.priors import check_level_order, check_points
+from mmdet_retina_plus.doctor.priors import (
+    check_level_order,
+    check_longest,
+    check_points,
+)
 from mmdet_retina_plus.doctor.split import Split
 
 RETINANET = AnchorGenerator(
@@ -60,8 +64,11 @@ def test_validation_unlike_training():
     cfg = {'model': {'data_preprocessor': {'batch_augments': [augment]}}}
     (finding,) = check_batch_scales(cfg, samples)
     assert 'random_size_range=(128, 256)' in finding.fix
-    augment['random_size_range'] = (192, 320)
-    assert check_batch_scales(cfg, samples) == []
+    augment['random_size_range'] = (480, 800)
+    assert len(check_batch_scales(cfg, samples)) == 1
+    for fine in ((192, 320), (128, 480), (256, 800)):
+        augment['random_size_range'] = fine
+        assert check_batch_scales(cfg, samples) == []
 
 
 def test_misfits_are_counted_by_size():
@@ -204,3 +211,12 @@ SMALL, MIDDLE, LARGE = [(9, 9)], [(40, 40)], [(90, 90)]
 def test_anchors_in_the_order_of_the_levels(sizes, told):
     yolo = YOLOAnchorGenerator(strides=[32, 16, 8], base_sizes=sizes)
     assert len(check_level_order(yolo)) == told
+
+
+def test_objects_longer_than_any_distance_of_gfl():
+    levels = AnchorGenerator(strides=[8, 16, 32], ratios=[1.0], scales=[8])
+    split = split_of((0, 0, 500, 90), (0, 0, 40, 440))
+    (finding,) = check_longest(split, levels, reg_max=7)
+    assert '1 object is longer than the 448 pixels' in finding.message
+    assert finding.fix.startswith('model.bbox_head.reg_max=9')
+    assert check_longest(split, levels, reg_max=9) == []
