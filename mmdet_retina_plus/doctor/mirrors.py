@@ -1,4 +1,4 @@
-"""Find classes that an image flip turns into each other."""
+"""Find classes that flips or changes of colour turn into each other."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +22,14 @@ DIRECTIONS = {
 """Flip directions of Albumentations transforms."""
 
 
+COLOURS = (
+    *('red', 'orange', 'yellow', 'green', 'turquoise', 'cyan', 'azure'),
+    *('blue', 'violet', 'purple', 'magenta', 'pink', 'rose', 'brown'),
+)
+RECOLOURS = ('PhotoMetricDistortion', 'ChannelShuffle', 'ToGray', 'InvertImg')
+"""Transforms that exchange or remove colours: the first swaps channels."""
+
+
 def words(name: str) -> tuple[str, ...]:
     """Split a class name: arrow_left, ArrowLeft and 'arrow left' are equal."""
     parts = re.findall(r'[A-Z]?[a-z]+|[A-Z]+|\d+', name)
@@ -41,6 +49,17 @@ def twins(classes: Sequence[str], direction: str) -> tuple[str, str] | None:
         if mirror != parts and mirror in known:
             return name, known[mirror]
     return None
+
+
+def coloured(classes: Sequence[str]) -> tuple[str, ...]:
+    """Two classes whose names differ only in a colour, () if none do."""
+    known: dict[tuple[str, ...], str] = {}
+    for name in classes:
+        parts = words(name)
+        plain = tuple('' if x in COLOURS else x for x in parts)
+        if plain != parts and known.setdefault(plain, name) != name:
+            return known[plain], name
+    return ()
 
 
 def directions(step: Mapping) -> set[str]:
@@ -70,14 +89,26 @@ def flips(cfg: Mapping) -> Iterator[tuple[str, Mapping]]:
 
 
 def check_mirrors(cfg: Mapping, splits: Sequence[Split]) -> list[Finding]:
-    """Report flips that turn one class into another."""
+    """Report flips and colours that turn one class into another."""
     classes = next((x.classes for x in splits if x.trains), ())
     # Another check reports invalid names.
     if not all(isinstance(x, str) for x in classes):
         return []
     found = {x: twins(classes, x) for x in OPPOSITES}
+    colours = coloured(classes)
     findings = []
     for key, step in flips(cfg):
+        if colours and kind(step) in RECOLOURS and key.startswith('train'):
+            findings.append(
+                Finding(
+                    'warning',
+                    key,
+                    f'{kind(step)} changes colours at random, as those of '
+                    f'{colours[0]} and {colours[1]}, but keeps the label',
+                    f"dict(type='YOLOXHSVRandomAug', hue_delta=0) as {key}, "
+                    'which changes only saturation and brightness',
+                )
+            )
         for direction in sorted(directions(step)):
             pair = found[direction]
             if pair is None:

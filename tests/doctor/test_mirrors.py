@@ -1,10 +1,14 @@
-"""Flips that exchange classes."""
+"""Flips and changes of colour that exchange classes."""
 
 from types import SimpleNamespace
 
 import pytest
 
-from mmdet_retina_plus.doctor.mirrors import check_mirrors, twins
+from mmdet_retina_plus.doctor.mirrors import (
+    check_mirrors,
+    coloured,
+    twins,
+)
 
 
 def found(classes, step):
@@ -62,3 +66,20 @@ def test_a_flip_that_exchanges_no_class_is_fine(classes, step):
 def test_sides_are_words_of_a_name(classes):
     assert twins(classes, 'horizontal') == classes
     assert twins(('cleft', 'cright'), 'horizontal') is None
+
+
+@pytest.mark.parametrize(
+    ('classes', 'pair'),
+    [
+        (('red', 'blue'), ('red', 'blue')),
+        (('car', 'green_light', 'RedLight'), ('green_light', 'RedLight')),
+        # Another word tells them apart too.
+        (('red apple', 'green pear'), ()),
+        (('orange', 'apple'), ()),
+    ],
+)
+def test_colours_that_are_exchanged_keep_their_label(classes, pair):
+    assert coloured(classes) == pair
+    (*told,) = found(classes, {'type': 'PhotoMetricDistortion'})
+    assert [x.level for x in told] == ['warning'] * bool(pair)
+    assert found(classes, {'type': 'YOLOXHSVRandomAug'}) == []
