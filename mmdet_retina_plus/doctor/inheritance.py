@@ -3,7 +3,7 @@
 import ast
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -104,6 +104,115 @@ def own_variables(file: str) -> tuple[set[str], set[str]]:
     return assigned - {'', BASE}, used
 
 
+def leaves(
+    node: ast.AST, key: str, known: Mapping[str, ast.AST]
+) -> Iterator[tuple[str, ast.expr]]:
+    """Yield dotted keys and expressions of a value, also of inner dicts.
+
+    Args:
+        node: Value of an assignment.
+        key: Dotted key of the value.
+        known: Values of the variables that it may name.
+    """
+    if isinstance(node, ast.Name) and isinstance(known.get(node.id), NESTED):
+        rest = {x: known[x] for x in known if x != node.id}
+        yield from leaves(known[node.id], key, rest)
+    elif isinstance(node, ast.Call) and root_of(node) == 'dict':
+        for one in node.keywords:
+            yield from leaves(one.value, f'{key}.{one.arg}', known)
+    elif isinstance(node, ast.Dict):
+        for name, value in zip(node.keys, node.values, strict=True):
+            if isinstance(name, ast.Constant) and isinstance(name.value, str):
+                yield from leaves(value, f'{key}.{name.value}', known)
+    elif isinstance(node, ast.List | ast.Tuple):
+        for at, value in enumerate(node.elts):
+            yield from leaves(value, f'{key}.{at}', known)
+    elif isinstance(node, ast.expr):
+        yield key, node
+
+
+NESTED = (ast.Call, ast.Dict, ast.List, ast.Tuple)
+"""Expressions that may have values at dotted keys."""
+
+
+def expressions(file: str) -> dict[str, ast.expr]:
+    """Expressions of a config by the dotted keys that they set."""
+    known = {
+        root_of(target): statement.value
+        for statement in ast.parse(Path(file).read_text()).body
+        if isinstance(statement, ast.Assign)
+        for target in statement.targets
+        if isinstance(target, ast.Name)
+    }
+    return {
+        key: found
+        for name, value in known.items()
+        for key, found in leaves(value, name, known)
+    }
+
+
+def ancestors(file: str) -> Iterator[str]:
+    """Yield the bases of a config, and theirs."""
+    for base in bases_of(file):
+        yield base
+        yield from ancestors(base)
+
+
+def value_with(expression: ast.expr, variables: Mapping) -> Any:
+    """Value of an expression with other variables, None if it has none."""
+    try:
+        code = compile(ast.Expression(expression), '', 'eval')
+        return eval(code, {'__builtins__': {}}, dict(variables))
+    except Exception:  # It is a part of a program.
+        return None
+
+
+def check_numbers(file: str, cfg: Mapping) -> list[Finding]:
+    """Report settings made from a number that a config changes too late.
+
+    Others may read the number, so that `check_variables` finds it used.
+
+    Args:
+        file: Config file.
+        cfg: Merged values of the config.
+    """
+    bases = [*ancestors(file)]
+    read = {*parts_read(), *READ_BY_MMDET}
+    assigned = own_variables(file)[0] if bases else set()
+    numbers = {x: cfg[x] for x in assigned & cfg.keys() if is_number(cfg[x])}
+    if not numbers:
+        return []
+    own = expressions(file)
+    values = dict(dotted_items({x: cfg[x] for x in cfg if x in read}))
+    late: dict[str, dict[str, str]] = {}
+    for base in bases:
+        old = values_of(base)
+        before = dict(dotted_items(old))
+        for key, expression in expressions(base).items():
+            used = {
+                x
+                for x in names_in(expression) & numbers.keys()
+                if old.get(x, numbers[x]) != numbers[x]
+            }
+            if not used or key in own or key not in values:
+                continue
+            now = value_with(expression, cfg)
+            kept = values[key] == before.get(key)
+            if kept and is_number(now) and now != values[key]:
+                late.setdefault(min(used), {})[key] = ast.unparse(expression)
+    return [
+        Finding(
+            'warning',
+            name,
+            f'the base has already used another {name}: '
+            f'{some([f"{key}={values[key]}" for key in keys])} '
+            f'{"keeps" if len(keys) == 1 else "keep"} its value',
+            ' and '.join(f'{key}={text}' for key, text in keys.items()),
+        )
+        for name, keys in late.items()
+    ]
+
+
 def check_variables(file: str, cfg: Mapping) -> list[Finding]:
     """Report variables that a config reassigns and only its bases read.
 
@@ -120,14 +229,16 @@ def check_variables(file: str, cfg: Mapping) -> list[Finding]:
     read = {*parts_read(), *READ_BY_MMDET}
     if part(cfg, 'model.data_preprocessor'):
         read -= {'data_preprocessor'}  # The runner reads it of the model.
-    lonely = sorted((assigned - used - read) & cfg.keys())
+    numbers = check_numbers(file, cfg)
+    told = {x.subject for x in numbers}
+    lonely = sorted((assigned - used - read - told) & cfg.keys())
     if not lonely:
-        return []
+        return numbers
     old = {
         key: value for base in bases for key, value in values_of(base).items()
     }
     settings = {x: without_scopes(cfg[x]) for x in cfg if x in read}
-    findings = []
+    findings = numbers
     for name in lonely:
         now, before = without_scopes(cfg[name]), without_scopes(old.get(name))
         places = list(dotted_items(settings))

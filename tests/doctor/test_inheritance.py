@@ -106,6 +106,44 @@ def test_a_variable_that_is_used_or_that_nothing_kept_is_fine(inherit, text):
     assert check_variables(*inherit(text)) == []
 
 
+TIMED = """
+base_lr = 0.004
+epochs = 300
+end = 20
+optim_wrapper = dict(optimizer=dict(lr=base_lr))
+custom_hooks = [dict(type='Switch', switch_epoch=epochs - end)]
+"""
+
+
+@pytest.mark.parametrize(
+    ('text', 'fix'),
+    [
+        ('base_lr = 0.001', 'optim_wrapper.optimizer.lr=base_lr'),
+        ('end = 10', 'custom_hooks.0.switch_epoch=epochs - end'),
+        # Values that arrive, or that the config sets itself.
+        ('base_lr = 0.004', ''),
+        ('end = 10\ncustom_hooks = []', ''),
+        ('base_lr = 0.001\noptim_wrapper = dict(optimizer=dict(lr=0.1))', ''),
+        (
+            'base_lr = 0.001\noptim_wrapper = dict(optimizer=dict(lr=0.004))',
+            '',
+        ),
+    ],
+)
+def test_a_number_from_which_the_base_made_others(tmp_path, text, fix):
+    (tmp_path / '0.py').write_text(TIMED)
+    path = tmp_path / '1.py'
+    # The config reads both numbers itself.
+    own = 'scheduler = dict(begin=end, eta_min=base_lr)'
+    path.write_text(
+        f"_base_ = '0.py'\nend = 20\nbase_lr = 0.004\n{text}\n{own}"
+    )
+    cfg = Config.fromfile(path).to_dict()
+    assert [x.fix for x in check_variables(str(path), cfg)] == [fix] * bool(
+        fix
+    )
+
+
 def test_a_variable_of_the_environment_may_name_the_base(tmp_path):
     (tmp_path / '0.py').write_text(BASE)
     path = tmp_path / '1.py'
