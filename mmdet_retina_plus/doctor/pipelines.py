@@ -3,7 +3,9 @@
 import inspect
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from mmdet_retina_plus.common.config_tree import (
@@ -22,6 +24,8 @@ from .sample_values import check_extent, check_outside
 
 SAMPLES, SECONDS = 8, 10
 """Samples to load, and time limit in seconds."""
+RARE = 2
+"""Ratio of images per class to the median from which a class is rare."""
 META = ('img_id', 'img_shape', 'ori_shape')
 """Meta keys that scoring needs."""
 NEEDED = (
@@ -320,6 +324,45 @@ def check_meta(
     ]
 
 
+def wrappers(dataset: Any) -> Iterator[Any]:
+    """Yield a built data set, and what it wraps."""
+    yield dataset
+    inner = getattr(dataset, 'dataset', None)
+    for one in [inner] if inner else getattr(dataset, 'datasets', ()):
+        yield from wrappers(one)
+
+
+def check_balancing(key: str, dataset: Any) -> list[Finding]:
+    """Report rare classes that `ClassBalancedDataset` does not repeat."""
+    findings = []
+    for one in wrappers(dataset):
+        if type(one).__name__ != 'ClassBalancedDataset':
+            continue
+        number = len(one.dataset)
+        if len(one) != number:
+            continue
+        counts = Counter(
+            label
+            for at in range(number)
+            for label in {*one.dataset.get_cat_ids(at)}
+        )
+        least, usual = min(counts.values()), median(counts.values())
+        if least > usual / RARE:
+            continue
+        findings.append(
+            Finding(
+                'warning',
+                key,
+                f'oversample_thr={one.oversample_thr} of ClassBalancedDataset '
+                f'repeats no image: the rarest class is in {least} of '
+                f'{number:,}, more than that fraction',
+                f'oversample_thr={usual / number:.2g}, the median of the '
+                'classes',
+            )
+        )
+    return findings
+
+
 def build_data(
     cfg: Mapping, name: str, data: DataSets, there: Any
 ) -> tuple[Any, list[Any], list[Finding]]:
@@ -347,7 +390,8 @@ def build_data(
         return dataset, samples, findings
     indices = choose(dataset, there)
     if name == 'train':
-        findings = check_meta(key, samples, ['img_shape'])
+        findings = check_balancing(key, dataset)
+        findings += check_meta(key, samples, ['img_shape'])
         findings += check_sample(key, samples, dataset, indices)
         findings += check_moved(key, dataset, indices)
     else:

@@ -1616,6 +1616,32 @@ train_dataloader['dataset'] = dict(
     assert 'nothing is switched' in case.problem().message
 
 
+BALANCED = """
+train_dataloader['dataset'] = dict(
+    type='ClassBalancedDataset', oversample_thr={}, dataset=dict(
+        data, ann_file='train.json', pipeline=train_pipeline))
+"""
+
+
+def test_a_threshold_that_repeats_no_rare_class(case):
+    case.add(BALANCED.format(0.01))
+    # Equally frequent classes need no repetition.
+    assert case.problems() == []
+
+    def drop(coco):
+        dogs = [x for x in coco['annotations'] if x['category_id'] == 2]
+        coco['annotations'] = [
+            x for x in coco['annotations'] if x not in dogs[1:]
+        ]
+
+    case.change('train', drop)
+    (told,) = [x for x in case.problems() if 'repeats no image' in x.message]
+    assert 'the rarest class is in 1 of 6' in told.message
+    assert told.fix.startswith('oversample_thr=0.58')
+    case.add(BALANCED.format(0.58))
+    assert not any('repeats' in x.message for x in case.problems())
+
+
 @pytest.mark.parametrize(
     ('hook', 'fix'),
     [
