@@ -1,13 +1,17 @@
-"""Find frames of one video, or slices of one scan, in both sets."""
+"""Find frames of a video, slices of a scan, tiles of a scene in both sets."""
 
 import os
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
 
 from mmdet_retina_plus.common.text import quantity
 
 from .findings import Finding
-from .image_files import Look, show_the_same
+from .image_files import Look, any_image, quiet_decoders, show_the_same
 from .split import Split, paths_of
 
 NUMBERED = re.compile(r'(.*?)(\d+)(\D*)')
@@ -45,6 +49,115 @@ def neighbours(
     return pairs
 
 
+TILE = re.compile(r'(.*?)(\d+)(\D+)(\d+)(\D*)')
+"""Text around the last two numbers of a name, and these numbers."""
+TILES = 200
+"""Maximum number of images whose overlapping tiles are looked for."""
+LEAST, EQUAL, BETTER = 16, 0.9, 0.5
+"""Shortest side of an overlap in pixels, correlation of its pixels, and ratio
+of their differences to those of the same places of both files."""
+
+
+class Overlap(NamedTuple):
+    """A tile, one of training, and where that begins in the first."""
+
+    path: str
+    other: str
+    shift: tuple[int, int]
+
+
+def overlaps(
+    paths: Sequence[str], training: Sequence[str], looks: Mapping[str, Look]
+) -> list[Overlap]:
+    """Pair tiles that overlap if the last two numbers are their offsets."""
+
+    def offsets(paths: Sequence[str]) -> dict[tuple, list]:
+        found = defaultdict(list)
+        for path in paths:
+            match = TILE.fullmatch(os.path.splitext(os.path.basename(path))[0])
+            if match:
+                key = match[1], match[3], match[5]
+                found[key].append((path, int(match[2]), int(match[4])))
+        return found
+
+    known = {
+        key: ([x[0] for x in group], np.array([x[1:] for x in group], float))
+        for key, group in offsets(training).items()
+    }
+    found = []
+    for key, group in offsets(paths).items():
+        others, places = known.get(key, ([], np.zeros((0, 2))))
+        for path, *own in group if others else ():
+            shifts = places - own
+            far = np.abs(shifts).max(axis=1)
+            far[far == 0] = np.inf
+            at = int(far.argmin())
+            if far[at] <= min(looks[path].size) - LEAST:
+                one, two = shifts[at].astype(int).tolist()
+                found.append(Overlap(path, others[at], (one, two)))
+    return found
+
+
+def overlap_is_equal(pair: Overlap) -> bool:
+    """Whether two tiles have the pixels of their overlap in common."""
+    try:
+        with quiet_decoders():
+            one, other = (
+                np.atleast_3d(any_image({'img_path': x})['img']).mean(2)
+                for x in pair[:2]
+            )
+    except Exception:  # Another check reports broken files.
+        return False
+    if one.shape != other.shape:
+        return False
+    apart = np.abs(one - other).mean()
+    # Names give x or y first.
+    for x, y in (pair.shift, pair.shift[::-1]):
+        height, width = one.shape[0] - abs(y), one.shape[1] - abs(x)
+        if min(height, width) < LEAST:
+            continue
+        parts = [
+            image[max(top, 0) :, max(left, 0) :][:height, :width].ravel()
+            for image, left, top in ((one, x, y), (other, -x, -y))
+        ]
+        plain = any(part.std() == 0 for part in parts)
+        near = np.abs(parts[0] - parts[1]).mean() < BETTER * apart
+        if near and not plain and np.corrcoef(*parts)[0, 1] > EQUAL:
+            return True
+    return False
+
+
+def check_tiles(
+    split: Split,
+    paths: Sequence[str],
+    training: Sequence[str],
+    looks: Mapping[str, Look],
+) -> list[Finding]:
+    """Report tiles that share pixels with tiles of training.
+
+    Args:
+        split: Data set for validation or test.
+        paths: Its images.
+        training: Those of training.
+        looks: Results for all of them, by path.
+    """
+    some = paths[:: len(paths) // TILES + 1]
+    pairs = overlaps(some, training, looks)
+    if len(pairs) < max(FEWEST, CHANCE * len(some)):
+        return []
+    chosen = pairs[:: len(pairs) // PAIRS + 1]
+    equal = [pair for pair in chosen if overlap_is_equal(pair)]
+    if len(equal) < MOST * len(chosen):
+        return []
+    one, other = map(os.path.basename, equal[0][:2])
+    return split.warn(
+        f'{len(pairs) / len(some):.0%} of its images are tiles that overlap '
+        f'tiles of training and have their pixels there, as {one} and '
+        f'{other} do, so AP is too high',
+        'put all tiles of a scene into the same annotation file',
+    )
+
+
 def check_frames(
     splits: Sequence[Split],
     looks: Mapping[str, Look],
@@ -67,6 +180,10 @@ def check_frames(
     findings = []
     for split in splits:
         paths = [] if split.trains else readable(split)
+        tiles = check_tiles(split, paths, training, looks)
+        if tiles:
+            findings += tiles
+            continue
         pairs = neighbours(paths, training)
         if len(pairs) < max(FEWEST, len(paths) / 2):
             continue

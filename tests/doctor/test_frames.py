@@ -1,7 +1,9 @@
-"""Images with neighbouring numbers in training and validation."""
+"""Frames of a film, or tiles of a scene, in training and validation."""
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from mmdet_retina_plus.doctor.frames import check_frames
@@ -36,3 +38,47 @@ def test_frames_of_a_film_are_not_split(train, val, alike, number):
     looks = {x: Look() for split in splits for x in paths_of(split)}
     found = check_frames(splits, looks, alike)
     assert [x.subject for x in found] == ['val data'] * number
+
+
+@pytest.fixture
+def tiles(tmp_path):
+    """Tiles of 64 pixels of two scenes, every `step` pixels, by scene."""
+
+    def cut(step, name='{}_x{}_y{}.png'):
+        draw = np.random.default_rng(0)
+        found = {0: [], 1: []}
+        for scene, files in found.items():
+            small = draw.integers(255, size=(16, 16, 3), dtype='B')
+            image = cv2.resize(small, (256, 256))
+            for y in range(0, 193, step):
+                for x in range(0, 193, step):
+                    files.append(str(tmp_path / name.format(scene, x, y)))
+                    part = image[y : y + 64, x : x + 64]
+                    cv2.imwrite(files[-1], part)
+        return found
+
+    return cut
+
+
+def tiles_told(train, val):
+    splits = [split_of('train', train), split_of('val', val)]
+    looks = {x: Look(size=(64, 64)) for y in splits for x in paths_of(y)}
+    return [x.message for x in check_frames(splits, looks)]
+
+
+@pytest.mark.parametrize(
+    'name', ['{}_x{}_y{}.png', '{0}_{2}_{1}.png', '{}__1__{}___{}.jpg']
+)
+def test_overlapping_tiles_of_a_scene_are_not_split(tiles, name):
+    files = tiles(32, name)
+    (told,) = tiles_told(files[0][::2], files[0][1::2])
+    assert 'overlap tiles of training' in told
+    assert tiles_told(*files.values()) == []
+
+
+def test_tiles_side_by_side_or_numbered_have_no_common_pixels(tiles):
+    files = tiles(64)[0]
+    assert tiles_told(files[::2], files[1::2]) == []
+    # Numbers that are no offsets.
+    files = [x for both in tiles(64, '{}_{}{}_7.png').values() for x in both]
+    assert tiles_told(files[::2], files[1::2]) == []
