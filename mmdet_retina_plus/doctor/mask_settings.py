@@ -108,7 +108,10 @@ def check_moved_masks(cfg: Mapping) -> list[Finding]:
         for step in steps:
             if step.get('type') in MASKS_STAY:
                 message = f'{kind(step)} moves pixels and boxes, but not masks'
-                fix = 'CachedMosaic and CachedMixUp, which move masks'
+                name = kind(step)
+                fix = f'the pipeline without {name}'
+                if name != 'RandomShift':
+                    fix = f'Cached{name} in place of {name}, it moves masks'
                 findings.append(Finding('error', 'pipeline', message, fix))
             if has_mask_head(cfg) and not step.get('keep_masks', True):
                 message = 'PaintInstances leaves no masks for the mask head'
