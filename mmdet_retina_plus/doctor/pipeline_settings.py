@@ -218,7 +218,7 @@ def check_flips(cfg: Mapping) -> list[Finding]:
     """Report flips that leave no image of training as it is."""
     findings = []
     for key, steps in pipelines_of(cfg, 'train'):
-        for step in steps:
+        for step in walk(steps):
             given: Any = step.get('prob')
             several = isinstance(given, list | tuple)
             chances = list(given) if several else [given]
