@@ -85,6 +85,7 @@ from .segmentations import check_segmentations
 from .semantic_maps import check_maps
 from .shared_images import check_shared
 from .switches import check_switches
+from .tints import check_tints
 from .trial import check_loss_step, check_prediction
 from .views import check_views_load
 
@@ -234,7 +235,7 @@ def check_data(
         shared = {x.subject for x in found}
         rest = [x for x in data.splits if x.subject not in shared or x.trains]
         found += guarded(check_frames, rest, looks)
-        found += guarded(images.check_tints, data.splits, looks)
+        found += guarded(check_tints, data.splits, looks)
         for split in data.splits:
             for check_image in images.CHECKS:
                 found += guarded(check_image, split, looks)

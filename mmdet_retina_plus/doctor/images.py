@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from mmdet_retina_plus.common.config_tree import kind
 from mmdet_retina_plus.common.exif import MIRRORED, ROTATED
 from mmdet_retina_plus.common.text import clause, quantity, some, verb
@@ -29,9 +27,6 @@ TRIALS = 8
 """Number of files that quick tests use."""
 POINTER = b'version https://git-lfs'
 """First bytes of a Git LFS pointer."""
-TINTED, STRONG, SURE = 20, 5, 5
-"""Minimum number of images of a set, difference of two channels' means, and
-that difference in standard errors, to compare the order of channels."""
 NO_SIZE = (0, 0)
 """Size of an image whose header cannot be read."""
 USUAL = 'LoadImageFromFile'
@@ -100,40 +95,6 @@ def look_at_images(
         chosen += [path for alike in kinds.values() for path in alike[:3]]
         looks |= look_at_all(chosen, load)
     return looks
-
-
-def check_tints(splits: Sequence[Split], looks: Looks) -> list[Finding]:
-    """Report files of one set whose red and blue seem to be exchanged.
-
-    Args:
-        splits: All data sets.
-        looks: Results for their images, by path.
-    """
-
-    def tints(chosen: Sequence[Split]) -> np.ndarray:
-        found = [looks.get(x) for split in chosen for x in paths_of(split)]
-        return np.array([x.tint for x in found if x and x.tint])
-
-    trained = tints([x for x in splits if x.trains])
-    findings = []
-    for split in splits:
-        scored = tints([split])
-        if split.trains or min(len(trained), len(scored)) < TINTED:
-            continue
-        means = np.array([trained.mean(), scored.mean()])
-        errors = np.array([x.std() / len(x) ** 0.5 for x in (trained, scored)])
-        low, high = np.sort(np.abs(means))
-        sure = (np.abs(means) > np.maximum(STRONG, SURE * errors)).all()
-        if means.prod() > 0 or not sure or high > 2 * low:
-            continue
-        findings += split.warn(
-            f'its first channel differs by {means[1]:+.0f} from the third, '
-            f'that of training by {means[0]:+.0f}, as if red and blue were '
-            'exchanged in the files of one of them',
-            'look at both sets by --show; cv2.imwrite expects BGR: write '
-            'cv2.imwrite(path, rgb[..., ::-1])',
-        )
-    return findings
 
 
 def check_readable(split: Split, looks: Looks) -> list[Finding]:

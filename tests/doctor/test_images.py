@@ -11,12 +11,13 @@ from mmdet_retina_plus.doctor import image_files
 from mmdet_retina_plus.doctor.images import (
     check_brightness,
     check_pages,
-    check_tints,
     look_at_images,
 )
 from mmdet_retina_plus.doctor.missing_images import Listing, near_match
 from mmdet_retina_plus.doctor.shared_images import check_shared
 from mmdet_retina_plus.doctor.split import Split
+from mmdet_retina_plus.doctor.tints import check_tints
+from tests.helpers.labelled_sets import labelled
 
 
 @pytest.fixture
@@ -235,6 +236,38 @@ def test_files_with_red_and_blue_exchanged(
     looks = look_at_images(splits, fast=False)
     found = check_tints(splits, looks)
     assert ['red and blue' in x.message for x in found] == [True] * told
+
+
+@pytest.mark.parametrize(
+    ('colours', 'told'),
+    [
+        ([(40, 40, 200), (200, 40, 40)], 0),
+        ([(200, 40, 40), (40, 40, 200)], 1),
+        # One class has another colour, as under another light.
+        ([(200, 40, 40), (200, 40, 40)], 0),
+        ([(90, 90, 90), (90, 90, 90)], 0),
+    ],
+)
+def test_classes_with_red_and_blue_exchanged(tmp_path, colours, told):
+    def of_colours(name, colours):
+        folder = tmp_path / name
+        folder.mkdir()
+        for at in range(20):
+            image = np.full((99, 99, 3), colours[at % 2], 'B')
+            cv2.imwrite(str(folder / f'{at}.png'), image)
+        return labelled(
+            name,
+            [[at % 2] for at in range(20)],
+            image_dir=folder,
+            pipeline=[{'type': 'LoadImageFromFile'}],
+        )
+
+    splits = [
+        of_colours('train', [(40, 40, 200), (200, 40, 40)]),
+        of_colours('val', colours),
+    ]
+    found = check_tints(splits, {})
+    assert [x.subject for x in found] == ['val data'] * told
 
 
 def test_all_pictures_of_one_fixed_camera_look_alike(tmp_path):

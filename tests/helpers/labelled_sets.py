@@ -47,4 +47,5 @@ def labelled(
         ],
         'categories': [{'id': n, 'name': x} for n, x in enumerate(CLASSES)],
     }
-    return Split(name, coco, Path(), **{'classes': CLASSES} | fields)
+    given = {'image_dir': Path(), 'classes': CLASSES} | fields
+    return Split(name, coco, **given)
