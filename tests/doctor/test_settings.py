@@ -427,7 +427,7 @@ TRAPS = {
                 'pipeline': [LOAD_MASKS, {'type': 'RandomShift'}, *PAINT]
             },
         },
-        ('error', 'pipeline', 'CachedMosaic'),
+        ('error', 'pipeline', 'the pipeline without RandomShift'),
     ),
     'a map that takes the masks of a mask head': (
         {
@@ -449,7 +449,7 @@ TRAPS = {
                 'pipeline': [{'type': 'mmdet.Mosaic'}],
             },
         },
-        ('error', 'pipeline', 'CachedMosaic'),
+        ('error', 'pipeline', 'CachedMosaic in place of Mosaic'),
     ),
     'masks of the whole image without padding': (
         {
