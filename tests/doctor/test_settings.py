@@ -459,6 +459,13 @@ FINE = {
     'costs that read a sigmoid': {
         f'{ASSIGNER}.match_costs': [{'type': 'FocalLossCost'}]
     },
+    'costs for the default of a focal loss': {
+        HEAD: {
+            'type': 'DeformableDETRHead',
+            'loss_cls': {'type': 'FocalLoss'},
+        },
+        f'{ASSIGNER}.match_costs': [{'type': 'FocalLossCost'}],
+    },
     'a rate of a fine-tuned detector': {
         'model.type': 'RetinaNet',
         'load_from': 'https://x.pth',
