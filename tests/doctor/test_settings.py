@@ -155,6 +155,14 @@ TRAPS = {
         },
         ('warning', 'val_evaluator', "metric=['bbox','segm']"),
     ),
+    'masks that no evaluator of a list scores': (
+        {
+            'model.roi_head': MASKS,
+            'val_evaluator': [{'type': 'CocoMetric', 'metric': 'bbox'}],
+            'train_dataloader.dataset': {'pipeline': [LOAD_MASKS]},
+        },
+        ('warning', 'val_evaluator', "evaluator.0.metric=['bbox','segm']"),
+    ),
     'a rate of AdamW': (
         {
             'model.type': 'RetinaNet',
