@@ -7,6 +7,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from mmdet_retina_plus.common.numbers import show_threshold
 from mmdet_retina_plus.inference.result_files import with_names
 
 from .errors import errors_as_messages
@@ -165,7 +166,7 @@ def is_given(name: str) -> bool:
 
 
 def show(metrics: dict[str, dict]) -> None:
-    """Print COCO's numbers and the costs of errors."""
+    """Print COCO's numbers, the costs of errors and the best thresholds."""
     from rich.console import Console
     from rich.table import Table
 
@@ -186,3 +187,10 @@ def show(metrics: dict[str, dict]) -> None:
             texts = ['-' if x is None else f'{x:.3f}' for x in cells]
             table.add_row(names[metric], *texts)
         Console().print(table)
+    best = [
+        f'{show_threshold(numbers["best"]["score"])} for {names[metric]}'
+        for metric, numbers in metrics.items()
+        if numbers['best']['score'] is not None
+    ]
+    if best:
+        click.echo(f'Best score threshold: {", ".join(best)}')

@@ -15,6 +15,12 @@ def is_finite(value: object) -> TypeGuard[int | float]:
     return is_number(value) and abs(value) <= float_info.max
 
 
+def show_threshold(score: float) -> str:
+    """Format with three digits, rounded down: the score itself passes."""
+    text = f'{score:.3f}'
+    return text if float(text) <= score else f'{score - 0.0005:.3f}'
+
+
 def show_number(number: float) -> str:
     """Format with six digits, or more if it has more: 2, 0.5, 2.0000001."""
     text = f'{number:g}'

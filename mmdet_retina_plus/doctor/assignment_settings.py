@@ -13,6 +13,7 @@ from mmdet_retina_plus.common.numbers import is_number
 
 from .findings import Finding
 from .model_traits import is_retina
+from .weights import setting
 
 KEY = 'model.train_cfg.assigner'
 CROPS = ('Crop', 'Affine', 'Shift', 'Translate', 'TranslateX', 'TranslateY')
@@ -137,7 +138,8 @@ def wrong_thresholds(key: str, assigner: Mapping) -> list[Finding]:
                 'warning',
                 'assigner',
                 f'neg_iou_thr={tuple(negative)} ignores anchors with an IoU '
-                f'below {negative[0]}: the background is never learnt',
+                f'below {negative[0]}: background that no object overlaps is '
+                'not learnt',
                 f'{key}.neg_iou_thr={negative[1]}',
             )
         ]
@@ -340,7 +342,7 @@ def check_costs(cfg: Mapping) -> list[Finding]:
     loss = part(cfg, 'model.bbox_head.loss_cls')
     key = f'{KEY}.match_costs'
     costs = part(cfg, KEY).get('match_costs') or ()
-    sigmoid = bool(loss.get('use_sigmoid', False))
+    sigmoid = bool(setting(loss, 'use_sigmoid', False))
     if not isinstance(costs, list | tuple):
         return []
     return [

@@ -188,9 +188,9 @@ def check_scraps(split: Split) -> list[Finding]:
         and np.median(long) > REST * SPECK / 2
     ):
         findings += split.warn(
-            f'{clause(int(specks.sum()), "box", "have")} at most '
-            f'{SPECK - 1} pixels, the median {np.median(long):.0f}: stray '
-            'clicks, or specks of masks',
+            f'{clause(int(specks.sum()), "box", "have")} sides below {SPECK} '
+            f'pixels, the median box {np.median(long):.0f}: stray clicks, or '
+            'specks of masks',
             f'delete objects of less than {SPECK} pixels from the annotation '
             'file',
         )
@@ -199,6 +199,7 @@ def check_scraps(split: Split) -> list[Finding]:
             f'{clause(int(strips.sum()), "box", "are")} strips of less than '
             f'{SLIVER} pixels at the borders of images, as cutting into '
             'tiles leaves them',
-            'delete objects of which a tile has less than a third of the area',
+            'delete objects if less than a third of their area lies in the '
+            'tile',
         )
     return findings

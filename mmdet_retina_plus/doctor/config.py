@@ -10,6 +10,7 @@ from typing import Any
 
 from mmdet_retina_plus.common.config_file import load_config
 from mmdet_retina_plus.common.config_tree import datasets_in, kind, part, walk
+from mmdet_retina_plus.common.text import quantity
 
 from . import (
     annotations,
@@ -294,7 +295,9 @@ def check_run(
                 classes = meta.get('classes', ())
                 late = loads_late(steps_of(built[name]))
                 shown = [x for x in samples[name] if is_image(x)]
-                draw_samples(show, name, shown, classes, late)
+                files = draw_samples(show, name, shown, classes, late)
+                message = f'{quantity(len(files), "sample")} drawn in {show}'
+                return [Finding('ok', f'{name} data', message)]
             return []
 
         findings += guarded(check_pipeline) + guarded(draw)

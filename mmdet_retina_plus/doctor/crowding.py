@@ -9,8 +9,9 @@ from mmdet_retina_plus.common.config_tree import kind, part, walk
 from mmdet_retina_plus.common.numbers import is_number
 from mmdet_retina_plus.common.text import clause, quantity
 
+from .box_formats import check_box_format
 from .coco_metric import OF_PRECISION
-from .findings import Finding
+from .findings import Finding, any_error
 from .repeated import ONE, check_duplicates, overlapping
 from .split import Split
 
@@ -162,7 +163,8 @@ def beyond_suppression(cfg: Mapping, split: Split) -> list[Finding]:
         found = overlapping(split, limit, ONE, by_class=not mixed)
         if found.sum() <= OVERLAPPING * split.usable.sum():
             continue
-        if check_duplicates(split):
+        # Wrong boxes overlap by accident.
+        if check_duplicates(split) or any_error(check_box_format(split)):
             return []
         whose = 'another object' if mixed else 'another of their class'
         fix = f'{path}.nms.iou_threshold={min(limit + 0.2, 0.7):.1f}'

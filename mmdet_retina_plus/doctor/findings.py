@@ -135,3 +135,9 @@ def show(findings: Sequence[Finding]) -> None:
     for finding in problems:
         text = Text.assemble((finding.subject, 'bold'), ': ', finding.fix)
         console.print(text, soft_wrap=True)
+    if any(re.search(r'\w\.\w+=(?!=)', finding.fix) for finding in problems):
+        console.print(
+            '\nA key with dots, a.b=1, is for --cfg-options; in the config it '
+            'is b=1 inside a=dict(…).',
+            soft_wrap=True,
+        )

@@ -50,7 +50,8 @@ def check_mask_loading(cfg: Mapping) -> list[Finding]:
         types = {kind(x) for x in walk(cfg.get(key)) if kind(x)}
         if types == {'CocoMetric'} and not scored and predicts_masks(cfg):
             message = 'masks are predicted, but never scored'
-            fix = f"{key}.metric=['bbox','segm']"
+            many = isinstance(cfg[key], list | tuple)
+            fix = f"{key}{'.0' * many}.metric=['bbox','segm']"
             findings.append(Finding('warning', key, message, fix))
         if scored and is_retina(cfg) and not predicts_masks(cfg):
             message = 'scores masks, which the detector does not predict'

@@ -230,7 +230,7 @@ def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
         findings += check_plateaus(cfg)
         findings += check_reach(cfg, batches)
         findings += check_accumulation(cfg, length_of(cfg, batches).iterations)
-    if loop is None or model is None or cfg.get('optim_wrapper') is None:
+    if model is None or cfg.get('optim_wrapper') is None:
         return findings
     settings = copy.deepcopy(dict(cfg['optim_wrapper']))
     if kind(settings) == 'AmpOptimWrapper':
@@ -265,7 +265,7 @@ def check_run(cfg: Mapping, model: Any, loader: Any) -> list[Finding]:
     findings += check_multipliers(cfg)
     findings += check_attention(cfg, model)
     schedule = cfg.get('param_scheduler')
-    if schedule is not None and parts.optim_wrapper is not None:
+    if not (schedule is None or loop is None or parts.optim_wrapper is None):
         _, problems = attempt(
             'param_scheduler', lambda: parts.build_param_scheduler(schedule)
         )

@@ -16,6 +16,7 @@ from mmengine.structures import InstanceData
 from mmdet_retina_plus.analysis.evaluation import evaluate as module
 from mmdet_retina_plus.cli.evaluate import main
 from mmdet_retina_plus.common.config_file import load_config
+from mmdet_retina_plus.common.numbers import show_threshold
 from tests.helpers import commands
 from tests.helpers.browser import browse, needs_browser
 from tests.helpers.coco_scenes import scene
@@ -161,6 +162,8 @@ def test_right_detections_have_ap_1_and_cost_nothing(files):
     assert found['summary']['AP'] == pytest.approx(1)
     assert {item['count'] for item in found['errors'].values()} == {0}
     assert found['best']['F1'] == 1
+    best = show_threshold(found['best']['score'])
+    assert f'Best score threshold: {best} for boxes\n' in output
 
 
 def test_a_second_evaluation_replaces_the_first(files, evaluated):
@@ -200,7 +203,7 @@ BROKEN = [
         '[0] has no segmentation, but others do',
     ),
     ('--ann-file', '{"images"', 'not JSON, or is truncated'),
-    ('--ann-file', detections_of(RIGHT), 'results of a detector; name the'),
+    ('--ann-file', detections_of(RIGHT), 'results of a detector: name the'),
     ('--ann-file', coco_of([]), 'has no objects'),
     ('--ann-file', coco_of(OBJECTS, images=0), 'lists no images'),
     ('--ann-file', coco_of(OBJECTS, classes=0), 'lists no categories'),

@@ -10,6 +10,7 @@ from mmdet_retina_plus.common.numbers import (
     is_finite,
     is_number,
     show_number,
+    show_threshold,
 )
 
 
@@ -42,3 +43,14 @@ def test_a_number_is_short_where_that_is_exact(number, text):
 @given(st.floats(allow_nan=False) | st.integers(-(2**53), 2**53))
 def test_what_is_shown_reads_as_the_same_number(number):
     assert float(show_number(number)) == number
+
+
+@given(st.floats(0, 1))
+def test_a_threshold_as_shown_keeps_the_score(score):
+    assert score - 0.001 <= float(show_threshold(score)) <= score
+
+
+@given(st.integers(0, 1000))
+def test_a_threshold_of_three_digits_is_shown_as_it_is(thousandths):
+    score = thousandths / 1000
+    assert float(show_threshold(score)) == score

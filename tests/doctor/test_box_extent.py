@@ -128,7 +128,7 @@ def with_others(*others):
     ('others', 'message'),
     [
         ([], ''),
-        ([(30, 40, 2, 3)], '20 boxes have at most 3 pixels'),
+        ([(30, 40, 2, 3)], '20 boxes have sides below 4 pixels'),
         # Small objects of all sizes.
         ([(30, 40, 2, 3), (50, 50, 6, 5)], ''),
         ([(0, 40, 4, 60)], '20 boxes are strips of less than 8 pixels'),

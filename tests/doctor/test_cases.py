@@ -40,6 +40,13 @@ def test_a_right_set_has_no_problem(case):
     assert 'loss_bbox' in text
 
 
+def test_a_wrong_loop_does_not_hide_a_wrong_optimizer(case):
+    case.add("train_cfg['max_epoch'] = 12\noptim_wrapper['optimzer'] = {}")
+    fixes = ' '.join(x.fix for x in of_level(case.findings()))
+    assert 'max_epochs=' in fixes
+    assert 'optimizer=' in fixes
+
+
 def test_it_writes_nothing(case):
     before = sorted(case.folder.rglob('*'))
     case.findings()
@@ -47,7 +54,10 @@ def test_it_writes_nothing(case):
 
 
 def test_pictures_of_samples(case, tmp_path):
-    case.findings(show=tmp_path / 'shown')
+    findings = case.findings(show=tmp_path / 'shown')
+    assert f'6 samples drawn in {tmp_path / "shown"}' in [
+        x.message for x in findings
+    ]
     names = {path.name for path in (tmp_path / 'shown').iterdir()}
     assert {'train-0.png', 'val-0.png'} <= names
 

@@ -22,6 +22,20 @@ def test_brackets_are_shown_as_they_are(capsys):
     assert 'see [bold]' in output
 
 
+@pytest.mark.parametrize(
+    ('fix', 'told'),
+    [
+        ('model.bbox_head.num_classes=1', True),
+        ("optim_wrapper.optimizer=dict(type='SGD')", True),
+        ('pip install ruamel.yaml==0.18', False),
+        ('train_cfg=None', False),
+    ],
+)
+def test_dotted_keys_are_explained(fix, told, capsys):
+    show([Finding('error', 'subject', 'message', fix)])
+    assert ('a=dict(…)' in capsys.readouterr().out) == told
+
+
 def test_findings_of_one_message_are_one_and_the_worst_comes_first():
     same = [Finding('warning', x, 'message', 'fix') for x in ('a', 'b', 'a')]
     worst = Finding('error', 'c', 'another', 'fix')

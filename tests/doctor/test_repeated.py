@@ -98,6 +98,12 @@ def test_objects_that_nms_takes_for_one(nms, labels, fix):
     assert fix in ''.join(x.fix for x in found)
 
 
+def test_boxes_in_another_format_do_not_overlap():
+    cfg = {'model': {'test_cfg': {'nms': NMS}}}
+    fractions = [[n / 100 for n in box] for box in BESIDE]
+    assert check_crowding(cfg, [split_of(fractions, name='val')]) == []
+
+
 def test_a_query_finds_one_object():
     cfg = {'model': {'num_queries': 100}}
     (finding,) = check_crowding(cfg, [split_of(TINY)])

@@ -178,6 +178,14 @@ TRAPS = {
         },
         ('warning', 'val_evaluator', "metric=['bbox','segm']"),
     ),
+    'masks that no evaluator of a list scores': (
+        {
+            'model.roi_head': MASKS,
+            'val_evaluator': [{'type': 'CocoMetric', 'metric': 'bbox'}],
+            'train_dataloader.dataset': {'pipeline': [LOAD_MASKS]},
+        },
+        ('warning', 'val_evaluator', "evaluator.0.metric=['bbox','segm']"),
+    ),
     'a rate of AdamW': (
         {
             'model.type': 'RetinaNet',
@@ -481,6 +489,13 @@ FINE = {
     'a background from 0 on': {f'{ASSIGNER}.neg_iou_thr': (0.0, 0.4)},
     'costs that read a sigmoid': {
         f'{ASSIGNER}.match_costs': [{'type': 'FocalLossCost'}]
+    },
+    'costs for the default of a focal loss': {
+        HEAD: {
+            'type': 'DeformableDETRHead',
+            'loss_cls': {'type': 'FocalLoss'},
+        },
+        f'{ASSIGNER}.match_costs': [{'type': 'FocalLossCost'}],
     },
     'a rate of a fine-tuned detector': {
         'model.type': 'RetinaNet',

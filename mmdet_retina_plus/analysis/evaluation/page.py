@@ -5,6 +5,7 @@ from html import escape
 from typing import Any
 
 from mmdet_retina_plus.common.html_page import page, table_html, zoomed
+from mmdet_retina_plus.common.numbers import show_threshold
 from mmdet_retina_plus.common.text import quantity
 
 from .figures import (
@@ -96,12 +97,13 @@ def metric_html(
         return figure_html(figure, f'{metric}-{name}')
 
     thin = 'Thin lines are classes at IoU .5. ' if len(classes) > 1 else ''
+    score_thr = show_threshold(numbers['score_thr'])
     best = numbers['best']
     all_classes = 'No detection is right.'
     if best['score'] is not None:
         all_classes = (
             f'F1 of all classes together is largest, {best["F1"]:.3f}, at a '
-            f'score threshold of {best["score"]:.3f}: precision '
+            f'score threshold of {show_threshold(best["score"])}: precision '
             f'{best["precision"]:.3f}, recall {best["recall"]:.3f}.'
         )
     return [
@@ -128,10 +130,10 @@ def metric_html(
         drawn('confusion', confusion_figure(numbers, classes)),
         NOTE.format(
             'Rows are objects, columns detections with a score of at least '
-            f'{numbers["score_thr"]:.3f}, matched at IoU .5. The diagonal '
-            'counts true positives, the last column missed objects, the last '
-            'row false detections: background and duplicates. Colours show '
-            'fractions of a row.'
+            f'{score_thr}, matched at IoU .5. The diagonal counts true '
+            'positives, the last column missed objects, the last row false '
+            'detections: background and duplicates. Colours show fractions of '
+            'a row.'
         ),
         f'<h2>{title}: errors</h2>',
         drawn('errors', error_figure(numbers)),
@@ -148,9 +150,9 @@ def metric_html(
         f'<h2>{title}: worst images</h2>',
         NOTE.format(
             'Truth on the left; detections with a score of at least '
-            f'{numbers["score_thr"]:.3f} on the right. Images are ranked by '
-            'the sum of the scores of their false detections, 1 per missed '
-            'object, and 1 minus the score per found object. Click to enlarge.'
+            f'{score_thr} on the right. Images are ranked by the sum of the '
+            'scores of their false detections, 1 per missed object, and 1 '
+            'minus the score per found object. Click to enlarge.'
         ),
         zoomed(sheet, 'worst images, truth and detections', 'jpeg'),
     ]
@@ -158,11 +160,11 @@ def metric_html(
 
 def classes_html(items: Sequence[Mapping]) -> str:
     """AP and best threshold of each class."""
-    best = ('score', 'precision', 'recall', 'F1')
+    rates = ('precision', 'recall', 'F1')
     head = [
         *('class', 'objects', 'detections'),
         *AP_HEADS.values(),
-        *('best score', *best[1:]),
+        *('best score', *rates),
     ]
     rows = [
         [
@@ -170,9 +172,11 @@ def classes_html(items: Sequence[Mapping]) -> str:
             f'{item["objects"]:,}',
             f'{item["detections"]:,}',
             *(share(item[key]) for key in AP_HEADS),
-            *(share(item['best'][key]) for key in best),
+            '-' if score is None else show_threshold(score),
+            *(share(item['best'][key]) for key in rates),
         ]
         for item in items
+        for score in [item['best']['score']]
     ]
     return table_html(head, rows)
 

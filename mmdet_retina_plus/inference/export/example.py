@@ -63,7 +63,8 @@ def main(model, photo, picture):
     boxes, scores, labels, masks = detect(session, image)
     names, draw = json.loads(about['classes']), ImageDraw.Draw(image)
     shown, best = np.flatnonzero(scores > SCORE_THR), scores.max(initial=0)
-    print(f'{len(shown)} detections above {SCORE_THR}, the best {best:.2f}')
+    found = f'{len(shown)} detection{"s" * (len(shown) != 1)}'
+    print(f'{found} above {SCORE_THR}, the best {best:.2f}')
     for i in shown[:100]:
         text, colour = f'{names[labels[i]]} {scores[i]:.2f}', COLOURS[i % 6]
         box = boxes[i].round(1).tolist()
