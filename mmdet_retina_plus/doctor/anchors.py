@@ -360,7 +360,7 @@ def best_factor(
             base_anchors=scaled, strides=generator.strides
         )
         ious = generator_iou(boxes[sample], sizes[sample], resized)
-        left[factor] = round(weights[sample] @ (ious < POOR_IOU))
+        left[factor] = round(float(weights[sample] @ (ious < POOR_IOU)))
     best = min(left, key=lambda x: (left[x], max(x, 1 / x)))
     return best, left[best]
 
