@@ -320,7 +320,7 @@ def check_anchors(
         sides = np.sqrt((anchors[:, 2:] - anchors[:, :2]).prod(axis=1))
         message += (
             f'; anchors have {sides.min():.0f} to {sides.max():.0f} pixels: '
-            f'{times(factor)} as large, they leave {left} objects'
+            f'{times(factor)} as large, they leave about {left} objects'
         )
         fix = resized_anchors(generator, key, factor)
     return [Finding(level, 'anchors', message, fix)]
@@ -338,12 +338,17 @@ def best_factor(
         poor: Flags of the objects that no anchor fits, shape (N,).
 
     Returns:
-        The factor, and the number of objects that no resized anchor fits.
+        The factor, and about how many objects no resized anchor fits.
     """
     if poor.sum() < GROUP:
         return 1.0, int(poor.sum())
-    # A sample is enough to choose.
-    step = len(boxes) // TRIED + 1
+    # Few of many objects are poor: a sample of each kind is enough to choose.
+    weights = np.zeros(len(boxes))
+    for group in (poor, ~poor):
+        rows = np.flatnonzero(group)
+        chosen = rows[:: len(rows) // TRIED + 1]
+        weights[chosen] = len(rows) / max(len(chosen), 1)
+    sample = np.flatnonzero(weights)
     left = {}
     for factor in FACTORS:
         scaled = [
@@ -354,8 +359,8 @@ def best_factor(
         resized = SimpleNamespace(
             base_anchors=scaled, strides=generator.strides
         )
-        ious = generator_iou(boxes[::step], sizes[::step], resized)
-        left[factor] = int((ious < POOR_IOU).mean() * len(boxes))
+        ious = generator_iou(boxes[sample], sizes[sample], resized)
+        left[factor] = round(float(weights[sample] @ (ious < POOR_IOU)))
     best = min(left, key=lambda x: (left[x], max(x, 1 / x)))
     return best, left[best]
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from mmdet_retina_plus.common.config_tree import kind
 from mmdet_retina_plus.common.cores import cores
 from mmdet_retina_plus.common.exif import UPRIGHT, orientation
@@ -207,7 +209,6 @@ def difference_hash(image: Any) -> str:
         64 hexadecimal digits; '' if OpenCV cannot resize the image.
     """
     import cv2
-    import numpy as np
 
     try:
         # OpenCV resizes up to four channels fast.
@@ -229,43 +230,36 @@ def any_image(results: dict) -> dict:
     return {'img': mmcv.imread(results['img_path'], 'unchanged')}
 
 
-def show_the_same(
-    first: str,
-    second: str,
-    mirrored: bool = False,
-    side: int = THUMBNAIL,
-    same: float = SAME,
-) -> bool:
-    """Whether two files show the same picture, in any format and size.
+def thumbnail(path: str, side: int) -> np.ndarray:
+    """Grey thumbnail of mean 0 and length 1, shape (side, side).
 
-    Args:
-        first: Image file.
-        second: Another one.
-        mirrored: Whether to compare the first with the mirrored second.
-        side: Side of the thumbnails that are compared, in pixels.
-        same: Their least correlation.
+    Zeros if the file is broken or of a single colour.
     """
     import cv2
-    import numpy as np
 
     try:
         with quiet_decoders():
-            small = [
-                cv2.resize(
-                    any_image({'img_path': path})['img'],
-                    (side, side),
-                    interpolation=cv2.INTER_AREA,
-                )
-                for path in (first, second)
-            ]
+            image = any_image({'img_path': path})['img']
+            small = cv2.resize(
+                image, (side, side), interpolation=cv2.INTER_AREA
+            )
     except Exception:  # Another check reports broken files.
-        return False
-    if mirrored:
-        small[1] = small[1][:, ::-1]
-    one, two = [x.reshape(side**2, -1).mean(1) for x in small]
-    one, two = one - one.mean(), two - two.mean()
+        return np.zeros((side, side))
+    grey = small.reshape(side, side, -1).mean(2)
+    grey = grey - grey.mean()
+    return grey / (np.linalg.norm(grey) or 1.0)
+
+
+def correlation(one: np.ndarray, two: np.ndarray) -> float:
+    """Cosine of the angle between two thumbnails; 0 if one has no length."""
     length = float(np.linalg.norm(one) * np.linalg.norm(two))
-    return length > 0 and float(one @ two) > same * length
+    return float((one * two).sum()) / (length or 1.0)
+
+
+def show_the_same(first: str, second: str) -> bool:
+    """Whether two files show the same picture, in any format and size."""
+    one, two = (thumbnail(x, THUMBNAIL) for x in (first, second))
+    return correlation(one, two) > SAME
 
 
 def look_at_many(

@@ -360,17 +360,19 @@ def check_lost(file: str, cfg: Mapping) -> list[Finding]:
     findings: list[Finding] = []
     for base in bases_of(file):
         old = values_of(base)
-        findings += lost_hooks(old, cfg) + lost_clipping(old, cfg)
+        findings += lost_hooks(file, old, cfg) + lost_clipping(old, cfg)
         # Configs of mmdet replace those of mmdet on purpose.
         if not findings and '.mim' not in Path(base).parts:
             findings += check_lost(base, old)
     return findings
 
 
-def lost_hooks(old: Mapping, cfg: Mapping) -> list[Finding]:
+def lost_hooks(file: str, old: Mapping, cfg: Mapping) -> list[Finding]:
     before, now = hooks_in(old), hooks_in(cfg)
     lost = [at for at, x in enumerate(before) if x not in now]
-    if not lost:
+    # Who empties the list, or chooses from the base's, means it.
+    chosen = '_base_.custom_hooks' in Path(file).read_text()
+    if not lost or not now or chosen or '.mim' in Path(file).parts:
         return []
     kept = [f'_base_.custom_hooks[{at}]' for at in lost]
     if len(lost) == len(before):

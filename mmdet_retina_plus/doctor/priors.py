@@ -105,8 +105,8 @@ def check_level_order(generator: Any) -> list[Finding]:
             'anchors',
             f'the coarsest level, of stride {max(strides)}, has the smallest '
             'anchors: levels and sizes are in opposite orders',
-            'model.bbox_head.anchor_generator.base_sizes in the reverse '
-            'order, one list per stride',
+            'base_sizes of the anchor_generator in the reverse order, one '
+            'list per stride',
         )
     ]
 

@@ -13,7 +13,7 @@ import numpy as np
 from mmdet_retina_plus.common.text import clause, quantity, some, verb
 
 from .findings import Finding
-from .image_files import PRINT, Looks, copies_among, show_the_same
+from .image_files import PRINT, Looks, copies_among, correlation, thumbnail
 from .images import TRIALS, may_be_labels
 from .missing_images import MOST_BESIDE
 from .split import Split, paths_of
@@ -32,6 +32,9 @@ BANDS = PRINT**2 // 32
 """Parts of 32 bits that a fingerprint has."""
 FINE, VERY = 64, 0.97
 """Side of thumbnails, in pixels, and correlation of copies."""
+OWN, TYPICAL = 0.5, 16
+"""Correlation of copies beyond the mean of so many training images: those of
+one microscope or camera all show nearly the same."""
 
 
 def check_shared(splits: Sequence[Split], looks: Looks) -> list[Finding]:
@@ -87,22 +90,25 @@ def check_twins(
         looks: Results for their images, by path.
     """
     own = prints_of([split], looks)
-    pairs = near_prints(own, prints_of(training, looks))
+    theirs = prints_of(training, looks)
+    pairs = near_prints(own, theirs)
     pairs += [(*x, False) for x in equal_boxes(split, training)]
     known = {(path, other): mirrored for path, other, mirrored in pairs}
     numbers = Counter(path for path, _ in known)
     if len(numbers) < FEWEST or np.median([*numbers.values()]) > COPIES:
         return []
     shown = list(known.items())[:: len(known) // TRIALS + 1]
-    same = [
-        show_the_same(*pair, mirrored, FINE, VERY) for pair, mirrored in shown
-    ]
+    typical = theirs[0][:: len(theirs[0]) // TYPICAL + 1]
+    thumbnails = [thumbnail(x, FINE) for x in typical]
+    usual = np.mean(thumbnails or [np.zeros((FINE, FINE))], axis=0)
+    same = [are_copies(*pair, mirrored, usual) for pair, mirrored in shown]
     if sum(same) < len(same) / 2:
         return []
     (one, other), mirrored = shown[same.index(True)]
+    copies = max(1, round(len(numbers) * sum(same) / len(same)))
     return split.warn(
-        f'{len(numbers)} of {quantity(len(split.images), "image")} '
-        f'{verb(len(numbers), "look")} like a training image, as copies in '
+        f'{copies} of {quantity(len(split.images), "image")} '
+        f'{verb(copies, "look")} like a training image, as copies in '
         'another format or size do, or augmented ones: AP is too high: '
         f'{os.path.basename(one)} is {"the mirrored " if mirrored else ""}'
         f'{os.path.basename(other)}',
@@ -110,6 +116,24 @@ def check_twins(
         'of training or of validation; split the images before augmenting '
         'them',
     )
+
+
+def are_copies(
+    one: str, other: str, mirrored: bool, usual: np.ndarray
+) -> bool:
+    """Whether two files show the same, beyond what all images show.
+
+    Args:
+        one: Image file.
+        other: Training image.
+        mirrored: Whether to compare the first with the mirrored second.
+        usual: Mean thumbnail of training images, shape (FINE, FINE).
+    """
+    step = -1 if mirrored else 1
+    first, second = thumbnail(one, FINE), thumbnail(other, FINE)
+    turned = second[:, ::step]
+    beyond = correlation(first - usual, (second - usual)[:, ::step])
+    return correlation(first, turned) > VERY and beyond > OWN
 
 
 EXPORTED = re.compile(r'(.+)\.rf\.[0-9a-zA-Z]+\.\w+')

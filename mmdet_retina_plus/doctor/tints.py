@@ -61,8 +61,8 @@ def check_images(
         return []
     return split.warn(
         f'its first channel differs by {means[1]:+.0f} from the third, '
-        f'that of training by {means[0]:+.0f}, as if red and blue were '
-        'exchanged in the files of one of them',
+        f'that of training by {means[0]:+.0f}: red and blue are exchanged in '
+        'the files of one of them, or the light is another',
         FIX,
     )
 

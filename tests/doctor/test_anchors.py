@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmdet.models.task_modules import (
@@ -11,6 +12,7 @@ from mmdet.models.task_modules import (
 )
 
 from mmdet_retina_plus.doctor.anchors import (
+    best_factor,
     check_anchors,
     check_batch_scales,
     check_stretch,
@@ -116,6 +118,15 @@ def test_sizes_in_pixels_where_strides_multiply_them(settings, right):
     )
     assert finding.level == ('warning' if right else 'ok')
     assert right in finding.fix
+
+
+def test_few_objects_among_many_are_not_lost_in_a_sample():
+    many = np.random.default_rng(0).uniform(100, 110, (40_000, 2))
+    sides = np.where(np.arange(40_000) % 3500 == 7, 1, 64)[:, None]
+    boxes, sizes = np.hstack([many, many + sides]), np.full_like(many, 512)
+    # Halved anchors, of 16 pixels and more, do not fit 1 pixel either.
+    found = best_factor(boxes, sizes, RETINANET, (sides == 1).ravel())
+    assert found == (0.5, 12)
 
 
 def test_an_assigner_by_rank_wants_no_iou():

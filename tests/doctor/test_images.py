@@ -283,6 +283,24 @@ def test_all_pictures_of_one_fixed_camera_look_alike(tmp_path):
     assert check_shared(splits, look_at_images(splits, fast=False)) == []
 
 
+def test_specimens_under_one_microscope_are_not_copies(tmp_path):
+    rows, columns = np.mgrid[:128, :128] / 64 - 1
+
+    def specimen(seed):
+        random = np.random.default_rng(seed)
+        light = 200 - 70 * (rows**2 + columns**2) + 10 * columns
+        for y, x in random.uniform(-0.8, 0.8, (3, 2)):
+            light -= 40 * np.exp(-200 * ((rows - y) ** 2 + (columns - x) ** 2))
+        light += random.normal(0, 3, light.shape)
+        return light.clip(0, 255).astype('B')
+
+    splits = [
+        of_pictures(tmp_path, 'train', map(specimen, range(80))),
+        of_pictures(tmp_path, 'val', map(specimen, range(80, 100)), 30),
+    ]
+    assert check_shared(splits, look_at_images(splits, fast=False)) == []
+
+
 @pytest.mark.parametrize(('stem', 'told'), [('shot', 1), ('other', 0)])
 def test_versions_of_one_image_in_both_sets(tmp_path, stem, told):
     splits = [

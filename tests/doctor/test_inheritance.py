@@ -235,6 +235,8 @@ MINE = "dict(type='NumClassCheckHook')"
         ([HOOKS, f'custom_hooks = [{MINE}]'], 'EMAHook, SyncNormHook'),
         ([HOOKS, f'custom_hooks = [{MINE}]', 'x = 3'], 'EMAHook'),
         ([HOOKS, f'custom_hooks = [*_base_.custom_hooks, {MINE}]'], ''),
+        ([HOOKS, f'custom_hooks = [_base_.custom_hooks[1], {MINE}]'], ''),
+        ([HOOKS, 'custom_hooks = []'], ''),
         ([HOOKS, 'x = 3'], ''),
         (
             [
