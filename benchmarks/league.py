@@ -61,7 +61,7 @@ def rows_of(work_dir: Path, commit: str) -> Iterator[dict]:
         )
         cfg = Config.fromfile(folder / 'trial.py')
         yield dict(
-            data=Path(cfg.val_dataloader.dataset.data_root).name,
+            data=data_of(Path(cfg.val_dataloader.dataset.data_root)),
             strategy=Path(trial.config).stem,
             seed=trial.seed,
             # COCO reports -1 for sizes without objects.
@@ -77,6 +77,11 @@ def rows_of(work_dir: Path, commit: str) -> Iterator[dict]:
             commit=commit,
             command=f'retina-plus sweep run {sweep_of(Path(trial.config))}',
         )
+
+
+def data_of(folder: Path) -> str:
+    """Preset of the lab's shapes in a folder, or the folder's name."""
+    return 'easy' if folder.name == 'lab' else folder.name.removeprefix('lab-')
 
 
 def sweep_of(config: Path) -> str:

@@ -1,11 +1,18 @@
 """The league's page is what its data say."""
 
 import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from benchmarks.league import DOCS, difference, markdown, spread_of
+from benchmarks.league import (
+    DOCS,
+    data_of,
+    difference,
+    markdown,
+    spread_of,
+)
 from benchmarks.result_tables import fill
 
 
@@ -30,3 +37,15 @@ def test_the_spread_is_pooled_over_strategies_with_several_seeds():
     )
     assert spread_of(runs) == pytest.approx(math.sqrt((2 + 8) / 2))
     assert math.isnan(spread_of(runs[runs.strategy == 'c']))
+
+
+@pytest.mark.parametrize(
+    ('folder', 'preset'),
+    [
+        ('data/lab/', 'easy'),
+        ('data/lab-tiny/', 'tiny'),
+        ('data/pennfudan', 'pennfudan'),
+    ],
+)
+def test_rows_name_the_preset_of_the_lab(folder, preset):
+    assert data_of(Path(folder)) == preset
