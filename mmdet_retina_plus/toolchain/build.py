@@ -185,11 +185,11 @@ def check_tools(release: Release, target: Target | None) -> None:
             'ninja, which compiles on all cores, is missing: pip install ninja'
         )
     cuda = target.cuda if target else ''
-    check_disk(Path(tempfile.gettempdir()), 4 if cuda else 1)
     if target:
         check_compiler(target.standard)
     if target and cuda:
         check_nvcc(cuda, find_cuda_home())
+    check_disk(Path(tempfile.gettempdir()), 4 if cuda else 1)
 
 
 def version_of(distribution: str) -> str | None:
