@@ -12,7 +12,7 @@ from mmdet_retina_plus.common.text import quantity
 
 from .findings import Finding
 from .image_files import Look, any_image, quiet_decoders, show_the_same
-from .split import Split, paths_of
+from .split import Split
 
 NUMBERED = re.compile(r'(.*?)(\d+)(\D*)')
 """Text before the last number of a name, the number, the rest."""
@@ -172,9 +172,7 @@ def check_frames(
     """
 
     def readable(split: Split) -> list[str]:
-        return [
-            x for x in paths_of(split) if x in looks and not looks[x].error
-        ]
+        return [x for x in split.paths if x in looks and not looks[x].error]
 
     training = [x for split in splits if split.trains for x in readable(split)]
     findings = []

@@ -15,7 +15,7 @@ from mmdet_retina_plus.common.text import clause, quantity, some, verb
 from .findings import Finding
 from .image_files import Look, Looks, Track, follows_orientation, look_at_all
 from .missing_images import check_missing
-from .split import Split, paths_of
+from .split import Split
 
 DARK = 128
 """Highest value after truncation below which visible detail is lost."""
@@ -34,7 +34,7 @@ USUAL = 'LoadImageFromFile'
 
 def loading_step(split: Split) -> Mapping:
     """Return the step that reads the file, {} if there is none."""
-    paths = paths_of(split)
+    paths = split.paths
     paths = paths[:: max(len(paths) // TRIALS, 1)]
     steps = [step for step in split.pipeline if isinstance(step, Mapping)]
     return next((step for step in steps if gives_image(step, paths)), {})
@@ -73,7 +73,7 @@ def look_at_images(
     """Read all headers, decode all images or a sample; results by path."""
     looks: dict[str, Look] = {}
     for split in splits:
-        paths = [path for path in paths_of(split) if path not in looks]
+        paths = [path for path in split.paths if path not in looks]
         load = build_loader(split)
         if load is not None and not fast:
             looks |= look_at_all(paths, load, track)
@@ -100,7 +100,7 @@ def look_at_images(
 def check_readable(split: Split, looks: Looks) -> list[Finding]:
     broken = [
         (image['file_name'], looks[path].error)
-        for image, path in zip(split.images, paths_of(split), strict=True)
+        for image, path in zip(split.images, split.paths, strict=True)
         if looks[path].error and not looks[path].missing
     ]
     if not broken:
@@ -108,7 +108,7 @@ def check_readable(split: Split, looks: Looks) -> list[Finding]:
     names = [name for name, _ in broken]
     pointers = [
         image['file_name']
-        for image, path in zip(split.images, paths_of(split), strict=True)
+        for image, path in zip(split.images, split.paths, strict=True)
         if looks[path].error and is_pointer(path)
     ]
     if pointers:
@@ -119,7 +119,7 @@ def check_readable(split: Split, looks: Looks) -> list[Finding]:
         )
     # All headers can be read: the loader is the cause.
     if len(broken) == len(split.images) and all(
-        looks[path].size != NO_SIZE for path in paths_of(split)
+        looks[path].size != NO_SIZE for path in split.paths
     ):
         return split.fail(
             f'the loading step reads none of the '
@@ -154,7 +154,7 @@ def check_sizes(split: Split, looks: Looks) -> list[Finding]:
     follows = follows_orientation(loading_step(split))
     groups = defaultdict(list)
     example: dict[str, str] = {}
-    for image, path in zip(split.images, paths_of(split), strict=True):
+    for image, path in zip(split.images, split.paths, strict=True):
         seen = looks[path]
         if seen.missing or seen.error:
             continue
@@ -241,7 +241,7 @@ def last_value(highest: float) -> int:
 def check_depth(split: Split, looks: Looks) -> list[Finding]:
     """Report bits that the loader drops and channel counts that differ."""
     step = loading_step(split)
-    seen = [looks[path] for path in paths_of(split)]
+    seen = [looks[path] for path in split.paths]
     deep = sum(x.deep for x in seen)
     findings = []
     unchanged = step.get('color_type') == 'unchanged'
@@ -290,7 +290,7 @@ def check_pages(split: Split, looks: Looks) -> list[Finding]:
         return []
     several = [
         (image['file_name'], looks[path].pages)
-        for image, path in zip(split.images, paths_of(split), strict=True)
+        for image, path in zip(split.images, split.paths, strict=True)
         if looks[path].pages > 1
     ]
     if not several:
@@ -314,7 +314,7 @@ def check_brightness(split: Split, looks: Looks) -> list[Finding]:
     # A user's own loader may return any values.
     if kind(loading_step(split)) != USUAL:
         return []
-    read = [x for x in map(looks.__getitem__, paths_of(split)) if x.shape]
+    read = [x for x in map(looks.__getitem__, split.paths) if x.shape]
     dark = [x for x in read if may_be_labels(x) and not x.flat]
     if 2 * len(dark) <= len(read):
         return []
@@ -331,7 +331,7 @@ def check_brightness(split: Split, looks: Looks) -> list[Finding]:
 def check_flat(split: Split, looks: Looks) -> list[Finding]:
     """Report images of a single colour that have objects."""
     full = set(split.image_of[split.usable].tolist())
-    seen = list(map(looks.__getitem__, paths_of(split)))
+    seen = list(map(looks.__getitem__, split.paths))
     flat = [at for at, look in enumerate(seen) if look.flat and at in full]
     if not flat:
         return []

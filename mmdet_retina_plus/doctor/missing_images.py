@@ -14,7 +14,7 @@ from mmdet_retina_plus.common.text import quantity, some
 
 from .findings import Finding
 from .image_files import Looks
-from .split import Split, paths_of
+from .split import Split
 
 MOST_BESIDE = 1000
 """Maximum number of folder entries to search for missing images."""
@@ -86,7 +86,7 @@ def near_match(name: str, folder: Path, listed: Listing) -> tuple[str, str]:
 def check_missing(split: Split, looks: Looks) -> list[Finding]:
     names = [
         image['file_name']
-        for image, path in zip(split.images, paths_of(split), strict=True)
+        for image, path in zip(split.images, split.paths, strict=True)
         if looks[path].missing
     ]
     if not names:

@@ -26,7 +26,7 @@ import numpy as np
 from .findings import Finding, any_error
 from .image_files import quiet_decoders
 from .images import build_loader
-from .split import Split, paths_of
+from .split import Split
 
 IMAGES, FIRST, FEWEST = 128, 32, 20
 """Images to look at, to look at first, and minimum to judge."""
@@ -234,7 +234,7 @@ class Placement:
     def __init__(self, split: Split, load: Any) -> None:
         self.split = split
         self.load = load
-        self.paths = paths_of(split)
+        self.paths = split.paths
         used = np.flatnonzero(split.usable)
         self.used = used[np.argsort(split.image_of[used], kind='stable')]
         self.starts = np.searchsorted(

@@ -16,7 +16,7 @@ from .findings import Finding
 from .image_files import PRINT, Looks, copies_among, correlation, thumbnail
 from .images import TRIALS, may_be_labels
 from .missing_images import MOST_BESIDE
-from .split import Split, paths_of
+from .split import Split
 
 PAIR = 2
 """Identical files up to this number may be copies; more are a mistake."""
@@ -57,14 +57,14 @@ def check_shared(splits: Sequence[Split], looks: Looks) -> list[Finding]:
         if split.trains:
             train |= {
                 content(path): (split, at)
-                for at, path in enumerate(paths_of(split))
+                for at, path in enumerate(split.paths)
             }
     for split in splits:
         if split.trains:
             continue
         shared = {
             at: train[content(path)]
-            for at, path in enumerate(paths_of(split))
+            for at, path in enumerate(split.paths)
             if content(path) in train
         }
         if shared:
@@ -147,8 +147,8 @@ def check_versions(split: Split, training: Sequence[Split]) -> list[Finding]:
         matches = {x: EXPORTED.fullmatch(os.path.basename(x)) for x in paths}
         return {match[1]: path for path, match in matches.items() if match}
 
-    own = originals(paths_of(split))
-    known = originals(x for one in training for x in paths_of(one))
+    own = originals(split.paths)
+    known = originals(x for one in training for x in one.paths)
     shared = [x for x in own if x in known]
     if len(shared) < max(FEWEST, MOST_VERSIONS * len(own)):
         return []
@@ -166,7 +166,7 @@ def equal_boxes(
     """Pair images that have the same boxes, several of them."""
 
     def several(split: Split) -> list[tuple[frozenset, str]]:
-        paths = paths_of(split)
+        paths = split.paths
         boxes = boxes_at(split, range(len(paths)))
         return [
             (frozenset(x), paths[at]) for at, x in boxes.items() if len(x) > 1
@@ -183,7 +183,7 @@ def prints_of(
     paths = [
         path
         for split in splits
-        for path in paths_of(split)
+        for path in split.paths
         if path in looks
         if looks[path].fingerprint and not looks[path].flat
     ]
@@ -309,7 +309,7 @@ def check_copies(split: Split, copies: Mapping[str, bytes]) -> list[Finding]:
     """Report identical files under several names with different objects."""
     counts = Counter(split.image_of[split.usable].tolist())
     groups: dict[bytes, dict[str, int]] = defaultdict(dict)
-    for at, path in enumerate(paths_of(split)):
+    for at, path in enumerate(split.paths):
         if path in copies and split.images_in[at]:
             name = split.images[at]['file_name']
             groups[copies[path]][name] = counts[at]

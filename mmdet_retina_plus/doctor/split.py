@@ -85,6 +85,12 @@ class Split(CocoColumns):
         lost = (isinstance(x, list) and not has_pixels(x) for x in masks)
         return np.fromiter(lost, bool, len(masks))
 
+    @cached_property
+    def paths(self) -> list[str]:
+        """Paths of the image files, in the order of the file."""
+        folder = str(self.image_dir)
+        return [os.path.join(folder, x['file_name']) for x in self.images]
+
     def warn(self, message: str, fix: str) -> list[Finding]:
         return [Finding('warning', self.subject, message, fix)]
 
@@ -93,9 +99,3 @@ class Split(CocoColumns):
 
     def say(self, message: str) -> list[Finding]:
         return [Finding('ok', self.subject, message)]
-
-
-def paths_of(split: Split) -> list[str]:
-    """Paths of the image files of a data set, in the order of its file."""
-    folder = str(split.image_dir)
-    return [os.path.join(folder, x['file_name']) for x in split.images]

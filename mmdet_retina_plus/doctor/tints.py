@@ -10,7 +10,7 @@ from .findings import Finding
 from .image_files import Looks, quiet_decoders
 from .images import build_loader
 from .placement import decoded
-from .split import Split, paths_of
+from .split import Split
 
 TINTED, STRONG, SURE = 20, 5, 5
 """Minimum number of images of a set, difference of two channels' means, and
@@ -47,7 +47,7 @@ def check_images(
     """Compare the tints of whole images."""
 
     def tints(chosen: Sequence[Split]) -> np.ndarray:
-        found = [looks.get(x) for split in chosen for x in paths_of(split)]
+        found = [looks.get(x) for split in chosen for x in split.paths]
         return np.array([x.tint for x in found if x and x.tint])
 
     trained, scored = tints(training), tints([split])
@@ -94,7 +94,7 @@ def check_classes(split: Split, training: Sequence[Split]) -> list[Finding]:
 
 def tints_of_classes(split: Split) -> dict[str, float]:
     """First channel less the third within boxes, of classes with a colour."""
-    load, paths = build_loader(split), paths_of(split)
+    load, paths = build_loader(split), split.paths
     known = split.usable & (split.label_of < len(split.classes))
     full = np.unique(split.image_of[known]).tolist()
     found = defaultdict(list)

@@ -8,7 +8,7 @@ import pytest
 
 from mmdet_retina_plus.doctor.frames import check_frames
 from mmdet_retina_plus.doctor.image_files import Look
-from mmdet_retina_plus.doctor.split import Split, paths_of
+from mmdet_retina_plus.doctor.split import Split
 
 FILMS = [f'film{n // 10}_{n:04}.jpg' for n in range(40)]
 
@@ -35,7 +35,7 @@ def same_film(one, other):
 )
 def test_frames_of_a_film_are_not_split(train, val, alike, number):
     splits = [split_of('train', train), split_of('val', val)]
-    looks = {x: Look() for split in splits for x in paths_of(split)}
+    looks = {x: Look() for split in splits for x in split.paths}
     found = check_frames(splits, looks, alike)
     assert [x.subject for x in found] == ['val data'] * number
 
@@ -62,7 +62,7 @@ def tiles(tmp_path):
 
 def tiles_told(train, val):
     splits = [split_of('train', train), split_of('val', val)]
-    looks = {x: Look(size=(64, 64)) for y in splits for x in paths_of(y)}
+    looks = {x: Look(size=(64, 64)) for y in splits for x in y.paths}
     return [x.message for x in check_frames(splits, looks)]
 
 

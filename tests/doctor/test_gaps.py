@@ -31,7 +31,7 @@ from mmdet_retina_plus.doctor.model_fit import (
 from mmdet_retina_plus.doctor.pipeline_settings import check_order
 from mmdet_retina_plus.doctor.scoring import check_evaluator, check_left_out
 from mmdet_retina_plus.doctor.shared_images import check_shared
-from mmdet_retina_plus.doctor.split import Split, paths_of
+from mmdet_retina_plus.doctor.split import Split
 from mmdet_retina_plus.doctor.trial import with_defaults
 from tests.helpers.case_files import HEIGHT, WIDTH, Case, coco_set
 
@@ -238,7 +238,7 @@ def test_a_copy_without_the_objects_of_the_other(tmp_path, empty):
     if empty:
         del coco['annotations'][2:4]
     split = Split('train', coco, tmp_path, ('cat', 'dog'))
-    looks = {path: image_files.Look(bytes=3) for path in paths_of(split)}
+    looks = {path: image_files.Look(bytes=3) for path in split.paths}
     found = check_shared([split], looks)
     assert ['1.png has 0 of the 2 of 0.png' in x.message for x in found] == (
         [True] * empty
