@@ -153,10 +153,11 @@ def check_stretch(splits: Sequence[Split]) -> list[Finding]:
         turned = tuple(scale)[::-1]
         if distortion(scale) < STRETCHED or distortion(turned) > KEPT:
             continue
+        width, height = np.median(sides, axis=0)
         findings += split.warn(
             f'scale={tuple(scale)} of {kind(step)} is (width, height), and '
-            f'distorts the images, which mostly have {sides[0, 0]:.0f} x '
-            f'{sides[0, 1]:.0f} pixels, by {distortion(scale):.1f}',
+            f'distorts the images, of {width:.0f} x {height:.0f} pixels in '
+            f'the median, by {distortion(scale):.1f}',
             f'{split.key}.pipeline.{at}.scale={turned}',
         )
     return findings
