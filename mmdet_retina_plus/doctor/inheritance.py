@@ -223,7 +223,6 @@ def check_variables(file: str, cfg: Mapping) -> list[Finding]:
         file: Config file.
         cfg: Merged values of the config.
     """
-
     bases = bases_of(file)
     assigned, used = own_variables(file) if bases else (set(), set())
     read = {*parts_read(), *READ_BY_MMDET}
@@ -315,7 +314,6 @@ def is_set_later(file: str, key: str, than: str, cfg: Mapping) -> bool:
         than: Dotted key of the other value.
         cfg: Merged values of the config.
     """
-
     values = dict(dotted_items(cfg))
     for base in bases_of(file):
         old = values_of(base)
@@ -335,7 +333,6 @@ def value_before(file: str, key: str, cfg: Mapping) -> Any:
         key: Dotted key of the value.
         cfg: Merged values of the config.
     """
-
     now = dict(dotted_items(cfg)).get(key)
     for base in bases_of(file):
         old = values_of(base)
@@ -356,7 +353,6 @@ def check_lost(file: str, cfg: Mapping) -> list[Finding]:
         file: Config file.
         cfg: Merged values of the config.
     """
-
     findings: list[Finding] = []
     for base in bases_of(file):
         old = values_of(base)
