@@ -51,7 +51,8 @@ def check_mask_loading(cfg: Mapping) -> list[Finding]:
         if types == {'CocoMetric'} and not scored and predicts_masks(cfg):
             message = 'masks are predicted, but never scored'
             many = isinstance(cfg[key], list | tuple)
-            fix = f"{key}{'.0' * many}.metric=['bbox','segm']"
+            fix = f"{key}{'.0' * many}.metric=['bbox','segm'], "
+            fix += 'or do nothing if its annotations have no masks'
             findings.append(Finding('warning', key, message, fix))
         if scored and is_retina(cfg) and not predicts_masks(cfg):
             message = 'scores masks, which the detector does not predict'

@@ -84,7 +84,10 @@ def input_channels(model: Any, samples: Sequence[Any]) -> int:
         if hasattr(sample['inputs'], 'shape'):
             return len(sample['inputs'])
     weights = (x for x in model.parameters() if x.dim() == 4)
-    return next((x.shape[1] for x in weights), 3)
+    channels = next((x.shape[1] for x in weights), 3)
+    # The stem of YOLOX stacks the pixels of 2 x 2 patches.
+    stacked = any(type(x).__name__ == 'Focus' for x in model.modules())
+    return channels // 4 if stacked else channels
 
 
 def check_features(

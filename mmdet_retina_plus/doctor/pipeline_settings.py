@@ -172,8 +172,9 @@ def check_mosaic_border(cfg: Mapping) -> list[Finding]:
         Finding(
             'warning',
             f'{key}[{at + 1}]',
-            f'border={border} of RandomAffine, but the mosaic before it is '
-            f'twice img_scale={scale}: objects get another size',
+            f'border={border} of RandomAffine leaves the mosaic at twice '
+            f'img_scale={scale}: four times the memory, or objects of half '
+            'the size once it is resized',
             f'border={right} of {key}[{at + 1}]',
         )
         for key, steps in pipelines_of(cfg, 'train')

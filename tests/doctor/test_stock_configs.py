@@ -110,6 +110,13 @@ def test_a_detector_of_one_size_is_judged_at_it(config, name):
     assert 'the features have strides' in finding.message
 
 
+def test_a_stem_that_stacks_pixels_is_probed_without_data(config):
+    model, _ = build_model(
+        load_config(config('yolox/yolox_tiny_8xb8-300e_coco.py'))
+    )
+    assert check_features(model, [])[1] == []
+
+
 STRIDES = {
     'fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py': 'model.bbox_head.strides',
     'reppoints/reppoints-moment_r50_fpn-gn_head-gn_1x_coco.py': (
