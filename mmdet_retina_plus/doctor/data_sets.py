@@ -13,6 +13,7 @@ from typing import Any
 
 from mmdet_retina_plus.common.annotation_files import (
     UnreadableError,
+    missing_file,
     read_json,
 )
 from mmdet_retina_plus.common.coco_format import check_coco
@@ -260,7 +261,13 @@ def add_data_set(
             number = len(bare)  # A sampler needs it.
     except Exception as error:  # A constructor may raise anything.
         is_json = str(config.get('ann_file')).endswith('.json')
-        if split is None and is_json and not reads_itself(dataset):
+        lost = getattr(error, 'filename', None)
+        if split is None and isinstance(error, FileNotFoundError) and lost:
+            absent = missing_file(f'{lost}')
+            found.findings.append(
+                Finding('error', key, absent.message, absent.fix_in_config)
+            )
+        elif split is None and is_json and not reads_itself(dataset):
             found.findings.append(
                 Finding(
                     'error',

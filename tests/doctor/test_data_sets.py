@@ -117,6 +117,17 @@ def test_a_data_set_of_the_user_is_judged_by_what_it_gives(
     assert 'loss_cls' in step.message
 
 
+def test_a_missing_file_of_another_format_is_named(case):
+    case.add("""
+train_dataloader['dataset'].update(
+    type='MOTChallengeDataset', ann_file='trains.json')
+train_dataloader['dataset']['pipeline'][1]['type'] = 'LoadTrackAnnotations'
+""")
+    (found,) = [x for x in case.findings() if 'no file' in x.message]
+    assert found.subject == 'train_dataloader.dataset'
+    assert "ann_file='…/train.json'" in found.fix
+
+
 def test_another_pipeline_of_the_same_images_is_tried(case):
     case.add("""
 test_dataloader = dict(val_dataloader, dataset=dict(
