@@ -206,6 +206,11 @@ Reader = Callable[[str], tuple[str, str] | None]
 """Turns the text of an error into a problem and its fix."""
 PHRASES = (
     (
+        'Default process group has not been initialized',
+        "norm_cfg=dict(type='SyncBN'), which trains on one device too; "
+        'MMSyncBN needs a launcher, and is not checked without it',
+    ),
+    (
         'selected index k out of range',
         'model.test_cfg.max_per_img of at most num_queries, or num_queries * '
         'num_classes for a sigmoid',

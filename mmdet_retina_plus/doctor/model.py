@@ -99,7 +99,9 @@ def check_features(
     """
     channels = input_channels(model, samples)
     shapes = [getattr(x['inputs'], 'shape', ()) for x in samples]
-    longest = max((max(x[-2:]) for x in shapes if x), default=0)
+    # SSD's anchors know their image.
+    own = getattr(prior_generator(model), 'input_size', 0)
+    longest = max((max(x[-2:]) for x in shapes if x), default=own)
     side = longest if PROBE_SIZE < longest < LARGEST_PROBE else LARGEST_PROBE
     features: Sequence[Any] = ()
     findings: list[Finding] = []

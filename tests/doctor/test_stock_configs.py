@@ -110,11 +110,21 @@ def test_a_detector_of_one_size_is_judged_at_it(config, name):
     assert 'the features have strides' in finding.message
 
 
-def test_a_stem_that_stacks_pixels_is_probed_without_data(config):
-    model, _ = build_model(
-        load_config(config('yolox/yolox_tiny_8xb8-300e_coco.py'))
-    )
+@pytest.mark.parametrize(
+    'name', ['ssd/ssd300_coco.py', 'yolox/yolox_tiny_8xb8-300e_coco.py']
+)
+def test_a_detector_is_probed_without_data(config, name):
+    model, _ = build_model(load_config(config(name)))
     assert check_features(model, [])[1] == []
+
+
+def test_mmcv_s_synchronised_norm_is_replaced_by_torch_s(config):
+    name = 'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
+    cfg = load_config(config(name))
+    cfg.model.neck.norm_cfg = {'type': 'MMSyncBN'}
+    model, (finding,) = build_model(cfg)
+    assert model is None
+    assert "type='SyncBN'" in finding.fix
 
 
 STRIDES = {
