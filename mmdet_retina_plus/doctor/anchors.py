@@ -1,6 +1,7 @@
 """Check how well the anchors of a config fit the objects of its data."""
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from types import SimpleNamespace
 from typing import Any
 
@@ -248,6 +249,7 @@ def check_anchors(
     threshold: float = 0.0,
     by_iou: bool = True,
     key: str = 'model.bbox_head.anchor_generator',
+    flooded: bool = False,
 ) -> list[Finding]:
     """Count the objects that no anchor fits, by size.
 
@@ -260,6 +262,7 @@ def check_anchors(
         threshold: IoU below which the assigner gives an object no anchor.
         by_iou: Whether the assigner selects anchors by IoU.
         key: Dotted key of the generator.
+        flooded: Whether an object without overlap makes all anchors positive.
     """
     chosen = np.flatnonzero(split.usable)
     if not len(chosen):
@@ -290,15 +293,20 @@ def check_anchors(
     if seen > len(chosen):
         message += f', a sample of {seen}'
     without = int((ious < max(threshold, 1e-9)).sum())
-    if without:
+    stage = 'rpn.' * key.startswith('model.rpn_head')
+    assigner = f'model.train_cfg.{stage}assigner'
+    rescue = ''
+    if without and flooded:
+        message += f'; {without} overlap none: each makes all anchors of its '
+        message += 'image positive'
+        rescue = f'{assigner}.min_pos_iou=0.001'
+    elif without:
         message += f'; {without} get no anchor at all'
     if without and threshold > POOR_IOU:
         message += f': the assigner requires an IoU of {threshold:g}'
     level: Level = 'error' if without == len(chosen) else 'warning'
     if without > max(poor.sum(), POOR_SHARE * len(chosen)):
-        stage = 'rpn.' * key.startswith('model.rpn_head')
-        key = f'model.train_cfg.{stage}assigner'
-        fix = f'{key}.match_low_quality=True {key}.min_pos_iou=0'
+        fix = f'{assigner}.match_low_quality=True {assigner}.min_pos_iou=0'
         return [Finding(level, 'anchors', message, fix)]
     fit = poor.mean() <= POOR_SHARE or not by_iou
     fit &= without <= POOR_SHARE * len(chosen)
@@ -310,6 +318,8 @@ def check_anchors(
         for number in range(len(AREAS))
     )
     if fit and not (better and lost and by_iou):
+        if rescue:
+            return [Finding(level, 'anchors', message, rescue)]
         return [Finding('ok', 'anchors', message)]
     fix = (
         'for small objects lower anchor_generator.octave_base_scale, add a '
@@ -324,7 +334,13 @@ def check_anchors(
             f'{times(factor)} as large, they leave about {left} objects'
         )
         fix = resized_anchors(generator, key, factor)
-    return [Finding(level, 'anchors', message, fix)]
+    elif turned_left(boxes, sizes, generator, poor) <= BETTER * poor.sum():
+        ratios = generator.ratios.tolist()
+        message += f'; ratios={rounded(ratios)} are height / width: their '
+        message += 'inverse fits'
+        fix = f'{key}.ratios={rounded([1 / x for x in ratios[::-1]])}'
+    fixes = [fix, rescue] if rescue else [fix]
+    return [Finding(level, 'anchors', message, '; '.join(fixes))]
 
 
 def best_factor(
@@ -343,13 +359,6 @@ def best_factor(
     """
     if poor.sum() < GROUP:
         return 1.0, int(poor.sum())
-    # Few of many objects are poor: a sample of each kind is enough to choose.
-    weights = np.zeros(len(boxes))
-    for group in (poor, ~poor):
-        rows = np.flatnonzero(group)
-        chosen = rows[:: len(rows) // TRIED + 1]
-        weights[chosen] = len(rows) / max(len(chosen), 1)
-    sample = np.flatnonzero(weights)
     left = {}
     for factor in FACTORS:
         scaled = [
@@ -357,13 +366,53 @@ def best_factor(
             for anchors in generator.base_anchors
             for middle in [(anchors[:, :2] + anchors[:, 2:]).repeat(1, 2) / 2]
         ]
-        resized = SimpleNamespace(
-            base_anchors=scaled, strides=generator.strides
-        )
-        ious = generator_iou(boxes[sample], sizes[sample], resized)
-        left[factor] = round(float(weights[sample] @ (ious < POOR_IOU)))
+        left[factor] = left_by(scaled, boxes, sizes, generator, poor)
     best = min(left, key=lambda x: (left[x], max(x, 1 / x)))
     return best, left[best]
+
+
+def left_by(
+    base_anchors: Sequence[Any],
+    boxes: np.ndarray,
+    sizes: np.ndarray,
+    generator: Any,
+    poor: np.ndarray,
+) -> int:
+    """About how many objects other base anchors do not fit, from a sample."""
+    # Few of many objects are poor: a sample of each kind is enough to choose.
+    weights = np.zeros(len(boxes))
+    for group in (poor, ~poor):
+        rows = np.flatnonzero(group)
+        chosen = rows[:: len(rows) // TRIED + 1]
+        weights[chosen] = len(rows) / max(len(chosen), 1)
+    sample = np.flatnonzero(weights)
+    changed = SimpleNamespace(
+        base_anchors=base_anchors, strides=generator.strides
+    )
+    ious = generator_iou(boxes[sample], sizes[sample], changed)
+    return round(float(weights[sample] @ (ious < POOR_IOU)))
+
+
+def turned_left(
+    boxes: np.ndarray, sizes: np.ndarray, generator: Any, poor: np.ndarray
+) -> float:
+    """About how many objects anchors of the inverse ratios do not fit.
+
+    Infinite for generators without common ratios, or with few poor objects.
+    """
+    import torch
+
+    # SSD has ratios per level, YOLO has none.
+    ratios = getattr(generator, 'ratios', None)
+    if poor.sum() < GROUP or not torch.is_tensor(ratios):
+        return inf
+    # A location is the middle of its anchors, unless `center_offset` is set.
+    turned = [x[:, [1, 0, 3, 2]] for x in generator.base_anchors]
+    return left_by(turned, boxes, sizes, generator, poor)
+
+
+def rounded(values: Sequence[float]) -> list[float]:
+    return [float(f'{x:.3g}') for x in values]
 
 
 def times(factor: float) -> str:

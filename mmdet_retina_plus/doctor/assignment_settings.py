@@ -1,6 +1,6 @@
 """Check settings of assigner and sampler that silently harm training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmdet_retina_plus.common.config_tree import (
@@ -12,7 +12,7 @@ from mmdet_retina_plus.common.config_tree import (
 from mmdet_retina_plus.common.numbers import is_number
 
 from .findings import Finding
-from .model_traits import is_retina
+from .model_traits import is_retina, samples
 from .weights import setting
 
 KEY = 'model.train_cfg.assigner'
@@ -84,30 +84,41 @@ def check_misfits(cfg: Mapping) -> list[Finding]:
 
 
 def check_negative_threshold(cfg: Mapping) -> list[Finding]:
-    assigner = part(cfg, 'model.train_cfg.assigner')
-    threshold = assigner.get('neg_iou_thr')
-    if kind(assigner) != 'MaxIoUAssigner' or isinstance(
-        threshold, float | tuple
-    ):
-        return []
-    return [
-        Finding(
-            'error',
-            'assigner',
+    """Report thresholds of any stage that are neither floats nor tuples."""
+    findings = []
+    for path, assigner in assigners(cfg):
+        threshold = assigner.get('neg_iou_thr')
+        if kind(assigner) != 'MaxIoUAssigner' or isinstance(
+            threshold, float | tuple
+        ):
+            continue
+        right = IOUS['neg_iou_thr']
+        if '.rcnn' in path:  # Stages of RoI heads ignore no proposal.
+            right = assigner.get('pos_iou_thr', right)
+        if isinstance(threshold, list) and threshold:
+            right = threshold[-1]
+        message = (
             f'with neg_iou_thr={threshold!r}, neither a float nor a tuple, '
-            'MaxIoUAssigner assigns no anchor to the background',
-            f'{KEY}.neg_iou_thr=0.4',
+            'MaxIoUAssigner assigns no anchor to the background'
         )
-    ]
+        fix = f'{path}.neg_iou_thr={right}'
+        findings.append(Finding('error', 'assigner', message, fix))
+    return findings
+
+
+def assigners(cfg: Mapping) -> Iterator[tuple[str, Mapping]]:
+    """Yield dotted key and config of the assigners of all stages."""
+    for path, value in dotted_items(cfg.get('model'), 'model.'):
+        if path.endswith('.assigner') and isinstance(value, Mapping):
+            yield path, value
 
 
 def check_threshold_order(cfg: Mapping) -> list[Finding]:
     """Check the thresholds of the assigners of all stages."""
     return [
         finding
-        for path, value in dotted_items(cfg.get('model'), 'model.')
-        if path.endswith('.assigner') and isinstance(value, Mapping)
-        for finding in wrong_thresholds(path, value)
+        for path, assigner in assigners(cfg)
+        for finding in wrong_thresholds(path, assigner)
     ]
 
 
@@ -202,16 +213,22 @@ def crops(cfg: Mapping) -> bool:
     )
 
 
+def floods(assigner: Mapping) -> bool:
+    """Whether an object that overlaps no anchor makes all of them positive.
+
+    Its highest IoU, 0, is that of all anchors, and not below `min_pos_iou`.
+    """
+    return bool(
+        kind(assigner) == 'MaxIoUAssigner'
+        and assigner.get('min_pos_iou', 0) <= 0
+        and assigner.get('gt_max_assign_all', True)
+        and assigner.get('match_low_quality', True)
+    )
+
+
 def check_low_quality(cfg: Mapping) -> list[Finding]:
-    assigner = part(cfg, 'model.train_cfg.assigner')
-    if (
-        kind(assigner) != 'MaxIoUAssigner'
-        or kind(part(cfg, 'model.bbox_head')) in CHOOSE_AGAIN
-        or assigner.get('min_pos_iou', 0) > 0
-        or not assigner.get('gt_max_assign_all', True)
-        or not assigner.get('match_low_quality', True)
-        or not crops(cfg)
-    ):
+    chosen = kind(part(cfg, 'model.bbox_head')) in CHOOSE_AGAIN
+    if not floods(part(cfg, KEY)) or chosen or not crops(cfg):
         return []
     return [
         Finding(
@@ -267,10 +284,11 @@ def check_candidates(cfg: Mapping) -> list[Finding]:
 
 
 def check_sampler(cfg: Mapping) -> list[Finding]:
+    """Report samplers of heads that train all anchors with a focal loss."""
     sampler = part(cfg, 'model.train_cfg.sampler')
     name = kind(sampler)
     # PISA's ISRPseudoSampler does not sample either.
-    if not is_retina(cfg) or not name or name.endswith('PseudoSampler'):
+    if not samples(cfg) or not name or name.endswith('PseudoSampler'):
         return []
     if name in MISFITS:
         return []
@@ -281,7 +299,7 @@ def check_sampler(cfg: Mapping) -> list[Finding]:
             f'{OUR_SAMPLER}'
         )
         return [Finding('error', 'sampler', message, fix)]
-    loss = part(cfg, 'model.bbox_head.loss_cls')
+    loss = setting(part(cfg, 'model.bbox_head'), 'loss_cls', {})
     # With gamma=0 it is a cross entropy, which samplers are made for.
     if 'Focal' not in kind(loss) or loss.get('gamma') == 0:
         return []

@@ -254,6 +254,49 @@ def check_class_weights(cfg: Mapping) -> list[Finding]:
     return findings
 
 
+NO_OBJECT = 0.5
+"""Weight of the background, relative to classes, above which queries that
+match nothing outweigh those that do; recipes have 0.1."""
+
+
+def check_no_object(cfg: Mapping) -> list[Finding]:
+    """Report the weight of queries without an object, which are most."""
+    from mmdet.models import DETRHead, MaskFormerHead
+    from mmdet.registry import MODELS
+
+    findings = []
+    for path, key, head in heads(cfg):
+        built = MODELS.module_dict.get(kind(head))
+        loss, name = part(head, 'loss_cls'), f'{path}.loss_cls'
+        if not loss or setting(loss, 'use_sigmoid', False):
+            continue
+        given: Any = loss.get('class_weight')
+        if built is DETRHead:
+            # Without `class_weight` it does not read the other one.
+            other = given if is_number(given) else 1.0
+            weight = loss.get('bg_cls_weight', other) if given else other
+            fix = f'{name}.class_weight=1.0 {name}.bg_cls_weight=0.1'
+        elif isinstance(built, type) and issubclass(built, MaskFormerHead):
+            if not isinstance(given, list | tuple) or len(given) < 2:
+                continue
+            *others, weight = given
+            other = max(others)
+            fix = f'{name}.class_weight={[*others, other / 10]}'
+        else:
+            continue
+        if not is_number(weight) or not weight > NO_OBJECT * other:
+            continue
+        message = (
+            f'queries without an object, which are most, have a weight of '
+            f'{weight}, classes one of {other}: the head hardly learns to '
+            'find any'
+        )
+        if given is None and 'bg_cls_weight' in loss:
+            message += '; without class_weight nothing reads bg_cls_weight'
+        findings.append(Finding('warning', f'{key}.loss_cls', message, fix))
+    return findings
+
+
 CODERS = ('DeltaXYWHBBoxCoder', 'LegacyDeltaXYWHBBoxCoder')
 DEFAULT_CODER = {
     'target_means': [0.0, 0.0, 0.0, 0.0],
@@ -409,5 +452,6 @@ CHECKS = (
     check_pixel_losses,
     check_start,
     check_class_weights,
+    check_no_object,
     check_box_classifier,
 )

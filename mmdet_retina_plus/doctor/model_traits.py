@@ -31,6 +31,16 @@ def is_retina(cfg: Mapping) -> bool:
     return isinstance(head, type) and issubclass(head, RetinaHead)
 
 
+def samples(cfg: Mapping) -> bool:
+    """Whether the head gives its anchors to `train_cfg.sampler`."""
+    from mmdet.models import AnchorHead, RepPointsHead
+
+    head = head_of(cfg)
+    return isinstance(head, type) and issubclass(
+        head, (AnchorHead, RepPointsHead)
+    )
+
+
 def divides_losses(cfg: Mapping) -> bool:
     """Whether the head expects its losses to reduce to a mean.
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 from math import isclose
 from typing import Any
 
@@ -171,17 +170,24 @@ def check_mosaic_border(cfg: Mapping) -> list[Finding]:
     return [
         Finding(
             'warning',
-            f'{key}[{at + 1}]',
+            f'{key}[{after}]',
             f'border={border} of RandomAffine leaves the mosaic at twice '
             f'img_scale={scale}: four times the memory, or objects of half '
             'the size once it is resized',
-            f'border={right} of {key}[{at + 1}]',
+            f'border={right} of {key}[{after}]',
         )
         for key, steps in pipelines_of(cfg, 'train')
-        for at, (one, other) in enumerate(pairwise(steps))
-        if kind(one).endswith('Mosaic') and kind(other) == 'RandomAffine'
-        for scale in [one.get('img_scale', (640, 640))]
-        for border in [other.get('border', (0, 0))]
+        for at, step in enumerate(steps)
+        if kind(step).endswith('Mosaic')
+        # Colours may change in between, but not the size.
+        for after in [
+            at + 1 + number
+            for number, x in enumerate(steps[at + 1 :])
+            if kind(x).endswith(MOVES)
+        ][:1]
+        if kind(steps[after]) == 'RandomAffine'
+        for scale in [step.get('img_scale', (640, 640))]
+        for border in [steps[after].get('border', (0, 0))]
         for right in [tuple(-x // 2 for x in scale)]
         if tuple(border) != right
     ]

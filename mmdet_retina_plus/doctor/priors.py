@@ -15,6 +15,7 @@ from .anchors import (
     has_threshold,
     positive_threshold,
 )
+from .assignment_settings import CHOOSE_AGAIN, floods
 from .findings import Finding, Level
 from .model import prior_generator, prior_head
 from .split import Split
@@ -51,6 +52,8 @@ def check_priors(
             positive_threshold(train_cfg),
             has_threshold(train_cfg),
             f'model.{name}.anchor_generator',
+            floods(train_cfg.get('assigner') or {})
+            and type(head).__name__ not in CHOOSE_AGAIN,
         )
     return findings
 

@@ -73,6 +73,32 @@ def test_validation_unlike_training():
         assert check_batch_scales(cfg, samples) == []
 
 
+def test_objects_between_anchors():
+    gaps = AnchorGenerator(strides=[8], ratios=[1.0], scales=[0.5])
+    # Anchors of 4 pixels every 8 pixels: the middle of a cell is free.
+    split = split_of(*[(67, 67, 2, 2)] * 3, *[(62, 62, 4, 4)] * 40)
+    (finding,) = check_anchors(split, gaps, flooded=True)
+    assert finding.level == 'warning'
+    assert '3 overlap none: each makes all anchors' in finding.message
+    assert finding.fix == 'model.train_cfg.assigner.min_pos_iou=0.001'
+    (finding,) = check_anchors(split, gaps, flooded=False)
+    assert finding.level == 'ok'
+
+
+def test_ratios_are_height_by_width():
+    tall = AnchorGenerator(strides=[8, 16], ratios=[3.0, 5.0], scales=[4, 6])
+    wide = split_of(*[(9, 40 * y, 130, 26) for y in range(12)])
+    (finding,) = check_anchors(wide, tall)
+    assert 'height / width: their inverse fits' in finding.message
+    key = 'model.bbox_head.anchor_generator.ratios'
+    assert finding.fix == f'{key}=[0.2, 0.333]'
+    turned = AnchorGenerator(
+        strides=[8, 16], ratios=[0.2, 0.333], scales=[4, 6]
+    )
+    (finding,) = check_anchors(wide, turned)
+    assert finding.level == 'ok'
+
+
 def test_misfits_are_counted_by_size():
     boxes = [(9, 9, 5, 5), (9, 9, 40, 40), (50, 50, 400, 13), (0, 0, 120, 120)]
     (finding,) = check_anchors(split_of(*boxes), RETINANET)

@@ -103,6 +103,8 @@ SEMANTIC = {
     'model.semantic_head': {'type': 'UNetSemanticHead'},
     'model.data_preprocessor': {'pad_seg': True},
 }
+IOUS = {'type': 'MaxIoUAssigner', 'pos_iou_thr': 0.7, 'neg_iou_thr': 0.3}
+APART = {'num': 256, 'add_gt_as_proposals': False}
 RANDOM = {'type': 'RandomSampler', 'num': 256}
 YOLOX = {'type': 'YOLOXHead', 'num_classes': 2, 'in_channels': 8}
 FOCAL = {'type': 'FocalLoss', 'use_sigmoid': True}
@@ -243,6 +245,77 @@ TRAPS = {
     'negative threshold as an int': (
         {f'{ASSIGNER}.neg_iou_thr': 0},
         ('error', 'assigner', '0.4'),
+    ),
+    'negative threshold of an RPN as a list': (
+        {
+            'model.train_cfg.rpn': {
+                'assigner': {**IOUS, 'neg_iou_thr': [0, 0.3]}
+            }
+        },
+        ('error', 'assigner', 'model.train_cfg.rpn.assigner.neg_iou_thr=0.3'),
+    ),
+    'negative threshold of a cascade as an int': (
+        {
+            'model.train_cfg.rcnn': [
+                {'assigner': {**IOUS, 'pos_iou_thr': 0.6, 'neg_iou_thr': 0}}
+            ]
+        },
+        ('error', 'assigner', 'train_cfg.rcnn.0.assigner.neg_iou_thr=0.6'),
+    ),
+    'few anchors for the focal loss of ATSS': (
+        {
+            SAMPLER: {'type': 'mmdet.RandomSampler', **APART},
+            f'{HEAD}.type': 'ATSSHead',
+        },
+        ('warning', 'sampler', 'PseudoSampler'),
+    ),
+    'few points for the focal loss of a default': (
+        {
+            SAMPLER: {'type': 'RandomSampler', **APART},
+            HEAD: {'type': 'RepPointsHead'},
+        },
+        ('warning', 'sampler', 'PseudoSampler'),
+    ),
+    'no objects that count as much as objects': (
+        {
+            HEAD: {
+                'type': 'DETRHead',
+                'loss_cls': {'type': 'mmdet.CrossEntropyLoss'},
+            }
+        },
+        (
+            'warning',
+            'bbox_head.loss_cls',
+            f'{HEAD}.loss_cls.bg_cls_weight=0.1',
+        ),
+    ),
+    'no objects that count as much as objects in MaskFormer': (
+        {
+            'model.panoptic_head': {
+                'type': 'Mask2FormerHead',
+                'loss_cls': {
+                    'type': 'CrossEntropyLoss',
+                    'class_weight': [1.0, 1.0, 1.0],
+                },
+            }
+        },
+        ('warning', 'panoptic_head.loss_cls', 'class_weight=[1.0, 1.0, 0.1]'),
+    ),
+    'a mosaic whose border comes later': (
+        {
+            'train_dataloader.dataset': {
+                'pipeline': [
+                    {'type': 'Mosaic'},
+                    {'type': 'YOLOXHSVRandomAug'},
+                    {'type': 'RandomAffine'},
+                ]
+            }
+        },
+        (
+            'warning',
+            'train_dataloader.dataset.pipeline[2]',
+            'border=(-320, -320)',
+        ),
     ),
     'a high threshold of a second stage': (
         {
@@ -518,6 +591,30 @@ FINE = {
         }
     },
     'as it is': {},
+    'no objects that count less than objects': {
+        HEAD: {
+            'type': 'DETRHead',
+            'loss_cls': {
+                'type': 'CrossEntropyLoss',
+                'bg_cls_weight': 0.1,
+                'class_weight': 1.0,
+            },
+        }
+    },
+    'a mosaic that is cropped': {
+        'train_dataloader.dataset': {
+            'pipeline': [
+                {'type': 'CachedMosaic'},
+                {'type': 'RandomCrop'},
+                {'type': 'RandomAffine'},
+            ]
+        },
+        f'{ASSIGNER}.type': 'StreamingMaxIoUAssigner',
+    },
+    'a sampler that the head does not use': {
+        SAMPLER: {'type': 'RandomSampler'},
+        HEAD: {'type': 'FCOSHead', 'loss_cls': FOCAL},
+    },
     'our assigner takes a list': {
         ASSIGNER: {
             'type': 'StreamingMaxIoUAssigner',
