@@ -231,10 +231,24 @@ def check_labels(splits: Sequence[Split]) -> list[Finding]:
             ]
     union = list(dict.fromkeys(name for names in orders for name in names))
     listed = [{'id': n, 'name': x} for n, x in enumerate(union, 1)]
+    same = len({tuple(x.categories) for x in orders.values()}) == 1
     differ = '; '.join(
-        f'{split.path or split.name}: {some(names, 5) or "none"}'
+        f'{split.name if same else split.path or split.name}: '
+        f'{some(names, 5) or "none"}'
         for names, split in orders.items()
     )
+    if same:
+        return [
+            Finding(
+                'error',
+                'data',
+                'the data sets have different classes, so a label is another '
+                f'class in each: {differ}',
+                f'metainfo=dict(classes={tuple_of(union)}) in all data sets, '
+                f'and num_classes={len(union)}',
+                'lists',
+            )
+        ]
     return [
         Finding(
             'error',

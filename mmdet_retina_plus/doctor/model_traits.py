@@ -65,11 +65,25 @@ def counts_channels(cfg: Mapping) -> bool:
 
 
 def has_mask_head(cfg: Mapping) -> bool:
-    """Whether the detector has a mask head, also within a RoI head."""
+    """Whether the detector predicts masks of objects.
+
+    Its mask head may be a part of a RoI head; RTMDet-Ins and MaskFormer have
+    one head for boxes and masks.
+    """
+    from mmdet.models import MaskFormerHead, RTMDetInsHead
+    from mmdet.registry import MODELS
+
     model = part(cfg, 'model')
+    joint = (
+        MODELS.module_dict.get(kind(part(model, name)))
+        for name in ('bbox_head', 'panoptic_head')
+    )
     return any(
         part(parent, 'mask_head')
         for parent in (model, part(model, 'roi_head'))
+    ) or any(
+        isinstance(x, type) and issubclass(x, (MaskFormerHead, RTMDetInsHead))
+        for x in joint
     )
 
 

@@ -10,6 +10,8 @@ from mmdet_retina_plus.common.config_tree import kind, part, walk
 from .findings import Finding
 
 STAGES = 4
+COLOURS = 3
+"""Input channels of published weights."""
 BATCH_NORMS = ('BN', 'BN2d', 'SyncBN', 'MMSyncBN')
 
 
@@ -99,6 +101,28 @@ def check_frozen(cfg: Mapping) -> list[Finding]:
     return [Finding('warning', 'backbone', message, fix)]
 
 
+def check_frozen_stem(cfg: Mapping) -> list[Finding]:
+    """Report a frozen first layer that published weights cannot fill."""
+    backbone = part(cfg, 'model.backbone')
+    channels = setting(backbone, 'in_channels', COLOURS)
+    frozen = setting(backbone, 'frozen_stages', -1)
+    names = starting_weights(cfg)
+    # A local file, which may have more channels, is compared by weight.
+    if channels == COLOURS or not names or any(map(is_local, names)):
+        return []
+    if not isinstance(frozen, int) or frozen < 0 or cfg.get('load_from'):
+        return []
+    message = (
+        f'{names[0]} has a first layer for {COLOURS} channels, the backbone '
+        f'one for {channels}: it starts with random weights, and '
+        f'frozen_stages={frozen} keeps them'
+    )
+    fix = 'model.backbone.frozen_stages=-1'
+    if setting(backbone, 'norm_eval', False) is True:
+        fix += ' model.backbone.norm_eval=False'
+    return [Finding('error', 'backbone', message, fix)]
+
+
 def is_local(name: object) -> TypeGuard[str]:
     """Whether a name is that of a file, which needs no download."""
     return isinstance(name, str) and '://' not in name
@@ -174,6 +198,7 @@ def check_norms(cfg: Mapping) -> list[Finding]:
 CHECKS = (
     check_torchvision,
     check_frozen,
+    check_frozen_stem,
     check_depth,
     check_style,
     check_norms,

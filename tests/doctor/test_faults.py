@@ -1379,6 +1379,20 @@ def test_one_of_several_files_spells_its_categories_otherwise(case):
     assert not any("'cat', 'dog', 'Cat'" in x for x in fixes)
 
 
+def test_data_sets_with_different_classes_of_one_file(case):
+    case.add(
+        "train_dataloader['dataset'] = dict(type='ConcatDataset', "
+        "ignore_keys=['classes'], datasets=[train_dataloader['dataset'], "
+        "dict(train_dataloader['dataset'], metainfo=dict(classes=('dog',)))])"
+    )
+    (finding,) = (x for x in case.problems() if x.subject == 'data')
+    assert 'train 1: cat, dog; train 2: dog' in finding.message
+    assert finding.fix == (
+        "metainfo=dict(classes=('cat', 'dog',)) in all data sets, and "
+        'num_classes=2'
+    )
+
+
 def test_keys_of_what_a_config_itself_assigns(case):
     case.add('train_dataloader.dataset.pipeline = train_pipeline[:1]')
     problem = case.problem()

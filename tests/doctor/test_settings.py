@@ -234,6 +234,19 @@ TRAPS = {
             'batch_augments=None',
         ),
     ),
+    'batches that scale no masks of RTMDet-Ins': (
+        {
+            f'{HEAD}.type': 'RTMDetInsSepBNHead',
+            'model.data_preprocessor': {
+                'batch_augments': [{'type': 'mmdet.BatchSyncRandomResize'}]
+            },
+        },
+        (
+            'error',
+            'model.data_preprocessor.batch_augments.0',
+            'batch_augments=None',
+        ),
+    ),
     'masks that are not cut off': (
         {'model.test_cfg': {'rcnn': {'mask_thr_binary': -1}}},
         ('error', 'model.test_cfg.rcnn', 'rcnn.mask_thr_binary=0.5'),

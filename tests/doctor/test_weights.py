@@ -39,6 +39,19 @@ def test_torchvision_weights_are_fine_with_torchvision(monkeypatch):
     assert findings(init_cfg=PRETRAINED) == []
 
 
+def test_a_frozen_stem_for_other_channels(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'torchvision', sys)
+    frozen = {'init_cfg': PRETRAINED, 'frozen_stages': 1, 'in_channels': 4}
+    (finding,) = findings(**frozen, norm_eval=True)
+    assert 'starts with random weights' in finding.message
+    assert finding.fix == (
+        'model.backbone.frozen_stages=-1 model.backbone.norm_eval=False'
+    )
+    assert findings(**frozen | {'frozen_stages': -1}) == []
+    assert findings(**frozen | {'in_channels': 3}) == []
+    assert findings(**frozen | {'init_cfg': LOCAL}) == []
+
+
 def test_group_norms_with_weights_of_batch_norms(monkeypatch):
     monkeypatch.setitem(sys.modules, 'torchvision', sys)
     norm = {'type': 'GN', 'num_groups': 32}
