@@ -79,7 +79,7 @@ def check_classes(split: Split) -> list[Finding]:
             f'metainfo names no classes, so the {len(split.classes)} of the '
             f'data set count ({some(split.classes)}), and {len(absent)} of '
             'them are not categories of the annotation file',
-            fix,
+            f'{fix} in the dataset of each dataloader',
         )
     if len(absent) == len(split.classes):
         return split.fail(

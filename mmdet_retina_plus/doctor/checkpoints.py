@@ -136,6 +136,21 @@ def compare_weights(
         f'{share:.0%} of the weights ({len(wanted) - len(missing)} of '
         f'{len(wanted)}) are in {os.path.basename(path)}'
     )
+    frozen = [
+        name
+        for name, value in module.named_parameters()
+        if name in missing and not value.requires_grad
+    ]
+    owner, initial, _ = key.partition('.init_cfg')
+    if share > FITS and frozen and initial:
+        message = (
+            f'{os.path.basename(path)} does not fit {some(frozen)}, which '
+            f'{verb(len(frozen), "start")} at random and '
+            f'{verb(len(frozen), "are")} frozen'
+            f'{another_shape(frozen, shapes, wanted)}'
+        )
+        fix = f'{owner}.frozen_stages=-1'
+        return [Finding('error', key, message, fix)]
     if share > FITS:
         fitting = {x: weights[x] for x in wanted if x not in missing}
         module.load_state_dict(fitting, strict=False)

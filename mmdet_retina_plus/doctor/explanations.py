@@ -144,14 +144,17 @@ def class_of(message: str) -> Any:
 
 
 def parameters_of(built: Any) -> set[str]:
-    """Argument names of a constructor and of the inherited ones."""
+    """Argument names of a constructor and of those that it passes on to."""
     owners = inspect.getmro(built) if isinstance(built, type) else ()
-    return {
-        name
-        for owner in owners
-        if '__init__' in vars(owner)
-        for name in inspect.signature(owner).parameters
-    } - {'self', 'args', 'kwargs'}
+    names: set[str] = set()
+    for owner in owners:
+        if '__init__' not in vars(owner):
+            continue
+        given = inspect.signature(owner).parameters
+        names |= {*given}
+        if all(x.kind is not x.VAR_KEYWORD for x in given.values()):
+            break
+    return names - {'self', 'args', 'kwargs'}
 
 
 def unknown_type(message: str) -> tuple[str, str] | None:

@@ -61,6 +61,13 @@ def check_box_losses(cfg: Mapping) -> list[Finding]:
     """Report IoU losses that get deltas instead of decoded boxes."""
     findings = []
     for path, key, head in heads(cfg):
+        # ATSS and its heirs always decode their predictions.
+        if head.get('reg_decoded_bbox') is False and always_decodes(head):
+            message = f'reg_decoded_bbox=False: {kind(head)} compares boxes '
+            message += 'with targets that are deltas'
+            fix = f'{path}.reg_decoded_bbox=True'
+            findings.append(Finding('error', key, message, fix))
+            continue
         loss = kind(head.get('loss_bbox'))
         encodes = path == 'model.bbox_head' and is_retina(cfg)
         if not (encodes or encodes_boxes(head)):
@@ -129,14 +136,17 @@ def check_pixel_losses(cfg: Mapping) -> list[Finding]:
         Finding(
             'error' if loss_weight(head) > SMALL else 'warning',
             key,
-            f'reg_decoded_bbox=True gives {kind(head["loss_bbox"])} boxes in '
-            'pixels, but it is for deltas',
-            f'{path}.reg_decoded_bbox=False, or {path}.loss_bbox='
-            "dict(_delete_=True, type='GIoULoss', loss_weight=2.0)",
+            f'reg_decoded_bbox=True{" of its class" * implied} gives '
+            f'{kind(head["loss_bbox"])} boxes in pixels, but it is for deltas',
+            f'{path}.reg_decoded_bbox=False, or '
+            * (not implied)
+            + f"{path}.loss_bbox=dict(_delete_=True, type='GIoULoss', "
+            'loss_weight=2.0)',
         )
         for path, key, head in heads(cfg)
-        if head.get('reg_decoded_bbox') is True
+        if setting(head, 'reg_decoded_bbox', False) is True
         and kind(head.get('loss_bbox')).endswith(('L1Loss', 'MSELoss'))
+        for implied in [always_decodes(head)]
     ]
 
 
@@ -173,6 +183,12 @@ SMALL = 0.1
 def loss_weight(head: Mapping) -> float:
     weight = part(head, 'loss_bbox').get('loss_weight', 1.0)
     return weight if is_number(weight) else 1.0
+
+
+def always_decodes(head: Mapping) -> bool:
+    """Whether boxes are the default of a head's loss, as in ATSS."""
+    usual = {'type': head.get('type')}
+    return bool(setting(usual, 'reg_decoded_bbox', False))
 
 
 def encodes_boxes(head: Mapping) -> bool:

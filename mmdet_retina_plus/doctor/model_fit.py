@@ -101,12 +101,19 @@ def explain_heads(model: Any, features: Sequence[Any]) -> list[Finding]:
 
 
 def roi_parts(model: Any) -> Iterator[tuple[str, str, Any, Any]]:
-    """Yield key of the RoI head, 'bbox' or 'mask', the head, the extractor."""
+    """Yield key of the RoI head, 'bbox' or 'mask', the head, the extractor.
+
+    Of a cascade, only the extractor of its first stage, without the head:
+    its config may be a list or not, so its key is unknown.
+    """
+    from torch import nn
+
     roi_head = getattr(model, 'roi_head', None)
     for name in EXTRACTORS:
         head = getattr(roi_head, f'{name}_head', None)
         extractor = getattr(roi_head, f'{name}_roi_extractor', None)
-        # A cascade has one extractor per stage, which is not checked.
+        if isinstance(extractor, nn.ModuleList):
+            head, extractor = None, extractor[0]
         if hasattr(extractor, 'featmap_strides'):
             yield 'model.roi_head', name, head, extractor
 

@@ -27,15 +27,16 @@ def best_of(scores: Mapping[str, float]) -> str:
     return next((x for x, value in scores.items() if value >= 0), 'auto')
 
 
-def lowers(config: Mapping) -> bool:
-    """Whether a lower value counts as better."""
+def rules_of(config: Mapping) -> list[Any]:
+    """Rules of the metrics of a config; one that is alone is that of all."""
     # Hooks infer the rule from common metric names.
     usual = 'less' if 'Plateau' in kind(config) else None
-    return config.get('rule', usual) == 'less'
+    given: Any = config.get('rule', usual)
+    return list(given) if isinstance(given, list | tuple) else [given]
 
 
-def monitored(cfg: Mapping) -> Iterator[tuple[str, str, Mapping]]:
-    """Yield key and metric name, and the config that monitors the metric."""
+def monitored(cfg: Mapping) -> Iterator[tuple[str, str, int, Mapping]]:
+    """Yield key, name and index of a metric, and what monitors it."""
     waiting = {
         path: one
         for name in ('default_hooks', 'custom_hooks', 'param_scheduler')
@@ -46,8 +47,9 @@ def monitored(cfg: Mapping) -> Iterator[tuple[str, str, Mapping]]:
         for key in ('save_best', 'monitor'):
             names = one.get(key)
             names = [names] if isinstance(names, str) else names or ()
-            for name in names if isinstance(names, list | tuple) else ():
-                yield f'{path}.{key}', name, one
+            names = names if isinstance(names, list | tuple) else ()
+            for at, name in enumerate(names):
+                yield f'{path}.{key}', name, at, one
 
 
 def check_monitors(cfg: Mapping, scores: Mapping[str, float]) -> list[Finding]:
@@ -58,7 +60,11 @@ def check_monitors(cfg: Mapping, scores: Mapping[str, float]) -> list[Finding]:
     # Other loops may name metrics differently.
     if kind(cfg.get('val_cfg')) not in ('', 'ValLoop'):
         scores = {}
-    for key, name, one in monitored(cfg):
+    for key, name, at, one in monitored(cfg):
+        rules = rules_of(one)
+        rule = rules[0] if len(rules) == 1 else dict(enumerate(rules)).get(at)
+        # 'auto' is the first metric.
+        watched = next(iter(scores), name) if name == 'auto' else name
         if cfg.get('val_evaluator') is None:
             message = f'waits for {name}, but there is no validation'
             fix = f'{key}=None, or val_dataloader, val_cfg and val_evaluator'
@@ -76,14 +82,17 @@ def check_monitors(cfg: Mapping, scores: Mapping[str, float]) -> list[Finding]:
             message = f'{name} is -1: no validation object counts for it'
             fix = f'{key}={best_of(scores)!r}'
             level = 'error'
-        elif lowers(one) and OF_QUALITY.search(name):
-            message = f"rule='less' keeps the lowest {name}"
+        elif rule == 'less' and OF_QUALITY.search(watched):
+            message = f"rule='less' keeps the lowest {watched}"
             if 'Plateau' in kind(one):
                 message = (
                     f"rule='less', the default: the learning rate falls "
                     f'while {name} rises'
                 )
-            fix = f"{key.rpartition('.')[0]}.rule='greater'"
+            right: Any = 'greater'
+            if len(rules) > 1:
+                right = [*rules[:at], right, *rules[at + 1 :]]
+            fix = f'{key.rpartition(".")[0]}.rule={right!r}'
             level = 'warning'
         else:
             continue

@@ -127,24 +127,43 @@ def check_colours(cfg: Mapping) -> list[Finding]:
     ]
 
 
+ALBU_MOVES = (
+    *('Flip', 'Rotate', 'Rotate90', 'Transpose', 'D4', 'Affine', 'Crop'),
+    *('Resize', 'Size', 'Scale', 'Pad', 'Perspective', 'Distortion'),
+    *('PadIfNeeded', 'ElasticTransform', 'CropNonEmptyMaskIfExists'),
+)
+"""Ends of the names of transforms of Albumentations that move pixels."""
+
+
 def check_albu(cfg: Mapping) -> list[Finding]:
-    """Check that Albumentations gets boxes, in the format of mmdet."""
+    """Check that Albumentations gets boxes and masks, as mmdet has them."""
     findings = []
+    steps_of_all = list(walk(part(cfg, 'train_dataloader')))
+    loaded = {'gt_bboxes': 'boxes'}
+    if any(x.get('with_mask') for x in steps_of_all):
+        loaded['gt_masks'] = 'masks'
     for key, steps in pipelines_of(cfg, 'train'):
         for number, step in enumerate(steps):
             where = f'{key}[{number}] (Albu)'
             given = part(step, 'bbox_params').get('format', 'pascal_voc')
-            keys = part(step, 'keymap') or {'gt_bboxes': ''}
+            keys = part(step, 'keymap') or loaded
+            inner = walk(part({'x': step}, 'x').get('transforms'))
+            moves = any(kind(x).endswith(ALBU_MOVES) for x in inner)
+            absent = [x for x in loaded if x not in keys]
             if kind(step) != 'Albu':
                 continue
             if given != 'pascal_voc':
                 message = f'format={given!r}, but boxes of mmdet are x1, y1, '
                 message += "x2, y2: 'pascal_voc'"
                 fix = "bbox_params.format='pascal_voc'"
-            elif 'gt_bboxes' not in keys:
-                message = 'keymap has no gt_bboxes: the image is moved, its '
-                message += 'boxes are not'
-                fix = "keymap={'img': 'image', 'gt_bboxes': 'bboxes'}"
+            elif absent and moves:
+                message = f'keymap has no {" and ".join(absent)}: the image '
+                message += 'is moved, its '
+                message += f'{" and ".join(loaded[x] for x in absent)} are not'
+                names = {'img': 'image', 'gt_bboxes': 'bboxes'}
+                if 'gt_masks' in loaded:
+                    names['gt_masks'] = 'masks'
+                fix = f'keymap={names}'
             else:
                 continue
             findings.append(

@@ -120,6 +120,19 @@ EVALUATORS = {
         'keeps the lowest',
         "rule='greater'",
     ),
+    'the worst of the first metric as the best': (
+        SAVE_BEST.replace('coco/bbox_mAP', 'auto')
+        + "default_hooks['checkpoint']['rule'] = 'less'",
+        'keeps the lowest coco/bbox_mAP',
+        "rule='greater'",
+    ),
+    'the worst of several metrics': (
+        SAVE_BEST
+        + "default_hooks['checkpoint'].update(rule=['greater', 'less'], "
+        "save_best=['coco/bbox_mAP', 'coco/bbox_mAP_50'])",
+        'keeps the lowest coco/bbox_mAP_50',
+        "rule=['greater', 'greater']",
+    ),
     'the best of no object': (
         SAVE_BEST.replace('mAP', 'mAP_l'),
         'coco/bbox_mAP_l is -1',

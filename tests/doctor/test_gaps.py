@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmdet.models import SingleRoIExtractor
 from pycocotools import mask as api
 from torch import nn
 
@@ -23,8 +24,10 @@ from mmdet_retina_plus.doctor.consistency import (
     check_objects,
 )
 from mmdet_retina_plus.doctor.data_sets import ids_of
+from mmdet_retina_plus.doctor.explanations import unknown_argument
 from mmdet_retina_plus.doctor.loss_settings import check_box_losses
 from mmdet_retina_plus.doctor.model_fit import (
+    check_roi_strides,
     explain_features,
     explain_heads,
 )
@@ -435,3 +438,24 @@ def test_objects_are_counted_before_a_filter_of_the_pipeline():
 
 def test_validation_of_crowds_alone_has_no_precision():
     assert kept_of('val', crowd=1).endswith('AP will be -1')
+
+
+def test_strides_of_the_extractors_of_a_cascade():
+    pooled = {'type': 'RoIAlign', 'output_size': 7}
+    extractor = SingleRoIExtractor(pooled, 8, [8, 16, 32, 64])
+    extractors = nn.ModuleList([extractor] * 3)
+    roi_head = SimpleNamespace(bbox_roi_extractor=extractors)
+    model = SimpleNamespace(roi_head=roi_head)
+    (finding,) = check_roi_strides(model, [4, 8, 16, 32, 64])
+    assert finding.fix.endswith('extractor.featmap_strides=[4, 8, 16, 32]')
+    assert check_roi_strides(model, [8, 16, 32, 64]) == []
+
+
+def test_arguments_that_a_class_does_not_pass_on():
+    error = "class `SSDHead` got an unexpected keyword argument '{}'"
+    # AnchorHead has it, but SSDHead sets its losses itself.
+    what, fix = unknown_argument(error.format('loss_bbox'))
+    assert what == 'SSDHead takes no loss_bbox'
+    assert fix.startswith('leave loss_bbox out')
+    _, fix = unknown_argument(error.format('num_clases'))
+    assert fix == 'num_classes=… in place of num_clases=…'

@@ -25,6 +25,7 @@ from mmdet_retina_plus.doctor.loader_settings import (
     check_single_images,
 )
 from mmdet_retina_plus.doctor.loss_settings import (
+    check_box_losses,
     check_class_weights,
     check_focal,
     check_pixel_losses,
@@ -237,6 +238,7 @@ TRAPS = {
     'batches that scale no masks of RTMDet-Ins': (
         {
             f'{HEAD}.type': 'RTMDetInsSepBNHead',
+            f'{HEAD}.loss_bbox.type': 'GIoULoss',
             'model.data_preprocessor': {
                 'batch_augments': [{'type': 'mmdet.BatchSyncRandomResize'}]
             },
@@ -279,6 +281,7 @@ TRAPS = {
         {
             SAMPLER: {'type': 'mmdet.RandomSampler', **APART},
             f'{HEAD}.type': 'ATSSHead',
+            f'{HEAD}.loss_bbox.type': 'GIoULoss',
         },
         ('warning', 'sampler', 'PseudoSampler'),
     ),
@@ -645,6 +648,7 @@ FINE = {
     },
     'ATSS on its own head': {
         f'{HEAD}.type': 'ATSSHead',
+        f'{HEAD}.loss_bbox.type': 'GIoULoss',
         ASSIGNER: {'type': 'ATSSAssigner'},
     },
     'ATSS under a head of ours': {
@@ -806,6 +810,19 @@ def test_results_that_are_cut(name):
     assert fix in finding.fix
 
 
+def test_boxes_of_atss_are_always_decoded():
+    head = {'type': 'ATSSHead', 'loss_bbox': {'type': 'mmdet.SmoothL1Loss'}}
+    cfg = {'model': {'bbox_head': head}}
+    (finding,) = check_pixel_losses(cfg)
+    assert finding.fix.startswith('model.bbox_head.loss_bbox=dict(')
+    head['loss_bbox']['type'] = 'GIoULoss'
+    assert check_pixel_losses(cfg) == check_box_losses(cfg) == []
+    head['reg_decoded_bbox'] = False
+    (finding,) = check_box_losses(cfg)
+    assert 'targets that are deltas' in finding.message
+    assert finding.fix == 'model.bbox_head.reg_decoded_bbox=True'
+
+
 def test_distances_in_pixels():
     head = {'reg_decoded_bbox': True, 'loss_bbox': {'type': 'SmoothL1Loss'}}
     cfg = {'model': {'bbox_head': head}}
@@ -918,13 +935,32 @@ def with_steps(*steps, name='train'):
     [
         ({'bbox_params': {'format': 'coco'}}, "format='pascal_voc'"),
         ({'keymap': {'img': 'image'}}, "'gt_bboxes': 'bboxes'"),
+        ({'keymap': {'img': 'image'}, 'transforms': []}, ''),
         ({'bbox_params': {'format': 'pascal_voc'}}, ''),
     ],
 )
 def test_albumentations_gets_corners(given, fix):
-    found = check_albu(with_steps({'type': 'Albu', **given}))
+    flips = [{'type': 'OneOf', 'transforms': [{'type': 'HorizontalFlip'}]}]
+    found = check_albu(
+        with_steps({'type': 'Albu', 'transforms': flips, **given})
+    )
     assert len(found) == bool(fix)
     assert all(fix in x.fix for x in found)
+
+
+def test_albumentations_gets_masks():
+    keys = {'img': 'image', 'gt_bboxes': 'bboxes'}
+    turn = {'type': 'ShiftScaleRotate', 'p': 0.5}
+    albu = {'type': 'mmdet.Albu', 'keymap': keys, 'transforms': [turn]}
+    (finding,) = check_albu(with_steps(LOAD_MASKS, albu))
+    assert 'its masks are not' in finding.message
+    assert "'gt_masks': 'masks'" in finding.fix
+    assert check_albu(with_steps({'type': 'LoadAnnotations'}, albu)) == []
+    turn['type'] = 'RandomBrightnessContrast'
+    assert check_albu(with_steps(LOAD_MASKS, albu)) == []
+    turn['type'] = 'Rotate'
+    del albu['keymap']
+    assert check_albu(with_steps(LOAD_MASKS, albu)) == []
 
 
 def test_colours_change_before_they_are_normalised():

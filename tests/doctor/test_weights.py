@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 import torch
+from mmdet.models import ResNet
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
@@ -135,6 +136,23 @@ def test_weights_of_the_backbone_alone(detector, tmp_path):
     (finding,) = check_weights({'load_from': path}, detector)
     assert finding.level == 'error'
     assert 'model.backbone.init_cfg=dict(' in finding.fix
+
+
+@pytest.mark.parametrize('frozen_stages', [0, -1])
+def test_a_frozen_layer_that_a_file_does_not_fit(frozen_stages, tmp_path):
+    path = str(tmp_path / 'x.pth')
+    torch.save(ResNet(18).state_dict(), path)
+    backbone = ResNet(18, in_channels=4, frozen_stages=frozen_stages)
+    init = {'type': 'Pretrained', 'checkpoint': path}
+    cfg = {'model': {'backbone': {'init_cfg': init}}}
+    model = nn.ModuleDict({'backbone': backbone})
+    (finding,) = check_weights(cfg, model)
+    if frozen_stages == 0:
+        assert 'does not fit conv1.weight, which starts' in finding.message
+        assert 'shape (64, 3, 7, 7) there' in finding.message
+        assert finding.fix == 'model.backbone.frozen_stages=-1'
+    else:
+        assert finding.level == 'ok'
 
 
 def test_a_prefix_is_that_of_most_names():
