@@ -333,6 +333,12 @@ def check_weights(
             if loaded is not None and not any_error(found):
                 found += check_resumed_from(cfg, path, loaded)
         findings += found
+    elif isinstance(path, str) and cfg.get('resume') is True:
+        message = f'continues the run of {path} at its epoch, with its '
+        message += 'optimizer and schedules: published weights are the end of '
+        message += 'a run'
+        fix = 'resume=False, which starts a run from these weights'
+        findings.append(Finding('warning', 'resume', message, fix))
     elif path is None and cfg.get('resume') is True:
         stem = Path(config or '').stem
         folder = cfg.get('work_dir') or os.path.join('work_dirs', stem)

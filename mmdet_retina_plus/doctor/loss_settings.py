@@ -13,7 +13,7 @@ from mmdet_retina_plus.common.config_tree import (
 from mmdet_retina_plus.common.numbers import is_finite, is_number
 from mmdet_retina_plus.common.python_code import one_line
 
-from .findings import Finding
+from .findings import Finding, Level
 from .model_traits import counts_channels, divides_losses, head_of, is_retina
 from .weights import setting
 
@@ -164,6 +164,9 @@ def check_box_classifier(cfg: Mapping) -> list[Finding]:
         )
         # Other losses may define their own channels and scores.
         plain = kind(loss) in ('CrossEntropyLoss', 'FocalLoss')
+        # These want scores of another shape, so training stops.
+        level: Level = 'warning' if plain else 'error'
+        plain |= kind(loss) in ('QualityFocalLoss', 'VarifocalLoss')
         if softmax and plain and setting(loss, 'use_sigmoid', False):
             message = 'trained with a sigmoid, but predicted with a softmax '
             message += 'over classes and background'
@@ -171,8 +174,7 @@ def check_box_classifier(cfg: Mapping) -> list[Finding]:
                 f"{path}.loss_cls=dict(_delete_=True, type='CrossEntropyLoss'"
             )
             fix += ', use_sigmoid=False, loss_weight=1.0)'
-            found = Finding('warning', f'{key}.loss_cls', message, fix)
-            findings.append(found)
+            findings.append(Finding(level, f'{key}.loss_cls', message, fix))
     return findings
 
 

@@ -11,6 +11,7 @@ from mmdet_retina_plus.common.config_tree import (
 
 from .findings import Finding
 from .model_traits import (
+    has_joint_head,
     has_mask_head,
     is_retina,
     needs_masks,
@@ -64,6 +65,8 @@ def check_mask_loading(cfg: Mapping) -> list[Finding]:
 def check_views(cfg: Mapping) -> list[Finding]:
     """Report TTA that cannot merge masks."""
     if kind(cfg.get('tta_model')) != 'DetTTAModel' or not predicts_masks(cfg):
+        return []
+    if has_joint_head(cfg):  # Its recipes merge boxes alone.
         return []
     message = "mmdet's TTA stops at the first image with masks"
     fix = "tta_model=dict(type='MaskTTAModel'), for a MaskRoIHead"

@@ -65,25 +65,26 @@ def counts_channels(cfg: Mapping) -> bool:
 
 
 def has_mask_head(cfg: Mapping) -> bool:
-    """Whether the detector predicts masks of objects.
-
-    Its mask head may be a part of a RoI head; RTMDet-Ins and MaskFormer have
-    one head for boxes and masks.
-    """
-    from mmdet.models import MaskFormerHead, RTMDetInsHead
-    from mmdet.registry import MODELS
-
+    """Whether the detector has a mask head, also within a RoI head."""
     model = part(cfg, 'model')
-    joint = (
-        MODELS.module_dict.get(kind(part(model, name)))
-        for name in ('bbox_head', 'panoptic_head')
-    )
     return any(
         part(parent, 'mask_head')
         for parent in (model, part(model, 'roi_head'))
-    ) or any(
+    )
+
+
+def has_joint_head(cfg: Mapping) -> bool:
+    """Whether one head predicts classes and masks, as in RTMDet-Ins."""
+    from mmdet.models import MaskFormerHead, RTMDetInsHead
+    from mmdet.registry import MODELS
+
+    built = (
+        MODELS.module_dict.get(kind(part(cfg, f'model.{name}')))
+        for name in ('bbox_head', 'panoptic_head')
+    )
+    return any(
         isinstance(x, type) and issubclass(x, (MaskFormerHead, RTMDetInsHead))
-        for x in joint
+        for x in built
     )
 
 
@@ -91,9 +92,13 @@ def needs_masks(cfg: Mapping) -> bool:
     """Whether training needs masks of objects in its batches."""
     # The preprocessor of BoxInst creates masks from boxes.
     preprocessor = kind(part(cfg, 'model.data_preprocessor'))
-    return has_mask_head(cfg) and preprocessor != 'BoxInstDataPreprocessor'
+    return has_joint_head(cfg) or (
+        has_mask_head(cfg) and preprocessor != 'BoxInstDataPreprocessor'
+    )
 
 
 def predicts_masks(cfg: Mapping) -> bool:
     test_cfg = part(cfg, 'model.roi_head.test_cfg')
-    return has_mask_head(cfg) and test_cfg.get('with_mask', True)
+    return has_joint_head(cfg) or (
+        has_mask_head(cfg) and bool(test_cfg.get('with_mask', True))
+    )

@@ -173,6 +173,34 @@ TRAPS = {
         },
         ('warning', 'bbox_head.loss_cls', 'use_sigmoid=False'),
     ),
+    'a loss of another shape that is read by a softmax': (
+        {
+            'model.roi_head': {
+                'bbox_head': [
+                    {
+                        'type': 'Shared2FCBBoxHead',
+                        'loss_cls': {'type': 'mmdet.QualityFocalLoss'},
+                    }
+                ]
+            }
+        },
+        ('error', 'bbox_head.loss_cls', 'bbox_head.0.loss_cls=dict(_delete_'),
+    ),
+    'ranges of a quarter of the size': (
+        {
+            HEAD: {
+                'type': 'FCOSHead',
+                'strides': [8, 16, 32],
+                'loss_cls': FOCAL,
+                'regress_ranges': [[-1, 16], [16, 32], [32, 1e8]],
+            }
+        },
+        (
+            'warning',
+            f'{HEAD}.regress_ranges',
+            '=((-1, 64), (64, 128), (128, 100000000.0))',
+        ),
+    ),
     'masks that are never scored': (
         {
             'model.roi_head': MASKS,
@@ -607,6 +635,18 @@ FINE = {
         }
     },
     'as it is': {},
+    'ranges of twice the size': {
+        HEAD: {
+            'type': 'FCOSHead',
+            'strides': [8, 16, 32, 64, 128],
+            'loss_cls': FOCAL,
+            'regress_ranges': (
+                (-1, 64 * 2),
+                *((64 * 2**x, 128 * 2**x) for x in (1, 2, 3)),
+                (64 * 2**4, 1e8),
+            ),
+        }
+    },
     'no objects that count less than objects': {
         HEAD: {
             'type': 'DETRHead',
@@ -712,6 +752,11 @@ FINE = {
     'views of boxes': {'tta_model': {'type': 'DetTTAModel'}},
     'views of boxes of a mask model': {
         'model.roi_head': {**MASKS, 'test_cfg': {'with_mask': False}},
+        'tta_model': {'type': 'DetTTAModel'},
+    },
+    'views of RTMDet-Ins, as in its recipe': {
+        f'{HEAD}.type': 'RTMDetInsHead',
+        f'{HEAD}.loss_bbox.type': 'GIoULoss',
         'tta_model': {'type': 'DetTTAModel'},
     },
     'views of masks': {

@@ -155,6 +155,13 @@ def test_a_frozen_layer_that_a_file_does_not_fit(frozen_stages, tmp_path):
         assert finding.level == 'ok'
 
 
+def test_resuming_published_weights(detector):
+    cfg = {'load_from': 'https://x.org/x.pth', 'resume': True}
+    (finding,) = check_weights(cfg, detector)
+    assert finding.fix.startswith('resume=False')
+    assert check_weights(cfg | {'resume': False}, detector) == []
+
+
 def test_a_prefix_is_that_of_most_names():
     names = {'a.b.c': 1, 'a.b.d': 2, 'e.c': 1}
     assert common_prefix(names, {'c': 1, 'd': 2}) == ('a.b.', 1.0)
