@@ -192,6 +192,10 @@ RATES = {
         [steps(milestones=[1, 2], gamma=0.1)],
         'at most 1% of its highest value in 83% of training',
     ),
+    'steps of half the training': (
+        [steps(milestones=[4, 5], gamma=0.1)],
+        'at most 1% of its highest value in 58% of training',
+    ),
     'a second warm-up': (
         [
             steps(milestones=[3], gamma=0.5),
