@@ -20,6 +20,7 @@ from mmdet_retina_plus.common.coco_format import check_coco
 from mmdet_retina_plus.common.config_tree import (
     annotation_path,
     datasets_in,
+    dotted_items,
     kind,
     part,
     walk,
@@ -355,12 +356,17 @@ def read_data_sets(cfg: Mapping) -> DataSets:
     for name in ('train', 'val', 'test'):
         key = f'{name}_dataloader'
         configs = list(datasets_in(part(cfg, key).get('dataset')))
+        places = {
+            id(value): path
+            for path, value in dotted_items(part(cfg, key), f'{key}.')
+        }
         if name == 'test':
             configs = [x for x in configs if not reuse(found, x, validated)]
         for number, config in enumerate(configs, 1):
             label = f'{name} {number}' if len(configs) > 1 else name
             metrics = metrics_of(cfg, name)
-            add_data_set(found, label, f'{key}.dataset', config, metrics, read)
+            place = places[id(config)]
+            add_data_set(found, label, place, config, metrics, read)
         if cfg.get(key) and not configs and name != 'test':
             message = f'{key} has no dataset'
             fix = f'{key}=dict(dataset=dict(…))'
