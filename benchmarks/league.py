@@ -12,7 +12,7 @@ python -m benchmarks.league tables
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -33,9 +33,14 @@ SCORES = dict(
     APl='bbox_mAP_l',
 )
 KEY = ['data', 'strategy', 'seed']
+KEY_OF_COSTS = ['data', 'device', 'strategy']
 # Without the suffix that a sweep gives the folder of a point.
 STRATEGY = r'((?:assigner|method)_[\w-]+?)(?:\.py)?(?:_[0-9a-f]{6})?$'
-BASELINES = dict(assigner='assigner_max-iou', method='method_retinanet')
+BASELINES = dict(
+    assigner='assigner_max-iou',
+    method='method_retinanet',
+    a1='assigner_max-iou_a1',
+)
 
 
 def rows_of(work_dir: Path, commit: str) -> Iterator[dict]:
@@ -127,15 +132,21 @@ def spread_of(runs: pd.DataFrame) -> float:
     return math.sqrt(squares / degrees) if degrees else math.nan
 
 
-def difference(mean: float, baseline: float, spread: float) -> str:
+def difference(gap: float, spread: float, seeds: Sequence[int]) -> str:
     """Difference in AP, or `none` if it is below twice the seeds' spread.
 
-    `unknown` if the spread is unknown.
+    `unknown` if the spread is unknown. A difference of two single runs
+    spreads more than one run, by the square root of 2.
+
+    Args:
+        gap: Difference of two means over seeds.
+        spread: Standard deviation of one run.
+        seeds: Numbers of seeds of both.
     """
-    gap = mean - baseline
     if math.isnan(spread):
         return 'unknown'
-    return 'none' if abs(gap) < 2 * spread else f'{gap:+.1f}'
+    limit = 2 * spread * max(1, math.sqrt(sum(1 / x for x in seeds)))
+    return 'none' if abs(gap) < limit else f'{gap:+.1f}'
 
 
 def summary(family: str, data: str) -> pd.DataFrame:
@@ -155,23 +166,24 @@ def summary(family: str, data: str) -> pd.DataFrame:
     )
     groups = runs[mine].groupby('strategy')
     means = groups[list(SCORES)].mean()
-    means['sd'] = groups.AP.std()
+    means = means.join(groups[list(SCORES)].std().add_prefix('sd_'))
     means['seeds'] = groups.size()
     means['device'] = groups.device.first()
-    baseline = means.AP.get(BASELINES.get(family))
-    if baseline is not None:
+    if BASELINES[family] in means.index:
+        baseline, spread = means.loc[BASELINES[family]], spread_of(runs)
         means['gap'] = [
-            difference(mean, baseline, spread_of(runs)) for mean in means.AP
+            difference(mean - baseline.AP, spread, (seeds, baseline.seeds))
+            for mean, seeds in zip(means.AP, means.seeds, strict=True)
         ]
     costs = read('league_costs')
-    costs = costs[costs.device.str.startswith('CPU')]
+    costs = costs[costs.device.str.startswith('CPU') & (costs.data == data)]
     costs = costs.drop_duplicates('strategy', keep='last').set_index(
         'strategy'
     )
     positives = read('league_positives')
     positives = positives[positives.data == data].set_index('strategy')
     return (
-        means.join(costs[['step', 'image', 'peak_mb']])
+        means.join(costs[['step', 'image', 'image_ms', 'peak_mb']])
         .join(positives[['per_object', 'without', 'negatives_per_positive']])
         .sort_values('AP', ascending=False)
     )
@@ -198,7 +210,7 @@ def markdown(family: str, data: str) -> str:
     """A table of `summary`."""
     table = summary(family, data)
     shown = {
-        key: text.format(baseline=f'`{BASELINES.get(family)}`')
+        key: text.format(baseline=f'`{BASELINES[family]}`')
         for key, text in HEADERS.items()
         if key in table and not table[key].isna().all()
     }
@@ -221,46 +233,43 @@ def show(key: str, row: pd.Series) -> str:
         return value
     digits = dict(without=0, peak_mb=0, step=2, image=2)
     text = f'{value:.{digits.get(key, 1)}f}'
-    if key == 'AP' and row.seeds > 1:
-        text += f' ± {row.sd:.1f}'
-    return text
+    spread = row.get(f'sd_{key}', math.nan)
+    return text if pd.isna(spread) else f'{text} ± {spread:.1f}'
 
 
 def picture(data: str) -> bytes:
     """Draw AP of assigners, and of methods over their time, as PNG.
 
-    Assigners do not affect prediction, so they have no time axis.
+    Assigners do not affect prediction, so they have no time axis; nor have
+    methods on data whose costs are unknown.
     """
-    assigners = summary('assigner', data)[::-1]
-    methods = summary('method', data).dropna(subset=['image'])
+    families = {
+        'One head': summary('assigner', data)[::-1],
+        'Each method with its own head': summary('method', data)[::-1],
+    }
+    families = {title: x for title, x in families.items() if len(x)}
     figure, panels = plt.subplots(
-        ncols=1 if methods.empty else 2,
+        ncols=len(families),
         squeeze=False,
-        figsize=(6 if methods.empty else 12, 4.5),
+        figsize=(6 * len(families), 4.5),
         layout='constrained',
     )
-    names = assigners.index.str.removeprefix('assigner_')
-    panels[0, 0].errorbar(
-        assigners.AP, names, xerr=assigners.sd.fillna(0), fmt='o', capsize=3
-    )
-    panels[0, 0].set(xlabel='box AP', title='One head')
-    if not methods.empty:
-        panels[0, 1].plot(methods.image, methods.AP, 's', color='C1')
-        for name, row in methods.iterrows():
-            panels[0, 1].annotate(
-                name.removeprefix('method_'),
-                (row.image, row.AP),
-                xytext=(6, 3),
-                textcoords='offset points',
-            )
-        panels[0, 1].margins(x=0.25)
-        panels[0, 1].set(
-            xlabel='time of a prediction / that of assigner_atss',
-            ylabel='box AP',
-            title='Each method with its own head',
-        )
-    for axes in panels.flat:
+    for axes, (title, table) in zip(
+        panels.flat, families.items(), strict=True
+    ):
+        names = table.index.str.partition('_').get_level_values(2)
+        timed = title != 'One head' and not table.image_ms.isna().all()
+        axes.set(title=title, **{'ylabel' if timed else 'xlabel': 'box AP'})
         axes.grid(alpha=0.3)
+        if not timed:
+            spread = table.sd_AP.fillna(0)
+            axes.errorbar(table.AP, names, xerr=spread, fmt='o', capsize=3)
+            continue
+        axes.plot(table.image_ms, table.AP, 's', color='C1')
+        axes.margins(x=0.25)
+        axes.set(xlabel='ms per image, one thread of a CPU')
+        for name, x, y in zip(names, table.image_ms, table.AP, strict=True):
+            axes.annotate(name, (x, y), (6, 3), textcoords='offset points')
     buffer = BytesIO()
     # Without a version, so that equal data give equal files.
     figure.savefig(buffer, dpi=110, metadata={'Software': None})
@@ -311,19 +320,22 @@ def collect(work_dirs: tuple[Path, ...], commit: str) -> None:
 
 @main.command()
 @click.argument('file', type=click.Path(exists=True, path_type=Path))
+@click.option('--data', required=True, help='Name of the data set.')
 @click.option(
     '--device', required=True, help='Device as benchmarks.lab prints it.'
 )
 @source
-def costs(file: Path, device: str, **source: str) -> None:
+def costs(file: Path, data: str, device: str, **source: str) -> None:
     """Add the measurements of `benchmarks.lab --out FILE`."""
     table = pd.read_csv(file).rename(
         columns=lambda name: name.replace(' ', '_').lower()
     )
     # From the trial's folder, named after its config.
     table.strategy = table.strategy.str.extract(STRATEGY, expand=False)
-    table = table.assign(reference=table.strategy[0], device=device, **source)
-    add('league_costs', table.to_dict('records'), ['device', 'strategy'])
+    table = table.assign(
+        data=data, reference=table.strategy[0], device=device, **source
+    )
+    add('league_costs', table.to_dict('records'), KEY_OF_COSTS)
 
 
 @main.command()

@@ -35,6 +35,8 @@ SINGLE_ANCHOR = (
 )
 POINTS = ('bbox_head.bbox_coder', 'bbox_head.init_cfg')
 SAMPLING = {
+    'assigner_all-negatives',
+    'assigner_cross-entropy',
     'assigner_iou-balanced',
     'assigner_negative-ratio',
     'assigner_ohem',

@@ -47,7 +47,6 @@ model = dict(
         neg_pos_ratio=3,
         debug=False,
     ),
-    test_cfg=dict(
-        score_thr=0.02, nms=dict(iou_threshold=0.45), max_per_img=200
-    ),
+    # 100 detections per image like all others, in place of SSD's 200.
+    test_cfg=dict(score_thr=0.02, nms=dict(iou_threshold=0.45)),
 )

@@ -80,7 +80,8 @@ def check_batch_scales(
             key,
             f'batches are scaled to {low} to {high} pixels, but validation '
             f'has images of {side:.0f}: objects have other sizes',
-            f'{key} with random_size_range=({side / 2:.0f}, {side:.0f})',
+            f'{key} with random_size_range=({3 * side / 4:.0f}, '
+            f'{5 * side / 4:.0f})',
         )
     ]
 

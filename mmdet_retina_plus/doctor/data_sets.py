@@ -261,10 +261,12 @@ def add_data_set(
             bare = build_bare(config, split)
             number = len(bare)  # A sampler needs it.
     except Exception as error:  # A constructor may raise anything.
-        is_json = str(config.get('ann_file')).endswith('.json')
-        lost = getattr(error, 'filename', None)
-        if split is None and isinstance(error, FileNotFoundError) and lost:
-            absent = missing_file(f'{lost}')
+        file = f'{config.get("ann_file") or ""}'
+        path = os.path.join(config.get('data_root') or '', file)
+        is_json = file.endswith('.json')
+        missing = isinstance(error, FileNotFoundError) and file
+        if split is None and missing and not os.path.exists(path):
+            absent = missing_file(path)
             found.findings.append(
                 Finding('error', key, absent.message, absent.fix_in_config)
             )

@@ -44,8 +44,10 @@ def check_learning_rate(file: str, cfg: Mapping) -> list[Finding]:
     scaling = part(cfg, 'auto_scale_lr')
     meant = scaling.get('base_batch_size')
     batch = part(cfg, 'train_dataloader').get('batch_size')
-    if not meant or not batch or meant == batch or scaling.get('enable'):
+    if not meant or not batch or meant == batch:
         return []
+    if scaling.get('enable'):
+        return scaled_twice(file, cfg, batch / meant)
     if is_set_later(file, 'optim_wrapper.optimizer.lr', size, cfg):
         return []
     optimizer = part(cfg, 'optim_wrapper.optimizer')
@@ -63,6 +65,32 @@ def check_learning_rate(file: str, cfg: Mapping) -> list[Finding]:
         f'one device; do nothing if you train on {meant / batch:g}'
     )
     return [Finding('warning', 'schedule', message, fix)]
+
+
+def scaled_twice(file: str, cfg: Mapping, factor: float) -> list[Finding]:
+    """Report a rate scaled by hand that `auto_scale_lr` scales again.
+
+    Args:
+        file: Config file.
+        cfg: Values of the config.
+        factor: By which `auto_scale_lr` multiplies the rate on one device.
+    """
+    key = 'optim_wrapper.optimizer.lr'
+    before, rate = value_before(file, key, cfg), part(cfg, key[:-3]).get('lr')
+    if not (is_number(before) and is_number(rate) and before * factor > 0):
+        return []
+    by_hand = rate / before
+    if factor > 1 / 2 or not 2 / 3 < by_hand / factor < 3 / 2:
+        return []
+    return [
+        Finding(
+            'warning',
+            'auto_scale_lr',
+            f"lr={rate} is {by_hand:.3g} of the base's {before}, as the batch "
+            f'size is; enable=True scales it to {rate * factor:.2g}',
+            f'auto_scale_lr.enable=False, or {key}={before}',
+        )
+    ]
 
 
 def check_small_batch(file: str, cfg: Mapping) -> list[Finding]:

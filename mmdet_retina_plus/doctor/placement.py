@@ -1,4 +1,4 @@
-"""Find boxes that fit their images only if mirrored or exchanged.
+"""Find boxes that fit their images only if they are read otherwise.
 
 Such boxes are well-formed, so only pixels tell. A box around an object differs
 more from its surroundings than the same box shifted; anywhere else that is
@@ -56,7 +56,7 @@ SURE, GAIN, CLEAR = 5.0, 0.1, 0.6
 """Minimum distance from chance in standard errors, minimum advantage over
 the boxes as given, and minimum alignment."""
 Boxes = np.ndarray
-MIRRORED: dict[str, tuple[Callable[[Boxes, float, float], Boxes], str]] = {
+READINGS: dict[str, tuple[Callable[[Boxes, float, float], Boxes], str]] = {
     'bbox counts y from the bottom': (
         lambda b, w, h: np.stack([b[0], h - b[3], b[2], h - b[1]]),
         'write height - y - h of the image in place of y',
@@ -68,6 +68,14 @@ MIRRORED: dict[str, tuple[Callable[[Boxes, float, float], Boxes], str]] = {
     'images are turned by 180 degrees against their boxes': (
         lambda b, w, h: np.stack([w - b[2], h - b[3], w - b[0], h - b[1]]),
         'write [width - x - w, height - y - h, w, h] of the image',
+    ),
+    'bbox is [center x, center y, width, height]': (
+        lambda b, w, h: b - np.tile((b[2:] - b[:2]) / 2, (2, 1)),
+        'write "bbox": [x - width / 2, y - height / 2, width, height]',
+    ),
+    'boxes were drawn on images of half the size': (
+        lambda b, w, h: 2 * b,
+        'multiply the four values of "bbox" by 2, and "area" by 4',
     ),
     'bbox is [top, left, height, width]': (
         lambda b, w, h: np.stack([b[1], b[0], b[3], b[2]]),
@@ -259,8 +267,8 @@ class Placement:
         given, table = self.boxes(at, sides), tables(image)
         boxes = {'': given}
         for name in names:
-            if name in MIRRORED:
-                boxes[name] = MIRRORED[name][0](given.T, *sides).T
+            if name in READINGS:
+                boxes[name] = READINGS[name][0](given.T, *sides).T
             elif name in self.orders:
                 boxes[name] = self.boxes(self.orders[name][at], sides)
         return {name: alignment(table, x) for name, x in boxes.items()}
@@ -280,7 +288,7 @@ class Placement:
         known = np.array(given)[~np.isnan(given)]
         if len(known) < FIRST / 4 or known.mean() >= ALIGNED:
             return {}
-        names = [*MIRRORED, *self.orders]
+        names = [*READINGS, *self.orders]
         rows = [self.read(at, x, names) for at, x in images.items()]
         names = [x for x in names if gains_of(rows, x).mean() >= GAIN / 2]
         for at in places[FIRST:] if names else ():
@@ -351,7 +359,7 @@ def check_placement(
         name = best_reading(Placement(split, load).readings(chosen))
     if not name:
         return []
-    fix = MIRRORED[name][1] if name in MIRRORED else ORDER
+    fix = READINGS[name][1] if name in READINGS else ORDER
     return split.warn(
         f'{name}, by the pixels: then boxes differ from what is around them, '
         'as given they do not',

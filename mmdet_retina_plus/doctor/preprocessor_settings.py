@@ -68,9 +68,13 @@ def check_normalization(cfg: Mapping) -> list[Finding]:
         if red_first != bool(swaps) and not loads_rgb(cfg):
             named = 'red, green, blue' if red_first else 'blue, green, red'
             given = 'red, green, blue' if swaps else 'blue, green, red'
+            back = f'{KEY}.mean={list(order)[::-1]}'
+            if np.ptp(std) and alike(std, STD if red_first else STD[::-1]):
+                back += f' and {KEY}.std={list(std)[::-1]}'
             return warn(
                 f'mean is that of {named}, but the network gets {given}',
-                f'{KEY}.bgr_to_rgb={red_first}',
+                f'{back} for weights of {given}, or {KEY}.bgr_to_rgb='
+                f'{red_first} for those of {named}',
             )
     return check_expected(cfg, bool(swaps), std)
 

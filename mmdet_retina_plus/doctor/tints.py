@@ -76,6 +76,8 @@ def check_classes(split: Split, training: Sequence[Split]) -> list[Finding]:
     if len({x > 0 for x in scored.values()}) < 2:  # Most sets of photographs.
         return []
     for one in training:
+        if names_of(one) != names_of(split):  # Labels of another class each.
+            continue
         trained = tints_of_classes(one)
         common = sorted(scored.keys() & trained.keys())
         signs = {trained[x] > 0 for x in common}
@@ -90,6 +92,12 @@ def check_classes(split: Split, training: Sequence[Split]) -> list[Finding]:
             FIX,
         )
     return []
+
+
+def names_of(split: Split) -> list[str]:
+    """Classes in the order of the file, which numbers the labels."""
+    names = [x['name'] for x in split.coco['categories']]
+    return [x for x in names if x in split.classes]
 
 
 def tints_of_classes(split: Split) -> dict[str, float]:

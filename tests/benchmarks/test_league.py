@@ -23,12 +23,19 @@ def test_the_pages_tables_are_those_of_the_data():
 
 
 @pytest.mark.parametrize(
-    ('mean', 'spread', 'text'),
-    [(41.9, 1.0, 'none'), (42.0, 1.0, '+2.0'), (37.5, 1.0, '-2.5')],
+    ('gap', 'seeds', 'text'),
+    [
+        (1.9, (3, 3), 'none'),
+        (2.0, (3, 3), '+2.0'),
+        (-2.5, (3, 2), '-2.5'),
+        (2.8, (1, 1), 'none'),
+        (-2.9, (1, 1), '-2.9'),
+        (2.4, (1, 3), '+2.4'),
+    ],
 )
-def test_a_difference_below_twice_the_spread_is_none(mean, spread, text):
-    assert difference(mean, 40.0, spread) == text
-    assert difference(mean, 40.0, math.nan) == 'unknown'
+def test_a_difference_below_twice_the_spread_is_none(gap, seeds, text):
+    assert difference(gap, 1.0, seeds) == text
+    assert difference(gap, math.nan, seeds) == 'unknown'
 
 
 def test_the_spread_is_pooled_over_strategies_with_several_seeds():

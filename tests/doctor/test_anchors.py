@@ -65,7 +65,7 @@ def test_validation_unlike_training():
     augment = {'random_size_range': (64, 96)}
     cfg = {'model': {'data_preprocessor': {'batch_augments': [augment]}}}
     (finding,) = check_batch_scales(cfg, samples)
-    assert 'random_size_range=(128, 256)' in finding.fix
+    assert 'random_size_range=(192, 320)' in finding.fix
     augment['random_size_range'] = (480, 800)
     assert len(check_batch_scales(cfg, samples)) == 1
     for fine in ((192, 320), (128, 480), (256, 800)):

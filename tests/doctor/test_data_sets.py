@@ -242,3 +242,18 @@ def test_of_several_branches_the_labelled_one_counts():
     assert labelled_branch(sample)['inputs'] == 1
     plain = {'inputs': torch.zeros(3, 4, 4), 'data_samples': boxed}
     assert labelled_branch(plain) is plain
+
+
+def test_fixes_name_a_data_set_within_its_wrappers(case):
+    case.add(
+        "train_dataloader['dataset'] = dict(type='RepeatDataset', times=2, "
+        "dataset=dict(type='ConcatDataset', datasets=[dict("
+        "train_dataloader['dataset'], indices=3)]))"
+    )
+    (finding,) = (x for x in case.problems() if 'indices' in x.message)
+    key = 'train_dataloader.dataset.dataset.datasets.0.indices=None'
+    assert finding.fix.startswith(key)
+    assert not any(
+        'indices' in x.message
+        for x in case.problems(finding.fix.split(',')[0])
+    )

@@ -870,7 +870,8 @@ IMAGES = {
     'blue first': (
         'mean=[103.53, 116.28, 123.675], bgr_to_rgb=True',
         'is that of blue, green, red',
-        'bgr_to_rgb=False',
+        'mean=[123.675, 116.28, 103.53] for weights of red, green, blue, or '
+        'model.data_preprocessor.bgr_to_rgb=False',
     ),
     'both orders': (
         'bgr_to_rgb=True, rgb_to_bgr=True',

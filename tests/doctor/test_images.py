@@ -268,6 +268,9 @@ def test_classes_with_red_and_blue_exchanged(tmp_path, colours, told):
     ]
     found = check_tints(splits, {})
     assert [x.subject for x in found] == ['val data'] * told
+    # Files that number the classes otherwise exchange the classes.
+    coco = splits[1].coco | {'categories': splits[1].coco['categories'][::-1]}
+    assert check_tints([splits[0], replace(splits[1], coco=coco)], {}) == []
 
 
 def test_all_pictures_of_one_fixed_camera_look_alike(tmp_path):

@@ -224,6 +224,21 @@ def test_scaling_by_one(inherit):
     assert check_small_batch(*inherit(f'{scaling}\n{own}')) == []
 
 
+@pytest.mark.parametrize(
+    ('lr', 'told'), [(0.00125, 1), (0.01, 0), (0.005, 0), (0.0001, 0)]
+)
+def test_a_rate_that_was_scaled_by_hand_is_not_scaled_again(inherit, lr, told):
+    found = check_learning_rate(
+        *inherit(
+            'auto_scale_lr = dict(enable=True)',
+            f'optim_wrapper = dict(optimizer=dict(lr={lr}))',
+        )
+    )
+    assert [x.fix for x in found] == told * [
+        'auto_scale_lr.enable=False, or optim_wrapper.optimizer.lr=0.01'
+    ]
+
+
 HOOKS = "custom_hooks = [dict(type='EMAHook'), dict(type='SyncNormHook')]"
 CLIPPED = 'optim_wrapper = dict(clip_grad=dict(max_norm=0.1))'
 MINE = "dict(type='NumClassCheckHook')"

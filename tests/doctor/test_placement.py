@@ -57,6 +57,8 @@ WRONG = {
     'y from the bottom': lambda x, y, w, h: [x, SIDE - y - h, w, h],
     'x from the right': lambda x, y, w, h: [SIDE - x - w, y, w, h],
     'by 180 degrees': lambda x, y, w, h: [SIDE - x - w, SIDE - y - h, w, h],
+    '[center x, center y, ': lambda x, y, w, h: [x + w / 2, y + h / 2, w, h],
+    'of half the size': lambda *box: [value / 2 for value in box],
     '[top, left, height, width]': lambda x, y, w, h: [y, x, h, w],
     '[left, top, height, width]': lambda x, y, w, h: [x, y, h, w],
 }

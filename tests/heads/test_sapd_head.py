@@ -386,16 +386,19 @@ def test_it_predicts_the_box_of_a_point():
     assert [0, 0, 28, 36] in result.bboxes.tolist()
 
 
-def test_two_processes_have_the_gradient_of_one_with_both_images(tmp_path):
-    gradients = in_two_processes(tmp_path, gradient_of_an_image)
-    expected = gradient_of_images(samples(SMALL_BOXES, HEAD_OBJECTS[:1]))
+@pytest.mark.parametrize('number', [1, 0], ids=['objects', 'an empty image'])
+def test_two_processes_have_the_gradient_of_one_with_both_images(
+    tmp_path, number
+):
+    gradients = in_two_processes(tmp_path, gradient_of_an_image, number)
+    expected = gradient_of_images(samples(SMALL_BOXES, HEAD_OBJECTS[:number]))
     for name, value in expected.items():
         mean = (gradients[0][name] + gradients[1][name]) / 2
         assert_close(mean, value, rtol=1e-4, atol=1e-6, msg=name)
 
 
-def gradient_of_an_image(rank: int) -> dict[str, torch.Tensor]:
-    objects = (SMALL_BOXES, HEAD_OBJECTS[:1])[rank]
+def gradient_of_an_image(rank: int, number: int) -> dict[str, torch.Tensor]:
+    objects = (SMALL_BOXES, HEAD_OBJECTS[:number])[rank]
     return gradient_of_images(samples(objects), first=rank)
 
 
