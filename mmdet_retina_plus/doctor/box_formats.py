@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from mmdet_retina_plus.common.text import quantity
+from mmdet_retina_plus.common.text import quantity, some
 
 from .box_extent import check_extent
 from .findings import Finding
@@ -22,6 +22,10 @@ MOST = 2000
 """Number of objects whose masks are compared."""
 SAME = 0.85
 """IoU of a box and the bounds of its mask from which they match."""
+APART = 0.5
+"""IoU of a box and the bounds of its mask below which they disagree."""
+FEW_MIXED = 8
+"""Minimum number of such boxes of one other format."""
 MAJORITY = 0.8
 """Fraction of the objects that another format must fit."""
 BY_MASKS = ', by the masks of the objects'
@@ -107,8 +111,8 @@ def boxes_and_bounds(split: Split) -> tuple[np.ndarray, ...]:
 
     Returns:
         The four numbers of `bbox` and the bounds of masks, both (N, 4),
-        sizes of the images, (N, 2), areas, (N,), and whether each mask is
-        run lengths, (N,).
+        sizes of the images, (N, 2), areas, (N,), whether each mask is run
+        lengths, (N,), and ids of the annotations, (N,).
     """
     from .segmentations import bounds_of_mask, has_pixels, is_readable
 
@@ -138,7 +142,34 @@ def boxes_and_bounds(split: Split) -> tuple[np.ndarray, ...]:
         split.sizes[chosen],
         split.areas[chosen],
         np.array(runs, bool),
+        split.ids[chosen],
     )
+
+
+def format_of_some(
+    boxes: np.ndarray, bounds: np.ndarray, number: int, ids: np.ndarray
+) -> tuple[str, str]:
+    """Message and fix if boxes that contradict their masks fit one format.
+
+    Transposed masks would fit the same as transposed boxes.
+
+    Args:
+        boxes: The four numbers of such boxes, (N, 4).
+        bounds: Bounds of their masks, (N, 4).
+        number: Number of all boxes with masks.
+        ids: Ids of these annotations, (N,).
+    """
+    if len(boxes) < max(FEW_MIXED, FEW * number):
+        return '', ''
+    for name, (read, right) in FORMATS.items():
+        ious = iou_of_pairs(read(*boxes.T), bounds)
+        if name != ROWS_FIRST and (ious > SAME).mean() > MAJORITY:
+            what = f'bbox of {len(boxes)} of {quantity(number, "object")}'
+            return (
+                f'{what} is {name}{BY_MASKS}: ids {some(ids.tolist())}',
+                f'write "bbox": {right} there',
+            )
+    return '', ''
 
 
 def other_format(split: Split) -> tuple[str, str]:
@@ -147,15 +178,17 @@ def other_format(split: Split) -> tuple[str, str]:
     If boxes and masks are transposes of each other and both stay inside the
     image, as in square images, either may be wrong.
     """
-    boxes, bounds, sizes, areas, runs = boxes_and_bounds(split)
+    boxes, bounds, sizes, areas, runs, ids = boxes_and_bounds(split)
     if not len(boxes):
         return '', ''
     left, top, width, height = boxes.T
     as_said = edges(left, top, left + width, top + height)
+    own = iou_of_pairs(as_said, bounds)
+    if (own > SAME).mean() > 1 - MAJORITY:
+        off = own < APART
+        return format_of_some(boxes[off], bounds[off], len(own), ids[off])
     if unlikely(bounds, sizes, areas) > unlikely(as_said, sizes, areas):
         return '', ''  # The masks are wrong, not the boxes.
-    if (iou_of_pairs(as_said, bounds) > SAME).mean() > 1 - MAJORITY:
-        return '', ''
     for name, (read, right) in FORMATS.items():
         ious = iou_of_pairs(read(left, top, width, height), bounds)
         if (ious > SAME).mean() <= MAJORITY:
