@@ -21,6 +21,8 @@ APART, SURE = 0.2, 4.0
 TIMES, CERTAIN = 3.0, 6.0
 """Minimum ratio of two averages, and difference of their logarithms in
 standard errors."""
+MOST_CROWDS = 1 / 2
+"""Fraction of crowds above which they seem to be single objects."""
 OBJECTS = 5
 """Objects per class from which a missing class is not chance."""
 EXPECTED = 30
@@ -110,13 +112,15 @@ def check_empty_images(pair: Pair) -> list[Finding]:
 
 
 def check_crowds(pair: Pair) -> list[Finding]:
-    """Report objects marked as crowds much more often than in training."""
+    """Report many objects marked as crowds, or many more than in training."""
     val, training = pair.val, pair.training
     scored = val.crowd[val.label_of != NOT_FOUND]
     trained = np.concatenate([
         x.crowd[x.label_of != NOT_FOUND] for x in training
     ])  # fmt: skip
-    if not differ(trained, scored) or scored.mean() < trained.mean():
+    more = differ(trained, scored) and scored.mean() > trained.mean()
+    many = len(scored) >= FEWEST and scored.mean() > MOST_CROWDS
+    if not (more or many):
         return []
     return val.warn(
         f'{scored.sum()} of its {quantity(len(scored), "object")} are marked '

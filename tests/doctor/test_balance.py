@@ -98,3 +98,7 @@ def test_single_objects_of_validation_that_are_crowds():
     for annotation in train.annotations[::4]:
         annotation['iscrowd'] = 1
     assert check_balance([split_again(train), split_again(val)]) == []
+    for annotation in (*val.annotations[::2], *train.annotations[::2]):
+        annotation['iscrowd'] = 1
+    (finding,) = check_balance([split_again(train), split_again(val)])
+    assert '27 of its 40 objects are marked "iscrowd"' in finding.message
