@@ -6,12 +6,10 @@ import numpy as np
 
 from mmdet_retina_plus.common.text import quantity, some
 
-from .box_extent import check_extent
+from .box_extent import FRACTIONS, check_extent
 from .findings import Finding
 from .split import Split
 
-FRACTIONS = 1.5
-"""Largest coordinate of boxes that count as fractions of the image."""
 FEW = 0.02
 MANY = 10
 WHOLE = 0.98
@@ -34,6 +32,8 @@ LEAST_AREA = 0.05
 """Fraction of a box's area that nearly every mask covers."""
 PERCENT, LARGE = 100.5, 200
 """Largest coordinate of percentages, and shortest side of such images."""
+EDGE = 1.01
+"""Largest edge of fractions, with rounding errors."""
 TINY = 0.01
 """Fraction of a box's area below which `area` cannot be right."""
 
@@ -236,13 +236,10 @@ def other_format(split: Split) -> tuple[str, str]:
 
 
 def check_box_format(split: Split) -> list[Finding]:
+    fractions = check_fractions(split)
+    if fractions:
+        return fractions
     whole = split.boxes[~np.isnan(split.boxes).any(axis=1)]
-    if len(whole) and 0 < whole.max() <= FRACTIONS:
-        return split.fail(
-            'all boxes lie within the first pixel: they are fractions of the '
-            'image',
-            'multiply bbox by width and height of the image',
-        )
     sides = split.image_sizes.min(axis=1) if len(split.images) else np.zeros(1)
     if len(whole) >= MANY and whole.max() <= PERCENT and sides.min() >= LARGE:
         return split.warn(
@@ -258,6 +255,44 @@ def check_box_format(split: Split) -> list[Finding]:
         return []
     return (
         check_whole_images(split) or check_extent(split) or check_areas(split)
+    )
+
+
+def check_fractions(split: Split) -> list[Finding]:
+    """Report boxes in fractions of the image, all or some."""
+    known = ~np.isnan(split.boxes).any(axis=1)
+    extent = split.boxes[:, 2:] - split.boxes[:, :2]
+    numbers = np.hstack([split.boxes[:, :2], extent])
+    inner = known & (numbers <= FRACTIONS).all(axis=1)
+    inner &= (extent > 0).all(axis=1)
+    if not inner[known].all():
+        # Whole numbers are stray clicks in the corner of an image.
+        inner &= (numbers % 1 > 0).any(axis=1)
+    if inner.sum() < max(1, FEW * known.sum()):
+        return []
+    begins, sides = split.boxes[inner, :2], extent[inner]
+    formula = '[x * width, y * height, w * width, h * height]'
+    what = 'fractions of the image'
+    if (begins + sides > EDGE).any():
+        if (sides > begins).all():
+            what = f'the corners [x1, y1, x2, y2] in {what}'
+            formula = (
+                '[x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * '
+                'height]'
+            )
+        elif (begins + sides / 2 <= EDGE).all():
+            what = f'centre, width and height in {what}'
+            formula = (
+                '[(x - w / 2) * width, (y - h / 2) * height, w * width, h * '
+                'height]'
+            )
+    boxes, ids = 'all boxes', ''
+    if not inner[known].all():
+        boxes = f'{inner.sum():,} of {quantity(int(known.sum()), "box")}'
+        ids = f': ids {some(split.ids[inner].tolist())}'
+    return split.fail(
+        f'{boxes} have numbers of up to 1: they are {what}{ids}',
+        f'"bbox": {formula}, by width and height of the image',
     )
 
 

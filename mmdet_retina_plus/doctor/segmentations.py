@@ -10,12 +10,12 @@ from mmdet_retina_plus.common.numbers import is_finite
 from mmdet_retina_plus.common.run_lengths import compressed, cut_off
 from mmdet_retina_plus.common.text import clause, quantity, some
 
+from .box_extent import FRACTIONS
 from .box_formats import (
     APART,
     BY_COLUMNS,
     COLUMNS_FIRST,
     FEW_MIXED,
-    FRACTIONS,
     MAJORITY,
     SAME,
     bounds_of,
