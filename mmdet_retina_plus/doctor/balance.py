@@ -260,9 +260,9 @@ def check_together(pair: Pair) -> list[Finding]:
     if any(list(x.classes) != classes for x in training):
         return []
     number = min(len(classes), MOST_CLASSES)
-    scored = images_with(val, number).astype(int)
+    scored = images_with(val, number).astype(np.float32)
     trained = np.concatenate([images_with(x, number) for x in training])
-    trained = trained.astype(int)
+    trained = trained.astype(np.float32)
     both, learnt = scored.T @ scored, trained.T @ trained
     # Numbers of images with the rarer class of each pair.
     rarer, there = (
@@ -277,7 +277,7 @@ def check_together(pair: Pair) -> list[Finding]:
     names = f'{classes[one]} and {classes[other]}'
     more = f', and {len(pairs) - 1} more pairs' if len(pairs) > 1 else ''
     return training[0].warn(
-        f'no image has both {names}{more}, though {both[one, other]} of '
+        f'no image has both {names}{more}, though {both[one, other]:.0f} of '
         f'{quantity(len(scored), "image")} of {val.name} have: if its parts '
         'label different classes, the others are learnt as background there',
         f'label {names} in all images of {training[0].path}, or train one '
