@@ -73,7 +73,8 @@ def missing_file(path: str) -> UnreadableError:
     if parent != Path(path).absolute().parent:
         name = Path(path).name
         places = [parent / name, *sorted(parent.glob(f'*/{name}'))]
-        found = next((x for x in places if x.is_file()), None)
+        # A name may be too long for a file.
+        found = next(filter(os.path.isfile, places), None)
         lost = os.path.dirname(path)
         message = f'there is no folder {lost}; {contents(parent)}'
         if found is None:

@@ -177,7 +177,9 @@ def format_errors(coco: object) -> str:
         counts = Counter(item['id'] for item in items)
         twice = [number for number, count in counts.items() if count > 1]
         if twice:
-            return f'ids in {key} are not unique: {some(twice)}'
+            long = all(isinstance(x, int) and x >= 2**53 for x in twice)
+            why = ', rounded to 64-bit floats beyond 2**53' if long else ''
+            return f'ids in {key} are not unique{why}: {some(twice)}'
     return ''
 
 

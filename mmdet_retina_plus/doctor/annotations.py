@@ -1,5 +1,6 @@
 """Problems of an annotation file, and what training keeps of it."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -15,7 +16,13 @@ from mmdet_retina_plus.common.numbers import is_number
 from mmdet_retina_plus.common.text import clause, quantity, some, verb
 
 from .box_extent import check_scraps
-from .box_formats import check_box_format
+from .box_formats import (
+    FEW_MIXED,
+    SAME,
+    bounds_of,
+    check_box_format,
+    iou_of_pairs,
+)
 from .categories import (
     check_classes,
     check_ignored_classes,
@@ -24,10 +31,15 @@ from .categories import (
 )
 from .findings import Finding, any_error, guarded
 from .repeated import check_duplicates
+from .segmentations import is_readable
 from .split import Split
 
+FEW_GROUPS = 3
+"""Minimum number of groups to report."""
 FEW = 0.02
 """Fraction of objects or images that may be lost without a warning."""
+FAR = 0.05
+"""Fraction of the image by which corners read as COCO leave it, at least."""
 MOST_EMPTY = 1 / 2
 """Fraction of images without objects above which they seem unlabelled."""
 NAMED = ('of an unknown image', 'without a bbox', BEYOND)
@@ -59,6 +71,24 @@ FIXES = {
 """Fixes by the reason why an object does not train."""
 
 
+def may_be_corners(split: Split, leave: np.ndarray) -> bool:
+    """Whether boxes that leave their images far would fit as corners.
+
+    Args:
+        split: Data set.
+        leave: Flags of these boxes.
+    """
+    edges, sizes = split.boxes[leave], split.sizes[leave]
+    begins, ends = edges[:, :2], edges[:, 2:] - edges[:, :2]
+    beyond = ((edges[:, 2:] - sizes) / sizes).max(axis=1)
+    return bool(
+        len(edges) >= FEW_MIXED
+        and (ends > begins).all()
+        and (ends <= sizes + 1).all()
+        and np.median(beyond) > FAR
+    )
+
+
 def check_boxes(split: Split) -> list[Finding]:
     findings = []
     broken = split.ids[np.isnan(split.boxes).any(axis=1)].tolist()
@@ -73,15 +103,21 @@ def check_boxes(split: Split) -> list[Finding]:
     thin = split.lost_by['without area or thinner than a pixel']
     lost = split.lost_by['outside of their image'] | thin
     lost |= split.lost_by[NEGATIVE]
-    out = split.ids[(low | far) & ~lost].tolist()
+    leave = (low | far) & ~lost
+    out = split.ids[leave].tolist()
     wrong = check_box_format(split)
     # `check_kept` reports boxes that lie completely outside, if many do.
     outside = split.lost_by['outside of their image'].mean() if out else 0
     named = any(x.message.startswith('bbox ') for x in wrong)
     if out and outside <= FEW and not any_error(wrong) and not named:
+        corners = (
+            '; as [x1, y1, x2, y2] all of these would lie in it'
+            if may_be_corners(split, leave)
+            else ''
+        )
         findings += split.warn(
             f'{clause(len(out), "box", "leave")} the image by more than a '
-            f'pixel: ids {some(out)}',
+            f'pixel{corners}: ids {some(out)}',
             'check that bbox is [left, top, width, height], not a centre or '
             'the right and bottom edges, and that width and height of the '
             'image are not exchanged',
@@ -93,6 +129,15 @@ ANGLE = 1.0
 """Angle in degrees from which a box counts as rotated."""
 
 
+def encloses_polygons(split: Split, at: int) -> bool:
+    """Whether an annotation has polygons whose bounds are its box."""
+    mask = split.annotations[at].get('segmentation')
+    if not (isinstance(mask, list) and mask and is_readable(mask)):
+        return False
+    bounds = np.array([bounds_of(mask)])
+    return bool(iou_of_pairs(split.boxes[[at]], bounds)[0] > SAME)
+
+
 def check_rotation(split: Split) -> list[Finding]:
     """Report rotations that CVAT and others store next to unrotated boxes."""
     turned = []
@@ -100,6 +145,7 @@ def check_rotation(split: Split) -> list[Finding]:
         angle = given.get('rotation') if isinstance(given, Mapping) else 0
         if is_number(angle) and ANGLE < angle % 90 < 90 - ANGLE:
             turned.append(at)
+    turned = [at for at in turned if not encloses_polygons(split, at)]
     if len(turned) <= FEW * len(split.ids):
         return []
     return split.warn(
@@ -108,6 +154,71 @@ def check_rotation(split: Split) -> list[Finding]:
         f'{some(split.ids[turned].tolist())}',
         'write the smallest upright box around each rotated one into bbox, '
         'or export polygons and take their bounds',
+    )
+
+
+GROUPS = ('isgroup', 'isgroupof', 'groupof', 'iscrowd', 'crowd')
+"""Flags of groups, without case and signs."""
+TRUE = (1, '1', 'true', 'yes')
+
+
+def check_groups(split: Split) -> list[Finding]:
+    """Report flags of groups of objects that mmdet does not read."""
+    attributes = [
+        x if isinstance(x, Mapping) else {} for x in split.column('attributes')
+    ]
+    flagged = np.zeros(len(split.ids), bool)
+    names = []
+    for things, where in (
+        (split.annotations, ''),
+        (attributes, 'attributes.'),
+    ):
+        for key in set().union(*things):
+            plain = re.sub(r'[\W_]', '', f'{key}').lower()
+            if plain not in GROUPS or where + f'{key}' == 'iscrowd':
+                continue
+            values = (x.get(key) for x in things)
+            flags = [
+                (x.lower() if isinstance(x, str) else x) in TRUE
+                if isinstance(x, str | int | float)
+                else False
+                for x in values
+            ]
+            if any(flags):
+                names.append(f'{where}{key}')
+                flagged |= flags
+    found = split.ids[flagged & split.usable].tolist()
+    if len(found) < FEW_GROUPS:
+        return []
+    return split.warn(
+        f'{clause(len(found), "annotation", "have")} {some(names)}, but not '
+        '"iscrowd": 1, the flag that mmdet reads: groups train, and count, as '
+        f'single objects: ids {some(found)}',
+        'write "iscrowd": 1 into these annotations',
+    )
+
+
+FEDERATED = ('neg_category_ids', 'not_exhaustive_category_ids')
+"""Keys of images in which only some categories are labelled."""
+
+
+def check_federated(split: Split) -> list[Finding]:
+    """Report images in which only some categories are labelled, as in LVIS."""
+    keys = [x for x in FEDERATED if any(y.get(x) for y in split.images)]
+    if not keys:
+        return []
+    effect = (
+        'CocoDataset learns them as background'
+        if split.trains
+        else 'CocoMetric counts boxes found there as false positives'
+    )
+    return split.warn(
+        f'its images have {" and ".join(keys)}, as LVIS does: objects of '
+        f'categories that are not listed for an image may lack labels, and '
+        f'{effect}',
+        f"{split.key}.type='LVISV1Dataset' and val_evaluator.type="
+        "'LVISMetric', or label all classes in all images and delete these "
+        'keys',
     )
 
 
@@ -308,6 +419,8 @@ CHECKS = (
     check_boxes,
     check_duplicates,
     check_rotation,
+    check_groups,
+    check_federated,
     check_scraps,
     check_scoring,
     check_subset,

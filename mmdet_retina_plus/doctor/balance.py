@@ -21,8 +21,16 @@ APART, SURE = 0.2, 4.0
 TIMES, CERTAIN = 3.0, 6.0
 """Minimum ratio of two averages, and difference of their logarithms in
 standard errors."""
+MOST_CROWDS = 1 / 2
+"""Fraction of crowds above which they seem to be single objects."""
 OBJECTS = 5
 """Objects per class from which a missing class is not chance."""
+TOGETHER, OFTEN, DUE = 10, 0.2, 15
+"""Validation images with two classes, also as a fraction of those with the
+rarer one, and training images that should have both, from which it is no
+chance that none has."""
+MOST_CLASSES = 500
+"""Maximum number of classes to compare in pairs."""
 EXPECTED = 30
 """Objects of a class from which its absence in validation is not chance."""
 
@@ -110,13 +118,15 @@ def check_empty_images(pair: Pair) -> list[Finding]:
 
 
 def check_crowds(pair: Pair) -> list[Finding]:
-    """Report objects marked as crowds much more often than in training."""
+    """Report many objects marked as crowds, or many more than in training."""
     val, training = pair.val, pair.training
     scored = val.crowd[val.label_of != NOT_FOUND]
     trained = np.concatenate([
         x.crowd[x.label_of != NOT_FOUND] for x in training
     ])  # fmt: skip
-    if not differ(trained, scored) or scored.mean() < trained.mean():
+    more = differ(trained, scored) and scored.mean() > trained.mean()
+    many = len(scored) >= FEWEST and scored.mean() > MOST_CROWDS
+    if not (more or many):
         return []
     return val.warn(
         f'{scored.sum()} of its {quantity(len(scored), "object")} are marked '
@@ -232,8 +242,52 @@ def check_classes(pair: Pair) -> list[Finding]:
     )
 
 
+def images_with(split: Split, number: int) -> np.ndarray:
+    """Flags (images, classes): whether an image has an object of a class."""
+    found = np.zeros((len(split.images), number), bool)
+    used = split.usable & (split.label_of < number)
+    found[split.image_of[used], split.label_of[used]] = True
+    return found
+
+
+def check_together(pair: Pair) -> list[Finding]:
+    """Report classes that share images in validation, never in training.
+
+    Merged sources that each label some of the classes have no image with both.
+    """
+    val, training = pair.val, pair.training
+    classes = list(val.classes)
+    if any(list(x.classes) != classes for x in training):
+        return []
+    number = min(len(classes), MOST_CLASSES)
+    scored = images_with(val, number).astype(np.float32)
+    trained = np.concatenate([images_with(x, number) for x in training])
+    trained = trained.astype(np.float32)
+    both, learnt = scored.T @ scored, trained.T @ trained
+    # Numbers of images with the rarer class of each pair.
+    rarer, there = (
+        np.minimum.outer(x.sum(0), x.sum(0)) for x in (scored, trained)
+    )
+    found = (learnt == 0) & (both >= TOGETHER) & (both >= OFTEN * rarer)
+    found &= both * there >= DUE * rarer
+    pairs = np.argwhere(np.triu(found, 1)).tolist()
+    if not pairs:
+        return []
+    one, other = pairs[0]
+    names = f'{classes[one]} and {classes[other]}'
+    more = f', and {len(pairs) - 1} more pairs' if len(pairs) > 1 else ''
+    return training[0].warn(
+        f'no image has both {names}{more}, though {both[one, other]:.0f} of '
+        f'{quantity(len(scored), "image")} of {val.name} have: if its parts '
+        'label different classes, the others are learnt as background there',
+        f'label {names} in all images of {training[0].path}, or train one '
+        'detector for each part',
+    )
+
+
 CHECKS = (
     check_classes,
+    check_together,
     check_crowds,
     check_empty_images,
     check_numbers,

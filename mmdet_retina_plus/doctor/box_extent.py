@@ -8,6 +8,8 @@ from .findings import Finding
 from .placement import ORDER, exchanges
 from .split import Split
 
+FRACTIONS = 1.5
+"""Largest number of boxes and masks that count as fractions of the image."""
 ENOUGH = 20
 """Minimum number of objects."""
 SEVERAL = 10
@@ -169,12 +171,14 @@ def check_scraps(split: Split) -> list[Finding]:
     """Report stray clicks, and strips that cutting into tiles left."""
     numbers, sizes = numbers_and_sizes(split)
     whole = (numbers[:, 2:] > 0).all(axis=1)
+    # Fractions of the image have their own finding.
+    whole &= (numbers > FRACTIONS).any(axis=1)
     numbers, sizes = numbers[whole], sizes[whole]
     if len(numbers) < ENOUGH:
         return []
     long = numbers[:, 2:].max(axis=1)
-    specks = long < SPECK
     begins, ends = numbers[:, :2], numbers[:, :2] + numbers[:, 2:]
+    specks = long < SPECK
     beside = (begins <= 1) | (ends >= sizes - 1)
     narrow = numbers[:, 2:] < np.minimum(SLIVER, long / THIN)[:, None]
     strips = (beside & narrow).any(axis=1)

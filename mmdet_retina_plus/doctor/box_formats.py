@@ -4,14 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from mmdet_retina_plus.common.text import quantity
+from mmdet_retina_plus.common.text import quantity, some
 
-from .box_extent import check_extent
+from .box_extent import FRACTIONS, check_extent
 from .findings import Finding
 from .split import Split
 
-FRACTIONS = 1.5
-"""Largest coordinate of boxes that count as fractions of the image."""
 FEW = 0.02
 MANY = 10
 WHOLE = 0.98
@@ -22,6 +20,10 @@ MOST = 2000
 """Number of objects whose masks are compared."""
 SAME = 0.85
 """IoU of a box and the bounds of its mask from which they match."""
+APART = 0.5
+"""IoU of a box and the bounds of its mask below which they disagree."""
+FEW_MIXED = 8
+"""Minimum number of such boxes of one other format."""
 MAJORITY = 0.8
 """Fraction of the objects that another format must fit."""
 BY_MASKS = ', by the masks of the objects'
@@ -30,6 +32,8 @@ LEAST_AREA = 0.05
 """Fraction of a box's area that nearly every mask covers."""
 PERCENT, LARGE = 100.5, 200
 """Largest coordinate of percentages, and shortest side of such images."""
+EDGE = 1.01
+"""Largest edge of fractions, with rounding errors."""
 TINY = 0.01
 """Fraction of a box's area below which `area` cannot be right."""
 
@@ -107,8 +111,8 @@ def boxes_and_bounds(split: Split) -> tuple[np.ndarray, ...]:
 
     Returns:
         The four numbers of `bbox` and the bounds of masks, both (N, 4),
-        sizes of the images, (N, 2), areas, (N,), and whether each mask is
-        run lengths, (N,).
+        sizes of the images, (N, 2), areas, (N,), whether each mask is run
+        lengths, (N,), and ids of the annotations, (N,).
     """
     from .segmentations import bounds_of_mask, has_pixels, is_readable
 
@@ -138,7 +142,34 @@ def boxes_and_bounds(split: Split) -> tuple[np.ndarray, ...]:
         split.sizes[chosen],
         split.areas[chosen],
         np.array(runs, bool),
+        split.ids[chosen],
     )
+
+
+def format_of_some(
+    boxes: np.ndarray, bounds: np.ndarray, number: int, ids: np.ndarray
+) -> tuple[str, str]:
+    """Message and fix if boxes that contradict their masks fit one format.
+
+    Transposed masks would fit the same as transposed boxes.
+
+    Args:
+        boxes: The four numbers of such boxes, (N, 4).
+        bounds: Bounds of their masks, (N, 4).
+        number: Number of all boxes with masks.
+        ids: Ids of these annotations, (N,).
+    """
+    if len(boxes) < max(FEW_MIXED, FEW * number):
+        return '', ''
+    for name, (read, right) in FORMATS.items():
+        ious = iou_of_pairs(read(*boxes.T), bounds)
+        if name != ROWS_FIRST and (ious > SAME).mean() > MAJORITY:
+            what = f'bbox of {len(boxes)} of {quantity(number, "object")}'
+            return (
+                f'{what} is {name}{BY_MASKS}: ids {some(ids.tolist())}',
+                f'write "bbox": {right} there',
+            )
+    return '', ''
 
 
 def other_format(split: Split) -> tuple[str, str]:
@@ -147,15 +178,17 @@ def other_format(split: Split) -> tuple[str, str]:
     If boxes and masks are transposes of each other and both stay inside the
     image, as in square images, either may be wrong.
     """
-    boxes, bounds, sizes, areas, runs = boxes_and_bounds(split)
+    boxes, bounds, sizes, areas, runs, ids = boxes_and_bounds(split)
     if not len(boxes):
         return '', ''
     left, top, width, height = boxes.T
     as_said = edges(left, top, left + width, top + height)
+    own = iou_of_pairs(as_said, bounds)
+    if (own > SAME).mean() > 1 - MAJORITY:
+        off = own < APART
+        return format_of_some(boxes[off], bounds[off], len(own), ids[off])
     if unlikely(bounds, sizes, areas) > unlikely(as_said, sizes, areas):
         return '', ''  # The masks are wrong, not the boxes.
-    if (iou_of_pairs(as_said, bounds) > SAME).mean() > 1 - MAJORITY:
-        return '', ''
     for name, (read, right) in FORMATS.items():
         ious = iou_of_pairs(read(left, top, width, height), bounds)
         if (ious > SAME).mean() <= MAJORITY:
@@ -203,13 +236,10 @@ def other_format(split: Split) -> tuple[str, str]:
 
 
 def check_box_format(split: Split) -> list[Finding]:
+    fractions = check_fractions(split)
+    if fractions:
+        return fractions
     whole = split.boxes[~np.isnan(split.boxes).any(axis=1)]
-    if len(whole) and 0 < whole.max() <= FRACTIONS:
-        return split.fail(
-            'all boxes lie within the first pixel: they are fractions of the '
-            'image',
-            'multiply bbox by width and height of the image',
-        )
     sides = split.image_sizes.min(axis=1) if len(split.images) else np.zeros(1)
     if len(whole) >= MANY and whole.max() <= PERCENT and sides.min() >= LARGE:
         return split.warn(
@@ -225,6 +255,44 @@ def check_box_format(split: Split) -> list[Finding]:
         return []
     return (
         check_whole_images(split) or check_extent(split) or check_areas(split)
+    )
+
+
+def check_fractions(split: Split) -> list[Finding]:
+    """Report boxes in fractions of the image, all or some."""
+    known = ~np.isnan(split.boxes).any(axis=1)
+    extent = split.boxes[:, 2:] - split.boxes[:, :2]
+    numbers = np.hstack([split.boxes[:, :2], extent])
+    inner = known & (numbers <= FRACTIONS).all(axis=1)
+    inner &= (extent > 0).all(axis=1)
+    if not inner[known].all():
+        # Whole numbers are stray clicks in the corner of an image.
+        inner &= (numbers % 1 > 0).any(axis=1)
+    if inner.sum() < max(1, FEW * known.sum()):
+        return []
+    begins, sides = split.boxes[inner, :2], extent[inner]
+    formula = '[x * width, y * height, w * width, h * height]'
+    what = 'fractions of the image'
+    if (begins + sides > EDGE).any():
+        if (sides > begins).all():
+            what = f'the corners [x1, y1, x2, y2] in {what}'
+            formula = (
+                '[x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * '
+                'height]'
+            )
+        elif (begins + sides / 2 <= EDGE).all():
+            what = f'centre, width and height in {what}'
+            formula = (
+                '[(x - w / 2) * width, (y - h / 2) * height, w * width, h * '
+                'height]'
+            )
+    boxes, ids = 'all boxes', ''
+    if not inner[known].all():
+        boxes = f'{inner.sum():,} of {quantity(int(known.sum()), "box")}'
+        ids = f': ids {some(split.ids[inner].tolist())}'
+    return split.fail(
+        f'{boxes} have numbers of up to 1: they are {what}{ids}',
+        f'"bbox": {formula}, by width and height of the image',
     )
 
 

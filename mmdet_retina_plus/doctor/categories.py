@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Container, Sequence
-from unicodedata import normalize
+from unicodedata import category, normalize
 
 import numpy as np
 
@@ -124,20 +124,40 @@ def check_classes(split: Split) -> list[Finding]:
 
 
 ENTRIES = {'image': 'images', 'category': 'categories'}
+ARTICLES = {'image': 'an', 'category': 'a'}
+EXACT = 2**53
+"""Largest integer up to which 64-bit floats hold all."""
+
+
+CYRILLIC = str.maketrans('авекмнорстухіјѕ', 'abekmhopctyxijs')
+"""Cyrillic letters that look like Latin ones, at least as capitals."""
 
 
 def folded(name: str) -> str:
-    """Normalise blanks, case and Unicode form of a name."""
-    return ' '.join(normalize('NFKC', name).split()).casefold()
+    """Reduce a name to what a reader sees, without case.
+
+    Normalises blanks and the Unicode form, drops invisible characters, and
+    replaces Cyrillic letters by the Latin ones that look like them.
+    """
+    if len(name) == 1:  # Characters of a text.
+        return name
+    visible = (x for x in normalize('NFKC', name) if category(x) != 'Cf')
+    return ' '.join(''.join(visible).split()).casefold().translate(CYRILLIC)
+
+
+def is_plain(name: str) -> bool:
+    """Whether a name shows what it is: composed, printable, no look-alikes."""
+    alike = name.casefold().translate(CYRILLIC) != name.casefold()
+    return name.isprintable() and normalize('NFC', name) == name and not alike
 
 
 def shown(name: str) -> str:
-    """Quote a name; escape letters that are not in their composed form."""
-    return repr(name) if normalize('NFC', name) == name else ascii(name)
+    """Quote a name; escape its letters if it is not plain."""
+    return repr(name) if is_plain(name) else ascii(name)
 
 
 def check_spelling(split: Split) -> list[Finding]:
-    """Report names that differ only in case or blanks."""
+    """Report names that look equal, but for case or blanks."""
     by_name: dict[str, list[str]] = {}
     for name in split.categories:
         by_name.setdefault(folded(name), []).append(name)
@@ -148,7 +168,8 @@ def check_spelling(split: Split) -> list[Finding]:
             ]
             return split.fail(
                 f'the categories {some(list(map(shown, names)))} (ids '
-                f'{some(ids)}) differ only in case or blanks',
+                f'{some(ids)}) differ only in case, blanks or letters that '
+                'look alike',
                 f'write one id for all of them into the annotations: '
                 f'{some(ids)}',
             )
@@ -175,6 +196,21 @@ def names_of(split: Split, key: str) -> dict[str, int]:
     if key == 'image':
         return {x['file_name']: x['id'] for x in split.images}
     return {x['name']: x['id'] for x in split.coco['categories']}
+
+
+def were_rounded(ids: Sequence, column: Sequence, lost: Sequence) -> bool:
+    """Whether references are ids that were rounded to 64-bit floats.
+
+    Args:
+        ids: Ids in the list.
+        column: Ids in the annotations.
+        lost: Positions of those that are not in the list.
+    """
+    long = {float(x) for x in ids if isinstance(x, int) and abs(x) > EXACT}
+    return bool(long) and all(
+        isinstance(column[at], int | float) and float(column[at]) in long
+        for at in lost
+    )
 
 
 def check_references(split: Split) -> list[Finding]:
@@ -208,6 +244,17 @@ def check_references(split: Split) -> list[Finding]:
                 'images' if key == 'image' else '',
             )
             continue
+        if were_rounded(ids, column, lost):
+            findings += split.fail(
+                f'{key}_id was rounded to a 64-bit float, as JavaScript and '
+                f'pandas do beyond 2**53: {len(lost)} of '
+                f'{quantity(len(column), "annotation")} refer to no {key}, '
+                'others may refer to a wrong one',
+                f'number the {ENTRIES[key]} from 1 before the export, or keep '
+                "ids as integers: in pandas dtype='Int64'",
+                'images' if key == 'image' else '',
+            )
+            continue
         texts = {str(x) for x in ids}
         numbers = split.ids[lost].tolist()
         if all(str(column[at]) in texts for at in lost):
@@ -235,7 +282,7 @@ def check_references(split: Split) -> list[Finding]:
             findings += split.fail(
                 f'{clause(len(lost), "annotation", "have")} an unknown '
                 f'{key}_id; mmdet drops them: ids {some(numbers)}',
-                f'write a {key}_id that is in the file (such as '
+                f'write {ARTICLES[key]} {key}_id that is in the file (such as '
                 f'{some(ids)}), or delete them',
             )
         else:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
-from unicodedata import normalize
 
 from mmdet_retina_plus.common.config_tree import (
     annotation_path,
@@ -22,6 +21,7 @@ from .categories import (
     check_classes,
     check_spelling,
     folded,
+    is_plain,
     tuple_of,
     unused_classes,
 )
@@ -298,14 +298,12 @@ def check_shifted_ids(splits: Sequence[Split]) -> list[Finding]:
 
 
 def in_json(name: str) -> str:
-    """Write a name as JSON; escape letters not in their composed form."""
-    plain = normalize('NFC', name) == name
-    return json.dumps(name, ensure_ascii=not plain)
+    """Write a name as JSON; escape its letters if it is not plain."""
+    return json.dumps(name, ensure_ascii=not is_plain(name))
 
 
 def spelt(name: str) -> str:
-    plain = normalize('NFC', name) == name
-    return name if plain else ascii(name)
+    return name if is_plain(name) else ascii(name)
 
 
 def renamings(names: Sequence[str], right: Sequence[str]) -> str:

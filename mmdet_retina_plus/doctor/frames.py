@@ -49,13 +49,24 @@ def neighbours(
     return pairs
 
 
-TILE = re.compile(r'(.*?)(\d+)(\D+)(\d+)(\D*)')
-"""Text around the last two numbers of a name, and these numbers."""
+TILES_BY_NAME = (
+    re.compile(r'(.*?)(\d+)(\D+)(\d+)(\D*)'),
+    re.compile(r'(.*?)(\d+)(\D+)(\d+)(\D+)\d+\D+\d+\D*'),
+)
+"""Text around the last two numbers of a name, and these numbers; the same of
+the two before them, which SAHI follows by the right and bottom edges."""
 TILES = 200
 """Maximum number of images whose overlapping tiles are looked for."""
 LEAST, EQUAL, BETTER = 16, 0.9, 0.5
 """Shortest side of an overlap in pixels, correlation of its pixels, and ratio
 of their differences to those of the same places of both files."""
+
+
+STRIP, SEEN, CONTRAST = 16, 0.9, 1.0
+"""Width in pixels of a strip at the side of a tile, correlation at which it is
+found in another tile, and its minimum standard deviation."""
+STEPS = 2
+"""Offsets of neighbours up to this are rows and columns, not pixels."""
 
 
 class Overlap(NamedTuple):
@@ -67,14 +78,17 @@ class Overlap(NamedTuple):
 
 
 def overlaps(
-    paths: Sequence[str], training: Sequence[str], looks: Mapping[str, Look]
+    paths: Sequence[str],
+    training: Sequence[str],
+    looks: Mapping[str, Look],
+    tile: re.Pattern = TILES_BY_NAME[0],
 ) -> list[Overlap]:
-    """Pair tiles that overlap if the last two numbers are their offsets."""
+    """Pair tiles that overlap if two numbers of their names are offsets."""
 
     def offsets(paths: Sequence[str]) -> dict[tuple, list]:
         found = defaultdict(list)
         for path in paths:
-            match = TILE.fullmatch(os.path.splitext(os.path.basename(path))[0])
+            match = tile.fullmatch(os.path.splitext(os.path.basename(path))[0])
             if match:
                 key = match[1], match[3], match[5]
                 found[key].append((path, int(match[2]), int(match[4])))
@@ -89,10 +103,11 @@ def overlaps(
         others, places = known.get(key, ([], np.zeros((0, 2))))
         for path, *own in group if others else ():
             shifts = places - own
-            far = np.abs(shifts).max(axis=1)
+            far = np.abs(shifts).sum(axis=1)
             far[far == 0] = np.inf
             at = int(far.argmin())
-            if far[at] <= min(looks[path].size) - LEAST:
+            most = min(looks[path].size) - LEAST
+            if far[at] < np.inf and np.abs(shifts[at]).max() <= most:
                 one, two = shifts[at].astype(int).tolist()
                 found.append(Overlap(path, others[at], (one, two)))
     return found
@@ -110,6 +125,8 @@ def overlap_is_equal(pair: Overlap) -> bool:
         return False
     if one.shape != other.shape:
         return False
+    if max(map(abs, pair.shift)) <= STEPS and share_a_strip(one, other):
+        return True
     apart = np.abs(one - other).mean()
     # Names give x or y first.
     for x, y in (pair.shift, pair.shift[::-1]):
@@ -124,6 +141,29 @@ def overlap_is_equal(pair: Overlap) -> bool:
         near = np.abs(parts[0] - parts[1]).mean() < BETTER * apart
         if near and not plain and np.corrcoef(*parts)[0, 1] > EQUAL:
             return True
+    return False
+
+
+def share_a_strip(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether a side of one grey image lies inside the other, moved."""
+    import cv2
+
+    for first, second in ((one, other), (one.T, other.T)):
+        for side in (slice(None, STRIP), slice(-STRIP, None)):
+            # Differences, as sky above and ground below are alike anywhere.
+            image, strip = (
+                np.ascontiguousarray(np.diff(x, axis=1), np.float32)
+                for x in (first, second)
+            )
+            strip = np.ascontiguousarray(strip[:, side])
+            if strip.shape[1] < STRIP or strip.std() < CONTRAST:
+                continue
+            scores = cv2.matchTemplate(image, strip, cv2.TM_CCOEFF_NORMED)[0]
+            # Images of a fixed camera agree without being moved.
+            same = 0 if side.start is None else len(scores) - 1
+            moved = np.abs(np.arange(len(scores)) - same) >= STRIP
+            if scores[moved].max(initial=0) > SEEN:
+                return True
     return False
 
 
@@ -142,20 +182,22 @@ def check_tiles(
         looks: Results for all of them, by path.
     """
     some = paths[:: len(paths) // TILES + 1]
-    pairs = overlaps(some, training, looks)
-    if len(pairs) < max(FEWEST, CHANCE * len(some)):
-        return []
-    chosen = pairs[:: len(pairs) // PAIRS + 1]
-    equal = [pair for pair in chosen if overlap_is_equal(pair)]
-    if len(equal) < MOST * len(chosen):
-        return []
-    one, other = map(os.path.basename, equal[0][:2])
-    return split.warn(
-        f'{len(pairs) / len(some):.0%} of its images are tiles that overlap '
-        f'tiles of training and have their pixels there, as {one} and '
-        f'{other} do, so AP is too high',
-        'put all tiles of a scene into the same annotation file',
-    )
+    for tile in TILES_BY_NAME:
+        pairs = overlaps(some, training, looks, tile)
+        if len(pairs) < max(FEWEST, CHANCE * len(some)):
+            continue
+        chosen = pairs[:: len(pairs) // PAIRS + 1]
+        equal = [pair for pair in chosen if overlap_is_equal(pair)]
+        if len(equal) < MOST * len(chosen):
+            continue
+        one, other = map(os.path.basename, equal[0][:2])
+        return split.warn(
+            f'{len(pairs) / len(some):.0%} of its images are tiles that '
+            'overlap tiles of training and have their pixels there, as '
+            f'{one} and {other} do, so AP is too high',
+            'put all tiles of a scene into the same annotation file',
+        )
+    return []
 
 
 def check_frames(

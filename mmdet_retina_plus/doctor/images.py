@@ -19,6 +19,8 @@ from .split import Split
 
 DARK = 128
 """Highest value after truncation below which visible detail is lost."""
+MOST_DARK = 0.2
+"""Fraction of nearly black images above which they are no chance."""
 LABELS = 32
 """8-bit images whose values all lie below this may be label maps."""
 SAMPLE = 200
@@ -288,17 +290,21 @@ def check_pages(split: Split, looks: Looks) -> list[Finding]:
         or step.get('imdecode_backend') == 'tifffile'
     ):
         return []
-    several = [
-        (image['file_name'], looks[path].pages)
+    several = {
+        image['file_name']: looks[path].pages
         for image, path in zip(split.images, split.paths, strict=True)
         if looks[path].pages > 1
-    ]
+    }
     if not several:
         return []
-    most = max(pages for _, pages in several)
+    entries = sum(x['file_name'] in several for x in split.images)
+    shared = (
+        f', and {entries} entries share them' if entries > len(several) else ''
+    )
     return split.warn(
-        f'{clause(len(several), "file", "have")} up to {most} pages, of which '
-        f'the loader reads the first: {some([x for x, _ in several])}',
+        f'{clause(len(several), "file", "have")} up to '
+        f'{max(several.values())} pages, of which the loader reads the '
+        f'first{shared}: {some([*several])}',
         'write each page into its own file, with its own entry in '
         '"images"; for slices of scans see docs/medical-images.md',
     )
@@ -316,15 +322,15 @@ def check_brightness(split: Split, looks: Looks) -> list[Finding]:
         return []
     read = [x for x in map(looks.__getitem__, split.paths) if x.shape]
     dark = [x for x in read if may_be_labels(x) and not x.flat]
-    if 2 * len(dark) <= len(read):
+    if len(dark) <= MOST_DARK * len(read):
         return []
     highest = max(x.highest for x in dark)
     return split.warn(
         f'{len(dark)} of {quantity(len(read), "decoded image")} '
         f'{verb(len(dark), "have")} values of 0 to {highest:.0f} of 255: '
-        'label maps, not photographs?',
+        'label maps, or 12 of 16 bits cut to 8?',
         f'{split.key}.data_prefix=dict(img=…), the folder of the photographs; '
-        'dark photographs: stretch their values to 0 to 255',
+        'else convert these files again with their highest value as 255',
     )
 
 
@@ -349,9 +355,10 @@ def check_flat(split: Split, looks: Looks) -> list[Finding]:
 
 def check_twice(split: Split, looks: Looks) -> list[Finding]:
     """Report files listed under several ids, each with part of the objects."""
-    del looks
     ids = defaultdict(list)
-    for image in split.images:
+    for image, path in zip(split.images, split.paths, strict=True):
+        if looks[path].pages > 1:  # `check_pages` reports them.
+            continue
         ids[os.path.normpath(image['file_name'])].append(image['id'])
     twice = {name: x for name, x in ids.items() if len(x) > 1}
     if not twice:
@@ -362,7 +369,8 @@ def check_twice(split: Split, looks: Looks) -> list[Finding]:
         f'{name} under {some(first)}: objects of one entry are background '
         'in the other',
         'keep one entry per file, and move the annotations of the others to '
-        'its id',
+        'its id; if they are files of one name in several folders, write the '
+        'folders into file_name',
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from mmdet_retina_plus.common.run_lengths import compressed
 from mmdet_retina_plus.common.text import clause, quantity, some
 
 from .box_formats import bounds_of
@@ -15,6 +16,9 @@ LOOKED_AT = 20_000
 """Maximum number of objects whose polygons are looked at."""
 ENOUGH = 20
 """Minimum number of objects to report rectangles."""
+MOST, BLOB = 0.5, 64
+"""Minimum fraction of rectangles to report, and area in pixels of a box from
+which a mask in pixels tells them from other shapes."""
 PIECES = 0.1
 """Minimum fraction of objects of distant parts to report."""
 CORNERS = 3
@@ -29,28 +33,41 @@ def polygon_area(polygon: Sequence[float]) -> float:
     return abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2
 
 
+def mask_area(mask: Any) -> float:
+    """Pixels of run lengths, area of a single polygon, otherwise 0."""
+    if isinstance(mask, list):
+        one = len(mask) == 1 and len(mask[0]) % 2 == 0
+        return polygon_area(mask[0]) if one else 0.0
+    from pycocotools.mask import area
+
+    try:
+        return float(area(compressed(mask, *mask['size'])))
+    except Exception:  # Another check reports invalid run lengths.
+        return 0.0
+
+
 def check_rectangles(
     split: Split, masks: Sequence, readable: Sequence[bool]
 ) -> list[Finding]:
-    """Report data sets whose polygons are all rectangles, their boxes."""
+    """Report data sets most of whose masks are rectangles, their boxes."""
+    extents = (split.boxes[:, 2:] - split.boxes[:, :2]).prod(axis=1)
     step = len(masks) // LOOKED_AT + 1
     places = [
         at
         for at in range(0, len(masks), step)
-        if readable[at] and split.usable[at]
+        if readable[at] and split.usable[at] and extents[at] >= BLOB
     ]
-    if len(places) < ENOUGH or not all(
-        isinstance(masks[at], list) and len(masks[at]) == 1 for at in places
-    ):
+    if len(places) < ENOUGH:
         return []
-    areas = [polygon_area(masks[at][0]) for at in places]
-    left, top, right, bottom = split.boxes[places].T
-    if not np.allclose(areas, (right - left) * (bottom - top), rtol=0.01):
+    areas = [mask_area(masks[at]) for at in places]
+    found = np.isclose(areas, extents[places], rtol=0.01)
+    if found.mean() < MOST:
         return []
     return split.warn(
-        f'the polygons of all {len(places)} objects are their boxes, so the '
-        'mask head learns rectangles',
-        'write the outlines of the objects, or train boxes only: '
+        f'the masks of {found.sum():,} of {quantity(len(places), "object")} '
+        'are their boxes, so the mask head learns rectangles',
+        'write the outlines of the objects, unless they are upright '
+        'rectangles, or train boxes only: '
         "model.roi_head=None, no with_mask=True, and metric='bbox'",
     )
 

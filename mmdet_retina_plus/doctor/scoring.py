@@ -189,6 +189,7 @@ def score_perfect(
     left_out = check_left_out(cfg, name, dataset, evaluator)
     if left_out:
         return {}, left_out
+    what, fix = dropped_objects(evaluator)
     try:
         with silence():
             refuse_cut_masks(evaluator, infos)
@@ -212,6 +213,8 @@ def score_perfect(
             scoring_failed(cfg, name, error)
         ]
     findings = check_scores(key, scores, infos)
+    if what:
+        findings = [dropped_instead(x, what, fix) for x in findings]
     # CocoMetric returns -1 if there is no AP at all.
     if findings and min(scores.values()) < 0:
         findings = explain_arguments(key, cfg[key]) or findings
@@ -241,6 +244,41 @@ def refuse_cut_masks(evaluator: Any, infos: Sequence[Mapping]) -> None:
             f'width, at which scoring hangs: ids '
             f'{some([x for x, _ in map(listed.__getitem__, cut)])}'
         )
+
+
+DROPPED = {
+    'marked "ignore", not "iscrowd"': (
+        lambda x: x.get('ignore') and not x.get('iscrowd'),
+        'write "iscrowd": 1 in place of "ignore": 1 for regions that are not '
+        'to count, and no "ignore" for objects',
+    ),
+    'of area 0': (
+        lambda x: not x.get('iscrowd') and x.get('area', 0) <= 0,
+        'write area as width * height of bbox, or the pixels of the mask',
+    ),
+}
+"""Objects that mmdet drops and pycocotools scores, and the fix."""
+
+
+def dropped_objects(evaluator: Any) -> tuple[str, str]:
+    """Objects that are scored though mmdet drops them, and the fix.
+
+    Scoring overwrites their flags, so look before it.
+    """
+    apis = [getattr(x, '_coco_api', None) for x in evaluator.metrics]
+    things = [y for x in apis for y in getattr(x, 'anns', {}).values()]
+    for name, (is_dropped, fix) in DROPPED.items():
+        number = sum(map(bool, map(is_dropped, things)))
+        if number:
+            return f'{quantity(number, "object")} {name}', fix
+    return '', ''
+
+
+def dropped_instead(finding: Finding, what: str, fix: str) -> Finding:
+    """Explain low scores by objects that the data set drops."""
+    scores = finding.message.partition(':')[0]
+    message = f'{scores}: it counts {what}, which mmdet drops'
+    return replace(finding, message=message, fix=fix)
 
 
 def loaded_late(name: str) -> str:

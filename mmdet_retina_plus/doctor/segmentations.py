@@ -10,9 +10,12 @@ from mmdet_retina_plus.common.numbers import is_finite
 from mmdet_retina_plus.common.run_lengths import compressed, cut_off
 from mmdet_retina_plus.common.text import clause, quantity, some
 
+from .box_extent import FRACTIONS
 from .box_formats import (
+    APART,
+    BY_COLUMNS,
     COLUMNS_FIRST,
-    FRACTIONS,
+    FEW_MIXED,
     MAJORITY,
     SAME,
     bounds_of,
@@ -30,8 +33,6 @@ from .mask_shapes import (
 )
 from .split import Split
 
-APART = 0.5
-"""IoU of a box and the bounds of its polygons below which they disagree."""
 FAR = 0.3
 """The same, below which the set is wrong: even boxes that include hidden
 parts overlap the masks of the visible parts by more."""
@@ -96,6 +97,16 @@ def are_pairs(mask: object) -> bool:
     )
 
 
+def is_contour(mask: object) -> bool:
+    """Whether a mask is one list of points, each [x, y]."""
+    return (
+        isinstance(mask, list)
+        and len(mask) >= CORNERS
+        and all(isinstance(x, list) and len(x) == 2 for x in mask)
+        and is_readable(mask)
+    )
+
+
 def check_segmentations(split: Split) -> list[Finding]:
     """Report masks at which loading or scoring stops, or that are wrong."""
     scored = 'segm' in split.metrics
@@ -134,6 +145,17 @@ def check_segmentations(split: Split) -> list[Finding]:
             'write [[x1, y1, x2, y2, …], …] or '
             '{"size": [height, width], "counts": …}',
         )
+    contours = [at for at, mask in enumerate(masks) if is_contour(mask)]
+    if contours:
+        findings += split.fail(
+            f'{clause(len(contours), "annotation", "have")} a list of '
+            '[x, y] points, not polygons: mmdet ignores these objects, and '
+            f'scoring segm stops: ids {some(ids[contours].tolist())}',
+            'write [[x1, y1, x2, y2, …], …]: [[c for point in segmentation '
+            'for c in point]]',
+        )
+        for at in contours:
+            readable[at] = False
     whole = [mask if readable[at] else None for at, mask in enumerate(masks)]
     cut = cut_off(whole)
     if cut:
@@ -315,6 +337,16 @@ def check_places(
                 'polygons are rows first, y1, x1, y2, x2, …, by their boxes',
                 COLUMNS_FIRST,
             )
+    part = own < APART
+    turned = iou_of_pairs(boxes[part], bounds[part][:, [1, 0, 3, 2]]) > SAME
+    if len(apart) >= FEW_MIXED and turned.mean() > MAJORITY:
+        what = 'masks' if isinstance(masks[apart[0]], Mapping) else 'polygons'
+        return split.fail(
+            f'{what} of {len(apart)} of {quantity(len(places), "object")} are '
+            f'rows first, by their boxes: ids '
+            f'{some(split.ids[apart].tolist())}',
+            BY_COLUMNS if what == 'masks' else COLUMNS_FIRST,
+        )
     if bounds.max() <= FRACTIONS:
         return split.fail(
             'polygons are fractions of the image, their boxes are in pixels',

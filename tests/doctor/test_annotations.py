@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 
 from mmdet_retina_plus.doctor import images
-from mmdet_retina_plus.doctor.annotations import check_annotations
+from mmdet_retina_plus.doctor.annotations import (
+    check_annotations,
+    check_groups,
+    check_rotation,
+)
 from mmdet_retina_plus.doctor.split import Split
 
 COCO = {
@@ -195,3 +199,53 @@ def test_what_only_scoring_reads(split, case):
         finding = only_problem(replace(split, name=name))
         assert finding.level == level
         assert fix in finding.fix
+
+
+FLAGS = {
+    'CVAT': {'attributes': {'is_group': True}},
+    'text': {'attributes': {'IsGroupOf': 'True'}},
+    'Open Images': {'isgroupof': 1},
+    'attribute': {'attributes': {'iscrowd': 1}},
+}
+
+
+@pytest.mark.parametrize('name', FLAGS)
+def test_groups_that_are_no_crowds(split, name):
+    for annotation in split.coco['annotations']:
+        annotation.update(FLAGS[name])
+    finding = only_problem(split)
+    assert finding.level == 'warning'
+    assert '"iscrowd": 1' in finding.fix
+    for annotation in split.coco['annotations'][1:]:
+        annotation['iscrowd'] = 1
+    assert check_groups(replace(split)) == []
+
+
+def test_flags_that_are_false_and_other_attributes_are_no_groups(split):
+    attributes = {'is_group': False, 'group_id': 1, 'crowded': 1, 'score': []}
+    for annotation in split.coco['annotations']:
+        annotation.update(attributes=attributes, isgroupof='0')
+    assert not problems(split)
+
+
+def test_images_in_which_only_some_categories_are_labelled(split):
+    for image in split.coco['images']:
+        image.update(neg_category_ids=[], not_exhaustive_category_ids=[])
+    assert not problems(split)
+    split.coco['images'][0]['neg_category_ids'] = [2]
+    finding = only_problem(split)
+    assert 'learns them as background' in finding.message
+    assert "type='LVISV1Dataset'" in finding.fix
+
+
+def test_a_box_around_rotated_corners_is_right(split):
+    for annotation in split.coco['annotations']:
+        x, y, w, h = annotation['bbox']
+        diamond = [x, y + h / 2, x + w / 2, y, x + w, y + h / 2, x, y + h]
+        annotation.update(
+            attributes={'rotation': 45.0}, segmentation=[diamond]
+        )
+    assert check_rotation(split) == []
+    split.coco['annotations'][0]['segmentation'] = []
+    (finding,) = check_rotation(split)
+    assert finding.message.startswith('1 annotation has a rotation')

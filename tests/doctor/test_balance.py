@@ -4,7 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from mmdet_retina_plus.doctor.balance import check_balance
+from mmdet_retina_plus.doctor.balance import (
+    Pair,
+    check_balance,
+    check_together,
+)
 from tests.helpers.labelled_sets import labelled
 
 RESIZE = {'type': 'Resize', 'scale': (200, 200), 'keep_ratio': True}
@@ -98,3 +102,37 @@ def test_single_objects_of_validation_that_are_crowds():
     for annotation in train.annotations[::4]:
         annotation['iscrowd'] = 1
     assert check_balance([split_again(train), split_again(val)]) == []
+    for annotation in (*val.annotations[::2], *train.annotations[::2]):
+        annotation['iscrowd'] = 1
+    (finding,) = check_balance([split_again(train), split_again(val)])
+    assert '27 of its 40 objects are marked "iscrowd"' in finding.message
+
+
+def mixed(name, labels, **fields):
+    box = (9, 9, 20, 20)
+    return labelled(name, labels, box, 200, pipeline=[RESIZE], **fields)
+
+
+@pytest.mark.parametrize(
+    ('train', 'val', 'told'),
+    [
+        ([[0], [1]], [[0, 1]], True),
+        ([[0], [1]], [[0, 1], [0], [1]], True),
+        ([[0], [1], [0, 1]], [[0, 1]], False),
+        # Crops of single objects.
+        ([[0], [1]], [[0], [1]], False),
+    ],
+)
+def test_parts_of_one_file_that_label_different_classes(train, val, told):
+    train = mixed('train', train * 30, path='train.json')
+    (*found,) = check_together(Pair(mixed('val', val * 10), [train]))
+    assert [x.subject for x in found] == ['train data'] * told
+    assert all('both cat and dog' in x.message for x in found)
+
+
+def test_few_images_that_might_have_two_classes_are_chance():
+    few = mixed('train', [[0]] * 80 + [[1]] * 12)
+    val = mixed('val', [[0, 1]] * 10)
+    assert check_together(Pair(val, [few])) == []
+    train = mixed('train', [[0], [1]] * 30)
+    assert check_together(Pair(mixed('val', [[0, 1]] * 9), [train])) == []

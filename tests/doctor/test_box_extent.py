@@ -162,3 +162,50 @@ def test_images_in_another_order_than_their_boxes():
     (finding,) = check_extent(Split('train', coco, Path(), ('cat',)))
     assert 'files are in the order of texts' in finding.message
     assert '"file_name"' in finding.fix
+
+
+def fraction_corners(boxes):
+    return corners(boxes) / SIDE
+
+
+def fraction_centres(boxes):
+    return centres(boxes) / SIDE
+
+
+FRACTIONS = {
+    'plain': (lambda boxes: boxes / SIDE, '"bbox": [x * width'),
+    'corners': (fraction_corners, '(x2 - x1) * width'),
+    'centres': (fraction_centres, '(x - w / 2) * width'),
+}
+
+
+@pytest.mark.parametrize('part', [1, 3])
+@pytest.mark.parametrize('name', FRACTIONS)
+def test_fractions_of_the_image_in_all_boxes_or_some(name, part):
+    change, formula = FRACTIONS[name]
+    boxes = boxes_of(largest=120)
+    boxes[::part] = change(boxes[::part])
+    split = split_of(boxes)
+    (finding,) = check_boxes(split)
+    assert finding.level == 'error'
+    assert finding.message.startswith('40 of 120' if part > 1 else 'all')
+    assert formula in finding.fix
+    assert not check_scraps(split)
+
+
+def test_clicks_in_the_corner_are_no_fractions():
+    boxes = boxes_of()
+    boxes[:2] = [[0, 0, 1, 1], [0, 0, 0, 0]]
+    assert not any('fractions' in x.message for x in findings(boxes))
+
+
+def test_some_corners_without_masks():
+    boxes = boxes_of()
+    boxes[::4] = corners(boxes[::4])
+    (finding,) = check_boxes(split_of(boxes))
+    assert 'as [x1, y1, x2, y2] all of these would lie' in finding.message
+    # Boxes that leave their images by little.
+    beyond = boxes_of()
+    beyond[::8, 0] = SIDE - beyond[::8, 2] + 4
+    (finding,) = check_boxes(split_of(beyond))
+    assert 'x1' not in finding.message

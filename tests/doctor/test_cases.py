@@ -641,7 +641,7 @@ def test_boxes_in_fractions_of_the_image(case):
     case.change('train', fractions)
     finding = of_level(case.problems())[0]
     assert 'fractions of the image' in finding.message
-    assert 'multiply bbox' in finding.fix
+    assert 'h * height' in finding.fix
 
 
 def test_the_order_of_classes(case):

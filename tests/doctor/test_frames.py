@@ -52,7 +52,10 @@ def tiles(tmp_path):
             image = cv2.resize(small, (256, 256))
             for y in range(0, 193, step):
                 for x in range(0, 193, step):
-                    files.append(str(tmp_path / name.format(scene, x, y)))
+                    ends = x + 64, y + 64, x // step, y // step
+                    files.append(
+                        str(tmp_path / name.format(scene, x, y, *ends))
+                    )
                     part = image[y : y + 64, x : x + 64]
                     cv2.imwrite(files[-1], part)
         return found
@@ -67,7 +70,16 @@ def tiles_told(train, val):
 
 
 @pytest.mark.parametrize(
-    'name', ['{}_x{}_y{}.png', '{0}_{2}_{1}.png', '{}__1__{}___{}.jpg']
+    'name',
+    [
+        '{}_x{}_y{}.png',
+        '{0}_{2}_{1}.png',
+        '{}__1__{}___{}.jpg',
+        '{0}_{1}_{2}_{3}_{4}.png',
+        '{0}_{1}_{2}_64_64.png',
+        '{0}_r{6}_c{5}.png',
+        'p{0}_{5}_{6}.jpg',
+    ],
 )
 def test_overlapping_tiles_of_a_scene_are_not_split(tiles, name):
     files = tiles(32, name)
@@ -77,8 +89,21 @@ def test_overlapping_tiles_of_a_scene_are_not_split(tiles, name):
 
 
 def test_tiles_side_by_side_or_numbered_have_no_common_pixels(tiles):
-    files = tiles(64)[0]
-    assert tiles_told(files[::2], files[1::2]) == []
+    for name in ('{}_x{}_y{}.png', '{0}_r{6}_c{5}.png'):
+        files = tiles(64, name)[0]
+        assert tiles_told(files[::2], files[1::2]) == []
     # Numbers that are no offsets.
     files = [x for both in tiles(64, '{}_{}{}_7.png').values() for x in both]
+    assert tiles_told(files[::2], files[1::2]) == []
+
+
+def test_pictures_numbered_twice_are_no_tiles(tmp_path):
+    """As frames of Cityscapes: sky above, ground below, other things."""
+    draw = np.random.default_rng(0)
+    ground = np.linspace(230, 20, 64)[:, None, None] * np.ones((1, 64, 3))
+    files = []
+    for at in range(24):
+        files.append(str(tmp_path / f'city_{at // 6:06}_{at:06}.png'))
+        noise = cv2.resize(draw.normal(0, 12, (16, 16, 3)), (64, 64))
+        cv2.imwrite(files[-1], (ground + noise).clip(0, 255).astype('B'))
     assert tiles_told(files[::2], files[1::2]) == []

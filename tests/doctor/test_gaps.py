@@ -18,7 +18,11 @@ from mmdet_retina_plus.doctor import (
     run_parts,
 )
 from mmdet_retina_plus.doctor.annotations import check_kept
-from mmdet_retina_plus.doctor.categories import shift_of
+from mmdet_retina_plus.doctor.categories import (
+    check_references,
+    check_spelling,
+    shift_of,
+)
 from mmdet_retina_plus.doctor.consistency import (
     check_num_classes,
     check_objects,
@@ -459,3 +463,76 @@ def test_arguments_that_a_class_does_not_pass_on():
     assert fix.startswith('leave loss_bbox out')
     _, fix = unknown_argument(error.format('num_clases'))
     assert fix == 'num_classes=… in place of num_clases=…'
+
+
+@pytest.mark.parametrize(
+    ('spelt', 'named'),
+    [
+        ('dog', ''),
+        ('d\u043eg', 'd\\u043eg'),
+        ('\u200bdog', '\\u200bdog'),
+        ('do\xadg', 'do\\xadg'),
+    ],
+)
+def test_names_that_look_like_a_class(spelt, named):
+    coco = coco_set()
+    coco['categories'][1]['name'] = spelt
+    found = check_spelling(Split('train', coco, Path(), ('cat', 'dog')))
+    assert [x.cause for x in found] == ['spelling'] * bool(named)
+    assert all(named in x.message for x in found)
+
+
+@pytest.mark.parametrize(
+    'names', [('A', 'a'), ('\u0410', 'A'), ('\u043a\u043e\u0442', 'kit')]
+)
+def test_letters_of_two_alphabets_may_be_classes(names):
+    coco = coco_set()
+    for category, name in zip(coco['categories'], names, strict=True):
+        category['name'] = name
+    assert check_spelling(Split('train', coco, Path(), names)) == []
+
+
+@pytest.mark.parametrize('step', [1, 2])
+def test_ids_that_were_rounded_to_floats(step):
+    coco = coco_set()
+    for image in coco['images']:
+        image['id'] = 2**53 + step * image['id'] + 1
+    numbers = [x['id'] for x in coco['images']]
+    for thing in coco['annotations']:
+        thing['image_id'] = numbers[thing['image_id'] - 1]
+    split = Split('train', coco, Path(), ('cat', 'dog'))
+    assert check_references(split) == []
+    for thing in coco['annotations']:
+        thing['image_id'] = int(float(thing['image_id']))
+    (finding,) = check_references(replace(split))
+    assert finding.level == 'error'
+    assert 'image_id was rounded to a 64-bit float' in finding.message
+    coco['annotations'][0]['image_id'] = 7
+    (finding,) = check_references(replace(split))
+    assert 'rounded' not in finding.message
+
+
+@pytest.mark.parametrize(
+    ('values', 'words'),
+    [
+        ({'ignore': 1}, '2 objects marked "ignore", not "iscrowd"'),
+        ({'area': 0}, '2 objects of area 0'),
+    ],
+)
+def test_scored_objects_that_mmdet_drops(case, values, words):
+    def spoil(coco):
+        for thing in coco['annotations'][::6]:
+            thing.update(values)
+
+    case.change('val', spoil)
+    (finding,) = case.problems()
+    assert finding.subject == 'val_evaluator'
+    assert words in finding.message
+
+
+def test_ignored_crowds_of_validation_are_fine(case):
+    def spoil(coco):
+        coco['annotations'][0].update(ignore=1, iscrowd=1)
+
+    case.change('val', spoil)
+    assert case.problems() == []

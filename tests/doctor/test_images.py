@@ -11,6 +11,7 @@ from mmdet_retina_plus.doctor import image_files
 from mmdet_retina_plus.doctor.images import (
     check_brightness,
     check_pages,
+    check_twice,
     look_at_images,
 )
 from mmdet_retina_plus.doctor.missing_images import Listing, near_match
@@ -18,6 +19,8 @@ from mmdet_retina_plus.doctor.shared_images import check_shared
 from mmdet_retina_plus.doctor.split import Split
 from mmdet_retina_plus.doctor.tints import check_tints
 from tests.helpers.labelled_sets import labelled
+
+LOAD = [{'type': 'LoadImageFromFile'}]
 
 
 @pytest.fixture
@@ -369,3 +372,38 @@ def test_a_file_under_a_name_that_a_tool_changed(tmp_path, wanted, there):
     found, fix = near_match(wanted, tmp_path, Listing())
     assert found == there
     assert fix.isascii()
+
+
+def test_pages_of_one_file_have_one_finding(tmp_path):
+    pages = [Image.new('L', (30, 20), 99 + at) for at in range(3)]
+    pages[0].save(
+        tmp_path / 'scan.tif', save_all=True, append_images=pages[1:]
+    )
+    images = [
+        {'id': at, 'file_name': 'scan.tif', 'width': 30, 'height': 20}
+        for at in range(3)
+    ]
+    coco = {'images': images, 'annotations': [], 'categories': []}
+    split = Split('train', coco, tmp_path, (), pipeline=LOAD)
+    looks = look_at_images([split], fast=False)
+    (finding,) = check_pages(split, looks)
+    assert finding.message.startswith('1 file has up to 3 pages')
+    assert '3 entries share them' in finding.message
+    assert check_twice(split, looks) == []
+
+
+@pytest.mark.parametrize(('dark', 'number'), [(1, 0), (3, 1), (10, 1)])
+def test_nearly_black_images_among_others(tmp_path, dark, number):
+    images = []
+    for at in range(10):
+        pixels = np.arange(600, dtype=np.uint8).reshape(20, 30)
+        values = pixels % 16 if at < dark else pixels
+        Image.fromarray(values).save(tmp_path / f'{at}.png')
+        images.append(
+            {'id': at, 'file_name': f'{at}.png', 'width': 30, 'height': 20}
+        )
+    coco = {'images': images, 'annotations': [], 'categories': []}
+    split = Split('train', coco, tmp_path, (), pipeline=LOAD)
+    found = check_brightness(split, look_at_images([split], fast=False))
+    assert len(found) == number
+    assert all(x.message.startswith(f'{dark} of 10') for x in found)

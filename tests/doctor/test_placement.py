@@ -5,7 +5,11 @@ import numpy as np
 import pytest
 
 from mmdet_retina_plus.doctor.findings import Finding
-from mmdet_retina_plus.doctor.placement import check_placement, exchanges
+from mmdet_retina_plus.doctor.placement import (
+    check_drawn,
+    check_placement,
+    exchanges,
+)
 from mmdet_retina_plus.doctor.split import Split
 
 SIDE, NUMBER = 64, 24
@@ -101,3 +105,63 @@ def test_files_in_another_order_than_their_boxes():
     order = exchanges(names)[message]
     assert [by_text[at] for at in range(12)] == [names[at] for at in order]
     assert not any('order' in x for x in exchanges([f'a{n}' for n in '123']))
+
+
+LINES = {
+    'a line': lambda image, x, y, w, h: cv2.rectangle(
+        image, (x, y), (x + w, y + h), (0, 255, 0), 2
+    ),
+    'an object of one colour': lambda image, x, y, w, h: cv2.rectangle(
+        image, (x, y), (x + w, y + h), (0, 255, 0), -1
+    ),
+    'a disc': lambda image, x, y, w, h: cv2.ellipse(
+        image, ((x + w / 2, y + h / 2), (w, h), 0), (0, 255, 0), -1
+    ),
+    'a printed line': lambda image, x, y, w, h: cv2.rectangle(
+        image, (x, y), (x + w, y + h), (0, 0, 0), 2
+    ),
+    'a meadow around': lambda image, x, y, w, h: cv2.ellipse(
+        cv2.rectangle(image, (0, 0), (200, 200), (40, 160, 60), -1),
+        ((x + w / 2, y + h / 2), (w - 4, h - 4), 0),
+        (200, 200, 200),
+        -1,
+    ),
+}
+
+
+@pytest.mark.parametrize('suffix', ['png', 'jpg'])
+@pytest.mark.parametrize('name', LINES)
+def test_boxes_that_are_drawn_into_images(tmp_path, name, suffix):
+    rng = np.random.default_rng(0)
+    images, things = [], []
+    for at in range(12):
+        image = rng.integers(60, 190, size=(15, 20, 3), dtype=np.uint8)
+        image = cv2.resize(image, (160, 120))
+        w, h = rng.integers(40, 70, 2).tolist()
+        x, y = rng.integers(5, 40, 2).tolist()
+        LINES[name](image, x, y, w, h)
+        file = f'{at}.{suffix}'
+        cv2.imwrite(str(tmp_path / file), image)
+        images.append(
+            {'id': at, 'file_name': file, 'width': 160, 'height': 120}
+        )
+        things.append({
+            'id': at + 1,
+            'image_id': at,
+            'category_id': 1,
+            'bbox': [x, y, w, h],
+            'area': w * h,
+            'iscrowd': 0,
+        })  # fmt: skip
+    coco = {
+        'images': images,
+        'annotations': things,
+        'categories': [{'id': 1, 'name': 'cat'}],
+    }
+    found = check_drawn(
+        Split('val', coco, tmp_path, ('cat',), pipeline=LOAD, key='key')
+    )
+    assert [x.level for x in found] == ['warning'] * (name == 'a line')
+    for finding in found:
+        assert 'of 12 boxes' in finding.message
+        assert finding.fix.startswith('key.data_prefix.img=')

@@ -1,5 +1,6 @@
 """One fault at a time in the masks of an annotation file."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -55,6 +56,11 @@ def split_of(masks, pipeline, metrics=(), **fields):
     )
 
 
+def split_again(split):
+    """The data set of a file that was changed."""
+    return replace(split, coco=split.coco)
+
+
 def loads(**options):
     return [{'type': 'LoadAnnotations', 'with_mask': True, **options}]
 
@@ -64,10 +70,19 @@ BITMAPS = loads()
 
 def test_polygons_that_are_boxes_teach_rectangles():
     box = [[5, 5, 25, 5, 25, 15, 5, 15]]
-    (finding,) = findings([box] * 20, loads())
-    assert 'of all 20 objects are their boxes' in finding.message
+    runs = RUN_LENGTHS
     outline = [[5, 5, 25, 5, 25, 15, 9, 15]]
-    assert findings([box] * 19 + [outline], loads()) == []
+    for masks, number in (
+        ([box] * 20, 20),
+        ([box] * 7 + [runs] * 4 + [outline] * 9, 11),
+    ):
+        (finding,) = findings(masks, loads())
+        message = f'the masks of {number} of 20 objects are their boxes'
+        assert finding.message.startswith(message)
+    assert findings([box] * 9 + [outline] * 11, loads()) == []
+    # Pixels of any shape of a few pixels may fill its box.
+    speck = [[5, 5, 12, 5, 12, 12, 5, 12]]
+    assert findings([speck] * 20, loads(), bbox=[5, 5, 7, 7]) == []
 
 
 RING = [[5, 5, 25, 5, 25, 15, 5, 15], [8, 8, 22, 8, 22, 12]]
@@ -202,3 +217,52 @@ def test_boxes_or_run_lengths_go_along_rows():
     assert 'either bbox is [top, left, height, width]' in finding.message
     assert 'if not, write "bbox": [left, top' in finding.fix
     assert check_segmentations(split) == []
+
+
+def test_a_contour_of_points_is_no_polygon():
+    contour = [[5, 5], [25, 5], [25, 15]]
+    for pipeline, metrics in ((BITMAPS, ()), ([], ['segm'])):
+        (finding,) = findings([POLYGON, contour], pipeline, metrics)
+        assert finding.level == 'error'
+        assert 'a list of [x, y] points' in finding.message
+        assert finding.message.endswith('ids 2')
+    (flat,) = [[c for point in contour for c in point]]
+    assert findings([POLYGON, [flat]], BITMAPS) == []
+    assert findings([contour], []) == []
+
+
+BOX, OUTLINE = [26, 5, 20, 10], [[26, 5, 46, 5, 46, 15]]
+MIXED = {
+    'corners': ([26, 5, 46, 15], '[left, top, right, bottom]'),
+    'centres': ([36, 10, 20, 10], '[centre x, centre y, width, height]'),
+    'sides exchanged': ([26, 5, 10, 20], '[left, top, height, width]'),
+}
+
+
+@pytest.mark.parametrize('name', MIXED)
+def test_some_boxes_of_another_format(name):
+    wrong, words = MIXED[name]
+    split = split_of([OUTLINE] * 30, BITMAPS)
+    for at, annotation in enumerate(split.coco['annotations']):
+        annotation['bbox'] = wrong if at < 8 else BOX
+    (finding,) = check_box_format(split)
+    assert finding.level == 'error'
+    assert finding.message.startswith(f'bbox of 8 of 30 objects is {words}')
+    split.coco['annotations'][0]['bbox'] = BOX
+    assert check_box_format(split_again(split)) == []
+
+
+def test_some_polygons_that_are_rows_first():
+    turned = [[5, 26, 5, 46, 15, 46]]
+    masks = [turned] * 8 + [OUTLINE] * 22
+    (finding,) = findings(masks, BITMAPS, bbox=BOX)
+    assert finding.level == 'error'
+    assert finding.message.startswith('polygons of 8 of 30 objects are rows')
+    (finding,) = findings(masks[1:], BITMAPS, bbox=BOX)
+    assert finding.level == 'warning'
+
+
+def test_boxes_around_hidden_parts_are_no_other_format():
+    visible = [[26, 5, 32, 5, 32, 9, 26, 9]]
+    split = split_of([visible] * 10 + [OUTLINE] * 20, BITMAPS, bbox=BOX)
+    assert check_box_format(split) == []
