@@ -45,6 +45,7 @@ from .data_sets import (
     read_data_sets,
     without_collection,
 )
+from .drawn_boxes import check_drawn_boxes
 from .findings import (
     Finding,
     any_error,
@@ -73,7 +74,7 @@ from .old_settings import check_old_keys
 from .pictures import draw_samples, loads_late
 from .pipeline_trials import steps_of
 from .pipelines import build_data, is_image
-from .placement import check_drawn, check_placement
+from .placement import check_placement
 from .priors import check_priors
 from .sample_values import (
     check_channels,
@@ -242,7 +243,7 @@ def check_data(
                 found += guarded(check_image, split, looks)
             told = [*findings, *found]
             found += guarded(check_placement, split, told)
-            found += guarded(check_drawn, split)
+            found += guarded(check_drawn_boxes, split)
         return found
 
     return looks, findings + guarded(check_images)

@@ -341,12 +341,15 @@ def check_coder(cfg: Mapping) -> list[Finding]:
             kinds = (
                 'numbers' if name == 'target_means' else 'numbers from 0 to 5'
             )
+            right = usual
+            if four and min(given) > 1:  # Others multiply by their inverse.
+                right = [round(1 / x, 4) for x in given]
             findings.append(
                 Finding(
                     'error',
                     'bbox_coder',
                     f'{name} is {given}, not four {kinds}',
-                    f'{path}.{name}={usual}',
+                    f'{path}.{name}={right}',
                 )
             )
     return findings

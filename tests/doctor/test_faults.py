@@ -778,6 +778,7 @@ OPTIONS = {
     f'{CODER}.target_stds=[0.1,0.1,0,0.2]': f'{CODER}.target_stds=[1.0',
     f'{CODER}.target_stds=[0.1,0.1,-0.2,0.2]': f'{CODER}.target_stds=[1.0',
     f'{CODER}.target_stds=[0.1,0.2]': f'{CODER}.target_stds=[1.0',
+    f'{CODER}.target_stds=[10,10,5,5]': f'{CODER}.target_stds=[0.1, 0.1, 0.2',
     f'{CODER}.target_means=[0.0,0.0]': f'{CODER}.target_means=[0.0',
     f'{LOSS}.alpha=25': f'{LOSS}.alpha=0.25',
     f'{LOSS}.gamma=-2': f'{LOSS}.gamma=2.0',

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
+from mmdet_retina_plus.doctor.drawn_boxes import check_drawn_boxes
 from mmdet_retina_plus.doctor.findings import Finding
 from mmdet_retina_plus.doctor.placement import (
-    check_drawn,
     check_placement,
     exchanges,
 )
@@ -158,7 +158,7 @@ def test_boxes_that_are_drawn_into_images(tmp_path, name, suffix):
         'annotations': things,
         'categories': [{'id': 1, 'name': 'cat'}],
     }
-    found = check_drawn(
+    found = check_drawn_boxes(
         Split('val', coco, tmp_path, ('cat',), pipeline=LOAD, key='key')
     )
     assert [x.level for x in found] == ['warning'] * (name == 'a line')
