@@ -1,5 +1,7 @@
 """`retina-plus anchor-fit`: do the anchors of a config fit its objects?"""
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +47,8 @@ def main(
 
     Nothing is trained, and no image is read.
     """
-    with errors_as_messages():
+    # A config is a program and may print.
+    with errors_as_messages(), redirect_stdout(sys.stderr):
         if out:
             check_out(out, [config])
         report = fit_report(config, cfg_options, progress_bar('candidates'))

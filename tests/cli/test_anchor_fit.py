@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from mmdet.registry import DATASETS, MODELS
 from mmdet.structures.bbox import bbox_overlaps
 from mmengine.config import Config
@@ -76,8 +77,10 @@ def config(folder, tmp_path):
 
 
 def fit(path, *arguments) -> dict:
-    output = commands.invoke(main, path, '--json', *arguments)
-    return json.loads(output[output.index('{') :])
+    arguments = list(map(str, (path, '--json', *arguments)))
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
 
 
 def test_numbers_are_those_of_all_anchors_laid_out(config):
@@ -177,6 +180,13 @@ def test_the_file_holds_what_is_printed(config, tmp_path):
     output = commands.invoke(main, path)
     assert 'octave_base_scale=' in output
     assert 'below .5' in output
+
+
+def test_json_has_the_standard_output_for_itself(config):
+    path = config(boxes_of((6, 90), (0.5, 2)))
+    report = fit(path)
+    path.write_text(f"print('a config is a program')\n{path.read_text()}")
+    assert fit(path) == report
 
 
 def test_objects_that_training_leaves_out_do_not_count(config, tmp_path):

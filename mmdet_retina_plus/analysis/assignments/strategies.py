@@ -11,10 +11,11 @@ import torch
 from mmdet.models import RPNHead
 from mmdet.registry import MODELS
 from mmengine.dataset import Compose, pseudo_collate
-from mmengine.logging import MessageHub, MMLogger
+from mmengine.logging import MessageHub
 from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import set_random_seed
 
+from mmdet_retina_plus.common.log_level import log_level
 from mmdet_retina_plus.common.text import error_text
 from mmdet_retina_plus.common.trained_detectors import load_detector
 
@@ -114,13 +115,8 @@ def initial_model(settings: Any) -> Any:
     without_pretrained(settings)
     set_random_seed(0)
     model = revert_sync_batchnorm(MODELS.build(settings))
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel('ERROR')  # It lists every layer.
-    try:
+    with log_level('ERROR'):  # It lists every layer.
         model.init_weights()
-    finally:
-        logger.setLevel(level)
     return model
 
 
