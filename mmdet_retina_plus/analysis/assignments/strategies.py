@@ -54,7 +54,7 @@ class Scene(NamedTuple):
         sides: Square root of each object's box area in the original image.
         labels: Shape (G,).
         assignment: The priors.
-        maps: Soft quantities.
+        maps: Soft quantities, in rows of levels.
     """
 
     pixels: np.ndarray
@@ -62,7 +62,7 @@ class Scene(NamedTuple):
     sides: np.ndarray
     labels: np.ndarray
     assignment: Assignment
-    maps: list[SoftMap]
+    maps: list[list[SoftMap]]
 
 
 def names_of(configs: Sequence[str]) -> list[str]:
@@ -167,7 +167,7 @@ def scene_of(strategy: Strategy, info: dict) -> Scene:
         trained = bool(strategy.checkpoint)
         with progress_of(trained):
             assignment = reader(head, features, samples)
-        maps = soft_maps(head, features, sample, trained)
+        maps = soft_maps(head, features, sample, assignment, trained)
     boxes = truth.bboxes.cpu().numpy()
     scale = np.array(sample.metainfo.get('scale_factor', (1, 1)))[:2]
     edges = (boxes[:, 2:] - boxes[:, :2]) / scale
