@@ -53,7 +53,7 @@ def soft_maps(
     if isinstance(head, ATSSHead | FCOSHead) and trained:
         maps = [of_levels('centreness', sigmoids(head(features)[2]))]
     elif isinstance(head, SAPDHead) and trained:
-        sizes = [level.shape[-2:] for level in features]
+        sizes = [(level.size(2), level.size(3)) for level in features]
         maps = [of_levels('weight', weights_of_levels(assignment, sizes))]
     elif isinstance(head, GARetinaHead):
         located = head(features)[3]
