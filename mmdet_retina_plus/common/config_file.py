@@ -53,6 +53,12 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> Any:
     changes = parse_options(options)
     # mmengine and mmcv still import it; harmless below setuptools 82.
     warnings.filterwarnings('ignore', 'pkg_resources')
+    # mmdet's warnings of its own calls; others may be about the config.
+    warnings.filterwarnings(
+        'ignore',
+        r'DeprecationWarning: (\w*bboxes|.num_anchors.|anchor_generator) is'
+        r'|torch.meshgrid',
+    )
     mmdet_retina_plus.register_all_modules()
     with log_level('WARNING'):  # It lists environment variables.
         cfg = Config.fromfile(path)

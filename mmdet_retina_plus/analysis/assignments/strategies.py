@@ -1,7 +1,6 @@
 """Strategies to compare: a config's detector, its head and its pipeline."""
 
 import copy
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -151,9 +150,7 @@ def scene_of(strategy: Strategy, info: dict) -> Scene:
         raise ValueError('the pipeline drops the image')
     pixels = pixels_of(item['inputs'].numpy())
     head = dense_head(model)
-    with torch.no_grad(), warnings.catch_warnings():
-        # What is deprecated inside of packages is not the user's.
-        warnings.filterwarnings('ignore', module=r'(mmdet|torch)\.')
+    with torch.no_grad():
         batch = model.data_preprocessor(pseudo_collate([item]))
         (sample,) = samples = batch['data_samples']
         truth = sample.gt_instances
