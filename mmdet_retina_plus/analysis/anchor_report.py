@@ -47,7 +47,7 @@ def fit_report(
     divisor = getattr(model.data_preprocessor, 'pad_size_divisor', 1)
     objects = read_objects(cfg, divisor)
     generator = head.prior_generator
-    finer = finer_start(model, key, generator)
+    finer = finer_start(model, key, head)
     fit = measure(objects, generator)
     found = None
     if fit['all']['below_05'] > enough:
@@ -57,7 +57,7 @@ def fit_report(
         options = found.changes
         if 'anchor_generator' not in cfg.model[key]:
             # The config must repeat the head's default.
-            options = options_of(found.generator)
+            options = dict(type='AnchorGenerator', **found.options)
         model_changes = overrides(key, options, found.changes, finer)
         suggestion = dict(
             changes=found.changes,
@@ -76,33 +76,26 @@ def fit_report(
     )
 
 
-def finer_start(model: Any, key: str, generator: Any) -> int | None:
+def finer_start(model: Any, key: str, head: Any) -> int | None:
     """`start_level` of an FPN with one finer level, None if impossible.
 
-    Other heads on the same pyramid refer to levels by number, so they rule it
-    out.
+    Other heads on the same pyramid, and ranges of an assigner, refer to levels
+    by number, so they rule it out.
     """
+    from mmdet_retina_plus.assigners import PointRangeAssigner
+
     start = getattr(getattr(model, 'neck', None), 'start_level', 0)
     alone = (
         key == 'bbox_head'
         and not getattr(model, 'with_roi_head', False)
         and not getattr(model, 'with_semantic', False)
         and not getattr(model, 'bbox_start_level', 0)
+        and not isinstance(getattr(head, 'assigner', None), PointRangeAssigner)
     )
+    strides = head.prior_generator.strides
     doubling = [(4 << start + level,) * 2 for level in range(99)]
-    fits = list(generator.strides) == doubling[: len(generator.strides)]
+    fits = list(strides) == doubling[: len(strides)]
     return start - 1 if alone and start > 0 and fits else None
-
-
-def options_of(generator: Any) -> dict[str, Any]:
-    """All options of a plain `AnchorGenerator`."""
-    return dict(
-        type='AnchorGenerator',
-        octave_base_scale=generator.octave_base_scale,
-        scales_per_octave=generator.scales_per_octave,
-        ratios=[round(ratio, 4) for ratio in generator.ratios.tolist()],
-        strides=[stride for stride, _ in generator.strides],
-    )
 
 
 def overrides(

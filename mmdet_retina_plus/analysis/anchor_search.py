@@ -7,7 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from mmdet.models.task_modules import AnchorGenerator
 
-from mmdet_retina_plus.common.anchor_iou import GOOD_IOU, generator_iou
+from mmdet_retina_plus.common.anchor_iou import (
+    GOOD_IOU,
+    POOR_IOU,
+    generator_iou,
+)
 
 from .anchor_fit import Objects
 
@@ -37,14 +41,14 @@ class Suggestion(NamedTuple):
     """Anchors that fit better.
 
     Attributes:
-        shapes: Options of the generator.
-        generator: Generator with these options.
-        changes: Options that differ from the config.
+        generator: The better generator.
+        options: Its arguments, as values of a config.
+        changes: Those that differ from the config's.
         anchors: Anchors per image, relative to their present number.
     """
 
-    shapes: Shapes
     generator: Any
+    options: dict[str, Any]
     changes: dict[str, Any]
     anchors: float
 
@@ -52,12 +56,13 @@ class Suggestion(NamedTuple):
 def shapes_of(generator: Any) -> Shapes | None:
     """Read the options of a generator, None if it has other options.
 
-    Generators of SSD and YOLO list the sizes of each level.
+    A single scale is an octave base scale with one scale per octave. Several
+    scales, and the sizes of SSD and YOLO, are not read.
     """
     strides = [stride[0] for stride in generator.strides]
     if (
         type(generator) is not AnchorGenerator
-        or generator.octave_base_scale is None
+        or (generator.octave_base_scale is None and len(generator.scales) > 1)
         or generator.centers is not None
         or list(generator.base_sizes) != strides
         or any(across != down for across, down in generator.strides)
@@ -65,20 +70,38 @@ def shapes_of(generator: Any) -> Shapes | None:
         return None
     ratios = generator.ratios.tolist()
     return Shapes(
-        generator.octave_base_scale,
+        generator.octave_base_scale or generator.scales.item(),
         tuple(round(ratio, 4) for ratio in ratios),
         tuple(strides),
+    )
+
+
+def options_of(shapes: Shapes, like: Any) -> dict[str, Any]:
+    """Arguments of `AnchorGenerator`, in the form of the config's generator.
+
+    Args:
+        shapes: The options to write.
+        like: Generator of the config.
+    """
+    scale = shapes.octave_base_scale
+    return dict(
+        **(
+            dict(scales=[scale])
+            if like.octave_base_scale is None
+            else dict(
+                octave_base_scale=scale,
+                scales_per_octave=like.scales_per_octave,
+            )
+        ),
+        ratios=list(shapes.ratios),
+        strides=list(shapes.strides),
     )
 
 
 def build(shapes: Shapes, like: Any) -> Any:
     """Build a generator with other shapes, otherwise like the config's."""
     return AnchorGenerator(
-        strides=list(shapes.strides),
-        ratios=list(shapes.ratios),
-        octave_base_scale=shapes.octave_base_scale,
-        scales_per_octave=like.scales_per_octave,
-        center_offset=like.center_offset,
+        **options_of(shapes, like), center_offset=like.center_offset
     )
 
 
@@ -128,7 +151,8 @@ def search(
     """Find anchors of the lowest cost, with as few changes as possible.
 
     The cost is the fraction of the objects below an IoU of .5, plus the mean
-    of 1 - IoU, plus `PER_DOUBLING` for twice the anchors.
+    of 1 - IoU, plus `PER_DOUBLING` for twice the anchors. Neither the mean IoU
+    nor the fractions below .4 and .5 get worse.
 
     Args:
         objects: Objects of the training data.
@@ -153,30 +177,48 @@ def search(
             level_choices(now.strides, finer),
         )
     ]
-    costs = {
-        shapes: cost(sample, build(shapes, generator))
-        + PER_DOUBLING * max(0, np.log2(density(shapes) / density(now)))
+    fits = {
+        shapes: misfit(sample, build(shapes, generator))
         for shapes in progress(candidates)
     }
+    costs = {
+        shapes: fit[1:].sum()
+        + PER_DOUBLING * max(0, np.log2(density(shapes) / density(now)))
+        for shapes, fit in fits.items()
+        if (fit <= fits[now]).all()
+    }
     least = min(costs.values())
-    if costs[now] <= least + NEGLIGIBLE:
-        return None
-    best = min(
-        (x for x in costs if costs[x] <= least + NEGLIGIBLE / 2),
-        key=lambda shapes: (len(changes_of(shapes, now)), costs[shapes]),
+    ranked = sorted(
+        (x for x in costs if costs[x] + NEGLIGIBLE < costs[now]),
+        key=lambda shapes: (
+            costs[shapes] > least + NEGLIGIBLE / 2,
+            len(changes_of(shapes, now)),
+            costs[shapes],
+        ),
     )
-    return Suggestion(
-        best,
-        build(best, generator),
-        changes_of(best, now),
-        density(best) / density(now),
-    )
+    before = misfit(objects, generator)
+    for shapes in ranked:
+        better = build(shapes, generator)
+        # The sample may hide what becomes worse.
+        if (misfit(objects, better) <= before).all():
+            options, present = (
+                options_of(x, generator) for x in (shapes, now)
+            )
+            return Suggestion(
+                better,
+                options,
+                {k: v for k, v in options.items() if v != present[k]},
+                density(shapes) / density(now),
+            )
+    return None
 
 
-def cost(objects: Objects, generator: Any) -> float:
-    """Fraction of objects below an IoU of .5, plus the mean of 1 - IoU."""
+def misfit(objects: Objects, generator: Any) -> np.ndarray:
+    """Fractions of objects below IoUs of .4 and .5, and mean of 1 - IoU."""
     ious = generator_iou(objects.boxes, objects.sizes, generator)
-    return float((ious < GOOD_IOU).mean() + 1 - ious.mean())
+    return np.array(
+        [(ious < POOR_IOU).mean(), (ious < GOOD_IOU).mean(), 1 - ious.mean()]
+    )
 
 
 def density(shapes: Shapes) -> float:
@@ -184,10 +226,6 @@ def density(shapes: Shapes) -> float:
     return len(shapes.ratios) * sum(stride**-2 for stride in shapes.strides)
 
 
-def changes_of(shapes: Shapes, now: Shapes) -> dict[str, Any]:
-    """Options that differ, as values of a config."""
-    return {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in shapes._asdict().items()
-        if value != getattr(now, name)
-    }
+def changes_of(shapes: Shapes, now: Shapes) -> list[str]:
+    """Names of the options that differ."""
+    return [x for x in Shapes._fields if getattr(shapes, x) != getattr(now, x)]

@@ -1,5 +1,7 @@
 """`retina-plus anchor-fit`: do the anchors of a config fit its objects?"""
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,13 @@ from .options import (
     out_option,
 )
 from .progress import progress_bar
+
+COLUMNS = {
+    'mean IoU': ('mean_iou', '.2f'),
+    'below .4': ('below_04', '.1%'),
+    'below .5': ('below_05', '.1%'),
+}
+"""Key and format of the columns that compare anchors."""
 
 
 @click.command(cls=ManyValues)
@@ -45,7 +54,8 @@ def main(
 
     Nothing is trained, and no image is read.
     """
-    with errors_as_messages():
+    # A config is a program and may print.
+    with errors_as_messages(), redirect_stdout(sys.stderr):
         if out:
             check_out(out, [config])
         report = fit_report(config, cfg_options, progress_bar('candidates'))
@@ -62,49 +72,52 @@ def show(report: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    fit, suggestion = report['fit'], report['suggestion']
-    better = suggestion['fit'] if suggestion else None
+    suggestion = report['suggestion']
+    fits = [report['fit'], *([suggestion['fit']] if suggestion else [])]
     count = quantity(report['objects'], 'object')
     if report['of'] > report['objects']:
         count += f' of {report["of"]:,}'
     table = Table(title=f'Best anchor of {count}')
-    table.add_column('objects')
-    for name in ('number', 'mean IoU', 'below .4', 'below .5'):
-        table.add_column(name, justify='right')
-    if better:
-        table.add_column('mean IoU*', justify='right')
-        table.add_column('below .5*', justify='right')
-    add_row(table, 'all', fit['all'], better and better['all'])
-    for part in ('by_size', 'by_ratio'):
-        table.add_section()
-        for name, item in fit[part].items():
-            add_row(table, name, item, better and better[part][name])
+    table.add_column('objects', no_wrap=True)
+    table.add_column('number', justify='right', no_wrap=True)
+    for mark in ('', '*')[: len(fits)]:
+        for name in COLUMNS:
+            table.add_column(f'{name}{mark}', justify='right')
+    every = [
+        {'all': fit['all'], **fit['by_size'], **fit['by_ratio']}
+        for fit in fits
+    ]
+    for name, item in every[0].items():
+        table.add_row(
+            name,
+            f'{item["objects"]:,}',
+            *(cell for groups in every for cell in cells(groups[name])),
+            end_section=name in ('all', 'large'),
+        )
     Console().print(table)
     if not report['searched']:
-        click.echo('The generator has a list of sizes, which is not searched.')
+        click.echo(
+            'Only an AnchorGenerator with octave_base_scale, or one of '
+            'scales, is searched.'
+        )
     elif suggestion is None:
         click.echo('No scale, ratio or level would fit noticeably better.')
     else:
-        before, after = fit['all'], suggestion['fit']['all']
+        before, after = (cells(groups['all']) for groups in every)
+        gains = [
+            f'{name} {new}, not {old}'
+            for name, old, new in zip(COLUMNS, before, after, strict=True)
+        ]
         click.echo(
-            '* with what follows: '
-            f'mean IoU {after["mean_iou"]:.2f}, not {before["mean_iou"]:.2f}; '
-            f'below .5 {after["below_05"]:.1%}, not {before["below_05"]:.1%}; '
+            f'* with what follows: {"; ".join(gains)}; '
             f'anchors per image x {suggestion["anchors"]:.2f}\n\n'
             f'{suggestion["paste"]}'
         )
 
 
-def add_row(table: Any, name: str, item: dict, better: dict | None) -> None:
-    cells = [shown(item, 'mean_iou', '.2f')]
-    cells += [shown(item, key, '.1%') for key in ('below_04', 'below_05')]
-    if better is not None:
-        cells += [
-            shown(better, 'mean_iou', '.2f'),
-            shown(better, 'below_05', '.1%'),
-        ]
-    table.add_row(name, f'{item["objects"]:,}', *cells)
-
-
-def shown(item: dict, key: str, form: str) -> str:
-    return '-' if item[key] is None else f'{item[key]:{form}}'
+def cells(item: dict) -> list[str]:
+    """One text per column, dashes for a group without objects."""
+    return [
+        '-' if item[key] is None else f'{item[key]:{form}}'
+        for key, form in COLUMNS.values()
+    ]

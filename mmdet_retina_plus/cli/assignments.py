@@ -89,7 +89,7 @@ def main(
         subject = prepare(
             configs, cfg_options, checkpoints, data, split, most, out, device
         )
-        found = compare(subject, progress_bar('heads asked'))
+        found = compare(subject, progress_bar('assignments'))
         numbers = write(subject, found, out)
     show(numbers)
     for name in FILES:
@@ -104,17 +104,22 @@ def show(numbers: dict[str, dict]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from mmdet_retina_plus.analysis.assignments.drawing import wrapped
+
+    console = Console()
     table = Table(title='Positives per object')
-    table.add_column('strategy', overflow='fold')
+    table.add_column('strategy', no_wrap=True)
     first = next(iter(numbers.values()))
     for name, group in first['by_size'].items():
         table.add_column(f'{name} ({group["objects"]})', justify='right')
-    table.add_column('without any', justify='right')
+    table.add_column('without any', justify='right', min_width=7)
     for name, item in numbers.items():
         means = [
             group['positives_per_object'] for group in item['by_size'].values()
         ]
         cells = ['-' if x is None else f'{x:.1f}' for x in means]
         without = item['by_size']['all']['without']
+        # The other columns take up to 50.
+        name = wrapped(name, max(console.width - 50, 12))
         table.add_row(name, *cells, f'{without}')
-    Console().print(table)
+    console.print(table)

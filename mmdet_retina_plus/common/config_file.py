@@ -11,6 +11,7 @@ from typing import Any
 
 from .checkpoint_files import check_checkpoint
 from .config_tree import dotted_items, part, walk, without_scopes
+from .log_level import log_level
 from .option_values import read_value
 from .suggestions import did_you_mean
 
@@ -52,8 +53,15 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> Any:
     changes = parse_options(options)
     # mmengine and mmcv still import it; harmless below setuptools 82.
     warnings.filterwarnings('ignore', 'pkg_resources')
+    # mmdet's warnings of its own calls; others may be about the config.
+    warnings.filterwarnings(
+        'ignore',
+        r'DeprecationWarning: (\w*bboxes|.num_anchors.|anchor_generator) is'
+        r'|torch.meshgrid',
+    )
     mmdet_retina_plus.register_all_modules()
-    cfg = Config.fromfile(path)
+    with log_level('WARNING'):  # It lists environment variables.
+        cfg = Config.fromfile(path)
     check_keys(cfg, changes)
     for key, value in changes.items():
         check_text(key, value, cfg)

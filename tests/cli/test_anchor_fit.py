@@ -6,10 +6,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from mmdet.registry import DATASETS, MODELS
 from mmdet.structures.bbox import bbox_overlaps
 from mmengine.config import Config
 
+from mmdet_retina_plus.analysis import anchor_search
 from mmdet_retina_plus.cli.anchor_fit import main
 from tests.helpers import commands
 
@@ -76,8 +78,10 @@ def config(folder, tmp_path):
 
 
 def fit(path, *arguments) -> dict:
-    output = commands.invoke(main, path, '--json', *arguments)
-    return json.loads(output[output.index('{') :])
+    arguments = list(map(str, (path, '--json', *arguments)))
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
 
 
 def test_numbers_are_those_of_all_anchors_laid_out(config):
@@ -153,21 +157,76 @@ def test_no_finer_level_is_suggested_beside_other_heads(config):
     assert 'strides' not in fit(path)['suggestion']['changes']
 
 
-def test_generators_that_list_sizes_are_measured_only(config):
+def point_ranges(radius=None) -> dict:
+    return {
+        'model.train_cfg.assigner': dict(
+            _delete_=True,
+            type='PointRangeAssigner',
+            center_sample_radius=radius,
+        )
+    }
+
+
+@pytest.mark.parametrize('radius', [None, 1.5])
+def test_no_finer_level_is_suggested_to_an_assigner_of_levels(config, radius):
+    path = config(boxes_of((3, 5), (0.8, 1.25)), **point_ranges(radius))
+    assert 'strides' not in fit(path)['suggestion']['changes']
+
+
+def scales_of(*scales) -> dict:
     generator = dict(
         type='AnchorGenerator',
-        scales=[8],
-        ratios=[1.0],
+        scales=list(scales),
+        ratios=[0.5, 1.0, 2.0],
         strides=[8, 16, 32, 64, 128],
     )
-    path = config(
-        boxes_of((6, 11), (0.8, 1.25)),
-        **{'model.bbox_head.anchor_generator': generator},
-    )
+    return {'model.bbox_head.anchor_generator': generator}
+
+
+def test_one_scale_is_searched_and_pasted_as_a_scale(config):
+    changes = scales_of(8) | point_ranges()
+    path = config(boxes_of((14, 18), (0.8, 1.25)), **changes)
+    suggestion = fit(path)['suggestion']
+    assert 'scales' in suggestion['changes']
+    assert 'octave_base_scale' not in suggestion['changes']
+    pasted: dict = {}
+    exec(suggestion['paste'], pasted)
+    cfg = Config.fromfile(path)
+    cfg.merge_from_dict(dict(model=pasted['model']))
+    cfg.dump(path)
+    assert fit(path)['fit'] == suggestion['fit']
+
+
+@pytest.mark.parametrize('sample', [4000, 50])
+@pytest.mark.parametrize('seed', [0, 1, 2])
+def test_no_suggestion_makes_anything_worse(config, monkeypatch, seed, sample):
+    """Most objects gain by tall anchors, at the cost of a few small ones."""
+    monkeypatch.setattr(anchor_search, 'MOST', sample)
+    most = boxes_of((40, 72), (3.5, 5), number=200, seed=seed)
+    few = boxes_of((8, 12), (0.8, 1.2), number=15, seed=seed)
+    report = fit(config(np.concatenate([most, few])))
+    before, after = report['fit']['all'], report['suggestion']['fit']['all']
+    assert after['mean_iou'] >= before['mean_iou']
+    assert after['below_04'] <= before['below_04']
+    assert after['below_05'] < before['below_05']
+
+
+def test_the_best_of_those_without_a_loss_is_suggested(config):
+    """Here better ratios fit nearly all objects, a scale alone few more."""
+    most = boxes_of((40, 72), (3.5, 5), number=200, seed=5)
+    few = boxes_of((8, 12), (0.8, 1.2), number=7, seed=5)
+    path = config(np.concatenate([most, few]), **point_ranges())
+    suggestion = fit(path)['suggestion']
+    assert set(suggestion['changes']) == {'octave_base_scale', 'ratios'}
+    assert suggestion['fit']['all']['below_05'] < 0.1
+
+
+def test_generators_that_list_sizes_are_measured_only(config):
+    path = config(boxes_of((6, 11), (0.8, 1.25)), **scales_of(8, 16))
     report = fit(path)
     assert not report['searched']
     assert report['suggestion'] is None
-    assert 'which is not searched' in commands.invoke(main, path)
+    assert 'or one of scales, is searched' in commands.invoke(main, path)
 
 
 def test_the_file_holds_what_is_printed(config, tmp_path):
@@ -176,7 +235,17 @@ def test_the_file_holds_what_is_printed(config, tmp_path):
     assert fit(path, '--out', out) == commands.read(out)
     output = commands.invoke(main, path)
     assert 'octave_base_scale=' in output
-    assert 'below .5' in output
+    suggested = fit(path)['suggestion']['fit']['all']
+    for key, name in (('below_04', 'below .4'), ('below_05', 'below .5')):
+        assert f'{name} {suggested[key]:.1%}, not ' in output
+        assert output.count(f' {suggested[key]:.1%} ') >= 1
+
+
+def test_json_has_the_standard_output_for_itself(config):
+    path = config(boxes_of((6, 90), (0.5, 2)))
+    report = fit(path)
+    path.write_text(f"print('a config is a program')\n{path.read_text()}")
+    assert fit(path) == report
 
 
 def test_objects_that_training_leaves_out_do_not_count(config, tmp_path):

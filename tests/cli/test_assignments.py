@@ -12,8 +12,9 @@ from mmengine.config import Config
 from mmdet_retina_plus.analysis.assignments.compare import FILES
 from mmdet_retina_plus.cli.assignments import main
 from tests.helpers import commands
+from tests.helpers.assigned_heads import SETTINGS
 from tests.helpers.browser import browse, needs_browser
-from tests.helpers.models import detector_config
+from tests.helpers.models import detector_config, head_config
 
 FCOS = dict(
     _delete_=True,
@@ -202,6 +203,37 @@ def test_a_head_that_chooses_otherwise_is_refused_by_name(configs, tmp_path):
     output = commands.invoke(main, tmp_path / 'pisa.py', code=1)
     assert 'pisa: The assignment of PISARetinaHead' in output
     assert 'RetinaPlusHead, SAPDHead' in output
+
+
+def test_the_table_of_80_columns_breaks_names_behind_their_parts(
+    configs, tmp_path, monkeypatch
+):
+    monkeypatch.setenv('COLUMNS', '80')
+    names = [
+        'assigner_point-range-radius',
+        'a_name-of_many-parts_that-needs_two-lines',
+    ]
+    for name in names:
+        shutil.copy(configs / 'config.py', tmp_path / f'{name}.py')
+    output = run(tmp_path, names, '--out', tmp_path)
+    assert f' {names[0]} ' in output
+    assert ' a_name-of_many-parts_that- ' in output
+    assert ' needs_two-lines ' in output
+    for word in ('medium', 'without'):
+        assert f' {word} ' in output
+
+
+def test_warnings_of_mmdet_are_not_shown(configs, tmp_path, recwarn):
+    cfg = Config.fromfile(configs / 'config.py')
+    # mmdet's head reads a deprecated name of its own.
+    head = head_config(
+        type='GARetinaHead', **SETTINGS['GARetinaHead'], num_classes=4
+    )
+    cfg.model.train_cfg = head.pop('train_cfg')
+    cfg.model.bbox_head = head
+    cfg.dump(tmp_path / 'guided.py')
+    run(tmp_path, ['guided'], '--out', tmp_path)
+    assert not [x for x in recwarn if 'Deprecat' in f'{x.message}']
 
 
 def test_names_from_outside_stay_text(configs, tmp_path):

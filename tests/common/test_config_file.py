@@ -4,6 +4,7 @@ import re
 
 import pytest
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 
 from mmdet_retina_plus.common.config_file import (
     check_keys,
@@ -29,6 +30,19 @@ def test_options_change_what_they_name_and_nothing_else(file):
     assert after['model'].pop('depth') == 50
     assert before['model'].pop('depth') == 18
     assert after == before
+
+
+def test_environment_variables_are_read_without_a_word(
+    file, monkeypatch, capsys
+):
+    file.write_text("depth = '{{$DEPTH:18}}'\n")
+    monkeypatch.setenv('DEPTH', '50')
+    # A new logger writes where this test reads.
+    monkeypatch.setattr(MMLogger, '_instance_dict', {})
+    assert load_config(file).depth == '50'
+    assert capsys.readouterr() == ('', '')
+    MMLogger.get_current_instance().info('still shown')
+    assert 'still shown' in capsys.readouterr().out
 
 
 def test_of_two_options_for_a_key_the_last_counts(file):

@@ -209,7 +209,9 @@ def write(subject: Subject, found: Comparison, out: Path) -> dict[str, dict]:
         ),
         negatives=draw_negatives(overlaps) if overlaps else None,
         maps={
-            strategy.name: draw_maps([line[number] for _, line in found.drawn])
+            strategy.name: draw_maps(
+                [(name, line[number]) for name, line in found.drawn]
+            )
             for number, strategy in enumerate(strategies)
             if found.drawn[0][1][number].maps
         },

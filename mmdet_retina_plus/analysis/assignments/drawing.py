@@ -22,6 +22,8 @@ ACROSS = 6
 """Largest number of images side by side."""
 MAP = 1.9
 """Width of a soft map, in inches."""
+ROWS = 20
+"""Largest number of rows of soft maps."""
 COLOURS = {
     4: '#cc79a7',
     8: '#0072b2',
@@ -75,11 +77,15 @@ def lines_of(
 
 def in_lines(cells: list[Cell]) -> list[list[Cell]]:
     """Split cells into lines of nearly equal length, at most `ACROSS`."""
-    number = -(-len(cells) // ACROSS)
-    across = -(-len(cells) // number)
+    across = even(len(cells), ACROSS)
     return [
         cells[start : start + across] for start in range(0, len(cells), across)
     ]
+
+
+def even(number: int, most: int) -> int:
+    """Columns, at most `most`, that fill as few rows nearly evenly."""
+    return -(-number // -(-number // most))
 
 
 def draw_sheet(
@@ -114,10 +120,11 @@ def draw_sheet(
             axes.set_ylabel(cell.label, fontsize=8, color=GREY)
         for axes in places[len(line) :]:
             axes.set_visible(False)
+    handles = legend([scene for _, line in rows for scene in line])
     figure.legend(
-        handles=legend([scene for _, line in rows for scene in line]),
+        handles=handles,
         loc='outside upper center',
-        ncols=min(11, 1 + 2 * across),
+        ncols=even(len(handles), 1 + 2 * across),
         frameon=False,
         fontsize=9,
     )
@@ -278,20 +285,41 @@ def draw_objects(axes: Any, scene: Scene, colour: str = 'k') -> None:
             )
 
 
-def draw_maps(scenes: Sequence[Scene]) -> bytes:
-    """Draw the soft maps of a strategy as PNG, one column per image."""
-    rows = len(scenes[0].maps)
-    height = rows * MAP * max(map(shape_of, scenes)) + 0.3
+def draw_maps(images: Sequence[tuple[str, Scene]]) -> bytes:
+    """Draw the soft maps of a strategy as PNG, with levels as columns.
+
+    Args:
+        images: Name and scene of each image; the first that take at most
+            `ROWS` rows are drawn.
+    """
+    images = images[: max(1, ROWS // len(images[0][1].maps))]
+    lines = [
+        (scene, name if not number else '', row)
+        for name, scene in images
+        for number, row in enumerate(scene.maps)
+    ]
+    across = max(len(row) for *_, row in lines)
+    tallest = max(shape_of(scene) for scene, *_ in lines)
     figure = Figure(
-        figsize=(MAP * len(scenes) + 1, height), layout='constrained'
+        figsize=(MAP * across + 0.3, len(lines) * (MAP * tallest + 0.2) + 0.6),
+        layout='constrained',
     )
     FigureCanvasAgg(figure)
-    grid = figure.subplots(rows, len(scenes), squeeze=False)
-    for column, scene in zip(grid.T, scenes, strict=True):
-        for axes, soft in zip(column, scene.maps, strict=True):
+    grid = figure.subplots(len(lines), across, squeeze=False)
+    for places, (scene, name, row) in zip(grid, lines, strict=True):
+        for axes, soft in zip(places, row, strict=False):
             draw_map(axes, scene, soft)
-    shown = grid[0, 0].images[-1]
-    figure.colorbar(shown, ax=grid, shrink=0.8, fraction=0.05)
+        places[0].set_ylabel(name, fontsize=8, color=GREY)
+        for axes in places[len(row) :]:
+            axes.set_visible(False)
+    # Above the first row only, so that its height is that of one row.
+    figure.colorbar(
+        grid[0, 0].images[-1],
+        ax=grid[0],
+        location='top',
+        fraction=0.08,
+        shrink=0.8,
+    )
     return encoded(figure)
 
 

@@ -150,8 +150,10 @@ def maps_html(maps: Mapping[str, bytes]) -> str:
     if not parts:
         return ''
     note = (
-        'Values from 0 to 1, one column per image. Targets, and with a '
-        'checkpoint also predictions. In location targets of guided anchors, '
+        'Values from 0 to 1, one column per level and one block of rows per '
+        'image; of many images, the first. Targets and the weights with which '
+        'ASFF mixes levels; with a checkpoint also predictions and the '
+        'weights of SAPD. In location targets of guided anchors, '
         '.5 marks the ignored ring.'
     )
     return '\n'.join(

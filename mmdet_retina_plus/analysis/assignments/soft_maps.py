@@ -1,17 +1,18 @@
-"""Soft quantities of heads as maps over the image, one per level."""
+"""Soft quantities of heads as maps over the image, a row of levels each."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from mmdet.models import ATSSHead, CenterNetHead, FCOSHead, GARetinaHead
 from torch import Tensor, nn
 
+from mmdet_retina_plus.heads import SAPDHead
 from mmdet_retina_plus.necks import ASFF
 
-MOST_FUSED = 3
-"""Maximum number of fused levels for which all weights are shown."""
+from .assignment import Assignment
 
 
 class SoftMap(NamedTuple):
@@ -27,25 +28,33 @@ class SoftMap(NamedTuple):
 
 
 def soft_maps(
-    head: Any, features: Sequence[Tensor], sample: Any, trained: bool
-) -> list[SoftMap]:
-    """Maps of a head for one image.
+    head: Any,
+    features: Sequence[Tensor],
+    sample: Any,
+    assignment: Assignment,
+    trained: bool,
+) -> list[list[SoftMap]]:
+    """Maps of a head for one image, a row per quantity.
 
     Args:
         head: Head of a detector.
         features: Output of the neck for one image.
         sample: Data sample from the data preprocessor.
+        assignment: The head's assignment of the image.
         trained: Whether predictions are meaningful; if not, only targets.
 
     Returns:
-        Predicted centreness of ATSSHead and FCOSHead; target and prediction of
-        CenterNetHead's heat map and GARetinaHead's location; none for other
-        heads. SAPDHead's weights are those of its positives.
+        Predicted centreness of ATSSHead and FCOSHead; weights of SAPDHead's
+        positives; target and prediction of CenterNetHead's heat map and
+        GARetinaHead's location; none for other heads.
     """
     truth = sample.gt_instances
-    maps: list[SoftMap] = []
+    maps: list[list[SoftMap]] = []
     if isinstance(head, ATSSHead | FCOSHead) and trained:
-        maps = of_levels('centreness', sigmoids(head(features)[2]))
+        maps = [of_levels('centreness', sigmoids(head(features)[2]))]
+    elif isinstance(head, SAPDHead) and trained:
+        sizes = [(level.size(2), level.size(3)) for level in features]
+        maps = [of_levels('weight', weights_of_levels(assignment, sizes))]
     elif isinstance(head, GARetinaHead):
         located = head(features)[3]
         sizes = [level.shape[-2:] for level in located]
@@ -55,9 +64,9 @@ def soft_maps(
             target.where(weight > 0, 0.5)
             for target, weight in zip(targets, weights, strict=True)
         ]
-        maps = of_levels('location target', shown)
+        maps = [of_levels('location target', shown)]
         if trained:
-            maps += of_levels('predicted location', sigmoids(located))
+            maps.append(of_levels('predicted location', sigmoids(located)))
     elif isinstance(head, CenterNetHead):
         (heat,) = head(features)[0]
         targets, _ = head.get_targets(
@@ -66,32 +75,43 @@ def soft_maps(
             heat.shape,
             sample.batch_input_shape,
         )
-        maps = of_levels('target', [targets['center_heatmap_target']])
+        maps = [of_levels('target', [targets['center_heatmap_target']])]
         if trained:
-            maps += of_levels('predicted', [heat])
+            maps[0] += of_levels('predicted', [heat])
     return maps
 
 
+def weights_of_levels(
+    assignment: Assignment, sizes: Sequence[tuple[int, int]]
+) -> list[Tensor]:
+    """Weight of each point as a positive, (1, 1, H, W) per level."""
+    weights = torch.zeros(len(assignment.levels))
+    weights[assignment.priors] = torch.from_numpy(assignment.weights)
+    levels = weights.split([height * width for height, width in sizes])
+    return [
+        level.view(1, 1, *size)
+        for level, size in zip(levels, sizes, strict=True)
+    ]
+
+
 @contextmanager
-def watched_fusion(model: nn.Module) -> Iterator[list[SoftMap]]:
+def watched_fusion(model: nn.Module) -> Iterator[list[list[SoftMap]]]:
     """Record the weights with which ASFF mixes levels, in a `with` block.
 
-    Up to three levels record all weights. More levels record only the weight
-    of each output's own level.
+    Rows are the outputs, columns the inputs.
     """
-    maps: list[SoftMap] = []
+    maps: list[list[SoftMap]] = []
 
     def watch(fusion: Any, inputs: tuple) -> None:
-        weights = fusion.level_weights(*inputs)
-        for level, item in enumerate(weights):
-            count = item.size(1)
-            sources = range(count) if count <= MOST_FUSED else (level,)
-            maps.extend(
-                SoftMap(
-                    f'output {level + 1}: weight of input {source + 1}',
-                    item[0, source].detach().float().cpu().numpy(),
-                )
-                for source in sources
+        for output, weights in enumerate(fusion.level_weights(*inputs)):
+            maps.append(
+                [
+                    SoftMap(
+                        f'output {output + 1}: weight of input {source + 1}',
+                        values.detach().float().cpu().numpy(),
+                    )
+                    for source, values in enumerate(weights[0])
+                ]
             )
 
     handles = [

@@ -11,10 +11,11 @@ import torch
 from mmdet.models import RPNHead
 from mmdet.registry import MODELS
 from mmengine.dataset import Compose, pseudo_collate
-from mmengine.logging import MessageHub, MMLogger
+from mmengine.logging import MessageHub
 from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import set_random_seed
 
+from mmdet_retina_plus.common.log_level import log_level
 from mmdet_retina_plus.common.text import error_text
 from mmdet_retina_plus.common.trained_detectors import load_detector
 
@@ -53,7 +54,7 @@ class Scene(NamedTuple):
         sides: Square root of each object's box area in the original image.
         labels: Shape (G,).
         assignment: The priors.
-        maps: Soft quantities.
+        maps: Soft quantities, in rows of levels.
     """
 
     pixels: np.ndarray
@@ -61,7 +62,7 @@ class Scene(NamedTuple):
     sides: np.ndarray
     labels: np.ndarray
     assignment: Assignment
-    maps: list[SoftMap]
+    maps: list[list[SoftMap]]
 
 
 def names_of(configs: Sequence[str]) -> list[str]:
@@ -114,13 +115,8 @@ def initial_model(settings: Any) -> Any:
     without_pretrained(settings)
     set_random_seed(0)
     model = revert_sync_batchnorm(MODELS.build(settings))
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel('ERROR')  # It lists every layer.
-    try:
+    with log_level('ERROR'):  # It lists every layer.
         model.init_weights()
-    finally:
-        logger.setLevel(level)
     return model
 
 
@@ -171,7 +167,7 @@ def scene_of(strategy: Strategy, info: dict) -> Scene:
         trained = bool(strategy.checkpoint)
         with progress_of(trained):
             assignment = reader(head, features, samples)
-        maps = soft_maps(head, features, sample, trained)
+        maps = soft_maps(head, features, sample, assignment, trained)
     boxes = truth.bboxes.cpu().numpy()
     scale = np.array(sample.metainfo.get('scale_factor', (1, 1)))[:2]
     edges = (boxes[:, 2:] - boxes[:, :2]) / scale

@@ -18,6 +18,7 @@ from mmdet_retina_plus.analysis.assignments.drawing import (
 from mmdet_retina_plus.analysis.assignments.negatives import (
     negative_overlaps,
 )
+from mmdet_retina_plus.analysis.assignments.soft_maps import SoftMap
 from mmdet_retina_plus.analysis.assignments.statistics import (
     counts_of,
     statistics,
@@ -140,6 +141,33 @@ def test_images_of_one_strategy_lie_side_by_side():
     lines = texts_of(8, 1)
     assert list(map(len, lines)) == [4, 4]
     assert lines[1][0] == ('', '4.png')
+
+
+def test_soft_maps_are_rows_of_levels_of_as_many_images_as_fit(monkeypatch):
+    figures = []
+    monkeypatch.setattr(drawing, 'encoded', figures.append)
+    soft = SoftMap('weight', np.zeros((2, 2)))
+    maps = [[soft] * 2, [soft]]
+    example = scene([1, 0, 0, 0])._replace(maps=maps)
+    monkeypatch.setattr(drawing, 'ROWS', 5)
+    drawing.draw_maps([(f'{number}.png', example) for number in range(4)])
+    *grid, _ = figures[0].axes
+    labels = [axes.get_ylabel() for axes in grid]
+    assert labels == ['0.png', '', '', '', '1.png', '', '', '']
+    assert [axes.get_visible() for axes in grid] == [
+        True,
+        True,
+        True,
+        False,
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    ('number', 'most', 'columns'),
+    [(10, 9, 5), (9, 9, 9), (10, 5, 5), (11, 5, 4), (1, 3, 1)],
+)
+def test_rows_of_the_legend_are_filled_evenly(number, most, columns):
+    assert drawing.even(number, most) == columns
 
 
 def test_statistics_count_by_size_class_and_level():
