@@ -1,23 +1,22 @@
-"""Find sets whose files have red and blue exchanged."""
+"""Find sets whose files have red and blue, or labels, exchanged."""
 
-import random
-from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
 
+from mmdet_retina_plus.common.text import some
+
 from .findings import Finding
-from .image_files import Looks, quiet_decoders
-from .images import build_loader
-from .placement import decoded
+from .image_files import Looks
+from .object_looks import ObjectLooks, object_looks
 from .split import Split
 
 TINTED, STRONG, SURE = 20, 5, 5
 """Minimum number of images of a set, difference of two channels' means, and
 that difference in standard errors, to compare the order of channels."""
-IMAGES, OBJECTS, VIVID = 48, 8, 20
-"""Images to look at for the colours of classes, minimum number of objects of a
-class, and minimum difference of its channels."""
+OBJECTS, VIVID, ALIKE = 8, 20, 0.6
+"""Minimum number of objects of a class, minimum difference of its channels,
+and minimum fraction of its objects that look like one class."""
 FIX = (
     'look at both sets by --show; cv2.imwrite expects BGR: write '
     'cv2.imwrite(path, rgb[..., ::-1])'
@@ -68,29 +67,42 @@ def check_images(
 
 
 def check_classes(split: Split, training: Sequence[Split]) -> list[Finding]:
-    """Compare the tints of classes, of which some are red and some blue.
+    """Compare the looks of classes, of which labels may be exchanged.
 
-    Another light would change all in one direction.
+    Of red and blue ones also the tints; another light would change all of
+    them in one direction.
     """
-    scored = tints_of_classes(split)
-    if len({x > 0 for x in scored.values()}) < 2:  # Most sets of photographs.
+    if len(split.classes) < 2:
         return []
+    looks = object_looks(split)
+    scored = tints_of_classes(looks)
     for one in training:
         if names_of(one) != names_of(split):  # Labels of another class each.
             continue
-        trained = tints_of_classes(one)
+        own = object_looks(one)
+        trained = tints_of_classes(own)
         common = sorted(scored.keys() & trained.keys())
         signs = {trained[x] > 0 for x in common}
-        if len(signs) < 2 or any(scored[x] * trained[x] > 0 for x in common):
-            continue
-        name = max(common, key=lambda x: abs(trained[x]))
-        return split.warn(
-            f'the first channel of {name} differs by {scored[name]:+.0f} from '
-            f'the third, in {one.name} by {trained[name]:+.0f}, and other '
-            'classes differ likewise, as if red and blue were exchanged in '
-            'the files of one set',
-            FIX,
-        )
+        if len(signs) > 1 and all(scored[x] * trained[x] < 0 for x in common):
+            name = max(common, key=lambda x: abs(trained[x]))
+            return split.warn(
+                f'the first channel of {name} differs by {scored[name]:+.0f} '
+                f'from the third, in {one.name} by {trained[name]:+.0f}, and '
+                'other classes differ likewise, as if red and blue, or the '
+                'labels, were exchanged in the files of one set',
+                FIX,
+            )
+        found = likenesses(own, looks)
+        moved = {x: other for x, other in found.items() if x != other}
+        if moved and {*moved} == {*moved.values()}:
+            pairs = [f'{x} like {other}' for x, other in moved.items()]
+            return split.warn(
+                'objects have the colours and shapes of other classes in '
+                f'{one.name}, {some(pairs)}: the labels of one file are '
+                'exchanged',
+                'look at both sets by --show, and write the "category_id" of '
+                'the same class into both files',
+            )
     return []
 
 
@@ -100,34 +112,50 @@ def names_of(split: Split) -> list[str]:
     return [x for x in names if x in split.classes]
 
 
-def tints_of_classes(split: Split) -> dict[str, float]:
+def tints_of_classes(looks: ObjectLooks) -> dict[str, float]:
     """First channel less the third within boxes, of classes with a colour."""
-    load, paths = build_loader(split), split.paths
-    known = split.usable & (split.label_of < len(split.classes))
-    full = np.unique(split.image_of[known]).tolist()
-    found = defaultdict(list)
-    for at in random.Random(0).sample(full, min(IMAGES, len(full))):
-        with quiet_decoders():
-            image = decoded(load, paths[at])
-        if image is None or image.ndim != 3 or image.shape[2] != 3:
-            continue
-        tint = image[..., 0].astype(float) - image[..., 2]
-        rows = np.flatnonzero(known & (split.image_of == at))
-        factors = np.array(image.shape[1::-1]) / split.sizes[rows]
-        boxes = split.boxes[rows] * np.tile(factors, 2)
-        # The inner half of a box is mostly its object.
-        margins = (boxes[:, 2:] - boxes[:, :2]) / 4
-        boxes += np.hstack([margins, -margins])
-        corners = boxes.round().astype(int).clip(0)
-        for label, box in zip(split.label_of[rows], corners, strict=True):
-            left, top, right, bottom = box.tolist()
-            inside = tint[top:bottom, left:right]
-            if inside.size:
-                found[split.classes[label]].append(float(inside.mean()))
+    tints = looks.colours[:, 0] - looks.colours[:, 2]
+    found = {x: tints[looks.names == x] for x in {*looks.names}}
     return {
-        name: float(np.mean(values))
+        name: float(values.mean())
         for name, values in found.items()
         if len(values) >= OBJECTS
-        and abs(np.mean(values))
-        > max(VIVID, SURE * np.std(values) / len(values) ** 0.5)
+        and abs(values.mean())
+        > max(VIVID, SURE * values.std() / len(values) ** 0.5)
     }
+
+
+def likenesses(trained: ObjectLooks, scored: ObjectLooks) -> dict[str, str]:
+    """Class of training that most objects of each class look like.
+
+    The nearest mean of colours and shapes, in standard deviations within the
+    classes. Only classes whose own objects are told apart so.
+
+    Args:
+        trained: Objects of training.
+        scored: Objects of another set.
+    """
+    names = sorted(
+        name
+        for name in {*trained.names} & {*scored.names}
+        if min((x.names == name).sum() for x in (trained, scored)) >= OBJECTS
+    )
+    looks = [np.hstack([x.colours, x.shapes]) for x in (trained, scored)]
+    own = [looks[0][trained.names == name] for name in names]
+    if len(names) < 2:
+        return {}
+    means = np.array([x.mean(axis=0) for x in own])
+    within = np.sqrt(np.mean([x.var(axis=0) for x in own], axis=0)) + 1e-3
+
+    def nearest(objects: np.ndarray) -> tuple[str, float]:
+        gaps = ((objects[:, None] - means) / within) ** 2
+        votes = np.bincount(gaps.sum(axis=2).argmin(1), minlength=len(names))
+        return names[votes.argmax()], votes.max() / len(objects)
+
+    found = {}
+    for name, objects in zip(names, own, strict=True):
+        same, alike = nearest(objects)
+        other, share = nearest(looks[1][scored.names == name])
+        if same == name and min(alike, share) >= ALIKE:
+            found[name] = other
+    return found
