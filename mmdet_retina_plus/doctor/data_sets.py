@@ -157,6 +157,7 @@ def read_split(
         key=key,
         metainfo=part(config, 'metainfo'),
         names_classes=bool(part(config, 'metainfo').get('classes')),
+        dataset=dataset.__name__,
     )
 
 

@@ -35,6 +35,7 @@ class Split(CocoColumns):
         metainfo: `metainfo` of the config.
         names_classes: Whether the config names the classes, not only the
             data set class.
+        dataset: Name of the data set class.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Split(CocoColumns):
     indexed: frozenset | None = None
     metainfo: Mapping = field(default_factory=dict)
     names_classes: bool = True
+    dataset: str = 'CocoDataset'
 
     @property
     def subject(self) -> str:

@@ -10,6 +10,7 @@ import pytest
 from mmdet_retina_plus.doctor import images
 from mmdet_retina_plus.doctor.annotations import (
     check_annotations,
+    check_federated,
     check_groups,
     check_rotation,
 )
@@ -211,12 +212,18 @@ FLAGS = {
 
 @pytest.mark.parametrize('name', FLAGS)
 def test_groups_that_are_no_crowds(split, name):
-    for annotation in split.coco['annotations']:
+    annotations = split.coco['annotations']
+    single = [x | {'id': x['id'] + 3} for x in annotations]
+    for at, annotation in enumerate(single):
+        annotation['bbox'] = [40.0, 5.0 + 14 * at, 20.0, 10.0]
+    for annotation in annotations:
         annotation.update(FLAGS[name])
+    assert not problems(split)  # A flag of all objects has another meaning.
+    annotations += single
     finding = only_problem(split)
     assert finding.level == 'warning'
     assert '"iscrowd": 1' in finding.fix
-    for annotation in split.coco['annotations'][1:]:
+    for annotation in annotations[1:3]:
         annotation['iscrowd'] = 1
     assert check_groups(replace(split)) == []
 
@@ -226,6 +233,10 @@ def test_flags_that_are_false_and_other_attributes_are_no_groups(split):
     for annotation in split.coco['annotations']:
         annotation.update(attributes=attributes, isgroupof='0')
     assert not problems(split)
+    # Objects that a crowd of people hides.
+    annotations = split.coco['annotations']
+    annotations += [x | {'attributes': {'crowd': 1}} for x in annotations]
+    assert check_groups(replace(split)) == []
 
 
 def test_images_in_which_only_some_categories_are_labelled(split):
@@ -235,7 +246,11 @@ def test_images_in_which_only_some_categories_are_labelled(split):
     split.coco['images'][0]['neg_category_ids'] = [2]
     finding = only_problem(split)
     assert 'learns them as background' in finding.message
-    assert "type='LVISV1Dataset'" in finding.fix
+    assert 'LVIS' not in finding.fix
+    (finding,) = check_federated(replace(split, name='val'))
+    assert "val_evaluator.type='LVISMetric'" in finding.fix
+    # It is LVIS, or a class of a user that reads these keys.
+    assert not problems(replace(split, dataset='LVISV1Dataset'))
 
 
 def test_a_box_around_rotated_corners_is_right(split):
