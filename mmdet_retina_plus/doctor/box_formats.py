@@ -265,10 +265,14 @@ def check_fractions(split: Split) -> list[Finding]:
     numbers = np.hstack([split.boxes[:, :2], extent])
     inner = known & (numbers <= FRACTIONS).all(axis=1)
     inner &= (extent > 0).all(axis=1)
+    least = 1.0
     if not inner[known].all():
-        # Whole numbers are stray clicks in the corner of an image.
+        # Whole numbers, and boxes that touch the corner of an image, are
+        # stray clicks there.
         inner &= (numbers % 1 > 0).any(axis=1)
-    if inner.sum() < max(1, FEW * known.sum()):
+        inner &= (numbers[:, :2] > 0).any(axis=1)
+        least = max(FEW_MIXED, FEW * known.sum())
+    if inner.sum() < least:
         return []
     begins, sides = split.boxes[inner, :2], extent[inner]
     formula = '[x * width, y * height, w * width, h * height]'

@@ -19,7 +19,7 @@ from .split import Split
 
 DARK = 128
 """Highest value after truncation below which visible detail is lost."""
-MOST_DARK = 0.2
+MOST_DARK = 0.5
 """Fraction of nearly black images above which they are no chance."""
 LABELS = 32
 """8-bit images whose values all lie below this may be label maps."""

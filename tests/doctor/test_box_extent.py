@@ -196,7 +196,10 @@ def test_fractions_of_the_image_in_all_boxes_or_some(name, part):
 def test_clicks_in_the_corner_are_no_fractions():
     boxes = boxes_of()
     boxes[:2] = [[0, 0, 1, 1], [0, 0, 0, 0]]
-    assert not any('fractions' in x.message for x in findings(boxes))
+    boxes[2:20] = [0, 0, 1.3, 0.9]
+    boxes[20:27] = [0.5, 0.2, 0.8, 0.9]
+    found = check_boxes(split_of(boxes))
+    assert not any('fractions' in x.message for x in found)
 
 
 def test_some_corners_without_masks():

@@ -392,7 +392,7 @@ def test_pages_of_one_file_have_one_finding(tmp_path):
     assert check_twice(split, looks) == []
 
 
-@pytest.mark.parametrize(('dark', 'number'), [(1, 0), (3, 1), (10, 1)])
+@pytest.mark.parametrize(('dark', 'number'), [(4, 0), (6, 1), (10, 1)])
 def test_nearly_black_images_among_others(tmp_path, dark, number):
     images = []
     for at in range(10):
