@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mmdet_retina_plus.common.coco_format import has_box
 from mmdet_retina_plus.common.config_tree import (
     annotation_path,
     dataset_chains,
@@ -189,7 +190,7 @@ def score_perfect(
     left_out = check_left_out(cfg, name, dataset, evaluator)
     if left_out:
         return {}, left_out
-    what, fix = dropped_objects(evaluator)
+    dropped = dropped_objects(evaluator, infos)
     try:
         with silence():
             refuse_cut_masks(evaluator, infos)
@@ -213,8 +214,8 @@ def score_perfect(
             scoring_failed(cfg, name, error)
         ]
     findings = check_scores(key, scores, infos)
-    if what:
-        findings = [dropped_instead(x, what, fix) for x in findings]
+    if dropped[0]:
+        findings = [explained_by_dropped(x, *dropped) for x in findings]
     # CocoMetric returns -1 if there is no AP at all.
     if findings and min(scores.values()) < 0:
         findings = explain_arguments(key, cfg[key]) or findings
@@ -248,37 +249,78 @@ def refuse_cut_masks(evaluator: Any, infos: Sequence[Mapping]) -> None:
 
 DROPPED = {
     'marked "ignore", not "iscrowd"': (
-        lambda x: x.get('ignore') and not x.get('iscrowd'),
+        lambda x: x.get('ignore'),
         'write "iscrowd": 1 in place of "ignore": 1 for regions that are not '
         'to count, and no "ignore" for objects',
     ),
     'of area 0': (
-        lambda x: not x.get('iscrowd') and x.get('area', 0) <= 0,
+        lambda x: x.get('area', 0) <= 0,
         'write area as width * height of bbox, or the pixels of the mask',
+    ),
+    'thinner than a pixel': (
+        lambda x: has_box(x) and min(x['bbox'][2:]) < 1,
+        'delete objects thinner than a pixel',
     ),
 }
 """Objects that mmdet drops and pycocotools scores, and the fix."""
 
 
-def dropped_objects(evaluator: Any) -> tuple[str, str]:
-    """Objects that are scored though mmdet drops them, and the fix.
+def dropped_objects(
+    evaluator: Any, infos: Sequence[Mapping]
+) -> tuple[str, str, bool]:
+    """Objects that are scored though mmdet drops them.
 
     Scoring overwrites their flags, so look before it.
+
+    Returns:
+        What they are, '' if there are none; the fix; and whether the data set
+        has all other objects that are scored.
     """
-    apis = [getattr(x, '_coco_api', None) for x in evaluator.metrics]
-    things = [y for x in apis for y in getattr(x, 'anns', {}).values()]
+    images = {x['img_id'] for x in infos}
+    scored: dict[Any, Mapping] = {}
+    for metric in evaluator.metrics:
+        api = getattr(metric, '_coco_api', None)
+        if api is None:
+            continue
+        classes = list(evaluator.dataset_meta.get('classes', ()))
+        known = {*api.get_cat_ids(cat_names=classes)}
+        scored |= {
+            key: x
+            for key, x in api.anns.items()
+            if x.get('category_id') in known
+            and x.get('image_id') in images
+            and not x.get('iscrowd')
+        }
+    left = list(scored.values())
+    listed, fixes = [], []
     for name, (is_dropped, fix) in DROPPED.items():
-        number = sum(map(bool, map(is_dropped, things)))
-        if number:
-            return f'{quantity(number, "object")} {name}', fix
-    return '', ''
+        rest = [x for x in left if not is_dropped(x)]
+        if len(rest) < len(left):
+            number = quantity(len(left) - len(rest), 'object')
+            listed.append(f'{number} {name}')
+            fixes.append(fix)
+        left = rest
+    kept = sum(
+        not x.get('ignore_flag')
+        for info in infos
+        for x in info.get('instances') or ()
+    )
+    return ' and '.join(listed), '; '.join(fixes), len(left) == kept
 
 
-def dropped_instead(finding: Finding, what: str, fix: str) -> Finding:
-    """Explain low scores by objects that the data set drops."""
-    scores = finding.message.partition(':')[0]
-    message = f'{scores}: it counts {what}, which mmdet drops'
-    return replace(finding, message=message, fix=fix)
+def explained_by_dropped(
+    finding: Finding, what: str, fix: str, all_others: bool
+) -> Finding:
+    """Explain low scores by the `dropped_objects`."""
+    if all_others:
+        scores = finding.message.partition(':')[0]
+        message = f'{scores}: it counts {what}, which mmdet drops'
+        return replace(finding, message=message, fix=fix)
+    return replace(
+        finding,
+        message=f'{finding.message}; it also counts {what}, which mmdet drops',
+        fix=f'{finding.fix}; {fix}',
+    )
 
 
 def loaded_late(name: str) -> str:

@@ -517,6 +517,7 @@ def test_ids_that_were_rounded_to_floats(step):
     [
         ({'ignore': 1}, '2 objects marked "ignore", not "iscrowd"'),
         ({'area': 0}, '2 objects of area 0'),
+        ({'bbox': [5, 5, 0.6, 9]}, '2 objects thinner than a pixel'),
     ],
 )
 def test_scored_objects_that_mmdet_drops(case, values, words):
@@ -528,6 +529,42 @@ def test_scored_objects_that_mmdet_drops(case, values, words):
     (finding,) = case.problems()
     assert finding.subject == 'val_evaluator'
     assert words in finding.message
+
+
+def test_an_object_that_mmdet_drops_does_not_hide_other_reasons(case):
+    def spoil(coco):
+        coco['annotations'][0]['ignore'] = 1
+        coco['annotations'][6]['bbox'][2] = 0.6
+
+    case.change('val', spoil)
+    (finding,) = case.problems()
+    assert '1 object marked "ignore"' in finding.message
+    assert '1 object thinner than a pixel' in finding.message
+    assert 'other objects than' not in finding.message
+
+
+def test_an_ignored_object_outside_of_its_image_beside_others(case):
+    def spoil(coco):
+        coco['annotations'][0]['ignore'] = 1
+        for thing in coco['annotations'][6::6]:
+            thing['bbox'][0] += 500
+
+    case.change('val', spoil)
+    told = [x.message for x in case.problems()]
+    (message,) = [x for x in told if 'as predictions' in x]
+    assert 'it scores other objects than' in message
+    assert 'it also counts 1 object marked "ignore"' in message
+
+
+def test_dropped_objects_of_unscored_categories_do_not_count(case):
+    def spoil(coco):
+        coco['categories'].append({'id': 9, 'name': 'other'})
+        coco['annotations'][0].update(category_id=9, ignore=1)
+        coco['annotations'][6].update(ignore=1)
+
+    case.change('val', spoil)
+    told = [x.message for x in case.problems()]
+    assert any('1 object marked "ignore"' in x for x in told)
 
 
 def test_ignored_crowds_of_validation_are_fine(case):
