@@ -29,6 +29,9 @@ TOGETHER, OFTEN, DUE = 10, 0.2, 15
 """Validation images with two classes, also as a fraction of those with the
 rarer one, and training images that should have both, from which it is no
 chance that none has."""
+SEVERAL = 0.1
+"""Fraction of training images with several objects, below which they are
+crops or renders of single ones."""
 MOST_CLASSES = 500
 """Maximum number of classes to compare in pairs."""
 EXPECTED = 30
@@ -254,10 +257,19 @@ def check_together(pair: Pair) -> list[Finding]:
     """Report classes that share images in validation, never in training.
 
     Merged sources that each label some of the classes have no image with both.
+    Images of single objects have none either, whatever is labelled.
     """
     val, training = pair.val, pair.training
     classes = list(val.classes)
     if any(list(x.classes) != classes for x in training):
+        return []
+    numbers = np.concatenate(
+        [
+            np.unique(x.image_of[x.usable], return_counts=True)[1]
+            for x in training
+        ]
+    )
+    if (numbers > 1).sum() < SEVERAL * len(numbers):
         return []
     number = min(len(classes), MOST_CLASSES)
     scored = images_with(val, number).astype(np.float32)

@@ -305,7 +305,7 @@ def dropped_objects(
         for info in infos
         for x in info.get('instances') or ()
     )
-    return ' and '.join(listed), '; '.join(fixes), len(left) == kept
+    return ', and '.join(listed), '; '.join(fixes), len(left) == kept
 
 
 def explained_by_dropped(

@@ -116,11 +116,12 @@ def mixed(name, labels, **fields):
 @pytest.mark.parametrize(
     ('train', 'val', 'told'),
     [
-        ([[0], [1]], [[0, 1]], True),
-        ([[0], [1]], [[0, 1], [0], [1]], True),
-        ([[0], [1], [0, 1]], [[0, 1]], False),
-        # Crops of single objects.
-        ([[0], [1]], [[0], [1]], False),
+        ([[0, 0], [1]], [[0, 1]], True),
+        ([[0, 0], [1]], [[0, 1], [0], [1]], True),
+        ([[0, 0], [1], [0, 1]], [[0, 1]], False),
+        ([[0, 0], [1]], [[0], [1]], False),
+        # Crops or renders of single objects.
+        ([[0], [1]], [[0, 1]], False),
     ],
 )
 def test_parts_of_one_file_that_label_different_classes(train, val, told):
@@ -131,8 +132,8 @@ def test_parts_of_one_file_that_label_different_classes(train, val, told):
 
 
 def test_few_images_that_might_have_two_classes_are_chance():
-    few = mixed('train', [[0]] * 80 + [[1]] * 12)
+    few = mixed('train', [[0, 0]] * 80 + [[1]] * 12)
     val = mixed('val', [[0, 1]] * 10)
     assert check_together(Pair(val, [few])) == []
-    train = mixed('train', [[0], [1]] * 30)
+    train = mixed('train', [[0, 0], [1]] * 30)
     assert check_together(Pair(mixed('val', [[0, 1]] * 9), [train])) == []
