@@ -2,8 +2,9 @@
 
 import re
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from unicodedata import category, normalize
+from unicodedata import name as unicode_name
 
 import numpy as np
 
@@ -139,21 +140,39 @@ def folded(name: str) -> str:
     Normalises blanks and the Unicode form, drops invisible characters, and
     replaces Cyrillic letters by the Latin ones that look like them.
     """
-    if len(name) == 1:  # Characters of a text.
+    # Characters of a text, and symbols as LaTeX writes them.
+    if len(name) == 1 or name.startswith('\\'):
         return name
     visible = (x for x in normalize('NFKC', name) if category(x) != 'Cf')
     return ' '.join(''.join(visible).split()).casefold().translate(CYRILLIC)
 
 
-def is_plain(name: str) -> bool:
-    """Whether a name shows what it is: composed, printable, no look-alikes."""
-    alike = name.casefold().translate(CYRILLIC) != name.casefold()
-    return name.isprintable() and normalize('NFC', name) == name and not alike
+def scripts_of(name: str) -> set[str]:
+    """Scripts of the letters of a name: LATIN, CYRILLIC, …"""
+    return {unicode_name(x, '').partition(' ')[0] for x in name if x.isalpha()}
 
 
-def shown(name: str) -> str:
-    """Quote a name; escape its letters if it is not plain."""
-    return repr(name) if is_plain(name) else ascii(name)
+def is_plain(name: str, others: Iterable[str] = ()) -> bool:
+    """Whether a name shows what it is: composed, printable, no look-alike.
+
+    Args:
+        name: Name.
+        others: Names that it is compared with.
+    """
+    own = scripts_of(name)
+    return (
+        name.isprintable()
+        and normalize('NFC', name) == name
+        and not {'LATIN', 'CYRILLIC'} <= own
+        and not any(
+            folded(x) == folded(name) and scripts_of(x) != own for x in others
+        )
+    )
+
+
+def shown(name: str, others: Iterable[str]) -> str:
+    """Quote a name; escape its letters if it is not plain among others."""
+    return repr(name) if is_plain(name, others) else ascii(name)
 
 
 def check_spelling(split: Split) -> list[Finding]:
@@ -166,10 +185,10 @@ def check_spelling(split: Split) -> list[Finding]:
             ids = [
                 x['id'] for x in split.coco['categories'] if x['name'] in names
             ]
+            listed = some([shown(x, names) for x in names])
             return split.fail(
-                f'the categories {some(list(map(shown, names)))} (ids '
-                f'{some(ids)}) differ only in case, blanks or letters that '
-                'look alike',
+                f'the categories {listed} (ids {some(ids)}) differ only in '
+                'case, blanks or letters that look alike',
                 f'write one id for all of them into the annotations: '
                 f'{some(ids)}',
             )
@@ -182,10 +201,11 @@ def check_spelling(split: Split) -> list[Finding]:
     if not theirs:
         return []
     name = theirs[0]
+    meant = wanted[folded(name)]
     right = [x for x in split.categories if folded(x) in wanted]
     return split.fail(
-        f'the class {shown(wanted[folded(name)])} is called {shown(name)} in '
-        'the annotation file; names must be equal',
+        f'the class {shown(meant, [name])} is called {shown(name, [meant])} '
+        'in the annotation file; names must be equal',
         f'metainfo=dict(classes={tuple_of(right)})',
         'spelling',
     )

@@ -217,12 +217,13 @@ def check_labels(splits: Sequence[Split]) -> list[Finding]:
     for names, split in others:
         if list(map(folded, names)) == list(map(folded, first)):
             pairs = renamings(names, first)
+            spelt = [x if is_plain(x, first) else ascii(x) for x in names]
             return [
                 Finding(
                     'error',
                     split.subject,
                     f'{split.path} spells the categories of {one.path} '
-                    f'differently ({some(list(map(spelt, names)))}): training '
+                    f'differently ({some(spelt)}): training '
                     'treats them as separate classes',
                     f'write {pairs} into categories of {split.path}, and '
                     f'metainfo=dict(classes={tuple_of(first)}) in all data '
@@ -297,19 +298,15 @@ def check_shifted_ids(splits: Sequence[Split]) -> list[Finding]:
     return findings
 
 
-def in_json(name: str) -> str:
-    """Write a name as JSON; escape its letters if it is not plain."""
-    return json.dumps(name, ensure_ascii=not is_plain(name))
-
-
-def spelt(name: str) -> str:
-    return name if is_plain(name) else ascii(name)
+def in_json(name: str, other: str) -> str:
+    """Write a name as JSON; escape its letters if it looks like the other."""
+    return json.dumps(name, ensure_ascii=not is_plain(name, [other]))
 
 
 def renamings(names: Sequence[str], right: Sequence[str]) -> str:
     """List the category names to write and the names they replace."""
     return ', '.join(
-        f'"name": {in_json(new)} in place of {in_json(old)}'
+        f'"name": {in_json(new, old)} in place of {in_json(old, new)}'
         for old, new in zip(names, right, strict=True)
         if old != new
     )

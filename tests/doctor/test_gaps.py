@@ -21,9 +21,11 @@ from mmdet_retina_plus.doctor.annotations import check_kept
 from mmdet_retina_plus.doctor.categories import (
     check_references,
     check_spelling,
+    is_plain,
     shift_of,
 )
 from mmdet_retina_plus.doctor.consistency import (
+    check_labels,
     check_num_classes,
     check_objects,
 )
@@ -482,8 +484,39 @@ def test_names_that_look_like_a_class(spelt, named):
     assert all(named in x.message for x in found)
 
 
+KOT = '\u043a\u043e\u0442'
+"""Cat in Russian, whose letters look like Latin ones."""
+
+
+def test_ordinary_names_of_another_alphabet_are_shown_as_they_are():
+    coco = coco_set()
+    coco['categories'][0]['name'] = KOT.capitalize()
+    (found,) = check_spelling(Split('train', coco, Path(), (KOT, 'dog')))
+    assert f"{KOT!r} is called '{KOT.capitalize()}'" in found.message
+    # But not beside Latin letters that look alike.
+    assert not is_plain(KOT, ['kot'])
+    assert not is_plain(f'{KOT[:2]}t')
+    val = coco_set()
+    val['categories'][0]['name'] = KOT
+    (found,) = check_labels(
+        [
+            Split(name, x, Path(), tuple(y['name'] for y in x['categories']))
+            for name, x in (('train', coco), ('val', val))
+        ]
+    )
+    assert KOT in found.message
+    assert f'"name": "{KOT.capitalize()}" in place of "{KOT}"' in found.fix
+
+
 @pytest.mark.parametrize(
-    'names', [('A', 'a'), ('\u0410', 'A'), ('\u043a\u043e\u0442', 'kit')]
+    'names',
+    [
+        ('A', 'a'),
+        ('\u0410', 'A'),
+        (KOT, 'kit'),
+        # Formulas.
+        (r'\sigma', r'\Sigma'),
+    ],
 )
 def test_letters_of_two_alphabets_may_be_classes(names):
     coco = coco_set()
