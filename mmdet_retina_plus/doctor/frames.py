@@ -65,6 +65,9 @@ of their differences to those of the same places of both files."""
 STRIP, SEEN, CONTRAST = 16, 0.9, 1.0
 """Width in pixels of a strip at the side of a tile, correlation at which it is
 found in another tile, and its minimum standard deviation."""
+PEAK, SECOND, JITTER = 4, 0.8, 2
+"""Pixels around the best place of a strip, correlation that no other place
+has, and by how many pixels steps from tile to tile may differ."""
 STEPS = 2
 """Offsets of neighbours up to this are rows and columns, not pixels."""
 
@@ -113,8 +116,12 @@ def overlaps(
     return found
 
 
-def overlap_is_equal(pair: Overlap) -> bool:
-    """Whether two tiles have the pixels of their overlap in common."""
+def common_shift(pair: Overlap) -> tuple[int, int] | None:
+    """How far right and down the second of two tiles begins.
+
+    Returns:
+        Pixels; None if the tiles have no pixels in common.
+    """
     try:
         with quiet_decoders():
             one, other = (
@@ -122,49 +129,87 @@ def overlap_is_equal(pair: Overlap) -> bool:
                 for x in pair[:2]
             )
     except Exception:  # Another check reports broken files.
-        return False
+        return None
     if one.shape != other.shape:
-        return False
-    if max(map(abs, pair.shift)) <= STEPS and share_a_strip(one, other):
-        return True
-    apart = np.abs(one - other).mean()
-    # Names give x or y first.
-    for x, y in (pair.shift, pair.shift[::-1]):
-        height, width = one.shape[0] - abs(y), one.shape[1] - abs(x)
-        if min(height, width) < LEAST:
-            continue
-        parts = [
-            image[max(top, 0) :, max(left, 0) :][:height, :width].ravel()
-            for image, left, top in ((one, x, y), (other, -x, -y))
+        return None
+    if max(map(abs, pair.shift)) <= STEPS:
+        # Rows and columns.
+        shifts = [
+            *((x, 0) for x in strip_shifts(one, other)),
+            *((0, y) for y in strip_shifts(one.T, other.T)),
         ]
-        plain = any(part.std() == 0 for part in parts)
-        near = np.abs(parts[0] - parts[1]).mean() < BETTER * apart
-        if near and not plain and np.corrcoef(*parts)[0, 1] > EQUAL:
-            return True
-    return False
+    else:
+        # Names give x or y first.
+        shifts = [pair.shift, pair.shift[::-1]]
+    equal = (x for x in shifts if overlap_is_equal(one, other, *x))
+    return next(equal, None)
 
 
-def share_a_strip(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether a side of one grey image lies inside the other, moved."""
+def overlap_is_equal(
+    one: np.ndarray, other: np.ndarray, x: int, y: int
+) -> bool:
+    """Whether two grey images have the pixels of their overlap in common.
+
+    Args:
+        one: Shape (H, W).
+        other: Shape (H, W).
+        x: Column of the first image at which the second begins.
+        y: Row.
+    """
+    height, width = one.shape[0] - abs(y), one.shape[1] - abs(x)
+    if min(height, width) < LEAST:
+        return False
+    parts = [
+        image[max(top, 0) :, max(left, 0) :][:height, :width].ravel()
+        for image, left, top in ((one, x, y), (other, -x, -y))
+    ]
+    plain = any(part.std() == 0 for part in parts)
+    apart = np.abs(one - other).mean()
+    near = np.abs(parts[0] - parts[1]).mean() < BETTER * apart
+    return bool(near and not plain and np.corrcoef(*parts)[0, 1] > EQUAL)
+
+
+def strip_shifts(one: np.ndarray, other: np.ndarray) -> list[int]:
+    """Columns of a grey image at which the other may begin.
+
+    A side of the other lies there, and nowhere else: patterns repeat.
+    """
     import cv2
 
-    for first, second in ((one, other), (one.T, other.T)):
-        for side in (slice(None, STRIP), slice(-STRIP, None)):
-            # Differences, as sky above and ground below are alike anywhere.
-            image, strip = (
-                np.ascontiguousarray(np.diff(x, axis=1), np.float32)
-                for x in (first, second)
-            )
-            strip = np.ascontiguousarray(strip[:, side])
-            if strip.shape[1] < STRIP or strip.std() < CONTRAST:
-                continue
-            scores = cv2.matchTemplate(image, strip, cv2.TM_CCOEFF_NORMED)[0]
-            # Images of a fixed camera agree without being moved.
-            same = 0 if side.start is None else len(scores) - 1
-            moved = np.abs(np.arange(len(scores)) - same) >= STRIP
-            if scores[moved].max(initial=0) > SEEN:
-                return True
-    return False
+    found = []
+    # Differences, as sky above and ground below are alike anywhere.
+    image, strips = (
+        np.ascontiguousarray(np.diff(x, axis=1), np.float32)
+        for x in (one, other)
+    )
+    for side in (slice(None, STRIP), slice(-STRIP, None)):
+        strip = np.ascontiguousarray(strips[:, side])
+        if strip.shape[1] < STRIP or strip.std() < CONTRAST:
+            continue
+        scores = cv2.matchTemplate(image, strip, cv2.TM_CCOEFF_NORMED)[0]
+        best = int(scores.argmax())
+        apart = np.abs(np.arange(len(scores)) - best) > PEAK
+        # Images of a fixed camera agree without being moved.
+        shift = best if side.start is None else best - len(scores) + 1
+        unique = scores[apart].max(initial=0) < SECOND
+        if scores[best] > SEEN and unique and abs(shift) >= STRIP:
+            found.append(shift)
+    return found
+
+
+def are_regular(pairs: Mapping[Overlap, tuple[int, int]]) -> bool:
+    """Whether tiles of rows and columns are mostly the same pixels apart."""
+    apart = defaultdict(list)
+    for pair, (x, y) in pairs.items():
+        steps = max(pair.shift, key=abs)
+        if abs(steps) <= STEPS:
+            apart[bool(x)].append((x or y) / steps)
+    if not apart:
+        return True
+    same = [
+        np.abs(np.array(x) - np.median(x)) <= JITTER for x in apart.values()
+    ]
+    return bool(np.concatenate(same).mean() >= MOST)
 
 
 def check_tiles(
@@ -187,10 +232,11 @@ def check_tiles(
         if len(pairs) < max(FEWEST, CHANCE * len(some)):
             continue
         chosen = pairs[:: len(pairs) // PAIRS + 1]
-        equal = [pair for pair in chosen if overlap_is_equal(pair)]
-        if len(equal) < MOST * len(chosen):
+        shifts = {pair: common_shift(pair) for pair in chosen}
+        equal = {pair: x for pair, x in shifts.items() if x}
+        if len(equal) < MOST * len(chosen) or not are_regular(equal):
             continue
-        one, other = map(os.path.basename, equal[0][:2])
+        one, other = map(os.path.basename, next(iter(equal))[:2])
         return split.warn(
             f'{len(pairs) / len(some):.0%} of its images are tiles that '
             'overlap tiles of training and have their pixels there, as '

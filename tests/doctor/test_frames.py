@@ -107,3 +107,35 @@ def test_pictures_numbered_twice_are_no_tiles(tmp_path):
         noise = cv2.resize(draw.normal(0, 12, (16, 16, 3)), (64, 64))
         cv2.imwrite(files[-1], (ground + noise).clip(0, 255).astype('B'))
     assert tiles_told(files[::2], files[1::2]) == []
+
+
+def ruled(draw):
+    page = np.full((96, 96), 245.0)
+    page[8::24] = page[9::24] = 160
+    return page + draw.normal(0, 1.5, page.shape)
+
+
+def woven(draw):
+    wave = 45 * np.sin(2 * np.pi * np.arange(96) / 20)
+    return 128 + wave[:, None] + wave + draw.normal(0, 1.5, (96, 96))
+
+
+def form(draw):
+    page = np.full((96, 96), 255.0)
+    for top in range(8, 90, 28):
+        left, width = draw.integers([5, 30], [25, 60])
+        cv2.rectangle(page, (left, top), (left + width, top + 18), 80, 2)
+    return page
+
+
+@pytest.mark.parametrize('picture', [ruled, woven, form])
+def test_patterns_that_repeat_are_no_tiles(tmp_path, picture):
+    draw = np.random.default_rng(0)
+    files = []
+    for at in range(32):
+        image = picture(draw)
+        x, y = draw.integers(10, 60, 2)
+        image[y : y + 20, x : x + 20] = draw.integers(255, size=(20, 20))
+        files.append(str(tmp_path / f'book{at // 8}_page{at % 8}.png'))
+        cv2.imwrite(files[-1], image.clip(0, 255).astype('B'))
+    assert tiles_told(files[::2], files[1::2]) == []
