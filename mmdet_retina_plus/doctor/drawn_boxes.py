@@ -1,6 +1,7 @@
 """Find images into which their boxes are drawn."""
 
 import random
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,6 +23,13 @@ THICK = 7
 """Pixels beside the edges of a box that a drawn line does not reach."""
 SEVERAL = 8
 """Minimum number of images and of boxes to judge lines by."""
+SECONDS = 2.0
+"""Time after which no further images are read, if there are enough boxes."""
+SIDE = 8
+"""Side in pixels at which the insides of boxes are compared."""
+STEADY, DIFFERENT, NEARLY_ALL = 10, 12, 0.9
+"""Maximum deviation of the colours of lines, minimum deviation of what they
+surround, and fraction of boxes with lines if only one class has some."""
 
 
 def ring(image: np.ndarray, box: Sequence[int], inset: int) -> np.ndarray:
@@ -41,8 +49,8 @@ def ring(image: np.ndarray, box: Sequence[int], inset: int) -> np.ndarray:
     return np.concatenate([*lines, image[down, left], image[down, right]])
 
 
-def has_line(image: np.ndarray, box: Sequence[int]) -> bool:
-    """Whether a line of one bright colour follows the edges of a box."""
+def line_along(image: np.ndarray, box: Sequence[int]) -> np.ndarray | None:
+    """Colour of a line that follows the edges of a box, (3,); None if none."""
     for inset in (0, -1, 1, -2, 2):
         line = ring(image, box, inset).astype(float)
         colour = np.median(line, axis=0)
@@ -55,20 +63,49 @@ def has_line(image: np.ndarray, box: Sequence[int]) -> bool:
         # The inside of an object of one colour has it, too.
         if part(line) >= CLOSED:
             inner, outer = (ring(image, box, x) for x in (THICK, -THICK))
-            return max(part(inner), part(outer)) < 1 - CLOSED
-    return False
+            return (
+                colour if max(part(inner), part(outer)) < 1 - CLOSED else None
+            )
+    return None
+
+
+def inside(image: np.ndarray, box: Sequence[int]) -> np.ndarray:
+    """What a box shows within its edges, (SIDE, SIDE, 3)."""
+    import cv2
+
+    left, top = (max(x, 0) + THICK for x in box[:2])
+    right, bottom = (x - THICK for x in box[2:])
+    pixels = image[top:bottom, left:right]
+    return cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+
+
+def spread(values: Sequence[np.ndarray], labels: np.ndarray) -> float:
+    """Median deviation of arrays from the median of their class."""
+    array = np.reshape(values, (len(values), -1)).astype(float)
+    for label in np.unique(labels):
+        own = labels == label
+        array[own] -= np.median(array[own], axis=0)
+    return float(np.median(np.abs(array).mean(axis=1)))
 
 
 def check_drawn_boxes(split: Split) -> list[Finding]:
-    """Report images into which their boxes are drawn."""
+    """Report images into which their boxes are drawn.
+
+    Drawn lines have one colour, whatever they surround. Frames that belong to
+    the objects change with the light, or surround the same things.
+    """
     full = np.unique(split.image_of[split.usable])
     load = build_loader(split)
     if len(full) < SEVERAL or load is None:
         return []
     number = min(len(full), IMAGES)
-    lines = []
+    end = time.monotonic() + SECONDS
     placed = Placement(split, load)
+    looked_at = 0
+    colours, insides, labels = [], [], []
     for at in random.Random(0).sample(full.tolist(), number):
+        if looked_at >= SEVERAL and time.monotonic() > end:
+            break
         try:
             with quiet_decoders():
                 image = load({'img_path': split.paths[at]})['img']
@@ -77,20 +114,35 @@ def check_drawn_boxes(split: Split) -> list[Finding]:
         if image.shape[2:] != (3,) or image.dtype != np.uint8:
             continue
         boxes = np.rint(placed.boxes(at, image.shape[1::-1])).astype(int)
-        lines += [
-            has_line(image, box)
-            for box in boxes.tolist()
-            if min(box[2] - box[0], box[3] - box[1]) >= 4 * THICK
-            and box[0] < image.shape[1] - THICK
-            and box[1] < image.shape[0] - THICK
-            and min(box[2:]) > 4 * THICK
-        ]
-    if len(lines) < SEVERAL or 2 * sum(lines) <= len(lines):
+        for box, row in zip(boxes.tolist(), placed.rows(at), strict=True):
+            if (
+                min(box[2] - box[0], box[3] - box[1]) < 4 * THICK
+                or box[0] >= image.shape[1] - 3 * THICK
+                or box[1] >= image.shape[0] - 3 * THICK
+                or min(box[2:]) <= 4 * THICK
+            ):
+                continue
+            looked_at += 1
+            colour = line_along(image, box)
+            if colour is not None:
+                colours.append(colour)
+                insides.append(inside(image, box))
+                labels.append(split.label_of[row])
+    if looked_at < SEVERAL or 2 * len(colours) <= looked_at:
+        return []
+    classes = np.array(labels)
+    alone = len({*labels}) == 1 and len(colours) < NEARLY_ALL * looked_at
+    if (
+        alone
+        or spread(colours, classes) > STEADY
+        or spread(insides, classes) < DIFFERENT
+    ):
         return []
     return split.warn(
-        f'a line of one colour follows the edges of {sum(lines)} of '
-        f'{quantity(len(lines), "box")} that were looked at: boxes are drawn '
-        'into the images, and the detector learns to find the lines',
-        f'{split.key}.data_prefix.img=… the folder of the images without '
-        'annotations',
+        f'a line of one colour follows the edges of {len(colours)} of '
+        f'{quantity(looked_at, "box")} that were looked at: if the boxes are '
+        'drawn into the images, the detector learns the lines; frames of the '
+        'objects themselves are fine',
+        f'look at images in {split.image_dir}; if boxes are drawn there, set '
+        f'{split.key}.data_prefix.img to the original images',
     )

@@ -166,7 +166,9 @@ def overlap_is_equal(
     plain = any(part.std() == 0 for part in parts)
     apart = np.abs(one - other).mean()
     near = np.abs(parts[0] - parts[1]).mean() < BETTER * apart
-    return bool(near and not plain and np.corrcoef(*parts)[0, 1] > EQUAL)
+    return bool(
+        near and not plain and np.corrcoef(parts[0], parts[1])[0, 1] > EQUAL
+    )
 
 
 def strip_shifts(one: np.ndarray, other: np.ndarray) -> list[int]:

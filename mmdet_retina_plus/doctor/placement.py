@@ -253,9 +253,13 @@ class Placement:
     def orders(self) -> dict[str, np.ndarray]:
         return exchanges([x['file_name'] for x in self.split.images])
 
+    def rows(self, at: int) -> np.ndarray:
+        """Positions of the annotations whose boxes `boxes` returns."""
+        return self.used[self.starts[at] : self.starts[at + 1]][:BOXES]
+
     def boxes(self, at: int, sides: Sequence[float]) -> np.ndarray:
         """Boxes of the entry of a position, in an image of these sides."""
-        rows = self.used[self.starts[at] : self.starts[at + 1]][:BOXES]
+        rows = self.rows(at)
         fractions = self.split.boxes[rows] / np.tile(self.split.sizes[rows], 2)
         return fractions * np.tile(sides, 2)
 

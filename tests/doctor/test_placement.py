@@ -117,6 +117,23 @@ LINES = {
     'a disc': lambda image, x, y, w, h: cv2.ellipse(
         image, ((x + w / 2, y + h / 2), (w, h), 0), (0, 255, 0), -1
     ),
+    'a form field': lambda image, x, y, w, h: cv2.putText(
+        cv2.rectangle(
+            cv2.rectangle(image, (x, y), (x + w, y + h), (255, 255, 255), -1),
+            (x, y),
+            (x + w, y + h),
+            (0, 120, 215),
+            2,
+        ),
+        f'{x}{y}',
+        (x + 8, y + 26),
+        0,
+        0.5,
+        0,
+    ),
+    'frames of any colour': lambda image, x, y, w, h: cv2.rectangle(
+        image, (x, y), (x + w, y + h), (0, 5 * x, 255 - 5 * y), 2
+    ),
     'a printed line': lambda image, x, y, w, h: cv2.rectangle(
         image, (x, y), (x + w, y + h), (0, 0, 0), 2
     ),
@@ -164,4 +181,4 @@ def test_boxes_that_are_drawn_into_images(tmp_path, name, suffix):
     assert [x.level for x in found] == ['warning'] * (name == 'a line')
     for finding in found:
         assert 'of 12 boxes' in finding.message
-        assert finding.fix.startswith('key.data_prefix.img=')
+        assert 'set key.data_prefix.img' in finding.fix
