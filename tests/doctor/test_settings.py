@@ -7,6 +7,7 @@ from pathlib import Path
 
 import mmdet.engine  # noqa: F401 (registers hooks)
 import pytest
+from mmdet.models import ATSSHead, FCOSHead, RetinaHead
 from mmdet.registry import (
     DATASETS,
     HOOKS,
@@ -29,6 +30,7 @@ from mmdet_retina_plus.doctor.loss_settings import (
     check_class_weights,
     check_focal,
     check_pixel_losses,
+    check_point_losses,
     check_start,
 )
 from mmdet_retina_plus.doctor.paramwise_settings import check_odd_multipliers
@@ -866,6 +868,39 @@ def test_boxes_of_atss_are_always_decoded():
     (finding,) = check_box_losses(cfg)
     assert 'targets that are deltas' in finding.message
     assert finding.fix == 'model.bbox_head.reg_decoded_bbox=True'
+
+
+def test_a_head_of_others_may_encode_boxes(monkeypatch):
+    class Own(RetinaHead):
+        def __init__(self, *args, reg_decoded_bbox=True, **kwargs):
+            super().__init__(*args, reg_decoded_bbox=reg_decoded_bbox)
+
+    class OwnLoss(ATSSHead):
+        def loss_by_feat_single(self, *args):
+            return super().loss_by_feat_single(*args)
+
+    for built in (Own, OwnLoss):
+        monkeypatch.setitem(MODELS.module_dict, built.__name__, built)
+        head = {'type': built.__name__, 'reg_decoded_bbox': False}
+        head['loss_bbox'] = {'type': 'L1Loss'}
+        assert check_box_losses({'model': {'bbox_head': head}}) == []
+
+
+def test_fcos_decodes_boxes(monkeypatch):
+    class Own(FCOSHead):
+        def loss_by_feat(self, *args):
+            return super().loss_by_feat(*args)
+
+    monkeypatch.setitem(MODELS.module_dict, 'Own', Own)
+    head = {'type': 'FCOSHead', 'loss_bbox': {'type': 'SmoothL1Loss'}}
+    cfg = {'model': {'bbox_head': head}}
+    (finding,) = check_point_losses(cfg)
+    assert 'FCOSHead decodes boxes, so its loss must' in finding.message
+    assert "type='IoULoss'" in finding.fix
+    head['type'] = 'Own'
+    assert check_point_losses(cfg) == []
+    head['type'], head['loss_bbox'] = 'FCOSHead', {'type': 'GIoULoss'}
+    assert check_point_losses(cfg) == []
 
 
 def test_distances_in_pixels():
