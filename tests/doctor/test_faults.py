@@ -1230,6 +1230,13 @@ def test_boxes_dragged_from_their_last_corner(case):
     assert 'abs(w), abs(h)' in problem.fix
 
 
+def test_negative_areas(case):
+    case.change('train', lambda coco: coco['annotations'][0].update(area=-9))
+    problem = case.problem()
+    assert '1 of negative area' in problem.message
+    assert problem.fix.startswith('write area as width * height')
+
+
 def test_files_joined_with_the_ids_of_each(case):
     def join(coco):
         for image in coco['images'][3:]:
