@@ -339,6 +339,8 @@ def check_no_object(cfg: Mapping) -> list[Finding]:
         elif isinstance(built, type) and issubclass(built, MaskFormerHead):
             if not isinstance(given, list | tuple) or len(given) < 2:
                 continue
+            if not all(map(is_number, given)):
+                continue
             *others, weight = given
             other = max(others)
             fix = f'{name}.class_weight={[*others, other / 10]}'

@@ -93,6 +93,10 @@ def findings(changes):
     return [finding for check in CHECKS for finding in check(changed(changes))]
 
 
+def with_steps(*steps, name='train'):
+    return {f'{name}_dataloader': {'dataset': {'pipeline': list(steps)}}}
+
+
 MASKS = {'type': 'MaskRoIHead', 'mask_head': {'type': 'FCNMaskHead'}}
 ASSIGNER = 'model.train_cfg.assigner'
 SAMPLER = 'model.train_cfg.sampler'
@@ -187,21 +191,6 @@ TRAPS = {
             }
         },
         ('error', 'bbox_head.loss_cls', 'bbox_head.0.loss_cls=dict(_delete_'),
-    ),
-    'ranges of a quarter of the size': (
-        {
-            HEAD: {
-                'type': 'FCOSHead',
-                'strides': [8, 16, 32],
-                'loss_cls': FOCAL,
-                'regress_ranges': [[-1, 16], [16, 32], [32, 1e8]],
-            }
-        },
-        (
-            'warning',
-            f'{HEAD}.regress_ranges',
-            '=((-1, 64), (64, 128), (128, 100000000.0))',
-        ),
     ),
     'masks that are never scored': (
         {
@@ -637,18 +626,6 @@ FINE = {
         }
     },
     'as it is': {},
-    'ranges of twice the size': {
-        HEAD: {
-            'type': 'FCOSHead',
-            'strides': [8, 16, 32, 64, 128],
-            'loss_cls': FOCAL,
-            'regress_ranges': (
-                (-1, 64 * 2),
-                *((64 * 2**x, 128 * 2**x) for x in (1, 2, 3)),
-                (64 * 2**4, 1e8),
-            ),
-        }
-    },
     'no objects that count less than objects': {
         HEAD: {
             'type': 'DETRHead',
@@ -665,6 +642,16 @@ FINE = {
                 {'type': 'CachedMosaic'},
                 {'type': 'RandomCrop'},
                 {'type': 'RandomAffine'},
+            ]
+        },
+        f'{ASSIGNER}.type': 'StreamingMaxIoUAssigner',
+    },
+    'a mosaic that is cropped at the end': {
+        'train_dataloader.dataset': {
+            'pipeline': [
+                {'type': 'Mosaic'},
+                {'type': 'RandomAffine'},
+                {'type': 'RandomCrop', 'crop_size': (640, 640)},
             ]
         },
         f'{ASSIGNER}.type': 'StreamingMaxIoUAssigner',
@@ -772,6 +759,43 @@ FINE = {
     },
     'another detector': {'model': {'rpn_head': {}, 'roi_head': {}}},
 }
+
+
+ODD = {
+    'a mosaic of one side': with_steps(
+        {'type': 'Mosaic', 'img_scale': 640}, {'type': 'RandomAffine'}
+    ),
+    'no border': with_steps(
+        {'type': 'Mosaic'}, {'type': 'RandomAffine', 'border': None}
+    ),
+    'a text as a weight': {
+        'model': {
+            'panoptic_head': {
+                'type': 'Mask2FormerHead',
+                'loss_cls': {
+                    'type': 'CrossEntropyLoss',
+                    'class_weight': ['a', 1],
+                },
+            }
+        }
+    },
+    'no lowest IoU': {
+        'model': {
+            'train_cfg': {
+                'assigner': {
+                    'type': 'MaxIoUAssigner',
+                    'neg_iou_thr': 0.4,
+                    'min_pos_iou': None,
+                }
+            }
+        }
+    },
+}
+
+
+@pytest.mark.parametrize('case', ODD)
+def test_values_of_other_types_are_left_to_others(case):
+    assert [x for check in CHECKS for x in check(ODD[case])] == []
 
 
 @pytest.mark.parametrize('case', FINE)
@@ -1004,10 +1028,6 @@ def test_batch_norms_of_one_image_and_batches_that_are_dropped():
     assert check_last_batch(cfg)[0].fix == 'val_dataloader.drop_last=False'
     cfg['val_dataloader']['drop_last'] = False
     assert check_last_batch(cfg) == []
-
-
-def with_steps(*steps, name='train'):
-    return {f'{name}_dataloader': {'dataset': {'pipeline': list(steps)}}}
 
 
 @pytest.mark.parametrize(
