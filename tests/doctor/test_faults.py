@@ -815,6 +815,14 @@ def test_a_loss_step_of_a_detector_without_an_assigner_is_taken(case):
     assert problem.fix.startswith('model.bbox_head.regress_ranges')
 
 
+def test_a_stride_of_0(case):
+    case.add(POINTS.replace("'FocalLoss'", "'FocalLoss', use_sigmoid=True"))
+    assert case.problems() == []
+    case.add("model['bbox_head']['strides'][0] = 0")
+    fix = 'model.bbox_head.strides=[8, 16, 32, 64, 128]'
+    assert case.problem().fix == fix
+
+
 @pytest.mark.parametrize(
     ('ranges', 'gap', 'closed'),
     [

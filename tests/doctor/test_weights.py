@@ -173,7 +173,8 @@ def test_a_frozen_layer_that_a_file_does_not_fit(frozen_stages, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('built', 'key'), [(CSPDarknet, ''), (MobileNetV2, ''), (ResNet, 'x.')]
+    ('built', 'key'),
+    [(CSPDarknet, ''), (MobileNetV2, ''), (ResNet, 'backbone.')],
 )
 def test_the_setting_that_freezes_a_layer(built, key, tmp_path):
     given = {'depth': 18} if built is ResNet else {}
@@ -184,10 +185,11 @@ def test_the_setting_that_freezes_a_layer(built, key, tmp_path):
     path = str(tmp_path / 'x.pth')
     torch.save({f'{key}{x}': y for x, y in weights.items()}, path)
     if key:
-        model = nn.ModuleDict({'x': model})
-    (finding,) = compare_weights('model.init_cfg.checkpoint', path, model)
+        model = nn.ModuleDict({'backbone': model})
+    owner = 'model' if key else 'model.backbone'
+    (finding,) = compare_weights(f'{owner}.init_cfg.checkpoint', path, model)
     assert f'does not fit {key}{first}, which' in finding.message
-    assert finding.fix == f'model.{key}frozen_stages=-1'
+    assert finding.fix == 'model.backbone.frozen_stages=-1'
 
 
 def test_constants_that_a_file_lacks(tmp_path):
