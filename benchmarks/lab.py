@@ -16,6 +16,7 @@ import click
 import torch
 from mmdet.models import BaseDetector
 from mmengine.config import Config
+from mmengine.logging import MessageHub
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, find_latest_checkpoint
 from mmengine.utils import import_modules_from_strings
@@ -70,6 +71,8 @@ def load(folder: Path, device: torch.device) -> Trial:
     cfg = Config.fromfile(folder / 'trial.py')
     import_modules_from_strings(**cfg.custom_imports)
     init_default_scope('mmdet')
+    # BatchSyncRandomResize reads what the runner would write.
+    MessageHub.get_current_instance().update_info('iter', 0)
     model = load_detector(cfg, checkpoint, str(device))
     train, val = (
         Runner.build_dataloader(cfg[f'{split}_dataloader'], seed=0)

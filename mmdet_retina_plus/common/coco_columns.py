@@ -175,6 +175,7 @@ class CocoColumns:
                 bool
             ),
             NEGATIVE: negative,
+            'of negative area': self.areas < 0,
             'without area or thinner than a pixel': thin,
             'outside of their image': ~seen,
             'of another category': self.label_of == NOT_FOUND,

@@ -50,6 +50,9 @@ FIXES = {
         'exchange the corners: write bbox as [min(x, x + w), min(y, y + h), '
         'abs(w), abs(h)]'
     ),
+    'of negative area': (
+        'write area as width * height of bbox, or the pixels of the mask'
+    ),
     'without area or thinner than a pixel': (
         'write bbox as [left, top, width, height] in pixels and area as '
         'width * height, or delete them'

@@ -218,9 +218,11 @@ def floods(assigner: Mapping) -> bool:
 
     Its highest IoU, 0, is that of all anchors, and not below `min_pos_iou`.
     """
+    lowest = assigner.get('min_pos_iou', 0)
     return bool(
         kind(assigner) == 'MaxIoUAssigner'
-        and assigner.get('min_pos_iou', 0) <= 0
+        and is_number(lowest)
+        and lowest <= 0
         and assigner.get('gt_max_assign_all', True)
         and assigner.get('match_low_quality', True)
     )
@@ -338,45 +340,6 @@ def check_ranges(cfg: Mapping) -> list[Finding]:
     return findings
 
 
-def check_range_sizes(cfg: Mapping) -> list[Finding]:
-    """Report `regress_ranges` that are far from those of the strides."""
-    findings = []
-    for path, head in dotted_items(part(cfg, 'model'), 'model.'):
-        ranges: Any = part({'x': head}, 'x').get('regress_ranges')
-        if not are_pairs(ranges):
-            continue
-        strides = setting(head, 'strides', ())
-        if not isinstance(strides, list | tuple) or len(strides) < 2:
-            continue
-        if len(strides) != len(ranges) or not all(map(is_number, strides)):
-            continue
-        # The last range has no end.
-        cells = [
-            high / stride
-            for (_, high), stride in zip(ranges[:-1], strides, strict=False)
-        ]
-        if min(cells) > OF_STRIDE / 3 and max(cells) < OF_STRIDE * 3:
-            continue
-        ends = [OF_STRIDE * x for x in strides[:-1]]
-        right = tuple(zip([-1, *ends], [*ends, 1e8], strict=True))
-        findings.append(
-            Finding(
-                'warning',
-                f'{path}.regress_ranges',
-                f'the levels of strides {list(strides)} predict edges up to '
-                f'{", ".join(f"{x:.3g}" for x in cells)} cells away; recipes '
-                f'have {OF_STRIDE}, so that each level gets objects of its '
-                'scale',
-                f'{path}.regress_ranges={right}',
-            )
-        )
-    return findings
-
-
-OF_STRIDE = 8
-"""End of the range of a level in its strides, as in FCOS."""
-
-
 def are_pairs(ranges: Any) -> bool:
     return (
         isinstance(ranges, list | tuple)
@@ -484,7 +447,6 @@ CHECKS = (
     check_roi_levels,
     check_misfits,
     check_ranges,
-    check_range_sizes,
     check_negative_threshold,
     check_threshold_order,
     check_numbers,

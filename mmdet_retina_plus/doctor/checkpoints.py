@@ -15,7 +15,7 @@ from .resuming import (
     check_saved_classes,
     check_saved_statistics,
 )
-from .weights import is_local, setting
+from .weights import PUBLISHED, is_local, setting
 
 FITS = 0.9
 """Fraction of matching weights above which the rest may be a new head."""
@@ -136,20 +136,18 @@ def compare_weights(
         f'{share:.0%} of the weights ({len(wanted) - len(missing)} of '
         f'{len(wanted)}) are in {os.path.basename(path)}'
     )
-    frozen = [
-        name
-        for name, value in module.named_parameters()
-        if name in missing and not value.requires_grad
-    ]
     owner, initial, _ = key.partition('.init_cfg')
-    if share > FITS and frozen and initial:
+    # A constant, such as fixed position embeddings, may be absent.
+    other = [x for x in missing if x in shapes]
+    frozen = frozen_stages(module, other) if share > FITS and initial else {}
+    if frozen:
         message = (
-            f'{os.path.basename(path)} does not fit {some(frozen)}, which '
-            f'{verb(len(frozen), "start")} at random and '
+            f'{os.path.basename(path)} does not fit {some(list(frozen))}, '
+            f'which {verb(len(frozen), "start")} at random and '
             f'{verb(len(frozen), "are")} frozen'
-            f'{another_shape(frozen, shapes, wanted)}'
+            f'{another_shape(list(frozen), shapes, wanted)}'
         )
-        fix = f'{owner}.frozen_stages=-1'
+        fix = ' '.join(f'{owner}.{x}=-1' for x in sorted({*frozen.values()}))
         return [Finding('error', key, message, fix)]
     if share > FITS:
         fitting = {x: weights[x] for x in wanted if x not in missing}
@@ -166,6 +164,25 @@ def compare_weights(
             f'{key}=None, or a checkpoint of this model',
         )
     ]
+
+
+def frozen_stages(module: Any, names: list[str]) -> dict[str, str]:
+    """Key of the `frozen_stages` that freezes each of the parameters.
+
+    Args:
+        module: Module whose parameters have the names.
+        names: Parameters; those that train are left out.
+    """
+    module.train()  # CSPDarknet and MobileNetV2 freeze their stages here.
+    fixed = {x for x, y in module.named_parameters() if not y.requires_grad}
+    return {
+        name: f'{prefix}{"." * bool(prefix)}frozen_stages'
+        for prefix, owner in module.named_modules()
+        for stages in [getattr(owner, 'frozen_stages', None)]
+        if isinstance(stages, int) and stages >= 0
+        for name in names
+        if name in fixed and name.startswith(prefix)
+    }
 
 
 def another_shape(missing: list[str], shapes: Mapping, wanted: Mapping) -> str:
@@ -333,7 +350,7 @@ def check_weights(
             if loaded is not None and not any_error(found):
                 found += check_resumed_from(cfg, path, loaded)
         findings += found
-    elif isinstance(path, str) and cfg.get('resume') is True:
+    elif str(path).startswith(PUBLISHED) and cfg.get('resume') is True:
         message = f'continues the run of {path} at its epoch, with its '
         message += 'optimizer and schedules: published weights are the end of '
         message += 'a run'

@@ -76,11 +76,14 @@ def scaled_twice(file: str, cfg: Mapping, factor: float) -> list[Finding]:
         factor: By which `auto_scale_lr` multiplies the rate on one device.
     """
     key = 'optim_wrapper.optimizer.lr'
+    # Another optimizer, or fine-tuning, has its own rate.
+    if value_before(file, f'{key[:-3]}.type', cfg) or cfg.get('load_from'):
+        return []
     before, rate = value_before(file, key, cfg), part(cfg, key[:-3]).get('lr')
     if not (is_number(before) and is_number(rate) and before * factor > 0):
         return []
     by_hand = rate / before
-    if factor > 1 / 2 or not 2 / 3 < by_hand / factor < 3 / 2:
+    if factor > 1 / 2 or not 0.9 < by_hand / factor < 1.1:
         return []
     return [
         Finding(

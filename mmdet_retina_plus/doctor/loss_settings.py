@@ -61,8 +61,7 @@ def check_box_losses(cfg: Mapping) -> list[Finding]:
     """Report IoU losses that get deltas instead of decoded boxes."""
     findings = []
     for path, key, head in heads(cfg):
-        # ATSS and its heirs always decode their predictions.
-        if head.get('reg_decoded_bbox') is False and always_decodes(head):
+        if head.get('reg_decoded_bbox') is False and has_loss_of_atss(head):
             message = f'reg_decoded_bbox=False: {kind(head)} compares boxes '
             message += 'with targets that are deltas'
             fix = f'{path}.reg_decoded_bbox=True'
@@ -178,6 +177,26 @@ def check_box_classifier(cfg: Mapping) -> list[Finding]:
     return findings
 
 
+def check_point_losses(cfg: Mapping) -> list[Finding]:
+    """Report losses for deltas in FCOS, whose head decodes its boxes."""
+    from mmdet.models import FCOSHead
+
+    return [
+        Finding(
+            'error',
+            key,
+            f'{kind(head)} decodes boxes, so its loss must be an IoU loss, '
+            f'not {kind(head["loss_bbox"])}',
+            f"{path}.loss_bbox=dict(_delete_=True, type='IoULoss', "
+            'loss_weight=1.0)',
+        )
+        for path, key, head in heads(cfg)
+        if kind(head.get('loss_bbox')).endswith(('L1Loss', 'MSELoss'))
+        and inherits(head, FCOSHead, 'loss_by_feat')
+        and not always_decodes(head)
+    ]
+
+
 SMALL = 0.1
 """Loss weight above which errors in pixels dominate the class loss."""
 
@@ -191,6 +210,29 @@ def always_decodes(head: Mapping) -> bool:
     """Whether boxes are the default of a head's loss, as in ATSS."""
     usual = {'type': head.get('type')}
     return bool(setting(usual, 'reg_decoded_bbox', False))
+
+
+def has_loss_of_atss(head: Mapping) -> bool:
+    """Whether a head decodes boxes whatever `reg_decoded_bbox` is.
+
+    Heads of other packages may read it in a loss of their own.
+    """
+    from mmdet.models import ATSSHead
+
+    return inherits(head, ATSSHead, 'loss_by_feat_single')
+
+
+def inherits(head: Mapping, parent: type, method: str) -> bool:
+    """Whether a head has a parent, and a method from mmdet itself."""
+    from mmdet.registry import MODELS
+
+    built = MODELS.module_dict.get(kind(head))
+    found = getattr(built, method, None)
+    return (
+        isinstance(built, type)
+        and issubclass(built, parent)
+        and getattr(found, '__module__', '').startswith('mmdet.')
+    )
 
 
 def encodes_boxes(head: Mapping) -> bool:
@@ -296,6 +338,8 @@ def check_no_object(cfg: Mapping) -> list[Finding]:
             fix = f'{name}.class_weight=1.0 {name}.bg_cls_weight=0.1'
         elif isinstance(built, type) and issubclass(built, MaskFormerHead):
             if not isinstance(given, list | tuple) or len(given) < 2:
+                continue
+            if not all(map(is_number, given)):
                 continue
             *others, weight = given
             other = max(others)
@@ -454,9 +498,9 @@ def check_reductions(cfg: Mapping) -> list[Finding]:
                 'error',
                 name,
                 f'{kind(head)} divides the sum of this loss by the number of '
-                f'positives, but {kind(given)} returns a '
-                f'{setting(given, "reduction", "")}: the loss is thousands of '
-                'times too small',
+                f'positives, but {kind(given)} has reduction='
+                f'{setting(given, "reduction", "")!r}: it is too small by a '
+                'factor of at least the number of positives',
                 f"{key}.{name}.reduction='sum'",
             )
         )
@@ -471,6 +515,7 @@ CHECKS = (
     check_box_scale,
     check_box_losses,
     check_pixel_losses,
+    check_point_losses,
     check_start,
     check_class_weights,
     check_no_object,

@@ -135,6 +135,8 @@ def probe_features(
 
 def is_strided(locations: int, size: int, stride: float) -> bool:
     """Whether a side has about as many locations as its stride implies."""
+    if stride <= 0:
+        return False
     least, most = size // stride, -(-size // stride)
     return least / TOLERANCE < locations < most * TOLERANCE
 

@@ -184,6 +184,14 @@ def filters_of(config: Mapping) -> list[str]:
     return re.findall(r"filter_cfg\.get\('(\w+)'", source_of(built))
 
 
+def is_pair(value: Any) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == 2
+        and all(map(is_number, value))
+    )
+
+
 def check_mosaic_border(cfg: Mapping) -> list[Finding]:
     """Report a border that does not undo the doubled size of a mosaic."""
     return [
@@ -205,8 +213,11 @@ def check_mosaic_border(cfg: Mapping) -> list[Finding]:
             if kind(x).endswith(MOVES)
         ][:1]
         if kind(steps[after]) == 'RandomAffine'
+        # A later crop has the right size.
+        if not any('Crop' in kind(x) for x in walk(steps[after + 1 :]))
         for scale in [step.get('img_scale', (640, 640))]
         for border in [steps[after].get('border', (0, 0))]
+        if is_pair(scale) and is_pair(border)
         for right in [tuple(-x // 2 for x in scale)]
         if tuple(border) != right
     ]

@@ -15,13 +15,17 @@ from .anchors import (
     has_threshold,
     positive_threshold,
 )
-from .assignment_settings import CHOOSE_AGAIN, floods
+from .assignment_settings import CHOOSE_AGAIN, are_pairs, floods
 from .findings import Finding, Level
 from .model import prior_generator, prior_head
 from .split import Split
 
 FEW = 0.02
 """Fraction of objects that may be too long without a warning."""
+OF_STRIDE = 8
+"""End of the range of a level in its strides, as in FCOS."""
+MOST = 0.9
+"""Fraction of objects above which the other levels hardly train."""
 
 
 def check_priors(
@@ -34,7 +38,11 @@ def check_priors(
     generator = prior_generator(model)
     name, head = prior_head(model)
     if isinstance(head, FCOSHead):
-        return check_points(splits[0], generator) if splits else []
+        if not splits:
+            return []
+        return check_points(splits[0], generator) + check_range_sizes(
+            splits[0], head, f'model.{name}.regress_ranges'
+        )
     if not isinstance(generator, AnchorGenerator):
         return []
     findings = check_distinct(generator) + check_level_order(generator)
@@ -110,6 +118,47 @@ def check_level_order(generator: Any) -> list[Finding]:
             'anchors: levels and sizes are in opposite orders',
             'base_sizes of the anchor_generator in the reverse order, one '
             'list per stride',
+        )
+    ]
+
+
+def check_range_sizes(split: Split, head: Any, key: str) -> list[Finding]:
+    """Report `regress_ranges` that give nearly all objects to one level.
+
+    Args:
+        split: Data set with objects and the pipeline that resizes them.
+        head: `FCOSHead` of mmdet.
+        key: Dotted key of the ranges.
+    """
+    used, ranges = split.usable, head.regress_ranges
+    strides = [x[0] for x in head.prior_generator.strides]
+    if not used.any() or not are_pairs(ranges) or min(strides) <= 0:
+        return []
+    ends = [high for _, high in ranges[:-1]]  # The last range has no end.
+    if len(ranges) != len(strides) or ends != sorted(ends):
+        return []
+    usual = [OF_STRIDE * x for x in strides[:-1]]
+    if all(y / 3 < x < y * 3 for x, y in zip(ends, usual, strict=True)):
+        return []
+    boxes, _ = network_boxes(
+        split.boxes[used], split.sizes[used], split.pipeline
+    )
+    # From the centre to the farthest edge.
+    lengths = (boxes[:, 2:] - boxes[:, :2]).max(axis=1) / 2
+    counts, others = (
+        np.bincount(np.searchsorted(x, lengths)) for x in (ends, usual)
+    )
+    if counts.max() <= MOST * len(boxes) or others.max() > MOST * len(boxes):
+        return []
+    right = tuple(zip([-1, *usual], [*usual, 1e8], strict=True))
+    return [
+        Finding(
+            'warning',
+            key,
+            f'the level of stride {strides[counts.argmax()]} gets '
+            f'{counts.max()} of {quantity(len(boxes), "object")}; recipes '
+            f'have ranges up to {OF_STRIDE} strides of a level',
+            f'{key}={right}',
         )
     ]
 

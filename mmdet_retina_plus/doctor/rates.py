@@ -28,7 +28,7 @@ REACHED = 0.9
 """Fraction of a rate at which it counts as reached."""
 LATE = 0.6
 """Fraction of training by which the highest rate must be reached."""
-LOW, LONG = 0.0101, 0.35
+LOW, LONG = 0.0101, 0.45
 """Fraction of the highest rate that is negligible, and of training."""
 RISE = 0.1
 """Fraction of the highest rate by which the rate may rise again."""

@@ -12,6 +12,13 @@ from .findings import Finding
 STAGES = 4
 COLOURS = 3
 """Input channels of published weights."""
+PUBLISHED = (
+    'torchvision://',
+    'open-mmlab://',
+    'https://download.openmmlab.com/',
+    'https://download.pytorch.org/',
+)
+"""Starts of the names of published weights."""
 BATCH_NORMS = ('BN', 'BN2d', 'SyncBN', 'MMSyncBN')
 
 
@@ -107,8 +114,10 @@ def check_frozen_stem(cfg: Mapping) -> list[Finding]:
     channels = setting(backbone, 'in_channels', COLOURS)
     frozen = setting(backbone, 'frozen_stages', -1)
     names = starting_weights(cfg)
-    # A local file, which may have more channels, is compared by weight.
-    if channels == COLOURS or not names or any(map(is_local, names)):
+    # Users' own files may have more channels, and their backbones may
+    # convert the weights.
+    published = names and all(x.startswith(PUBLISHED) for x in names)
+    if channels == COLOURS or not (published and is_known(backbone)):
         return []
     if not isinstance(frozen, int) or frozen < 0 or cfg.get('load_from'):
         return []
@@ -121,6 +130,15 @@ def check_frozen_stem(cfg: Mapping) -> list[Finding]:
     if setting(backbone, 'norm_eval', False) is True:
         fix += ' model.backbone.norm_eval=False'
     return [Finding('error', 'backbone', message, fix)]
+
+
+def is_known(config: Mapping) -> bool:
+    """Whether a config names a module of mmdet or of this package."""
+    from mmdet.registry import MODELS
+
+    built = MODELS.module_dict.get(kind(config))
+    known = ('mmdet.', 'mmdet_retina_plus.')
+    return getattr(built, '__module__', '').startswith(known)
 
 
 def is_local(name: object) -> TypeGuard[str]:

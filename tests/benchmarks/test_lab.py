@@ -23,6 +23,11 @@ def trial(tmp_path):
         dataset = cfg[f'{split}_dataloader'].dataset
         dataset.data_root = f'{root}/'
         cfg[f'{split}_dataloader'].batch_size = 1
+    # It counts the runner's iterations.
+    resize = dict(
+        type='BatchSyncRandomResize', random_size_range=(64, 96), interval=10
+    )
+    cfg.model.data_preprocessor.batch_augments = [resize]
     folder = tmp_path / 'max-iou_123456/seed-0'
     folder.mkdir(parents=True)
     cfg.dump(folder / 'trial.py')

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmdet.models import FCOSHead
 from mmdet.models.task_modules import (
     AnchorGenerator,
     MlvlPointGenerator,
@@ -22,6 +23,7 @@ from mmdet_retina_plus.doctor.priors import (
     check_level_order,
     check_longest,
     check_points,
+    check_range_sizes,
 )
 from mmdet_retina_plus.doctor.split import Split
 
@@ -208,6 +210,36 @@ POINTS = MlvlPointGenerator([8, 16])
 def test_objects_between_points(boxes, level):
     (finding,) = check_points(split_of(*boxes), POINTS)
     assert finding.level == level
+
+
+def ends_of(*ends):
+    """Ranges of levels with these ends, and one for the rest."""
+    return tuple(zip((-1, *ends), (*ends, 1e8), strict=True))
+
+
+EVEN = [(0, 0, 3 * x, 3 * x) for x in range(20, 170)]
+TINY = [(9, 9, x, x) for x in range(8, 120)]
+
+
+@pytest.mark.parametrize(
+    ('strides', 'ends', 'boxes', 'told'),
+    [
+        ((8, 16, 32), (16, 32), [*EVEN], 1),
+        ((8, 16, 32), (64, 128), [*EVEN], 0),
+        ((8, 16, 32), (1000, 2000), [*EVEN], 1),
+        ((8, 16, 32), (128, 256), [*EVEN], 0),
+        ((4, 8, 16, 32, 64), (8, 16, 32, 64), [*TINY], 0),
+        # All are small: no ranges change that.
+        ((8, 16, 32), (1000, 2000), [*TINY], 0),
+        ((0, 16, 32), (16, 32), [*EVEN], 0),
+    ],
+)
+def test_ranges_that_fill_one_level(strides, ends, boxes, told):
+    ranges = ends_of(*ends)
+    head = FCOSHead(1, 8, strides=strides, regress_ranges=ranges)
+    found = check_range_sizes(split_of(*boxes), head, 'key')
+    right = ends_of(*(8 * x for x in strides[:-1]))
+    assert [x.fix for x in found] == told * [f'key={right}']
 
 
 def test_larger_images_have_points_in_every_object():

@@ -815,6 +815,14 @@ def test_a_loss_step_of_a_detector_without_an_assigner_is_taken(case):
     assert problem.fix.startswith('model.bbox_head.regress_ranges')
 
 
+def test_a_stride_of_0(case):
+    case.add(POINTS.replace("'FocalLoss'", "'FocalLoss', use_sigmoid=True"))
+    assert case.problems() == []
+    case.add("model['bbox_head']['strides'][0] = 0")
+    fix = 'model.bbox_head.strides=[8, 16, 32, 64, 128]'
+    assert case.problem().fix == fix
+
+
 @pytest.mark.parametrize(
     ('ranges', 'gap', 'closed'),
     [
@@ -1228,6 +1236,13 @@ def test_boxes_dragged_from_their_last_corner(case):
     problem = case.problem()
     assert '3 of negative width or height' in problem.message
     assert 'abs(w), abs(h)' in problem.fix
+
+
+def test_negative_areas(case):
+    case.change('train', lambda coco: coco['annotations'][0].update(area=-9))
+    problem = case.problem()
+    assert '1 of negative area' in problem.message
+    assert problem.fix.startswith('write area as width * height')
 
 
 def test_files_joined_with_the_ids_of_each(case):

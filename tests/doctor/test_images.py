@@ -252,28 +252,55 @@ def test_files_with_red_and_blue_exchanged(
     ],
 )
 def test_classes_with_red_and_blue_exchanged(tmp_path, colours, told):
-    def of_colours(name, colours):
-        folder = tmp_path / name
-        folder.mkdir()
-        for at in range(20):
-            image = np.full((99, 99, 3), colours[at % 2], 'B')
-            cv2.imwrite(str(folder / f'{at}.png'), image)
-        return labelled(
-            name,
-            [[at % 2] for at in range(20)],
-            image_dir=folder,
-            pipeline=[{'type': 'LoadImageFromFile'}],
-        )
-
     splits = [
-        of_colours('train', [(40, 40, 200), (200, 40, 40)]),
-        of_colours('val', colours),
+        of_colours(tmp_path, 'train', [(40, 40, 200), (200, 40, 40)]),
+        of_colours(tmp_path, 'val', colours),
     ]
     found = check_tints(splits, {})
     assert [x.subject for x in found] == ['val data'] * told
     # Files that number the classes otherwise exchange the classes.
     coco = splits[1].coco | {'categories': splits[1].coco['categories'][::-1]}
     assert check_tints([splits[0], replace(splits[1], coco=coco)], {}) == []
+
+
+def of_colours(folder, name, colours):
+    """A data set with an image of one colour per object, of a class each."""
+    (folder / name).mkdir()
+    random = np.random.default_rng(0)
+    labels = [at % len(colours) for at in range(30)]
+    for at, label in enumerate(labels):
+        noise = random.integers(-9, 9, size=(99, 99, 3))
+        image = (noise + colours[label]).astype('B')
+        cv2.imwrite(str(folder / name / f'{at}.png'), image)
+    return labelled(
+        name,
+        [[label] for label in labels],
+        image_dir=folder / name,
+        pipeline=[{'type': 'LoadImageFromFile'}],
+    )
+
+
+GREYS = [(60, 60, 60), (160, 160, 160)]
+
+
+@pytest.mark.parametrize(
+    ('colours', 'told'),
+    [
+        (GREYS, 0),
+        (GREYS[::-1], 1),
+        # Another light, and a class of another colour.
+        ([(20, 20, 20), (70, 70, 70)], 0),
+        (GREYS[:1] * 2, 0),
+    ],
+)
+def test_labels_exchanged_between_classes(tmp_path, colours, told):
+    splits = [
+        of_colours(tmp_path, 'train', GREYS),
+        of_colours(tmp_path, 'val', colours),
+    ]
+    found = check_tints(splits, {})
+    words = 'cat like dog, dog like cat'
+    assert [words in x.message for x in found] == [True] * told
 
 
 def test_all_pictures_of_one_fixed_camera_look_alike(tmp_path):

@@ -239,6 +239,25 @@ def test_a_rate_that_was_scaled_by_hand_is_not_scaled_again(inherit, lr, told):
     ]
 
 
+@pytest.mark.parametrize(
+    ('options', 'rate', 'tuning', 'told'),
+    [
+        ("type='SGD'", 0.00125, '', 1),
+        ("type='SGD'", 0.001, '', 0),
+        ("type='AdamW'", 0.00125, '', 0),
+        ("type='SGD'", 0.00125, "load_from = 'x.pth'", 0),
+    ],
+)
+def test_a_rate_of_its_own_is_not_scaled_by_hand(
+    inherit, options, rate, tuning, told
+):
+    wrapper = f'optim_wrapper = dict(optimizer=dict({options}, lr={rate}))'
+    scaling = 'auto_scale_lr = dict(enable=True)'
+    base = "optim_wrapper = dict(optimizer=dict(type='SGD'))"
+    given = inherit(base, f'{wrapper}\n{scaling}\n{tuning}')
+    assert len(check_learning_rate(*given)) == told
+
+
 HOOKS = "custom_hooks = [dict(type='EMAHook'), dict(type='SyncNormHook')]"
 CLIPPED = 'optim_wrapper = dict(clip_grad=dict(max_norm=0.1))'
 MINE = "dict(type='NumClassCheckHook')"

@@ -165,6 +165,7 @@ FINE = {
     'a cosine without end, which the runner sets': [cosine()],
     'a cosine in the second half': [cosine(T_max=6, begin=6, end=12)],
     'a momentum': [{'type': 'CosineAnnealingMomentum', 'T_max': 1}],
+    'steps whose last one lasts long': [steps(milestones=[3, 7])],
     'a decay by a factor': [{'type': 'ExponentialLR', 'gamma': 0.9}],
 }
 

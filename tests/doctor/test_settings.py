@@ -7,6 +7,7 @@ from pathlib import Path
 
 import mmdet.engine  # noqa: F401 (registers hooks)
 import pytest
+from mmdet.models import ATSSHead, FCOSHead, RetinaHead
 from mmdet.registry import (
     DATASETS,
     HOOKS,
@@ -29,6 +30,7 @@ from mmdet_retina_plus.doctor.loss_settings import (
     check_class_weights,
     check_focal,
     check_pixel_losses,
+    check_point_losses,
     check_start,
 )
 from mmdet_retina_plus.doctor.paramwise_settings import check_odd_multipliers
@@ -89,6 +91,10 @@ def changed(changes):
 
 def findings(changes):
     return [finding for check in CHECKS for finding in check(changed(changes))]
+
+
+def with_steps(*steps, name='train'):
+    return {f'{name}_dataloader': {'dataset': {'pipeline': list(steps)}}}
 
 
 MASKS = {'type': 'MaskRoIHead', 'mask_head': {'type': 'FCNMaskHead'}}
@@ -185,21 +191,6 @@ TRAPS = {
             }
         },
         ('error', 'bbox_head.loss_cls', 'bbox_head.0.loss_cls=dict(_delete_'),
-    ),
-    'ranges of a quarter of the size': (
-        {
-            HEAD: {
-                'type': 'FCOSHead',
-                'strides': [8, 16, 32],
-                'loss_cls': FOCAL,
-                'regress_ranges': [[-1, 16], [16, 32], [32, 1e8]],
-            }
-        },
-        (
-            'warning',
-            f'{HEAD}.regress_ranges',
-            '=((-1, 64), (64, 128), (128, 100000000.0))',
-        ),
     ),
     'masks that are never scored': (
         {
@@ -635,18 +626,6 @@ FINE = {
         }
     },
     'as it is': {},
-    'ranges of twice the size': {
-        HEAD: {
-            'type': 'FCOSHead',
-            'strides': [8, 16, 32, 64, 128],
-            'loss_cls': FOCAL,
-            'regress_ranges': (
-                (-1, 64 * 2),
-                *((64 * 2**x, 128 * 2**x) for x in (1, 2, 3)),
-                (64 * 2**4, 1e8),
-            ),
-        }
-    },
     'no objects that count less than objects': {
         HEAD: {
             'type': 'DETRHead',
@@ -663,6 +642,16 @@ FINE = {
                 {'type': 'CachedMosaic'},
                 {'type': 'RandomCrop'},
                 {'type': 'RandomAffine'},
+            ]
+        },
+        f'{ASSIGNER}.type': 'StreamingMaxIoUAssigner',
+    },
+    'a mosaic that is cropped at the end': {
+        'train_dataloader.dataset': {
+            'pipeline': [
+                {'type': 'Mosaic'},
+                {'type': 'RandomAffine'},
+                {'type': 'RandomCrop', 'crop_size': (640, 640)},
             ]
         },
         f'{ASSIGNER}.type': 'StreamingMaxIoUAssigner',
@@ -772,6 +761,43 @@ FINE = {
 }
 
 
+ODD = {
+    'a mosaic of one side': with_steps(
+        {'type': 'Mosaic', 'img_scale': 640}, {'type': 'RandomAffine'}
+    ),
+    'no border': with_steps(
+        {'type': 'Mosaic'}, {'type': 'RandomAffine', 'border': None}
+    ),
+    'a text as a weight': {
+        'model': {
+            'panoptic_head': {
+                'type': 'Mask2FormerHead',
+                'loss_cls': {
+                    'type': 'CrossEntropyLoss',
+                    'class_weight': ['a', 1],
+                },
+            }
+        }
+    },
+    'no lowest IoU': {
+        'model': {
+            'train_cfg': {
+                'assigner': {
+                    'type': 'MaxIoUAssigner',
+                    'neg_iou_thr': 0.4,
+                    'min_pos_iou': None,
+                }
+            }
+        }
+    },
+}
+
+
+@pytest.mark.parametrize('case', ODD)
+def test_values_of_other_types_are_left_to_others(case):
+    assert [x for check in CHECKS for x in check(ODD[case])] == []
+
+
 @pytest.mark.parametrize('case', FINE)
 def test_what_is_right_raises_no_alarm(case):
     assert findings(FINE[case]) == []
@@ -866,6 +892,39 @@ def test_boxes_of_atss_are_always_decoded():
     (finding,) = check_box_losses(cfg)
     assert 'targets that are deltas' in finding.message
     assert finding.fix == 'model.bbox_head.reg_decoded_bbox=True'
+
+
+def test_a_head_of_others_may_encode_boxes(monkeypatch):
+    class Own(RetinaHead):
+        def __init__(self, *args, reg_decoded_bbox=True, **kwargs):
+            super().__init__(*args, reg_decoded_bbox=reg_decoded_bbox)
+
+    class OwnLoss(ATSSHead):
+        def loss_by_feat_single(self, *args):
+            return super().loss_by_feat_single(*args)
+
+    for built in (Own, OwnLoss):
+        monkeypatch.setitem(MODELS.module_dict, built.__name__, built)
+        head = {'type': built.__name__, 'reg_decoded_bbox': False}
+        head['loss_bbox'] = {'type': 'L1Loss'}
+        assert check_box_losses({'model': {'bbox_head': head}}) == []
+
+
+def test_fcos_decodes_boxes(monkeypatch):
+    class Own(FCOSHead):
+        def loss_by_feat(self, *args):
+            return super().loss_by_feat(*args)
+
+    monkeypatch.setitem(MODELS.module_dict, 'Own', Own)
+    head = {'type': 'FCOSHead', 'loss_bbox': {'type': 'SmoothL1Loss'}}
+    cfg = {'model': {'bbox_head': head}}
+    (finding,) = check_point_losses(cfg)
+    assert 'FCOSHead decodes boxes, so its loss must' in finding.message
+    assert "type='IoULoss'" in finding.fix
+    head['type'] = 'Own'
+    assert check_point_losses(cfg) == []
+    head['type'], head['loss_bbox'] = 'FCOSHead', {'type': 'GIoULoss'}
+    assert check_point_losses(cfg) == []
 
 
 def test_distances_in_pixels():
@@ -969,10 +1028,6 @@ def test_batch_norms_of_one_image_and_batches_that_are_dropped():
     assert check_last_batch(cfg)[0].fix == 'val_dataloader.drop_last=False'
     cfg['val_dataloader']['drop_last'] = False
     assert check_last_batch(cfg) == []
-
-
-def with_steps(*steps, name='train'):
-    return {f'{name}_dataloader': {'dataset': {'pipeline': list(steps)}}}
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,16 @@ from collections import Counter
 
 import pytest
 import torch
-from mmdet.models import ResNet
+from mmdet.models import CSPDarknet, MobileNetV2, ResNet
+from mmdet.registry import MODELS
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
-from mmdet_retina_plus.doctor.checkpoints import check_weights, common_prefix
+from mmdet_retina_plus.doctor.checkpoints import (
+    check_weights,
+    common_prefix,
+    compare_weights,
+)
 from mmdet_retina_plus.doctor.model import (
     without_downloads,
     without_pretrained,
@@ -51,6 +56,18 @@ def test_a_frozen_stem_for_other_channels(monkeypatch):
     assert findings(**frozen | {'frozen_stages': -1}) == []
     assert findings(**frozen | {'in_channels': 3}) == []
     assert findings(**frozen | {'init_cfg': LOCAL}) == []
+    own = {'type': 'Pretrained', 'checkpoint': 's3://lab/4_channels.pth'}
+    assert findings(**frozen | {'init_cfg': own}) == []
+
+
+def test_a_backbone_of_others_may_fill_its_first_layer(monkeypatch):
+    class Inflated(ResNet):
+        pass
+
+    monkeypatch.setitem(sys.modules, 'torchvision', sys)
+    monkeypatch.setitem(MODELS.module_dict, 'Inflated', Inflated)
+    frozen = {'init_cfg': PRETRAINED, 'frozen_stages': 1, 'in_channels': 4}
+    assert findings(**frozen, type='Inflated') == []
 
 
 def test_group_norms_with_weights_of_batch_norms(monkeypatch):
@@ -155,11 +172,43 @@ def test_a_frozen_layer_that_a_file_does_not_fit(frozen_stages, tmp_path):
         assert finding.level == 'ok'
 
 
+@pytest.mark.parametrize(
+    ('built', 'key'),
+    [(CSPDarknet, ''), (MobileNetV2, ''), (ResNet, 'backbone.')],
+)
+def test_the_setting_that_freezes_a_layer(built, key, tmp_path):
+    given = {'depth': 18} if built is ResNet else {}
+    model = built(**given, frozen_stages=1)
+    weights = model.state_dict()
+    first = next(iter(weights))
+    weights[first] = torch.zeros(4, 4)
+    path = str(tmp_path / 'x.pth')
+    torch.save({f'{key}{x}': y for x, y in weights.items()}, path)
+    if key:
+        model = nn.ModuleDict({'backbone': model})
+    owner = 'model' if key else 'model.backbone'
+    (finding,) = compare_weights(f'{owner}.init_cfg.checkpoint', path, model)
+    assert f'does not fit {key}{first}, which' in finding.message
+    assert finding.fix == 'model.backbone.frozen_stages=-1'
+
+
+def test_constants_that_a_file_lacks(tmp_path):
+    path = str(tmp_path / 'x.pth')
+    model = ResNet(18, frozen_stages=1)
+    torch.save(model.state_dict(), path)
+    model.embedding = nn.Parameter(torch.zeros(8), requires_grad=False)
+    (finding,) = compare_weights('model.init_cfg.checkpoint', path, model)
+    assert finding.level == 'ok'
+
+
 def test_resuming_published_weights(detector):
-    cfg = {'load_from': 'https://x.org/x.pth', 'resume': True}
+    file = 'https://download.openmmlab.com/mmdetection/x.pth'
+    cfg = {'load_from': file, 'resume': True}
     (finding,) = check_weights(cfg, detector)
     assert finding.fix.startswith('resume=False')
     assert check_weights(cfg | {'resume': False}, detector) == []
+    own = {'load_from': 's3://lab/runs/7/epoch_6.pth'}
+    assert check_weights(cfg | own, detector) == []
 
 
 def test_a_prefix_is_that_of_most_names():
