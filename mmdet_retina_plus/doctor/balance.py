@@ -21,6 +21,8 @@ APART, SURE = 0.2, 4.0
 TIMES, CERTAIN = 3.0, 6.0
 """Minimum ratio of two averages, and difference of their logarithms in
 standard errors."""
+CHANCE = 1e-9
+"""Greatest probability of what is no chance."""
 MOST_CROWDS = 1 / 2
 """Fraction of crowds above which they seem to be single objects."""
 OBJECTS = 5
@@ -149,6 +151,8 @@ def check_numbers(pair: Pair) -> list[Finding]:
     """Report sets of which one has far fewer objects in its images."""
     scored = objects_per_image(pair.val)
     trained = np.concatenate([objects_per_image(x) for x in pair.training])
+    if are_single(trained, scored) or are_single(scored, trained):
+        return report_single(pair, trained, scored)
     if not are_multiples(scored, trained):
         return []
     few, effect = pair.val, 'boxes found on the others are false positives'
@@ -160,6 +164,31 @@ def check_numbers(pair: Pair) -> list[Finding]:
         f'some of its objects labelled, {effect}',
         f'label all objects in {few.path}, or use images like those of the '
         'other set',
+    )
+
+
+def are_single(numbers: np.ndarray, others: np.ndarray) -> bool:
+    """Whether all images have one object, which would be no chance."""
+    if min(len(numbers), len(others)) < FEWEST or numbers.max() > 1:
+        return False
+    return bool((others == 1).mean() ** len(numbers) < CHANCE)
+
+
+def report_single(
+    pair: Pair, trained: np.ndarray, scored: np.ndarray
+) -> list[Finding]:
+    few, numbers, other = pair.training[0], trained, pair.val
+    effect = 'are learnt as background'
+    if trained.max() > 1:
+        few, numbers, other = pair.val, scored, pair.training[0]
+        effect = 'count as false positives when they are found'
+    mean = max(trained.mean(), scored.mean())
+    return few.warn(
+        f'each of {len(numbers)} images has a single object, those of '
+        f'{other.name} have {mean:.1f}: if the last of an image_id overwrote '
+        f'the others, these {effect}',
+        f'export {few.path} again with all objects of an image, or use images '
+        'like those of the other set',
     )
 
 

@@ -28,6 +28,8 @@ from .schedules import check_plateaus, check_schedules, length_of
 
 ALMOST = 0.85
 """Minimum similarity of a typo to the intended name."""
+SHORTEST = 7
+"""Minimum length of a module's name within a longer one, not `weight`."""
 OF_FAMILIES = (
     'absolute_pos_embed',
     'reference_points',
@@ -288,7 +290,10 @@ def check_parameter_names(cfg: Mapping, model: Any) -> list[Finding]:
         above = [missing[:at] for at, x in enumerate(missing) if x == '.']
         there = [x for x in above if any(x in name for name in names)]
         close = get_close_matches(missing, steps, 1, ALMOST)
-        near = next(iter([*there[-1:], *close]), '')
+        # For example `img_backbone` of mmdet3d.
+        within = [x for x in steps if len(x) >= SHORTEST and x in missing]
+        longest = sorted(within, key=len)[-1:]
+        near = next(iter([*there[-1:], *close, *longest]), '')
         fix = f'leave {missing!r} out of {key}'
         decay = part({'given': given}, 'given').get('decay_mult')
         if near:

@@ -33,6 +33,9 @@ def split_again(split):
         ([1] * 19 + [0], [1, 1, 1, 0, 0], 'val data', 'false positives'),
         ([2], [9], 'train data', 'background'),
         ([9], [2], 'val data', 'false positives'),
+        # Annotations by image_id, of which the last overwrote the others.
+        ([1], [1, 2, 3, 1], 'train data', 'single object'),
+        ([1, 2, 3, 1], [1], 'val data', 'single object'),
     ],
 )
 def test_one_set_may_be_labelled_only_in_part(train, val, subject, part):
@@ -51,6 +54,9 @@ def test_one_set_may_be_labelled_only_in_part(train, val, subject, part):
         ([1] * 9 + [0], [1] * 15 + [0] * 5),
         ([1, 2, 5], [1, 5, 9]),
         ([1], [9] * 6),
+        # Most images have one object in both.
+        ([1], [1] * 18 + [2] * 2),
+        ([1] * 9 + [2], [1] * 20),
     ],
 )
 def test_differences_by_chance_are_fine(train, val):

@@ -759,6 +759,11 @@ SILENT = {
         'bakbone=dict(lr_mult=0.1)))',
         'did you mean backbone?',
     ),
+    'parameters named as in another package': (
+        "optim_wrapper['paramwise_cfg'] = dict(custom_keys=dict("
+        'img_backbone=dict(lr_mult=0.1)))',
+        'did you mean backbone?',
+    ),
     "the end of a metric's name": (
         "default_hooks = dict(checkpoint=dict(type='CheckpointHook', "
         "save_best='bbox_mAP'))",
