@@ -17,6 +17,7 @@ width and height of nearly square boxes are exchanged.
 import random
 import re
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -34,6 +35,8 @@ ALIGNED = 0.7
 """Alignment of the first images that no other reading exceeds clearly."""
 SECONDS = 4.0
 """Time limit of a data set; well aligned ones take a fraction of it."""
+SOURCES = 3
+"""Groups of images to look at one by one, as sources may be wrong alone."""
 LONGEST = 256
 """Longest side in pixels to which images are scaled down."""
 BOXES = 12
@@ -340,6 +343,15 @@ def best_reading(found: Mapping[str, Sequence[float]]) -> str:
     return best
 
 
+def sources_of(places: Sequence[int], paths: Sequence[str]) -> list[list[int]]:
+    """Largest groups of images whose paths differ in numbers only."""
+    found = defaultdict(list)
+    for at in places:
+        found[re.sub(r'\d+', '', paths[at])].append(at)
+    groups = sorted((x for x in found.values() if len(x) >= FEWEST), key=len)
+    return groups[-SOURCES:] if len(found) > 1 else []
+
+
 def check_placement(
     split: Split, known: Sequence[Finding] = ()
 ) -> list[Finding]:
@@ -357,15 +369,22 @@ def check_placement(
     load = build_loader(split)
     if load is None:
         return []
-    number = min(len(full), IMAGES)
-    chosen = random.Random(0).sample(full.tolist(), number)
-    with quiet_decoders():
-        name = best_reading(Placement(split, load).readings(chosen))
+    placed, name, whose = Placement(split, load), '', ''
+    places = full.tolist()
+    for group in (places, *sources_of(places, split.paths)):
+        chosen = random.Random(0).sample(group, min(len(group), IMAGES))
+        with quiet_decoders():
+            name = best_reading(placed.readings(chosen))
+        if name:
+            break
     if not name:
         return []
+    if len(group) < len(places):
+        files = [split.images[at]['file_name'] for at in group]
+        whose = f'in {len(group)} images such as {files[0]}, '
     fix = READINGS[name][1] if name in READINGS else ORDER
     return split.warn(
-        f'{name}, by the pixels: then boxes differ from what is around them, '
-        'as given they do not',
+        f'{whose}{name}, by the pixels: then boxes differ from what is around '
+        'them, as given they do not',
         f'{fix}, if pictures of --show confirm it',
     )

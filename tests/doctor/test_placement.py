@@ -1,5 +1,7 @@
 """Boxes that fit their images only if they are read otherwise."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -79,6 +81,35 @@ def test_boxes_read_otherwise(drawn, name):
 def test_boxes_of_the_next_image(drawn, step, which):
     (finding,) = check_placement(split_of(drawn, step=step))
     assert f'the boxes of the one {which} it' in finding.message
+
+
+@pytest.mark.parametrize('mirrored', [True, False])
+def test_one_source_may_have_wrong_boxes(drawn, tmp_path, mirrored):
+    folder, _ = drawn
+    split = split_of(drawn)
+    images, things = split.coco['images'], split.coco['annotations']
+    for at in range(NUMBER):
+        image = cv2.imread(str(folder / f'{at}.png'))
+        cv2.imwrite(str(tmp_path / f'{at}.png'), image)
+        copy = image[:, ::-1] if mirrored else image
+        cv2.imwrite(str(tmp_path / f'flip_{at}.png'), copy)
+    coco = split.coco | {
+        'images': images
+        + [
+            x | {'id': x['id'] + NUMBER, 'file_name': f'flip_{x["file_name"]}'}
+            for x in images
+        ],
+        'annotations': things
+        + [
+            x | {'id': x['id'] + 999, 'image_id': x['image_id'] + NUMBER}
+            for x in things
+        ],
+    }
+    found = check_placement(replace(split, coco=coco, image_dir=tmp_path))
+    assert len(found) == mirrored
+    for finding in found:
+        start = f'in {NUMBER} images such as flip_0.png, bbox counts x from'
+        assert finding.message.startswith(start)
 
 
 def test_right_boxes_and_boxes_anywhere_are_fine(drawn):
