@@ -1,6 +1,7 @@
 """`retina-plus anchor-fit`: its numbers, what it suggests and refuses."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -130,12 +131,7 @@ def test_what_is_suggested_gains_what_it_says(
     assert changed in suggestion['changes']
     before, after = report['fit']['all'], suggestion['fit']['all']
     assert after['below_05'] < before['below_05']
-    pasted: dict = {}
-    exec(suggestion['paste'], pasted)
-    cfg = Config.fromfile(path)
-    cfg.merge_from_dict(dict(model=pasted['model']))
-    cfg.dump(path)
-    assert fit(path)['fit'] == suggestion['fit']
+    cfg = paste(suggestion, path)
     model = MODELS.build(cfg.model)
     features = model.extract_feat(torch.zeros(1, 3, 128, 128))
     strides = [(128 // level.shape[-1],) * 2 for level in features]
@@ -173,6 +169,17 @@ def test_no_finer_level_is_suggested_to_an_assigner_of_levels(config, radius):
     assert 'strides' not in fit(path)['suggestion']['changes']
 
 
+def paste(suggestion: dict, path: Path) -> Config:
+    """Config with a suggestion, which has the fit that it states."""
+    pasted: dict = {}
+    exec(suggestion['paste'], pasted)
+    cfg = Config.fromfile(path)
+    cfg.merge_from_dict(dict(model=pasted['model']))
+    cfg.dump(path)
+    assert fit(path)['fit'] == suggestion['fit']
+    return cfg
+
+
 def scales_of(*scales) -> dict:
     generator = dict(
         type='AnchorGenerator',
@@ -189,12 +196,7 @@ def test_one_scale_is_searched_and_pasted_as_a_scale(config):
     suggestion = fit(path)['suggestion']
     assert 'scales' in suggestion['changes']
     assert 'octave_base_scale' not in suggestion['changes']
-    pasted: dict = {}
-    exec(suggestion['paste'], pasted)
-    cfg = Config.fromfile(path)
-    cfg.merge_from_dict(dict(model=pasted['model']))
-    cfg.dump(path)
-    assert fit(path)['fit'] == suggestion['fit']
+    paste(suggestion, path)
 
 
 @pytest.mark.parametrize('sample', [4000, 50])
