@@ -170,7 +170,7 @@ def check_rotation(split: Split) -> list[Finding]:
 
 GROUPS = ('isgroup', 'isgroupof', 'groupof', 'iscrowd')
 """Flags of groups, without case and signs."""
-TRUE = (1, '1', 'true', 'yes')
+TRUE = ('1', '1.0', 'true', 'yes')
 MOST_GROUPS = 1 / 2
 """Fraction of flagged objects above which the flag seems to mean another
 thing."""
@@ -192,12 +192,7 @@ def check_groups(split: Split) -> list[Finding]:
             if plain not in GROUPS or where + f'{key}' == 'iscrowd':
                 continue
             values = (x.get(key) for x in things)
-            flags = [
-                (x.lower() if isinstance(x, str) else x) in TRUE
-                if isinstance(x, str | int | float)
-                else False
-                for x in values
-            ]
+            flags = [f'{x}'.lower() in TRUE for x in values]
             if any(flags):
                 names.append(f'{where}{key}')
                 flagged |= flags

@@ -31,12 +31,15 @@ def check_tints(splits: Sequence[Split], looks: Looks) -> list[Finding]:
         looks: Results for their images, by path.
     """
     training = [x for x in splits if x.trains]
+    scored = [x for x in splits if not x.trains]
+    # Once for validation and test, since it decodes images.
+    named = [x for x in training if scored and len(x.classes) > 1]
+    looks_of_training = [(x, object_looks(x)) for x in named]
     return [
         finding
-        for split in splits
-        if not split.trains
+        for split in scored
         for finding in check_images(split, training, looks)
-        or check_classes(split, training)
+        or check_classes(split, looks_of_training)
     ]
 
 
@@ -66,7 +69,9 @@ def check_images(
     )
 
 
-def check_classes(split: Split, training: Sequence[Split]) -> list[Finding]:
+def check_classes(
+    split: Split, training: Sequence[tuple[Split, ObjectLooks]]
+) -> list[Finding]:
     """Compare the looks of classes, of which labels may be exchanged.
 
     Of red and blue ones also the tints; another light would change all of
@@ -76,10 +81,9 @@ def check_classes(split: Split, training: Sequence[Split]) -> list[Finding]:
         return []
     looks = object_looks(split)
     scored = tints_of_classes(looks)
-    for one in training:
+    for one, own in training:
         if names_of(one) != names_of(split):  # Labels of another class each.
             continue
-        own = object_looks(one)
         trained = tints_of_classes(own)
         common = sorted(scored.keys() & trained.keys())
         signs = {trained[x] > 0 for x in common}
